@@ -1,0 +1,170 @@
+//! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
+
+use crate::event::{EventSink, Warning, WarningCode};
+use crate::kvm::cpuid::Table;
+use crate::kvm::kick::install_handler;
+use crate::kvm::ram::GuestRam;
+use crate::kvm::system::System;
+use crate::kvm::vm::{ChipState, Vm};
+use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
+use crate::vcpu::{NotifyStatus, Vcpus, notify_shared};
+use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState, irqchip};
+use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
+const IDENTITY_MAP: u32 = 0xfeff_c000;
+const PAGE: u32 = 0x1000;
+
+/// A VM with memory and interrupt controllers, and no vCPU yet.
+#[derive(Debug)]
+pub struct Accelerator {
+    system: System,
+    vm: Vm,
+    properties: AccelProperties,
+    ram: GuestRam,
+    cpus: u32,
+    power_on_chips: Option<ChipState>,
+    notify: NotifyStatus,
+    warnings: Vec<Warning>,
+}
+
+impl Accelerator {
+    /// Opens the device and builds a VM for `cpus` vCPUs on `ram`: required capabilities, what has to be enabled, memory
+    /// slots, then the irqchip.
+    ///
+    /// # Errors
+    /// [`Error::Open`], [`Error::ApiVersion`], [`Error::MissingCapability`], [`Error::TooManyVcpus`],
+    /// [`Error::NotifyUnsupported`], or [`Error::Ioctl`]. Nothing is left behind.
+    pub fn new(properties: AccelProperties, cpus: u32, ram: GuestRam) -> Result<Self> {
+        install_handler().map_err(|e| Error::Ioctl {
+            ioctl: "sigaction",
+            context: "the kick's signal".into(),
+            errno: e.errno(),
+        })?;
+        let system = System::open(&properties.device)?;
+        let mut vm = system.create_vm()?;
+        let mut warnings = Vec::new();
+        warnings.extend(check_vcpu_limits(&vm, cpus)?);
+        if let Some(&missing) = REQUIRED.iter().find(|&&capability| system.check(capability) == 0) {
+            return Err(Error::MissingCapability(missing));
+        }
+        enable_events(&system, &vm)?;
+        vm.set_identity_map_address(IDENTITY_MAP.into())?;
+        vm.set_tss_address(IDENTITY_MAP + PAGE)?;
+        if let Some(bytes) = properties.shadow_mem {
+            vm.set_nr_mmu_pages(bytes / u64::from(PAGE))?;
+        }
+        let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
+        // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
+        vm.set_ram(ram.clone())?;
+        irqchip::create(&vm, properties.kernel_irqchip)?;
+        let power_on_chips = match properties.kernel_irqchip {
+            KernelIrqchip::On => Some(vm.chip_state()?),
+            KernelIrqchip::Split => None,
+        };
+        Ok(Self { system, vm, properties, ram, cpus, power_on_chips, notify, warnings })
+    }
+
+    /// What became of the notify properties.
+    #[must_use]
+    pub const fn notify(&self) -> NotifyStatus {
+        self.notify
+    }
+
+    /// What the user should be told about the set-up; the caller passes them on.
+    pub fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// An eventfd that raises interrupt line `gsi`; `None` where the kernel has no IOAPIC and PIC to raise it on (split).
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`] when the kernel refuses.
+    pub fn irqfd(&self, gsi: u32) -> Result<Option<EventFd>> {
+        match self.properties.kernel_irqchip {
+            KernelIrqchip::On => self.vm.irqfd(gsi).map(Some),
+            KernelIrqchip::Split => Ok(None),
+        }
+    }
+
+    /// Creates the vCPUs and their threads. The first one starts in `start`; the others wait for INIT and SIPI.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`] or [`Error::Thread`]; threads already started are joined.
+    pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
+        let cpuid = Table::new(&self.system, self.cpus)?;
+        let msr_indices = self.system.msr_indices()?;
+        // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
+        let vcpus = (0..self.cpus)
+            .map(|id| {
+                let vcpu = self.vm.create_vcpu(id)?;
+                vcpu.set_cpuid(&cpuid.of_vcpu(id))?;
+                if id == 0 {
+                    vcpu.set_start_state(start)?;
+                }
+                let power_on = vcpu.state(msr_indices)?;
+                Ok((vcpu, power_on))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let notify = notify_shared(self.properties.notify, vcpus.len());
+        Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), notify)
+    }
+
+    /// Puts the interrupt controllers and the PIT back to their power-on state. The vCPUs must be stopped.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`] when the kernel refuses.
+    pub fn reset_chips(&self) -> Result<()> {
+        self.power_on_chips.as_ref().map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
+    }
+}
+
+/// More vCPUs than the kernel recommends is worth a warning, more than it can run is an error.
+fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
+    // Kernels without the capabilities: QEMU's 4, and no limit beyond the recommended one.
+    let soft = match vm.check(Capability::NrVcpus) {
+        0 => 4,
+        n => n,
+    };
+    let hard = match vm.check(Capability::MaxVcpus) {
+        0 => soft,
+        n => n,
+    };
+    if cpus > hard {
+        return Err(Error::TooManyVcpus { cpus, limit: hard });
+    }
+    Ok((cpus > soft).then(|| Warning {
+        code: WarningCode::ManyVcpus,
+        message: format!("{cpus} vCPUs are more than the {soft} that this host's kernel recommends"),
+    }))
+}
+
+/// Exception payloads and the pending triple fault must survive reading and writing the vCPU events.
+fn enable_events(system: &System, vm: &Vm) -> Result<()> {
+    [Capability::ExceptionPayload, Capability::X86TripleFaultEvent]
+        .into_iter()
+        .filter(|&capability| system.check(capability) != 0)
+        .try_for_each(|capability| vm.enable(capability, 1))
+}
+
+/// Asked on the system fd, enabled before any vCPU. A host without it is told to those who asked for a policy.
+fn enable_notify(system: &System, vm: &Vm, properties: &NotifyProperties, warnings: &mut Vec<Warning>) -> Result<NotifyStatus> {
+    let supported = system.check(Capability::X86NotifyVmexit) != 0;
+    let wanted = properties.policy != NotifyPolicy::Disable;
+    if wanted && supported {
+        vm.enable(Capability::X86NotifyVmexit, properties.enable_argument())?;
+    } else if wanted && properties.required {
+        return Err(Error::NotifyUnsupported);
+    } else if wanted && properties.asked {
+        warnings.push(Warning {
+            code: WarningCode::NotifyUnsupported,
+            message: format!(
+                "notify-vmexit={} has no effect: this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219); \
+                 notify-required=on makes this an error",
+                properties.policy.as_str()
+            ),
+        });
+    }
+    Ok(NotifyStatus { supported, enabled: wanted && supported })
+}

@@ -1,0 +1,121 @@
+//! Capabilities by the kernel's names. Each is asked, enabled and observed in one place.
+
+use std::fmt;
+
+macro_rules! capabilities {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $kernel:literal;)*) => {
+        /// A KVM capability this accelerator asks for, by its number in the kernel's `linux/kvm.h`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Capability { $($(#[$doc])* $name = $number,)* }
+
+        impl Capability {
+            /// Every capability of this type.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The kernel's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $kernel,)* }
+            }
+        }
+    };
+}
+
+capabilities! {
+    /// Memory slots backed by user memory.
+    UserMemory = 3, "KVM_CAP_USER_MEMORY";
+    /// The three-page TSS that VMX needs can be placed.
+    SetTssAddr = 4, "KVM_CAP_SET_TSS_ADDR";
+    /// KVM_GET_SUPPORTED_CPUID and KVM_SET_CPUID2.
+    ExtCpuid = 7, "KVM_CAP_EXT_CPUID";
+    /// Recommended number of vCPUs.
+    NrVcpus = 9, "KVM_CAP_NR_VCPUS";
+    /// KVM_GET_MP_STATE and KVM_SET_MP_STATE.
+    MpState = 14, "KVM_CAP_MP_STATE";
+    /// Memory slots can be deleted.
+    DestroyMemoryRegionWorks = 21, "KVM_CAP_DESTROY_MEMORY_REGION_WORKS";
+    /// GSI routing.
+    IrqRouting = 25, "KVM_CAP_IRQ_ROUTING";
+    /// Adjacent slots work.
+    JoinMemoryRegionsWorks = 30, "KVM_CAP_JOIN_MEMORY_REGIONS_WORKS";
+    /// Machine check banks.
+    Mce = 31, "KVM_CAP_MCE";
+    /// Interrupts by eventfd.
+    Irqfd = 32, "KVM_CAP_IRQFD";
+    /// Exits to eventfds.
+    Ioeventfd = 36, "KVM_CAP_IOEVENTFD";
+    /// The identity map page can be placed.
+    SetIdentityMapAddr = 37, "KVM_CAP_SET_IDENTITY_MAP_ADDR";
+    /// kvmclock can be adjusted.
+    AdjustClock = 39, "KVM_CAP_ADJUST_CLOCK";
+    /// KVM_EXIT_INTERNAL_ERROR carries data.
+    InternalErrorData = 40, "KVM_CAP_INTERNAL_ERROR_DATA";
+    /// KVM_GET_VCPU_EVENTS.
+    VcpuEvents = 41, "KVM_CAP_VCPU_EVENTS";
+    /// KVM_GET_DEBUGREGS.
+    Debugregs = 50, "KVM_CAP_DEBUGREGS";
+    /// Single-step survives interrupts.
+    X86RobustSinglestep = 51, "KVM_CAP_X86_ROBUST_SINGLESTEP";
+    /// KVM_GET_XSAVE.
+    Xsave = 55, "KVM_CAP_XSAVE";
+    /// KVM_GET_XCRS.
+    Xcrs = 56, "KVM_CAP_XCRS";
+    /// Hard limit on vCPUs.
+    MaxVcpus = 66, "KVM_CAP_MAX_VCPUS";
+    /// The local APIC's TSC-deadline timer.
+    TscDeadlineTimer = 72, "KVM_CAP_TSC_DEADLINE_TIMER";
+    /// KVM_SIGNAL_MSI.
+    SignalMsi = 77, "KVM_CAP_SIGNAL_MSI";
+    /// The local APIC in the kernel, IOAPIC, PIC and PIT outside.
+    SplitIrqchip = 121, "KVM_CAP_SPLIT_IRQCHIP";
+    /// ioeventfds match any length.
+    IoeventfdAnyLength = 122, "KVM_CAP_IOEVENTFD_ANY_LENGTH";
+    /// `kvm_run.immediate_exit`, with which a kick cannot be lost.
+    ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
+    /// Exceptions keep their payload apart.
+    ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
+    /// A pending triple fault travels with the vCPU events.
+    X86TripleFaultEvent = 218, "KVM_CAP_X86_TRIPLE_FAULT_EVENT";
+    /// Notify VM exits.
+    X86NotifyVmexit = 219, "KVM_CAP_X86_NOTIFY_VMEXIT";
+}
+
+impl Capability {
+    /// The number in the kernel's header.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name(), self.number())
+    }
+}
+
+/// Asked at start, in this order; the first missing one is named. QEMU 10.0's lists, generic before x86, and
+/// KVM_CAP_IRQFD and KVM_CAP_IMMEDIATE_EXIT, without which serial interrupts and kicks would need a second way.
+pub const REQUIRED: &[Capability] = &[
+    Capability::UserMemory,
+    Capability::DestroyMemoryRegionWorks,
+    Capability::JoinMemoryRegionsWorks,
+    Capability::InternalErrorData,
+    Capability::Ioeventfd,
+    Capability::IoeventfdAnyLength,
+    Capability::SetTssAddr,
+    Capability::ExtCpuid,
+    Capability::MpState,
+    Capability::SignalMsi,
+    Capability::IrqRouting,
+    Capability::Debugregs,
+    Capability::Xsave,
+    Capability::VcpuEvents,
+    Capability::X86RobustSinglestep,
+    Capability::Mce,
+    Capability::AdjustClock,
+    Capability::SetIdentityMapAddr,
+    Capability::Irqfd,
+    Capability::ImmediateExit,
+];

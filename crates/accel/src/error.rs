@@ -1,0 +1,132 @@
+//! What can go wrong while an accelerator is set up.
+
+use crate::capability::Capability;
+use std::path::PathBuf;
+
+/// An error with a stable [`code`](Error::code), the rule that was broken and a [`remedy`](Error::remedy).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The device could not be opened.
+    #[error("cannot open {}: {}", device.display(), errno_text(*errno))]
+    Open {
+        /// The device, `/dev/kvm` unless the `device` property names another.
+        device: PathBuf,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// The kernel speaks another version of the API.
+    #[error("KVM_GET_API_VERSION answers {found}, and this accelerator speaks version 12 only")]
+    ApiVersion {
+        /// What the kernel answered.
+        found: i32,
+    },
+    /// The kernel lacks a capability that QEMU requires too.
+    #[error("the kernel does not offer {0}, which the accelerator requires")]
+    MissingCapability(Capability),
+    /// An ioctl failed.
+    #[error("{ioctl} failed{}{context}: {}", if context.is_empty() { "" } else { " for " }, errno_text(*errno))]
+    Ioctl {
+        /// The ioctl by the kernel's name.
+        ioctl: &'static str,
+        /// What it was called for (slot and range, vCPU, capability); empty when the name says it all.
+        context: String,
+        /// The kernel's error number.
+        errno: i32,
+    },
+    /// More vCPUs than this kernel can run in one VM.
+    #[error("{cpus} vCPUs were asked for, and this kernel runs at most {limit} in one machine")]
+    TooManyVcpus {
+        /// What was asked for.
+        cpus: u32,
+        /// KVM_CAP_MAX_VCPUS.
+        limit: u32,
+    },
+    /// `notify-required=on` on a host that cannot enforce the policy.
+    #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
+    NotifyUnsupported,
+    /// A property has a value that it cannot have.
+    #[error("property 'kvm-accel.{property}' {rule}")]
+    Property {
+        /// The property by QEMU's name.
+        property: &'static str,
+        /// The rule that was broken.
+        rule: String,
+    },
+    /// A thread for a vCPU could not be started.
+    #[error("cannot start the thread of vCPU {vcpu}: {}", errno_text(*errno))]
+    Thread {
+        /// The vCPU's index.
+        vcpu: u32,
+        /// The system's error number.
+        errno: i32,
+    },
+}
+
+impl Error {
+    /// The stable code, the same in Rust and TypeScript.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Open { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
+            Self::MissingCapability(_) => "ERR_KVM_CAPABILITY",
+            Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
+            Self::TooManyVcpus { .. } => "ERR_MACHINE_CONFIG",
+            Self::NotifyUnsupported => "ERR_NOTIFY_UNSUPPORTED",
+            Self::Property { .. } => "ERR_ACCEL_PROPERTY",
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "Run `kvm-accel doctor` for what this host lacks.",
+            Self::ApiVersion { .. } => "Use a Linux kernel of version 2.6.22 or later with a mainline KVM.",
+            Self::MissingCapability(_) => "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11).",
+            Self::Ioctl { .. } => "The kernel's log may say more; `kvm-accel doctor` shows what this host offers.",
+            Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
+            Self::NotifyUnsupported => "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off.",
+            Self::Property { .. } => "See docs/accelerator-properties.md for the values it takes.",
+            Self::Thread { .. } => "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines.",
+        }
+    }
+
+    /// The kernel's error number, when the kernel refused.
+    #[must_use]
+    pub const fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Open { errno, .. } | Self::Ioctl { errno, .. } | Self::Thread { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    /// The ioctl that failed, by the kernel's name.
+    #[must_use]
+    pub const fn ioctl(&self) -> Option<&'static str> {
+        match self {
+            Self::Ioctl { ioctl, .. } => Some(ioctl),
+            _ => None,
+        }
+    }
+}
+
+/// The system's text for an error number, without Rust's "(os error N)".
+pub(crate) fn errno_text(errno: i32) -> String {
+    let text = std::io::Error::from_raw_os_error(errno).to_string();
+    match text.rfind(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_ioctl_error_names_ioctl_context_and_errno() {
+        let error = Error::Ioctl { ioctl: "KVM_CREATE_VCPU", context: "vCPU 1".into(), errno: libc::ENOMEM };
+        assert_eq!(error.to_string(), "KVM_CREATE_VCPU failed for vCPU 1: Cannot allocate memory");
+        assert_eq!((error.code(), error.errno()), ("ERR_KVM_IOCTL", Some(libc::ENOMEM)));
+    }
+}

@@ -1,0 +1,126 @@
+//! What the accelerator tells its owner. The core speaks through a trait it owns; the binding implements it.
+
+use crate::Request;
+use crate::registers::Registers;
+
+/// Receives events on vCPU threads. An implementation never blocks; it may drop notify events and warnings (and count
+/// them), never [`Event::Stopped`].
+pub trait EventSink: Send + Sync {
+    /// Takes one event.
+    fn emit(&self, event: Event);
+}
+
+/// Something that happened in a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A notify VM exit, real or injected.
+    Notify(Box<NotifyEvent>),
+    /// Something a user should read once.
+    Warning(Warning),
+    /// All vCPUs are outside the guest.
+    Stopped(StopReason),
+}
+
+/// One notify VM exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotifyEvent {
+    /// Index of the vCPU.
+    pub vcpu: u32,
+    /// State of the vCPU at the exit; not to be trusted when the context is invalid.
+    pub registers: Registers,
+    /// The instruction at rip in Intel syntax; empty when it cannot be read.
+    pub instruction: String,
+    /// KVM_NOTIFY_CONTEXT_INVALID.
+    pub context_invalid: bool,
+    /// The guest goes on.
+    pub resumed: bool,
+    /// Notify exits of this vCPU so far, this one included.
+    pub total: u64,
+    /// Made by the drill, not by the hardware.
+    pub injected: bool,
+}
+
+/// A warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// What it is about.
+    pub code: WarningCode,
+    /// One line, or several when it carries a register dump.
+    pub message: String,
+}
+
+/// Stable names of warnings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarningCode {
+    /// A notify policy was asked for and this host cannot enforce it.
+    NotifyUnsupported,
+    /// A notify exit happened.
+    NotifyExit,
+    /// More vCPUs than the kernel recommends.
+    ManyVcpus,
+    /// KVM could not emulate an instruction of user-mode code; the guest goes on.
+    EmulationFailure,
+}
+
+impl WarningCode {
+    /// The name users see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotifyUnsupported => "NOTIFY_UNSUPPORTED",
+            Self::NotifyExit => "NOTIFY_EXIT",
+            Self::ManyVcpus => "MANY_VCPUS",
+            Self::EmulationFailure => "EMULATION_FAILURE",
+        }
+    }
+}
+
+/// Why all vCPUs left the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// [`crate::Vcpus::pause`] was called.
+    Paused,
+    /// The guest asked for something.
+    Guest(Request),
+    /// A vCPU cannot go on: run state `internal-error`.
+    Fault(Fault),
+}
+
+/// Why a vCPU cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Index of the vCPU.
+    pub vcpu: u32,
+    /// What kind.
+    pub kind: FaultKind,
+    /// One line.
+    pub message: String,
+    /// Registers and code bytes as QEMU prints them, several lines.
+    pub report: String,
+}
+
+/// The kinds of [`Fault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// A notify exit under `internal-error`, over the budget, or with an invalid context.
+    Notify,
+    /// KVM_EXIT_INTERNAL_ERROR.
+    InternalError,
+    /// Any other exit that leaves nothing to go on with, or a failing KVM_RUN.
+    Exit,
+    /// A reset could not put a register state back.
+    Reset,
+}
+
+impl FaultKind {
+    /// The name users see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::InternalError => "kvm-internal-error",
+            Self::Exit => "exit",
+            Self::Reset => "reset",
+        }
+    }
+}

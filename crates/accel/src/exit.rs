@@ -1,0 +1,157 @@
+//! VM exits as values. Decoding (`kvm/run_page.rs`) makes them, deciding ([`crate::vcpu::decide`]) judges them.
+
+/// Why KVM_RUN came back. Data of I/O and MMIO is lent from the shared page: an answer is to be written before the
+/// next KVM_RUN.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Exit<'a> {
+    /// Port I/O: `data.len() / size` accesses of `size` bytes, all at the same port.
+    Io {
+        /// True for `out`.
+        write: bool,
+        /// The port.
+        port: u16,
+        /// Bytes of one access: 1, 2 or 4.
+        size: usize,
+        /// All accesses, in order.
+        data: &'a mut [u8],
+    },
+    /// One access to an address without RAM, or a store to read-only memory.
+    Mmio {
+        /// True for a store.
+        write: bool,
+        /// Guest physical address.
+        addr: u64,
+        /// 1 to 8 bytes.
+        data: &'a mut [u8],
+    },
+    /// A signal arrived, or `immediate_exit` was set.
+    Interrupted,
+    /// The interrupt window opened (only when asked for).
+    IrqWindowOpen,
+    /// Triple fault.
+    Shutdown,
+    /// The CPU refused to enter the guest.
+    FailEntry {
+        /// The hardware's reason.
+        reason: u64,
+        /// The host CPU it happened on.
+        cpu: u32,
+    },
+    /// An exit the kernel itself does not know.
+    UnknownHardware {
+        /// The hardware's reason.
+        reason: u64,
+    },
+    /// An exception that reached the host.
+    Exception {
+        /// Its vector.
+        vector: u32,
+        /// Its error code.
+        error_code: u32,
+    },
+    /// The guest changed its task priority (user-space irqchip only).
+    SetTpr,
+    /// KVM gave up on the guest.
+    InternalError(InternalError),
+    /// A firmware-style event (shutdown, reset, crash).
+    SystemEvent {
+        /// KVM_SYSTEM_EVENT_*.
+        kind: u32,
+    },
+    /// A notify VM exit: no event window opened for longer than the notify window.
+    Notify(NotifyInfo),
+    /// KVM_RUN failed with this error number; the exit reason is stale.
+    Failed(i32),
+    /// Any other KVM_EXIT_* number.
+    Unknown(u32),
+}
+
+/// `kvm_run.notify`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifyInfo {
+    /// KVM_NOTIFY_CONTEXT_INVALID: the guest's state cannot be trusted. Other flag bits are ignored, as QEMU does.
+    pub context_invalid: bool,
+}
+
+/// `kvm_run.internal`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InternalError {
+    /// KVM_INTERNAL_ERROR_*.
+    pub suberror: u32,
+    /// The first `ndata` words, at most 16.
+    pub data: Vec<u64>,
+}
+
+/// KVM_INTERNAL_ERROR_EMULATION: an instruction that KVM's emulator lacks.
+pub const SUBERROR_EMULATION: u32 = 1;
+
+impl InternalError {
+    /// The suberror by the kernel's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self.suberror {
+            SUBERROR_EMULATION => "emulation failure",
+            2 => "simultaneous exceptions",
+            3 => "exit during event delivery",
+            4 => "unexpected exit reason",
+            _ => "unknown suberror",
+        }
+    }
+
+    /// The instruction bytes of an emulation failure, from rip on, when the kernel gave them (data[0] bit 0).
+    #[must_use]
+    pub fn instruction_bytes(&self) -> Option<Vec<u8>> {
+        let [flags, first, second, ..] = self.data[..] else { return None };
+        if self.suberror != SUBERROR_EMULATION || flags & 1 == 0 {
+            return None;
+        }
+        let bytes: Vec<u8> = first.to_le_bytes().into_iter().chain(second.to_le_bytes()).collect();
+        let (size, bytes) = bytes.split_first()?;
+        Some(bytes.iter().copied().take((*size).into()).collect())
+    }
+}
+
+/// The kernel's name of an exit reason, for messages about [`Exit::Unknown`].
+#[must_use]
+pub const fn reason_name(reason: u32) -> &'static str {
+    match reason {
+        3 => "KVM_EXIT_HYPERCALL",
+        4 => "KVM_EXIT_DEBUG",
+        5 => "KVM_EXIT_HLT",
+        12 => "KVM_EXIT_TPR_ACCESS",
+        26 => "KVM_EXIT_IOAPIC_EOI",
+        27 => "KVM_EXIT_HYPERV",
+        29 => "KVM_EXIT_X86_RDMSR",
+        30 => "KVM_EXIT_X86_WRMSR",
+        31 => "KVM_EXIT_DIRTY_RING_FULL",
+        33 => "KVM_EXIT_X86_BUS_LOCK",
+        34 => "KVM_EXIT_XEN",
+        39 => "KVM_EXIT_MEMORY_FAULT",
+        _ => "an exit reason unknown to this version",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_instruction_bytes_follow_the_size_byte() {
+        let error =
+            InternalError { suberror: 1, data: vec![1, 0x0706_0504_0302_010f, 0x0f0e_0d0c_0b0a_0908, 0, 0, 0] };
+        assert_eq!(error.instruction_bytes().unwrap(), (1..=15).collect::<Vec<u8>>());
+    }
+
+    #[test]
+    fn test_instruction_bytes_absent_without_flag_data_or_suberror_one() {
+        assert_eq!(InternalError { suberror: 1, data: vec![0, 15, 0] }.instruction_bytes(), None);
+        assert_eq!(InternalError { suberror: 1, data: vec![1] }.instruction_bytes(), None);
+        assert_eq!(InternalError { suberror: 3, data: vec![1, 15, 0] }.instruction_bytes(), None);
+    }
+
+    #[test]
+    fn test_instruction_bytes_with_hostile_size_stay_in_bounds() {
+        let error = InternalError { suberror: 1, data: vec![1, u64::MAX, u64::MAX] };
+        assert_eq!(error.instruction_bytes().unwrap().len(), 15);
+    }
+}

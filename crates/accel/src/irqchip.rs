@@ -1,0 +1,19 @@
+//! The interrupt controllers, as `kernel-irqchip` asks for them.
+
+use crate::kvm::vm::Vm;
+use crate::properties::KernelIrqchip;
+use crate::{Capability, Result};
+
+/// Pins of the IOAPIC that KVM reserves routes for in split mode, as in QEMU.
+const SPLIT_PINS: u64 = 24;
+
+/// Creates the irqchip, and the PIT where the kernel has the rest too. After the memory slots, before the vCPUs.
+pub fn create(vm: &Vm, mode: KernelIrqchip) -> Result<()> {
+    match mode {
+        KernelIrqchip::On => {
+            vm.create_irqchip()?;
+            vm.create_pit()
+        }
+        KernelIrqchip::Split => vm.enable(Capability::SplitIrqchip, SPLIT_PINS),
+    }
+}

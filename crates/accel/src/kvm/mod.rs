@@ -1,0 +1,25 @@
+//! The kernel interface: the only folder that names kvm-ioctls and kvm-bindings, and the only one with `unsafe`.
+//!
+//! One file per kind of fd ([`system`], [`vm`], [`vcpu`]), as in the kernel's own object model, and one for each
+//! thing two threads share ([`run_page`], [`kick`]).
+#![allow(unsafe_code)]
+
+#[cfg(feature = "baseline")]
+pub mod baseline;
+pub mod cpuid;
+pub mod kick;
+pub mod probe;
+pub mod ram;
+pub mod run_page;
+pub mod system;
+pub mod vcpu;
+pub mod vcpu_state;
+pub mod vm;
+
+use crate::Error;
+
+/// Names the ioctl that failed; curried for `map_err`.
+pub(crate) fn failed(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
+    let context = context.into();
+    move |error| Error::Ioctl { ioctl, context, errno: error.errno() }
+}

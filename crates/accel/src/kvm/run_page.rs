@@ -1,0 +1,232 @@
+//! The pages that the kernel and a vCPU's user share (`kvm_run`, then the PIO data page), and decoding them.
+//!
+//! The mapping is our own, beside the one kvm-ioctls keeps: it can be shared with the thread that kicks, and a test can
+//! fabricate one. Fields are read through raw pointers, so that no reference ever covers `immediate_exit`, which
+//! other threads write.
+
+use crate::exit::{Exit, InternalError, NotifyInfo};
+use kvm_bindings::{
+    KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
+    KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN,
+    KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID, kvm_run,
+};
+use std::os::fd::RawFd;
+use std::ptr::{NonNull, addr_of, addr_of_mut};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// A shared mapping of `len` bytes, at least one `kvm_run`; unmapped when the last owner drops it.
+#[derive(Debug)]
+struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain memory without thread affinity; concurrent access goes only to `immediate_exit`, by an atomic.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `base` and `len` are those of the mmap that made this value, and no other owner is left.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A vCPU's shared pages, owned by the thread that runs it.
+#[derive(Debug)]
+pub struct RunPage(Arc<Mapping>);
+
+/// The one byte of the shared pages that other threads may write.
+#[derive(Clone, Debug)]
+pub struct ImmediateExit(Arc<Mapping>);
+
+impl ImmediateExit {
+    fn byte(&self) -> &AtomicU8 {
+        let run = self.0.base.as_ptr().cast::<kvm_run>();
+        // SAFETY: the mapping lives as long as `self`, and every access to this byte, by us or the kernel, is of one byte.
+        unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) }
+    }
+
+    /// Makes the current or next KVM_RUN return at once with EINTR.
+    pub fn set(&self) {
+        self.byte().store(1, Ordering::SeqCst);
+    }
+
+    /// Takes the request back, by the vCPU's own thread, before it looks at what it was kicked for.
+    pub fn clear(&self) {
+        self.byte().store(0, Ordering::SeqCst);
+    }
+}
+
+impl RunPage {
+    /// Maps the pages of a vCPU fd (`len` from KVM_GET_VCPU_MMAP_SIZE), or anonymous ones with fd -1.
+    pub fn map(fd: RawFd, len: usize) -> Result<Self, vmm_sys_util::errno::Error> {
+        if len < size_of::<kvm_run>() {
+            return Err(vmm_sys_util::errno::Error::new(libc::EINVAL));
+        }
+        let flags = if fd < 0 { libc::MAP_ANONYMOUS } else { 0 } | libc::MAP_SHARED;
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+        match NonNull::new(base.cast::<u8>()) {
+            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self(Arc::new(Mapping { base, len }))),
+            _ => Err(vmm_sys_util::errno::Error::last()),
+        }
+    }
+
+    /// The byte for kicks.
+    #[must_use]
+    pub fn immediate_exit(&self) -> ImmediateExit {
+        ImmediateExit(Arc::clone(&self.0))
+    }
+
+    fn run(&self) -> *mut kvm_run {
+        self.0.base.as_ptr().cast()
+    }
+
+    /// The exit that the last KVM_RUN left here. Reads only; never acts.
+    pub fn decode(&mut self) -> Exit<'_> {
+        let run = self.run();
+        // SAFETY: the mapping holds a whole kvm_run, and the kernel writes it only inside KVM_RUN, which needs `&mut` on our owner.
+        let reason = unsafe { addr_of!((*run).exit_reason).read() };
+        // SAFETY: exit_reason selects the member of the union; every bit pattern is valid for all of them. Applies to each read below.
+        let union = unsafe { &mut *addr_of_mut!((*run).__bindgen_anon_1) };
+        match reason {
+            KVM_EXIT_IO => {
+                // SAFETY: selected by KVM_EXIT_IO.
+                let io = unsafe { union.io };
+                let (size, count) = (usize::from(io.size), usize::try_from(io.count).unwrap_or(0));
+                let write = u32::from(io.direction) == KVM_EXIT_IO_OUT;
+                match self.bytes(io.data_offset, size * count) {
+                    Some(data) if size > 0 => Exit::Io { write, port: io.port, size, data },
+                    _ => Exit::Unknown(reason),
+                }
+            }
+            KVM_EXIT_MMIO => {
+                // SAFETY: selected by KVM_EXIT_MMIO.
+                let mmio = unsafe { &mut union.mmio };
+                let (write, addr) = (mmio.is_write != 0, mmio.phys_addr);
+                match usize::try_from(mmio.len).ok().and_then(|len| mmio.data.get_mut(..len)) {
+                    Some(data) => Exit::Mmio { write, addr, data },
+                    None => Exit::Unknown(reason),
+                }
+            }
+            KVM_EXIT_NOTIFY => {
+                // SAFETY: selected by KVM_EXIT_NOTIFY.
+                let flags = unsafe { union.notify.flags };
+                Exit::Notify(NotifyInfo { context_invalid: flags & KVM_NOTIFY_CONTEXT_INVALID != 0 })
+            }
+            KVM_EXIT_INTERNAL_ERROR => {
+                // SAFETY: selected by KVM_EXIT_INTERNAL_ERROR.
+                let internal = unsafe { union.internal };
+                let data = internal.data.iter().copied().take(internal.ndata.try_into().unwrap_or(0)).collect();
+                Exit::InternalError(InternalError { suberror: internal.suberror, data })
+            }
+            KVM_EXIT_FAIL_ENTRY => {
+                // SAFETY: selected by KVM_EXIT_FAIL_ENTRY.
+                let fail = unsafe { union.fail_entry };
+                Exit::FailEntry { reason: fail.hardware_entry_failure_reason, cpu: fail.cpu }
+            }
+            KVM_EXIT_UNKNOWN => {
+                // SAFETY: selected by KVM_EXIT_UNKNOWN.
+                Exit::UnknownHardware { reason: unsafe { union.hw.hardware_exit_reason } }
+            }
+            KVM_EXIT_EXCEPTION => {
+                // SAFETY: selected by KVM_EXIT_EXCEPTION.
+                let ex = unsafe { union.ex };
+                Exit::Exception { vector: ex.exception, error_code: ex.error_code }
+            }
+            KVM_EXIT_SYSTEM_EVENT => {
+                // SAFETY: selected by KVM_EXIT_SYSTEM_EVENT.
+                Exit::SystemEvent { kind: unsafe { union.system_event.type_ } }
+            }
+            KVM_EXIT_INTR => Exit::Interrupted,
+            KVM_EXIT_IRQ_WINDOW_OPEN => Exit::IrqWindowOpen,
+            KVM_EXIT_SHUTDOWN => Exit::Shutdown,
+            KVM_EXIT_SET_TPR => Exit::SetTpr,
+            other => Exit::Unknown(other),
+        }
+    }
+
+    /// `len` bytes at `offset` behind the `kvm_run` itself (the PIO data page); `None` when they are not all there.
+    fn bytes(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
+        let offset = usize::try_from(offset).ok()?;
+        let end = offset.checked_add(len)?;
+        if offset < size_of::<kvm_run>() || end > self.0.len {
+            return None;
+        }
+        // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the union;
+        // `&mut self` keeps the kernel out until it is given back.
+        Some(unsafe { slice::from_raw_parts_mut(self.0.base.as_ptr().add(offset), len) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LEN: usize = 3 * 4096;
+
+    fn fabricated(fill: impl FnOnce(&mut kvm_run)) -> RunPage {
+        let page = RunPage::map(-1, LEN).unwrap();
+        // SAFETY: the anonymous mapping is ours alone and zeroed, which is a valid kvm_run.
+        fill(unsafe { &mut *page.run() });
+        page
+    }
+
+    #[test]
+    fn test_notify_flags_decode_and_unknown_bits_are_ignored() {
+        for (flags, context_invalid) in [(0, false), (1, true), (0xffff_fffe, false), (0x8000_0001, true)] {
+            let mut page = fabricated(|run| {
+                run.exit_reason = KVM_EXIT_NOTIFY;
+                run.__bindgen_anon_1.notify.flags = flags;
+            });
+            assert_eq!(page.decode(), Exit::Notify(NotifyInfo { context_invalid }));
+        }
+    }
+
+    #[test]
+    fn test_io_lends_the_data_page() {
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_IO;
+            // SAFETY: any bit pattern is a valid io member.
+            let io = unsafe { &mut run.__bindgen_anon_1.io };
+            (io.direction, io.size, io.port, io.count, io.data_offset) = (0, 2, 0x1f0, 4, 4096);
+        });
+        match page.decode() {
+            Exit::Io { write: false, port: 0x1f0, size: 2, data } => data.fill(0x5a),
+            other => panic!("{other:?}"),
+        }
+        // SAFETY: the byte lies inside the mapping.
+        assert_eq!(unsafe { *page.0.base.as_ptr().add(4096 + 7) }, 0x5a);
+    }
+
+    #[test]
+    fn test_internal_error_keeps_at_most_sixteen_words() {
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
+            run.__bindgen_anon_1.internal.ndata = 1000;
+        });
+        assert!(matches!(page.decode(), Exit::InternalError(e) if e.data.len() == 16));
+    }
+
+    proptest! {
+        /// Whatever the page holds, decoding gives a value and every lent byte is inside the mapping.
+        #[test]
+        fn test_decode_survives_any_page(reason in 0u32..64, union in proptest::collection::vec(any::<u8>(), 256)) {
+            let mut page = fabricated(|run| {
+                run.exit_reason = reason;
+                // SAFETY: 256 bytes are the size of the union, and any bit pattern is valid for its members.
+                unsafe {
+                    std::ptr::copy_nonoverlapping(union.as_ptr(), addr_of_mut!(run.__bindgen_anon_1).cast(), 256);
+                }
+            });
+            if let Exit::Io { data, .. } | Exit::Mmio { data, .. } = page.decode() {
+                data.fill(0xff);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The system fd: `/dev/kvm`.
+
+use super::failed;
+use super::vm::Vm;
+use crate::capability::Capability;
+use crate::{Error, Result};
+use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
+use kvm_ioctls::Kvm;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The only API version there has been since Linux 2.6.22.
+const API_VERSION: i32 = 12;
+
+/// An open KVM device.
+#[derive(Debug)]
+pub struct System(Kvm);
+
+impl System {
+    /// Opens the device read-write and close-on-exec, and checks the API version.
+    pub fn open(device: &Path) -> Result<Self> {
+        let open_error = |errno| Error::Open { device: device.to_owned(), errno };
+        let path = CString::new(device.as_os_str().as_bytes()).map_err(|_| open_error(libc::EINVAL))?;
+        let kvm = Kvm::new_with_path(path).map_err(|e| open_error(e.errno()))?;
+        match kvm.get_api_version() {
+            API_VERSION => Ok(Self(kvm)),
+            // A file that is no KVM device answers -1 (ENOTTY).
+            found => Err(Error::ApiVersion { found }),
+        }
+    }
+
+    /// What KVM_CHECK_EXTENSION answers on the system fd; a negative answer counts as 0, as in QEMU.
+    pub fn check(&self, capability: Capability) -> u32 {
+        self.check_number(capability.number())
+    }
+
+    /// [`Self::check`] for a capability without a name here.
+    pub fn check_number(&self, number: u32) -> u32 {
+        self.0.check_extension_raw(number.into()).try_into().unwrap_or(0)
+    }
+
+    /// KVM_CREATE_VM of the default type. EINTR is retried: a signal during the call is no failure.
+    pub fn create_vm(&self) -> Result<Vm> {
+        loop {
+            match self.0.create_vm() {
+                Ok(vm) => return Ok(Vm::new(vm)),
+                Err(e) if e.errno() == libc::EINTR => {}
+                Err(e) => return Err(failed("KVM_CREATE_VM", "")(e)),
+            }
+        }
+    }
+
+    /// KVM_GET_SUPPORTED_CPUID, asked once per process: it costs more than creating a VM, and the host's CPU stays.
+    pub fn supported_cpuid(&self) -> Result<&'static CpuId> {
+        static SUPPORTED: OnceLock<CpuId> = OnceLock::new();
+        if let Some(cpuid) = SUPPORTED.get() {
+            return Ok(cpuid);
+        }
+        let cpuid = self.0.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID", ""))?;
+        Ok(SUPPORTED.get_or_init(|| cpuid))
+    }
+
+    /// KVM_GET_MSR_INDEX_LIST, asked once per process.
+    pub fn msr_indices(&self) -> Result<&'static [u32]> {
+        static INDICES: OnceLock<Vec<u32>> = OnceLock::new();
+        if let Some(indices) = INDICES.get() {
+            return Ok(indices);
+        }
+        let list = self.0.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST", ""))?;
+        Ok(INDICES.get_or_init(|| list.as_slice().to_vec()))
+    }
+}

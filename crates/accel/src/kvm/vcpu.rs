@@ -1,0 +1,148 @@
+//! The vCPU fd.
+
+use super::failed;
+use super::run_page::RunPage;
+use crate::Result;
+use crate::exit::Exit;
+use crate::registers::{Registers, Segment};
+use crate::start_state::{StartMode, StartState};
+use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_ioctls::VcpuFd;
+use std::os::fd::AsRawFd;
+
+/// A virtual CPU, owned by the thread that runs it.
+#[derive(Debug)]
+pub struct Vcpu {
+    pub(super) fd: VcpuFd,
+    pub(super) id: u32,
+    page: RunPage,
+}
+
+const CR0_PE: u64 = 1;
+
+impl Vcpu {
+    pub(super) fn new(fd: VcpuFd, id: u32, run_size: usize) -> Result<Self> {
+        let page = RunPage::map(fd.as_raw_fd(), run_size).map_err(failed("mmap", format!("vCPU {id}")))?;
+        Ok(Self { fd, id, page })
+    }
+
+    /// The index and APIC id.
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The shared pages, for the kick.
+    pub const fn page(&self) -> &RunPage {
+        &self.page
+    }
+
+    /// Names this vCPU in an error.
+    pub(super) fn failed(&self, ioctl: &'static str) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
+        failed(ioctl, format!("vCPU {}", self.id))
+    }
+
+    /// KVM_SET_CPUID2.
+    pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
+        self.fd.set_cpuid2(cpuid).map_err(self.failed("KVM_SET_CPUID2"))
+    }
+
+    /// KVM_RUN, then decoding. Completes the I/O or MMIO of the exit before.
+    pub fn run(&mut self) -> Exit<'_> {
+        // What kvm-ioctls decodes has neither an access size nor the notify exit: the page is decoded here instead.
+        match self.fd.run().map(drop) {
+            Ok(()) => self.page.decode(),
+            Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
+            Err(e) => Exit::Failed(e.errno()),
+        }
+    }
+
+    /// Puts the state a boot protocol asks for on top of the reset values.
+    pub fn set_start_state(&self, start: &StartState) -> Result<()> {
+        let mut sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
+        match start.mode {
+            StartMode::Real => {
+                for segment in [&mut sregs.cs, &mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss] {
+                    (segment.base, segment.selector) = (0, 0);
+                }
+            }
+            StartMode::Protected => set_flat_segments(&mut sregs),
+        }
+        self.fd.set_sregs(&sregs).map_err(self.failed("KVM_SET_SREGS"))?;
+        let regs = kvm_regs {
+            rip: start.rip,
+            rax: start.rax,
+            rbx: start.rbx,
+            rsi: start.rsi,
+            rsp: start.rsp,
+            rflags: 2,
+            ..Default::default()
+        };
+        self.fd.set_regs(&regs).map_err(self.failed("KVM_SET_REGS"))
+    }
+
+    /// The registers that reports and events show.
+    pub fn registers(&self) -> Result<Registers> {
+        let regs = self.fd.get_regs().map_err(self.failed("KVM_GET_REGS"))?;
+        let sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
+        Ok(registers(&regs, &sregs))
+    }
+
+    /// KVM_TRANSLATE: where the guest's page tables map a linear address, if they do.
+    pub fn translate(&self, linear: u64) -> Option<u64> {
+        let translation = self.fd.translate_gva(linear).ok()?;
+        (translation.valid != 0).then_some(translation.physical_address)
+    }
+}
+
+/// Flat 4 GiB code and data segments, protection on, paging off: what multiboot 1 and PVH ask for.
+fn set_flat_segments(sregs: &mut kvm_sregs) {
+    let data = kvm_segment {
+        base: 0,
+        limit: 0xffff_ffff,
+        selector: 0x10,
+        type_: 3,
+        present: 1,
+        dpl: 0,
+        db: 1,
+        s: 1,
+        l: 0,
+        g: 1,
+        avl: 0,
+        unusable: 0,
+        padding: 0,
+    };
+    sregs.cs = kvm_segment { selector: 8, type_: 0xb, ..data };
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    sregs.cr0 |= CR0_PE;
+}
+
+fn registers(regs: &kvm_regs, sregs: &kvm_sregs) -> Registers {
+    let segment = |s: &kvm_segment| Segment {
+        selector: s.selector,
+        base: s.base,
+        limit: s.limit,
+        attributes: u32::from(s.type_)
+            | u32::from(s.s) << 4
+            | u32::from(s.dpl) << 5
+            | u32::from(s.present) << 7
+            | u32::from(s.avl) << 12
+            | u32::from(s.l) << 13
+            | u32::from(s.db) << 14
+            | u32::from(s.g) << 15,
+    };
+    Registers {
+        general: [
+            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
+            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
+        ],
+        rip: regs.rip,
+        rflags: regs.rflags,
+        segments: [&sregs.es, &sregs.cs, &sregs.ss, &sregs.ds, &sregs.fs, &sregs.gs].map(segment),
+        ldt: segment(&sregs.ldt),
+        tr: segment(&sregs.tr),
+        gdt: (sregs.gdt.base, sregs.gdt.limit),
+        idt: (sregs.idt.base, sregs.idt.limit),
+        control: [sregs.cr0, sregs.cr2, sregs.cr3, sregs.cr4],
+        efer: sregs.efer,
+    }
+}

@@ -1,0 +1,139 @@
+//! The VM fd.
+
+use super::failed;
+use super::ram::GuestRam;
+use super::vcpu::Vcpu;
+use crate::capability::Capability;
+use crate::{Error, Result};
+use kvm_bindings::{
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_irqchip,
+    kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
+};
+use kvm_ioctls::VmFd;
+use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
+use vmm_sys_util::eventfd::EventFd;
+
+/// A virtual machine. Owns the guest RAM that its slots point to, and drops it after the fd.
+#[derive(Debug)]
+pub struct Vm {
+    fd: VmFd,
+    /// Declared after `fd`: the kernel lets go of the memory before it is unmapped.
+    ram: Option<GuestRam>,
+}
+
+/// The state of the in-kernel interrupt controllers and the PIT at power-on.
+#[derive(Clone, Debug)]
+pub struct ChipState {
+    chips: Vec<kvm_irqchip>,
+    pit: kvm_pit_state2,
+}
+
+impl Vm {
+    pub(super) const fn new(fd: VmFd) -> Self {
+        Self { fd, ram: None }
+    }
+
+    /// What KVM_CHECK_EXTENSION answers on the VM fd.
+    pub fn check(&self, capability: Capability) -> u32 {
+        self.fd.check_extension_raw(capability.number().into()).try_into().unwrap_or(0)
+    }
+
+    /// KVM_ENABLE_CAP with one argument. Nothing may be enabled once a vCPU exists.
+    pub fn enable(&self, capability: Capability, argument: u64) -> Result<()> {
+        let cap = kvm_enable_cap { cap: capability.number(), args: [argument, 0, 0, 0], ..Default::default() };
+        self.fd.enable_cap(&cap).map_err(failed("KVM_ENABLE_CAP", capability.to_string()))
+    }
+
+    /// KVM_SET_IDENTITY_MAP_ADDR.
+    pub fn set_identity_map_address(&self, address: u64) -> Result<()> {
+        self.fd.set_identity_map_address(address).map_err(failed("KVM_SET_IDENTITY_MAP_ADDR", ""))
+    }
+
+    /// KVM_SET_TSS_ADDR.
+    pub fn set_tss_address(&self, address: u32) -> Result<()> {
+        self.fd.set_tss_address(address as usize).map_err(failed("KVM_SET_TSS_ADDR", ""))
+    }
+
+    /// KVM_SET_NR_MMU_PAGES.
+    pub fn set_nr_mmu_pages(&self, pages: u64) -> Result<()> {
+        const KVM_SET_NR_MMU_PAGES: libc::c_ulong = 0xae44;
+        // SAFETY: the ioctl takes its argument by value and touches no memory of ours.
+        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&self.fd, KVM_SET_NR_MMU_PAGES, pages) };
+        if result < 0 {
+            let context = format!("kvm-shadow-mem of {pages} pages");
+            return Err(failed("KVM_SET_NR_MMU_PAGES", context)(vmm_sys_util::errno::Error::last()));
+        }
+        Ok(())
+    }
+
+    /// KVM_SET_USER_MEMORY_REGION for each region, slots from 0 up. Comes before irqchip and vCPUs, after which a slot
+    /// change costs milliseconds.
+    pub fn set_ram(&mut self, ram: GuestRam) -> Result<()> {
+        let ram = self.ram.insert(ram);
+        for (slot, region) in (0u32..).zip(ram.iter()) {
+            let (start, size) = (region.start_addr().raw_value(), region.len());
+            let memory = kvm_userspace_memory_region {
+                slot,
+                flags: 0,
+                guest_phys_addr: start,
+                memory_size: size,
+                userspace_addr: region.as_ptr() as u64,
+            };
+            // SAFETY: the region is mapped for as long as `self.ram` lives, which is dropped after the fd.
+            unsafe { self.fd.set_user_memory_region(memory) }.map_err(failed(
+                "KVM_SET_USER_MEMORY_REGION",
+                format!("slot {slot}, start {start:#x}, size {size:#x}"),
+            ))?;
+        }
+        Ok(())
+    }
+
+    /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel.
+    pub fn create_irqchip(&self) -> Result<()> {
+        self.fd.create_irq_chip().map_err(failed("KVM_CREATE_IRQCHIP", ""))
+    }
+
+    /// KVM_CREATE_PIT2.
+    pub fn create_pit(&self) -> Result<()> {
+        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        self.fd.create_pit2(config).map_err(failed("KVM_CREATE_PIT2", ""))
+    }
+
+    /// KVM_IRQFD: an eventfd that raises `gsi` once for each write.
+    pub fn irqfd(&self, gsi: u32) -> Result<EventFd> {
+        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|e| Error::Ioctl {
+            ioctl: "eventfd",
+            context: format!("GSI {gsi}"),
+            errno: e.raw_os_error().unwrap_or(libc::EIO),
+        })?;
+        self.fd.register_irqfd(&event, gsi).map_err(failed("KVM_IRQFD", format!("GSI {gsi}")))?;
+        Ok(event)
+    }
+
+    /// KVM_CREATE_VCPU and its shared pages.
+    pub fn create_vcpu(&self, id: u32) -> Result<Vcpu> {
+        let fd = self.fd.create_vcpu(id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
+        Vcpu::new(fd, id, self.fd.run_size())
+    }
+
+    /// Reads the in-kernel chips (`kernel-irqchip=on` only).
+    pub fn chip_state(&self) -> Result<ChipState> {
+        let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
+            .into_iter()
+            .map(|chip_id| {
+                let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+                self.fd.get_irqchip(&mut chip).map_err(failed("KVM_GET_IRQCHIP", format!("chip {chip_id}")))?;
+                Ok(chip)
+            })
+            .collect::<Result<_>>()?;
+        Ok(ChipState { chips, pit: self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))? })
+    }
+
+    /// Writes them back: a reset.
+    pub fn set_chip_state(&self, state: &ChipState) -> Result<()> {
+        for chip in &state.chips {
+            self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;
+        }
+        self.fd.set_pit2(&state.pit).map_err(failed("KVM_SET_PIT2", ""))
+    }
+}

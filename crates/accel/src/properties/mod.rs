@@ -1,0 +1,83 @@
+//! Accelerator properties as a type that cannot be wrong. TypeScript parses QEMU's text; this is the second check.
+
+mod kernel_irqchip;
+mod notify;
+
+pub use kernel_irqchip::KernelIrqchip;
+pub use notify::{NotifyBudget, NotifyPolicy, NotifyProperties};
+
+use crate::{Error, Result};
+use std::path::PathBuf;
+
+/// Where QEMU's accelerator looks when `device` is not set.
+pub const DEFAULT_DEVICE: &str = "/dev/kvm";
+
+/// The properties of `-accel kvm`, validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccelProperties {
+    /// `kernel-irqchip`.
+    pub kernel_irqchip: KernelIrqchip,
+    /// `kvm-shadow-mem`, in bytes; `None` (-1) leaves it to the kernel.
+    pub shadow_mem: Option<u64>,
+    /// `notify-vmexit`, `notify-window`, `notify-required`, `notify-budget`.
+    pub notify: NotifyProperties,
+    /// `device`.
+    pub device: PathBuf,
+}
+
+impl Default for AccelProperties {
+    fn default() -> Self {
+        Self {
+            kernel_irqchip: KernelIrqchip::On,
+            shadow_mem: None,
+            notify: NotifyProperties::default(),
+            device: DEFAULT_DEVICE.into(),
+        }
+    }
+}
+
+/// Checks `kvm-shadow-mem` (bytes; -1 leaves it to the kernel).
+///
+/// # Errors
+/// A negative size other than -1.
+pub fn shadow_mem(bytes: i64) -> Result<Option<u64>> {
+    match bytes {
+        -1 => Ok(None),
+        _ => u64::try_from(bytes).map(Some).map_err(|_| Error::Property {
+            property: "kvm-shadow-mem",
+            rule: format!("is {bytes}, and a size in bytes is not negative (-1 leaves it to the kernel)"),
+        }),
+    }
+}
+
+/// Checks `dirty-ring-size` (entries per vCPU; 0 is bitmap mode).
+///
+/// # Errors
+/// A size that is not a power of two; any other non-zero size, because the dirty ring is not implemented yet.
+pub fn dirty_ring_size(entries: u32) -> Result<()> {
+    let rule = match entries {
+        0 => return Ok(()),
+        n if n.is_power_of_two() => "is not implemented yet",
+        _ => "must be a power of two",
+    };
+    Err(Error::Property { property: "dirty-ring-size", rule: rule.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_shadow_mem_refuses_negative_sizes_but_minus_one() {
+        assert_eq!(shadow_mem(-1), Ok(None));
+        assert_eq!(shadow_mem(262_144), Ok(Some(262_144)));
+        assert!(shadow_mem(-2).is_err());
+    }
+
+    #[test]
+    fn test_dirty_ring_size_is_never_ignored() {
+        assert_eq!(dirty_ring_size(0), Ok(()));
+        assert!(dirty_ring_size(3).unwrap_err().to_string().contains("power of two"));
+        assert!(dirty_ring_size(1024).unwrap_err().to_string().contains("not implemented yet"));
+    }
+}

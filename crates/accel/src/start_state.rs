@@ -1,0 +1,27 @@
+//! The register state in which a loader hands the machine to the first vCPU.
+
+/// How the first vCPU starts. All other registers have their reset values; application processors wait for INIT/SIPI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartState {
+    /// Segments and control registers.
+    pub mode: StartMode,
+    /// First instruction (in real mode: an offset into segment 0).
+    pub rip: u64,
+    /// General registers a boot protocol passes values in.
+    pub rax: u64,
+    /// See `rax`.
+    pub rbx: u64,
+    /// See `rax`.
+    pub rsi: u64,
+    /// Initial stack pointer; 0 when the protocol gives none.
+    pub rsp: u64,
+}
+
+/// The processor mode of a [`StartState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartMode {
+    /// 16-bit real mode, all segments 0.
+    Real,
+    /// Flat 32-bit protected mode, paging off, interrupts off (multiboot 1, PVH).
+    Protected,
+}

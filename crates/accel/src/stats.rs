@@ -1,0 +1,57 @@
+//! Exits by kind. Each vCPU counts its own, so counting costs one store to memory nobody else writes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! exit_kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// The kinds of exits that are counted.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ExitKind { $($(#[$doc])* $name,)* }
+
+        impl ExitKind {
+            /// All kinds, in the order of their counters.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name users see.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+exit_kinds! {
+    /// KVM_EXIT_IO.
+    Io = "io";
+    /// KVM_EXIT_MMIO.
+    Mmio = "mmio";
+    /// KVM_EXIT_NOTIFY.
+    Notify = "notify";
+    /// KVM_EXIT_SHUTDOWN: triple faults.
+    Shutdown = "shutdown";
+    /// KVM_EXIT_INTERNAL_ERROR.
+    InternalError = "internal-error";
+    /// KVM_RUN interrupted by a kick or another signal.
+    Interrupted = "interrupted";
+    /// Everything else.
+    Other = "other";
+}
+
+/// One vCPU's counters.
+#[derive(Debug, Default)]
+pub struct ExitCounts([AtomicU64; ExitKind::ALL.len()]);
+
+impl ExitCounts {
+    /// Adds one; only the vCPU's own thread calls this.
+    pub(crate) fn count(&self, kind: ExitKind) {
+        let counter = &self.0[kind as usize];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// The number of exits of this kind so far.
+    #[must_use]
+    pub fn get(&self, kind: ExitKind) -> u64 {
+        self.0[kind as usize].load(Ordering::Relaxed)
+    }
+}

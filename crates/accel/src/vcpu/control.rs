@@ -1,0 +1,328 @@
+//! How the vCPU threads of a machine are stopped, resumed, reset and ended together.
+//!
+//! ```text
+//! Stopped -- resume --> Running -- request_stop --> Stopping -- last vCPU parks --> Stopped
+//!    any of them -- quit --> Quit
+//! ```
+//!
+//! The lock is taken when a vCPU is interrupted or parks, never on the way between two exits. It is held while the sink
+//! takes `Stopped` (lock order: control, then sink).
+
+use crate::event::{Event, EventSink, StopReason};
+use crate::exit::NotifyInfo;
+use crate::kvm::kick::Kick;
+use crate::{Error, Result};
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Injected notify exits that a vCPU can have waiting.
+const MAX_INJECTED: usize = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Stopped,
+    Running,
+    Stopping,
+    Quit,
+}
+
+/// What a parked vCPU thread does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Run,
+    Reset,
+    Quit,
+}
+
+/// What an interrupted vCPU thread does next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Nothing was asked: back into the guest.
+    Enter,
+    /// Treat this as a notify exit.
+    Inject(NotifyInfo),
+    /// Park.
+    Leave,
+}
+
+/// A thread's view of how often the machine was resumed and reset.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epoch {
+    resumes: u64,
+    resets: u64,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// vCPUs that wait in [`Control::park`].
+    parked: usize,
+    /// Why the machine is stopping; told when the last vCPU parks.
+    reason: Option<StopReason>,
+    epoch: Epoch,
+    /// vCPUs that have not yet reset themselves.
+    resetting: usize,
+    reset_error: Option<Error>,
+    injected: Vec<VecDeque<NotifyInfo>>,
+}
+
+/// Shared by the vCPU threads and their owner.
+#[derive(Debug)]
+pub struct Control {
+    state: Mutex<State>,
+    changed: Condvar,
+    kicks: Vec<Kick>,
+}
+
+/// A guest's request outranks a pause, and a fault outranks both: neither may be lost because the other came first.
+const fn rank(reason: &StopReason) -> u8 {
+    match reason {
+        StopReason::Paused => 0,
+        StopReason::Guest(_) => 1,
+        StopReason::Fault(_) => 2,
+    }
+}
+
+impl Control {
+    pub fn new(kicks: Vec<Kick>) -> Self {
+        let injected = kicks.iter().map(|_| VecDeque::new()).collect();
+        let state = State {
+            phase: Phase::Stopped,
+            parked: 0,
+            reason: None,
+            epoch: Epoch::default(),
+            resetting: 0,
+            reset_error: None,
+            injected,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new(), kicks }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn kick(&self, index: usize) -> Option<&Kick> {
+        self.kicks.get(index)
+    }
+
+    fn kick_all(&self) {
+        self.kicks.iter().for_each(Kick::kick);
+    }
+
+    /// Lets all vCPUs run, if all of them are parked.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        // Threads that have just been spawned are on their way to park.
+        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
+            state = self.wait(state);
+        }
+        if state.phase == Phase::Stopped {
+            state.phase = Phase::Running;
+            state.parked = 0;
+            state.epoch.resumes += 1;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Stops all vCPUs. Where they are stopped already there is nothing to wait for, and the event is returned.
+    pub fn request_stop(&self, reason: StopReason) -> Option<Event> {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Running => {
+                state.phase = Phase::Stopping;
+                state.reason = Some(reason);
+                drop(state);
+                self.kick_all();
+            }
+            Phase::Stopping => {
+                if state.reason.as_ref().is_none_or(|current| rank(current) < rank(&reason)) {
+                    state.reason = Some(reason);
+                }
+            }
+            Phase::Stopped => return Some(Event::Stopped(reason)),
+            Phase::Quit => {}
+        }
+        None
+    }
+
+    /// Called by a vCPU thread that is outside the guest. The last one to park tells that the machine has stopped.
+    pub fn park(&self, seen: &mut Epoch, sink: &dyn EventSink) -> Command {
+        let mut state = self.lock();
+        if seen.resets == state.epoch.resets {
+            state.parked += 1;
+        } else {
+            // Back from a reset: this thread was counted as parked all along.
+            seen.resets = state.epoch.resets;
+            state.resetting -= 1;
+            self.changed.notify_all();
+        }
+        if state.parked == self.kicks.len() && state.phase != Phase::Running {
+            if state.phase == Phase::Stopping {
+                state.phase = Phase::Stopped;
+            }
+            if let Some(reason) = state.reason.take() {
+                sink.emit(Event::Stopped(reason));
+            }
+            self.changed.notify_all();
+        }
+        loop {
+            if state.phase == Phase::Quit {
+                return Command::Quit;
+            }
+            if seen.resumes != state.epoch.resumes {
+                seen.resumes = state.epoch.resumes;
+                return Command::Run;
+            }
+            if seen.resets != state.epoch.resets {
+                return Command::Reset;
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Has every parked vCPU thread put its power-on state back, and waits until all have.
+    pub fn reset(&self) -> Result<()> {
+        let mut state = self.lock();
+        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
+            state = self.wait(state);
+        }
+        if state.phase != Phase::Stopped {
+            return Ok(());
+        }
+        state.epoch.resets += 1;
+        state.resetting = self.kicks.len();
+        state.injected.iter_mut().for_each(VecDeque::clear);
+        self.changed.notify_all();
+        while state.resetting > 0 {
+            state = self.wait(state);
+        }
+        state.reset_error.take().map_or(Ok(()), Err)
+    }
+
+    /// Called by a vCPU thread whose reset failed.
+    pub fn reset_failed(&self, error: Error) {
+        self.lock().reset_error.get_or_insert(error);
+    }
+
+    /// Called by a vCPU thread before it enters the guest and when KVM_RUN was interrupted.
+    pub fn attend(&self, index: usize) -> Attention {
+        let mut state = self.lock();
+        if state.phase != Phase::Running {
+            return Attention::Leave;
+        }
+        state.injected.get_mut(index).and_then(VecDeque::pop_front).map_or(Attention::Enter, |info| {
+            // More may wait: look again after this one.
+            if let Some(kick) = self.kicks.get(index) {
+                kick.arm();
+            }
+            Attention::Inject(info)
+        })
+    }
+
+    /// Leaves a notify exit for vCPU `index`.
+    pub fn inject(&self, index: u32, info: NotifyInfo) -> bool {
+        let Ok(index) = usize::try_from(index) else { return false };
+        let (Some(kick), mut state) = (self.kicks.get(index), self.lock()) else { return false };
+        match state.injected.get_mut(index) {
+            Some(waiting) if waiting.len() < MAX_INJECTED => waiting.push_back(info),
+            _ => return false,
+        }
+        drop(state);
+        kick.kick();
+        true
+    }
+
+    /// Ends all threads, wherever they are.
+    pub fn quit(&self) {
+        self.lock().phase = Phase::Quit;
+        self.changed.notify_all();
+        self.kick_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Request;
+    use crate::kvm::run_page::RunPage;
+    use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Arc, Mutex as StdMutex};
+
+    struct Channel(StdMutex<Sender<Event>>);
+
+    impl EventSink for Channel {
+        fn emit(&self, event: Event) {
+            self.0.lock().unwrap().send(event).unwrap();
+        }
+    }
+
+    fn control(vcpus: usize) -> Arc<Control> {
+        crate::kvm::kick::install_handler().unwrap();
+        let kick = || Kick::new(RunPage::map(-1, 3 * 4096).unwrap().immediate_exit());
+        Arc::new(Control::new((0..vcpus).map(|_| kick()).collect()))
+    }
+
+    /// A vCPU thread without a vCPU: "runs" until it is told to leave.
+    fn pretend(control: Arc<Control>, sink: Arc<Channel>, index: usize) -> std::thread::JoinHandle<u32> {
+        std::thread::spawn(move || {
+            let (mut epoch, mut resets) = (Epoch::default(), 0);
+            loop {
+                match control.park(&mut epoch, &*sink) {
+                    Command::Quit => return resets,
+                    Command::Reset => resets += 1,
+                    Command::Run => {
+                        while control.attend(index) != Attention::Leave {
+                            std::thread::yield_now();
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn test_stop_is_told_once_when_all_have_parked() {
+        let (sender, events) = channel();
+        let (control, sink) = (control(3), Arc::new(Channel(StdMutex::new(sender))));
+        let threads: Vec<_> = (0..3).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
+        for _ in 0..200 {
+            control.resume();
+            assert_eq!(control.request_stop(StopReason::Paused), None);
+            assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Paused));
+        }
+        control.reset().unwrap();
+        control.quit();
+        assert_eq!(threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>(), [1, 1, 1]);
+        assert!(events.try_recv().is_err());
+    }
+
+    #[test]
+    fn test_guest_request_outranks_a_pause_that_came_first() {
+        let (sender, events) = channel();
+        let (control, sink) = (control(1), Arc::new(Channel(StdMutex::new(sender))));
+        let mut state = control.lock();
+        state.phase = Phase::Running;
+        drop(state);
+        control.request_stop(StopReason::Paused);
+        control.request_stop(StopReason::Guest(Request::Reset));
+        control.request_stop(StopReason::Paused);
+        let thread = pretend(Arc::clone(&control), Arc::clone(&sink), 0);
+        assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Guest(Request::Reset)));
+        control.quit();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn test_inject_refuses_unknown_vcpu_and_a_full_mailbox() {
+        let control = control(1);
+        let info = NotifyInfo { context_invalid: false };
+        assert!(!control.inject(1, info));
+        assert!((0..MAX_INJECTED).all(|_| control.inject(0, info)));
+        assert!(!control.inject(0, info));
+    }
+}

@@ -1,0 +1,109 @@
+//! What an exit that no device answers leads to: a pure function, after QEMU's table of exit reasons.
+
+use crate::Request;
+use crate::event::FaultKind;
+use crate::exit::{Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
+use crate::registers::Registers;
+
+/// What the loop does about an exit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Enter the guest again.
+    Resume,
+    /// Ask something of the machine.
+    Request(Request),
+    /// Judge a notify exit, with the machine's notify state.
+    Notify(NotifyInfo),
+    /// KVM gave up; whether the guest goes on depends on its registers ([`goes_on`]).
+    InternalError(InternalError),
+    /// The vCPU cannot go on.
+    Fault(FaultKind, String),
+}
+
+/// KVM_SYSTEM_EVENT_SHUTDOWN and KVM_SYSTEM_EVENT_RESET.
+const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
+const SYSTEM_EVENT_RESET: u32 = 2;
+
+/// VMX: guest state that the processor does not accept.
+const VMX_INVALID_GUEST_STATE: u64 = 0x8000_0021;
+
+/// The outcome of every exit but I/O, MMIO and interruptions, which the loop handles itself.
+#[must_use]
+pub fn decide(exit: Exit<'_>) -> Outcome {
+    let fault = |message: String| Outcome::Fault(FaultKind::Exit, message);
+    match exit {
+        Exit::Io { .. } | Exit::Mmio { .. } | Exit::Interrupted | Exit::IrqWindowOpen | Exit::SetTpr => Outcome::Resume,
+        Exit::Shutdown => Outcome::Request(Request::Reset),
+        Exit::SystemEvent { kind: SYSTEM_EVENT_SHUTDOWN } => Outcome::Request(Request::Shutdown),
+        Exit::SystemEvent { kind: SYSTEM_EVENT_RESET } => Outcome::Request(Request::Reset),
+        Exit::SystemEvent { kind } => fault(format!("KVM_EXIT_SYSTEM_EVENT of type {kind} has no meaning on x86")),
+        Exit::Notify(info) => Outcome::Notify(info),
+        Exit::InternalError(error) => Outcome::InternalError(error),
+        Exit::FailEntry { reason, cpu } => {
+            let hint = if reason == VMX_INVALID_GUEST_STATE {
+                "; the guest's state is invalid for this processor (real mode without unrestricted guest?)"
+            } else {
+                ""
+            };
+            fault(format!("KVM entry failed on host CPU {cpu}, hardware reason {reason:#x}{hint}"))
+        }
+        Exit::UnknownHardware { reason } => fault(format!("unknown exit, hardware reason {reason:#x}")),
+        Exit::Exception { vector, error_code } => {
+            fault(format!("exception {vector} with error code {error_code:#x} reached the host"))
+        }
+        Exit::Failed(errno) => fault(format!("KVM_RUN failed: {}", crate::error::errno_text(errno))),
+        Exit::Unknown(number) => fault(format!("KVM exit {number} ({}) is not handled", reason_name(number))),
+    }
+}
+
+/// An instruction of user-mode code that KVM cannot emulate is the guest's problem: it goes on, as under QEMU.
+#[must_use]
+pub const fn goes_on(error: &InternalError, registers: &Registers) -> bool {
+    error.suberror == SUBERROR_EMULATION && registers.protected() && registers.cs().selector & 3 == 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_triple_fault_is_a_reset_request() {
+        assert_eq!(decide(Exit::Shutdown), Outcome::Request(Request::Reset));
+    }
+
+    #[test]
+    fn test_system_events() {
+        assert_eq!(decide(Exit::SystemEvent { kind: 1 }), Outcome::Request(Request::Shutdown));
+        assert_eq!(decide(Exit::SystemEvent { kind: 2 }), Outcome::Request(Request::Reset));
+        assert!(matches!(decide(Exit::SystemEvent { kind: 3 }), Outcome::Fault(FaultKind::Exit, _)));
+    }
+
+    #[test]
+    fn test_unknown_exit_is_a_value_with_a_name() {
+        for (number, name) in [(5, "KVM_EXIT_HLT"), (33, "KVM_EXIT_X86_BUS_LOCK"), (4095, "unknown to this version")] {
+            match decide(Exit::Unknown(number)) {
+                Outcome::Fault(FaultKind::Exit, message) => assert!(message.contains(name), "{message}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn test_fail_entry_explains_invalid_guest_state() {
+        let Outcome::Fault(_, message) = decide(Exit::FailEntry { reason: VMX_INVALID_GUEST_STATE, cpu: 3 }) else {
+            panic!("not a fault");
+        };
+        assert!(message.contains("0x80000021") && message.contains("unrestricted"), "{message}");
+    }
+
+    #[test]
+    fn test_emulation_failure_goes_on_in_user_mode_only() {
+        let error = |suberror| InternalError { suberror, data: vec![] };
+        let mut user = Registers::default();
+        user.control[0] = 1;
+        user.segments[1].selector = 0x33;
+        assert!(goes_on(&error(1), &user));
+        assert!(!goes_on(&error(2), &user));
+        assert!(!goes_on(&error(1), &Registers::default()));
+    }
+}

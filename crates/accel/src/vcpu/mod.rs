@@ -1,0 +1,134 @@
+//! vCPUs on their own threads. Decode (`kvm/run_page.rs`), decide ([`decide`]), loop (`thread.rs`) apart.
+
+mod control;
+pub mod decide;
+mod notify;
+mod report;
+mod thread;
+
+pub use notify::NotifyStatus;
+
+use crate::event::{Event, EventSink, StopReason, Warning, WarningCode};
+use crate::exit::NotifyInfo;
+use crate::kvm::kick::Kick;
+use crate::kvm::ram::GuestRam;
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::vcpu_state::VcpuState;
+use crate::properties::NotifyProperties;
+use crate::stats::{ExitCounts, ExitKind};
+use crate::{Bus, Error, Result};
+use control::Control;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Enough for the loop, the devices and a register report; the default of 2 MiB would only be reserved.
+const STACK_SIZE: usize = 256 << 10;
+
+/// What the threads of one machine share.
+pub(crate) struct Shared {
+    pub control: Control,
+    pub bus: Arc<dyn Bus>,
+    pub sink: Arc<dyn EventSink>,
+    pub ram: GuestRam,
+    pub notify: notify::Shared,
+    pub counts: Vec<ExitCounts>,
+}
+
+/// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping it takes them out of the
+/// guest and joins their threads.
+pub struct Vcpus {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Vcpus {
+    /// Starts a thread for each vCPU; each waits for [`Vcpus::resume`].
+    pub(crate) fn spawn(
+        vcpus: Vec<(Vcpu, VcpuState)>,
+        bus: Arc<dyn Bus>,
+        sink: Arc<dyn EventSink>,
+        ram: GuestRam,
+        notify: notify::Shared,
+    ) -> Result<Self> {
+        let kicks = vcpus.iter().map(|(vcpu, _)| Kick::new(vcpu.page().immediate_exit())).collect();
+        let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
+        let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, notify, counts });
+        let mut this = Self { shared, threads: Vec::new() };
+        for (vcpu, power_on) in vcpus {
+            let id = vcpu.id();
+            let shared = Arc::clone(&this.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("CPU {id}/KVM"))
+                .stack_size(STACK_SIZE)
+                .spawn(move || thread::VcpuThread::new(vcpu, power_on, shared).run())
+                .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
+            this.threads.push(thread);
+        }
+        Ok(this)
+    }
+
+    /// Lets all vCPUs enter the guest. Does nothing while they run or before a stop has completed.
+    pub fn resume(&self) {
+        self.shared.control.resume();
+    }
+
+    /// Asks all vCPUs to leave the guest; [`Event::Stopped`] tells when they have.
+    pub fn pause(&self) {
+        if let Some(event) = self.shared.control.request_stop(StopReason::Paused) {
+            self.shared.sink.emit(event);
+        }
+    }
+
+    /// Puts the power-on state back into every vCPU, each on its own thread. All vCPUs must be stopped.
+    ///
+    /// # Errors
+    /// The first register state that the kernel refused; the machine is then not usable.
+    pub fn reset(&self) -> Result<()> {
+        self.shared.control.reset()
+    }
+
+    /// The drill: vCPU `index` treats its next interruption as a notify exit. False when there is no such vCPU, or it
+    /// has not yet taken 64 earlier ones.
+    pub fn inject_notify(&self, index: u32, context_invalid: bool) -> bool {
+        self.shared.control.inject(index, NotifyInfo { context_invalid })
+    }
+
+    /// Exits of this kind so far, over all vCPUs.
+    #[must_use]
+    pub fn exits(&self, kind: ExitKind) -> u64 {
+        self.shared.counts.iter().map(|counts| counts.get(kind)).sum()
+    }
+
+    /// Notify exits so far, drills included, for each vCPU.
+    #[must_use]
+    pub fn notify_totals(&self) -> Vec<u64> {
+        self.shared.notify.totals()
+    }
+}
+
+impl Drop for Vcpus {
+    fn drop(&mut self) {
+        self.shared.control.quit();
+        for thread in self.threads.drain(..) {
+            // A vCPU thread catches what a device panics with; there is no payload to pass on.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Vcpus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vcpus").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+/// The state of notify exits for a machine, made when the accelerator is set up.
+pub(crate) fn notify_shared(properties: NotifyProperties, vcpus: usize) -> notify::Shared {
+    notify::Shared::new(properties, vcpus)
+}
+
+impl Shared {
+    fn warn(&self, code: WarningCode, message: String) {
+        self.sink.emit(Event::Warning(Warning { code, message }));
+    }
+}

@@ -1,0 +1,84 @@
+//! A machine's notify state: what the host offers, what was counted, and handling one exit.
+
+use super::Shared as VcpuShared;
+use crate::event::{Event, Fault, FaultKind, NotifyEvent, StopReason, WarningCode};
+use crate::exit::NotifyInfo;
+use crate::instruction::{bytes_at_rip, disassemble};
+use crate::kvm::vcpu::Vcpu;
+use crate::notify::{BudgetLedger, NotifyDecision, decide, message};
+use crate::properties::NotifyProperties;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// What became of the notify properties on this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotifyStatus {
+    /// The host offers KVM_CAP_X86_NOTIFY_VMEXIT.
+    pub supported: bool,
+    /// It was enabled for this machine.
+    pub enabled: bool,
+}
+
+/// Shared by the vCPU threads of a machine.
+#[derive(Debug)]
+pub struct Shared {
+    properties: NotifyProperties,
+    totals: Vec<AtomicU64>,
+    warned: AtomicBool,
+    ledger: Option<Mutex<BudgetLedger>>,
+    start: Instant,
+}
+
+impl Shared {
+    pub fn new(properties: NotifyProperties, vcpus: usize) -> Self {
+        Self {
+            properties,
+            totals: (0..vcpus).map(|_| AtomicU64::new(0)).collect(),
+            warned: AtomicBool::new(false),
+            ledger: properties.budget.map(|budget| Mutex::new(BudgetLedger::new(budget))),
+            start: Instant::now(),
+        }
+    }
+
+    pub fn totals(&self) -> Vec<u64> {
+        self.totals.iter().map(|total| total.load(Ordering::Relaxed)).collect()
+    }
+}
+
+/// Counts, decides, tells; the stop reason when the machine cannot go on.
+pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize, info: NotifyInfo, injected: bool) -> Option<StopReason> {
+    let notify = &shared.notify;
+    let total = notify.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);
+    let over_budget = notify.ledger.as_ref().and_then(|ledger| {
+        ledger.lock().unwrap_or_else(PoisonError::into_inner).exceeded(notify.start.elapsed())
+    });
+    let decision = decide(notify.properties.policy, info, notify.warned.load(Ordering::Relaxed), over_budget);
+    let text = message(vcpu.id(), info, decision, injected);
+
+    let registers = vcpu.registers().unwrap_or_default();
+    let instruction = disassemble(&bytes_at_rip(vcpu, &registers, &shared.ram), &registers);
+    shared.sink.emit(Event::Notify(Box::new(NotifyEvent {
+        vcpu: vcpu.id(),
+        registers,
+        instruction,
+        context_invalid: info.context_invalid,
+        resumed: matches!(decision, NotifyDecision::Resume { .. }),
+        total,
+        injected,
+    })));
+    match decision {
+        NotifyDecision::Resume { warn } => {
+            if warn && !notify.warned.swap(true, Ordering::Relaxed) {
+                shared.warn(WarningCode::NotifyExit, text);
+            }
+            None
+        }
+        NotifyDecision::Fail(_) => Some(StopReason::Fault(Fault {
+            vcpu: vcpu.id(),
+            kind: FaultKind::Notify,
+            message: text,
+            report: super::report::registers_and_code(vcpu, &shared.ram),
+        })),
+    }
+}

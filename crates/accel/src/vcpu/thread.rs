@@ -1,0 +1,204 @@
+//! The loop of one vCPU: only sequences.
+
+use super::control::{Attention, Command, Epoch};
+use super::decide::{Outcome, decide, goes_on};
+use super::{Shared, notify, report};
+use crate::event::{Fault, FaultKind, StopReason, WarningCode};
+use crate::exit::{Exit, InternalError, NotifyInfo};
+use crate::kvm::vcpu::Vcpu;
+use crate::kvm::vcpu_state::VcpuState;
+use crate::stats::ExitKind;
+use crate::{Bus, Request};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Owns a vCPU for as long as its thread lives.
+pub struct VcpuThread {
+    vcpu: Vcpu,
+    /// What a reset puts back.
+    power_on: VcpuState,
+    shared: Arc<Shared>,
+    index: usize,
+}
+
+impl VcpuThread {
+    pub fn new(vcpu: Vcpu, power_on: VcpuState, shared: Arc<Shared>) -> Self {
+        let index = usize::try_from(vcpu.id()).unwrap_or(usize::MAX);
+        Self { vcpu, power_on, shared, index }
+    }
+
+    /// Parks, runs, parks, until the machine is dropped.
+    pub fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let kick = shared.control.kick(self.index);
+        if let Some(kick) = kick {
+            kick.attach();
+        }
+        let mut epoch = Epoch::default();
+        loop {
+            match shared.control.park(&mut epoch, &*shared.sink) {
+                Command::Quit => break,
+                Command::Reset => {
+                    if let Err(error) = self.vcpu.set_state(&self.power_on) {
+                        shared.control.reset_failed(error);
+                    }
+                }
+                Command::Run => {
+                    // A device that panics stops its machine, not the process.
+                    let stop = catch_unwind(AssertUnwindSafe(|| self.enter()));
+                    if let Some(reason) = stop.unwrap_or_else(|_| Some(self.fault("a device failed".into()))) {
+                        // The phase is Running or Stopping here, so there is no event to pass on.
+                        let _ = shared.control.request_stop(reason);
+                    }
+                }
+            }
+        }
+        if let Some(kick) = kick {
+            kick.detach();
+        }
+    }
+
+    /// Runs the guest until the machine stops; the reason when this vCPU is why.
+    fn enter(&mut self) -> Option<StopReason> {
+        let shared = Arc::clone(&self.shared);
+        let counts = shared.counts.get(self.index)?;
+        let kick = shared.control.kick(self.index)?;
+        let mut stop = match self.attend() {
+            Attended::Enter => None,
+            Attended::Leave(reason) => return reason,
+        };
+        // This loop is the exit path: I/O and MMIO go to the bus and back into the guest, and look at nothing else.
+        while stop.is_none() {
+            let outcome = match self.vcpu.run() {
+                Exit::Io { write, port, size, data } => {
+                    counts.count(ExitKind::Io);
+                    match port_io(&*shared.bus, write, port, size, data) {
+                        None => continue,
+                        Some(request) => Outcome::Request(request),
+                    }
+                }
+                Exit::Mmio { write: false, addr, data } => {
+                    counts.count(ExitKind::Mmio);
+                    shared.bus.mmio_read(addr, data);
+                    continue;
+                }
+                Exit::Mmio { write: true, addr, data } => {
+                    counts.count(ExitKind::Mmio);
+                    match shared.bus.mmio_write(addr, data) {
+                        None => continue,
+                        Some(request) => Outcome::Request(request),
+                    }
+                }
+                Exit::Interrupted => {
+                    counts.count(ExitKind::Interrupted);
+                    kick.acknowledge();
+                    match self.attend() {
+                        Attended::Enter => continue,
+                        Attended::Leave(reason) => return reason,
+                    }
+                }
+                other => {
+                    counts.count(kind(&other));
+                    decide(other)
+                }
+            };
+            stop = self.act(outcome);
+        }
+        stop
+    }
+
+    /// Does what was asked of this vCPU from outside.
+    fn attend(&self) -> Attended {
+        match self.shared.control.attend(self.index) {
+            Attention::Enter => Attended::Enter,
+            Attention::Leave => Attended::Leave(None),
+            Attention::Inject(info) => match self.notify(info, true) {
+                None => Attended::Enter,
+                reason => Attended::Leave(reason),
+            },
+        }
+    }
+
+    fn act(&mut self, outcome: Outcome) -> Option<StopReason> {
+        match outcome {
+            Outcome::Resume => None,
+            Outcome::Request(request) => {
+                self.complete_io();
+                Some(StopReason::Guest(request))
+            }
+            Outcome::Notify(info) => self.notify(info, false),
+            Outcome::InternalError(error) => self.internal_error(&error),
+            Outcome::Fault(kind, message) => Some(StopReason::Fault(Fault {
+                vcpu: self.vcpu.id(),
+                kind,
+                message: format!("vCPU {}: {message}", self.vcpu.id()),
+                report: report::registers_and_code(&self.vcpu, &self.shared.ram),
+            })),
+        }
+    }
+
+    fn notify(&self, info: NotifyInfo, injected: bool) -> Option<StopReason> {
+        notify::handle(&self.shared, &self.vcpu, self.index, info, injected)
+    }
+
+    fn internal_error(&self, error: &InternalError) -> Option<StopReason> {
+        let fault = report::internal_error(&self.vcpu, error, &self.shared.ram);
+        if goes_on(error, &self.vcpu.registers().unwrap_or_default()) {
+            self.shared.warn(WarningCode::EmulationFailure, format!("{}\n{}", fault.message, fault.report));
+            return None;
+        }
+        Some(StopReason::Fault(fault))
+    }
+
+    /// Lets the kernel finish the access whose exit stops this vCPU: an `out` is complete only after the next entry, and a
+    /// reset must not find one half done. A further exit of a string instruction is dropped: the machine is going down.
+    fn complete_io(&mut self) {
+        if let Some(kick) = self.shared.control.kick(self.index) {
+            kick.arm();
+            let _ = self.vcpu.run();
+            kick.acknowledge();
+        }
+    }
+
+    fn fault(&self, message: String) -> StopReason {
+        let vcpu = self.vcpu.id();
+        StopReason::Fault(Fault { vcpu, kind: FaultKind::Exit, message: format!("vCPU {vcpu}: {message}"), report: String::new() })
+    }
+}
+
+/// What came of [`VcpuThread::attend`].
+enum Attended {
+    Enter,
+    Leave(Option<StopReason>),
+}
+
+/// One bus access for each element, all at the same port; stops at the first that asks something of the machine.
+fn port_io(bus: &dyn Bus, write: bool, port: u16, size: usize, data: &mut [u8]) -> Option<Request> {
+    if data.len() == size {
+        // The usual case, without a loop.
+        if write {
+            return bus.pio_write(port, data);
+        }
+        bus.pio_read(port, data);
+        return None;
+    }
+    for element in data.chunks_mut(size) {
+        if write {
+            if let Some(request) = bus.pio_write(port, element) {
+                return Some(request);
+            }
+        } else {
+            bus.pio_read(port, element);
+        }
+    }
+    None
+}
+
+const fn kind(exit: &Exit<'_>) -> ExitKind {
+    match exit {
+        Exit::Notify(_) => ExitKind::Notify,
+        Exit::Shutdown => ExitKind::Shutdown,
+        Exit::InternalError(_) => ExitKind::InternalError,
+        _ => ExitKind::Other,
+    }
+}
