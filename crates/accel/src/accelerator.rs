@@ -149,7 +149,12 @@ fn enable_events(system: &System, vm: &Vm) -> Result<()> {
 }
 
 /// Asked on the system fd, enabled before any vCPU. A host without it is told to those who asked for a policy.
-fn enable_notify(system: &System, vm: &Vm, properties: &NotifyProperties, warnings: &mut Vec<Warning>) -> Result<NotifyStatus> {
+fn enable_notify(
+    system: &System,
+    vm: &Vm,
+    properties: &NotifyProperties,
+    warnings: &mut Vec<Warning>,
+) -> Result<NotifyStatus> {
     let supported = system.check(Capability::X86NotifyVmexit) != 0;
     let wanted = properties.policy != NotifyPolicy::Disable;
     if wanted && supported {

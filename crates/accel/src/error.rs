@@ -82,12 +82,18 @@ impl Error {
         match self {
             Self::Open { .. } => "Run `kvm-accel doctor` for what this host lacks.",
             Self::ApiVersion { .. } => "Use a Linux kernel of version 2.6.22 or later with a mainline KVM.",
-            Self::MissingCapability(_) => "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11).",
+            Self::MissingCapability(_) => {
+                "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11)."
+            }
             Self::Ioctl { .. } => "The kernel's log may say more; `kvm-accel doctor` shows what this host offers.",
             Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
-            Self::NotifyUnsupported => "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off.",
+            Self::NotifyUnsupported => {
+                "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
+            }
             Self::Property { .. } => "See docs/accelerator-properties.md for the values it takes.",
-            Self::Thread { .. } => "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines.",
+            Self::Thread { .. } => {
+                "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines."
+            }
         }
     }
 

@@ -137,8 +137,7 @@ mod tests {
 
     #[test]
     fn test_instruction_bytes_follow_the_size_byte() {
-        let error =
-            InternalError { suberror: 1, data: vec![1, 0x0706_0504_0302_010f, 0x0f0e_0d0c_0b0a_0908, 0, 0, 0] };
+        let error = InternalError { suberror: 1, data: vec![1, 0x0706_0504_0302_010f, 0x0f0e_0d0c_0b0a_0908, 0, 0, 0] };
         assert_eq!(error.instruction_bytes().unwrap(), (1..=15).collect::<Vec<u8>>());
     }
 

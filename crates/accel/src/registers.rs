@@ -91,7 +91,8 @@ impl fmt::Display for Registers {
     /// Line by line as QEMU's `info registers`, so that tools made for it can read ours.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GENERAL: [&str; 16] = [
-            "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15",
+            "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14",
+            "R15",
         ];
         for (line, names) in self.general.chunks(4).zip(GENERAL.chunks(4)) {
             let line: Vec<_> = names.iter().zip(line).map(|(name, value)| format!("{name}={value:016x}")).collect();

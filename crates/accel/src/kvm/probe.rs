@@ -22,7 +22,9 @@ pub struct HostReport {
 /// The device cannot be opened or speaks another API version.
 pub fn probe(device: &Path) -> Result<HostReport> {
     let system = System::open(device)?;
-    let capabilities =
-        (0..=LAST_CAPABILITY).map(|number| (number, system.check_number(number))).filter(|&(_, value)| value != 0).collect();
+    let capabilities = (0..=LAST_CAPABILITY)
+        .map(|number| (number, system.check_number(number)))
+        .filter(|&(_, value)| value != 0)
+        .collect();
     Ok(HostReport { api_version: 12, capabilities })
 }

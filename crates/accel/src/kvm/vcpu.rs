@@ -37,7 +37,10 @@ impl Vcpu {
     }
 
     /// Names this vCPU in an error.
-    pub(super) fn failed(&self, ioctl: &'static str) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
+    pub(super) fn failed(
+        &self,
+        ioctl: &'static str,
+    ) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
         failed(ioctl, format!("vCPU {}", self.id))
     }
 
@@ -61,7 +64,9 @@ impl Vcpu {
         let mut sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
         match start.mode {
             StartMode::Real => {
-                for segment in [&mut sregs.cs, &mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss] {
+                for segment in
+                    [&mut sregs.cs, &mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss]
+                {
                     (segment.base, segment.selector) = (0, 0);
                 }
             }

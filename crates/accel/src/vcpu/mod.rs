@@ -93,6 +93,15 @@ impl Vcpus {
         self.shared.control.inject(index, NotifyInfo { context_invalid })
     }
 
+    /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.
+    pub fn end(&mut self) {
+        self.shared.control.quit();
+        for thread in self.threads.drain(..) {
+            // A vCPU thread catches what a device panics with; there is no payload to pass on.
+            let _ = thread.join();
+        }
+    }
+
     /// Exits of this kind so far, over all vCPUs.
     #[must_use]
     pub fn exits(&self, kind: ExitKind) -> u64 {
@@ -108,11 +117,7 @@ impl Vcpus {
 
 impl Drop for Vcpus {
     fn drop(&mut self) {
-        self.shared.control.quit();
-        for thread in self.threads.drain(..) {
-            // A vCPU thread catches what a device panics with; there is no payload to pass on.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 

@@ -50,9 +50,10 @@ impl Shared {
 pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize, info: NotifyInfo, injected: bool) -> Option<StopReason> {
     let notify = &shared.notify;
     let total = notify.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);
-    let over_budget = notify.ledger.as_ref().and_then(|ledger| {
-        ledger.lock().unwrap_or_else(PoisonError::into_inner).exceeded(notify.start.elapsed())
-    });
+    let over_budget = notify
+        .ledger
+        .as_ref()
+        .and_then(|ledger| ledger.lock().unwrap_or_else(PoisonError::into_inner).exceeded(notify.start.elapsed()));
     let decision = decide(notify.properties.policy, info, notify.warned.load(Ordering::Relaxed), over_budget);
     let text = message(vcpu.id(), info, decision, injected);
 

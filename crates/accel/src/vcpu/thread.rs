@@ -162,7 +162,12 @@ impl VcpuThread {
 
     fn fault(&self, message: String) -> StopReason {
         let vcpu = self.vcpu.id();
-        StopReason::Fault(Fault { vcpu, kind: FaultKind::Exit, message: format!("vCPU {vcpu}: {message}"), report: String::new() })
+        StopReason::Fault(Fault {
+            vcpu,
+            kind: FaultKind::Exit,
+            message: format!("vCPU {vcpu}: {message}"),
+            report: String::new(),
+        })
     }
 }
 
