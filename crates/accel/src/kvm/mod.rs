@@ -19,7 +19,10 @@ pub mod vm;
 use crate::Error;
 
 /// Names the ioctl that failed; curried for `map_err`.
-pub(crate) fn failed(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
+pub(crate) fn failed(
+    ioctl: &'static str,
+    context: impl Into<String>,
+) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
     let context = context.into();
     move |error| Error::Ioctl { ioctl, context, errno: error.errno() }
 }

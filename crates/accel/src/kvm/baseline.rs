@@ -1,0 +1,93 @@
+//! The least that runs a guest: the ioctls in the accelerator's order, and a loop of nothing but KVM_RUN. Benchmarks compare with it,
+//! so that what this crate adds is a number.
+
+use super::ram::GuestRam;
+use super::system::System;
+use super::vcpu::Vcpu;
+use super::vm::Vm;
+use crate::{Error, Result, StartState};
+use kvm_bindings::kvm_run;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::Path;
+
+/// A raw exit: the reason, and the port or address and the first data byte of I/O and MMIO.
+#[derive(Clone, Copy, Debug)]
+pub struct RawExit {
+    /// KVM_EXIT_*.
+    pub reason: u32,
+    /// Port or guest physical address.
+    pub address: u64,
+    /// The first byte written.
+    pub byte: u8,
+}
+
+/// One vCPU without threads, buses, events or counters.
+#[derive(Debug)]
+pub struct Baseline {
+    vcpu: Vcpu,
+    /// Kept open, and dropped after the vCPU.
+    _vm: Vm,
+}
+
+const KVM_RUN: libc::c_ulong = 0xae80;
+const KVM_EXIT_IO: u32 = 2;
+const KVM_EXIT_MMIO: u32 = 6;
+
+impl Baseline {
+    /// Opens /dev/kvm and makes a VM with irqchip, PIT and one vCPU, by the calls a C program would make.
+    ///
+    /// # Errors
+    /// The first call that failed.
+    pub fn new(ram: GuestRam, start: &StartState) -> Result<Self> {
+        let system = System::open(Path::new("/dev/kvm"))?;
+        let mut vm = system.create_vm()?;
+        vm.set_identity_map_address(0xfeff_c000)?;
+        vm.set_tss_address(0xfeff_d000)?;
+        vm.set_ram(ram)?;
+        vm.create_irqchip()?;
+        vm.create_pit()?;
+        let vcpu = vm.create_vcpu(0)?;
+        vcpu.set_cpuid(system.supported_cpuid()?)?;
+        vcpu.set_start_state(start)?;
+        Ok(Self { vcpu, _vm: vm })
+    }
+
+    /// Calls KVM_RUN until `on_exit` answers false. Reads get whatever the page holds.
+    ///
+    /// # Errors
+    /// KVM_RUN failed.
+    pub fn run(&mut self, mut on_exit: impl FnMut(RawExit) -> bool) -> Result<()> {
+        let fd: RawFd = self.vcpu.fd.as_raw_fd();
+        let run: *const kvm_run = self.vcpu.fd.get_kvm_run();
+        loop {
+            // SAFETY: the fd is a vCPU's, owned by `self`; KVM_RUN writes only the pages mapped for it.
+            if unsafe { libc::ioctl(fd, KVM_RUN, 0) } < 0 {
+                let errno = vmm_sys_util::errno::Error::last().errno();
+                if errno == libc::EINTR {
+                    continue;
+                }
+                return Err(Error::Ioctl { ioctl: "KVM_RUN", context: String::new(), errno });
+            }
+            // SAFETY: the kernel is done with the page until the next KVM_RUN; exit_reason selects the member of the union, and
+            // the data of an I/O exit lies inside the mapping, where the kernel says.
+            let exit = unsafe {
+                let reason = (*run).exit_reason;
+                match reason {
+                    KVM_EXIT_IO => {
+                        let io = (*run).__bindgen_anon_1.io;
+                        let byte = *run.cast::<u8>().add(usize::try_from(io.data_offset).unwrap_or(0));
+                        RawExit { reason, address: io.port.into(), byte }
+                    }
+                    KVM_EXIT_MMIO => {
+                        let mmio = (*run).__bindgen_anon_1.mmio;
+                        RawExit { reason, address: mmio.phys_addr, byte: mmio.data[0] }
+                    }
+                    _ => RawExit { reason, address: 0, byte: 0 },
+                }
+            };
+            if !on_exit(exit) {
+                return Ok(());
+            }
+        }
+    }
+}

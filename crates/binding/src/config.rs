@@ -1,0 +1,169 @@
+//! The machine configuration as TypeScript hands it over: normalised there, checked once more here.
+
+use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
+use kvm_accel::{AccelProperties, Error};
+use kvm_accel_machine::board::{BoardConfig, BoardError};
+use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
+use kvm_accel_machine::devices::{DebugExit, SerialOutput};
+use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
+use napi::bindgen_prelude::{Either, Uint8Array};
+use napi_derive::napi;
+use std::fs::File;
+use std::os::unix::net::UnixStream;
+
+/// Accelerator properties; see `AccelProperties` in TypeScript.
+#[napi(object, object_to_js = false)]
+pub struct BindingAccelProperties {
+    /// `on` or `split`.
+    pub kernel_irqchip: String,
+    /// Bytes; -1 leaves it to the kernel.
+    pub kvm_shadow_mem: i64,
+    /// Entries per vCPU; only 0 is implemented.
+    pub dirty_ring_size: u32,
+    /// `run`, `internal-error` or `disable`.
+    pub notify_vmexit: String,
+    /// Clock cycles.
+    pub notify_window: u32,
+    /// Fail where the policy cannot be enforced.
+    pub notify_required: bool,
+    /// N exits within T seconds.
+    pub notify_budget: Option<BindingNotifyBudget>,
+    /// A policy or a window was given by the user.
+    pub notify_asked: bool,
+    /// The KVM device.
+    pub device: String,
+}
+
+/// `notify-budget=N/T`.
+#[napi(object, object_to_js = false)]
+pub struct BindingNotifyBudget {
+    /// N.
+    pub exits: u32,
+    /// T.
+    pub seconds: u32,
+}
+
+/// A module: an initrd, or one of several for multiboot.
+#[napi(object, object_to_js = false)]
+pub struct BindingModule {
+    /// A path or the bytes.
+    pub image: Either<String, Uint8Array>,
+    /// The module's command line.
+    pub cmdline: String,
+}
+
+/// `isa-debug-exit`.
+#[napi(object, object_to_js = false)]
+pub struct BindingDebugExit {
+    /// First port.
+    pub iobase: u32,
+    /// Number of ports.
+    pub iosize: u32,
+}
+
+/// Where COM1 writes to.
+#[napi(discriminant = "kind", discriminant_case = "lowercase", object_to_js = false)]
+pub enum BindingSerial {
+    /// Nowhere.
+    Null,
+    /// The process's standard output.
+    Stdout,
+    /// A file, truncated.
+    File { path: String },
+    /// A socket whose other end is `takeSerialFd()`.
+    Stream,
+}
+
+/// A whole machine.
+#[napi(object, object_to_js = false)]
+pub struct BindingConfig {
+    /// Accelerator properties.
+    pub accel: BindingAccelProperties,
+    /// RAM in bytes.
+    pub memory: i64,
+    /// Number of vCPUs.
+    pub cpus: u32,
+    /// A path or the bytes.
+    pub kernel: Either<String, Uint8Array>,
+    /// The first word of a multiboot command line.
+    pub kernel_name: String,
+    /// `auto`, `flat`, `multiboot` or `pvh`.
+    pub kernel_format: String,
+    /// The kernel's command line.
+    pub append: String,
+    /// Initrd or multiboot modules.
+    pub modules: Vec<BindingModule>,
+    /// Where COM1 writes to.
+    pub serial: BindingSerial,
+    /// `isa-debug-exit`.
+    pub debug_exit: Option<BindingDebugExit>,
+}
+
+impl TryFrom<BindingAccelProperties> for AccelProperties {
+    type Error = Error;
+
+    fn try_from(raw: BindingAccelProperties) -> Result<Self, Error> {
+        dirty_ring_size(raw.dirty_ring_size)?;
+        Ok(Self {
+            kernel_irqchip: raw.kernel_irqchip.parse()?,
+            shadow_mem: shadow_mem(raw.kvm_shadow_mem)?,
+            notify: NotifyProperties {
+                policy: raw.notify_vmexit.parse()?,
+                window: raw.notify_window,
+                required: raw.notify_required,
+                asked: raw.notify_asked,
+                budget: raw.notify_budget.map(|budget| NotifyBudget::new(budget.exits, budget.seconds)).transpose()?,
+            },
+            device: raw.device.into(),
+        })
+    }
+}
+
+fn image(role: ImageRole, source: Either<String, Uint8Array>) -> Result<BootImage, GuestImageError> {
+    match source {
+        Either::A(path) => BootImage::open(role, path),
+        // Copied: the caller may change its buffer, and a reset loads the image again.
+        Either::B(bytes) => Ok(BootImage::from_bytes(role, bytes.to_vec())),
+    }
+}
+
+/// Where COM1 writes to, and the user's end of a stream.
+fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<UnixStream>), MachineConfigError> {
+    let failed = |error: std::io::Error| {
+        MachineConfigError::new(
+            "serial",
+            format!("The serial port's output cannot be opened: {error}"),
+            "Check the path and its permissions.",
+        )
+    };
+    match target {
+        BindingSerial::Null => Ok((SerialOutput::null(), None)),
+        BindingSerial::Stdout => Ok((SerialOutput::stdout()?, None)),
+        BindingSerial::File { path } => Ok((SerialOutput::file(File::create(path).map_err(failed)?)?, None)),
+        BindingSerial::Stream => {
+            let (ours, theirs) = UnixStream::pair().map_err(failed)?;
+            Ok((SerialOutput::socket(ours)?, Some(theirs)))
+        }
+    }
+}
+
+impl BindingConfig {
+    /// The board's configuration, and the user's end of a serial stream.
+    pub fn into_board(self) -> Result<(BoardConfig, Option<UnixStream>), BoardError> {
+        let memory = u64::try_from(self.memory).map_err(|_| {
+            MachineConfigError::new("memory", "A size in bytes is not negative", "Give at least 1 MiB.")
+        })?;
+        let accel = self.accel.try_into()?;
+        let modules = self
+            .modules
+            .into_iter()
+            .map(|module| Ok(Module { image: image(ImageRole::Initrd, module.image)?, cmdline: module.cmdline }))
+            .collect::<Result<_, GuestImageError>>()?;
+        let options =
+            BootOptions { format: self.kernel_format.parse()?, name: self.kernel_name, cmdline: self.append, modules };
+        let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
+        let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
+        let (serial, theirs) = serial(self.serial)?;
+        Ok((BoardConfig { accel, memory, cpus: self.cpus, boot, serial, debug_exit }, theirs))
+    }
+}

@@ -1,0 +1,75 @@
+//! Errors cross as data and are thrown in TypeScript, in one place.
+
+use kvm_accel_machine::board::BoardError;
+use napi_derive::napi;
+
+/// An error as plain data; `code` selects the class.
+#[napi(object, object_from_js = false)]
+#[derive(Default)]
+pub struct BindingError {
+    /// Stable code.
+    pub code: String,
+    /// What was wrong, and the rule.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The system's error number.
+    pub errno: Option<i32>,
+    /// The ioctl, by the kernel's name.
+    pub ioctl: Option<String>,
+    /// The capability, by the kernel's name.
+    pub capability: Option<String>,
+    /// The accelerator property.
+    pub property: Option<String>,
+    /// `kernel` or `initrd`.
+    pub image: Option<String>,
+    /// What is wrong with the image.
+    pub problem: Option<String>,
+    /// The machine option.
+    pub option: Option<String>,
+}
+
+impl From<kvm_accel::Error> for BindingError {
+    fn from(error: kvm_accel::Error) -> Self {
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            remedy: error.remedy().into(),
+            errno: error.errno(),
+            ioctl: error.ioctl().map(Into::into),
+            capability: match &error {
+                kvm_accel::Error::MissingCapability(capability) => Some(capability.name().into()),
+                _ => None,
+            },
+            property: match &error {
+                kvm_accel::Error::Property { property, .. } => Some((*property).into()),
+                _ => None,
+            },
+            option: matches!(error, kvm_accel::Error::TooManyVcpus { .. }).then(|| "cpus".into()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<BoardError> for BindingError {
+    fn from(error: BoardError) -> Self {
+        match error {
+            BoardError::Accel(error) => error.into(),
+            BoardError::Config(error) => Self {
+                code: error.code().into(),
+                message: error.to_string(),
+                remedy: error.remedy().into(),
+                option: Some(error.option().into()),
+                ..Self::default()
+            },
+            BoardError::Image(error) => Self {
+                code: error.code().into(),
+                message: error.to_string(),
+                remedy: error.remedy().into(),
+                image: Some(error.image().as_str().into()),
+                problem: Some(error.problem().as_str().into()),
+                ..Self::default()
+            },
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Events as the union that TypeScript switches over.
+
+use kvm_accel::{Event, NotifyEvent, Registers, Request, StopReason};
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+
+/// General registers of a vCPU.
+#[napi(object, object_from_js = false)]
+pub struct BindingRegisters {
+    pub rax: BigInt,
+    pub rbx: BigInt,
+    pub rcx: BigInt,
+    pub rdx: BigInt,
+    pub rsi: BigInt,
+    pub rdi: BigInt,
+    pub rbp: BigInt,
+    pub rsp: BigInt,
+    pub r8: BigInt,
+    pub r9: BigInt,
+    pub r10: BigInt,
+    pub r11: BigInt,
+    pub r12: BigInt,
+    pub r13: BigInt,
+    pub r14: BigInt,
+    pub r15: BigInt,
+    pub rip: BigInt,
+    pub rflags: BigInt,
+}
+
+/// What happened in a machine.
+#[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
+pub enum BindingEvent {
+    /// A notify VM exit.
+    Notify {
+        vcpu: u32,
+        registers: BindingRegisters,
+        instruction: String,
+        context_invalid: bool,
+        resumed: bool,
+        total: i64,
+        injected: bool,
+        /// Events that did not fit the queue before this one.
+        dropped: u32,
+    },
+    /// Something a user should read.
+    Warning { code: String, message: String },
+    /// All vCPUs are stopped because `pause` was called.
+    Paused,
+    /// All vCPUs are stopped because the guest powered off.
+    GuestShutdown,
+    /// All vCPUs are stopped because the guest wants a reset.
+    GuestReset,
+    /// All vCPUs are stopped because the guest wrote to isa-debug-exit.
+    DebugExit { value: u32 },
+    /// All vCPUs are stopped because one cannot go on.
+    Fault { vcpu: u32, fault: String, message: String, report: String },
+    /// COM1 takes input again.
+    InputDrained,
+    /// All threads have ended and the VM is closed.
+    Closed,
+}
+
+impl BindingEvent {
+    /// Whether the queue may drop it when it is full.
+    pub const fn may_be_dropped(&self) -> bool {
+        matches!(self, Self::Notify { .. } | Self::Warning { .. })
+    }
+}
+
+impl From<Event> for BindingEvent {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Notify(event) => notify(*event),
+            Event::Warning(warning) => Self::Warning { code: warning.code.as_str().into(), message: warning.message },
+            Event::Stopped(StopReason::Paused) => Self::Paused,
+            Event::Stopped(StopReason::Guest(Request::Shutdown)) => Self::GuestShutdown,
+            Event::Stopped(StopReason::Guest(Request::Reset)) => Self::GuestReset,
+            Event::Stopped(StopReason::Guest(Request::DebugExit { value })) => Self::DebugExit { value },
+            Event::Stopped(StopReason::Fault(fault)) => Self::Fault {
+                vcpu: fault.vcpu,
+                fault: fault.kind.as_str().into(),
+                message: fault.message,
+                report: fault.report,
+            },
+        }
+    }
+}
+
+fn notify(event: NotifyEvent) -> BindingEvent {
+    BindingEvent::Notify {
+        vcpu: event.vcpu,
+        registers: registers(&event.registers),
+        instruction: event.instruction,
+        context_invalid: event.context_invalid,
+        resumed: event.resumed,
+        total: i64::try_from(event.total).unwrap_or(i64::MAX),
+        injected: event.injected,
+        dropped: 0,
+    }
+}
+
+fn registers(registers: &Registers) -> BindingRegisters {
+    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15] =
+        registers.general.map(BigInt::from);
+    BindingRegisters {
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rbp,
+        rsp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip: registers.rip.into(),
+        rflags: registers.rflags.into(),
+    }
+}

@@ -1,0 +1,12 @@
+//! The embedded guests.
+
+use kvm_accel_guests::Format;
+use napi::bindgen_prelude::Uint8Array;
+use napi_derive::napi;
+
+/// The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name.
+#[napi]
+pub fn guest_image(name: String, multiboot: bool) -> Option<Uint8Array> {
+    let format = if multiboot { Format::Multiboot } else { Format::Pvh };
+    kvm_accel_guests::image(&name, format).map(|image| Uint8Array::new(image.to_vec()))
+}

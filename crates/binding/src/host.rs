@@ -1,0 +1,27 @@
+//! What the host offers.
+
+use crate::error::BindingError;
+use napi::bindgen_prelude::Either;
+use napi_derive::napi;
+use std::path::Path;
+
+/// Answers of the KVM device.
+#[napi(object, object_from_js = false)]
+pub struct BindingHost {
+    /// KVM_GET_API_VERSION.
+    pub api_version: u32,
+    /// Pairs of capability number and value, for every capability that is not 0.
+    pub capabilities: Vec<Vec<u32>>,
+}
+
+/// Opens the device and asks for every capability; creates no VM.
+#[napi]
+pub fn probe_host(device: String) -> Either<BindingHost, BindingError> {
+    match kvm_accel::probe(Path::new(&device)) {
+        Ok(report) => Either::A(BindingHost {
+            api_version: report.api_version,
+            capabilities: report.capabilities.into_iter().map(|(number, value)| vec![number, value]).collect(),
+        }),
+        Err(error) => Either::B(error.into()),
+    }
+}

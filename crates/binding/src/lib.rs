@@ -1,0 +1,13 @@
+//! The Node-API addon of kvm-accel: conversions only. Every type that crosses is named `Binding*`.
+//!
+//! No thread-safe function and no `async fn`: Node frees them under foreign threads when an environment ends. Events wait in
+//! a bounded queue, a socketpair wakes the event loop, and `take()` hands them over.
+
+mod config;
+mod environment;
+mod error;
+mod event;
+mod event_queue;
+mod guest;
+mod host;
+mod machine;

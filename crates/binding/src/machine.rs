@@ -1,0 +1,219 @@
+//! The machine class.
+
+use crate::config::BindingConfig;
+use crate::environment;
+use crate::error::BindingError;
+use crate::event::BindingEvent;
+use crate::event_queue::EventQueue;
+use kvm_accel::vcpu::NotifyStatus;
+use kvm_accel::{EventSink, ExitKind};
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::{Board, BoardError, Counts};
+use napi::Env;
+use napi::bindgen_prelude::{Either, Uint8Array};
+use napi_derive::napi;
+use std::collections::HashMap;
+use std::os::fd::IntoRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// A machine that its environment can close when JavaScript no longer can.
+pub struct Handle {
+    state: Mutex<State>,
+    queue: Arc<EventQueue>,
+}
+
+struct State {
+    /// `None` once the machine is closed.
+    board: Option<Board>,
+    closer: Option<JoinHandle<()>>,
+    /// The last counts of a closed machine.
+    counts: Counts,
+}
+
+impl Handle {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_board<T>(&self, use_board: impl FnOnce(&mut Board) -> T) -> Option<T> {
+        self.lock().board.as_mut().map(use_board)
+    }
+
+    fn counts(&self) -> Counts {
+        let state = self.lock();
+        state.board.as_ref().map_or_else(|| state.counts.clone(), Board::counts)
+    }
+
+    fn finish(&self, mut board: Board) {
+        let counts = board.end();
+        self.lock().counts = counts;
+        drop(board);
+        self.queue.push(BindingEvent::Closed);
+    }
+
+    /// Ends the machine on a thread of its own, because closing a VM can take milliseconds. [`BindingEvent::Closed`] tells
+    /// when it is done.
+    fn close(self: &Arc<Self>) {
+        let mut state = self.lock();
+        let Some(board) = state.board.take() else { return };
+        // What is counted until the threads have ended follows then.
+        state.counts = board.counts();
+        let (this, slot) = (Arc::clone(self), Arc::new(Mutex::new(Some(board))));
+        let taken = Arc::clone(&slot);
+        let closer = std::thread::Builder::new().name("kvm-accel close".into()).spawn(move || {
+            if let Some(board) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                this.finish(board);
+            }
+        });
+        match closer {
+            Ok(thread) => state.closer = Some(thread),
+            Err(_) => {
+                drop(state);
+                // No thread to be had: close here.
+                if let Some(board) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                    self.finish(board);
+                }
+            }
+        }
+    }
+
+    /// Closes and waits until no thread of the machine is left.
+    pub fn close_and_wait(self: &Arc<Self>) {
+        self.close();
+        let closer = self.lock().closer.take();
+        if let Some(closer) = closer {
+            let _ = closer.join();
+        }
+    }
+}
+
+/// A machine. `wakeFd` becomes readable when `take()` has something.
+#[napi]
+pub struct BindingMachine {
+    handle: Arc<Handle>,
+    notify: NotifyStatus,
+    wake: Option<UnixStream>,
+    serial: Option<UnixStream>,
+}
+
+/// What became of the notify properties.
+#[napi(object, object_from_js = false)]
+pub struct BindingNotifyStatus {
+    pub supported: bool,
+    pub enabled: bool,
+}
+
+/// Builds a machine; its vCPUs stay outside the guest until `resume()`.
+#[napi]
+pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<BindingMachine, BindingError>> {
+    match build(config) {
+        Ok(machine) => {
+            environment::adopt(&env, &machine.handle)?;
+            Ok(Either::A(machine))
+        }
+        Err(error) => Ok(Either::B(error.into())),
+    }
+}
+
+fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
+    let (config, serial) = config.into_board()?;
+    let (queue, wake) = EventQueue::new().map_err(|error| {
+        MachineConfigError::new(
+            "signal",
+            format!("A socketpair cannot be made: {error}"),
+            "Raise the limit on open files.",
+        )
+    })?;
+    let queue = Arc::new(queue);
+    let drained = Arc::clone(&queue);
+    let (board, warnings) = Board::new(
+        config,
+        Arc::clone(&queue) as Arc<dyn EventSink>,
+        Box::new(move || drained.push(BindingEvent::InputDrained)),
+    )?;
+    for warning in warnings {
+        queue.emit(kvm_accel::Event::Warning(warning));
+    }
+    let notify = board.notify();
+    let state = Mutex::new(State { board: Some(board), closer: None, counts: Counts::default() });
+    Ok(BindingMachine { handle: Arc::new(Handle { state, queue }), notify, wake: Some(wake), serial })
+}
+
+#[napi]
+impl BindingMachine {
+    /// The reading end of the wake socket; the caller owns it. -1 when it was taken before.
+    #[napi]
+    pub fn take_wake_fd(&mut self) -> i32 {
+        self.wake.take().map_or(-1, IntoRawFd::into_raw_fd)
+    }
+
+    /// The user's end of a serial stream; the caller owns it. -1 without one.
+    #[napi]
+    pub fn take_serial_fd(&mut self) -> i32 {
+        self.serial.take().map_or(-1, IntoRawFd::into_raw_fd)
+    }
+
+    /// What became of the notify properties.
+    #[napi]
+    pub fn notify_status(&self) -> BindingNotifyStatus {
+        BindingNotifyStatus { supported: self.notify.supported, enabled: self.notify.enabled }
+    }
+
+    /// All events that wait.
+    #[napi]
+    pub fn take(&self) -> Vec<BindingEvent> {
+        self.handle.queue.take()
+    }
+
+    /// Lets the vCPUs enter the guest.
+    #[napi]
+    pub fn resume(&self) {
+        self.handle.with_board(|board| board.resume());
+    }
+
+    /// Asks the vCPUs to leave the guest; the `paused` event tells when they have.
+    #[napi]
+    pub fn pause(&self) {
+        self.handle.with_board(|board| board.pause());
+    }
+
+    /// Back to power-on; the vCPUs must be stopped.
+    #[napi]
+    pub fn reset(&self) -> Option<BindingError> {
+        self.handle.with_board(Board::reset).and_then(Result::err).map(BindingError::from)
+    }
+
+    /// The drill; false when the vCPU does not exist or has too many waiting.
+    #[napi]
+    pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
+        self.handle.with_board(|board| board.inject_notify(vcpu, context_invalid)).unwrap_or(false)
+    }
+
+    /// Input for COM1: how many bytes were taken.
+    #[napi]
+    pub fn serial_input(&self, bytes: Uint8Array) -> u32 {
+        let taken = self.handle.with_board(|board| board.serial_input(&bytes)).unwrap_or(0);
+        u32::try_from(taken).unwrap_or(u32::MAX)
+    }
+
+    /// Exits so far, by kind.
+    #[napi]
+    pub fn exit_counts(&self) -> HashMap<String, i64> {
+        let counts = self.handle.counts().exits.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        ExitKind::ALL.iter().map(|kind| kind.as_str().to_owned()).zip(counts).collect()
+    }
+
+    /// Notify exits of each vCPU so far, drills included.
+    #[napi]
+    pub fn notify_totals(&self) -> Vec<i64> {
+        self.handle.counts().notify.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
+    }
+
+    /// Ends the machine; the `closed` event tells when nothing of it is left.
+    #[napi]
+    pub fn close(&self) {
+        self.handle.close();
+    }
+}

@@ -1,0 +1,48 @@
+/* What every guest program can use. Ring 0, 32-bit, no paging, no interrupts, no standard library. */
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+enum { COM1 = 0x3f8, COM1_LINE_STATUS = COM1 + 5, COM1_SCRATCH = COM1 + 7 };
+
+static inline void out8(u16 port, u8 value) { asm volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
+
+static inline void out32(u16 port, u32 value) { asm volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
+
+static inline u8 in8(u16 port) {
+    u8 value;
+    asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
+
+static inline u64 ticks(void) {
+    u64 tsc;
+    asm volatile("rdtsc" : "=A"(tsc));
+    return tsc;
+}
+
+/* runtime.c */
+
+/* The number after `key` (which ends in `=`) on the command line, decimal or 0x hexadecimal; `otherwise` without it. */
+u32 option(const char *key, u32 otherwise);
+void putch(char c);
+void puts(const char *text);
+void putdec(u32 value);
+void puthex(u64 value);
+/* Resets the machine: by the keyboard controller, or where there is none by a triple fault. */
+_Noreturn void reset(void);
+_Noreturn void triple_fault(void);
+
+/* smp.c */
+
+/* Starts the other processors by INIT and SIPI: each calls `entry` with its number (1...) on its own stack, and halts when
+   that returns. Waits until `count` of them (at most 3) have started, forever if they do not exist. */
+void start_processors(u32 count, void (*entry)(u32 processor));
+/* Waits until the `count` others have returned from `entry`. */
+void join_processors(u32 count);
+/* A lock around what may not interleave, such as the lines of two processors. */
+void lock(void);
+void unlock(void);

@@ -1,0 +1,13 @@
+/* Gives back what COM1 brings, up to a `q`. */
+#include "runtime/guest.h"
+
+void main(void) {
+    puts("serial-echo\n");
+    for (char c = 0; c != 'q';) {
+        while (!(in8(COM1_LINE_STATUS) & 1))
+            ;
+        c = in8(COM1);
+        putch(c);
+    }
+    puts("\nserial-echo: done\n");
+}

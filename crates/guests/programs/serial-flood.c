@@ -1,0 +1,11 @@
+/* Numbered lines for ever, or `count=` of them. */
+#include "runtime/guest.h"
+
+void main(void) {
+    u32 count = option("count=", 0);
+    for (u32 i = 0; !count || i < count; i++) {
+        puts("flood ");
+        putdec(i);
+        putch('\n');
+    }
+}

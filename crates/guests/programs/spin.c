@@ -1,0 +1,8 @@
+/* Never leaves the processor by itself. */
+#include "runtime/guest.h"
+
+void main(void) {
+    puts("spin\n");
+    for (;;)
+        asm volatile("");
+}

@@ -1,0 +1,7 @@
+/* Ends by a triple fault. */
+#include "runtime/guest.h"
+
+void main(void) {
+    puts("triple-fault\n");
+    triple_fault();
+}

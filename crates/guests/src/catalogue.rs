@@ -1,0 +1,35 @@
+//! The list of guest programs.
+
+use crate::Guest;
+
+/// An entry: the images have the names that `build.rs` gave them.
+macro_rules! guest {
+    ($name:literal, $about:literal) => {
+        Guest {
+            name: $name,
+            about: $about,
+            pvh: include_bytes!(concat!(env!("OUT_DIR"), "/programs-", $name, ".pvh.elf")),
+            multiboot: include_bytes!(concat!(env!("OUT_DIR"), "/programs-", $name, ".multiboot.elf")),
+        }
+    };
+}
+
+/// Every guest program, by name.
+pub const GUESTS: &[Guest] = &[
+    guest!("debug-exit", "Writes value= (5) to the isa-debug-exit port= (0xf4)"),
+    guest!("emulation-failure", "Runs an x87 instruction, which KVM's instruction emulator lacks"),
+    guest!("hello", "The demo: says what it is"),
+    guest!("mmio-loop", "Loads count= (1000) times from an unclaimed address; prints the TSC ticks that took"),
+    guest!(
+        "notify",
+        "Executes the CPUID leaf that is a notify exit on the notify test host: count= (1) times on cpus= (1) processors, invalid= (0)"
+    ),
+    guest!("pio-loop", "Writes count= (1000) times to an unclaimed port; prints the TSC ticks that took"),
+    guest!("reboot-loop", "Prints one line and resets, each time it starts"),
+    guest!("serial-echo", "Echoes COM1 up to a `q`"),
+    guest!("serial-flood", "Prints numbered lines for ever, or count= of them"),
+    guest!("smp", "Starts the other of cpus= (2) processors; each does count= (8) port writes"),
+    guest!("spin", "Prints one line, then runs an empty loop for ever"),
+    guest!("string-io", "Does string output and input in pieces of many sizes and checks them"),
+    guest!("triple-fault", "Ends by a triple fault"),
+];

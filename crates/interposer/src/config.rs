@@ -1,0 +1,201 @@
+//! The grammar of `KVM_INTERPOSE`; see the crate's documentation.
+
+use crate::names::{errno_number, ioctl_number};
+use libc::c_int;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How many `notify` rules there can be: each vCPU has that many counters.
+pub const MAX_NOTIFY_RULES: usize = 4;
+
+/// What the variable says.
+#[derive(Debug, Default)]
+pub struct Config {
+    /// `cap219`.
+    pub notify_capability: bool,
+    /// `cap:NUMBER=VALUE`.
+    pub capabilities: Vec<(u32, c_int)>,
+    pub notify: Vec<NotifyRule>,
+    pub fail: Vec<FailRule>,
+    pub log: Option<PathBuf>,
+}
+
+/// `notify:...`
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotifyRule {
+    pub vcpu: u32,
+    pub after: u32,
+    pub every: u32,
+    pub count: u32,
+    pub flags: u32,
+}
+
+/// `fail:...`
+#[derive(Debug)]
+pub struct FailRule {
+    request: u32,
+    /// Only calls about this capability.
+    capability: Option<u32>,
+    errno: c_int,
+    first: u32,
+    times: u32,
+    seen: AtomicU32,
+}
+
+impl FailRule {
+    /// Counts a call; the errno it fails with, if it is one of those chosen.
+    pub fn errno(&self, request: u32, capability: Option<u32>) -> Option<c_int> {
+        if request != self.request || (self.capability.is_some() && capability != self.capability) {
+            return None;
+        }
+        let nth = self.seen.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        (nth.checked_sub(self.first)? < self.times).then_some(self.errno)
+    }
+}
+
+impl Config {
+    /// Reads the variable's value. The error is a sentence.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut config = Self::default();
+        for rule in text.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
+            config.add(rule).map_err(|problem| format!("rule `{rule}`: {problem}"))?;
+        }
+        Ok(config)
+    }
+
+    /// What KVM_CHECK_EXTENSION answers instead of the kernel.
+    pub fn capability(&self, number: u32) -> Option<c_int> {
+        let emulated = (self.notify_capability && number == crate::notify::CAPABILITY).then_some(1);
+        self.capabilities.iter().find(|(known, _)| *known == number).map(|(_, value)| *value).or(emulated)
+    }
+
+    fn add(&mut self, rule: &str) -> Result<(), String> {
+        if rule == "cap219" {
+            self.notify_capability = true;
+        } else if let Some(path) = rule.strip_prefix("log=") {
+            self.log = Some(path.into());
+        } else if let Some(rest) = rule.strip_prefix("cap:") {
+            let (capability, value) = rest.split_once('=').ok_or("expected cap:NUMBER=VALUE")?;
+            let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+            self.capabilities.push((number(capability)?, value));
+        } else if let Some(rest) = rule.strip_prefix("notify:") {
+            if self.notify.len() == MAX_NOTIFY_RULES {
+                return Err(format!("at most {MAX_NOTIFY_RULES} notify rules"));
+            }
+            self.notify.push(notify_rule(rest)?);
+        } else if let Some(rest) = rule.strip_prefix("fail:") {
+            self.fail.push(fail_rule(rest)?);
+        } else {
+            return Err("expected cap219, cap:, notify:, fail: or log=".into());
+        }
+        Ok(())
+    }
+}
+
+fn notify_rule(text: &str) -> Result<NotifyRule, String> {
+    let mut rule = NotifyRule { vcpu: 0, after: 0, every: 0, count: 1, flags: 0 };
+    for (key, value) in pairs(text) {
+        let field = match key {
+            "vcpu" => &mut rule.vcpu,
+            "after" => &mut rule.after,
+            "every" => &mut rule.every,
+            "count" => &mut rule.count,
+            "flags" => &mut rule.flags,
+            _ => return Err(format!("unknown key `{key}`")),
+        };
+        *field = number(value)?;
+    }
+    Ok(rule)
+}
+
+fn fail_rule(text: &str) -> Result<FailRule, String> {
+    let (name, rest) = text.split_once(',').unwrap_or((text, ""));
+    let request = ioctl_number(name).ok_or_else(|| format!("unknown call `{name}`"))?;
+    let (mut capability, mut errno, mut first, mut times) = (None, None, 1, 1);
+    for (key, value) in pairs(rest) {
+        match key {
+            "errno" => errno = Some(errno_number(value).ok_or_else(|| format!("unknown errno `{value}`"))?),
+            "nth" => first = number(value)?,
+            "times" => times = number(value)?,
+            "cap" => capability = Some(number(value)?),
+            _ => return Err(format!("unknown key `{key}`")),
+        }
+    }
+    let errno = errno.ok_or("expected errno=NAME")?;
+    Ok(FailRule { request, capability, errno, first, times, seen: AtomicU32::new(0) })
+}
+
+/// `key=value` words between commas.
+fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split(',').filter(|word| !word.is_empty()).map(|word| word.split_once('=').unwrap_or((word, "")))
+}
+
+fn number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{CHECK_EXTENSION, CREATE_VM, ENABLE_CAP};
+
+    #[test]
+    fn test_rules_are_read_with_their_defaults() {
+        let config =
+            Config::parse(" cap219; cap:193=0;notify:vcpu=1,after=3,flags=1 ;notify:count=2;log=/tmp/a=b;").unwrap();
+        assert!(config.notify_capability);
+        assert_eq!(config.capabilities, [(193, 0)]);
+        assert_eq!(
+            config.notify,
+            [
+                NotifyRule { vcpu: 1, after: 3, every: 0, count: 1, flags: 1 },
+                NotifyRule { vcpu: 0, after: 0, every: 0, count: 2, flags: 0 },
+            ]
+        );
+        assert_eq!(config.log, Some("/tmp/a=b".into()));
+        assert!(Config::parse("").unwrap().notify.is_empty());
+    }
+
+    #[test]
+    fn test_capability_answers() {
+        let config = Config::parse("cap219;cap:218=0").unwrap();
+        assert_eq!((config.capability(219), config.capability(218), config.capability(0)), (Some(1), Some(0), None));
+        assert_eq!(Config::parse("cap219;cap:219=0").unwrap().capability(219), Some(0));
+    }
+
+    #[test]
+    fn test_bad_rules_are_refused_with_their_text() {
+        for text in [
+            "nonsense",
+            "cap:219",
+            "cap:x=1",
+            "cap:1=x",
+            "notify:when=1",
+            "notify:after=-1",
+            "notify:;notify:;notify:;notify:;notify:",
+            "fail:KVM_NOTHING,errno=EIO",
+            "fail:KVM_RUN",
+            "fail:KVM_RUN,errno=5",
+            "fail:KVM_RUN,errno=EIO,often=1",
+        ] {
+            let problem = Config::parse(text).unwrap_err();
+            assert!(problem.starts_with("rule `"), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn test_fail_chooses_calls_by_number() {
+        let config = Config::parse("fail:KVM_CREATE_VM,errno=EINTR,nth=2,times=3").unwrap();
+        let answers: Vec<_> = (0..6).map(|_| config.fail[0].errno(CREATE_VM, None)).collect();
+        assert_eq!(answers, [None, Some(libc::EINTR), Some(libc::EINTR), Some(libc::EINTR), None, None]);
+        assert_eq!(config.fail[0].errno(CHECK_EXTENSION, None), None);
+    }
+
+    #[test]
+    fn test_fail_can_be_about_one_capability() {
+        let config = Config::parse("fail:KVM_ENABLE_CAP,cap=219,errno=EPERM").unwrap();
+        assert_eq!(config.fail[0].errno(ENABLE_CAP, Some(218)), None);
+        assert_eq!(config.fail[0].errno(ENABLE_CAP, Some(219)), Some(libc::EPERM));
+        assert_eq!(config.fail[0].errno(ENABLE_CAP, Some(219)), None);
+    }
+}

@@ -1,0 +1,29 @@
+//! Test only: stands between any program and the kernel's KVM ioctls, preloaded with `LD_PRELOAD`.
+//!
+//! It wraps `ioctl` (and `mmap`, to find each vCPU's `kvm_run`) and follows `KVM_INTERPOSE`, which holds rules separated by
+//! semicolons. Without rules it changes nothing.
+//!
+//! | rule | effect |
+//! |---|---|
+//! | `cap219` | the host has KVM_CAP_X86_NOTIFY_VMEXIT: KVM_CHECK_EXTENSION answers 1, KVM_ENABLE_CAP is validated as Linux 6.1 does and does not reach the kernel |
+//! | `cap:NUMBER=VALUE` | KVM_CHECK_EXTENSION of that capability answers VALUE (0 hides it) |
+//! | `notify:KEY=N,...` | notify exits on vCPU `vcpu` (0) of every VM that has enabled capability 219: the first after `after` (0) real exits of that vCPU, `count` (1) in all, each following one after `every` (0) further real exits, with `flags` (0; 1: context invalid) |
+//! | `fail:NAME,errno=E,...` | the call of that name (`KVM_CREATE_VM`, ..., or `mmap` of a vCPU) fails with errno `E` (a name) and does not reach the kernel: the `nth` (1) one and the `times` (1) - 1 that follow; `cap=N` counts only those calls of KVM_CHECK_EXTENSION or KVM_ENABLE_CAP |
+//! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and what identifies it (`cap`, `flags`, `arg`, `id`, `vcpu`). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
+//!
+//! Example: `cap219;notify:vcpu=1,after=3,flags=1;log=/tmp/calls`.
+//!
+//! **No exit is lost.** A notify exit is given at an entry, not instead of an exit: the entry first runs with
+//! `immediate_exit` set to 2, so that the kernel completes the I/O of the exit before. A real exit that this brings
+//! (the next piece of a string instruction) is handed on first, and a kick, which writes 1, is honoured first.
+//!
+//! A rule that cannot be read ends the process with status 2: a test must not pass because it tested nothing.
+//! After start-up nothing here allocates or locks, so every context in which a program may call `ioctl` is fine.
+
+mod config;
+mod fds;
+mod hooks;
+mod log;
+mod names;
+mod notify;
+mod run;

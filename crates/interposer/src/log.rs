@@ -1,0 +1,132 @@
+//! A line of JSON for each call, written at once and without allocating.
+
+use crate::names::ioctl_name;
+use libc::c_int;
+use std::ffi::CString;
+use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The open log.
+#[derive(Debug)]
+pub struct Log(c_int);
+
+/// What is logged of a call.
+#[derive(Debug, Default)]
+pub struct Call {
+    pub request: u32,
+    pub fd: c_int,
+    /// As the program sees it; a negative errno where it failed.
+    pub result: c_int,
+    /// The kernel has not seen it, or not its result.
+    pub interposed: bool,
+    /// KVM_CHECK_EXTENSION, KVM_ENABLE_CAP.
+    pub cap: Option<u32>,
+    /// KVM_ENABLE_CAP: `flags`, `args[0]`.
+    pub enable: Option<(u32, u64)>,
+    /// KVM_CREATE_VCPU.
+    pub id: Option<u32>,
+    /// Calls on a vCPU.
+    pub vcpu: Option<u32>,
+    /// KVM_RUN: the flags of the notify exit that was given.
+    pub notify: Option<u32>,
+}
+
+impl Call {
+    /// A call without particulars.
+    pub fn new(request: u32, fd: c_int, result: c_int, interposed: bool) -> Self {
+        Self { request, fd, result, interposed, ..Self::default() }
+    }
+}
+
+impl Log {
+    /// Opens the file for appending.
+    pub fn open(path: &Path) -> Result<Self, String> {
+        let name = CString::new(path.as_os_str().as_bytes()).map_err(|e| e.to_string())?;
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
+        // SAFETY: `name` is a string with a final NUL.
+        let fd = unsafe { libc::open(name.as_ptr(), flags, 0o600) };
+        if fd < 0 { Err(format!("{}: {}", path.display(), std::io::Error::last_os_error())) } else { Ok(Self(fd)) }
+    }
+
+    /// Appends one line; `errno` survives.
+    pub fn write(&self, call: &Call) {
+        let mut line = Line::default();
+        // A line that does not fit is cut, which no call can bring about.
+        let _ = line.put(call);
+        let saved = crate::hooks::errno();
+        // SAFETY: the pointer and the length are those of `bytes`.
+        unsafe { libc::write(self.0, line.bytes.as_ptr().cast(), line.len) };
+        crate::hooks::set_errno(saved);
+    }
+}
+
+/// A buffer on the stack.
+struct Line {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { bytes: [0; 512], len: 0 }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+impl Line {
+    fn put(&mut self, call: &Call) -> fmt::Result {
+        // SAFETY: getpid has no preconditions.
+        let pid = unsafe { libc::getpid() };
+        write!(self, "{{\"pid\":{pid},\"ioctl\":\"")?;
+        match ioctl_name(call.request) {
+            Some(name) => self.write_str(name)?,
+            None => write!(self, "{:#x}", call.request)?,
+        }
+        write!(self, "\",\"fd\":{},\"result\":{},\"interposed\":{}", call.fd, call.result, call.interposed)?;
+        if let Some((flags, arg)) = call.enable {
+            // A string: the argument has more bits than a JavaScript number.
+            write!(self, ",\"flags\":{flags},\"arg\":\"{arg:#x}\"")?;
+        }
+        for (key, value) in [("cap", call.cap), ("id", call.id), ("vcpu", call.vcpu), ("notify", call.notify)] {
+            if let Some(value) = value {
+                write!(self, ",\"{key}\":{value}")?;
+            }
+        }
+        self.write_str("}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{ENABLE_CAP, RUN};
+
+    fn line(call: &Call) -> String {
+        let mut line = Line::default();
+        line.put(call).unwrap();
+        let text = String::from_utf8(line.bytes[..line.len].to_vec()).unwrap();
+        // The process id differs between runs.
+        text.split_once(',').unwrap().1.to_owned()
+    }
+
+    #[test]
+    fn test_lines_name_the_call_and_its_particulars() {
+        let call = Call { cap: Some(219), enable: Some((0, 0x7_0000_0003)), ..Call::new(ENABLE_CAP, 9, 0, true) };
+        assert_eq!(
+            line(&call),
+            "\"ioctl\":\"KVM_ENABLE_CAP\",\"fd\":9,\"result\":0,\"interposed\":true,\"flags\":0,\"arg\":\"0x700000003\",\"cap\":219}\n"
+        );
+        let call = Call { vcpu: Some(1), ..Call::new(RUN, 9, -libc::EINTR, false) };
+        assert_eq!(line(&call), "\"ioctl\":\"KVM_RUN\",\"fd\":9,\"result\":-4,\"interposed\":false,\"vcpu\":1}\n");
+        assert!(line(&Call::new(0xaefe, 0, 0, false)).starts_with("\"ioctl\":\"0xaefe\""));
+    }
+}

@@ -1,0 +1,86 @@
+//! Capability 219 as the kernel has it, and when a notify exit is due.
+
+use crate::config::NotifyRule;
+use crate::fds::Fd;
+use kvm_bindings::{
+    KVM_CAP_X86_NOTIFY_VMEXIT, KVM_X86_NOTIFY_VMEXIT_ENABLED, KVM_X86_NOTIFY_VMEXIT_USER, kvm_enable_cap,
+};
+use libc::c_int;
+use std::sync::atomic::Ordering;
+
+/// KVM_CAP_X86_NOTIFY_VMEXIT.
+pub const CAPABILITY: u32 = KVM_CAP_X86_NOTIFY_VMEXIT;
+
+/// KVM_ENABLE_CAP(219) as Linux 6.1 checks it. It may be repeated until the VM has a vCPU.
+pub fn validate(cap: &kvm_enable_cap, vcpus: u32) -> Result<(), c_int> {
+    let valid = u64::from(KVM_X86_NOTIFY_VMEXIT_ENABLED | KVM_X86_NOTIFY_VMEXIT_USER);
+    let [arg, ..] = cap.args;
+    let flags = arg & 0xffff_ffff;
+    let refused =
+        cap.flags != 0 || flags & !valid != 0 || flags & u64::from(KVM_X86_NOTIFY_VMEXIT_ENABLED) == 0 || vcpus != 0;
+    if refused { Err(libc::EINVAL) } else { Ok(()) }
+}
+
+/// The first rule that has a notify exit for this vCPU now, as (index, flags).
+pub fn due(rules: &[NotifyRule], vcpu: &Fd) -> Option<(usize, u32)> {
+    let id = vcpu.id.load(Ordering::Relaxed);
+    let exits = u64::from(vcpu.exits.load(Ordering::Relaxed));
+    rules.iter().zip(&vcpu.notified).enumerate().find_map(|(index, (rule, notified))| {
+        let given = notified.load(Ordering::Relaxed);
+        let from = u64::from(rule.after) + u64::from(given) * u64::from(rule.every);
+        (rule.vcpu == id && given < rule.count && exits >= from).then_some((index, rule.flags))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::fds;
+
+    fn request(flags: u32, arg: u64) -> kvm_enable_cap {
+        kvm_enable_cap { cap: CAPABILITY, flags, args: [arg, 0, 0, 0], ..Default::default() }
+    }
+
+    #[test]
+    fn test_enable_is_validated_as_the_kernel_does() {
+        for (flags, arg, vcpus, accepted) in [
+            (0, 0x3, 0, true),
+            (0, 0x1, 0, true),
+            (0, 0xffff_ffff_0000_0003, 0, true),
+            (0, 0x7_0000_0003, 0, true),
+            (0, 0x0, 0, false),
+            (0, 0x2, 0, false),
+            (0, 0x7, 0, false),
+            (0, 0x8000_0003, 0, false),
+            (1, 0x3, 0, false),
+            (0, 0x3, 1, false),
+        ] {
+            let expected = if accepted { Ok(()) } else { Err(libc::EINVAL) };
+            assert_eq!(validate(&request(flags, arg), vcpus), expected, "{flags} {arg:#x} {vcpus}");
+        }
+    }
+
+    #[test]
+    fn test_due_counts_real_exits_and_given_ones() {
+        let rules = Config::parse("notify:vcpu=3,after=2,every=1,count=2,flags=1").unwrap().notify;
+        fds::vcpu_created(4000, 4001, 3);
+        let vcpu = fds::get(4001).unwrap();
+        assert_eq!(due(&rules, vcpu), None);
+        vcpu.exits.store(2, Ordering::Relaxed);
+        assert_eq!(due(&rules, vcpu), Some((0, 1)));
+        vcpu.notified[0].store(1, Ordering::Relaxed);
+        assert_eq!(due(&rules, vcpu), None);
+        vcpu.exits.store(3, Ordering::Relaxed);
+        assert_eq!(due(&rules, vcpu), Some((0, 1)));
+        vcpu.notified[0].store(2, Ordering::Relaxed);
+        assert_eq!(due(&rules, vcpu), None);
+    }
+
+    #[test]
+    fn test_due_is_about_one_vcpu() {
+        let rules = Config::parse("notify:vcpu=1").unwrap().notify;
+        fds::vcpu_created(4002, 4003, 0);
+        assert_eq!(due(&rules, fds::get(4003).unwrap()), None);
+    }
+}

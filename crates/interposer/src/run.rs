@@ -1,0 +1,81 @@
+//! KVM_RUN: gives a vCPU its notify exits without losing what the kernel has to say.
+
+use crate::config::Config;
+use crate::fds::{self, Fd};
+use crate::hooks::{errno, kernel_ioctl};
+use crate::log::{Call, Log};
+use crate::names::RUN;
+use crate::notify;
+use kvm_bindings::{KVM_EXIT_NOTIFY, kvm_run};
+use libc::c_int;
+use std::ptr::{addr_of_mut, null_mut};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// The value of `immediate_exit` that is ours: the kernel asks only for non-zero, and a kick writes 1.
+const COMPLETE_ONLY: u8 = 2;
+
+/// KVM_RUN of the vCPU behind `fd`.
+pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int {
+    let first = vcpu.entries.fetch_add(1, Ordering::Relaxed) == 0;
+    let run = vcpu.run.load(Ordering::Acquire);
+    let enabled = fds::get(vcpu.vm.load(Ordering::Relaxed)).is_some_and(|vm| vm.notify_enabled.load(Ordering::Relaxed));
+    let due = if enabled && !run.is_null() { notify::due(&config.notify, vcpu) } else { None };
+    let (result, notified) = match due {
+        None => (real(fd, vcpu), None),
+        Some((rule, flags)) => match complete(fd, vcpu, run) {
+            Completed::Nothing => {
+                vcpu.notified.get(rule).map(|given| given.fetch_add(1, Ordering::Relaxed));
+                give(run, flags);
+                (0, Some(flags))
+            }
+            Completed::Returned(result) => (result, None),
+        },
+    };
+    if let Some(log) = log.filter(|_| first || notified.is_some()) {
+        let id = vcpu.id.load(Ordering::Relaxed);
+        let result = if result < 0 { -errno() } else { result };
+        log.write(&Call { vcpu: Some(id), notify: notified, ..Call::new(RUN, fd, result, notified.is_some()) });
+    }
+    result
+}
+
+/// An entry of the kernel's, counted if it ends in an exit.
+fn real(fd: c_int, vcpu: &Fd) -> c_int {
+    let result = kernel_ioctl(fd, RUN, null_mut());
+    if result == 0 {
+        vcpu.exits.fetch_add(1, Ordering::Relaxed);
+    }
+    result
+}
+
+enum Completed {
+    /// Nothing is pending any more; the vCPU has not run.
+    Nothing,
+    /// Something that the program has to hear of first.
+    Returned(c_int),
+}
+
+/// Lets the kernel finish the exit before, without running the guest.
+fn complete(fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Completed {
+    // SAFETY: `run` is the program's mapping of this vCPU, which lives while the vCPU may be entered; every writer of this
+    // byte writes just this byte.
+    let immediate_exit = unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) };
+    if immediate_exit.compare_exchange(0, COMPLETE_ONLY, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        // A kick is there already.
+        return Completed::Returned(real(fd, vcpu));
+    }
+    let result = real(fd, vcpu);
+    let interrupted = result != 0 && errno() == libc::EINTR;
+    let kicked = immediate_exit.compare_exchange(COMPLETE_ONLY, 0, Ordering::SeqCst, Ordering::SeqCst).is_err();
+    if interrupted && !kicked { Completed::Nothing } else { Completed::Returned(result) }
+}
+
+/// Writes the exit.
+fn give(run: *mut kvm_run, flags: u32) {
+    // SAFETY: as in `complete`; the caller is the vCPU's thread between two entries, so nobody else touches these fields, and
+    // the exit that the union held is complete.
+    unsafe {
+        addr_of_mut!((*run).exit_reason).write(KVM_EXIT_NOTIFY);
+        addr_of_mut!((*run).__bindgen_anon_1.notify.flags).write(flags);
+    }
+}

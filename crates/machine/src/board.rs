@@ -1,0 +1,164 @@
+//! The board: RAM, images, buses and devices around an accelerator.
+
+use crate::boot::Boot;
+use crate::bus::{BusBuilder, BusDevice};
+use crate::devices::{
+    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, I8042, I8042_COMMAND_PORT, Irq, SerialOutput, SerialPort,
+};
+use crate::error::{GuestImageError, MachineConfigError};
+use crate::layout::RamLayout;
+use crate::ram;
+use kvm_accel::vcpu::NotifyStatus;
+use kvm_accel::{AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, Vcpus, Warning};
+use std::sync::Arc;
+
+/// What a machine is made of.
+pub struct BoardConfig {
+    /// Accelerator properties.
+    pub accel: AccelProperties,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// Number of vCPUs, at least 1.
+    pub cpus: u32,
+    /// What runs.
+    pub boot: Boot,
+    /// Where COM1 writes to.
+    pub serial: SerialOutput,
+    /// `isa-debug-exit`, if there is one.
+    pub debug_exit: Option<DebugExit>,
+}
+
+/// Why a board could not be built or reset.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardError {
+    /// A part of the configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] MachineConfigError),
+    /// An image cannot be loaded.
+    #[error(transparent)]
+    Image(#[from] GuestImageError),
+    /// The accelerator refused.
+    #[error(transparent)]
+    Accel(#[from] kvm_accel::Error),
+}
+
+/// What was counted over a machine's life.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Exits of each kind, in the order of [`ExitKind::ALL`].
+    pub exits: Vec<u64>,
+    /// Notify exits of each vCPU, drills included.
+    pub notify: Vec<u64>,
+}
+
+/// A machine whose vCPUs are outside the guest until [`Board::resume`].
+pub struct Board {
+    /// Declared first: the vCPU threads end before anything they use goes away.
+    vcpus: Vcpus,
+    accel: Accelerator,
+    boot: Boot,
+    layout: RamLayout,
+    ram: GuestRam,
+    serial: Arc<SerialPort>,
+}
+
+impl Board {
+    /// Builds a machine: RAM and images first, because they need no kernel device to be wrong; then the accelerator with
+    /// its memory slots and interrupt controllers, the buses, and the vCPUs.
+    ///
+    /// `input_drained` is called on a vCPU thread when COM1 takes input again after it was full.
+    ///
+    /// # Errors
+    /// [`BoardError`]; nothing is left behind.
+    pub fn new(
+        config: BoardConfig,
+        sink: Arc<dyn EventSink>,
+        input_drained: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<(Self, Vec<Warning>), BoardError> {
+        let BoardConfig { accel, memory, cpus, mut boot, serial, debug_exit } = config;
+        if cpus == 0 {
+            return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
+        }
+        let layout = RamLayout::new(memory)?;
+        let ram = ram::allocate(&layout)?;
+        let start = boot.load(&layout, &ram)?;
+        let mut accel = Accelerator::new(accel, cpus, ram.clone())?;
+        let irq = accel.irqfd(COM1_IRQ)?.map_or_else(Irq::none, Irq::eventfd);
+        let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
+        let mut bus = BusBuilder::new()
+            .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
+            .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
+        if let Some(device) = debug_exit {
+            bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
+        }
+        let vcpus = accel.launch(&start, Arc::new(bus.build()?), sink)?;
+        let warnings = accel.take_warnings();
+        Ok((Self { vcpus, accel, boot, layout, ram, serial }, warnings))
+    }
+
+    /// What became of the notify properties on this host.
+    #[must_use]
+    pub const fn notify(&self) -> NotifyStatus {
+        self.accel.notify()
+    }
+
+    /// Lets the vCPUs enter the guest.
+    pub fn resume(&self) {
+        self.serial.resume_output();
+        self.vcpus.resume();
+    }
+
+    /// Asks the vCPUs to leave the guest; [`kvm_accel::Event::Stopped`] tells when they have.
+    pub fn pause(&self) {
+        // Before the kick: a vCPU that waits for the reader of its output must not start to wait again.
+        self.serial.interrupt_output();
+        self.vcpus.pause();
+    }
+
+    /// Puts images, devices, interrupt controllers and vCPUs back to power-on. The vCPUs must be stopped. RAM that no image
+    /// covers keeps its contents, as on a real reset.
+    ///
+    /// # Errors
+    /// [`BoardError`]: an image file that is gone, or a state that the kernel refused. The machine cannot go on then.
+    pub fn reset(&mut self) -> Result<(), BoardError> {
+        self.boot.load(&self.layout, &self.ram)?;
+        self.serial.reset();
+        self.accel.reset_chips()?;
+        self.vcpus.reset()?;
+        Ok(())
+    }
+
+    /// The drill: see [`Vcpus::inject_notify`].
+    pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
+        self.vcpus.inject_notify(vcpu, context_invalid)
+    }
+
+    /// Input for COM1: how many bytes were taken. The rest may be given again when the input has drained.
+    pub fn serial_input(&self, bytes: &[u8]) -> usize {
+        self.serial.input(bytes)
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            exits: ExitKind::ALL.iter().map(|&kind| self.vcpus.exits(kind)).collect(),
+            notify: self.vcpus.notify_totals(),
+        }
+    }
+
+    /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself
+    /// goes with the board; closing it can take milliseconds.
+    pub fn end(&mut self) -> Counts {
+        self.serial.interrupt_output();
+        self.vcpus.end();
+        self.serial.flush_pending();
+        self.counts()
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        self.serial.interrupt_output();
+    }
+}

@@ -1,0 +1,56 @@
+//! What a boot protocol tells the kernel, gathered into one block of guest memory.
+
+use super::Guest;
+use super::placement::BOOT_DATA_FLOOR;
+use crate::GuestImageError;
+use crate::GuestImageProblem::DoesNotFit;
+use vm_memory::{Bytes, GuestAddress};
+
+/// Every piece starts at a multiple of this.
+const ALIGN: usize = 8;
+
+/// A block of reserved guest memory that fills from its start on.
+pub(super) struct BootData {
+    address: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much of the block a piece of `len` bytes takes.
+pub(super) const fn piece(len: usize) -> usize {
+    len.next_multiple_of(ALIGN)
+}
+
+/// How much of the block a string takes, with its terminating NUL.
+pub(super) const fn string(text: &str) -> usize {
+    piece(text.len() + 1)
+}
+
+impl BootData {
+    /// Reserves `size` bytes, the sum of all pieces, in low memory or else above the kernel.
+    pub fn reserve(guest: &mut Guest<'_>, size: usize) -> Result<Self, GuestImageError> {
+        let address = guest.space.lowest(size as u64, ALIGN as u64, BOOT_DATA_FLOOR).ok_or_else(|| {
+            let what = format!("leaves no room for the {size} bytes of boot data that go with it");
+            guest.kernel.refuse(DoesNotFit, what)
+        })?;
+        Ok(Self { address, bytes: Vec::with_capacity(size) })
+    }
+
+    /// Appends a piece and answers its address.
+    pub fn push(&mut self, bytes: &[u8]) -> u64 {
+        let address = self.address + self.bytes.len() as u64;
+        self.bytes.extend_from_slice(bytes);
+        self.bytes.resize(piece(self.bytes.len()), 0);
+        address
+    }
+
+    /// Appends a string and its NUL.
+    pub fn push_string(&mut self, text: &str) -> u64 {
+        self.push(&[text.as_bytes(), &[0]].concat())
+    }
+
+    /// Writes the block to guest memory.
+    pub fn write(self, guest: &Guest<'_>) -> Result<(), GuestImageError> {
+        let written = guest.ram.write_slice(&self.bytes, GuestAddress(self.address));
+        written.map_err(|error| guest.kernel.refuse(DoesNotFit, error.to_string()))
+    }
+}

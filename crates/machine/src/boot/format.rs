@@ -1,0 +1,89 @@
+//! Which boot protocol an image is for, by its magic numbers.
+
+use super::BootImage;
+use super::elf::Class;
+use super::multiboot::Header;
+use crate::{GuestImageError, GuestImageProblem, MachineConfigError};
+use std::str::FromStr;
+
+/// The boot protocol that the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KernelFormat {
+    /// Multiboot or PVH, whichever the image has a header or a note for.
+    #[default]
+    Auto,
+    /// No header at all: real-mode code, loaded and entered at 0x1000. Never assumed, since anything could be it.
+    Flat,
+    /// Multiboot 1.
+    Multiboot,
+    /// Xen's PVH entry, as Linux has it.
+    Pvh,
+}
+
+impl FromStr for KernelFormat {
+    type Err = MachineConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "flat" => Ok(Self::Flat),
+            "multiboot" => Ok(Self::Multiboot),
+            "pvh" => Ok(Self::Pvh),
+            _ => Err(MachineConfigError::new(
+                "kernelFormat",
+                format!("'{text}' is not a kernel format"),
+                "Use auto, flat, multiboot or pvh.",
+            )),
+        }
+    }
+}
+
+/// The protocol that was found.
+pub(super) enum Protocol {
+    Flat,
+    Multiboot(Header),
+    Pvh,
+}
+
+/// Linux's boot sector signature and setup header, at their offsets in a bzImage.
+const BZIMAGE: [(usize, &[u8]); 2] = [(0x1fe, &[0x55, 0xaa]), (0x202, b"HdrS")];
+
+/// Finds the protocol for a kernel that begins with `head`.
+pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) -> Result<Protocol, GuestImageError> {
+    match format {
+        KernelFormat::Flat => Ok(Protocol::Flat),
+        KernelFormat::Pvh => Ok(Protocol::Pvh),
+        KernelFormat::Multiboot => Header::find(kernel, head)?.map(Protocol::Multiboot).ok_or_else(|| {
+            kernel.refuse(
+                GuestImageProblem::Unrecognised,
+                "has no multiboot-1 header (magic 0x1badb002, 4-byte aligned, with a valid checksum) in its first 8 KiB",
+            )
+        }),
+        KernelFormat::Auto => detect(kernel, head),
+    }
+}
+
+/// As QEMU's `-kernel`: a multiboot header goes before a PVH note, except in ELF64, which multiboot cannot load.
+fn detect(kernel: &BootImage, head: &[u8]) -> Result<Protocol, GuestImageError> {
+    let class = Class::of(head);
+    match (Header::find(kernel, head)?, class) {
+        (Some(header), Some(Class::Elf32)) => Ok(Protocol::Multiboot(header)),
+        (Some(header), _) if header.addresses.is_some() => Ok(Protocol::Multiboot(header)),
+        (_, Some(Class::Elf64)) => Ok(Protocol::Pvh),
+        (None, Some(Class::Elf32)) => Err(kernel.refuse(
+            GuestImageProblem::WrongClass,
+            "is a 32-bit ELF file without a multiboot-1 header; a PVH kernel must be ELF64",
+        )),
+        _ if BZIMAGE.iter().all(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))) => {
+            let error =
+                kernel.refuse(GuestImageProblem::Unrecognised, "is a bzImage, a format that is not supported yet");
+            Err(error.with_remedy(
+                "Boot the uncompressed vmlinux; Linux's scripts/extract-vmlinux gets it out of a bzImage.",
+            ))
+        }
+        _ => Err(kernel.refuse(
+            GuestImageProblem::Unrecognised,
+            "is neither an ELF file nor does it have a multiboot-1 header with load addresses",
+        )),
+    }
+}

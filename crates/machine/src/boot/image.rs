@@ -1,0 +1,143 @@
+//! An image of the guest, as bytes or as an open file that is never copied as a whole.
+
+use crate::error::ImageName;
+use crate::{GuestImageError, GuestImageProblem, ImageRole};
+use kvm_accel::GuestRam;
+use linux_loader::loader::{Elf, KernelLoader};
+use rustix::fs::{Mode, OFlags};
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError, ReadVolatile};
+
+/// Where magic numbers are looked for: multiboot headers lie in the first 8 KiB.
+const HEAD_SIZE: usize = 8192;
+
+/// A kernel or a module, where it is kept until it is loaded, and after that for the next reset.
+pub struct BootImage {
+    role: ImageRole,
+    name: String,
+    content: Content,
+}
+
+enum Content {
+    Bytes(Cow<'static, [u8]>),
+    /// A regular file. It may change or shrink at any time: sizes are asked anew by every load.
+    File(File),
+}
+
+/// What loaders read from.
+pub(super) trait Source: Read + ReadVolatile + Seek {}
+impl<T: Read + ReadVolatile + Seek> Source for T {}
+
+impl BootImage {
+    /// Opens a file, and keeps it open.
+    ///
+    /// # Errors
+    /// When it cannot be opened or is not a regular file. Opening never waits, not even for a FIFO's writer.
+    pub fn open(role: ImageRole, path: impl AsRef<Path>) -> Result<Self, GuestImageError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let refuse =
+            |what: &str| GuestImageError::new(&ImageName { role, name: &name }, GuestImageProblem::Unreadable, what);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file: File = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| refuse(&format!("cannot be opened: {}", io::Error::from(errno))))?
+            .into();
+        let metadata = file.metadata().map_err(|error| refuse(&format!("cannot be looked at: {error}")))?;
+        if !metadata.is_file() {
+            return Err(refuse(if metadata.is_dir() { "is a directory" } else { "is not a regular file" }));
+        }
+        Ok(Self { role, name, content: Content::File(file) })
+    }
+
+    /// Takes an image that is in memory already.
+    #[must_use]
+    pub fn from_bytes(role: ImageRole, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
+        Self { role, name: "(bytes)".to_owned(), content: Content::Bytes(bytes.into()) }
+    }
+
+    /// An error about this image.
+    pub(super) fn refuse(&self, problem: GuestImageProblem, what: impl AsRef<str>) -> GuestImageError {
+        GuestImageError::new(&ImageName { role: self.role, name: &self.name }, problem, what)
+    }
+
+    /// The size in bytes, at this moment and never 0.
+    pub(super) fn len(&self) -> Result<u64, GuestImageError> {
+        let len = match &self.content {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::File(file) => file.metadata().map_err(|error| self.unreadable(&error))?.len(),
+        };
+        if len == 0 { Err(self.refuse(GuestImageProblem::Truncated, "is empty")) } else { Ok(len) }
+    }
+
+    /// The first bytes, up to 8 KiB.
+    pub(super) fn head(&self) -> Result<Vec<u8>, GuestImageError> {
+        let len = usize::try_from(self.len()?).map_or(HEAD_SIZE, |len| len.min(HEAD_SIZE));
+        let mut head = vec![0; len];
+        self.read_at(0, &mut head)?;
+        Ok(head)
+    }
+
+    /// Fills `buffer` from `offset` on.
+    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestImageError> {
+        let result = match &self.content {
+            Content::File(file) => file.read_exact_at(buffer, offset),
+            Content::Bytes(bytes) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                match bytes.get(from..).and_then(|rest| rest.get(..buffer.len())) {
+                    Some(piece) => {
+                        buffer.copy_from_slice(piece);
+                        Ok(())
+                    }
+                    None => Err(io::ErrorKind::UnexpectedEof.into()),
+                }
+            }
+        };
+        result.map_err(|error| self.unreadable(&error))
+    }
+
+    /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory.
+    pub(super) fn copy_to(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> Result<(), GuestImageError> {
+        fn copy(source: &mut impl Source, ram: &GuestRam, offset: u64, len: u64, address: u64) -> io::Result<()> {
+            let len = usize::try_from(len).map_err(io::Error::other)?;
+            source.seek(SeekFrom::Start(offset))?;
+            ram.read_exact_volatile_from(GuestAddress(address), source, len).map_err(|error| match error {
+                GuestMemoryError::IOError(error) => error,
+                error => io::Error::other(error),
+            })
+        }
+        let copied = match &self.content {
+            Content::Bytes(bytes) => copy(&mut Cursor::new(&bytes[..]), ram, offset, len, address),
+            Content::File(file) => copy(&mut &*file, ram, offset, len, address),
+        };
+        copied.map_err(|error| self.unreadable(&error))
+    }
+
+    /// Copies the segments of an ELF64 file whose headers were checked to their physical addresses.
+    pub(super) fn copy_elf64_to(&self, ram: &GuestRam) -> Result<(), GuestImageError> {
+        let loaded = match &self.content {
+            Content::Bytes(bytes) => Elf::load(ram, None, &mut Cursor::new(&bytes[..]), None),
+            Content::File(file) => Elf::load(ram, None, &mut &*file, None),
+        };
+        // What can still fail is reading: the file may have changed since its headers were checked.
+        loaded.map(drop).map_err(|error| self.refuse(GuestImageProblem::Unreadable, error.to_string()))
+    }
+
+    fn unreadable(&self, error: &io::Error) -> GuestImageError {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            self.refuse(GuestImageProblem::Truncated, "ends before what its headers promise")
+        } else {
+            self.refuse(GuestImageProblem::Unreadable, format!("cannot be read: {error}"))
+        }
+    }
+}
+
+impl fmt::Debug for BootImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} '{}'", self.role.as_str(), self.name)
+    }
+}

@@ -1,0 +1,79 @@
+//! From a guest image to the state in which the first vCPU starts.
+//!
+//! [`Boot::load`] writes a kernel, its modules and what its boot protocol wants to tell it into guest RAM. Nothing is
+//! kept of it but the images' open files (or bytes), so it can be repeated, as a reset does. Images are not trusted:
+//! every header is checked against the file and the RAM before a byte is written.
+
+mod boot_data;
+mod elf;
+mod flat;
+mod format;
+mod image;
+mod modules;
+mod multiboot;
+mod options;
+mod placement;
+mod pvh;
+
+pub use format::KernelFormat;
+pub use image::BootImage;
+pub use options::{BootOptions, Module};
+
+use crate::layout::RamLayout;
+use crate::{GuestImageError, MachineConfigError};
+use format::Protocol;
+use kvm_accel::{GuestRam, StartState};
+use placement::Placement;
+
+/// A guest that can be loaded, as often as the machine is reset.
+#[derive(Debug)]
+pub struct Boot {
+    kernel: BootImage,
+    options: BootOptions,
+}
+
+impl Boot {
+    /// A guest of a kernel and what is handed to it.
+    ///
+    /// # Errors
+    /// When a command line contains a NUL, or the flat format, which has no way to hand anything over, is given a
+    /// command line or modules.
+    pub fn new(kernel: BootImage, options: BootOptions) -> Result<Self, MachineConfigError> {
+        options.check()?;
+        Ok(Self { kernel, options })
+    }
+
+    /// Loads the guest into `ram`, which has the given layout, and answers how the first vCPU starts.
+    ///
+    /// Exclusive, because reading moves the position of the images' files.
+    ///
+    /// # Errors
+    /// When the images cannot be read, are not what they claim to be, or do not fit.
+    pub fn load(&mut self, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, GuestImageError> {
+        let head = self.kernel.head()?;
+        let guest = Guest {
+            kernel: &self.kernel,
+            head: &head,
+            options: &self.options,
+            layout,
+            ram,
+            space: Placement::new(layout),
+        };
+        match format::protocol(&self.kernel, &head, self.options.format)? {
+            Protocol::Flat => flat::load(guest),
+            Protocol::Multiboot(header) => multiboot::load(guest, &header),
+            Protocol::Pvh => pvh::load(guest),
+        }
+    }
+}
+
+/// What the loaders of all protocols start from.
+struct Guest<'a> {
+    kernel: &'a BootImage,
+    /// The kernel's first bytes.
+    head: &'a [u8],
+    options: &'a BootOptions,
+    layout: &'a RamLayout,
+    ram: &'a GuestRam,
+    space: Placement,
+}

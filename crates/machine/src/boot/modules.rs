@@ -1,0 +1,60 @@
+//! Modules: images that lie in guest memory as they are.
+
+use super::Guest;
+use super::options::Module;
+use super::placement::{BOOT_DATA_FLOOR, Placement};
+use crate::GuestImageError;
+use crate::GuestImageProblem::DoesNotFit;
+use crate::layout::PAGE_SIZE;
+
+/// A module with its place in memory, page-aligned and below 4 GiB.
+pub(super) struct PlacedModule<'a> {
+    pub module: &'a Module,
+    pub address: u64,
+    pub size: u64,
+}
+
+/// Where a protocol's kernels expect modules.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    /// Directly above the kernel, as multiboot loaders do; below it when there is no room.
+    AboveKernel,
+    /// At the end of low RAM, out of the way of a kernel that grows, as Linux expects its initrd.
+    Top,
+}
+
+impl Side {
+    fn place(self, space: &mut Placement, size: u64) -> Option<u64> {
+        match self {
+            Self::AboveKernel => {
+                let end = space.end();
+                space
+                    .lowest(size, PAGE_SIZE, end.max(BOOT_DATA_FLOOR))
+                    .or_else(|| space.lowest(size, PAGE_SIZE, BOOT_DATA_FLOOR))
+            }
+            Self::Top => space.highest(size),
+        }
+    }
+}
+
+impl<'a> Guest<'a> {
+    /// Takes a place for each module, in order.
+    pub(super) fn place_modules(&mut self, side: Side) -> Result<Vec<PlacedModule<'a>>, GuestImageError> {
+        let modules = &self.options.modules;
+        modules.iter().map(|module| self.place_module(module, side)).collect()
+    }
+
+    fn place_module(&mut self, module: &'a Module, side: Side) -> Result<PlacedModule<'a>, GuestImageError> {
+        let size = module.image.len()?;
+        let address = side.place(&mut self.space, size).ok_or_else(|| {
+            let ram = self.layout.size();
+            let what = format!("has {size:#x} bytes, which find no room beside the kernel in {ram:#x} bytes of RAM");
+            module.image.refuse(DoesNotFit, what).with_remedy("Give the guest more memory, or use a smaller image.")
+        })?;
+        Ok(PlacedModule { module, address, size })
+    }
+
+    pub(super) fn copy_modules(&self, modules: &[PlacedModule<'_>]) -> Result<(), GuestImageError> {
+        modules.iter().try_for_each(|placed| placed.module.image.copy_to(self.ram, 0, placed.size, placed.address))
+    }
+}

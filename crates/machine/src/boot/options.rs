@@ -1,0 +1,56 @@
+//! What is handed to a kernel besides its own image.
+
+use super::{BootImage, KernelFormat};
+use crate::MachineConfigError;
+
+/// How to boot a kernel, and with what.
+#[derive(Debug, Default)]
+pub struct BootOptions {
+    /// The boot protocol; by default, what the image's magic numbers say.
+    pub format: KernelFormat,
+    /// The program's name, which leads a multiboot command line: the image's path as the user gave it.
+    pub name: String,
+    /// The command line.
+    pub cmdline: String,
+    /// Modules in order; Linux takes the first one as its initrd.
+    pub modules: Vec<Module>,
+}
+
+/// An image that is put into memory as it is, for the kernel to find.
+#[derive(Debug)]
+pub struct Module {
+    /// The bytes.
+    pub image: BootImage,
+    /// Text that goes with it; may be empty.
+    pub cmdline: String,
+}
+
+impl BootOptions {
+    pub(super) fn check(&self) -> Result<(), MachineConfigError> {
+        let nul = |option, text: &str| match text.find('\0') {
+            Some(at) => Err(MachineConfigError::new(
+                option,
+                format!("the command line of {option} has a NUL character at offset {at}, which would end it there"),
+                "Remove the NUL character.",
+            )),
+            None => Ok(()),
+        };
+        nul("kernel", &self.name)?;
+        nul("append", &self.cmdline)?;
+        self.modules.iter().try_for_each(|module| nul("initrd", &module.cmdline))?;
+        if self.format == KernelFormat::Flat {
+            let refuse = |option| {
+                let message = format!("a flat image has no boot protocol that could hand over '{option}'");
+                let remedy = "Leave the option out, or use a multiboot or PVH image.";
+                Err(MachineConfigError::new(option, message, remedy))
+            };
+            if !self.cmdline.is_empty() {
+                return refuse("append");
+            }
+            if !self.modules.is_empty() {
+                return refuse("initrd");
+            }
+        }
+        Ok(())
+    }
+}

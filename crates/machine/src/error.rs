@@ -1,0 +1,162 @@
+//! The two ways to describe a machine wrongly: its configuration, and the images it boots.
+
+/// Which of the guest's images an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageRole {
+    /// The image that holds the entry point.
+    Kernel,
+    /// A module handed to the kernel; the first one is Linux's initrd.
+    Initrd,
+}
+
+impl ImageRole {
+    /// `kernel` or `initrd`, as in QEMU's options.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Initrd => "initrd",
+        }
+    }
+}
+
+/// What is wrong with an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestImageProblem {
+    /// A header promises bytes that the image does not have.
+    Truncated,
+    /// An ELF file for another word size, byte order or processor.
+    WrongClass,
+    /// Two parts of the guest want the same memory.
+    Overlap,
+    /// A part lies outside the guest's RAM, or no room is left for it.
+    DoesNotFit,
+    /// No boot protocol of this machine claims the image.
+    Unrecognised,
+    /// The file cannot be opened or read.
+    Unreadable,
+    /// A header contradicts itself or its format.
+    Malformed,
+}
+
+impl GuestImageProblem {
+    /// The stable name, the same in Rust and TypeScript.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::WrongClass => "wrong-class",
+            Self::Overlap => "overlap",
+            Self::DoesNotFit => "does-not-fit",
+            Self::Unrecognised => "unrecognised",
+            Self::Unreadable => "unreadable",
+            Self::Malformed => "malformed",
+        }
+    }
+
+    const fn default_remedy(self) -> &'static str {
+        match self {
+            Self::Truncated => "Copy or download the image again: it is shorter than its headers say.",
+            Self::WrongClass => "Use an image for x86: ELF64 with a PVH note, or ELF32 with a multiboot-1 header.",
+            Self::Overlap => "Link the image so that its parts lie apart, or give the guest more memory.",
+            Self::DoesNotFit => "Give the guest more memory, or link the image at lower addresses.",
+            Self::Unrecognised => {
+                "Use a multiboot-1 image or an uncompressed kernel with a PVH note, \
+                 or ask for the flat format if the file is real-mode code for 0x1000."
+            }
+            Self::Unreadable => "Name a regular file that this process may read.",
+            Self::Malformed => "Build the image again: `readelf -lnW` shows what its headers say.",
+        }
+    }
+}
+
+/// A guest image that was refused, with what is wrong and what can be done about it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct GuestImageError {
+    role: ImageRole,
+    problem: GuestImageProblem,
+    message: String,
+    remedy: &'static str,
+}
+
+impl GuestImageError {
+    /// `what` starts with the fault, in lower case; the message leads with the image it is about.
+    pub(crate) fn new(image: &ImageName<'_>, problem: GuestImageProblem, what: impl AsRef<str>) -> Self {
+        let message = format!("{} '{}': {}", image.role.as_str(), image.name, what.as_ref());
+        Self { role: image.role, problem, message, remedy: problem.default_remedy() }
+    }
+
+    /// Replaces the problem's usual remedy by one that knows more.
+    pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
+        self.remedy = remedy;
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "ERR_GUEST_IMAGE"
+    }
+
+    /// Which image it is.
+    #[must_use]
+    pub const fn image(&self) -> ImageRole {
+        self.role
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub const fn problem(&self) -> GuestImageProblem {
+        self.problem
+    }
+
+    /// What the user can do about it, as a sentence.
+    #[must_use]
+    pub const fn remedy(&self) -> &str {
+        self.remedy
+    }
+}
+
+/// How messages call an image: its role, and its path or `(bytes)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ImageName<'a> {
+    pub role: ImageRole,
+    pub name: &'a str,
+}
+
+/// A machine that cannot be built as configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct MachineConfigError {
+    option: &'static str,
+    message: String,
+    remedy: &'static str,
+}
+
+impl MachineConfigError {
+    /// `option` is the machine option to blame (`memory`, `append`, ...), `message` states the rule that was broken,
+    /// `remedy` is a sentence that says how to keep it.
+    #[must_use]
+    pub fn new(option: &'static str, message: impl Into<String>, remedy: &'static str) -> Self {
+        Self { option, message: message.into(), remedy }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "ERR_MACHINE_CONFIG"
+    }
+
+    /// The option to blame, by its name in the TypeScript API.
+    #[must_use]
+    pub const fn option(&self) -> &'static str {
+        self.option
+    }
+
+    /// What the user can do about it, as a sentence.
+    #[must_use]
+    pub const fn remedy(&self) -> &str {
+        self.remedy
+    }
+}

@@ -1,0 +1,90 @@
+//! Where a machine's RAM lies in the guest's physical address space.
+//!
+//! ```text
+//! 0 ........ low RAM ........ 3 GiB  hole: APICs, accelerator pages  4 GiB ........ high RAM ........
+//! ```
+
+use crate::MachineConfigError;
+use std::ops::Range;
+
+/// RAM ends here at the latest below 4 GiB; local APIC, IOAPIC and the accelerator's own pages lie above.
+pub const HOLE_START: u64 = 0xc000_0000;
+/// RAM that found no place below the hole goes on here.
+pub const HOLE_END: u64 = 0x1_0000_0000;
+
+/// Granularity of RAM, in bytes.
+pub const PAGE_SIZE: u64 = 4096;
+
+/// The smallest machine: the PC's first mebibyte.
+const MIN_SIZE: u64 = 1 << 20;
+/// x86 has 52 bits of physical address.
+const MAX_SIZE: u64 = (1 << 52) - (HOLE_END - HOLE_START);
+
+/// Extended BIOS data, video memory and ROMs on a PC: backed by RAM here, but no guest may count on it.
+const LEGACY_AREA: Range<u64> = 0x9_fc00..0x10_0000;
+
+/// RAM of a valid size, split around the hole below 4 GiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamLayout {
+    size: u64,
+}
+
+impl RamLayout {
+    /// Takes the size of RAM in bytes.
+    ///
+    /// # Errors
+    /// When `size` is below 1 MiB, above what x86 can address (4 PiB less the hole), or not a multiple of 4 KiB.
+    pub fn new(size: u64) -> Result<Self, MachineConfigError> {
+        let refuse = |rule: &str, remedy| {
+            Err(MachineConfigError::new("memory", format!("memory of {size} bytes {rule}"), remedy))
+        };
+        if size < MIN_SIZE {
+            return refuse("is less than a PC has at least, 1 MiB", "Ask for 1M or more.");
+        }
+        if size > MAX_SIZE {
+            return refuse("is more than x86 can address, 4 PiB less a hole of 1 GiB", "Ask for less memory.");
+        }
+        if !size.is_multiple_of(PAGE_SIZE) {
+            return refuse("is not a multiple of a page, 4096 bytes", "Round the size to a multiple of 4K.");
+        }
+        Ok(Self { size })
+    }
+
+    /// All RAM, in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// RAM from address 0 up to the hole at most.
+    #[must_use]
+    pub const fn low(&self) -> Range<u64> {
+        0..if self.size < HOLE_START { self.size } else { HOLE_START }
+    }
+
+    /// RAM from 4 GiB up, if low RAM could not hold all.
+    #[must_use]
+    pub const fn high(&self) -> Option<Range<u64>> {
+        if self.size > HOLE_START { Some(HOLE_END..HOLE_END + (self.size - HOLE_START)) } else { None }
+    }
+
+    /// Low and high RAM, in address order: the machine's memory slots.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
+        std::iter::once(self.low()).chain(self.high())
+    }
+
+    /// Whether every address of `range` is RAM.
+    #[must_use]
+    pub fn contains(&self, range: &Range<u64>) -> bool {
+        self.ranges().any(|ram| ram.start <= range.start && range.end <= ram.end)
+    }
+
+    /// What the guest is told it may use, in address order: RAM without the PC's legacy area below 1 MiB.
+    #[must_use]
+    pub fn memory_map(&self) -> Vec<Range<u64>> {
+        let low = self.low();
+        let below = low.start..LEGACY_AREA.start;
+        let above = LEGACY_AREA.end..low.end;
+        [below, above].into_iter().chain(self.high()).filter(|range| !range.is_empty()).collect()
+    }
+}

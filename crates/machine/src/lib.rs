@@ -1,0 +1,17 @@
+//! What a guest of kvm-accel sees of its machine; the accelerator below (`kvm_accel`) knows none of it.
+//!
+//! - [`layout`] and [`ram`]: where RAM lies in the guest's address space, and its allocation.
+//! - [`bus`]: who answers which ports and addresses, the machine's half of [`kvm_accel::Bus`].
+//! - [`devices`]: COM1, the reset line of the i8042, `isa-debug-exit`.
+//! - [`board`]: all of it around an accelerator, as one machine.
+//! - [`boot`]: from a guest image to the state of the first vCPU, by flat, multiboot 1 or PVH rules.
+
+pub mod board;
+pub mod boot;
+pub mod bus;
+pub mod devices;
+mod error;
+pub mod layout;
+pub mod ram;
+
+pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError};

@@ -1,0 +1,163 @@
+//! Guest images built byte by byte, and a machine's worth of RAM to load them into.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use kvm_accel::{GuestRam, StartState};
+use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
+use kvm_accel_machine::layout::RamLayout;
+use kvm_accel_machine::{GuestImageError, ImageRole, ram};
+use vm_memory::{Bytes, GuestAddress};
+
+/// A PT_LOAD segment, or with `kind` 4 a PT_NOTE.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    pub kind: u32,
+    pub address: u64,
+    pub bytes: Vec<u8>,
+    pub memory_size: u64,
+}
+
+impl Piece {
+    pub fn load(address: u64, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes = bytes.into();
+        Self { kind: 1, address, memory_size: bytes.len() as u64, bytes }
+    }
+
+    pub fn with_memory_size(self, memory_size: u64) -> Self {
+        Self { memory_size, ..self }
+    }
+
+    pub fn notes(notes: &[Vec<u8>]) -> Self {
+        Self { kind: 4, ..Self::load(0, notes.concat()) }
+    }
+}
+
+pub fn note(name: &[u8], kind: u32, value: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    note.extend(u32::try_from(name.len()).unwrap().to_le_bytes());
+    note.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+    note.extend(kind.to_le_bytes());
+    for part in [name, value] {
+        note.extend(part);
+        note.resize(note.len().next_multiple_of(4), 0);
+    }
+    note
+}
+
+pub fn pvh_note(entry: u32) -> Vec<u8> {
+    note(b"Xen\0", 18, &entry.to_le_bytes())
+}
+
+/// An ELF64 file for x86-64.
+pub fn elf64(entry: u64, pieces: &[Piece]) -> Vec<u8> {
+    let mut file = vec![0; 64 + 56 * pieces.len()];
+    file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
+    put(&mut file, 18, &62u16.to_le_bytes());
+    put(&mut file, 24, &entry.to_le_bytes());
+    put(&mut file, 32, &64u64.to_le_bytes());
+    put(&mut file, 54, &56u16.to_le_bytes());
+    put(&mut file, 56, &u16::try_from(pieces.len()).unwrap().to_le_bytes());
+    for (index, piece) in pieces.iter().enumerate() {
+        let at = 64 + 56 * index;
+        let offset = file.len() as u64;
+        put(&mut file, at, &piece.kind.to_le_bytes());
+        put(&mut file, at + 8, &offset.to_le_bytes());
+        put(&mut file, at + 24, &piece.address.to_le_bytes());
+        put(&mut file, at + 32, &(piece.bytes.len() as u64).to_le_bytes());
+        put(&mut file, at + 40, &piece.memory_size.to_le_bytes());
+        file.extend(&piece.bytes);
+    }
+    file
+}
+
+/// An ELF32 file for i386.
+pub fn elf32(entry: u32, pieces: &[Piece]) -> Vec<u8> {
+    let mut file = vec![0; 52 + 32 * pieces.len()];
+    file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1]);
+    put(&mut file, 18, &3u16.to_le_bytes());
+    put(&mut file, 24, &entry.to_le_bytes());
+    put(&mut file, 28, &52u32.to_le_bytes());
+    put(&mut file, 42, &32u16.to_le_bytes());
+    put(&mut file, 44, &u16::try_from(pieces.len()).unwrap().to_le_bytes());
+    for (index, piece) in pieces.iter().enumerate() {
+        let at = 52 + 32 * index;
+        let fields = [
+            piece.kind.into(),
+            file.len() as u64,
+            0,
+            piece.address,
+            piece.bytes.len() as u64,
+            piece.memory_size,
+        ];
+        for (index, field) in fields.into_iter().enumerate() {
+            put(&mut file, at + 4 * index, &u32::try_from(field).unwrap().to_le_bytes());
+        }
+        file.extend(&piece.bytes);
+    }
+    file
+}
+
+/// A multiboot-1 header with these flags and address fields.
+pub fn multiboot_header(flags: u32, addresses: &[u32]) -> Vec<u8> {
+    let magic = 0x1bad_b002u32;
+    let checksum = 0u32.wrapping_sub(magic).wrapping_sub(flags);
+    [magic, flags, checksum].iter().chain(addresses).flat_map(|field| field.to_le_bytes()).collect()
+}
+
+/// A multiboot guest: the header and then `code`, all at `address`, entered there.
+pub fn multiboot_guest(address: u32, code: &[u8]) -> Vec<u8> {
+    elf32(address, &[Piece::load(address.into(), [&multiboot_header(0, &[]), code].concat())])
+}
+
+/// A PVH guest of one segment, entered at its start.
+pub fn pvh_guest(address: u32, code: &[u8]) -> Vec<u8> {
+    elf64(address.into(), &[Piece::load(address.into(), code), Piece::notes(&[pvh_note(address)])])
+}
+
+pub fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+/// RAM and its layout.
+pub struct Ram {
+    pub layout: RamLayout,
+    pub memory: GuestRam,
+}
+
+impl Ram {
+    pub fn of(size: u64) -> Self {
+        let layout = RamLayout::new(size).unwrap();
+        Self { layout, memory: ram::allocate(&layout).unwrap() }
+    }
+
+    pub fn load(&self, kernel: &[u8], options: BootOptions) -> Result<StartState, GuestImageError> {
+        let kernel = BootImage::from_bytes(ImageRole::Kernel, kernel.to_vec());
+        Boot::new(kernel, options).unwrap().load(&self.layout, &self.memory)
+    }
+
+    pub fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
+        bytes
+    }
+
+    pub fn u32(&self, address: u64) -> u32 {
+        self.memory.read_obj(GuestAddress(address)).unwrap()
+    }
+
+    pub fn u64(&self, address: u64) -> u64 {
+        self.memory.read_obj(GuestAddress(address)).unwrap()
+    }
+
+    /// The NUL-terminated string at an address.
+    pub fn string(&self, address: u64) -> String {
+        let bytes = (address..).map(|at| self.bytes(at, 1)[0]).take_while(|byte| *byte != 0).collect();
+        String::from_utf8(bytes).unwrap()
+    }
+}
+
+pub fn module(bytes: &[u8], cmdline: &str) -> Module {
+    Module { image: BootImage::from_bytes(ImageRole::Initrd, bytes.to_vec()), cmdline: cmdline.to_owned() }
+}
+
+pub const MIB: u64 = 1 << 20;

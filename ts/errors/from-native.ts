@@ -1,0 +1,66 @@
+import { AccelPropertyError } from './accel-property-error.js'
+import { AcceleratorError } from './accelerator-error.js'
+import { GuestImageError, guestImageProblems } from './guest-image-error.js'
+import { KvmAccelError, type ErrorDetails } from './kvm-accel-error.js'
+import { KvmCapabilityError } from './kvm-capability-error.js'
+import { KvmIoctlError } from './kvm-ioctl-error.js'
+import { KvmUnavailableError, unavailableReasons } from './kvm-unavailable-error.js'
+import { MachineConfigError } from './machine-config-error.js'
+import { NotifyUnsupportedError } from './notify-unsupported-error.js'
+
+/** An error as the addon returns it: plain data, the fields of its class beside code and message. */
+export interface NativeError {
+  readonly code: string
+  readonly message: string
+  readonly remedy?: string | null | undefined
+  readonly reason?: string | null | undefined
+  readonly ioctl?: string | null | undefined
+  readonly errno?: number | null | undefined
+  readonly errnoName?: string | null | undefined
+  readonly capability?: string | null | undefined
+  readonly property?: string | null | undefined
+  readonly value?: string | null | undefined
+  readonly accelerator?: string | null | undefined
+  readonly image?: string | null | undefined
+  readonly problem?: string | null | undefined
+  readonly option?: string | null | undefined
+}
+
+/** Makes the error of the class that its code names; a code without a class gives the base class. */
+export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
+  const { code, message } = data
+  const details: ErrorDetails = { remedy: data.remedy ?? undefined, cause }
+  switch (code) {
+    case 'ERR_KVM_UNAVAILABLE':
+      return new KvmUnavailableError(message, { ...details, reason: oneOf(unavailableReasons, data.reason) ?? 'unknown' })
+    case 'ERR_KVM_IOCTL':
+      return new KvmIoctlError(message, {
+        ...details,
+        ioctl: data.ioctl ?? '',
+        errno: data.errno ?? 0,
+        errnoName: data.errnoName ?? undefined,
+      })
+    case 'ERR_KVM_CAPABILITY':
+      return new KvmCapabilityError(message, { ...details, capability: data.capability ?? '' })
+    case 'ERR_NOTIFY_UNSUPPORTED':
+      return new NotifyUnsupportedError(message, details)
+    case 'ERR_ACCEL_PROPERTY':
+      return new AccelPropertyError(message, { ...details, property: data.property ?? '', value: data.value ?? undefined })
+    case 'ERR_ACCELERATOR':
+      return new AcceleratorError(message, { ...details, accelerator: data.accelerator ?? '' })
+    case 'ERR_GUEST_IMAGE':
+      return new GuestImageError(message, {
+        ...details,
+        image: data.image === 'initrd' ? 'initrd' : 'kernel',
+        problem: oneOf(guestImageProblems, data.problem) ?? 'malformed',
+      })
+    case 'ERR_MACHINE_CONFIG':
+      return new MachineConfigError(message, { ...details, option: data.option ?? '' })
+    default:
+      return new KvmAccelError(code, message, details)
+  }
+}
+
+function oneOf<const T extends string>(known: readonly T[], value: string | null | undefined): T | undefined {
+  return known.find(candidate => candidate === value)
+}

@@ -1,0 +1,27 @@
+/** What every error of this package may carry besides its message. */
+export interface ErrorDetails {
+  /** What to do about it, a sentence of its own. */
+  readonly remedy?: string | undefined
+  /** The error underneath, if there was one. */
+  readonly cause?: unknown
+}
+
+/**
+ * The base of every error that this package throws on purpose.
+ *
+ * The message says what was wrong and which rule was broken; {@link KvmAccelError.remedy} says what to do;
+ * {@link KvmAccelError.code} stays the same from one release to the next.
+ */
+export class KvmAccelError extends Error {
+  override readonly name: string = 'KvmAccelError'
+  /** Stable, for programs: `ERR_…`. */
+  readonly code: string
+  /** What to do about it, a sentence of its own. */
+  readonly remedy?: string
+
+  constructor(code: string, message: string, { remedy, cause }: ErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.code = code
+    if (remedy !== undefined) this.remedy = remedy
+  }
+}

@@ -1,0 +1,28 @@
+import { native } from './native/native.js'
+
+/** Options of {@linkcode guestImage}. */
+export interface GuestImageOptions {
+  /** `pvh`: ELF64 with a PVH note; `multiboot`: ELF32 with a multiboot-1 header. Default `pvh`. */
+  readonly format?: 'pvh' | 'multiboot'
+}
+
+/**
+ * The image of an embedded guest, to be given to `Machine.create({ kernel })`.
+ *
+ * @param name - `hello` and others; see the table in `crates/guests`.
+ * @throws RangeError when there is no guest of that name.
+ * @throws {@linkcode KvmUnavailableError} where the addon is missing.
+ *
+ * @example
+ * ```ts
+ * import { Machine, guestImage } from 'kvm-accel'
+ * await using machine = await Machine.create({ kernel: guestImage('hello'), serial: 'stdio', noReboot: true })
+ * await machine.start()
+ * await machine.wait()
+ * ```
+ */
+export const guestImage = (name: string, options: GuestImageOptions = {}): Uint8Array => {
+  const image = native().guestImage(name, options.format === 'multiboot')
+  if (!image) throw new RangeError(`There is no embedded guest '${name}'`)
+  return image
+}

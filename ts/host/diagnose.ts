@@ -1,0 +1,98 @@
+import { KvmUnavailableError, type UnavailableReason } from '../errors/kvm-unavailable-error.js'
+import type { HostFacts } from './facts.js'
+
+/** Why KVM cannot be used and what to do, from facts alone; undefined when nothing speaks against it. Pure. */
+export function diagnoseKvm(facts: HostFacts): KvmUnavailableError | undefined {
+  return wrongPlatform(facts) ?? (facts.device.node === null ? noNode(facts) : cannotOpen(facts))
+}
+
+function wrongPlatform({ platform, arch }: HostFacts): KvmUnavailableError | undefined {
+  if (platform !== 'linux') {
+    return unavailable(
+      'unsupported-platform',
+      `KVM is part of Linux, and this is ${platform}`,
+      'Run it on Linux, for example in a virtual machine that has nested virtualization.',
+    )
+  }
+  if (arch !== 'x64') {
+    const remedy = 'Run it on an x86-64 host, with a Node.js built for x64.'
+    return unavailable('unsupported-platform', `kvm-accel runs x86-64 guests, and this Node.js is for ${arch}`, remedy)
+  }
+  return undefined
+}
+
+/** Nothing is at the device's path. */
+function noNode({ device: { path }, container, cpuFlags, kvmModules, kernel }: HostFacts): KvmUnavailableError {
+  if (container !== null) {
+    const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
+    return unavailable('container', `there is no ${path} in this container (${container})`, remedy)
+  }
+  const vendor = vendorModule(cpuFlags)
+  if (vendor === undefined && kvmModules.length === 0) {
+    const remedy = cpuFlags.has('hypervisor')
+      ? 'This system is a virtual machine: turn on nested virtualization for it in its hypervisor.'
+      : 'Turn on virtualization (Intel VT-x, AMD-V or SVM) in the firmware setup.'
+    return unavailable('no-virtualization', `there is no ${path}, and the CPU offers neither VMX nor SVM`, remedy)
+  }
+  if (/microsoft/i.test(kernel)) {
+    const remedy = "Set 'nestedVirtualization=true' under [wsl2] in .wslconfig, then run 'wsl --shutdown'."
+    return unavailable('no-device', `there is no ${path} in this WSL system`, remedy)
+  }
+  const remedy = `Load the module: 'sudo modprobe ${vendor ?? 'kvm'}'. If that fails, the kernel's log ('dmesg') says why.`
+  return unavailable('no-device', `there is no ${path}: no KVM module has made it`, remedy)
+}
+
+/** Something is at the device's path. */
+function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
+  const { path, node, openError } = facts.device
+  if (openError === null || node === null) return undefined
+  if (!node.isCharacterDevice) {
+    return unavailable('no-device', `${path} is no device`, "Check the property 'device'; KVM's own is /dev/kvm.")
+  }
+  const message = `${path} cannot be opened: ${openError}`
+  switch (openError) {
+    case 'EACCES':
+    case 'EPERM':
+      return forbidden(facts, message)
+    case 'ENOENT':
+    case 'ENXIO':
+    case 'ENODEV': {
+      const vendor = vendorModule(facts.cpuFlags) ?? 'kvm_intel or kvm_amd'
+      return unavailable('no-device', `${message}, because no KVM module is behind it`, `Load the module: 'sudo modprobe ${vendor}'.`)
+    }
+    case 'EBUSY':
+      return unavailable('unknown', message, 'Another hypervisor uses the CPU, for example VirtualBox: stop it or unload its module.')
+    case 'EMFILE':
+    case 'ENFILE':
+      return unavailable('unknown', message, "Too many files are open: raise the limit ('ulimit -n').")
+    default:
+      return unavailable('unknown', message, "The kernel's log ('dmesg') may say why.")
+  }
+}
+
+function forbidden({ device, deviceGroup, uid, container }: HostFacts, message: string): KvmUnavailableError {
+  const { path, node } = device
+  // Root passes the file's mode, so what says no is the container's list of devices or a security module.
+  if (uid === 0 && container !== null) {
+    const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
+    return unavailable('container', `${message}: this container (${container}) may not use the device`, remedy)
+  }
+  if (uid === 0) return unavailable('no-permission', message, 'A security module or a device cgroup forbids it; its log says which.')
+  const mode = (node?.mode ?? 0).toString(8).padStart(3, '0')
+  const group = deviceGroup ?? `group ${node?.gid}`
+  // Only a named group other than root's is one that a user should be put into.
+  const remedy =
+    deviceGroup !== null && deviceGroup !== 'root' && ((node?.mode ?? 0) & 0o060) === 0o060
+      ? `Join the group: 'sudo usermod -aG ${deviceGroup} $USER', then log in again.`
+      : `Allow this user: 'sudo setfacl -m u:$USER:rw ${path}'.`
+  return unavailable('no-permission', `${message} (mode ${mode}, ${group})`, remedy)
+}
+
+function vendorModule(flags: ReadonlySet<string>): string | undefined {
+  if (flags.has('vmx')) return 'kvm_intel'
+  return flags.has('svm') ? 'kvm_amd' : undefined
+}
+
+function unavailable(reason: UnavailableReason, message: string, remedy: string): KvmUnavailableError {
+  return new KvmUnavailableError(message, { reason, remedy })
+}

@@ -1,0 +1,3 @@
+export { capabilities, reportCapabilities, type Capability, type CapabilityReport } from './capabilities.js'
+export { diagnoseKvm } from './diagnose.js'
+export { collectHostFacts, type DeviceFacts, type HostFacts } from './facts.js'

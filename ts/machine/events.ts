@@ -1,0 +1,29 @@
+import type { MachineWarning } from './warning.js'
+import type { NotifyEvent } from './notify-event.js'
+import type { Exit } from './exit.js'
+import type { RunState } from './run-state.js'
+
+
+/** The machine left the state `running`. */
+export interface StopEvent {
+  /** The state it is in now. */
+  readonly state: RunState
+  /** How it ended, unless it was paused. */
+  readonly exit?: Exit
+}
+
+/** Events of a {@linkcode Machine}. They come in the order in which they happened. */
+export interface MachineEventMap {
+  /** A notify VM exit, real or injected. At most 1024 wait for the event loop; `dropped` counts what did not fit. */
+  notify: [NotifyEvent]
+  /** The machine left the state `running` (QEMU's `STOP`). */
+  stop: [StopEvent]
+  /** The machine entered the state `running` (QEMU's `RESUME`). */
+  resume: []
+  /** The machine was reset; `guest` tells who asked (QEMU's `RESET`). */
+  reset: [{ readonly guest: boolean }]
+  /** The machine ended (QEMU's `SHUTDOWN`). */
+  shutdown: [{ readonly reason: Exit['reason'] }]
+  /** Something a user should read. */
+  warning: [MachineWarning]
+}

@@ -1,0 +1,376 @@
+import { EventEmitter } from 'node:events'
+import { Socket } from 'node:net'
+import type { AccelProperties } from '../properties/types.js'
+import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
+import { notifyEvent, warning } from '../native/from-native.js'
+import { createNative } from '../native/to-native.js'
+import { unwrap } from '../native/native.js'
+import { deferred, type Deferred } from './deferred.js'
+import type { Exit } from './exit.js'
+import type { MachineEventMap } from './events.js'
+import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
+import type { NotifyDrill } from './notify-event.js'
+import type { MachineOptions } from './options.js'
+import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
+import { SerialPort } from './serial-port.js'
+
+/** What became of the notify properties on this host. */
+export interface NotifyStatus {
+  /** `notify-vmexit`. */
+  readonly policy: AccelProperties['notifyVmexit']
+  /** `notify-window`, in clock cycles; a threshold of the hardware's own is added to it. */
+  readonly window: number
+  /** The host offers KVM_CAP_X86_NOTIFY_VMEXIT (219). */
+  readonly supported: boolean
+  /** Notify VM exits are enabled for this machine. */
+  readonly enabled: boolean
+  /** Notify exits so far, over all vCPUs, drills included. */
+  readonly total: number
+}
+
+/** The accelerator of a machine: its properties, and what became of them. */
+export interface MachineAccel extends AccelProperties {
+  readonly notify: NotifyStatus
+}
+
+/** Counters of a machine. */
+export interface MachineStats {
+  /** VM exits by kind: `io`, `mmio`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
+  readonly exits: Readonly<Record<string, number>>
+  /** Notify exits of each vCPU, drills included. */
+  readonly notify: readonly number[]
+}
+
+/**
+ * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
+ *
+ * A running or paused machine keeps the process alive until it ends ({@linkcode Machine.unref} changes that). Whatever ends
+ * the process, the worker or the `using` scope ends the machine.
+ *
+ * @example
+ * ```ts
+ * import { Machine, guestImage } from 'kvm-accel'
+ *
+ * await using machine = await Machine.create({
+ *   accel: 'kvm,notify-vmexit=internal-error',
+ *   memory: '16M',
+ *   kernel: guestImage('hello'),
+ *   serial: 'stdio',
+ *   noReboot: true,
+ * })
+ * machine.on('notify', (event) => console.error(event.instruction))
+ * await machine.start()
+ * console.log((await machine.wait()).reason)
+ * ```
+ */
+export class Machine extends EventEmitter<MachineEventMap> {
+  /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
+  readonly serial: SerialPort
+  readonly #native: BindingMachine
+  readonly #options: NormalMachineOptions
+  readonly #properties: AccelProperties
+  readonly #wake: Socket
+  #state: RunState = 'prelaunch'
+  #ended = deferred<Exit>()
+  #exit: Exit | undefined
+  #closed: Deferred<void> | undefined
+  /** Someone waits for all vCPUs to be outside the guest. */
+  #stopping: Deferred<void> | undefined
+
+  /** @internal Use {@linkcode Machine.create}. */
+  private constructor(native: BindingMachine, options: NormalMachineOptions, properties: AccelProperties) {
+    super()
+    this.#native = native
+    this.#options = options
+    this.#properties = properties
+    this.serial = new SerialPort(native.takeSerialFd(), (bytes) => native.serialInput(bytes))
+    this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
+    this.#wake.on('data', () => this.#takeEvents())
+    this.#wake.on('error', () => {})
+    this.#keepAlive(false)
+  }
+
+  /**
+   * Builds a machine: the images are loaded, the vCPUs exist and wait for {@linkcode Machine.start}.
+   *
+   * @throws {@linkcode MachineConfigError}, {@linkcode AccelPropertyError}, {@linkcode AcceleratorError}: the options.
+   * @throws {@linkcode GuestImageError}: the kernel or the initrd.
+   * @throws {@linkcode KvmUnavailableError}, {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError},
+   * {@linkcode NotifyUnsupportedError}: the host.
+   */
+  static async create(options: MachineOptions): Promise<Machine> {
+    const normal = normaliseMachineOptions(options)
+    normal.signal?.throwIfAborted()
+    const { machine: native, properties } = createNative(normal)
+    const machine = new Machine(native, normal, properties)
+    if (normal.serial.kind === 'writable') machine.serial.pipe(normal.serial.stream, { end: false })
+    normal.signal?.addEventListener('abort', machine.#abort, { once: true })
+    // The caller's handlers are not there yet; those of the addon's events come with the event loop anyway.
+    setImmediate(() => {
+      for (const warning of normal.accel.warnings) machine.#tell('warning', warning)
+    })
+    return machine
+  }
+
+  /** The run state, by QEMU's name. */
+  get state(): RunState {
+    return this.#state
+  }
+
+  /** The accelerator's properties, and what became of them on this host. */
+  get accel(): MachineAccel {
+    const { supported, enabled } = this.#native.notifyStatus()
+    const total = this.#native.notifyTotals().reduce((sum, one) => sum + one, 0)
+    const { notifyVmexit: policy, notifyWindow: window } = this.#properties
+    return { ...this.#properties, notify: { policy, window, supported, enabled, total } }
+  }
+
+  /** Counters, also of a machine that has ended. */
+  stats(): MachineStats {
+    return { exits: this.#native.exitCounts(), notify: this.#native.notifyTotals() }
+  }
+
+  /** Lets the guest run: `prelaunch` to `running`. */
+  async start(): Promise<void> {
+    this.#run('start')
+  }
+
+  /** Lets the guest run on: `paused` or `prelaunch` to `running`. */
+  async resume(): Promise<void> {
+    this.#run('resume')
+  }
+
+  /** Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out. */
+  async pause(): Promise<void> {
+    this.#check('pause')
+    await this.#stopVcpus()
+    if (this.#state === 'running') this.#enter('pause')
+  }
+
+  /**
+   * Puts the machine back to power-on. A running one goes on running; any other is then in `prelaunch` until
+   * {@linkcode Machine.start}. Memory that no image covers keeps its contents.
+   */
+  async reset(): Promise<void> {
+    this.#check('reset')
+    if (this.#state === 'running') {
+      await this.#stopVcpus()
+      // The guest may have ended in the meantime; then there is nothing to reset.
+      if (this.#state !== 'running') return
+      this.#resetNative()
+      this.#tell('reset', { guest: false })
+      this.#native.resume()
+      return
+    }
+    this.#resetNative()
+    this.#next('reset')
+    if (this.#exit) {
+      this.#exit = undefined
+      this.#ended = deferred()
+    }
+    this.#tell('reset', { guest: false })
+  }
+
+  /**
+   * Ends the machine, whatever it does, and resolves when its threads have ended and its memory is unmapped. Allowed in every
+   * state; a second call waits for the first.
+   */
+  async stop(): Promise<void> {
+    if (!this.#closed) this.#end({ reason: 'host-quit' }, 'stop')
+    await this.#close()
+  }
+
+  /** Resolves when the machine has ended, or stopped in `internal-error`. */
+  wait(): Promise<Exit> {
+    return this.#ended.promise
+  }
+
+  /**
+   * The drill: a vCPU treats its next interruption as a notify VM exit, with this machine's policy, on any host. The event is
+   * marked `injected`.
+   *
+   * @throws RangeError when there is no such vCPU, or 64 injections already wait for it.
+   */
+  injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill = {}): void {
+    this.#check('injectNotify')
+    if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.cpus) {
+      throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${this.#options.cpus}, counted from 0`)
+    }
+    if (!this.#native.injectNotify(vcpu, contextInvalid)) {
+      throw new RangeError(`vCPU ${vcpu} has not taken the 64 injections before this one`)
+    }
+  }
+
+  /** The machine keeps the process alive while it has not ended (the default). */
+  ref(): this {
+    this.#keepAlive(true)
+    return this
+  }
+
+  /** The process may end, and the machine with it. */
+  unref(): this {
+    this.#keepAlive(false)
+    return this
+  }
+
+  /** {@linkcode Machine.stop}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  #abort = (): void => void this.stop()
+
+  #check(operation: Operation): void {
+    if (this.#closed) throw ended(this.#state, operation)
+    transition(this.#state, operation)
+  }
+
+  #next(event: Operation | GuestEvent): void {
+    this.#state = transition(this.#state, event)
+  }
+
+  #run(event: 'start' | 'resume'): void {
+    this.#check(event)
+    this.#next(event)
+    this.#keepAlive(true)
+    this.#native.resume()
+    this.#tell('resume')
+  }
+
+  /** The machine has left the guest for a reason of its own or the user's. */
+  #enter(event: Operation | GuestEvent, exit?: Exit): void {
+    this.#next(event)
+    this.#tell('stop', exit ? { state: this.#state, exit } : { state: this.#state })
+  }
+
+  async #stopVcpus(): Promise<void> {
+    if (!this.#stopping) {
+      this.#stopping = deferred()
+      this.#native.pause()
+    }
+    await this.#stopping.promise
+  }
+
+  #resetNative(): void {
+    const error = this.#native.reset()
+    if (error) unwrap(error)
+  }
+
+  /** Ends the machine for good (unless `noShutdown` keeps it), and tells so once. */
+  #end(exit: Exit, event: Operation | GuestEvent): void {
+    const wasRunning = this.#state === 'running'
+    this.#next(event)
+    const first = !this.#exit
+    this.#exit ??= exit
+    if (wasRunning) this.#tell('stop', { state: this.#state, exit: this.#exit })
+    if (first || event === 'stop') this.#tell('shutdown', { reason: exit.reason })
+    this.#ended.resolve(this.#exit)
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#closed) {
+      this.#closed = deferred()
+      this.#options.signal?.removeEventListener('abort', this.#abort)
+      this.#wake.ref()
+      this.#native.close()
+    }
+    await this.#closed.promise
+  }
+
+  #keepAlive(alive: boolean): void {
+    if (this.#closed) return
+    if (alive) this.#wake.ref()
+    else this.#wake.unref()
+    this.serial.keepAlive(alive)
+  }
+
+  /** Emits. A handler that throws ends its machine, and its error goes where uncaught errors go. */
+  #tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
+    try {
+      ;(this as EventEmitter).emit(name, ...args)
+    } catch (error) {
+      process.nextTick(() => {
+        throw error
+      })
+      if (!this.#closed) void this.stop()
+    }
+  }
+
+  #takeEvents(): void {
+    for (const event of this.#native.take()) this.#take(event)
+  }
+
+  #take(event: BindingEvent): void {
+    switch (event.kind) {
+      case 'notify':
+        return this.#tell('notify', notifyEvent(event))
+      case 'warning':
+        return this.#tell('warning', warning(event))
+      case 'input-drained':
+        return this.serial.inputDrained()
+      case 'closed':
+        return this.#gone()
+      default:
+        return this.#stopped(event)
+    }
+  }
+
+  /** All vCPUs are outside the guest. */
+  #stopped(event: Exclude<BindingEvent, { kind: 'notify' | 'warning' | 'input-drained' | 'closed' }>): void {
+    const stopping = this.#stopping
+    this.#stopping = undefined
+    // A machine that has ended meanwhile has nothing to tell any more.
+    if (this.#state === 'running' && !this.#closed) {
+      switch (event.kind) {
+        case 'paused':
+          break
+        case 'guest-shutdown':
+          this.#guestEnded({ reason: 'guest-shutdown' })
+          break
+        case 'debug-exit':
+          this.#guestEnded({ reason: 'debug-exit', status: ((event.value << 1) | 1) & 0xff })
+          break
+        case 'guest-reset':
+          this.#guestReset(stopping !== undefined)
+          break
+        case 'fault':
+          this.#failed({ reason: 'internal-error', detail: event.message, report: event.report })
+          break
+        default:
+          event satisfies never
+      }
+    }
+    stopping?.resolve()
+  }
+
+  #guestEnded(exit: Exit): void {
+    this.#end(exit, 'guest-shutdown')
+    if (this.#options.noShutdown) this.#keepAlive(false)
+    else void this.#close()
+  }
+
+  #guestReset(pausing: boolean): void {
+    if (this.#options.noReboot) return this.#guestEnded({ reason: 'guest-reset' })
+    try {
+      this.#resetNative()
+    } catch (error) {
+      return this.#failed({ reason: 'internal-error', detail: (error as Error).message })
+    }
+    this.#tell('reset', { guest: true })
+    if (!pausing && !this.#closed) this.#native.resume()
+  }
+
+  /** Stays for inspection, and lets the process end. */
+  #failed(exit: Exit): void {
+    this.#exit = exit
+    this.#keepAlive(false)
+    this.#enter('internal-error', exit)
+    this.#ended.resolve(exit)
+  }
+
+  #gone(): void {
+    this.#wake.destroy()
+    this.serial.machineEnded()
+    this.#closed?.resolve()
+  }
+}

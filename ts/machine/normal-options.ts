@@ -1,0 +1,178 @@
+import { Writable } from 'node:stream'
+import * as v from 'valibot'
+import { MachineConfigError } from '../errors/machine-config-error.js'
+import { didYouMean, either } from '../errors/suggest.js'
+import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
+import type { InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './options.js'
+import { formatSize, parseSize } from './size.js'
+
+/** 1 MiB: what every loader and board table of this package needs at least. */
+export const MIN_MEMORY = 1024 * 1024
+/** The guest's page size, in bytes. */
+export const PAGE_SIZE = 4096
+/** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
+export const MAX_CPUS = 255
+const LAST_PORT = 0xffff
+
+/** Where COM1's output goes, in normal form. */
+export type Serial =
+  | { readonly kind: 'stdio' | 'null' | 'stream' }
+  | { readonly kind: 'file'; readonly path: string }
+  | { readonly kind: 'writable'; readonly stream: Writable }
+
+/** {@link MachineOptions} in normal form: everything set, everything checked that needs no host. */
+export interface NormalMachineOptions {
+  readonly accel: ResolvedAccelerators
+  /** Bytes. */
+  readonly memory: number
+  readonly cpus: number
+  readonly kernel: string | Uint8Array
+  readonly kernelFormat: KernelFormat
+  readonly initrd: readonly Required<InitrdImage>[]
+  readonly append: string
+  readonly serial: Serial
+  readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
+  readonly noReboot: boolean
+  readonly noShutdown: boolean
+  readonly signal: AbortSignal | null
+  readonly name: string | null
+}
+
+const formats = ['auto', 'flat', 'multiboot', 'pvh'] as const satisfies readonly KernelFormat[]
+
+const image = v.union([v.pipe(v.string(), v.nonEmpty()), v.instance(Uint8Array)])
+/** Strings that end up behind a pointer in guest memory or in a path: a NUL would cut them short. */
+const text = v.pipe(
+  v.string(),
+  v.check(value => !value.includes('\0')),
+)
+
+/** Shape only; numbers are checked below, with their rules in the message. */
+const shape = {
+  accel: v.any(),
+  memory: v.union([v.number(), v.string()]),
+  cpus: v.number(),
+  kernel: image,
+  kernelFormat: v.picklist(formats),
+  initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
+  append: text,
+  serial: v.union([v.picklist(['stdio', 'null', 'stream']), v.instance(Writable), v.strictObject({ file: v.pipe(text, v.nonEmpty()) })]),
+  debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
+  noReboot: v.boolean(),
+  noShutdown: v.boolean(),
+  signal: v.instance(AbortSignal),
+  name: text,
+} satisfies Record<keyof MachineOptions, unknown>
+
+/** What each option takes, for messages. */
+const takes: Record<keyof MachineOptions, string> = {
+  accel: "an accelerator such as 'kvm,notify-vmexit=run', an object of its properties, or a list of either",
+  memory: "a number of bytes, or a size such as '128M'",
+  cpus: `a whole number from 1 to ${MAX_CPUS}`,
+  kernel: 'the path of a file, or its bytes as a Uint8Array',
+  kernelFormat: either(formats.map(format => `'${format}'`)),
+  initrd: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
+  append: 'a text without NUL',
+  serial: "'stdio', 'null', 'stream', { file: PATH } or a Writable",
+  debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
+  noReboot: 'a boolean',
+  noShutdown: 'a boolean',
+  signal: 'an AbortSignal',
+  name: 'a text without NUL',
+}
+
+/**
+ * Checks a machine's options and fills in the defaults.
+ *
+ * @throws {@link MachineConfigError} naming the option; what `accel` throws, see {@link resolveAccelerators}.
+ */
+export function normaliseMachineOptions(options: MachineOptions): NormalMachineOptions {
+  if (typeof options !== 'object' || options === null) {
+    const remedy = "For example Machine.create({ kernel: 'vmlinux' })."
+    throw new MachineConfigError('the options of a machine are an object', { option: '', remedy })
+  }
+  for (const [key, value] of Object.entries(options)) checkShape(key, value)
+  if (options.kernel === undefined) throw bad('kernel', 'is missing, and a machine has no firmware to start without one')
+  return Object.freeze({
+    accel: resolveAccelerators(options.accel),
+    memory: memoryBytes(options.memory ?? '128M'),
+    cpus: cpuCount(options.cpus ?? 1),
+    kernel: options.kernel,
+    kernelFormat: options.kernelFormat ?? 'auto',
+    initrd: initrdList(options.initrd),
+    append: options.append ?? '',
+    serial: serialTarget(options.serial ?? 'null'),
+    debugExit: debugExitPorts(options.debugExit ?? false),
+    noReboot: options.noReboot ?? false,
+    noShutdown: options.noShutdown ?? false,
+    signal: options.signal ?? null,
+    name: options.name ?? null,
+  })
+}
+
+function checkShape(key: string, value: unknown): void {
+  if (!isOption(key)) {
+    const keys = Object.keys(shape)
+    const message = `there is no machine option '${key}'.${didYouMean(key, keys)}`
+    throw new MachineConfigError(message, { option: key, remedy: `The options are ${keys.join(', ')}.` })
+  }
+  if (value !== undefined && !v.is(shape[key], value)) throw bad(key, `is ${describe(value)}`)
+}
+
+function memoryBytes(memory: number | string): number {
+  const bytes = typeof memory === 'number' ? memory : parseSize(memory)
+  if (bytes === 'syntax') throw bad('memory', `is '${memory}', which is no size`)
+  if (bytes === 'range' || !Number.isSafeInteger(bytes)) {
+    throw bad('memory', `is ${memory}, and a size is a whole number of bytes up to 2^53 - 1`)
+  }
+  if (bytes < MIN_MEMORY) throw bad('memory', `is ${bytes} bytes, and a machine has at least 1 MiB`)
+  if (bytes % PAGE_SIZE !== 0) {
+    const above = formatSize(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE)
+    throw bad('memory', `is ${bytes} bytes, and guest memory comes in pages of 4 KiB; the next size is '${above}'`)
+  }
+  return bytes
+}
+
+function cpuCount(cpus: number): number {
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) throw bad('cpus', `is ${cpus}`)
+  return cpus
+}
+
+function initrdList(initrd: MachineOptions['initrd']): readonly Required<InitrdImage>[] {
+  if (initrd === undefined) return []
+  const list: readonly InitrdImage[] = isBytesOrPath(initrd) ? [{ image: initrd }] : initrd
+  return list.map(({ image, cmdline }) => ({ image, cmdline: cmdline ?? (typeof image === 'string' ? image : '') }))
+}
+
+function isBytesOrPath(value: string | Uint8Array | readonly InitrdImage[]): value is string | Uint8Array {
+  return typeof value === 'string' || value instanceof Uint8Array
+}
+
+function serialTarget(serial: SerialTarget): Serial {
+  if (typeof serial === 'string') return { kind: serial }
+  return serial instanceof Writable ? { kind: 'writable', stream: serial } : { kind: 'file', path: serial.file }
+}
+
+function debugExitPorts(debugExit: NonNullable<MachineOptions['debugExit']>): NormalMachineOptions['debugExit'] {
+  if (debugExit === false) return null
+  const { iobase = 0xf4, iosize = 4 } = debugExit === true ? {} : debugExit
+  const inRange = (value: number, low: number, high: number) => Number.isInteger(value) && value >= low && value <= high
+  if (!inRange(iosize, 1, 8) || !inRange(iobase, 0, LAST_PORT + 1 - iosize)) {
+    throw bad('debugExit', `has iobase ${iobase} and iosize ${iosize}`)
+  }
+  return { iobase, iosize }
+}
+
+function isOption(key: string): key is keyof MachineOptions {
+  return Object.hasOwn(shape, key)
+}
+
+function bad(option: keyof MachineOptions, what: string): MachineConfigError {
+  return new MachineConfigError(`machine option '${option}' ${what}`, { option, remedy: `It takes ${takes[option]}.` })
+}
+
+function describe(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`
+  if (value === null || typeof value !== 'object') return String(value)
+  return Array.isArray(value) ? 'a list of something else' : 'an object of another shape'
+}

@@ -1,0 +1,106 @@
+import type { Writable } from 'node:stream'
+import type { AccelInput } from '../properties/types.js'
+
+/** How a kernel image is loaded and entered. */
+export type KernelFormat = 'auto' | 'flat' | 'multiboot' | 'pvh'
+
+/** One initial RAM disk, or one multiboot module. */
+export interface InitrdImage {
+  /** Path of a file, or its bytes. */
+  readonly image: string | Uint8Array
+  /**
+   * The command line of a multiboot module. Other formats have no place for it.
+   *
+   * @default the path, as QEMU has it; empty for bytes
+   */
+  readonly cmdline?: string
+}
+
+/** Where COM1's output goes. */
+export type SerialTarget = 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable
+
+/** The port that ends a machine with a status, QEMU's `isa-debug-exit`. */
+export interface DebugExitOptions {
+  /**
+   * First port, 0 to 0xffff.
+   *
+   * @default 0xf4
+   */
+  readonly iobase?: number
+  /**
+   * Number of ports, 1 to 8.
+   *
+   * @default 4
+   */
+  readonly iosize?: number
+}
+
+/** What {@link Machine.create} makes a machine from. */
+export interface MachineOptions {
+  /**
+   * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`), an object, or a
+   * list of either. A list is tried in order, as several `-accel` are.
+   *
+   * @default 'kvm'
+   */
+  readonly accel?: AccelInput
+  /**
+   * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1 MiB and a multiple
+   * of 4 KiB.
+   *
+   * @default '128M'
+   */
+  readonly memory?: number | string
+  /**
+   * Number of vCPUs, 1 to 255.
+   *
+   * @default 1
+   */
+  readonly cpus?: number
+  /** The kernel: path of a file, or its bytes. */
+  readonly kernel: string | Uint8Array
+  /**
+   * The kernel's format. `auto` looks for the magic number of `multiboot` and `pvh` and refuses an image without one;
+   * `flat` must be asked for: loaded at 0x1000 and entered there in real mode.
+   *
+   * @default 'auto'
+   */
+  readonly kernelFormat?: KernelFormat
+  /** The initial RAM disk: path of a file, or its bytes; a list for multiboot modules. */
+  readonly initrd?: string | Uint8Array | readonly InitrdImage[]
+  /**
+   * The kernel's command line.
+   *
+   * @default ''
+   */
+  readonly append?: string
+  /**
+   * Where COM1's output goes: `stdio` is this process's standard output, `stream` keeps it for readers of
+   * `machine.serial`, `{ file }` truncates and writes a file. Input is always written to `machine.serial`.
+   *
+   * @default 'null'
+   */
+  readonly serial?: SerialTarget
+  /**
+   * Adds `isa-debug-exit`: a guest that writes V there ends its machine with status `(V << 1) | 1`.
+   *
+   * @default false
+   */
+  readonly debugExit?: boolean | DebugExitOptions
+  /**
+   * A guest's reset ends the machine, as `-no-reboot`.
+   *
+   * @default false
+   */
+  readonly noReboot?: boolean
+  /**
+   * A guest's shutdown stops the machine in run state `shutdown` and does not end it, as `-no-shutdown`.
+   *
+   * @default false
+   */
+  readonly noShutdown?: boolean
+  /** Ends the machine when it is aborted, as {@link Machine.stop}. */
+  readonly signal?: AbortSignal
+  /** A name for messages and threads. */
+  readonly name?: string
+}

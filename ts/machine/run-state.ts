@@ -1,0 +1,78 @@
+import { MachineStateError } from '../errors/machine-state-error.js'
+import { either } from '../errors/suggest.js'
+
+/**
+ * QEMU's run states, as far as a machine of this package can reach them:
+ * - `prelaunch`: made or reset, and not started;
+ * - `running`: the vCPUs run;
+ * - `paused`: by {@link Machine.pause};
+ * - `internal-error`: a vCPU met what the accelerator cannot handle, or a notify exit under `internal-error`;
+ * - `shutdown`: the guest shut down, or the machine was stopped.
+ */
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'
+
+/** What a user can do to a machine. */
+export type Operation = 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify'
+
+/** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
+export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error'
+
+const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-error', 'shutdown']
+
+/**
+ * | operation | allowed in | leads to |
+ * |---|---|---|
+ * | start | prelaunch | running |
+ * | resume | prelaunch, paused | running |
+ * | pause | running | paused |
+ * | injectNotify | running | running |
+ * | reset | any | running stays running, any other becomes prelaunch |
+ * | stop | any | shutdown |
+ *
+ * As QEMU's `cont`, resume is refused in internal-error and shutdown: a reset comes first.
+ */
+const operations: Record<Operation, { readonly from: readonly RunState[]; readonly to: (state: RunState) => RunState }> = {
+  start: { from: ['prelaunch'], to: () => 'running' },
+  resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
+  pause: { from: ['running'], to: () => 'paused' },
+  injectNotify: { from: ['running'], to: () => 'running' },
+  reset: { from: ANY, to: state => (state === 'running' ? 'running' : 'prelaunch') },
+  stop: { from: ANY, to: () => 'shutdown' },
+}
+
+/** A guest acts only while it runs; what it did just before a pause or a reset still counts as QEMU counts it. */
+const guestEvents: Record<GuestEvent, (state: RunState) => RunState> = {
+  'guest-shutdown': () => 'shutdown',
+  'debug-exit': () => 'shutdown',
+  'internal-error': () => 'internal-error',
+  'guest-reset': state => state,
+}
+
+/**
+ * The run state after an operation or a guest's event. Pure.
+ *
+ * @throws {@link MachineStateError} when the state forbids the operation.
+ */
+export function transition(state: RunState, event: Operation | GuestEvent): RunState {
+  if (!isOperation(event)) return guestEvents[event](state)
+  const { from, to } = operations[event]
+  if (from.includes(state)) return to(state)
+  const message = `${event}() is not possible in run state '${state}': it needs ${either(from)}`
+  throw new MachineStateError(message, { state, allowed: from, remedy: wayOut(state, event) })
+}
+
+/** What a machine whose resources are gone answers to any operation but stop(). */
+export function ended(state: RunState, operation: Operation): MachineStateError {
+  const message = `${operation}() is not possible: the machine has ended`
+  return new MachineStateError(message, { state, allowed: [], remedy: 'Make a new one with Machine.create().' })
+}
+
+function isOperation(event: Operation | GuestEvent): event is Operation {
+  return Object.hasOwn(operations, event)
+}
+
+function wayOut(state: RunState, operation: Operation): string {
+  if (state === 'internal-error' || state === 'shutdown') return 'Call reset() first, then start() or resume().'
+  if (state === 'running') return 'Call pause() first to go on later, or reset() to begin anew.'
+  return operation === 'start' ? 'Call resume() to go on.' : 'Call resume() first.'
+}

@@ -1,0 +1,73 @@
+import { Socket } from 'node:net'
+import { Duplex } from 'node:stream'
+
+/** What takes the input: the number of bytes that fitted. */
+type Input = (bytes: Uint8Array) => number
+
+/**
+ * COM1 as a stream. What is written is the guest's input; with `serial: 'stream'` what the guest writes can be read.
+ *
+ * Both directions have back-pressure. A guest whose output nobody reads waits in its `out` instruction, and so does nothing
+ * else: no other machine, and not the event loop.
+ */
+export class SerialPort extends Duplex {
+  readonly #input: Input
+  readonly #output: Socket | undefined
+  #waiting: { rest: Uint8Array; done: () => void } | undefined
+
+  /** @internal `fd` is the reading end of the guest's output, which this stream owns; -1 without one. */
+  constructor(fd: number, input: Input) {
+    super({ allowHalfOpen: true })
+    this.#input = input
+    if (fd < 0) {
+      this.push(null)
+      return
+    }
+    this.#output = new Socket({ fd, readable: true, writable: false })
+    this.#output.pause()
+    this.#output.unref()
+    this.#output.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) this.#output?.pause()
+    })
+    this.#output.on('end', () => this.push(null))
+    this.#output.on('error', (error) => this.destroy(error))
+  }
+
+  /** @internal */
+  override _read(): void {
+    this.#output?.resume()
+  }
+
+  /** @internal */
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: () => void): void {
+    const rest = chunk.subarray(this.#input(chunk))
+    if (rest.length === 0) done()
+    else this.#waiting = { rest, done }
+  }
+
+  /** @internal The guest has read: what waits may fit now. */
+  inputDrained(): void {
+    const waiting = this.#waiting
+    this.#waiting = undefined
+    if (waiting) this._write(waiting.rest, 'buffer' as BufferEncoding, waiting.done)
+  }
+
+  /** @internal The machine has ended: nobody takes input any more, and output ends when it has been read. */
+  machineEnded(): void {
+    this.#waiting?.done()
+    this.#waiting = undefined
+    this.end()
+  }
+
+  /** @internal Whether reading keeps the process alive. */
+  keepAlive(alive: boolean): void {
+    if (alive) this.#output?.ref()
+    else this.#output?.unref()
+  }
+
+  /** @internal */
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#output?.destroy()
+    done(error)
+  }
+}

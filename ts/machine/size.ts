@@ -1,0 +1,32 @@
+const SHIFTS = { B: 0, K: 10, M: 20, G: 30, T: 40, P: 50, E: 60 } as const
+
+/** A unit of QEMU's sizes; all are powers of 1024. */
+export type SizeUnit = keyof typeof SHIFTS
+
+/**
+ * Reads a size as QEMU does: a number and one of the suffixes b, k, M, G, T, P and E in either case. A fraction needs a
+ * suffix (`1.5G`) and is rounded to a byte; hexadecimal (`0x40`) takes no fraction.
+ *
+ * @param unit What a number without a suffix counts.
+ * @returns Bytes; `'syntax'` when the text is no size, `'range'` when it is more than 2^53 - 1 bytes.
+ */
+export function parseSize(text: string, unit: SizeUnit = 'M'): number | 'syntax' | 'range' {
+  const parts = /^(?:(0[xX][0-9a-fA-F]+)|([0-9]+)(\.[0-9]*)?)([kKmMgGtTpP]|[bBeE])?$/.exec(text)
+  if (parts === null) return 'syntax'
+  const [, hex, whole, fraction, given] = parts
+  // In hexadecimal b and e are digits, so these two suffixes never follow it.
+  const suffix = given?.toUpperCase() as SizeUnit | undefined
+  if (fraction !== undefined && (suffix === undefined || suffix === 'B')) return 'syntax'
+  const scale = 2 ** SHIFTS[suffix ?? unit]
+  const bytes = BigInt(hex ?? whole ?? '') * BigInt(scale) + BigInt(Math.round(Number(`0${fraction ?? ''}`) * scale))
+  return bytes > BigInt(Number.MAX_SAFE_INTEGER) ? 'range' : Number(bytes)
+}
+
+/** Bytes as a size with the largest suffix that divides them, for messages and help. */
+export function formatSize(bytes: number): string {
+  for (const unit of ['T', 'G', 'M', 'K'] as const) {
+    const scale = 2 ** SHIFTS[unit]
+    if (bytes >= scale && bytes % scale === 0) return `${bytes / scale}${unit}`
+  }
+  return `${bytes}`
+}

@@ -1,0 +1,15 @@
+/** Something that the user should know and that does not stop the machine. The command line prints it on stderr. */
+export interface MachineWarning {
+  /**
+   * Stable, for programs:
+   * - `ACCELERATOR_SKIPPED`: an accelerator of a fallback list that kvm-accel does not have;
+   * - `SHORT_FORM_OPTION`: a property without a value, which QEMU deprecates;
+   * - `NOTIFY_UNSUPPORTED`: a notify policy was asked for that this host cannot enforce;
+   * - `NOTIFY_EXIT`: the guest kept the CPU without an event window;
+   * - `MANY_VCPUS`: more vCPUs than the kernel recommends;
+   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on.
+   */
+  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE'
+  /** For people: one line, and the register dump where there is one. */
+  readonly message: string
+}

@@ -1,0 +1,24 @@
+// From the addon's plain data to the public types.
+
+import type { NotifyEvent } from '../machine/notify-event.js'
+import type { MachineWarning } from '../machine/warning.js'
+import type { BindingEvent } from './binding.cjs'
+
+/** The public form of a notify exit. */
+export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): NotifyEvent => ({
+  vcpu: event.vcpu,
+  rip: event.registers.rip,
+  instruction: event.instruction,
+  registers: event.registers,
+  contextInvalid: event.contextInvalid,
+  resumed: event.resumed,
+  total: event.total,
+  injected: event.injected,
+  dropped: event.dropped,
+})
+
+/** The public form of a warning. Its code is one of the accelerator's, which the public type lists. */
+export const warning = ({ code, message }: Extract<BindingEvent, { kind: 'warning' }>): MachineWarning => ({
+  code: code as MachineWarning['code'],
+  message,
+})

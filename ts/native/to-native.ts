@@ -1,0 +1,62 @@
+// From the normal form of a machine's options to the addon's plain data.
+
+import { basename } from 'node:path'
+import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
+import type { AccelProperties } from '../properties/types.js'
+import type { BindingAccelProperties, BindingConfig, BindingMachine, BindingSerial } from './binding.cjs'
+import { native, unwrap } from './native.js'
+
+/** A machine made with the first candidate whose initialisation succeeded. */
+export interface NativeMachine {
+  readonly machine: BindingMachine
+  readonly properties: AccelProperties
+}
+
+/**
+ * Makes the machine. Where several accelerators were given, the next is tried when one fails to initialise; the last failure
+ * is thrown.
+ */
+export function createNative(options: NormalMachineOptions): NativeMachine {
+  const { createMachine } = native()
+  let failure: unknown
+  for (const properties of options.accel.candidates) {
+    try {
+      return { machine: unwrap(createMachine(config(options, properties))), properties }
+    } catch (error) {
+      failure = error
+    }
+  }
+  throw failure
+}
+
+const config = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({
+  accel: accel(properties),
+  memory: options.memory,
+  cpus: options.cpus,
+  kernel: options.kernel,
+  kernelName: typeof options.kernel === 'string' ? basename(options.kernel) : (options.name ?? 'kernel'),
+  kernelFormat: options.kernelFormat,
+  append: options.append,
+  modules: [...options.initrd],
+  serial: serial(options.serial),
+  ...(options.debugExit ? { debugExit: options.debugExit } : {}),
+})
+
+const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): BindingAccelProperties => ({
+  ...properties,
+  kvmShadowMem: kvmShadowMem ?? -1,
+  ...(notifyBudget ? { notifyBudget } : {}),
+})
+
+const serial = (target: Serial): BindingSerial => {
+  switch (target.kind) {
+    case 'stdio':
+      return { kind: 'stdout' }
+    case 'writable':
+      return { kind: 'stream' }
+    case 'file':
+      return { kind: 'file', path: target.path }
+    default:
+      return { kind: target.kind }
+  }
+}

@@ -1,0 +1,102 @@
+import { AcceleratorError } from '../errors/accelerator-error.js'
+import type { MachineWarning } from '../machine/warning.js'
+import { parseOptionText, type OptionPair } from './option-text.js'
+import { readOptions, readProperties } from './read.js'
+import { accelPropertyNames } from './schema.js'
+import type { AccelInput, AccelOptions, AccelProperties } from './types.js'
+
+/** Accelerators that QEMU can have; this package is one of them. `qtest` is its test-only one. */
+const qemuAccelerators: readonly string[] = ['kvm', 'tcg', 'xen', 'hvf', 'whpx', 'nvmm', 'hax', 'qtest', 'mshv']
+
+/** What a fallback list comes to. */
+export interface ResolvedAccelerators {
+  /** The KVM accelerators of the list, to be tried in order; never empty. */
+  readonly candidates: readonly AccelProperties[]
+  /** What was skipped or is deprecated. */
+  readonly warnings: readonly MachineWarning[]
+}
+
+/** One `-accel` text, split. */
+interface Accelerator {
+  readonly name: string
+  readonly properties: readonly OptionPair[]
+}
+
+/**
+ * Resolves accelerators as QEMU resolves its `-accel` options: in order, an accelerator that is not there gives way to
+ * the next, a bad property does not. Without any, `kvm` is used.
+ *
+ * @throws {@link AcceleratorError} when no accelerator of the list is `kvm`.
+ * @throws {@link AccelPropertyError} when a property of a `kvm` in the list is unknown or has a bad value.
+ */
+export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelerators {
+  const list: readonly (string | AccelOptions)[] = isList(accel) ? accel : [accel]
+  const candidates: AccelProperties[] = []
+  const skipped: AcceleratorError[] = []
+  const warnings: MachineWarning[] = []
+  for (const entry of list) {
+    if (typeof entry !== 'string') {
+      candidates.push(readOptions(entry))
+      continue
+    }
+    const { name, properties } = splitAccelerator(entry)
+    if (name !== 'kvm') {
+      skipped.push(notOurs(name))
+      continue
+    }
+    warnings.push(...shortForms(properties))
+    candidates.push(readProperties(properties))
+  }
+  if (candidates.length === 0) throw exhausted(skipped)
+  const passedOver = skipped.map(
+    ({ message }): MachineWarning => ({ code: 'ACCELERATOR_SKIPPED', message: `${message}; using kvm instead` }),
+  )
+  return { candidates, warnings: [...passedOver, ...warnings] }
+}
+
+/** The accelerator that one `-accel` text asks for. Among several `accel=` the last wins. */
+export function splitAccelerator(text: string): Accelerator {
+  const pairs = parseOptionText(text, 'accel', accelPropertyNames)
+  const name = pairs.findLast(pair => pair.key === 'accel')?.value
+  if (name === undefined) {
+    const remedy = "Name it first, for example '-accel kvm,notify-vmexit=internal-error'."
+    throw new AcceleratorError(`'${text}' names no accelerator`, { accelerator: '', remedy })
+  }
+  // `id` belongs to the option and not to the accelerator: QEMU accepts it and nothing can refer to it.
+  return { name, properties: pairs.filter(({ key }) => key !== 'accel' && key !== 'id') }
+}
+
+function isList(accel: AccelInput): accel is readonly (string | AccelOptions)[] {
+  return Array.isArray(accel)
+}
+
+function notOurs(accelerator: string): AcceleratorError {
+  if (qemuAccelerators.includes(accelerator)) {
+    const remedy = "Use 'kvm'. For another accelerator use QEMU."
+    return new AcceleratorError(`'${accelerator}' is an accelerator of QEMU's that kvm-accel does not have`, { accelerator, remedy })
+  }
+  const remedy = accelerator.includes(':')
+    ? "A list with colons belongs to '-machine accel='; for a fallback repeat '-accel'."
+    : "The only accelerator is 'kvm'."
+  return new AcceleratorError(`invalid accelerator '${accelerator}'`, { accelerator, remedy })
+}
+
+function exhausted(skipped: readonly AcceleratorError[]): AcceleratorError {
+  const [first] = skipped
+  if (first === undefined) {
+    return new AcceleratorError('the list of accelerators is empty', { accelerator: '', remedy: "The only accelerator is 'kvm'." })
+  }
+  if (skipped.length === 1) return first
+  const names = skipped.map(({ accelerator }) => accelerator).join(':')
+  const message = `no usable accelerator: ${skipped.map(({ message }) => message).join('; ')}`
+  return new AcceleratorError(message, { accelerator: names, remedy: "Add 'kvm' to the list." })
+}
+
+function shortForms(properties: readonly OptionPair[]): MachineWarning[] {
+  return properties
+    .filter(({ bare, key }) => bare && key !== 'help' && key !== '?')
+    .map(({ key, value }) => ({
+      code: 'SHORT_FORM_OPTION',
+      message: `a property without a value is deprecated; write '${key}=${value}'`,
+    }))
+}

@@ -1,0 +1,99 @@
+/** Where the interrupt controllers live. `off` is a value of QEMU's that kvm-accel does not implement yet. */
+export type KernelIrqchip = 'on' | 'off' | 'split'
+
+/**
+ * What a notify VM exit does:
+ * - `run`: warn once and go on, unless the guest's context is invalid;
+ * - `internal-error`: stop the machine in run state `internal-error`;
+ * - `disable`: leave notify VM exits off.
+ */
+export type NotifyPolicy = 'run' | 'internal-error' | 'disable'
+
+/** More than {@link NotifyBudget.exits} notify exits within {@link NotifyBudget.seconds} make `run` behave as `internal-error`. */
+export interface NotifyBudget {
+  /** At least 1, below 2^32. */
+  readonly exits: number
+  /** At least 1, below 2^32. */
+  readonly seconds: number
+}
+
+/** The properties of `-accel kvm` as a typed object. Each key is the property's name in camel case. */
+export interface AccelOptions {
+  /**
+   * `kernel-irqchip`: where the interrupt controllers live. `off` is refused until user-space PIC and PIT exist.
+   *
+   * @default 'on'
+   */
+  readonly kernelIrqchip?: KernelIrqchip
+  /**
+   * `kvm-shadow-mem`: memory for shadow pages, in bytes, or a size such as `'4M'`; -1 leaves it to the kernel, whose
+   * minimum is 262144.
+   *
+   * @default -1
+   */
+  readonly kvmShadowMem?: number | string
+  /**
+   * `dirty-ring-size`: entries of the dirty ring for each vCPU; 0 is the dirty bitmap. Any other size is refused: not
+   * implemented yet.
+   *
+   * @default 0
+   */
+  readonly dirtyRingSize?: number
+  /**
+   * `notify-vmexit`: what a notify VM exit does.
+   *
+   * @default 'run'
+   */
+  readonly notifyVmexit?: NotifyPolicy
+  /**
+   * `notify-window`: how long a guest may keep the CPU without an event window before it is made to exit, in clock
+   * cycles on top of the CPU's own threshold. 0 to 4294967295.
+   *
+   * @default 0
+   */
+  readonly notifyWindow?: number
+  /**
+   * `notify-required` (not in QEMU): fail with `ERR_NOTIFY_UNSUPPORTED` on a host that cannot enforce the policy.
+   *
+   * @default false
+   */
+  readonly notifyRequired?: boolean
+  /**
+   * `notify-budget` (not in QEMU): `'N/T'`, more than N notify exits within T seconds make `run` behave as
+   * `internal-error`. Both are whole numbers from 1 to 4294967295.
+   *
+   * @default 'unlimited'
+   */
+  readonly notifyBudget?: string
+  /**
+   * `device`: the KVM device.
+   *
+   * @default '/dev/kvm'
+   */
+  readonly device?: string
+}
+
+/** The properties of `-accel kvm` in normal form: all set, all valid. */
+export interface AccelProperties {
+  /** `kernel-irqchip`. */
+  readonly kernelIrqchip: KernelIrqchip
+  /** `kvm-shadow-mem` in bytes; null leaves it to the kernel. */
+  readonly kvmShadowMem: number | null
+  /** `dirty-ring-size` in entries for each vCPU; 0 is the dirty bitmap. */
+  readonly dirtyRingSize: number
+  /** `notify-vmexit`. */
+  readonly notifyVmexit: NotifyPolicy
+  /** `notify-window` in clock cycles. */
+  readonly notifyWindow: number
+  /** `notify-required`. */
+  readonly notifyRequired: boolean
+  /** `notify-budget`; null is unlimited. */
+  readonly notifyBudget: NotifyBudget | null
+  /** `device`. */
+  readonly device: string
+  /** A policy other than `disable`, or a window, was asked for: a host that cannot enforce it is worth a warning. */
+  readonly notifyAsked: boolean
+}
+
+/** A set of accelerators: QEMU's option text, a typed object, or a list of either that is tried in order. */
+export type AccelInput = string | AccelOptions | readonly (string | AccelOptions)[]
