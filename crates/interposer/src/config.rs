@@ -24,6 +24,8 @@ pub struct Config {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotifyRule {
     pub vcpu: u32,
+    /// Only I/O exits at this port count.
+    pub port: Option<u16>,
     pub after: u32,
     pub every: u32,
     pub count: u32,
@@ -93,9 +95,13 @@ impl Config {
 }
 
 fn notify_rule(text: &str) -> Result<NotifyRule, String> {
-    let mut rule = NotifyRule { vcpu: 0, after: 0, every: 0, count: 1, flags: 0 };
+    let mut rule = NotifyRule { vcpu: 0, port: None, after: 0, every: 0, count: 1, flags: 0 };
     for (key, value) in pairs(text) {
         let field = match key {
+            "port" => {
+                rule.port = Some(value.parse().map_err(|_| format!("`{value}` is not a port"))?);
+                continue;
+            }
             "vcpu" => &mut rule.vcpu,
             "after" => &mut rule.after,
             "every" => &mut rule.every,
@@ -142,14 +148,15 @@ mod tests {
     #[test]
     fn test_rules_are_read_with_their_defaults() {
         let config =
-            Config::parse(" cap219; cap:193=0;notify:vcpu=1,after=3,flags=1 ;notify:count=2;log=/tmp/a=b;").unwrap();
+            Config::parse(" cap219; cap:193=0;notify:vcpu=1,port=1016,after=3,flags=1 ;notify:count=2;log=/tmp/a=b;")
+                .unwrap();
         assert!(config.notify_capability);
         assert_eq!(config.capabilities, [(193, 0)]);
         assert_eq!(
             config.notify,
             [
-                NotifyRule { vcpu: 1, after: 3, every: 0, count: 1, flags: 1 },
-                NotifyRule { vcpu: 0, after: 0, every: 0, count: 2, flags: 0 },
+                NotifyRule { vcpu: 1, port: Some(1016), after: 3, every: 0, count: 1, flags: 1 },
+                NotifyRule { vcpu: 0, port: None, after: 0, every: 0, count: 2, flags: 0 },
             ]
         );
         assert_eq!(config.log, Some("/tmp/a=b".into()));
@@ -172,6 +179,7 @@ mod tests {
             "cap:1=x",
             "notify:when=1",
             "notify:after=-1",
+            "notify:port=65536",
             "notify:;notify:;notify:;notify:;notify:",
             "fail:KVM_NOTHING,errno=EIO",
             "fail:KVM_RUN",

@@ -28,8 +28,8 @@ pub struct Fd {
     pub run: AtomicPtr<kvm_run>,
     /// vCPU: entries so far, interposed or not.
     pub entries: AtomicU32,
-    /// vCPU: real exits so far.
-    pub exits: AtomicU32,
+    /// vCPU: real exits so far that count, by rule.
+    pub exits: [AtomicU32; MAX_NOTIFY_RULES],
     /// vCPU: notify exits given so far, by rule.
     pub notified: [AtomicU32; MAX_NOTIFY_RULES],
 }
@@ -43,13 +43,13 @@ impl Fd {
             id: AtomicU32::new(0),
             run: AtomicPtr::new(null_mut()),
             entries: AtomicU32::new(0),
-            exits: AtomicU32::new(0),
+            exits: [const { AtomicU32::new(0) }; MAX_NOTIFY_RULES],
             notified: [const { AtomicU32::new(0) }; MAX_NOTIFY_RULES],
         }
     }
 
     fn clear(&self) {
-        for counter in [&self.vcpus, &self.id, &self.entries, &self.exits].into_iter().chain(&self.notified) {
+        for counter in [&self.vcpus, &self.id, &self.entries].into_iter().chain(&self.exits).chain(&self.notified) {
             counter.store(0, Ordering::Relaxed);
         }
         self.notify_enabled.store(false, Ordering::Relaxed);

@@ -24,12 +24,22 @@ pub fn validate(cap: &kvm_enable_cap, vcpus: u32) -> Result<(), c_int> {
 /// The first rule that has a notify exit for this vCPU now, as (index, flags).
 pub fn due(rules: &[NotifyRule], vcpu: &Fd) -> Option<(usize, u32)> {
     let id = vcpu.id.load(Ordering::Relaxed);
-    let exits = u64::from(vcpu.exits.load(Ordering::Relaxed));
-    rules.iter().zip(&vcpu.notified).enumerate().find_map(|(index, (rule, notified))| {
-        let given = notified.load(Ordering::Relaxed);
-        let from = u64::from(rule.after) + u64::from(given) * u64::from(rule.every);
-        (rule.vcpu == id && given < rule.count && exits >= from).then_some((index, rule.flags))
-    })
+    rules.iter().zip(vcpu.exits.iter().zip(&vcpu.notified)).enumerate().find_map(
+        |(index, (rule, (exits, notified)))| {
+            let (exits, given) = (u64::from(exits.load(Ordering::Relaxed)), notified.load(Ordering::Relaxed));
+            let from = u64::from(rule.after) + u64::from(given) * u64::from(rule.every);
+            (rule.vcpu == id && given < rule.count && exits >= from).then_some((index, rule.flags))
+        },
+    )
+}
+
+/// Counts a real exit of this vCPU (`port`: that of an I/O exit) for the rules that it concerns.
+pub fn count(rules: &[NotifyRule], vcpu: &Fd, port: Option<u16>) {
+    for (rule, exits) in rules.iter().zip(&vcpu.exits) {
+        if rule.port.is_none() || rule.port == port {
+            exits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -67,14 +77,27 @@ mod tests {
         fds::vcpu_created(4000, 4001, 3);
         let vcpu = fds::get(4001).unwrap();
         assert_eq!(due(&rules, vcpu), None);
-        vcpu.exits.store(2, Ordering::Relaxed);
+        count(&rules, vcpu, Some(0x3f8));
+        count(&rules, vcpu, None);
         assert_eq!(due(&rules, vcpu), Some((0, 1)));
         vcpu.notified[0].store(1, Ordering::Relaxed);
         assert_eq!(due(&rules, vcpu), None);
-        vcpu.exits.store(3, Ordering::Relaxed);
+        count(&rules, vcpu, None);
         assert_eq!(due(&rules, vcpu), Some((0, 1)));
         vcpu.notified[0].store(2, Ordering::Relaxed);
         assert_eq!(due(&rules, vcpu), None);
+    }
+
+    #[test]
+    fn test_due_can_count_one_port_only() {
+        let rules = Config::parse("notify:port=1016,after=1").unwrap().notify;
+        fds::vcpu_created(4004, 4005, 0);
+        let vcpu = fds::get(4005).unwrap();
+        count(&rules, vcpu, None);
+        count(&rules, vcpu, Some(0x80));
+        assert_eq!(due(&rules, vcpu), None);
+        count(&rules, vcpu, Some(0x3f8));
+        assert_eq!(due(&rules, vcpu), Some((0, 0)));
     }
 
     #[test]

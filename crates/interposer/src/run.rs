@@ -6,9 +6,9 @@ use crate::hooks::{errno, kernel_ioctl};
 use crate::log::{Call, Log};
 use crate::names::RUN;
 use crate::notify;
-use kvm_bindings::{KVM_EXIT_NOTIFY, kvm_run};
+use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_NOTIFY, kvm_run};
 use libc::c_int;
-use std::ptr::{addr_of_mut, null_mut};
+use std::ptr::{addr_of, addr_of_mut, null_mut};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The value of `immediate_exit` that is ours: the kernel asks only for non-zero, and a kick writes 1.
@@ -21,8 +21,8 @@ pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int 
     let enabled = fds::get(vcpu.vm.load(Ordering::Relaxed)).is_some_and(|vm| vm.notify_enabled.load(Ordering::Relaxed));
     let due = if enabled && !run.is_null() { notify::due(&config.notify, vcpu) } else { None };
     let (result, notified) = match due {
-        None => (real(fd, vcpu), None),
-        Some((rule, flags)) => match complete(fd, vcpu, run) {
+        None => (real(config, fd, vcpu), None),
+        Some((rule, flags)) => match complete(config, fd, vcpu, run) {
             Completed::Nothing => {
                 vcpu.notified.get(rule).map(|given| given.fetch_add(1, Ordering::Relaxed));
                 give(run, flags);
@@ -40,12 +40,24 @@ pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int 
 }
 
 /// An entry of the kernel's, counted if it ends in an exit.
-fn real(fd: c_int, vcpu: &Fd) -> c_int {
+fn real(config: &Config, fd: c_int, vcpu: &Fd) -> c_int {
     let result = kernel_ioctl(fd, RUN, null_mut());
-    if result == 0 {
-        vcpu.exits.fetch_add(1, Ordering::Relaxed);
+    if result == 0 && !config.notify.is_empty() {
+        notify::count(&config.notify, vcpu, port(vcpu.run.load(Ordering::Acquire)));
     }
     result
+}
+
+/// The port of the exit that the kernel has just left, if it is an I/O exit.
+fn port(run: *mut kvm_run) -> Option<u16> {
+    if run.is_null() {
+        return None;
+    }
+    // SAFETY: as in `complete`; the vCPU's thread has returned from the kernel, which alone writes these fields, and
+    // KVM_EXIT_IO selects the member of the union.
+    unsafe {
+        (addr_of!((*run).exit_reason).read() == KVM_EXIT_IO).then(|| addr_of!((*run).__bindgen_anon_1.io.port).read())
+    }
 }
 
 enum Completed {
@@ -56,15 +68,15 @@ enum Completed {
 }
 
 /// Lets the kernel finish the exit before, without running the guest.
-fn complete(fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Completed {
+fn complete(config: &Config, fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Completed {
     // SAFETY: `run` is the program's mapping of this vCPU, which lives while the vCPU may be entered; every writer of this
     // byte writes just this byte.
     let immediate_exit = unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) };
     if immediate_exit.compare_exchange(0, COMPLETE_ONLY, Ordering::SeqCst, Ordering::SeqCst).is_err() {
         // A kick is there already.
-        return Completed::Returned(real(fd, vcpu));
+        return Completed::Returned(real(config, fd, vcpu));
     }
-    let result = real(fd, vcpu);
+    let result = real(config, fd, vcpu);
     let interrupted = result != 0 && errno() == libc::EINTR;
     let kicked = immediate_exit.compare_exchange(COMPLETE_ONLY, 0, Ordering::SeqCst, Ordering::SeqCst).is_err();
     if interrupted && !kicked { Completed::Nothing } else { Completed::Returned(result) }

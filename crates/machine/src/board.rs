@@ -7,9 +7,12 @@ use crate::devices::{
 };
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
-use crate::ram;
+use crate::{mptable, ram};
 use kvm_accel::vcpu::NotifyStatus;
-use kvm_accel::{AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, Vcpus, Warning};
+use kvm_accel::properties::KernelIrqchip;
+use kvm_accel::{
+    AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
+};
 use std::sync::Arc;
 
 /// What a machine is made of.
@@ -57,6 +60,8 @@ pub struct Board {
     vcpus: Vcpus,
     accel: Accelerator,
     boot: Boot,
+    /// The number of vCPUs an MP table names, if there is one.
+    tables: Option<u32>,
     layout: RamLayout,
     ram: GuestRam,
     serial: Arc<SerialPort>,
@@ -81,7 +86,12 @@ impl Board {
         }
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout)?;
-        let start = boot.load(&layout, &ram)?;
+        let tables = match accel.kernel_irqchip {
+            KernelIrqchip::On => Some(cpus),
+            // Without an IOAPIC there is no line that a table could describe.
+            KernelIrqchip::Split => None,
+        };
+        let start = load(&mut boot, tables, &layout, &ram)?;
         let mut accel = Accelerator::new(accel, cpus, ram.clone())?;
         let irq = accel.irqfd(COM1_IRQ)?.map_or_else(Irq::none, Irq::eventfd);
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
@@ -93,7 +103,7 @@ impl Board {
         }
         let vcpus = accel.launch(&start, Arc::new(bus.build()?), sink)?;
         let warnings = accel.take_warnings();
-        Ok((Self { vcpus, accel, boot, layout, ram, serial }, warnings))
+        Ok((Self { vcpus, accel, boot, tables, layout, ram, serial }, warnings))
     }
 
     /// What became of the notify properties on this host.
@@ -121,7 +131,7 @@ impl Board {
     /// # Errors
     /// [`BoardError`]: an image file that is gone, or a state that the kernel refused. The machine cannot go on then.
     pub fn reset(&mut self) -> Result<(), BoardError> {
-        self.boot.load(&self.layout, &self.ram)?;
+        load(&mut self.boot, self.tables, &self.layout, &self.ram)?;
         self.serial.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;
@@ -155,6 +165,15 @@ impl Board {
         self.serial.flush_pending();
         self.counts()
     }
+}
+
+/// Loads the images, and the MP table where a boot protocol leaves room for firmware's data.
+fn load(boot: &mut Boot, tables: Option<u32>, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, BoardError> {
+    let start = boot.load(layout, ram)?;
+    if let (Some(cpus), StartMode::Protected) = (tables, start.mode) {
+        mptable::write(ram, cpus)?;
+    }
+    Ok(start)
 }
 
 impl Drop for Board {

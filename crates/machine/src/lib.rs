@@ -12,6 +12,7 @@ pub mod bus;
 pub mod devices;
 mod error;
 pub mod layout;
+mod mptable;
 pub mod ram;
 
 pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError};

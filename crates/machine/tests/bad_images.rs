@@ -1,5 +1,7 @@
 //! Every bad image is refused with what is wrong with it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 mod support;
 
 use kvm_accel_machine::GuestImageProblem::{
@@ -7,7 +9,9 @@ use kvm_accel_machine::GuestImageProblem::{
 };
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
 use kvm_accel_machine::{GuestImageError, ImageRole};
-use support::{MIB, Piece, Ram, elf32, elf64, module, multiboot_guest, multiboot_header, note, pvh_guest, pvh_note, put};
+use support::{
+    MIB, Piece, Ram, elf32, elf64, module, multiboot_guest, multiboot_header, note, put, pvh_guest, pvh_note,
+};
 
 const CODE: &[u8] = &[0xf4; 16];
 
@@ -213,7 +217,7 @@ fn a_file_that_shrinks_between_resets_is_truncated() {
         let mut boot = Boot::new(image, BootOptions::default()).unwrap();
         let ram = Ram::of(4 * MIB);
         boot.load(&ram.layout, &ram.memory).unwrap();
-        std::fs::File::options().write(true).open(&path).unwrap().set_len(150).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(kernel.len() as u64 - 1).unwrap();
         assert_eq!(boot.load(&ram.layout, &ram.memory).unwrap_err().problem(), Truncated);
         std::fs::remove_file(&path).unwrap();
     }

@@ -1,5 +1,7 @@
 //! Accesses reach the device that claims them, in whole or in pieces.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
+
 use kvm_accel::{Bus, Request};
 use kvm_accel_machine::bus::{BusBuilder, BusDevice};
 use kvm_accel_machine::devices::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit, I8042, I8042_COMMAND_PORT};
@@ -128,7 +130,9 @@ proptest! {
     /// However claims lie: a read shows each byte's owner, a write reaches each owner byte for byte.
     #[test]
     fn every_byte_belongs_to_its_claim(
-        widths in prop::collection::vec((0u16..4, 1u16..6), 0..8), port in 0u16..48, len in prop::sample::select(vec![1usize, 2, 4]),
+        widths in prop::collection::vec((0u16..4, 1u16..6), 0..8),
+        port in 0u16..48,
+        len in prop::sample::select(vec![1usize, 2, 4]),
     ) {
         let device = Arc::new(Recorder::default());
         let mut owners = [None; 128];

@@ -33,7 +33,7 @@ fn memory_that_this_process_cannot_map_is_an_error() {
 
 #[test]
 fn the_smallest_machine_has_the_first_640_kib() {
-    assert_eq!(RamLayout::new(MIB).unwrap().memory_map(), [0..0x9_fc00]);
+    assert_eq!(RamLayout::new(MIB).unwrap().memory_map(), std::slice::from_ref(&(0..0x9_fc00)));
 }
 
 #[test]

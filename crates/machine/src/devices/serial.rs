@@ -98,8 +98,10 @@ impl SerialPort {
         }
     }
 
-    /// Output waits for its reader again. To be called before vCPUs run again.
+    /// Output waits for its reader again, and what was kept goes out as far as there is room. To be called before vCPUs
+    /// run again.
     pub fn resume_output(&self) {
+        self.flush_pending();
         if let Some(interrupt) = &self.output_interrupt {
             interrupt.clear();
         }

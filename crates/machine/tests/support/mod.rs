@@ -81,14 +81,8 @@ pub fn elf32(entry: u32, pieces: &[Piece]) -> Vec<u8> {
     put(&mut file, 44, &u16::try_from(pieces.len()).unwrap().to_le_bytes());
     for (index, piece) in pieces.iter().enumerate() {
         let at = 52 + 32 * index;
-        let fields = [
-            piece.kind.into(),
-            file.len() as u64,
-            0,
-            piece.address,
-            piece.bytes.len() as u64,
-            piece.memory_size,
-        ];
+        let fields =
+            [piece.kind.into(), file.len() as u64, 0, piece.address, piece.bytes.len() as u64, piece.memory_size];
         for (index, field) in fields.into_iter().enumerate() {
             put(&mut file, at + 4 * index, &u32::try_from(field).unwrap().to_le_bytes());
         }

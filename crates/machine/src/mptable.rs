@@ -1,0 +1,125 @@
+//! The MP table (Intel MultiProcessor Specification 1.4): which processors and interrupt lines there are, for guests without ACPI.
+//!
+//! It also keeps Linux from searching 128 KiB for one, 16 bytes at a time, each with its own page mapping.
+
+use crate::MachineConfigError;
+use kvm_accel::GuestRam;
+use vm_memory::{Bytes, GuestAddress};
+
+/// The last KiB of base memory, where the specification has guests look early.
+const FLOATING_POINTER: u64 = 0x9_fc00;
+/// The table itself, in what a PC has as BIOS; never in the memory map as usable RAM.
+const TABLE: u32 = 0xf_0000;
+
+const SPECIFICATION_1_4: u8 = 4;
+const LOCAL_APIC: u32 = 0xfee0_0000;
+const LOCAL_APIC_VERSION: u8 = 0x14;
+const IOAPIC: u32 = 0xfec0_0000;
+const IOAPIC_VERSION: u8 = 0x11;
+/// ISA interrupt lines; line n is pin n of the IOAPIC, as in KVM's default routing.
+const ISA_LINES: u8 = 16;
+const ISA_BUS: u8 = 0;
+
+const HEADER_LEN: usize = 44;
+const PROCESSOR: u8 = 0;
+const BUS: u8 = 1;
+const IO_APIC: u8 = 2;
+const IO_INTERRUPT: u8 = 3;
+const LOCAL_INTERRUPT: u8 = 4;
+
+const INT: u8 = 0;
+const NMI: u8 = 1;
+const EXT_INT: u8 = 3;
+const ALL_PROCESSORS: u8 = 0xff;
+
+/// Writes the table for processors with APIC ids from 0 to `cpus` - 1.
+///
+/// # Errors
+/// More processors than an xAPIC id can name.
+pub fn write(ram: &GuestRam, cpus: u32) -> Result<(), MachineConfigError> {
+    let too_many = || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
+    let cpus = u8::try_from(cpus).map_err(|_| too_many())?;
+    // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
+    let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");
+    ram.write_slice(&table(cpus), GuestAddress(TABLE.into())).map_err(outside)?;
+    ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
+}
+
+/// Makes the bytes sum to 0 by the one at `at`.
+fn checksum(bytes: &mut [u8], at: usize) {
+    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte = byte.wrapping_sub(sum);
+    }
+}
+
+fn floating_pointer() -> Vec<u8> {
+    let mut bytes = b"_MP_".to_vec();
+    bytes.extend(TABLE.to_le_bytes());
+    // Length in paragraphs, specification, checksum, features: a table follows, virtual wire mode.
+    bytes.extend([1, SPECIFICATION_1_4, 0, 0, 0, 0, 0, 0]);
+    checksum(&mut bytes, 10);
+    bytes
+}
+
+fn table(cpus: u8) -> Vec<u8> {
+    let ioapic_id = cpus;
+    let mut entries: Vec<Vec<u8>> = (0..cpus).map(processor).collect();
+    entries.push([&[BUS, ISA_BUS][..], b"ISA   "].concat());
+    entries.push([&[IO_APIC, ioapic_id, IOAPIC_VERSION, 1][..], &IOAPIC.to_le_bytes()].concat());
+    entries.extend((0..ISA_LINES).map(|line| vec![IO_INTERRUPT, INT, 0, 0, ISA_BUS, line, ioapic_id, line]));
+    entries.push(vec![LOCAL_INTERRUPT, EXT_INT, 0, 0, ISA_BUS, 0, 0, 0]);
+    entries.push(vec![LOCAL_INTERRUPT, NMI, 0, 0, ISA_BUS, 0, ALL_PROCESSORS, 1]);
+
+    let body = entries.concat();
+    let length = u16::try_from(HEADER_LEN + body.len()).unwrap_or(u16::MAX);
+    let count = u16::try_from(entries.len()).unwrap_or(u16::MAX);
+    let mut bytes = b"PCMP".to_vec();
+    bytes.extend(length.to_le_bytes());
+    bytes.extend([SPECIFICATION_1_4, 0]);
+    bytes.extend(b"KVMACCELMACHINE     ");
+    // No OEM table.
+    bytes.extend([0; 6]);
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(LOCAL_APIC.to_le_bytes());
+    // No extended table.
+    bytes.extend([0; 4]);
+    bytes.extend(body);
+    checksum(&mut bytes, 7);
+    bytes
+}
+
+fn processor(id: u8) -> Vec<u8> {
+    const ENABLED: u8 = 1;
+    const BOOT_PROCESSOR: u8 = 2;
+    let flags = if id == 0 { ENABLED | BOOT_PROCESSOR } else { ENABLED };
+    // Signature and features stay 0: a guest asks CPUID.
+    [&[PROCESSOR, id, LOCAL_APIC_VERSION, flags][..], &[0; 16]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(bytes: &[u8]) -> u8 {
+        bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+    }
+
+    #[test]
+    fn test_checksums_are_zero_and_lengths_true() {
+        assert_eq!((floating_pointer().len(), sum(&floating_pointer())), (16, 0));
+        for cpus in [1, 2, 255] {
+            let table = table(cpus);
+            assert_eq!(sum(&table), 0);
+            assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
+            assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 16 + 2) * 8);
+        }
+    }
+
+    #[test]
+    fn test_write_refuses_more_processors_than_ids() {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        assert!(write(&ram, 255).is_ok());
+        assert_eq!(write(&ram, 256).unwrap_err().option(), "cpus");
+    }
+}
