@@ -7,7 +7,7 @@ export class AccelPropertyError extends KvmAccelError {
   /** The property by its name on the command line, without `kvm-accel.`. */
   readonly property: string
   /** The value as it was given; absent when the property itself is unknown. */
-  readonly value?: string
+  declare readonly value?: string
 
   constructor(message: string, details: ErrorDetails & { readonly property: string; readonly value?: string | undefined }) {
     super('ERR_ACCEL_PROPERTY', message, details)

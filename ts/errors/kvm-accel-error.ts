@@ -17,7 +17,7 @@ export class KvmAccelError extends Error {
   /** Stable, for programs: `ERR_…`. */
   readonly code: string
   /** What to do about it, a sentence of its own. */
-  readonly remedy?: string
+  declare readonly remedy?: string
 
   constructor(code: string, message: string, { remedy, cause }: ErrorDetails = {}) {
     super(message, cause === undefined ? undefined : { cause })

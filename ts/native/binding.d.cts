@@ -13,7 +13,7 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class BindingMachine {
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
-  /** The user's end of a serial stream; the caller owns it. -1 without one. */
+  /** The reading end of a serial stream; the caller owns it. -1 without one. */
   takeSerialFd(): number
   /** What became of the notify properties. */
   notifyStatus(): BindingNotifyStatus

@@ -27,4 +27,10 @@ pub trait Bus: Send + Sync {
     fn mmio_read(&self, addr: u64, data: &mut [u8]);
     /// A store to an address without RAM, or to read-only memory.
     fn mmio_write(&self, addr: u64, data: &[u8]) -> Option<Request>;
+    /// The machine stops: an access that waits (for a reader of its output, say) returns, and none waits until
+    /// [`Bus::resume`]. Called on any thread before the vCPUs are kicked, because a signal alone can come just before a wait
+    /// begins.
+    fn interrupt(&self);
+    /// The vCPUs are about to run again.
+    fn resume(&self);
 }

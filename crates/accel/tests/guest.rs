@@ -53,6 +53,10 @@ impl Bus for RecordingBus {
         self.accesses.lock().unwrap().push((true, addr, data.to_vec()));
         None
     }
+
+    fn interrupt(&self) {}
+
+    fn resume(&self) {}
 }
 
 struct Channel(Mutex<Sender<Event>>);

@@ -9,7 +9,8 @@ use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 use std::fs::File;
-use std::os::unix::net::UnixStream;
+use std::io::PipeReader;
+use std::os::fd::OwnedFd;
 
 /// Accelerator properties; see `AccelProperties` in TypeScript.
 #[napi(object, object_to_js = false)]
@@ -70,7 +71,7 @@ pub enum BindingSerial {
     Stdout,
     /// A file, truncated.
     File { path: String },
-    /// A socket whose other end is `takeSerialFd()`.
+    /// A pipe whose reading end is `takeSerialFd()`.
     Stream,
 }
 
@@ -128,7 +129,7 @@ fn image(role: ImageRole, source: Either<String, Uint8Array>) -> Result<BootImag
 }
 
 /// Where COM1 writes to, and the user's end of a stream.
-fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<UnixStream>), MachineConfigError> {
+fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<PipeReader>), MachineConfigError> {
     let failed = |error: std::io::Error| {
         MachineConfigError::new(
             "serial",
@@ -141,15 +142,16 @@ fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<UnixStream>), M
         BindingSerial::Stdout => Ok((SerialOutput::stdout()?, None)),
         BindingSerial::File { path } => Ok((SerialOutput::file(File::create(path).map_err(failed)?)?, None)),
         BindingSerial::Stream => {
-            let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-            Ok((SerialOutput::socket(ours)?, Some(theirs)))
+            // A pipe holds 64 KiB of single bytes, a socket some hundred.
+            let (theirs, ours) = std::io::pipe().map_err(failed)?;
+            Ok((SerialOutput::file(OwnedFd::from(ours).into())?, Some(theirs)))
         }
     }
 }
 
 impl BindingConfig {
     /// The board's configuration, and the user's end of a serial stream.
-    pub fn into_board(self) -> Result<(BoardConfig, Option<UnixStream>), BoardError> {
+    pub fn into_board(self) -> Result<(BoardConfig, Option<PipeReader>), BoardError> {
         let memory = u64::try_from(self.memory).map_err(|_| {
             MachineConfigError::new("memory", "A size in bytes is not negative", "Give at least 1 MiB.")
         })?;

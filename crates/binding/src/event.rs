@@ -29,6 +29,7 @@ pub struct BindingRegisters {
 
 /// What happened in a machine.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
+#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and most events are notify events")]
 pub enum BindingEvent {
     /// A notify VM exit.
     Notify {

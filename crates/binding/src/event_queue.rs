@@ -17,12 +17,13 @@ struct State {
     dropped: u32,
     /// A byte is on its way that JavaScript has not answered with `take()`.
     woken: bool,
+    /// Where the bytes go; closed with the last event, because JavaScript may hold the queue for long.
+    wake: Option<UnixStream>,
 }
 
 /// The queue of one machine.
 pub struct EventQueue {
     state: Mutex<State>,
-    wake: UnixStream,
 }
 
 impl EventQueue {
@@ -30,7 +31,8 @@ impl EventQueue {
     pub fn new() -> std::io::Result<(Self, UnixStream)> {
         let (wake, theirs) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        Ok((Self { state: Mutex::default(), wake }, theirs))
+        let state = State { wake: Some(wake), ..State::default() };
+        Ok((Self { state: Mutex::new(state) }, theirs))
     }
 
     /// Adds an event; never blocks.
@@ -46,8 +48,14 @@ impl EventQueue {
         state.events.push_back(event);
         if !state.woken {
             // A byte that does not fit is not needed: the reader has not read the one before. A closed reader is gone.
-            state.woken = (&self.wake).write(&[1]).is_ok();
+            state.woken = state.wake.as_ref().is_some_and(|mut wake| wake.write(&[1]).is_ok());
         }
+    }
+
+    /// Adds the last event of all.
+    pub fn close(&self) {
+        self.push(BindingEvent::Closed);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wake = None;
     }
 
     /// All events that wait.

@@ -13,6 +13,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 use std::collections::HashMap;
+use std::io::PipeReader;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,7 +51,7 @@ impl Handle {
         let counts = board.end();
         self.lock().counts = counts;
         drop(board);
-        self.queue.push(BindingEvent::Closed);
+        self.queue.close();
     }
 
     /// Ends the machine on a thread of its own, because closing a VM can take milliseconds. [`BindingEvent::Closed`] tells
@@ -95,7 +96,7 @@ pub struct BindingMachine {
     handle: Arc<Handle>,
     notify: NotifyStatus,
     wake: Option<UnixStream>,
-    serial: Option<UnixStream>,
+    serial: Option<PipeReader>,
 }
 
 /// What became of the notify properties.
@@ -149,7 +150,7 @@ impl BindingMachine {
         self.wake.take().map_or(-1, IntoRawFd::into_raw_fd)
     }
 
-    /// The user's end of a serial stream; the caller owns it. -1 without one.
+    /// The reading end of a serial stream; the caller owns it. -1 without one.
     #[napi]
     pub fn take_serial_fd(&mut self) -> i32 {
         self.serial.take().map_or(-1, IntoRawFd::into_raw_fd)

@@ -113,6 +113,7 @@ const ERRNOS: &[(c_int, &str)] = &[
     (libc::EIO, "EIO"),
     (libc::ENXIO, "ENXIO"),
     (libc::E2BIG, "E2BIG"),
+    (libc::ENOEXEC, "ENOEXEC"),
     (libc::EBADF, "EBADF"),
     (libc::EAGAIN, "EAGAIN"),
     (libc::ENOMEM, "ENOMEM"),

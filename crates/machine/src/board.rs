@@ -8,11 +8,9 @@ use crate::devices::{
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::{mptable, ram};
-use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::properties::KernelIrqchip;
-use kvm_accel::{
-    AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
-};
+use kvm_accel::vcpu::NotifyStatus;
+use kvm_accel::{AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning};
 use std::sync::Arc;
 
 /// What a machine is made of.
@@ -114,14 +112,11 @@ impl Board {
 
     /// Lets the vCPUs enter the guest.
     pub fn resume(&self) {
-        self.serial.resume_output();
         self.vcpus.resume();
     }
 
     /// Asks the vCPUs to leave the guest; [`kvm_accel::Event::Stopped`] tells when they have.
     pub fn pause(&self) {
-        // Before the kick: a vCPU that waits for the reader of its output must not start to wait again.
-        self.serial.interrupt_output();
         self.vcpus.pause();
     }
 
@@ -160,7 +155,6 @@ impl Board {
     /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself
     /// goes with the board; closing it can take milliseconds.
     pub fn end(&mut self) -> Counts {
-        self.serial.interrupt_output();
         self.vcpus.end();
         self.serial.flush_pending();
         self.counts()
@@ -174,10 +168,4 @@ fn load(boot: &mut Boot, tables: Option<u32>, layout: &RamLayout, ram: &GuestRam
         mptable::write(ram, cpus)?;
     }
     Ok(start)
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        self.serial.interrupt_output();
-    }
 }

@@ -14,6 +14,10 @@ pub trait BusDevice: Send + Sync {
     fn read(&self, offset: u64, data: &mut [u8]);
     /// Stores `data` to the registers at `offset`, and says what that asks of the whole machine.
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request>;
+    /// From now on no access waits, and one that does returns; see [`Bus::interrupt`]. For devices that can wait.
+    fn interrupt(&self) {}
+    /// Accesses may wait again.
+    fn resume(&self) {}
 }
 
 /// The machine's ports and MMIO addresses. Immutable, so the exit path looks up without a lock.
@@ -38,6 +42,20 @@ impl Bus for MachineBus {
 
     fn mmio_write(&self, addr: u64, data: &[u8]) -> Option<Request> {
         self.memory.write(addr, data)
+    }
+
+    fn interrupt(&self) {
+        self.devices().for_each(BusDevice::interrupt);
+    }
+
+    fn resume(&self) {
+        self.devices().for_each(BusDevice::resume);
+    }
+}
+
+impl MachineBus {
+    fn devices(&self) -> impl Iterator<Item = &dyn BusDevice> {
+        self.ports.0.iter().chain(&self.memory.0).map(|claim| claim.device.as_ref())
     }
 }
 

@@ -37,7 +37,8 @@ const ALL_PROCESSORS: u8 = 0xff;
 /// # Errors
 /// More processors than an xAPIC id can name.
 pub fn write(ram: &GuestRam, cpus: u32) -> Result<(), MachineConfigError> {
-    let too_many = || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
+    let too_many =
+        || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
     let cpus = u8::try_from(cpus).map_err(|_| too_many())?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
     let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");

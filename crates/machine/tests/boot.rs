@@ -193,3 +193,12 @@ fn a_multiboot_header_is_found_anywhere_in_the_first_8_kib() {
     put(&mut file, 8160, &header);
     assert_eq!(Ram::of(4 * MIB).load(&file, options("")).unwrap().rip, u64::from(load));
 }
+
+#[test]
+fn the_embedded_guests_load_by_both_protocols() {
+    for guest in kvm_accel_guests::GUESTS {
+        let ram = Ram::of(8 * MIB);
+        assert_eq!(ram.load(guest.pvh, options("")).unwrap().rax, 0, "{}", guest.name);
+        assert_eq!(ram.load(guest.multiboot, options("")).unwrap().rax, 0x2bad_b002, "{}", guest.name);
+    }
+}

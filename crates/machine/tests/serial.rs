@@ -156,12 +156,12 @@ fn an_interruption_ends_the_wait_for_a_reader_and_loses_nothing() {
             }
         };
         assert!(stuck_at < LEN);
-        port.interrupt_output();
+        port.interrupt();
         guest.join().unwrap();
         assert!(!port.flush_pending());
 
         // What was kept goes out in order: as far as there is room at once, the rest with the next byte.
-        port.resume_output();
+        port.resume();
         let receiver = thread::spawn(move || {
             let mut bytes = vec![0; LEN + 1];
             reader.read_exact(&mut bytes).unwrap();
@@ -177,13 +177,13 @@ fn an_interruption_ends_the_wait_for_a_reader_and_loses_nothing() {
 fn kept_output_goes_out_when_the_machine_resumes() {
     for (output, mut reader) in slow_outputs() {
         let port = port(output);
-        port.interrupt_output();
+        port.interrupt();
         transmit(&port, counting(70_000));
         let mut bytes = vec![0; 70_000];
         // Emptied, the reader's end has room for some of what is left, and nobody transmits any more.
         let mut read = reader.read(&mut bytes).unwrap();
         while read < bytes.len() {
-            port.resume_output();
+            port.resume();
             let more = reader.read(&mut bytes[read..]).unwrap();
             assert!(more > 0);
             read += more;

@@ -67,14 +67,15 @@ impl Vcpus {
         Ok(this)
     }
 
-    /// Lets all vCPUs enter the guest. Does nothing while they run or before a stop has completed.
+    /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
     pub fn resume(&self) {
+        self.shared.bus.resume();
         self.shared.control.resume();
     }
 
     /// Asks all vCPUs to leave the guest; [`Event::Stopped`] tells when they have.
     pub fn pause(&self) {
-        if let Some(event) = self.shared.control.request_stop(StopReason::Paused) {
+        if let Some(event) = self.shared.stop(StopReason::Paused) {
             self.shared.sink.emit(event);
         }
     }
@@ -95,6 +96,7 @@ impl Vcpus {
 
     /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.
     pub fn end(&mut self) {
+        self.shared.bus.interrupt();
         self.shared.control.quit();
         for thread in self.threads.drain(..) {
             // A vCPU thread catches what a device panics with; there is no payload to pass on.
@@ -133,6 +135,12 @@ pub(crate) fn notify_shared(properties: NotifyProperties, vcpus: usize) -> notif
 }
 
 impl Shared {
+    /// Stops all vCPUs; see [`Control::request_stop`].
+    fn stop(&self, reason: StopReason) -> Option<Event> {
+        self.bus.interrupt();
+        self.control.request_stop(reason)
+    }
+
     fn warn(&self, code: WarningCode, message: String) {
         self.sink.emit(Event::Warning(Warning { code, message }));
     }

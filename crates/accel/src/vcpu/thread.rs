@@ -48,7 +48,7 @@ impl VcpuThread {
                     let stop = catch_unwind(AssertUnwindSafe(|| self.enter()));
                     if let Some(reason) = stop.unwrap_or_else(|_| Some(self.fault("a device failed".into()))) {
                         // The phase is Running or Stopping here, so there is no event to pass on.
-                        let _ = shared.control.request_stop(reason);
+                        let _ = shared.stop(reason);
                     }
                 }
             }

@@ -89,27 +89,9 @@ impl SerialPort {
         self.uart().accept(bytes)
     }
 
-    /// From now on no vCPU waits for the reader of the output, and those that do return to their loop; what cannot be
-    /// written is kept. To be called before vCPUs are kicked to pause or stop: their signal could come just before
-    /// the wait begins, and this level cannot.
-    pub fn interrupt_output(&self) {
-        if let Some(interrupt) = &self.output_interrupt {
-            interrupt.set();
-        }
-    }
-
-    /// Output waits for its reader again, and what was kept goes out as far as there is room. To be called before vCPUs
-    /// run again.
-    pub fn resume_output(&self) {
-        self.flush_pending();
-        if let Some(interrupt) = &self.output_interrupt {
-            interrupt.clear();
-        }
-    }
-
     /// Writes kept output as far as there is room, without waiting. True when nothing is left.
     ///
-    /// For teardown, after [`interrupt_output`](Self::interrupt_output).
+    /// For teardown, after [`BusDevice::interrupt`].
     pub fn flush_pending(&self) -> bool {
         self.output().flush_pending()
     }
@@ -152,6 +134,21 @@ impl BusDevice for SerialPort {
             }
         }
         None
+    }
+
+    /// A vCPU that waits for the reader of the output returns to its loop; what cannot be written is kept.
+    fn interrupt(&self) {
+        if let Some(interrupt) = &self.output_interrupt {
+            interrupt.set();
+        }
+    }
+
+    /// Output waits for its reader again, and what was kept goes out as far as there is room.
+    fn resume(&self) {
+        self.flush_pending();
+        if let Some(interrupt) = &self.output_interrupt {
+            interrupt.clear();
+        }
     }
 }
 

@@ -1,0 +1,52 @@
+// A process of the fault tests: runs the same machine twice, as a program that survives a failure would, and prints what came of
+// each time. The interposer chooses what fails. Plain JavaScript, because it is started often.
+
+import { readdirSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Machine, guestImage } from 'kvm-accel'
+
+// The event loop opens descriptors of its own with the first stream.
+process.stdout.write('')
+
+const kernel = guestImage('smp')
+
+/** Open descriptors (but for the one that lists them) and threads. */
+const resources = () => ({
+  fds: readdirSync('/proc/self/fd').length - 1,
+  threads: readdirSync('/proc/self/task').length,
+})
+
+/** The second machine of a process has what the first one made once and for all; so `before` has it, too. */
+const attempt = async () => {
+  const warnings = []
+  let machine
+  try {
+    machine = await Machine.create({ memory: '8M', cpus: 2, kernel, append: 'cpus=2', serial: 'null', noReboot: true })
+    machine.on('warning', ({ code }) => warnings.push(code))
+    await machine.start()
+    const { reason, detail } = await machine.wait()
+    return { reason, detail, warnings }
+  } catch (error) {
+    const { name, code, ioctl, errnoName, capability, message } = error
+    return { error: { name, code, ioctl, errnoName, capability, message, ours: error instanceof Error } }
+  } finally {
+    await machine?.stop()
+  }
+}
+
+/** A machine's descriptors are closed beside the event loop, and libuv's threads come and go with the first file. */
+const settled = async (before) => {
+  for (let tries = 0; tries < 100; tries++) {
+    const now = resources()
+    if (now.fds <= before.fds && now.threads <= before.threads) return now
+    await sleep(20)
+  }
+  return resources()
+}
+
+const before = resources()
+const first = await attempt()
+const after = await settled(before)
+const second = await attempt()
+const end = await settled(before)
+process.stdout.write(JSON.stringify({ first, second, before, after, end }))

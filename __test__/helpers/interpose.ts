@@ -1,0 +1,48 @@
+import { readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { interposer, scratch } from './paths.js'
+
+/** One line of the interposer's log; its documentation is in crates/interposer. */
+export interface Call {
+  readonly pid: number
+  readonly ioctl: string
+  readonly fd: number
+  readonly result: number
+  readonly interposed: boolean
+  readonly cap?: number
+  readonly flags?: number
+  /** KVM_ENABLE_CAP's first argument, hexadecimal. */
+  readonly arg?: string
+  readonly id?: number
+  readonly vcpu?: number
+  readonly notify?: number
+}
+
+/** What makes a process run between the interposer and the kernel. */
+export interface Interposed {
+  /** To be added to the process's environment. */
+  readonly env: Readonly<Record<string, string>>
+  /** The calls so far, in order. */
+  readonly calls: () => readonly Call[]
+}
+
+let logs = 0
+
+/** A process under these rules (see crates/interposer), with a log. */
+export const interpose = (rules: string): Interposed => {
+  if (interposer === undefined) throw new Error('The interposer is not built')
+  const log = join(scratch(), `calls-${process.pid}-${++logs}`)
+  rmSync(log, { force: true })
+  return {
+    env: { LD_PRELOAD: interposer, KVM_INTERPOSE: `${rules};log=${log}` },
+    calls: () =>
+      readFileSync(log, 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as Call),
+  }
+}
+
+/** The arguments of KVM_ENABLE_CAP for a capability, as the kernel would see them. */
+export const enableArguments = (calls: readonly Call[], cap: number): readonly string[] =>
+  calls.filter((call) => call.ioctl === 'KVM_ENABLE_CAP' && call.cap === cap).map((call) => call.arg ?? '')

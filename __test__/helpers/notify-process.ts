@@ -1,0 +1,5 @@
+// A process that runs one machine, for tests that put the interposer under it: `notify-process.ts CASE`.
+
+import { notifyRun, type NotifyCase } from './notify-run.js'
+
+process.stdout.write(JSON.stringify(await notifyRun(JSON.parse(process.argv[2] ?? '') as NotifyCase)))

@@ -1,0 +1,99 @@
+// One machine with notify exits, and all that can be told of them. Used by this process's tests, by interposed processes and on
+// the second host.
+
+import { readFileSync, readdirSync } from 'node:fs'
+import { Machine, guestImage, type NotifyEvent } from 'kvm-accel'
+
+export interface NotifyCase {
+  /** The text of `accel`. */
+  readonly accel: string
+  readonly guest: string
+  readonly append?: string
+  readonly cpus?: number
+}
+
+/** A {@link NotifyEvent} as JSON has it. */
+export interface EventSummary {
+  readonly vcpu: number
+  readonly rip: string
+  readonly rdx: string
+  readonly instruction: string
+  readonly contextInvalid: boolean
+  readonly resumed: boolean
+  readonly total: number
+  readonly injected: boolean
+}
+
+export interface NotifyReport {
+  readonly reason: string
+  readonly detail: string
+  /** `machine.accel.notify`, at the end. */
+  readonly status: { readonly supported: boolean; readonly enabled: boolean; readonly total: number }
+  /** `machine.stats()`, at the end. */
+  readonly exits: number
+  readonly vcpus: readonly number[]
+  /** Events that arrived, and those that they say were lost. */
+  readonly events: number
+  readonly dropped: number
+  readonly first: EventSummary | undefined
+  readonly last: EventSummary | undefined
+  /** Warnings by code. */
+  readonly warnings: readonly string[]
+  readonly output: string
+  /** The kernel's `notify_window_exits` of each vCPU, where debugfs tells them. */
+  readonly kernel: readonly number[]
+}
+
+const summary = ({ rip, registers, dropped: _, ...event }: NotifyEvent): EventSummary => ({
+  ...event,
+  rip: rip.toString(16),
+  rdx: registers.rdx.toString(16),
+})
+
+const debugfs = '/sys/kernel/debug/kvm'
+
+/** The counters of this process's only VM. */
+const kernelCounters = (): readonly number[] => {
+  try {
+    const vm = readdirSync(debugfs).find((name) => name.startsWith(`${process.pid}-`))
+    return readdirSync(`${debugfs}/${vm}`)
+      .filter((name) => name.startsWith('vcpu'))
+      .sort()
+      .map((name) => Number(readFileSync(`${debugfs}/${vm}/${name}/notify_window_exits`, 'utf8')))
+  } catch {
+    return []
+  }
+}
+
+/** Runs the machine to its end. */
+export const notifyRun = async ({ accel, guest, append = '', cpus = 1 }: NotifyCase): Promise<NotifyReport> => {
+  await using machine = await Machine.create({
+    accel,
+    append,
+    cpus,
+    memory: '16M',
+    kernel: guestImage(guest),
+    serial: 'stream',
+    noReboot: true,
+  })
+  const warnings: string[] = []
+  let [output, events, dropped] = ['', 0, 0]
+  let first: EventSummary | undefined
+  let last: EventSummary | undefined
+  machine.on('warning', ({ code }) => warnings.push(code))
+  machine.on('notify', (event) => {
+    events++
+    dropped += event.dropped
+    last = summary(event)
+    first ??= last
+  })
+  machine.serial.setEncoding('utf8').on('data', (text: string) => (output += text))
+  await machine.start()
+  const { reason, detail = '' } = await machine.wait()
+  const { supported, enabled, total } = machine.accel.notify
+  const { exits, notify } = machine.stats()
+  const kernel = kernelCounters()
+  await machine.stop()
+  const status = { supported, enabled, total }
+  return { reason, detail, status, exits: exits['notify'] ?? 0, vcpus: notify, events, dropped, first, last, warnings, output, kernel }
+}

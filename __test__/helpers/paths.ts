@@ -1,0 +1,31 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The root of this package, with a final slash. */
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** The compiled command line. */
+export const cli = join(root, 'dist/cli/kvm-accel.js')
+
+const library = 'libkvm_accel_interposer.so'
+
+/** The interposer: `KVM_ACCEL_INTERPOSER`, or what cargo built last in either profile. */
+export const interposer = [
+  process.env['KVM_ACCEL_INTERPOSER'] ?? '',
+  join(root, 'target/release', library),
+  join(root, 'target/debug', library),
+].find((path) => path !== '' && existsSync(path))
+
+let folder: string | undefined
+
+/** A folder of this process's own, removed when it ends. */
+export const scratch = (): string => {
+  if (folder === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))
+    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
+    folder = made
+  }
+  return folder
+}

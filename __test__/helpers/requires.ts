@@ -1,0 +1,46 @@
+import test, { type ExecutionContext } from 'ava'
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants } from 'node:fs'
+import { interposer } from './paths.js'
+
+/** Why something that a test needs is missing; nothing when it is there. */
+type Missing = string | undefined
+
+const attempt = (what: () => void): Missing => {
+  try {
+    what()
+    return undefined
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error)
+  }
+}
+
+/** A /dev/kvm that this process may open. */
+export const kvm = (): Missing => attempt(() => accessSync('/dev/kvm', constants.R_OK | constants.W_OK))
+
+/** The interposer library. */
+export const preload = (): Missing =>
+  interposer === undefined ? 'the interposer is not built (cargo build -p kvm-accel-interposer)' : undefined
+
+/** QEMU, the other side of the comparison. */
+export const qemu = (): Missing =>
+  spawnSync('qemu-system-x86_64', ['--version']).status === 0
+    ? undefined
+    : 'qemu-system-x86_64 is not installed (apt-get install --no-install-recommends qemu-system-x86 seabios qemu-utils-)'
+
+/** The script that runs a command on a host with hardware virtualization; `.ci/run` names it. */
+export const svmHost = (): Missing =>
+  process.env['KVM_ACCEL_SVM_HOST'] ? undefined : 'KVM_ACCEL_SVM_HOST does not name the svm-host run script'
+
+/**
+ * `test.serial` for tests that need something of the machine. What is missing skips them with the reason in the title, or,
+ * with CI=true, fails them: there a skipped test would be a silent hole.
+ */
+export const requires = (...needs: readonly (() => Missing)[]) => {
+  const missing = needs.map((need) => need()).find((reason) => reason !== undefined)
+  return (title: string, implementation: (t: ExecutionContext) => Promise<void> | void): void => {
+    if (missing === undefined) test.serial(title, implementation)
+    else if (process.env['CI'] === 'true') test.serial(title, (t) => t.fail(`Missing: ${missing}`))
+    else test.skip(`${title} (missing: ${missing})`, implementation)
+  }
+}

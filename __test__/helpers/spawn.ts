@@ -1,0 +1,58 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { root } from './paths.js'
+
+/** What a process left behind. */
+export interface Finished {
+  /** Its exit status; `null` when a signal ended it. */
+  readonly status: number | null
+  readonly stdout: string
+  readonly stderr: string
+  /** The time limit ended it. */
+  readonly timedOut: boolean
+}
+
+export interface Running {
+  readonly child: ChildProcess
+  readonly finished: Promise<Finished>
+}
+
+export interface SpawnOptions {
+  readonly env?: Readonly<Record<string, string>>
+  /** Seconds; a test's last resort against a hang. Default 60. */
+  readonly limit?: number
+  /** What the process reads on its standard input. Default nothing. */
+  readonly input?: string
+}
+
+/** Starts a command and collects what it writes. */
+export const start = (command: string, args: readonly string[], options: SpawnOptions = {}): Running => {
+  const child = spawn(command, args, {
+    cwd: root,
+    env: { ...process.env, ...options.env },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  let timedOut = false
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
+  // A process that ends without reading its input is no error of the test's.
+  child.stdin.on('error', () => {})
+  child.stdin.end(options.input ?? '')
+  const timer = setTimeout(() => {
+    timedOut = true
+    child.kill('SIGKILL')
+  }, (options.limit ?? 60) * 1000)
+  const finished = new Promise<Finished>((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status) => {
+      clearTimeout(timer)
+      resolve({ status, stdout, stderr, timedOut })
+    })
+  })
+  return { child, finished }
+}
+
+/** {@linkcode start}, to the end. */
+export const run = (command: string, args: readonly string[], options: SpawnOptions = {}): Promise<Finished> =>
+  start(command, args, options).finished

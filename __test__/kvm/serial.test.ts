@@ -1,0 +1,72 @@
+import { once } from 'node:events'
+import { Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Machine, guestImage, type MachineOptions } from 'kvm-accel'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Machine> =>
+  Machine.create({ kernel: guestImage(guest), memory: '16M', noReboot: true, ...options })
+
+test('input reaches the guest and comes back', async (t) => {
+  const machine = await make('serial-echo', { serial: 'stream' })
+  await machine.start()
+  const sent = `${'0123456789 '.repeat(40)}q`
+  machine.serial.write(sent)
+  let text = ''
+  for await (const chunk of machine.serial) text += String(chunk)
+  t.true(text.includes(sent.slice(0, -1)), text)
+})
+
+test('more input than the queue holds waits, and none of it is lost', async (t) => {
+  const machine = await make('serial-echo', { serial: 'stream' })
+  const sent = 'x'.repeat(65_536 + 500)
+  // Nothing is read before the start, so that the queue is full and the rest waits for it to drain.
+  const written = new Promise<void>((resolve) => machine.serial.write(sent, () => resolve()))
+  machine.serial.write('q')
+  await machine.start()
+  let count = 0
+  for await (const chunk of machine.serial) count += String(chunk).replaceAll(/[^x]/g, '').length
+  await written
+  t.true(count >= sent.length, `${count} of ${sent.length}`)
+})
+
+test('a guest whose output nobody reads stalls alone, and is paused and ended all the same', async (t) => {
+  const flood = await make('serial-flood', { serial: 'stream' })
+  await flood.start()
+  // It stalls once the pipe and the stream's own buffer are full.
+  let before: number | undefined
+  do {
+    before = flood.stats().exits['io']
+    await sleep(200)
+  } while (flood.stats().exits['io'] !== before)
+  const other = await make('hello', { serial: 'stream' })
+  await other.start()
+  let text = ''
+  for await (const chunk of other.serial) text += String(chunk)
+  t.regex(text, /Goodbye/)
+  await flood.pause()
+  t.is(flood.state, 'paused')
+  await flood.resume()
+  flood.serial.resume()
+  await sleep(100)
+  t.true((flood.stats().exits['io'] ?? 0) > (before ?? 0), 'the guest goes on when its output is read')
+  await flood.stop()
+  t.is(flood.state, 'shutdown')
+})
+
+test('a Writable takes the output', async (t) => {
+  let text = ''
+  const sink = new Writable({
+    write(chunk, _encoding, done) {
+      text += String(chunk)
+      setImmediate(done)
+    },
+  })
+  const machine = await make('hello', { serial: sink })
+  await machine.start()
+  await once(machine.serial, 'end')
+  t.regex(text, /Goodbye/)
+  t.false(sink.writableEnded, 'the stream stays its owner’s')
+})

@@ -1,0 +1,116 @@
+// The second host: a stock kernel with kvm-amd in QEMU's emulator, and the same with the notify capability, where notify exits
+// are real from the guest to JavaScript. Each boot is slow, so one boot answers many tests. `.ci/run` names the script.
+
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { kvm, preload, qemu, requires, svmHost } from '../helpers/requires.js'
+import { root, scratch } from '../helpers/paths.js'
+import { run, type Finished } from '../helpers/spawn.js'
+import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
+
+const seconds = 540
+
+/** Runs a command on the second host, which leaves files in `out`. */
+const inside = (flags: readonly string[], command: readonly string[], out: string): Promise<Finished> => {
+  mkdirSync(out, { recursive: true })
+  const script = process.env['KVM_ACCEL_SVM_HOST'] ?? ''
+  const args = [...flags, '-t', String(seconds), '--', ...command]
+  return run(script, args, { env: { OUT: out }, limit: seconds + 60 })
+}
+
+let booted: Promise<SvmReport> | undefined
+
+/** What all machines of `cases` did there, in one boot. */
+const notifyHost = (): Promise<SvmReport> => {
+  const boot = async (): Promise<SvmReport> => {
+    const out = join(scratch(), 'svm-notify')
+    const command = [process.execPath, '--import=tsx', '__test__/helpers/svm-notify.ts', 'run']
+    const { status, stdout, stderr } = await inside(['-notify'], command, out)
+    if (status !== 0) throw new Error(`Status ${status}: ${stdout}${stderr}`)
+    return JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as SvmReport
+  }
+  booted ??= boot()
+  return booted
+}
+
+const real = requires(svmHost, preload, qemu)
+
+const outcomes = {
+  'run, valid': { outcome: 'ended', reason: 'guest-reset', exits: 1 },
+  'run, invalid': { outcome: 'internal-error', reason: 'internal-error', exits: 1 },
+  'internal-error, valid': { outcome: 'internal-error', reason: 'internal-error', exits: 1 },
+  'internal-error, invalid': { outcome: 'internal-error', reason: 'internal-error', exits: 1 },
+  'disable, valid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
+  'disable, invalid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
+  'two vCPUs, run': { outcome: 'ended', reason: 'guest-reset', exits: 200 },
+  // Either vCPU may be the first, and the other may be on its way.
+  'two vCPUs, internal-error': { outcome: 'internal-error', reason: 'internal-error', exits: undefined },
+  'ten thousand in a row': { outcome: 'ended', reason: 'guest-reset', exits: 10000 },
+} as const
+
+for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
+  const expected = outcomes[name]
+
+  real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async (t) => {
+    t.timeout((seconds + 60) * 1000)
+    const machine = (await notifyHost()).machines[name]
+    if (!machine) return t.fail('not run')
+    const { api, cli, qemu: theirs } = machine
+    const warned = expected.exits === 0 ? 0 : 1
+    const enable = cases[name].policy === 'disable' ? 'none' : '0x3'
+    t.is(theirs.outcome, expected.outcome, theirs.stderr)
+    t.is(cli.outcome, expected.outcome, cli.stderr)
+    t.is(api.reason, expected.reason, api.detail)
+    t.deepEqual([theirs.enable, cli.enable], [enable, enable])
+    // Two vCPUs at once may both report before the machine has stopped, here and there.
+    if (expected.exits !== undefined) t.deepEqual([theirs.warnings, cli.warnings], [warned, warned])
+    if (cases[name].cpus === 1) t.is(cli.output, theirs.output)
+    if (cases[name].cpus === 1) t.is(api.output, theirs.output)
+  })
+
+  real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async (t) => {
+    t.timeout((seconds + 60) * 1000)
+    const api = (await notifyHost()).machines[name]?.api
+    if (!api) return t.fail('not run')
+    t.is(api.kernel.length, cases[name].cpus, 'debugfs tells the counters')
+    t.deepEqual(api.vcpus, api.kernel)
+    t.is(api.exits, api.status.total)
+    t.is(api.status.total, api.kernel.reduce((sum, one) => sum + one, 0))
+    if (expected.exits !== undefined) t.is(api.status.total, expected.exits)
+    t.deepEqual(api.status, { supported: true, enabled: cases[name].policy !== 'disable', total: api.status.total })
+  })
+}
+
+real('Real notify exits tell where the guest is', async (t) => {
+  t.timeout((seconds + 60) * 1000)
+  const { machines } = await notifyHost()
+  const one = machines['run, valid']?.api.first
+  t.like(one, { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: false })
+  t.like(machines['run, invalid']?.api.first, { contextInvalid: true, resumed: false })
+  t.regex(one?.rip ?? '', /^10[\da-f]{4}$/)
+})
+
+for (const window of windows) {
+  real(`The kernel takes window ${window} from both`, async (t) => {
+    t.timeout((seconds + 60) * 1000)
+    const machine = (await notifyHost()).windows[window]
+    if (!machine) return t.fail('not run')
+    const enable = `0x${((BigInt(window) << 32n) | 3n).toString(16)}`
+    t.deepEqual([machine.qemu.enable, machine.cli.enable], [enable, enable])
+    t.deepEqual([machine.qemu.outcome, machine.cli.outcome], ['ended', 'ended'])
+  })
+}
+
+const stock = requires(svmHost, kvm)
+
+stock('The KVM tests pass on a stock kernel with kvm-amd', async (t) => {
+  t.timeout((seconds + 60) * 1000)
+  // The fault tests start a hundred processes, which is too much for an emulator, and are about our code, not the host's.
+  const files = readdirSync(join(root, '__test__/kvm'))
+    .filter((name) => name.endsWith('.test.ts') && !['fault.test.ts', 'svm-host.test.ts'].includes(name))
+    .map((name) => `__test__/kvm/${name}`)
+  const command = ['npx', 'ava', '--timeout=5m', '--serial', ...files]
+  const { status, stdout, stderr } = await inside([], command, join(scratch(), 'svm-stock'))
+  t.log(stdout.slice(-2000))
+  t.is(status, 0, stderr)
+})

@@ -1,0 +1,100 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { Machine, guestImage } from 'kvm-accel'
+import { root } from '../helpers/paths.js'
+import { kvm, requires } from '../helpers/requires.js'
+import { fds, threads } from '../helpers/resources.js'
+
+const test = requires(kvm)
+
+/** Far above the 100 ms that a teardown takes: a test on a busy machine asserts that it happens, not how fast. */
+const PATIENCE = 20_000
+
+const source = `
+  import { Machine, guestImage } from 'kvm-accel'
+  const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2 })
+  await machine.start()
+`
+
+/** Runs a script with a spinning machine in a process of its own; its status and what it wrote to stderr. */
+const run = async (script: string): Promise<{ code: number | null; stderr: string }> => {
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source + script], { cwd: root, timeout: PATIENCE })
+  let stderr = ''
+  child.stderr.on('data', (chunk) => (stderr += String(chunk)))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stderr }
+}
+
+test('abort ends a spinning machine', async (t) => {
+  const controller = new AbortController()
+  const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', signal: controller.signal })
+  await machine.start()
+  controller.abort()
+  t.deepEqual(await machine.wait(), { reason: 'host-quit' })
+  await t.throwsAsync(
+    Machine.create({ kernel: guestImage('spin'), signal: controller.signal }),
+    { any: true, name: 'AbortError' },
+    'a signal that is already aborted makes no machine',
+  )
+})
+
+test('a machine that is stopped leaves no thread and no file', async (t) => {
+  const make = () => Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2, serial: 'stream' })
+  await (await make()).stop()
+  const before = { files: fds(), threads: threads() }
+  for (let n = 0; n < 10; n++) {
+    const machine = await make()
+    await machine.start()
+    await machine[Symbol.asyncDispose]()
+    machine.serial.destroy()
+  }
+  await sleep(50)
+  t.deepEqual({ files: fds(), threads: threads() }, before)
+})
+
+test('process.exit() ends a spinning machine', async (t) => {
+  t.deepEqual(await run('process.exit(7)'), { code: 7, stderr: '' })
+})
+
+test('an exception in a handler ends the machine and the process', async (t) => {
+  const { code, stderr } = await run(`
+    machine.on('notify', () => { throw new Error('in the handler') })
+    machine.injectNotify()
+  `)
+  t.is(code, 1)
+  t.regex(stderr, /in the handler/)
+})
+
+test('a handler’s exception that the process survives ends the machine only', async (t) => {
+  const { code, stderr } = await run(`
+    process.on('uncaughtException', () => {})
+    machine.on('notify', () => { throw new Error('in the handler') })
+    machine.injectNotify()
+    const { reason } = await machine.wait()
+    console.error(reason, machine.state)
+  `)
+  t.deepEqual({ code, stderr }, { code: 0, stderr: 'host-quit shutdown\n' })
+})
+
+test('unref lets the process end, and the machine with it', async (t) => {
+  t.deepEqual(await run('machine.unref()'), { code: 0, stderr: '' })
+})
+
+test('a terminated worker leaves no vCPU running', async (t) => {
+  const before = threads()
+  const worker = new Worker(
+    `import('kvm-accel').then(async ({ Machine, guestImage }) => {
+      const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2 })
+      await machine.start()
+      require('node:worker_threads').parentPort.postMessage('runs')
+    })`,
+    { eval: true },
+  )
+  await once(worker, 'message')
+  t.true(threads() > before)
+  await worker.terminate()
+  await sleep(50)
+  t.true(threads() <= before)
+})

@@ -1,0 +1,73 @@
+// The tables of the documents are written from the code's tables. To write them anew: UPDATE_DOCS=1 npx ava __test__/unit/docs.test.ts
+
+import test from 'ava'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { machineProperties } from '../../ts/cli/machine-types.js'
+import { runOptions } from '../../ts/cli/run-options.js'
+import * as errors from '../../ts/errors/index.js'
+import { guestImageProblems } from '../../ts/errors/guest-image-error.js'
+import { unavailableReasons } from '../../ts/errors/kvm-unavailable-error.js'
+import { accelProperties } from '../../ts/properties/index.js'
+import { root } from '../helpers/paths.js'
+
+const table = (...rows: readonly (readonly string[])[]): string => {
+  const [head = [], ...body] = rows
+  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  return [line(head), `|${head.map(() => '---|').join('')}`, ...body.map(line)].join('\n')
+}
+
+const code = (text: string) => `\`${text}\``
+
+const options = table(
+  ['option', 'what it does', 'repeated', 'differs'],
+  ...runOptions.map(({ name, aliases = [], argument, about, repeated, differs }) => [
+    [name, ...aliases].map((name, index) => code(index === 0 && argument ? `${name} ${argument}` : name)).join(', '),
+    about,
+    repeated,
+    differs,
+  ]),
+)
+
+const machine = table(
+  ['property', 'accepted', 'because'],
+  ...machineProperties.map(({ name, values, about }) => [code(name), values.map(code).join(', '), about]),
+)
+
+const properties = table(
+  ['property', 'object', 'takes', 'default', 'what it is', 'QEMU'],
+  ...accelProperties.map(({ name, key, takes, defaultText, about, ours }) => [
+    code(name),
+    code(key),
+    code(takes),
+    code(defaultText),
+    about,
+    ours ? 'no' : 'yes',
+  ]),
+)
+
+for (const [file, name, text] of [
+  ['command-line.md', 'options', options],
+  ['command-line.md', 'machine', machine],
+  ['accelerator-properties.md', 'properties', properties],
+] as const) {
+  test.serial(`docs/${file}: the table of ${name} is the code's`, (t) => {
+    const path = join(root, 'docs', file)
+    const page = readFileSync(path, 'utf8')
+    const section = new RegExp(`(<!-- ${name}:.*-->\n)([^]*?)(\n<!-- /${name} -->)`)
+    const [, start = '', found, end = ''] = section.exec(page) ?? []
+    if (process.env['UPDATE_DOCS']) writeFileSync(path, page.replace(section, () => `${start}${text}${end}`))
+    else t.is(found, text)
+    t.not(found, undefined)
+  })
+}
+
+test('docs/errors.md: every class, reason and problem is told', (t) => {
+  const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
+  const classes = Object.keys(errors).filter((name) => name.endsWith('Error'))
+  const words = [...classes, ...unavailableReasons, ...guestImageProblems]
+  t.deepEqual(
+    words.filter((word) => !page.includes(code(word))),
+    [],
+  )
+})

@@ -1,0 +1,97 @@
+import test from 'ava'
+import { PassThrough } from 'node:stream'
+import { AcceleratorError, MachineConfigError } from '../../ts/errors/index.js'
+import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
+import type { MachineOptions } from '../../ts/machine/options.js'
+
+const kernel = new Uint8Array([1])
+const normal = (options: Partial<MachineOptions>) => normaliseMachineOptions({ kernel, ...options })
+
+test('defaults', (t) => {
+  const { accel, ...rest } = normal({})
+  t.is(accel.candidates.length, 1)
+  t.deepEqual(rest, {
+    memory: 128 * 1024 * 1024,
+    cpus: 1,
+    kernel,
+    kernelFormat: 'auto',
+    initrd: [],
+    append: '',
+    serial: { kind: 'null' },
+    debugExit: null,
+    noReboot: false,
+    noShutdown: false,
+    signal: null,
+    name: null,
+  })
+})
+
+test('an option that is undefined is one that was not given', (t) => {
+  t.is(normaliseMachineOptions({ kernel, memory: undefined } as unknown as MachineOptions).memory, 128 * 1024 * 1024)
+})
+
+test('forms of each option', (t) => {
+  t.is(normal({ memory: '64M' }).memory, 64 * 1024 * 1024)
+  t.is(normal({ memory: 1024 * 1024 }).memory, 1024 * 1024)
+  t.is(normal({ cpus: 255 }).cpus, 255)
+  t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
+  t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })
+  t.deepEqual(normal({ initrd: 'a b' }).initrd, [{ image: 'a b', cmdline: 'a b' }])
+  t.deepEqual(normal({ initrd: kernel }).initrd, [{ image: kernel, cmdline: '' }])
+  t.deepEqual(normal({ initrd: [{ image: 'a', cmdline: 'a x' }, { image: kernel }] }).initrd, [
+    { image: 'a', cmdline: 'a x' },
+    { image: kernel, cmdline: '' },
+  ])
+  t.deepEqual(normal({ serial: 'stdio' }).serial, { kind: 'stdio' })
+  t.deepEqual(normal({ serial: { file: 'log' } }).serial, { kind: 'file', path: 'log' })
+  const stream = new PassThrough()
+  t.deepEqual(normal({ serial: stream }).serial, { kind: 'writable', stream })
+  const { signal } = new AbortController()
+  t.is(normal({ signal }).signal, signal)
+})
+
+const refused: readonly (readonly [options: Record<string, unknown>, option: string, message: RegExp])[] = [
+  [{ memroy: 1 }, 'memroy', /Did you mean 'memory'/],
+  [{ kernel: undefined }, 'kernel', /missing/],
+  [{ kernel: '' }, 'kernel', /''/],
+  [{ kernel: 5 }, 'kernel', /5/],
+  [{ memory: '64MB' }, 'memory', /no size/],
+  [{ memory: '99999999T' }, 'memory', /2\^53/],
+  [{ memory: Number.NaN }, 'memory', /NaN/],
+  [{ memory: 1.5 * 1024 * 1024 + 0.5 }, 'memory', /whole number/],
+  [{ memory: '512k' }, 'memory', /at least 1 MiB/],
+  [{ memory: -1 }, 'memory', /at least 1 MiB/],
+  [{ memory: 1024 * 1024 + 1 }, 'memory', /4 KiB; the next size is '1028K'/],
+  [{ cpus: 0 }, 'cpus', /0/],
+  [{ cpus: 256 }, 'cpus', /256/],
+  [{ cpus: 1.5 }, 'cpus', /1\.5/],
+  [{ cpus: '2' }, 'cpus', /'2'/],
+  [{ kernelFormat: 'elf' }, 'kernelFormat', /'elf'/],
+  [{ initrd: [{ images: 'a' }] }, 'initrd', /list/],
+  [{ initrd: [{ image: 'a', cmdline: 'a\0b' }] }, 'initrd', /list/],
+  [{ append: 'a\0b' }, 'append', /append/],
+  [{ serial: 'tcp' }, 'serial', /'tcp'/],
+  [{ serial: { file: '' } }, 'serial', /object/],
+  [{ debugExit: { port: 1 } }, 'debugExit', /object/],
+  [{ debugExit: { iosize: 0 } }, 'debugExit', /iosize 0/],
+  [{ debugExit: { iobase: 0xffff, iosize: 2 } }, 'debugExit', /iobase 65535/],
+  [{ noReboot: 'yes' }, 'noReboot', /'yes'/],
+  [{ signal: {} }, 'signal', /object/],
+]
+
+for (const [options, option, message] of refused) {
+  test(`refused: ${JSON.stringify(options)}`, (t) => {
+    const error = t.throws(() => normal(options), { instanceOf: MachineConfigError, code: 'ERR_MACHINE_CONFIG' })
+    t.is(error?.option, option)
+    t.regex(error?.message ?? '', message)
+    t.true((error?.remedy ?? '').length > 0)
+  })
+}
+
+test('options that are no object are refused', (t) => {
+  t.throws(() => normaliseMachineOptions(undefined as unknown as MachineOptions), { instanceOf: MachineConfigError })
+})
+
+test('the accelerator is checked with its own errors', (t) => {
+  t.throws(() => normal({ accel: 'tcg' }), { instanceOf: AcceleratorError })
+})

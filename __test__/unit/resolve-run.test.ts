@@ -1,0 +1,214 @@
+import test from 'ava'
+import { resolveRun, type RunRequest } from '../../ts/cli/resolve-run.js'
+import { AcceleratorError, AccelPropertyError, OptionError } from '../../ts/errors/index.js'
+import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
+import type { MachineOptions } from '../../ts/machine/options.js'
+
+const resolve = (argv: readonly string[], isMultiboot = false): RunRequest => resolveRun(argv, { isMultiboot: () => isMultiboot })
+
+const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequest, { kind: 'run' }> => {
+  const request = resolve(['-kernel', 'k', ...argv], isMultiboot)
+  if (request.kind !== 'run') throw new Error(request.text)
+  return request
+}
+
+const machine = (...argv: string[]): MachineOptions => resolved(argv).machine
+
+test('a kernel alone', (t) => {
+  t.deepEqual(resolved([]), {
+    kind: 'run',
+    machine: { accel: ['kvm'], kernel: 'k', serial: 'null', noReboot: false, noShutdown: false },
+    run: { paused: false, noShutdown: false, pidfile: null, notices: [] },
+  })
+})
+
+test('the command line of the README', (t) => {
+  const argv = ['-M', 'microvm', '-m', '64M', '-kernel', 'v', '-initrd', 'i', '-no-reboot', '-append', 'a=b,c', '-nographic']
+  t.like(resolved(argv).machine, {
+    kernel: 'v',
+    initrd: 'i',
+    memory: 64 * 1024 * 1024,
+    append: 'a=b,c',
+    noReboot: true,
+    serial: 'stdio',
+  })
+})
+
+test('the command line of kvm-unit-tests, as far as its devices are there', (t) => {
+  const argv = ['-nodefaults', '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-vnc', 'none', '-serial', 'stdio']
+  const rest = ['-machine', 'accel=kvm', '-smp', '2', '-append', 'x', '-initrd', 'env', '-cpu', 'max']
+  t.like(resolved([...argv, ...rest], true).machine, {
+    accel: ['accel=kvm'],
+    debugExit: { iobase: 0xf4, iosize: 4 },
+    cpus: 2,
+    initrd: [{ image: 'env', cmdline: 'env' }],
+  })
+})
+
+test('one dash and two dashes mean the same', (t) => {
+  t.deepEqual(resolve(['--kernel', 'k', '--accel', 'kvm', '--no-reboot']), resolve(['-kernel', 'k', '-accel', 'kvm', '-no-reboot']))
+})
+
+test('an argument may begin with a dash', (t) => t.is(machine('-append', '-x').append, '-x'))
+
+test('of an option that is repeated the last wins', (t) => {
+  t.is(machine('-m', '64M', '-m', '32M').memory, 32 * 1024 * 1024)
+  t.is(machine('-kernel', 'other').kernel, 'other')
+})
+
+test('the accelerator: -accel repeats, -machine accel= is a list, sugar comes first', (t) => {
+  t.deepEqual(machine('-accel', 'tcg', '-accel', 'kvm,notify-window=5').accel, ['tcg', 'kvm,notify-window=5'])
+  t.deepEqual(machine('-M', 'accel=tcg:kvm').accel, ['accel=tcg', 'accel=kvm'])
+  t.deepEqual(machine('-enable-kvm').accel, ['accel=kvm'])
+  t.deepEqual(machine('-M', 'pc,kernel_irqchip=split').accel, ['accel=kvm,kernel-irqchip=split'])
+  const accel = machine('-M', 'kernel-irqchip=on', '-M', 'kvm-shadow-mem=1048576', '-accel', 'kvm,kernel-irqchip=split').accel
+  const [candidate] = normaliseMachineOptions({ kernel: 'k', accel: accel ?? [] }).accel.candidates
+  t.like(candidate, { kernelIrqchip: 'split', kvmShadowMem: 1048576 })
+})
+
+test('-m as QEMU takes it', (t) => {
+  const mebibytes = (text: string) => (machine('-m', text).memory ?? 0) / 1024 / 1024
+  t.deepEqual(['128', '64M', 'size=64M', '1.5G', '0x40', '1000k'].map(mebibytes), [128, 64, 64, 1536, 64, 1000 / 1024])
+  t.is(machine('-m', '1.3G').memory, Math.ceil((1.3 * 2 ** 30) / 8192) * 8192)
+  t.is(machine('-m', '0').memory, undefined)
+  t.is(machine('-m', '').memory, undefined)
+})
+
+test('-smp as QEMU takes it', (t) => {
+  const cpus = (text: string) => machine('-smp', text).cpus
+  t.deepEqual(['2', 'cpus=2', '0x2', 'cores=2', '4,sockets=2,cores=2,threads=1', '2,maxcpus=2', 'maxcpus=3'].map(cpus), [
+    2, 2, 2, 2, 4, 2, 3,
+  ])
+  t.regex(resolved(['-smp', '2,cores=2']).run.notices.join(), /-smp: the topology \(cores\)/)
+})
+
+test('-serial and its defaults', (t) => {
+  t.is(machine().serial, 'null')
+  t.is(machine('-nographic').serial, 'stdio')
+  t.is(machine('-nographic', '-nodefaults').serial, 'null')
+  t.is(machine('-nographic', '-serial', 'null').serial, 'null')
+  t.is(machine('-serial', 'none').serial, 'null')
+  t.deepEqual(machine('-serial', 'file:a:b').serial, { file: 'a:b' })
+  t.is(machine('-serial', 'stdio', '-serial', 'none').serial, 'stdio')
+})
+
+test('-device isa-debug-exit has the defaults of QEMU', (t) => {
+  t.deepEqual(machine('-device', 'isa-debug-exit').debugExit, { iobase: 0x501, iosize: 2 })
+  t.deepEqual(machine('-device', 'isa-debug-exit,id=x,iosize=4').debugExit, { iobase: 0x501, iosize: 4 })
+})
+
+test('a multiboot kernel has a list of modules, another has one file', (t) => {
+  const initrd = 'a x=1,b,,c y,,z'
+  t.is(machine('-initrd', initrd).initrd, initrd)
+  t.deepEqual(resolved(['-initrd', initrd], true).machine.initrd, [
+    { image: 'a', cmdline: 'a x=1' },
+    { image: 'b,c', cmdline: 'b,c y,z' },
+  ])
+})
+
+test('-cpu: the host is what the guest sees, and anything else is said once', (t) => {
+  for (const model of ['host', 'max']) t.deepEqual(resolved(['-cpu', model]).run.notices, [])
+  for (const model of ['qemu64', 'EPYC-v3', 'host,-avx', 'Haswell-noTSX']) {
+    const { notices } = resolved(['-cpu', 'kvm64', '-cpu', model]).run
+    t.is(notices.length, 1)
+    t.true(notices[0]?.startsWith(`-cpu ${model}:`))
+  }
+})
+
+test('what describes the board is accepted', (t) => {
+  const { machine: options, run } = resolved(['-M', 'microvm,acpi=off,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off'])
+  t.deepEqual(run.notices, [])
+  t.deepEqual(options, machine())
+})
+
+test('settings of the process', (t) => {
+  t.like(resolved(['-S', '-no-shutdown', '-pidfile', 'p', '-name', 'guest=n', '-display', 'none', '-no-user-config']), {
+    machine: { noShutdown: true, name: 'n' },
+    run: { paused: true, noShutdown: true, pidfile: 'p' },
+  })
+})
+
+for (const [argv, text] of [
+  [['-help'], /^Usage: kvm-accel run/],
+  [['--help'], /notify-budget=N\/T/],
+  [['-h'], /Exit status/],
+  [['-version'], /^kvm-accel version \d/],
+  [['-accel', 'help'], /^Accelerators supported by kvm-accel:\nkvm$/],
+  [['-accel', '?'], /kvm/],
+  [['-M', 'help'], /^Supported machines are:\nmicrovm/],
+  [['-M', '?'], /microvm/],
+  [['-M', 'pc,help'], /microvm/],
+  [['-cpu', 'help'], /EPYC/],
+  [['-device', 'help'], /isa-debug-exit/],
+  [['-version', '-nosuch'], /version/],
+] as const) {
+  test(`${argv.join(' ')} prints`, (t) => {
+    const request = resolve(argv)
+    t.is(request.kind, 'print')
+    if (request.kind === 'print') t.regex(request.text, text)
+  })
+}
+
+const refused: readonly (readonly [argv: readonly string[], option: string, message: RegExp])[] = [
+  [['-nosuch'], '-nosuch', /-nosuch: kvm-accel does not have this option/],
+  [['--drive', 'x'], '-drive', /--drive/],
+  [['-kernal', 'x'], '-kernal', /Did you mean '-kernel'/],
+  [['-accel=kvm'], '-accel=kvm', /-accel=kvm/],
+  [['disk.img'], 'disk.img', /disk image/],
+  [['-'], '-', /no option/],
+  [['-kernel'], '-kernel', /requires an argument/],
+  [[], '-kernel', /missing/],
+  [['-append', 'x'], '-append', /only allowed with -kernel/],
+  [['-initrd', 'x'], '-initrd', /only allowed with -kernel/],
+  [['-accel', 'kvm', '-M', 'accel=kvm'], '-accel', /exclude each other/],
+  [['-enable-kvm', '-accel', 'kvm'], '-accel', /exclude each other/],
+  [['-M', 'q35'], '-machine', /'q35'/],
+  [['-M', 'micorvm'], '-machine', /Did you mean 'microvm'/],
+  [['-M', 'pc,foo=1'], '-machine', /no property 'foo'/],
+  [['-M', 'notify-vmexit=run'], '-machine', /no property 'notify-vmexit'/],
+  [['-M', 'microvm,acpi'], '-machine', /expects '=' after 'acpi'/],
+  [['-M', 'microvm,acpi=on'], '-machine', /acpi=on.*no ACPI/],
+  [['-M', 'microvm,pit=bad'], '-machine', /pit=bad/],
+  [['-cpu', 'EPIC'], '-cpu', /Did you mean 'EPYC'/],
+  [['-m', '64MB'], '-m', /64MB/],
+  [['-m', '1.5'], '-m', /1\.5/],
+  [['-m', '99999999T'], '-m', /2\^53/],
+  [['-m', '64M,slots=2'], '-m', /'slots'/],
+  [['-smp', '0'], '-smp', /1 to 255/],
+  [['-smp', '256'], '-smp', /1 to 255/],
+  [['-smp', 'abc'], '-smp', /'abc'/],
+  [['-smp', '1k'], '-smp', /'1k'/],
+  [['-smp', 'cpus=2,foo=1'], '-smp', /'foo'/],
+  [['-smp', '2,maxcpus=4'], '-smp', /maxcpus=4/],
+  [['-smp', '2,cores=3'], '-smp', /cores=3 does not make 2/],
+  [['-smp', 'cores=16,threads=16'], '-smp', /does not make 256/],
+  [['-device', 'pc-testdev'], '-device', /'pc-testdev'/],
+  [['-device', 'isa-debug-exit,foo=1'], '-device', /'foo'/],
+  [['-device', 'isa-debug-exit,iobase=zz'], '-device', /'zz'/],
+  [['-device', 'isa-debug-exit,iobase=70000'], '-device', /65536 ports/],
+  [['-device', 'isa-debug-exit,iosize=0'], '-device', /65536 ports/],
+  [['-serial', 'bad'], '-serial', /'bad'/],
+  [['-serial', 'file:'], '-serial', /'file:'/],
+  [['-serial', 'mon:stdio'], '-serial', /mon:stdio/],
+  [['-serial', 'stdio', '-serial', 'null'], '-serial', /only COM1/],
+  [['-display', 'gtk'], '-display', /'gtk'/],
+  [['-vnc', ':0'], '-vnc', /':0'/],
+  [['-name', 'n,process=p'], '-name', /'process'/],
+]
+
+for (const [argv, option, message] of refused) {
+  test(`refused: ${argv.join(' ') || '(nothing)'}`, (t) => {
+    const error = t.throws(() => resolve(argv), { instanceOf: OptionError, code: 'ERR_OPTION' })
+    t.is(error?.option, option)
+    t.regex(error?.message ?? '', message)
+    t.true((error?.remedy ?? '').length > 0)
+  })
+}
+
+test('accelerators have their own errors', (t) => {
+  t.throws(() => machine('-accel', 'kvm:tcg'), { instanceOf: AcceleratorError })
+  t.throws(() => machine('-M', 'accel=foo:bar'), { instanceOf: AcceleratorError, message: /'foo'.*'bar'/ })
+  t.throws(() => machine('-accel', 'kvm,bad=1', '-accel', 'tcg'), { instanceOf: AccelPropertyError })
+  t.throws(() => machine('-M', 'kernel-irqchip=auto'), { instanceOf: AccelPropertyError, message: /kernel-irqchip/ })
+  t.throws(() => machine('-accel', 'kvm,help'), { instanceOf: AccelPropertyError, message: /kvm-accel\.help/ })
+})

@@ -1,0 +1,47 @@
+import { Command } from 'commander'
+import { examine } from './doctor.js'
+import { choosePaint, doctorText } from './doctor-text.js'
+import { printError } from './messages.js'
+import { packageVersion } from './version.js'
+
+const EXAMPLES = `
+Examples:
+  Can guests run here, and what does this host lack?
+    kvm-accel doctor
+
+  Boot a Linux kernel with its console on this terminal:
+    kvm-accel run -m 256M -kernel vmlinux -initrd initrd.cpio -append console=ttyS0 -nographic -no-reboot
+
+  Stop the machine when its guest keeps a CPU without an event window:
+    kvm-accel run -accel kvm,notify-vmexit=internal-error -kernel vmlinux -serial stdio
+
+  All options of run, which are QEMU's:
+    kvm-accel run -help`
+
+/** `kvm-accel` without `run`. Sets the exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command('kvm-accel')
+    .description("QEMU's KVM accelerator on /dev/kvm, notify VM exits included.")
+    .version(packageVersion(), '-V, --version')
+    .addHelpText('after', EXAMPLES)
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kvm-accel: error: ')) })
+    .showHelpAfterError("  'kvm-accel --help' shows the commands.")
+  // The word is taken before commander; this is its line in the help.
+  program.command('run').description("boot a guest; takes QEMU's options").argument('[options...]').helpOption(false)
+  program
+    .command('doctor')
+    .description('say whether guests can run here, and what this host lacks')
+    .option('--json', 'print a JSON object')
+    .action(async ({ json }: { json?: boolean }) => {
+      const report = await examine()
+      const text = json ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report, choosePaint(process.stdout, process.env))
+      process.stdout.write(text)
+      process.exitCode = report.ok ? 0 : 1
+    })
+  try {
+    await program.parseAsync(argv)
+  } catch (error) {
+    printError(error)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,39 @@
+/** Names of machines that `-machine` takes. There is one board; both names mean it. */
+export const machineTypes: ReadonlyMap<string, string> = new Map([
+  ['microvm', 'COM1, i8042 reset, in-kernel interrupt controllers and timer; direct kernel boot'],
+  ['pc', 'the same board, for command lines that name it'],
+])
+
+/** A property of `-machine` that describes what the board is anyway. */
+export interface MachineProperty {
+  readonly name: string
+  /** The values that are true of the board; any other is refused. */
+  readonly values: readonly string[]
+  /** What is true of the board. */
+  readonly about: string
+}
+
+/** QEMU's properties of `pc` and `microvm` that are accepted, because they change nothing. */
+export const machineProperties: readonly MachineProperty[] = [
+  { name: 'acpi', values: ['off', 'auto'], about: 'there are no ACPI tables' },
+  { name: 'auto-kernel-cmdline', values: ['on', 'off'], about: 'there are no virtio-mmio devices to add to the command line' },
+  { name: 'graphics', values: ['off'], about: 'there is no display' },
+  { name: 'hpet', values: ['off'], about: 'there is no HPET' },
+  { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },
+  { name: 'ioapic2', values: ['off', 'auto'], about: 'there is one IOAPIC' },
+  { name: 'isa-serial', values: ['on'], about: 'COM1 is at port 0x3f8' },
+  { name: 'mem-merge', values: ['off'], about: 'guest memory is not offered for merging' },
+  { name: 'pcie', values: ['off', 'auto'], about: 'there is no PCI' },
+  { name: 'pic', values: ['on', 'auto'], about: 'the PIC is in the kernel' },
+  { name: 'pit', values: ['on', 'auto'], about: 'the PIT is in the kernel' },
+  { name: 'rtc', values: ['off', 'auto'], about: 'there is no real-time clock' },
+  { name: 'sata', values: ['off'], about: 'there are no disks' },
+  { name: 'smbus', values: ['off'], about: 'there is no SMBus' },
+  { name: 'smm', values: ['off', 'auto'], about: 'there is no system management mode' },
+  { name: 'usb', values: ['off'], about: 'there is no USB' },
+  { name: 'vmport', values: ['off', 'auto'], about: 'there is no VMware port' },
+  { name: 'x-option-roms', values: ['off'], about: 'there are no option ROMs' },
+]
+
+/** Properties of `-machine` that are the accelerator's. */
+export const accelSugar: readonly string[] = ['kernel-irqchip', 'kvm-shadow-mem']

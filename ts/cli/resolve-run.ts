@@ -1,0 +1,141 @@
+import { OptionError } from '../errors/option-error.js'
+import { didYouMean } from '../errors/suggest.js'
+import type { InitrdImage, MachineOptions } from '../machine/options.js'
+import { formatOptionText, type OptionPair } from '../properties/option-text.js'
+import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
+import { accelSugar } from './machine-types.js'
+import { emptyDraft, type RunDraft } from './run-draft.js'
+import { runOptions, type RunOption } from './run-options.js'
+
+/** What `kvm-accel run` does besides the machine itself. */
+export interface RunSettings {
+  /** `-S`: do not start. */
+  readonly paused: boolean
+  /** `-no-shutdown`: stay after the guest has shut down or failed. */
+  readonly noShutdown: boolean
+  /** `-pidfile`. */
+  readonly pidfile: string | null
+  /** What was asked for and is not done, for stderr. */
+  readonly notices: readonly string[]
+}
+
+/** What a command line asks for: a text to print, or a machine to run. */
+export type RunRequest =
+  | { readonly kind: 'print'; readonly text: string }
+  | { readonly kind: 'run'; readonly machine: MachineOptions; readonly run: RunSettings }
+
+/** What reading a command line needs to know of files. */
+export interface RunFiles {
+  /** Whether a kernel has a multiboot header: only then is `-initrd` a list. */
+  readonly isMultiboot: (path: string) => boolean
+}
+
+/**
+ * Reads QEMU's command line. Pure but for `files`.
+ *
+ * @throws {@link OptionError}, and what {@link resolveAccelerators} throws.
+ */
+export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest {
+  const draft = emptyDraft()
+  for (let at = 0; at < argv.length; at++) {
+    const option = findOption(argv[at] ?? '')
+    let argument = ''
+    if (option.argument !== undefined) {
+      const next = argv[++at]
+      if (next === undefined) {
+        const remedy = `For example '${option.name} ${option.argument}'.`
+        throw new OptionError(`${option.name} requires an argument`, { option: option.name, remedy })
+      }
+      argument = next
+    }
+    const text = option.read(draft, argument)
+    if (text !== undefined) return { kind: 'print', text }
+  }
+  return complete(draft, files)
+}
+
+function findOption(word: string): RunOption {
+  if (!word.startsWith('-') || word === '-') {
+    const remedy = 'There are no disks: give a kernel with -kernel.'
+    throw new OptionError(`'${word}' is no option, and a disk image is not supported`, { option: word, remedy })
+  }
+  const name = word.startsWith('--') ? word.slice(1) : word
+  const option = runOptions.find(option => option.name === name || option.aliases?.includes(name))
+  if (option !== undefined) return option
+  const assigned = name.includes('=') ? runOptions.find(({ name: known }) => known === name.slice(0, name.indexOf('='))) : undefined
+  const remedy =
+    assigned === undefined
+      ? "'kvm-accel run -help' lists the options."
+      : `QEMU's options take their argument as the next word: '${assigned.name} ${name.slice(name.indexOf('=') + 1)}'.`
+  const names = runOptions.flatMap(({ name, aliases = [] }) => [name, ...aliases])
+  const meant = assigned === undefined ? didYouMean(name, names) : ''
+  throw new OptionError(`${word}: kvm-accel does not have this option.${meant}`, { option: name, remedy })
+}
+
+function complete(draft: RunDraft, files: RunFiles): RunRequest {
+  const { kernel, initrd, append, cpu, memory, cpus, debugExit, name } = draft
+  const accel = accelerators(draft)
+  // Reads the properties for their errors; the machine tells the warnings.
+  resolveAccelerators(accel)
+  if (kernel === undefined) throw noKernel(draft)
+  const notices = [...draft.notices]
+  if (cpu) notices.push(`-cpu ${cpu}: the guest sees the host's CPU; other models and features are not made`)
+  if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
+  const machine: MachineOptions = {
+    accel,
+    kernel,
+    serial: draft.serial ?? (draft.nographic && !draft.nodefaults ? 'stdio' : 'null'),
+    noReboot: draft.noReboot,
+    noShutdown: draft.noShutdown,
+    ...(memory !== undefined && { memory }),
+    ...(cpus !== undefined && { cpus }),
+    ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
+    ...(append !== undefined && { append }),
+    ...(debugExit !== undefined && { debugExit }),
+    ...(name !== undefined && { name }),
+  }
+  return {
+    kind: 'run',
+    machine,
+    run: { paused: draft.paused, noShutdown: draft.noShutdown, pidfile: draft.pidfile ?? null, notices },
+  }
+}
+
+/** The fallback list, with `-machine`'s sugar in front of each accelerator's own properties, which win over it. */
+function accelerators({ accels, machine }: RunDraft): readonly string[] {
+  const list = machine.get('accel')
+  if (list !== undefined && accels.length > 0) {
+    const remedy = "Use '-accel' alone; repeat it for a fallback."
+    throw new OptionError("-accel and '-machine accel=' exclude each other", { option: '-accel', remedy })
+  }
+  const sugar: OptionPair[] = accelSugar.flatMap(key => {
+    const value = machine.get(key)
+    return value === undefined ? [] : [{ key, value }]
+  })
+  const texts = list === undefined ? (accels.length > 0 ? accels : ['kvm']) : list.split(':').map(asAccel)
+  return texts.map(text => {
+    if (sugar.length === 0) return text
+    const { name, properties } = splitAccelerator(text)
+    return formatOptionText([{ key: 'accel', value: name }, ...sugar, ...properties])
+  })
+}
+
+function asAccel(name: string): string {
+  return formatOptionText([{ key: 'accel', value: name }])
+}
+
+function noKernel({ append, initrd }: RunDraft): OptionError {
+  const remedy = "For example '-kernel vmlinux'."
+  const orphan = append !== undefined ? '-append' : initrd !== undefined ? '-initrd' : undefined
+  if (orphan !== undefined) return new OptionError(`${orphan} is only allowed with -kernel`, { option: orphan, remedy })
+  return new OptionError('-kernel is missing, and a machine has no firmware to start without one', { option: '-kernel', remedy })
+}
+
+/** QEMU's list of multiboot modules, `FILE ARGS,FILE ARGS`: a module's command line begins with its file. */
+function modules(initrd: string): readonly InitrdImage[] {
+  const entries = initrd.match(/(?:[^,]|,,)+/g) ?? []
+  return entries.map(entry => {
+    const cmdline = entry.replaceAll(',,', ',')
+    return { image: cmdline.split(' ', 1)[0] ?? '', cmdline }
+  })
+}

@@ -1,0 +1,46 @@
+import type { OptionPair } from '../properties/option-text.js'
+
+/** What `run`'s options have said so far. */
+export interface RunDraft {
+  /** `-accel`, in order. */
+  readonly accels: string[]
+  /** `-machine`, merged: of equal keys the last wins. */
+  readonly machine: Map<string, string>
+  cpu?: string
+  /** Bytes. */
+  memory?: number
+  cpus?: number
+  kernel?: string
+  initrd?: string
+  append?: string
+  debugExit?: { iobase: number; iosize: number }
+  serial?: 'stdio' | 'null' | { file: string }
+  nographic: boolean
+  nodefaults: boolean
+  noReboot: boolean
+  noShutdown: boolean
+  paused: boolean
+  name?: string
+  pidfile?: string
+  /** What was asked for and is not done, for stderr. */
+  readonly notices: string[]
+}
+
+/** Nothing said yet. */
+export function emptyDraft(): RunDraft {
+  return {
+    accels: [],
+    machine: new Map(),
+    nographic: false,
+    nodefaults: false,
+    noReboot: false,
+    noShutdown: false,
+    paused: false,
+    notices: [],
+  }
+}
+
+/** Of duplicates the last wins. */
+export function lastOfEach(pairs: readonly OptionPair[]): Map<string, string> {
+  return new Map(pairs.map(({ key, value }) => [key, value]))
+}

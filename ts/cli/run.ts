@@ -1,0 +1,69 @@
+import { explainUnavailable } from '../host/explain.js'
+import type { Exit } from '../machine/exit.js'
+import { Machine } from '../machine/machine.js'
+import { printError, printWarning } from './messages.js'
+import { isMultiboot } from './multiboot.js'
+import { writePidfile } from './pidfile.js'
+import { resolveRun, type RunRequest, type RunSettings } from './resolve-run.js'
+import { Signals } from './signals.js'
+import { connectInput } from './terminal.js'
+
+/** The exit status of a machine that stopped in `internal-error`: EX_SOFTWARE of sysexits.h. */
+const INTERNAL_ERROR = 70
+
+/** `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status. Never throws. */
+export async function run(argv: readonly string[]): Promise<number> {
+  try {
+    const request = resolveRun(argv, { isMultiboot })
+    if (request.kind === 'run') return await runMachine(request)
+    process.stdout.write(`${request.text}\n`)
+    return 0
+  } catch (error) {
+    printError(await explainUnavailable(error))
+    return 1
+  }
+}
+
+async function runMachine({ machine: options, run }: Extract<RunRequest, { kind: 'run' }>): Promise<number> {
+  for (const notice of run.notices) printWarning(notice)
+  using signals = new Signals()
+  const removePidfile = run.pidfile === null ? undefined : writePidfile(run.pidfile)
+  try {
+    await using machine = await Machine.create(options)
+    machine.on('warning', ({ message }) => printWarning(message))
+    const disconnect = options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined
+    try {
+      return await untilTheEnd(machine, run, signals)
+    } finally {
+      disconnect?.()
+    }
+  } finally {
+    removePidfile?.()
+  }
+}
+
+async function untilTheEnd(machine: Machine, { paused, noShutdown }: RunSettings, signals: Signals): Promise<number> {
+  if (!paused) await machine.start()
+  const exit = await Promise.race([machine.wait(), signals.received])
+  if (typeof exit === 'string') return ended(exit)
+  if (exit.reason === 'internal-error') reportInternalError(exit)
+  // A debug exit is not held: its port ends QEMU at once.
+  if (noShutdown && exit.reason !== 'debug-exit') return ended(await signals.received)
+  return exitStatus(exit)
+}
+
+function exitStatus({ reason, status = 1 }: Exit): number {
+  if (reason === 'debug-exit') return status
+  return reason === 'internal-error' ? INTERNAL_ERROR : 0
+}
+
+function reportInternalError({ detail, report }: Exit): void {
+  process.stderr.write(`kvm-accel: error: the machine stopped in internal-error: ${detail ?? 'no reason is known'}\n`)
+  if (report !== undefined) process.stderr.write(report.endsWith('\n') ? report : `${report}\n`)
+}
+
+/** QEMU ends with status 0 on a signal, and says which. */
+function ended(signal: NodeJS.Signals): number {
+  process.stderr.write(`kvm-accel: terminating on ${signal}\n`)
+  return 0
+}

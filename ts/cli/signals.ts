@@ -1,0 +1,28 @@
+const TERMINATING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+
+/** The first signal that asks this process to end. While it is not disposed the process stays alive. */
+export class Signals implements Disposable {
+  /** Resolves with the first one. */
+  readonly received: Promise<NodeJS.Signals>
+  #resolve: (signal: NodeJS.Signals) => void = () => {}
+  readonly #raise = (signal: NodeJS.Signals): void => this.raise(signal)
+  /** A listener for signals does not keep the event loop alive, and a machine that waits in prelaunch does not either. */
+  readonly #alive = setInterval(() => {}, 2 ** 30)
+
+  constructor() {
+    this.received = new Promise(resolve => {
+      this.#resolve = resolve
+    })
+    for (const signal of TERMINATING) process.on(signal, this.#raise)
+  }
+
+  /** Behaves as if the signal had come. */
+  raise(signal: NodeJS.Signals): void {
+    this.#resolve(signal)
+  }
+
+  [Symbol.dispose](): void {
+    for (const signal of TERMINATING) process.off(signal, this.#raise)
+    clearInterval(this.#alive)
+  }
+}

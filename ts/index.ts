@@ -1,0 +1,36 @@
+export {
+  AccelPropertyError,
+  AcceleratorError,
+  GuestImageError,
+  KvmAccelError,
+  KvmCapabilityError,
+  KvmIoctlError,
+  KvmUnavailableError,
+  MachineConfigError,
+  MachineStateError,
+  NotifyUnsupportedError,
+  OptionError,
+  type ErrorDetails,
+  type GuestImageKind,
+  type GuestImageProblem,
+  type UnavailableReason,
+} from './errors/index.js'
+export { guestImage, type GuestImageOptions } from './guests.js'
+export { Machine, type MachineAccel, type MachineStats, type NotifyStatus } from './machine/machine.js'
+export type { MachineEventMap, StopEvent } from './machine/events.js'
+export type { Exit } from './machine/exit.js'
+export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify-event.js'
+export type { DebugExitOptions, InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './machine/options.js'
+export type { RunState } from './machine/run-state.js'
+export type { SerialPort } from './machine/serial-port.js'
+export type { MachineWarning } from './machine/warning.js'
+export {
+  resolveAccelerators,
+  type AccelInput,
+  type AccelOptions,
+  type AccelProperties,
+  type KernelIrqchip,
+  type NotifyBudget,
+  type NotifyPolicy,
+  type ResolvedAccelerators,
+} from './properties/index.js'
