@@ -24,7 +24,7 @@ const drill = async (
   machine.on('warning', ({ code }) => {
     if (code === 'NOTIFY_EXIT') warnings++
   })
-  machine.on('notify', (one) => {
+  machine.on('notify', one => {
     event = one
     // The guest goes on only if the decision was to resume it.
     machine.serial.write('q')
@@ -44,7 +44,7 @@ const compare = requires(kvm, preload, qemu)
 
 for (const policy of ['run', 'internal-error'] as const) {
   for (const contextInvalid of [false, true]) {
-    compare(`The drill agrees with QEMU: ${policy}, context ${contextInvalid ? 'invalid' : 'valid'}`, async (t) => {
+    compare(`The drill agrees with QEMU: ${policy}, context ${contextInvalid ? 'invalid' : 'valid'}`, async t => {
       const theirs = await qemus({
         accel: `kvm,notify-vmexit=${policy}`,
         guest: 'string-io',

@@ -35,7 +35,7 @@ const attempt = async () => {
 }
 
 /** A machine's descriptors are closed beside the event loop, and libuv's threads come and go with the first file. */
-const settled = async (before) => {
+const settled = async before => {
   for (let tries = 0; tries < 100; tries++) {
     const now = resources()
     if (now.fds <= before.fds && now.threads <= before.threads) return now

@@ -37,7 +37,20 @@ const CAP_X86_NOTIFY_VMEXIT = 219
 
 /** One command line for both programs; only the program and its monitor differ. */
 const argv = ({ accel, guest, append = '', cpus = 1 }: Case): string[] => [
-  ...['-M', 'microvm', '-accel', accel, '-m', '16M', '-smp', String(cpus), '-kernel', guestFile(guest), '-append', append],
+  ...[
+    '-M',
+    'microvm',
+    '-accel',
+    accel,
+    '-m',
+    '16M',
+    '-smp',
+    String(cpus),
+    '-kernel',
+    guestFile(guest),
+    '-append',
+    append,
+  ],
   ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
 ]
 
@@ -76,7 +89,7 @@ export const qemus = async (one: Case): Promise<Observed> => {
   const interposed = one.rules === undefined ? undefined : interpose(one.rules)
   const socket = join(scratch(), `qmp-${process.pid}-${++sockets}`)
   let state = 'running'
-  const qmp = new Qmp(socket, (monitor) => {
+  const qmp = new Qmp(socket, monitor => {
     const ask = async (): Promise<void> => {
       state = ((await monitor.execute('query-status')) as { readonly status: string }).status
       if (state === 'internal-error') await monitor.execute('quit')

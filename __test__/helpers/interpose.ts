@@ -38,11 +38,11 @@ export const interpose = (rules: string): Interposed => {
     calls: () =>
       readFileSync(log, 'utf8')
         .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line) as Call),
+        .filter(line => line !== '')
+        .map(line => JSON.parse(line) as Call),
   }
 }
 
 /** The arguments of KVM_ENABLE_CAP for a capability, as the kernel would see them. */
 export const enableArguments = (calls: readonly Call[], cap: number): readonly string[] =>
-  calls.filter((call) => call.ioctl === 'KVM_ENABLE_CAP' && call.cap === cap).map((call) => call.arg ?? '')
+  calls.filter(call => call.ioctl === 'KVM_ENABLE_CAP' && call.cap === cap).map(call => call.arg ?? '')

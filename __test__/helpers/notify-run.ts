@@ -40,28 +40,25 @@ export interface NotifyReport {
   /** Warnings by code. */
   readonly warnings: readonly string[]
   readonly output: string
-  /** The kernel's `notify_window_exits` of each vCPU, where debugfs tells them. */
-  readonly kernel: readonly number[]
+  /** The kernel's `notify_window_exits`, all vCPUs together; -1 where debugfs does not tell it. */
+  readonly kernel: number
 }
 
-const summary = ({ rip, registers, dropped: _, ...event }: NotifyEvent): EventSummary => ({
-  ...event,
-  rip: rip.toString(16),
-  rdx: registers.rdx.toString(16),
-})
+const summary = (event: NotifyEvent): EventSummary => {
+  const { vcpu, instruction, contextInvalid, resumed, total, injected } = event
+  const [rip, rdx] = [event.rip.toString(16), event.registers.rdx.toString(16)]
+  return { vcpu, rip, rdx, instruction, contextInvalid, resumed, total, injected }
+}
 
 const debugfs = '/sys/kernel/debug/kvm'
 
-/** The counters of this process's only VM. */
-const kernelCounters = (): readonly number[] => {
+/** The counter of this process's only VM. */
+const kernelCounter = (): number => {
   try {
-    const vm = readdirSync(debugfs).find((name) => name.startsWith(`${process.pid}-`))
-    return readdirSync(`${debugfs}/${vm}`)
-      .filter((name) => name.startsWith('vcpu'))
-      .sort()
-      .map((name) => Number(readFileSync(`${debugfs}/${vm}/${name}/notify_window_exits`, 'utf8')))
+    const vm = readdirSync(debugfs).find(name => name.startsWith(`${process.pid}-`))
+    return Number(readFileSync(`${debugfs}/${vm}/notify_window_exits`, 'utf8'))
   } catch {
-    return []
+    return -1
   }
 }
 
@@ -75,13 +72,15 @@ export const notifyRun = async ({ accel, guest, append = '', cpus = 1 }: NotifyC
     kernel: guestImage(guest),
     serial: 'stream',
     noReboot: true,
+    // The VM and its counters stay until they have been read.
+    noShutdown: true,
   })
   const warnings: string[] = []
   let [output, events, dropped] = ['', 0, 0]
   let first: EventSummary | undefined
   let last: EventSummary | undefined
   machine.on('warning', ({ code }) => warnings.push(code))
-  machine.on('notify', (event) => {
+  machine.on('notify', event => {
     events++
     dropped += event.dropped
     last = summary(event)
@@ -92,8 +91,21 @@ export const notifyRun = async ({ accel, guest, append = '', cpus = 1 }: NotifyC
   const { reason, detail = '' } = await machine.wait()
   const { supported, enabled, total } = machine.accel.notify
   const { exits, notify } = machine.stats()
-  const kernel = kernelCounters()
+  const kernel = kernelCounter()
   await machine.stop()
   const status = { supported, enabled, total }
-  return { reason, detail, status, exits: exits['notify'] ?? 0, vcpus: notify, events, dropped, first, last, warnings, output, kernel }
+  return {
+    reason,
+    detail,
+    status,
+    exits: exits['notify'] ?? 0,
+    vcpus: notify,
+    events,
+    dropped,
+    first,
+    last,
+    warnings,
+    output,
+    kernel,
+  }
 }

@@ -16,7 +16,7 @@ export const interposer = [
   process.env['KVM_ACCEL_INTERPOSER'] ?? '',
   join(root, 'target/release', library),
   join(root, 'target/debug', library),
-].find((path) => path !== '' && existsSync(path))
+].find(path => path !== '' && existsSync(path))
 
 let folder: string | undefined
 

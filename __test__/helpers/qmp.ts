@@ -16,7 +16,7 @@ export class Qmp {
   /** @param onStop - called when the machine may have stopped: at its `STOP` event, and once at the beginning. */
   constructor(path: string, onStop: (qmp: Qmp) => void) {
     this.#onStop = onStop
-    this.#server = createServer((socket) => this.#connected(socket)).listen(path)
+    this.#server = createServer(socket => this.#connected(socket)).listen(path)
   }
 
   close(): void {
@@ -34,7 +34,7 @@ export class Qmp {
   #connected(socket: Socket): void {
     this.#socket = socket
     socket.on('error', () => {})
-    createInterface(socket).on('line', (line) => {
+    createInterface(socket).on('line', line => {
       const message = JSON.parse(line) as Message & { readonly QMP?: unknown }
       // Events come only after the negotiation, so a machine that stopped before is asked once.
       if (message.QMP) void this.execute('qmp_capabilities').then(() => this.#onStop(this))

@@ -37,10 +37,10 @@ export const svmHost = (): Missing =>
  * with CI=true, fails them: there a skipped test would be a silent hole.
  */
 export const requires = (...needs: readonly (() => Missing)[]) => {
-  const missing = needs.map((need) => need()).find((reason) => reason !== undefined)
+  const missing = needs.map(need => need()).find(reason => reason !== undefined)
   return (title: string, implementation: (t: ExecutionContext) => Promise<void> | void): void => {
     if (missing === undefined) test.serial(title, implementation)
-    else if (process.env['CI'] === 'true') test.serial(title, (t) => t.fail(`Missing: ${missing}`))
+    else if (process.env['CI'] === 'true') test.serial(title, t => t.fail(`Missing: ${missing}`))
     else test.skip(`${title} (missing: ${missing})`, implementation)
   }
 }

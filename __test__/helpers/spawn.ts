@@ -39,13 +39,16 @@ export const start = (command: string, args: readonly string[], options: SpawnOp
   // A process that ends without reading its input is no error of the test's.
   child.stdin.on('error', () => {})
   child.stdin.end(options.input ?? '')
-  const timer = setTimeout(() => {
-    timedOut = true
-    child.kill('SIGKILL')
-  }, (options.limit ?? 60) * 1000)
+  const timer = setTimeout(
+    () => {
+      timedOut = true
+      child.kill('SIGKILL')
+    },
+    (options.limit ?? 60) * 1000,
+  )
   const finished = new Promise<Finished>((resolve, reject) => {
     child.once('error', reject)
-    child.once('close', (status) => {
+    child.once('close', status => {
       clearTimeout(timer)
       resolve({ status, stdout, stderr, timedOut })
     })

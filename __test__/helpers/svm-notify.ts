@@ -24,12 +24,14 @@ export const cases = {
 export const windows = [0, 5, 4294967295] as const
 
 export interface SvmReport {
-  readonly machines: Readonly<Record<string, { readonly api: NotifyReport; readonly cli: Observed; readonly qemu: Observed }>>
+  readonly machines: Readonly<
+    Record<string, { readonly api: NotifyReport; readonly cli: Observed; readonly qemu: Observed }>
+  >
   readonly windows: Readonly<Record<string, { readonly cli: Observed; readonly qemu: Observed }>>
 }
 
 const main = async (out: string): Promise<void> => {
-  // The kernel's counters of each vCPU are there.
+  // The kernel's counters are there.
   spawnSync('mount', ['-t', 'debugfs', 'debugfs', '/sys/kernel/debug'])
   const report = { machines: {} as Record<string, unknown>, windows: {} as Record<string, unknown> }
   for (const [name, { policy, ...rest }] of Object.entries(cases)) {

@@ -86,7 +86,7 @@ let undisturbed: Promise<{ report: Report; calls: readonly Call[] }> | undefined
 
 const faults = requires(kvm, preload)
 
-faults('Start-up makes the calls that this file knows, and no others', async (t) => {
+faults('Start-up makes the calls that this file knows, and no others', async t => {
   undisturbed ??= attempts('')
   const { report, calls } = await undisturbed
   t.is(report.first.reason, 'guest-reset')
@@ -96,12 +96,12 @@ faults('Start-up makes the calls that this file knows, and no others', async (t)
 })
 
 for (const [name, list] of Object.entries(errnos)) {
-  faults(`${name} failing once is an error that leaves nothing behind`, async (t) => {
+  faults(`${name} failing once is an error that leaves nothing behind`, async t => {
     undisturbed ??= attempts('')
     const { calls } = await undisturbed
-    const [first, second] = [...calls.keys()].filter((at) => calls[at]?.ioctl === 'KVM_CREATE_VM')
+    const [first, second] = [...calls.keys()].filter(at => calls[at]?.ioctl === 'KVM_CREATE_VM')
     const times = calls.slice(first, second).filter(({ ioctl }) => ioctl === name).length
-    const cases = list.map((errno) => ({ errno, nth: 1 }))
+    const cases = list.map(errno => ({ errno, nth: 1 }))
     // The last call of a machine: the second vCPU's, so that there is a first one to be taken down.
     if (times > 1) cases.push({ errno: list[0] ?? '', nth: times })
     for (const { errno, nth } of cases) {
@@ -115,27 +115,28 @@ for (const [name, list] of Object.entries(errnos)) {
   })
 }
 
-faults('KVM_CREATE_VM interrupted by a signal is repeated', async (t) => {
+faults('KVM_CREATE_VM interrupted by a signal is repeated', async t => {
   const rules = 'fail:KVM_CREATE_VM,errno=EINTR,times=3'
   const { report } = await attempts(rules)
   t.is(report.first.reason, 'guest-reset')
   goesOn(t, rules, report)
 })
 
-faults('KVM_CHECK_EXTENSION failing is a capability that is not there', async (t) => {
+faults('KVM_CHECK_EXTENSION failing is a capability that is not there', async t => {
   undisturbed ??= attempts('')
   const { calls } = await undisturbed
   for (const cap of new Set(calls.flatMap(({ cap, ioctl }) => (ioctl === 'KVM_CHECK_EXTENSION' ? [cap ?? 0] : [])))) {
     const rules = `fail:KVM_CHECK_EXTENSION,cap=${cap},errno=EINVAL`
     const { report } = await attempts(rules)
-    if (report.first.error) t.is(report.first.error.code, 'ERR_KVM_CAPABILITY', `${rules}: ${report.first.error.message}`)
+    if (report.first.error)
+      t.is(report.first.error.code, 'ERR_KVM_CAPABILITY', `${rules}: ${report.first.error.message}`)
     else t.is(report.first.reason, 'guest-reset', rules)
     goesOn(t, rules, report)
   }
 })
 
 for (const errno of ['EINTR', 'EAGAIN']) {
-  faults(`KVM_RUN failing with ${errno} enters the guest again`, async (t) => {
+  faults(`KVM_RUN failing with ${errno} enters the guest again`, async t => {
     const rules = `fail:KVM_RUN,errno=${errno},nth=3,times=5`
     const { report } = await attempts(rules)
     t.is(report.first.reason, 'guest-reset')
@@ -144,7 +145,7 @@ for (const errno of ['EINTR', 'EAGAIN']) {
 }
 
 for (const errno of ['EFAULT', 'EINVAL', 'ENOEXEC', 'ENOSYS', 'EPERM']) {
-  faults(`KVM_RUN failing with ${errno} stops the machine in internal-error`, async (t) => {
+  faults(`KVM_RUN failing with ${errno} stops the machine in internal-error`, async t => {
     const rules = `fail:KVM_RUN,errno=${errno},nth=3`
     const { report } = await attempts(rules)
     t.is(report.first.reason, 'internal-error')

@@ -22,17 +22,24 @@ const interposed = async (rules: string, one: NotifyCase): Promise<NotifyReport>
 
 const notify = requires(kvm, preload)
 
-notify('A notify exit arrives with its vCPU, place, registers and totals, and the guest goes on', async (t) => {
+notify('A notify exit arrives with its vCPU, place, registers and totals, and the guest goes on', async t => {
   const rules = `cap219;notify:port=${COM1},after=20`
   const report = await interposed(rules, { accel: 'kvm', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', events: 1, dropped: 0, exits: 1, output: text, warnings: ['NOTIFY_EXIT'] })
   t.deepEqual(report.status, { supported: true, enabled: true, total: 1 })
-  t.like(report.first, { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: false, rdx: COM1.toString(16) })
+  t.like(report.first, {
+    vcpu: 0,
+    contextInvalid: false,
+    resumed: true,
+    total: 1,
+    injected: false,
+    rdx: COM1.toString(16),
+  })
   t.regex(report.first?.instruction ?? '', /^rep outsb/)
   t.regex(report.first?.rip ?? '', /^10[\da-f]{4}$/)
 })
 
-notify('An invalid context stops the machine whatever the policy, and says so', async (t) => {
+notify('An invalid context stops the machine whatever the policy, and says so', async t => {
   for (const policy of ['run', 'internal-error']) {
     const rules = `cap219;notify:port=${COM1},after=20,flags=1`
     const report = await interposed(rules, { accel: `kvm,notify-vmexit=${policy}`, guest: 'string-io' })
@@ -43,7 +50,7 @@ notify('An invalid context stops the machine whatever the policy, and says so', 
   }
 })
 
-notify('internal-error stops the machine at a valid context, and says that it was valid', async (t) => {
+notify('internal-error stops the machine at a valid context, and says that it was valid', async t => {
   const rules = `cap219;notify:port=${COM1},after=20`
   const report = await interposed(rules, { accel: 'kvm,notify-vmexit=internal-error', guest: 'string-io' })
   t.like(report, { reason: 'internal-error', events: 1 })
@@ -51,14 +58,14 @@ notify('internal-error stops the machine at a valid context, and says that it wa
   t.notRegex(report.detail, /invalid/)
 })
 
-notify('disable enables nothing', async (t) => {
+notify('disable enables nothing', async t => {
   const rules = `cap219;notify:port=${COM1},after=20,flags=1`
   const report = await interposed(rules, { accel: 'kvm,notify-vmexit=disable', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', events: 0, warnings: [], output: text })
   t.deepEqual(report.status, { supported: true, enabled: false, total: 0 })
 })
 
-notify('Ten thousand in a row warn once, and none is unaccounted for', async (t) => {
+notify('Ten thousand in a row warn once, and none is unaccounted for', async t => {
   const rules = `cap219;notify:port=${COM1},after=20,count=10000`
   const report = await interposed(rules, { accel: 'kvm', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', exits: 10000, vcpus: [10000], warnings: ['NOTIFY_EXIT'], output: text })
@@ -68,14 +75,14 @@ notify('Ten thousand in a row warn once, and none is unaccounted for', async (t)
   t.true(report.events >= 1024, `${report.events}`)
 })
 
-notify('Exits of two vCPUs are counted apart', async (t) => {
+notify('Exits of two vCPUs are counted apart', async t => {
   const rules = `cap219;notify:port=${UNCLAIMED},after=1,count=2;notify:vcpu=1,port=${UNCLAIMED},after=2,count=3`
   const report = await interposed(rules, { accel: 'kvm', guest: 'smp', append: 'cpus=2', cpus: 2 })
   t.like(report, { reason: 'guest-reset', events: 5, vcpus: [2, 3], warnings: ['NOTIFY_EXIT'] })
   for (const processor of [0, 1]) t.true(report.output.includes(`processor ${processor} wrote 8\n`), report.output)
 })
 
-notify('A budget turns run into internal-error when it is exceeded, and says so', async (t) => {
+notify('A budget turns run into internal-error when it is exceeded, and says so', async t => {
   const accel = 'kvm,notify-budget=3/60'
   const within = await interposed(`cap219;notify:port=${COM1},count=3`, { accel, guest: 'string-io' })
   t.like(within, { reason: 'guest-reset', events: 3 })
@@ -84,7 +91,7 @@ notify('A budget turns run into internal-error when it is exceeded, and says so'
   t.regex(exceeded.detail, /notify-budget/)
 })
 
-notify('Without the capability the status says so, and only those who asked are warned', async (t) => {
+notify('Without the capability the status says so, and only those who asked are warned', async t => {
   const rules = 'cap:219=0'
   const silent = await interposed(rules, { accel: 'kvm', guest: 'hello' })
   t.like(silent, { reason: 'guest-reset', warnings: [] })

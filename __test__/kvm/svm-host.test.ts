@@ -8,7 +8,8 @@ import { root, scratch } from '../helpers/paths.js'
 import { run, type Finished } from '../helpers/spawn.js'
 import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
 
-const seconds = 540
+/** For one boot; the emulator is slow, and slower beside other tests. */
+const seconds = 900
 
 /** Runs a command on the second host, which leaves files in `out`. */
 const inside = (flags: readonly string[], command: readonly string[], out: string): Promise<Finished> => {
@@ -43,7 +44,7 @@ const outcomes = {
   'disable, valid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
   'disable, invalid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
   'two vCPUs, run': { outcome: 'ended', reason: 'guest-reset', exits: 200 },
-  // Either vCPU may be the first, and the other may be on its way.
+  // The other vCPU may be on its way to the same end.
   'two vCPUs, internal-error': { outcome: 'internal-error', reason: 'internal-error', exits: undefined },
   'ten thousand in a row': { outcome: 'ended', reason: 'guest-reset', exits: 10000 },
 } as const
@@ -51,7 +52,7 @@ const outcomes = {
 for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
   const expected = outcomes[name]
 
-  real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async (t) => {
+  real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async t => {
     t.timeout((seconds + 60) * 1000)
     const machine = (await notifyHost()).machines[name]
     if (!machine) return t.fail('not run')
@@ -62,26 +63,33 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
     t.is(cli.outcome, expected.outcome, cli.stderr)
     t.is(api.reason, expected.reason, api.detail)
     t.deepEqual([theirs.enable, cli.enable], [enable, enable])
-    // Two vCPUs at once may both report before the machine has stopped, here and there.
-    if (expected.exits !== undefined) t.deepEqual([theirs.warnings, cli.warnings], [warned, warned])
-    if (cases[name].cpus === 1) t.is(cli.output, theirs.output)
-    if (cases[name].cpus === 1) t.is(api.output, theirs.output)
+    t.is(cli.warnings, warned, cli.stderr)
+    if (cases[name].cpus > 1) {
+      // QEMU's "once" is not atomic: two vCPUs at once may both report.
+      t.true(theirs.warnings >= warned, theirs.stderr)
+      return
+    }
+    t.is(theirs.warnings, warned, theirs.stderr)
+    t.is(cli.output, theirs.output)
+    t.is(api.output, theirs.output)
   })
 
-  real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async (t) => {
+  real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async t => {
     t.timeout((seconds + 60) * 1000)
     const api = (await notifyHost()).machines[name]?.api
     if (!api) return t.fail('not run')
-    t.is(api.kernel.length, cases[name].cpus, 'debugfs tells the counters')
-    t.deepEqual(api.vcpus, api.kernel)
-    t.is(api.exits, api.status.total)
-    t.is(api.status.total, api.kernel.reduce((sum, one) => sum + one, 0))
+    t.is(api.status.total, api.kernel)
+    t.is(api.exits, api.kernel)
+    t.is(
+      api.vcpus.reduce((sum, one) => sum + one, 0),
+      api.kernel,
+    )
     if (expected.exits !== undefined) t.is(api.status.total, expected.exits)
     t.deepEqual(api.status, { supported: true, enabled: cases[name].policy !== 'disable', total: api.status.total })
   })
 }
 
-real('Real notify exits tell where the guest is', async (t) => {
+real('Real notify exits tell where the guest is', async t => {
   t.timeout((seconds + 60) * 1000)
   const { machines } = await notifyHost()
   const one = machines['run, valid']?.api.first
@@ -91,7 +99,7 @@ real('Real notify exits tell where the guest is', async (t) => {
 })
 
 for (const window of windows) {
-  real(`The kernel takes window ${window} from both`, async (t) => {
+  real(`The kernel takes window ${window} from both`, async t => {
     t.timeout((seconds + 60) * 1000)
     const machine = (await notifyHost()).windows[window]
     if (!machine) return t.fail('not run')
@@ -103,13 +111,13 @@ for (const window of windows) {
 
 const stock = requires(svmHost, kvm)
 
-stock('The KVM tests pass on a stock kernel with kvm-amd', async (t) => {
+stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
   t.timeout((seconds + 60) * 1000)
   // The fault tests start a hundred processes, which is too much for an emulator, and are about our code, not the host's.
   const files = readdirSync(join(root, '__test__/kvm'))
-    .filter((name) => name.endsWith('.test.ts') && !['fault.test.ts', 'svm-host.test.ts'].includes(name))
-    .map((name) => `__test__/kvm/${name}`)
-  const command = ['npx', 'ava', '--timeout=5m', '--serial', ...files]
+    .filter(name => name.endsWith('.test.ts') && !['fault.test.ts', 'svm-host.test.ts'].includes(name))
+    .map(name => `__test__/kvm/${name}`)
+  const command = ['node_modules/.bin/ava', '--timeout=5m', '--serial', ...files]
   const { status, stdout, stderr } = await inside([], command, join(scratch(), 'svm-stock'))
   t.log(stdout.slice(-2000))
   t.is(status, 0, stderr)

@@ -101,13 +101,13 @@ export class Machine extends EventEmitter<MachineEventMap> {
   static async create(options: MachineOptions): Promise<Machine> {
     const normal = normaliseMachineOptions(options)
     normal.signal?.throwIfAborted()
-    const { machine: native, properties } = createNative(normal)
+    const { machine: native, properties } = await createNative(normal)
     const machine = new Machine(native, normal, properties)
     if (normal.serial.kind === 'writable') machine.serial.pipe(normal.serial.stream, { end: false })
     normal.signal?.addEventListener('abort', machine.#abort, { once: true })
     // The caller's handlers are not there yet; those of the addon's events come with the event loop anyway.
     setImmediate(() => {
-      for (const warning of normal.accel.warnings) machine.#tell('warning', warning)
+      for (const skipped of normal.accel.warnings) machine.#tell('warning', skipped)
     })
     return machine
   }

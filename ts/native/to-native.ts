@@ -1,6 +1,7 @@
 // From the normal form of a machine's options to the addon's plain data.
 
 import { basename } from 'node:path'
+import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingAccelProperties, BindingConfig, BindingMachine, BindingSerial } from './binding.cjs'
@@ -14,19 +15,20 @@ export interface NativeMachine {
 
 /**
  * Makes the machine. Where several accelerators were given, the next is tried when one fails to initialise; the last failure
- * is thrown.
+ * is thrown, and a device that does not open is explained.
  */
-export function createNative(options: NormalMachineOptions): NativeMachine {
+export async function createNative(options: NormalMachineOptions): Promise<NativeMachine> {
   const { createMachine } = native()
-  let failure: unknown
+  const failures: { error: unknown; device: string }[] = []
   for (const properties of options.accel.candidates) {
     try {
       return { machine: unwrap(createMachine(config(options, properties))), properties }
     } catch (error) {
-      failure = error
+      failures.push({ error, device: properties.device })
     }
   }
-  throw failure
+  const last = failures.at(-1)
+  throw await explainUnavailable(last?.error, last?.device)
 }
 
 const config = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({

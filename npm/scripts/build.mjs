@@ -1,0 +1,4 @@
+// `npm run build`: packages, addon, TypeScript; whatever has changed.
+import { setUp } from './steps.mjs'
+
+setUp()
