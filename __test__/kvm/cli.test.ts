@@ -24,27 +24,30 @@ const seen = async ({ child }: Running, text: string): Promise<void> => {
   }
 }
 
-needsKvm("the guest's output alone is on stdout, and its reset under -no-reboot is status 0", async (t) => {
+needsKvm("the guest's output alone is on stdout, and its reset under -no-reboot is status 0", async t => {
   const { status, stdout, stderr } = await kvmAccel('-kernel', guestFile('hello'), '-serial', 'stdio', '-no-reboot')
   t.is(status, 0, stderr)
   t.true(stdout.length > 0)
   t.is(stderr, '')
 })
 
-needsKvm('kvm-accel-system-x86_64 runs the same', async (t) => {
+needsKvm('kvm-accel-system-x86_64 runs the same', async t => {
   const options = ['-m', '16M', '-kernel', guestFile('hello', 'multiboot'), '-nographic', '-no-reboot']
-  const { status, stdout, stderr } = await run(process.execPath, [join(root, 'dist/cli/kvm-accel-system.js'), ...options])
+  const { status, stdout, stderr } = await run(process.execPath, [
+    join(root, 'dist/cli/kvm-accel-system.js'),
+    ...options,
+  ])
   t.is(status, 0, stderr)
   t.true(stdout.length > 0)
 })
 
-needsKvm('a debug exit is the status', async (t) => {
+needsKvm('a debug exit is the status', async t => {
   const device = ['-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
   t.is((await kvmAccel('-kernel', guestFile('debug-exit'), ...device)).status, (5 << 1) | 1)
   t.is((await kvmAccel('-kernel', guestFile('debug-exit'), '-append', 'value=0', ...device, '-no-shutdown')).status, 1)
 })
 
-needsKvm('-serial file: takes the output', async (t) => {
+needsKvm('-serial file: takes the output', async t => {
   const path = join(scratch(), 'serial.log')
   const { status, stdout } = await kvmAccel('-kernel', guestFile('hello'), '-serial', `file:${path}`, '-no-reboot')
   t.is(status, 0)
@@ -52,7 +55,7 @@ needsKvm('-serial file: takes the output', async (t) => {
   t.true(readFileSync(path, 'utf8').length > 0)
 })
 
-needsKvm('standard input is the input of the guest, and its end ends nothing', async (t) => {
+needsKvm('standard input is the input of the guest, and its end ends nothing', async t => {
   const options = argv('-kernel', guestFile('serial-echo'), '-serial', 'stdio', '-no-reboot')
   const { status, stdout, stderr } = await start(process.execPath, options, { input: 'abcq' }).finished
   t.is(status, 0, stderr)
@@ -60,7 +63,7 @@ needsKvm('standard input is the input of the guest, and its end ends nothing', a
 })
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-  needsKvm(`${signal} ends a spinning guest with status 0 and removes the pidfile`, async (t) => {
+  needsKvm(`${signal} ends a spinning guest with status 0 and removes the pidfile`, async t => {
     const pidfile = join(scratch(), `${signal}.pid`)
     const running = start(process.execPath, argv('-kernel', guestFile('spin'), '-serial', 'stdio', '-pidfile', pidfile))
     await seen(running, 'spin')
@@ -74,12 +77,12 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   })
 }
 
-needsKvm('-no-shutdown stays after the guest has ended, until a signal', async (t) => {
+needsKvm('-no-shutdown stays after the guest has ended, until a signal', async t => {
   const options = argv('-kernel', guestFile('hello'), '-serial', 'stdio', '-no-reboot', '-no-shutdown')
   const running = start(process.execPath, options)
   await seen(running, '\n')
   // Long enough for the guest to end; a process that does not stay has status 0 without the signal's line.
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await new Promise(resolve => setTimeout(resolve, 500))
   t.is(running.child.exitCode, null)
   running.child.kill('SIGTERM')
   const { status, stderr } = await running.finished
@@ -87,31 +90,39 @@ needsKvm('-no-shutdown stays after the guest has ended, until a signal', async (
   t.regex(stderr, /terminating on SIGTERM/)
 })
 
-needsKvm('-S does not start the guest', async (t) => {
+needsKvm('-S does not start the guest', async t => {
   const running = start(process.execPath, argv('-kernel', guestFile('hello'), '-serial', 'stdio', '-no-reboot', '-S'))
   await once(running.child.stderr ?? running.child, 'data')
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  await new Promise(resolve => setTimeout(resolve, 500))
   running.child.kill('SIGINT')
   const { status, stdout } = await running.finished
   t.is(status, 0)
   t.is(stdout, '')
 })
 
-needsKvm('what is not honoured is said once on stderr, and the guest runs', async (t) => {
-  const { status, stdout, stderr } = await kvmAccel('-kernel', guestFile('hello'), '-cpu', 'EPYC', '-serial', 'stdio', '-no-reboot')
+needsKvm('what is not honoured is said once on stderr, and the guest runs', async t => {
+  const { status, stdout, stderr } = await kvmAccel(
+    '-kernel',
+    guestFile('hello'),
+    '-cpu',
+    'EPYC',
+    '-serial',
+    'stdio',
+    '-no-reboot',
+  )
   t.is(status, 0)
   t.is(stderr.match(/^kvm-accel: warning: -cpu EPYC: /gm)?.length, 1)
   t.false(stdout.includes('warning'))
 })
 
-needsKvm('a skipped accelerator is a warning', async (t) => {
+needsKvm('a skipped accelerator is a warning', async t => {
   const accel = ['-accel', 'tcg', '-accel', 'kvm']
   const { status, stderr } = await kvmAccel('-kernel', guestFile('hello'), ...accel, '-no-reboot')
   t.is(status, 0)
   t.regex(stderr, /^kvm-accel: warning: 'tcg'/m)
 })
 
-needsKvm('an image that cannot be loaded is status 1 with what is wrong, and leaves no pidfile', async (t) => {
+needsKvm('an image that cannot be loaded is status 1 with what is wrong, and leaves no pidfile', async t => {
   const pidfile = join(scratch(), 'image.pid')
   const { status, stderr } = await kvmAccel('-kernel', '/nonexistent/kernel', '-pidfile', pidfile)
   t.is(status, 1)
@@ -119,13 +130,29 @@ needsKvm('an image that cannot be loaded is status 1 with what is wrong, and lea
   t.false(existsSync(pidfile))
 })
 
-test('a device that there is not is explained', async (t) => {
+test('a device that there is not is explained', async t => {
   const { status, stderr } = await kvmAccel('-kernel', guestFile('hello'), '-accel', 'kvm,device=/nonexistent/kvm')
   t.is(status, 1)
   t.regex(stderr, /^kvm-accel: error: .*\/nonexistent\/kvm[^\n]*\n {2}\S/)
 })
 
-needsKvm('doctor says that guests can run', async (t) => {
+needsKvm('an internal error is status 70 with a dump on stderr', async t => {
+  const { status, stdout, stderr } = await kvmAccel(
+    '-kernel',
+    guestFile('emulation-failure'),
+    '-serial',
+    'stdio',
+    '-no-reboot',
+  )
+  // A host that runs ring 0 natively has no such failure to show; the guest then says so and resets.
+  const runsX87 = stdout.includes('the host runs x87')
+  t.is(status, runsX87 ? 0 : 70, stderr)
+  if (runsX87) return
+  t.regex(stderr, /^kvm-accel: error: the machine stopped in internal-error: .*suberror 1/m)
+  t.regex(stderr, /^Code=.*<d9>/m)
+})
+
+needsKvm('doctor says that guests can run', async t => {
   const { status, stdout } = await run(process.execPath, [cli, 'doctor'])
   t.is(status, 0)
   t.regex(stdout, /Guests can run on this host\./)

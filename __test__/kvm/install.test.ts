@@ -47,9 +47,22 @@ test('the tarballs install without cargo, and the README’s example runs and ty
   t.regex(ran.stdout, /Hello from a guest/)
 
   writeFileSync(join(project, 'example.ts'), example())
-  const options = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--lib', 'es2023,esnext.disposable']
+  const options = [
+    '--noEmit',
+    '--strict',
+    '--module',
+    'nodenext',
+    '--target',
+    'es2023',
+    '--lib',
+    'es2023,esnext.disposable',
+  ]
   const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node', '--skipLibCheck', 'false']
-  const checked = run(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), ...options, ...types, 'example.ts'], project)
+  const checked = run(
+    process.execPath,
+    [join(root, 'node_modules/typescript/bin/tsc'), ...options, ...types, 'example.ts'],
+    project,
+  )
   t.is(checked.status, 0, checked.stdout)
 
   const version = run(join(project, 'node_modules/.bin/kvm-accel'), ['--version'], project)

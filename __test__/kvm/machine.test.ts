@@ -20,12 +20,12 @@ const using = async (machine: Machine, body: (machine: Machine) => Promise<void>
 }
 
 const spin = async (body: (machine: Machine) => Promise<void>, options: Partial<MachineOptions> = {}): Promise<void> =>
-  using(await make('spin', options), async (machine) => {
+  using(await make('spin', options), async machine => {
     await machine.start()
     await body(machine)
   })
 
-test('a guest prints, resets itself, and its machine ends', async (t) => {
+test('a guest prints, resets itself, and its machine ends', async t => {
   const machine = await make('hello', { serial: 'stream' })
   const states: string[] = []
   machine.on('resume', () => states.push(`resume ${machine.state}`))
@@ -41,7 +41,7 @@ test('a guest prints, resets itself, and its machine ends', async (t) => {
   t.true((machine.stats().exits['io'] ?? 0) > text.length)
 })
 
-test('both image formats boot, from bytes and from a file', async (t) => {
+test('both image formats boot, from bytes and from a file', async t => {
   for (const format of ['pvh', 'multiboot'] as const) {
     const file = join(scratch(), `serial-${format}`)
     const machine = await make('hello', { kernel: guestImage('hello', { format }), serial: { file } })
@@ -52,7 +52,7 @@ test('both image formats boot, from bytes and from a file', async (t) => {
   }
 })
 
-test('isa-debug-exit ends with the status that QEMU would end with', async (t) => {
+test('isa-debug-exit ends with the status that QEMU would end with', async t => {
   const machine = await make('debug-exit', { debugExit: true, append: 'value=5' })
   await using(machine, async () => {
     await machine.start()
@@ -60,16 +60,16 @@ test('isa-debug-exit ends with the status that QEMU would end with', async (t) =
   })
 })
 
-test('a flat image starts in real mode at 0x1000', async (t) => {
+test('a flat image starts in real mode at 0x1000', async t => {
   const image = Uint8Array.of(0xb0, 0x07, 0xe6, 0xf4) // mov al, 7; out 0xf4, al
-  await using(await make('spin', { kernel: image, kernelFormat: 'flat', debugExit: true }), async (machine) => {
+  await using(await make('spin', { kernel: image, kernelFormat: 'flat', debugExit: true }), async machine => {
     await machine.start()
     t.is((await machine.wait()).status, 15)
   })
 })
 
-test('pause, resume and reset follow the run states, and calls a state forbids say which states allow them', async (t) => {
-  await spin(async (machine) => {
+test('pause, resume and reset follow the run states, and calls a state forbids say which states allow them', async t => {
+  await spin(async machine => {
     t.is(machine.state, 'running')
     const refused = await t.throwsAsync(machine.resume(), { instanceOf: MachineStateError, code: 'ERR_MACHINE_STATE' })
     t.deepEqual(refused?.allowed, ['prelaunch', 'paused'])
@@ -88,7 +88,7 @@ test('pause, resume and reset follow the run states, and calls a state forbids s
   })
 })
 
-test('a machine that has ended refuses everything but stop', async (t) => {
+test('a machine that has ended refuses everything but stop', async t => {
   const machine = await make('spin')
   await machine.stop()
   await machine.stop()
@@ -99,11 +99,11 @@ test('a machine that has ended refuses everything but stop', async (t) => {
   }
 })
 
-test('a guest that resets itself runs again, and each reset is told', async (t) => {
+test('a guest that resets itself runs again, and each reset is told', async t => {
   const machine = await make('reboot-loop', { noReboot: false })
   await using(machine, async () => {
     let resets = 0
-    const three = new Promise<void>((resolve) => {
+    const three = new Promise<void>(resolve => {
       machine.on('reset', ({ guest }) => {
         t.true(guest)
         if (++resets === 3) resolve()
@@ -115,8 +115,8 @@ test('a guest that resets itself runs again, and each reset is told', async (t) 
   })
 })
 
-test('noShutdown keeps a machine that ended, and a reset runs it again', async (t) => {
-  await using(await make('hello', { noShutdown: true }), async (machine) => {
+test('noShutdown keeps a machine that ended, and a reset runs it again', async t => {
+  await using(await make('hello', { noShutdown: true }), async machine => {
     for (let run = 0; run < 2; run++) {
       await machine.start()
       t.is((await machine.wait()).reason, 'guest-reset')
@@ -128,8 +128,8 @@ test('noShutdown keeps a machine that ended, and a reset runs it again', async (
   })
 })
 
-test('the drill under run warns once and tells every exit', async (t) => {
-  await spin(async (machine) => {
+test('the drill under run warns once and tells every exit', async t => {
+  await spin(async machine => {
     const events: NotifyEvent[] = []
     const warnings: string[] = []
     machine.on('warning', ({ code }) => warnings.push(code))
@@ -139,20 +139,34 @@ test('the drill under run warns once and tells every exit', async (t) => {
       events.push(event)
     }
     await machine.pause()
-    t.deepEqual(events.map(({ vcpu, contextInvalid, resumed, total, injected, dropped }) => ({ vcpu, contextInvalid, resumed, total, injected, dropped })), [
-      { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: true, dropped: 0 },
-      { vcpu: 0, contextInvalid: false, resumed: true, total: 2, injected: true, dropped: 0 },
-      { vcpu: 0, contextInvalid: false, resumed: true, total: 3, injected: true, dropped: 0 },
-    ])
-    t.true(events.every(({ rip, registers, instruction }) => rip === registers.rip && rip >= 0x10_0000n && instruction !== ''))
+    t.deepEqual(
+      events.map(({ vcpu, contextInvalid, resumed, total, injected, dropped }) => ({
+        vcpu,
+        contextInvalid,
+        resumed,
+        total,
+        injected,
+        dropped,
+      })),
+      [
+        { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: true, dropped: 0 },
+        { vcpu: 0, contextInvalid: false, resumed: true, total: 2, injected: true, dropped: 0 },
+        { vcpu: 0, contextInvalid: false, resumed: true, total: 3, injected: true, dropped: 0 },
+      ],
+    )
+    t.true(
+      events.every(
+        ({ rip, registers, instruction }) => rip === registers.rip && rip >= 0x10_0000n && instruction !== '',
+      ),
+    )
     t.deepEqual(warnings, ['NOTIFY_EXIT'])
     t.is(machine.accel.notify.total, 3)
   })
 })
 
-test('the drill under internal-error stops the machine with registers and the reason, and a reset brings it back', async (t) => {
+test('the drill under internal-error stops the machine with registers and the reason, and a reset brings it back', async t => {
   await spin(
-    async (machine) => {
+    async machine => {
       machine.injectNotify()
       const exit = await machine.wait()
       t.is(exit.reason, 'internal-error')
@@ -168,18 +182,18 @@ test('the drill under internal-error stops the machine with registers and the re
   )
 })
 
-test('an invalid context is fatal under run, and the message says so', async (t) => {
-  await spin(async (machine) => {
+test('an invalid context is fatal under run, and the message says so', async t => {
+  await spin(async machine => {
     machine.injectNotify({ contextInvalid: true })
     t.regex((await machine.wait()).detail ?? '', /with invalid context/)
   })
 })
 
-test('notify-budget makes run behave as internal-error once it is exceeded', async (t) => {
+test('notify-budget makes run behave as internal-error once it is exceeded', async t => {
   await spin(
-    async (machine) => {
+    async machine => {
       const resumed: boolean[] = []
-      machine.on('notify', (event) => resumed.push(event.resumed))
+      machine.on('notify', event => resumed.push(event.resumed))
       for (let n = 0; n < 3; n++) machine.injectNotify()
       t.regex((await machine.wait()).detail ?? '', /notify-budget/)
       t.deepEqual(resumed, [true, true, false])
@@ -188,17 +202,17 @@ test('notify-budget makes run behave as internal-error once it is exceeded', asy
   )
 })
 
-test('the drill refuses a vCPU that is not there', async (t) => {
-  await spin(async (machine) => {
+test('the drill refuses a vCPU that is not there', async t => {
+  await spin(async machine => {
     t.throws(() => machine.injectNotify({ vcpu: 1 }), { instanceOf: RangeError, message: /counted from 0/ })
     t.throws(() => machine.injectNotify({ vcpu: -1 }), { instanceOf: RangeError })
   })
 })
 
-test('a host without notify exits: silence by default, one warning for a policy, an error when required', async (t) => {
+test('a host without notify exits: silence by default, one warning for a policy, an error when required', async t => {
   const warnings = async (accel: string): Promise<string[]> => {
     const told: string[] = []
-    await using(await make('spin', { accel }), async (machine) => {
+    await using(await make('spin', { accel }), async machine => {
       machine.on('warning', ({ code }) => told.push(code))
       await sleep(20)
       const { supported, enabled } = machine.accel.notify
@@ -216,9 +230,9 @@ test('a host without notify exits: silence by default, one warning for a policy,
   await t.throwsAsync(make('spin', { accel: 'kvm,notify-required=on' }), { code: 'ERR_NOTIFY_UNSUPPORTED' })
 })
 
-test('two vCPUs take turns under pause, and the second is drilled by its index', async (t) => {
+test('two vCPUs take turns under pause, and the second is drilled by its index', async t => {
   await spin(
-    async (machine) => {
+    async machine => {
       for (let n = 0; n < 10; n++) {
         await machine.pause()
         await machine.resume()
@@ -232,7 +246,7 @@ test('two vCPUs take turns under pause, and the second is drilled by its index',
   )
 })
 
-test('kernel-irqchip=split runs a guest that polls', async (t) => {
+test('kernel-irqchip=split runs a guest that polls', async t => {
   const machine = await make('hello', { accel: 'kvm,kernel-irqchip=split', serial: 'stream' })
   await machine.start()
   let text = ''
@@ -240,9 +254,9 @@ test('kernel-irqchip=split runs a guest that polls', async (t) => {
   t.regex(text, /Hello/)
 })
 
-test('many machines live in one process', async (t) => {
+test('many machines live in one process', async t => {
   const machines = await Promise.all(Array.from({ length: 20 }, () => make('hello', { serial: 'stream' })))
-  await Promise.all(machines.map((machine) => machine.start()))
+  await Promise.all(machines.map(machine => machine.start()))
   for (const machine of machines) {
     let text = ''
     for await (const chunk of machine.serial) text += String(chunk)

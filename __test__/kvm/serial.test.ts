@@ -9,7 +9,7 @@ const test = requires(kvm)
 const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage(guest), memory: '16M', noReboot: true, ...options })
 
-test('input reaches the guest and comes back', async (t) => {
+test('input reaches the guest and comes back', async t => {
   const machine = await make('serial-echo', { serial: 'stream' })
   await machine.start()
   const sent = `${'0123456789 '.repeat(40)}q`
@@ -19,11 +19,11 @@ test('input reaches the guest and comes back', async (t) => {
   t.true(text.includes(sent.slice(0, -1)), text)
 })
 
-test('more input than the queue holds waits, and none of it is lost', async (t) => {
+test('more input than the queue holds waits, and none of it is lost', async t => {
   const machine = await make('serial-echo', { serial: 'stream' })
   const sent = 'x'.repeat(65_536 + 500)
   // Nothing is read before the start, so that the queue is full and the rest waits for it to drain.
-  const written = new Promise<void>((resolve) => machine.serial.write(sent, () => resolve()))
+  const written = new Promise<void>(resolve => machine.serial.write(sent, () => resolve()))
   machine.serial.write('q')
   await machine.start()
   let count = 0
@@ -32,7 +32,7 @@ test('more input than the queue holds waits, and none of it is lost', async (t) 
   t.true(count >= sent.length, `${count} of ${sent.length}`)
 })
 
-test('a guest whose output nobody reads stalls alone, and is paused and ended all the same', async (t) => {
+test('a guest whose output nobody reads stalls alone, and is paused and ended all the same', async t => {
   const flood = await make('serial-flood', { serial: 'stream' })
   await flood.start()
   // It stalls once the pipe and the stream's own buffer are full.
@@ -56,7 +56,7 @@ test('a guest whose output nobody reads stalls alone, and is paused and ended al
   t.is(flood.state, 'shutdown')
 })
 
-test('a Writable takes the output', async (t) => {
+test('a Writable takes the output', async t => {
   let text = ''
   const sink = new Writable({
     write(chunk, _encoding, done) {

@@ -20,14 +20,17 @@ const source = `
 
 /** Runs a script with a spinning machine in a process of its own; its status and what it wrote to stderr. */
 const run = async (script: string): Promise<{ code: number | null; stderr: string }> => {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', source + script], { cwd: root, timeout: PATIENCE })
+  const child = spawn(process.execPath, ['--input-type=module', '-e', source + script], {
+    cwd: root,
+    timeout: PATIENCE,
+  })
   let stderr = ''
-  child.stderr.on('data', (chunk) => (stderr += String(chunk)))
+  child.stderr.on('data', chunk => (stderr += String(chunk)))
   const [code] = (await once(child, 'close')) as [number | null]
   return { code, stderr }
 }
 
-test('abort ends a spinning machine', async (t) => {
+test('abort ends a spinning machine', async t => {
   const controller = new AbortController()
   const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', signal: controller.signal })
   await machine.start()
@@ -40,7 +43,7 @@ test('abort ends a spinning machine', async (t) => {
   )
 })
 
-test('a machine that is stopped leaves no thread and no file', async (t) => {
+test('a machine that is stopped leaves no thread and no file', async t => {
   const make = () => Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2, serial: 'stream' })
   await (await make()).stop()
   const before = { files: fds(), threads: threads() }
@@ -54,11 +57,11 @@ test('a machine that is stopped leaves no thread and no file', async (t) => {
   t.deepEqual({ files: fds(), threads: threads() }, before)
 })
 
-test('process.exit() ends a spinning machine', async (t) => {
+test('process.exit() ends a spinning machine', async t => {
   t.deepEqual(await run('process.exit(7)'), { code: 7, stderr: '' })
 })
 
-test('an exception in a handler ends the machine and the process', async (t) => {
+test('an exception in a handler ends the machine and the process', async t => {
   const { code, stderr } = await run(`
     machine.on('notify', () => { throw new Error('in the handler') })
     machine.injectNotify()
@@ -67,7 +70,7 @@ test('an exception in a handler ends the machine and the process', async (t) => 
   t.regex(stderr, /in the handler/)
 })
 
-test('a handler’s exception that the process survives ends the machine only', async (t) => {
+test('a handler’s exception that the process survives ends the machine only', async t => {
   const { code, stderr } = await run(`
     process.on('uncaughtException', () => {})
     machine.on('notify', () => { throw new Error('in the handler') })
@@ -78,11 +81,11 @@ test('a handler’s exception that the process survives ends the machine only', 
   t.deepEqual({ code, stderr }, { code: 0, stderr: 'host-quit shutdown\n' })
 })
 
-test('unref lets the process end, and the machine with it', async (t) => {
+test('unref lets the process end, and the machine with it', async t => {
   t.deepEqual(await run('machine.unref()'), { code: 0, stderr: '' })
 })
 
-test('a terminated worker leaves no vCPU running', async (t) => {
+test('a terminated worker leaves no vCPU running', async t => {
   const before = threads()
   const worker = new Worker(
     `import('kvm-accel').then(async ({ Machine, guestImage }) => {

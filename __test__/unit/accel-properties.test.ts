@@ -1,6 +1,11 @@
 import test from 'ava'
 import { AccelPropertyError } from '../../ts/errors/index.js'
-import { resolveAccelerators, type AccelInput, type AccelOptions, type AccelProperties } from '../../ts/properties/index.js'
+import {
+  resolveAccelerators,
+  type AccelInput,
+  type AccelOptions,
+  type AccelProperties,
+} from '../../ts/properties/index.js'
 
 const read = (accel: AccelInput): AccelProperties => {
   const [first] = resolveAccelerators(accel).candidates
@@ -52,7 +57,7 @@ const accepted: readonly (readonly [text: string, expected: Partial<AccelPropert
 ]
 
 for (const [text, expected] of accepted) {
-  test(`accepted: ${text}`, (t) => t.deepEqual(read(text), { ...defaults, ...expected }))
+  test(`accepted: ${text}`, t => t.deepEqual(read(text), { ...defaults, ...expected }))
 }
 
 // The property and the reason are QEMU's; the words are not.
@@ -110,7 +115,7 @@ const refused: readonly (readonly [text: string, property: string, value: string
 ]
 
 for (const [text, property, value, reason] of refused) {
-  test(`refused: kvm,${text}`, (t) => {
+  test(`refused: kvm,${text}`, t => {
     const error = t.throws(() => read(`kvm,${text}`), { instanceOf: AccelPropertyError, code: 'ERR_ACCEL_PROPERTY' })
     t.is(error?.property, property)
     t.is(error?.value, value)
@@ -130,12 +135,15 @@ const objects: readonly (readonly [options: AccelOptions, expected: Partial<Acce
     { notifyVmexit: 'internal-error', notifyWindow: 7 },
     { notifyVmexit: 'internal-error', notifyWindow: 7, notifyAsked: true },
   ],
-  [{ notifyRequired: true, notifyBudget: '3/10' }, { notifyRequired: true, notifyBudget: { exits: 3, seconds: 10 } }],
+  [
+    { notifyRequired: true, notifyBudget: '3/10' },
+    { notifyRequired: true, notifyBudget: { exits: 3, seconds: 10 } },
+  ],
   [{ device: '/dev/other' }, { device: '/dev/other' }],
 ]
 
 for (const [options, expected] of objects) {
-  test(`object accepted: ${JSON.stringify(options)}`, (t) => t.deepEqual(read(options), { ...defaults, ...expected }))
+  test(`object accepted: ${JSON.stringify(options)}`, t => t.deepEqual(read(options), { ...defaults, ...expected }))
 }
 
 const badObjects: readonly (readonly [options: unknown, property: string, reason: RegExp])[] = [
@@ -157,13 +165,13 @@ const badObjects: readonly (readonly [options: unknown, property: string, reason
 ]
 
 for (const [options, property, reason] of badObjects) {
-  test(`object refused: ${JSON.stringify(options)}`, (t) => {
+  test(`object refused: ${JSON.stringify(options)}`, t => {
     const error = t.throws(() => read(options as AccelOptions), { instanceOf: AccelPropertyError })
     t.is(error?.property, property)
     t.regex(error?.message ?? '', reason)
   })
 }
 
-test('the normal form cannot be changed', (t) => {
+test('the normal form cannot be changed', t => {
   t.true(Object.isFrozen(read('kvm')))
 })

@@ -12,7 +12,7 @@ const file = (name: string, content: string | Uint8Array = ''): string => {
   return path
 }
 
-test('a pidfile holds our id and is removed', (t) => {
+test('a pidfile holds our id and is removed', t => {
   const path = join(scratch(), 'new.pid')
   const remove = writePidfile(path)
   t.is(readFileSync(path, 'utf8'), `${process.pid}\n`)
@@ -21,7 +21,7 @@ test('a pidfile holds our id and is removed', (t) => {
   t.notThrows(remove)
 })
 
-test('a pidfile of a process that is gone is taken over', (t) => {
+test('a pidfile of a process that is gone is taken over', t => {
   const path = file('old.pid', '1234567 and more\n')
   const remove = writePidfile(path)
   t.is(readFileSync(path, 'utf8'), `${process.pid}\n`)
@@ -29,7 +29,7 @@ test('a pidfile of a process that is gone is taken over', (t) => {
   t.false(existsSync(path))
 })
 
-test('a pidfile that someone else took over stays', (t) => {
+test('a pidfile that someone else took over stays', t => {
   const path = join(scratch(), 'taken.pid')
   const remove = writePidfile(path)
   writeFileSync(path, '1\n')
@@ -37,7 +37,7 @@ test('a pidfile that someone else took over stays', (t) => {
   t.true(existsSync(path))
 })
 
-test('what is no file is neither written nor removed', (t) => {
+test('what is no file is neither written nor removed', t => {
   // A link, so that a mistake here costs the link and not the device.
   const path = join(scratch(), 'null.pid')
   symlinkSync('/dev/null', path)
@@ -46,7 +46,7 @@ test('what is no file is neither written nor removed', (t) => {
   t.throws(() => writePidfile(scratch()), { instanceOf: OptionError })
 })
 
-test('a pidfile in no folder is refused with the path', (t) => {
+test('a pidfile in no folder is refused with the path', t => {
   const error = t.throws(() => writePidfile('/nonexistent/pid'), { instanceOf: OptionError, code: 'ERR_OPTION' })
   t.regex(error?.message ?? '', /'\/nonexistent\/pid'/)
 })
@@ -59,7 +59,7 @@ const image = (at: number, length: number, checksum = -0x1bad_b002): Uint8Array 
   return bytes
 }
 
-test('a multiboot header is found where the specification has it', (t) => {
+test('a multiboot header is found where the specification has it', t => {
   t.true(isMultiboot(file('first', image(0, 12))))
   t.true(isMultiboot(file('last', image(8192 - 12, 16384))))
   t.false(isMultiboot(file('late', image(8192, 16384))))

@@ -1,5 +1,12 @@
 import test from 'ava'
-import { capabilities, collectHostFacts, diagnoseKvm, explainUnavailable, reportCapabilities, type HostFacts } from '../../ts/host/index.js'
+import {
+  capabilities,
+  collectHostFacts,
+  diagnoseKvm,
+  explainUnavailable,
+  reportCapabilities,
+  type HostFacts,
+} from '../../ts/host/index.js'
 import { KvmUnavailableError, MachineConfigError } from '../../ts/errors/index.js'
 
 const node = { isCharacterDevice: true, mode: 0o660, uid: 0, gid: 104 }
@@ -19,17 +26,35 @@ const healthy: HostFacts = {
   deviceGroup: 'kvm',
 }
 
-test('nothing speaks against a healthy host', (t) => t.is(diagnoseKvm(healthy), undefined))
+test('nothing speaks against a healthy host', t => t.is(diagnoseKvm(healthy), undefined))
 
-test('a device that opens is enough, whatever the CPU says', (t) => {
+test('a device that opens is enough, whatever the CPU says', t => {
   t.is(diagnoseKvm({ ...healthy, cpuFlags: new Set(), kvmModules: [], container: 'docker' }), undefined)
 })
 
-const rows: readonly (readonly [name: string, facts: Partial<HostFacts>, reason: string, message: RegExp, remedy: RegExp])[] = [
+const rows: readonly (readonly [
+  name: string,
+  facts: Partial<HostFacts>,
+  reason: string,
+  message: RegExp,
+  remedy: RegExp,
+])[] = [
   ['another system', { platform: 'darwin', arch: 'arm64' }, 'unsupported-platform', /darwin/, /Linux/],
   ['another architecture', { arch: 'arm64' }, 'unsupported-platform', /arm64/, /x86-64/],
-  ['a container without the device', { device: absent, container: 'docker' }, 'container', /docker/, /--device \/dev\/kvm/],
-  ['no VMX or SVM', { device: absent, cpuFlags: new Set(), kvmModules: [] }, 'no-virtualization', /VMX nor SVM/, /firmware/],
+  [
+    'a container without the device',
+    { device: absent, container: 'docker' },
+    'container',
+    /docker/,
+    /--device \/dev\/kvm/,
+  ],
+  [
+    'no VMX or SVM',
+    { device: absent, cpuFlags: new Set(), kvmModules: [] },
+    'no-virtualization',
+    /VMX nor SVM/,
+    /firmware/,
+  ],
   [
     'no nested virtualization',
     { device: absent, cpuFlags: new Set(['hypervisor']), kvmModules: [] },
@@ -38,7 +63,13 @@ const rows: readonly (readonly [name: string, facts: Partial<HostFacts>, reason:
     /nested/,
   ],
   ['module missing on Intel', { device: absent, kvmModules: [] }, 'no-device', /no KVM module/, /modprobe kvm_intel/],
-  ['module missing on AMD', { device: absent, cpuFlags: new Set(['svm']) }, 'no-device', /no KVM module/, /modprobe kvm_amd/],
+  [
+    'module missing on AMD',
+    { device: absent, cpuFlags: new Set(['svm']) },
+    'no-device',
+    /no KVM module/,
+    /modprobe kvm_amd/,
+  ],
   ['WSL', { device: absent, kernel: '5.15.0-microsoft-standard-WSL2' }, 'no-device', /WSL/, /nestedVirtualization/],
   ['a node without a driver', { device: opening('ENXIO') }, 'no-device', /ENXIO/, /modprobe kvm_intel/],
   ['not in the group', { device: opening('EACCES') }, 'no-permission', /EACCES \(mode 660, kvm\)/, /usermod -aG kvm/],
@@ -65,7 +96,7 @@ const rows: readonly (readonly [name: string, facts: Partial<HostFacts>, reason:
 ]
 
 for (const [name, facts, reason, message, remedy] of rows) {
-  test(`diagnosis: ${name}`, (t) => {
+  test(`diagnosis: ${name}`, t => {
     const error = diagnoseKvm({ ...healthy, ...facts })
     t.is(error?.reason, reason as KvmUnavailableError['reason'])
     t.regex(error?.message ?? '', message)
@@ -73,7 +104,7 @@ for (const [name, facts, reason, message, remedy] of rows) {
   })
 }
 
-test('facts are collected without throwing, from a path that is no device too', async (t) => {
+test('facts are collected without throwing, from a path that is no device too', async t => {
   const facts = await collectHostFacts('/nonexistent/kvm')
   t.is(facts.device.node, null)
   t.is(facts.device.openError, 'ENOENT')
@@ -82,7 +113,7 @@ test('facts are collected without throwing, from a path that is no device too', 
   t.is(folder.device.node?.isCharacterDevice, false)
 })
 
-test('an error that says nothing is explained, any other stays', async (t) => {
+test('an error that says nothing is explained, any other stays', async t => {
   const vague = new KvmUnavailableError('cannot open', { reason: 'unknown' })
   const explained = await explainUnavailable(vague, '/nonexistent/kvm')
   t.true(explained instanceof KvmUnavailableError)
@@ -93,7 +124,7 @@ test('an error that says nothing is explained, any other stays', async (t) => {
   t.is(await explainUnavailable(other), other)
 })
 
-test('capabilities are unique, and one without an answer is absent', (t) => {
+test('capabilities are unique, and one without an answer is absent', t => {
   t.is(new Set(capabilities.map(({ number }) => number)).size, capabilities.length)
   const report = reportCapabilities({ 3: 1, 219: 1 })
   t.is(report.find(({ name }) => name === 'KVM_CAP_USER_MEMORY')?.value, 1)
@@ -101,7 +132,7 @@ test('capabilities are unique, and one without an answer is absent', (t) => {
   t.is(report.find(({ number }) => number === 193)?.value, 0)
 })
 
-test('the names that the documents speak of have the kernel\u2019s numbers', (t) => {
+test('the names that the documents speak of have the kernel\u2019s numbers', t => {
   const numbers = Object.fromEntries(capabilities.map(({ name, number }) => [name, number]))
   t.like(numbers, {
     KVM_CAP_X86_NOTIFY_VMEXIT: 219,

@@ -13,7 +13,7 @@ import { root } from '../helpers/paths.js'
 
 const table = (...rows: readonly (readonly string[])[]): string => {
   const [head = [], ...body] = rows
-  const line = (cells: readonly string[]) => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`
+  const line = (cells: readonly string[]) => `| ${cells.map(cell => cell.replaceAll('|', '\\|')).join(' | ')} |`
   return [line(head), `|${head.map(() => '---|').join('')}`, ...body.map(line)].join('\n')
 }
 
@@ -51,23 +51,27 @@ for (const [file, name, text] of [
   ['command-line.md', 'machine', machine],
   ['accelerator-properties.md', 'properties', properties],
 ] as const) {
-  test.serial(`docs/${file}: the table of ${name} is the code's`, (t) => {
+  test.serial(`docs/${file}: the table of ${name} is the code's`, t => {
     const path = join(root, 'docs', file)
     const page = readFileSync(path, 'utf8')
     const section = new RegExp(`(<!-- ${name}:.*-->\n)([^]*?)(\n<!-- /${name} -->)`)
     const [, start = '', found, end = ''] = section.exec(page) ?? []
-    if (process.env['UPDATE_DOCS']) writeFileSync(path, page.replace(section, () => `${start}${text}${end}`))
+    if (process.env['UPDATE_DOCS'])
+      writeFileSync(
+        path,
+        page.replace(section, () => `${start}${text}${end}`),
+      )
     else t.is(found, text)
     t.not(found, undefined)
   })
 }
 
-test('docs/errors.md: every class, reason and problem is told', (t) => {
+test('docs/errors.md: every class, reason and problem is told', t => {
   const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
-  const classes = Object.keys(errors).filter((name) => name.endsWith('Error'))
+  const classes = Object.keys(errors).filter(name => name.endsWith('Error'))
   const words = [...classes, ...unavailableReasons, ...guestImageProblems]
   t.deepEqual(
-    words.filter((word) => !page.includes(code(word))),
+    words.filter(word => !page.includes(code(word))),
     [],
   )
 })

@@ -14,7 +14,11 @@ const native = [
     { ioctl: 'KVM_CREATE_VM', errno: 22, errnoName: 'EINVAL' },
   ],
   [{ code: 'ERR_KVM_IOCTL', ioctl: 'KVM_RUN', errno: 99999 }, errors.KvmIoctlError, { errno: 99999 }],
-  [{ code: 'ERR_KVM_CAPABILITY', capability: 'KVM_CAP_IRQFD' }, errors.KvmCapabilityError, { capability: 'KVM_CAP_IRQFD' }],
+  [
+    { code: 'ERR_KVM_CAPABILITY', capability: 'KVM_CAP_IRQFD' },
+    errors.KvmCapabilityError,
+    { capability: 'KVM_CAP_IRQFD' },
+  ],
   [{ code: 'ERR_NOTIFY_UNSUPPORTED' }, errors.NotifyUnsupportedError, {}],
   [
     { code: 'ERR_ACCEL_PROPERTY', property: 'notify-window', value: 'x' },
@@ -32,7 +36,7 @@ const native = [
 ] as const
 
 for (const [data, type, fields] of native) {
-  test(`${JSON.stringify(data)} becomes a ${type.name}`, (t) => {
+  test(`${JSON.stringify(data)} becomes a ${type.name}`, t => {
     const cause = new Error('below')
     const error = fromNative({ message: 'What.', remedy: 'Do.', ...data }, cause)
     t.is(error.constructor, type)
@@ -42,13 +46,13 @@ for (const [data, type, fields] of native) {
   })
 }
 
-test('without a remedy there is no such key, and no cause', (t) => {
+test('without a remedy there is no such key, and no cause', t => {
   const error = fromNative({ code: 'ERR_MACHINE_CONFIG', message: 'What.' })
   t.false('remedy' in error)
   t.false('cause' in error)
 })
 
-test('the nearest word is at most two slips away', (t) => {
+test('the nearest word is at most two slips away', t => {
   const words = ['memory', 'cpus', 'kernel', '-M']
   t.is(nearest('memroy', words), 'memory')
   t.is(nearest('kernal', words), 'kernel')

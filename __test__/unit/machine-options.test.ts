@@ -7,7 +7,7 @@ import type { MachineOptions } from '../../ts/machine/options.js'
 const kernel = new Uint8Array([1])
 const normal = (options: Partial<MachineOptions>) => normaliseMachineOptions({ kernel, ...options })
 
-test('defaults', (t) => {
+test('defaults', t => {
   const { accel, ...rest } = normal({})
   t.is(accel.candidates.length, 1)
   t.deepEqual(rest, {
@@ -26,11 +26,11 @@ test('defaults', (t) => {
   })
 })
 
-test('an option that is undefined is one that was not given', (t) => {
+test('an option that is undefined is one that was not given', t => {
   t.is(normaliseMachineOptions({ kernel, memory: undefined } as unknown as MachineOptions).memory, 128 * 1024 * 1024)
 })
 
-test('forms of each option', (t) => {
+test('forms of each option', t => {
   t.is(normal({ memory: '64M' }).memory, 64 * 1024 * 1024)
   t.is(normal({ memory: 1024 * 1024 }).memory, 1024 * 1024)
   t.is(normal({ cpus: 255 }).cpus, 255)
@@ -80,7 +80,7 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
 ]
 
 for (const [options, option, message] of refused) {
-  test(`refused: ${JSON.stringify(options)}`, (t) => {
+  test(`refused: ${JSON.stringify(options)}`, t => {
     const error = t.throws(() => normal(options), { instanceOf: MachineConfigError, code: 'ERR_MACHINE_CONFIG' })
     t.is(error?.option, option)
     t.regex(error?.message ?? '', message)
@@ -88,10 +88,10 @@ for (const [options, option, message] of refused) {
   })
 }
 
-test('options that are no object are refused', (t) => {
+test('options that are no object are refused', t => {
   t.throws(() => normaliseMachineOptions(undefined as unknown as MachineOptions), { instanceOf: MachineConfigError })
 })
 
-test('the accelerator is checked with its own errors', (t) => {
+test('the accelerator is checked with its own errors', t => {
   t.throws(() => normal({ accel: 'tcg' }), { instanceOf: AcceleratorError })
 })

@@ -3,7 +3,10 @@ import fc from 'fast-check'
 import { formatOptionText, parseOptionText } from '../../ts/properties/option-text.js'
 
 // What QEMU 7.2 makes of each text, seen through its error messages.
-const texts: readonly (readonly [text: string, pairs: readonly (readonly [key: string, value: string, bare?: true])[]])[] = [
+const texts: readonly (readonly [
+  text: string,
+  pairs: readonly (readonly [key: string, value: string, bare?: true])[],
+])[] = [
   ['', []],
   ['kvm', [['accel', 'kvm']]],
   ['kvm,', [['accel', 'kvm']]],
@@ -63,7 +66,7 @@ const texts: readonly (readonly [text: string, pairs: readonly (readonly [key: s
 ]
 
 for (const [text, pairs] of texts) {
-  test(`'${text}' splits as QEMU splits it`, (t) => {
+  test(`'${text}' splits as QEMU splits it`, t => {
     t.deepEqual(
       parseOptionText(text, 'accel'),
       pairs.map(([key, value, bare]) => (bare ? { key, value, bare } : { key, value })),
@@ -71,7 +74,7 @@ for (const [text, pairs] of texts) {
   })
 }
 
-test('a bare word that is a known key is not taken for a negation', (t) => {
+test('a bare word that is a known key is not taken for a negation', t => {
   t.deepEqual(parseOptionText('kvm,notify-window', 'accel', ['notify-window']).at(-1), {
     key: 'notify-window',
     value: 'on',
@@ -79,19 +82,19 @@ test('a bare word that is a known key is not taken for a negation', (t) => {
   })
 })
 
-test('what is written is read back', (t) => {
-  const key = fc.string({ minLength: 1 }).filter((text) => !/[,=]/.test(text))
+test('what is written is read back', t => {
+  const key = fc.string({ minLength: 1 }).filter(text => !/[,=]/.test(text))
   const pair = fc.record({ key, value: fc.string() }, { noNullPrototype: true })
   fc.assert(
-    fc.property(fc.array(pair), (pairs) => {
+    fc.property(fc.array(pair), pairs => {
       t.deepEqual(parseOptionText(formatOptionText(pairs), 'accel'), pairs)
     }),
   )
 })
 
-test('any text is split, and every pair of it has a key and a value', (t) => {
+test('any text is split, and every pair of it has a key and a value', t => {
   fc.assert(
-    fc.property(fc.string({ unit: fc.constantFrom(',', '=', 'a', 'no', ' ') }), (text) => {
+    fc.property(fc.string({ unit: fc.constantFrom(',', '=', 'a', 'no', ' ') }), text => {
       const pairs = parseOptionText(text, 'accel')
       t.true(pairs.every(({ key, value }) => typeof key === 'string' && typeof value === 'string'))
       t.deepEqual(

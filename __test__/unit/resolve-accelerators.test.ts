@@ -2,13 +2,13 @@ import test from 'ava'
 import { AcceleratorError, AccelPropertyError } from '../../ts/errors/index.js'
 import { resolveAccelerators } from '../../ts/properties/index.js'
 
-test('without an accelerator it is kvm', (t) => {
+test('without an accelerator it is kvm', t => {
   const { candidates, warnings } = resolveAccelerators()
   t.is(candidates.length, 1)
   t.deepEqual(warnings, [])
 })
 
-test('what is not there gives way to the next, and a warning says so', (t) => {
+test('what is not there gives way to the next, and a warning says so', t => {
   const { candidates, warnings } = resolveAccelerators(['tcg,thread=multi', 'foo', 'kvm,notify-window=5'])
   t.deepEqual(
     candidates.map(({ notifyWindow }) => notifyWindow),
@@ -22,11 +22,11 @@ test('what is not there gives way to the next, and a warning says so', (t) => {
   t.regex(warnings[1]?.message ?? '', /invalid accelerator 'foo'/)
 })
 
-test('what comes after kvm is skipped too', (t) => {
+test('what comes after kvm is skipped too', t => {
   t.is(resolveAccelerators(['kvm', 'tcg']).candidates.length, 1)
 })
 
-test('several kvm are tried in order, objects among them', (t) => {
+test('several kvm are tried in order, objects among them', t => {
   const { candidates } = resolveAccelerators(['kvm,device=/a', { device: '/b' }])
   t.deepEqual(
     candidates.map(({ device }) => device),
@@ -34,12 +34,12 @@ test('several kvm are tried in order, objects among them', (t) => {
   )
 })
 
-test('a bad property is fatal, whatever follows', (t) => {
+test('a bad property is fatal, whatever follows', t => {
   t.throws(() => resolveAccelerators(['kvm,bad=1', 'tcg']), { instanceOf: AccelPropertyError })
   t.throws(() => resolveAccelerators(['tcg', 'kvm,bad=1']), { instanceOf: AccelPropertyError })
 })
 
-test('a property without a value is accepted with a warning, as QEMU deprecates it', (t) => {
+test('a property without a value is accepted with a warning, as QEMU deprecates it', t => {
   const { candidates, warnings } = resolveAccelerators('kvm,kernel-irqchip')
   t.is(candidates[0]?.kernelIrqchip, 'on')
   t.deepEqual(
@@ -66,7 +66,7 @@ for (const [accel, name, message] of [
   ['nvmm', 'nvmm', /QEMU's/],
   ['hax', 'hax', /QEMU's/],
 ] as const) {
-  test(`'${accel}' is refused by name`, (t) => {
+  test(`'${accel}' is refused by name`, t => {
     const error = t.throws(() => resolveAccelerators(accel), { instanceOf: AcceleratorError, code: 'ERR_ACCELERATOR' })
     t.is(error?.accelerator, name)
     t.regex(error?.message ?? '', message)
@@ -74,12 +74,12 @@ for (const [accel, name, message] of [
   })
 }
 
-test('a list without kvm names each of them', (t) => {
+test('a list without kvm names each of them', t => {
   const error = t.throws(() => resolveAccelerators(['foo', 'tcg']), { instanceOf: AcceleratorError })
   t.is(error?.accelerator, 'foo:tcg')
   t.regex(error?.message ?? '', /'foo'.*'tcg'/)
 })
 
-test('an empty list is refused', (t) => {
+test('an empty list is refused', t => {
   t.throws(() => resolveAccelerators([]), { instanceOf: AcceleratorError, message: /empty/ })
 })

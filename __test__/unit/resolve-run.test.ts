@@ -4,7 +4,8 @@ import { AcceleratorError, AccelPropertyError, OptionError } from '../../ts/erro
 import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
 import type { MachineOptions } from '../../ts/machine/options.js'
 
-const resolve = (argv: readonly string[], isMultiboot = false): RunRequest => resolveRun(argv, { isMultiboot: () => isMultiboot })
+const resolve = (argv: readonly string[], isMultiboot = false): RunRequest =>
+  resolveRun(argv, { isMultiboot: () => isMultiboot })
 
 const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequest, { kind: 'run' }> => {
   const request = resolve(['-kernel', 'k', ...argv], isMultiboot)
@@ -14,7 +15,7 @@ const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequ
 
 const machine = (...argv: string[]): MachineOptions => resolved(argv).machine
 
-test('a kernel alone', (t) => {
+test('a kernel alone', t => {
   t.deepEqual(resolved([]), {
     kind: 'run',
     machine: { accel: ['kvm'], kernel: 'k', serial: 'null', noReboot: false, noShutdown: false },
@@ -22,8 +23,21 @@ test('a kernel alone', (t) => {
   })
 })
 
-test('the command line of the README', (t) => {
-  const argv = ['-M', 'microvm', '-m', '64M', '-kernel', 'v', '-initrd', 'i', '-no-reboot', '-append', 'a=b,c', '-nographic']
+test('the command line of the README', t => {
+  const argv = [
+    '-M',
+    'microvm',
+    '-m',
+    '64M',
+    '-kernel',
+    'v',
+    '-initrd',
+    'i',
+    '-no-reboot',
+    '-append',
+    'a=b,c',
+    '-nographic',
+  ]
   t.like(resolved(argv).machine, {
     kernel: 'v',
     initrd: 'i',
@@ -34,7 +48,7 @@ test('the command line of the README', (t) => {
   })
 })
 
-test('the command line of kvm-unit-tests, as far as its devices are there', (t) => {
+test('the command line of kvm-unit-tests, as far as its devices are there', t => {
   const argv = ['-nodefaults', '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-vnc', 'none', '-serial', 'stdio']
   const rest = ['-machine', 'accel=kvm', '-smp', '2', '-append', 'x', '-initrd', 'env', '-cpu', 'max']
   t.like(resolved([...argv, ...rest], true).machine, {
@@ -45,44 +59,55 @@ test('the command line of kvm-unit-tests, as far as its devices are there', (t) 
   })
 })
 
-test('one dash and two dashes mean the same', (t) => {
-  t.deepEqual(resolve(['--kernel', 'k', '--accel', 'kvm', '--no-reboot']), resolve(['-kernel', 'k', '-accel', 'kvm', '-no-reboot']))
+test('one dash and two dashes mean the same', t => {
+  t.deepEqual(
+    resolve(['--kernel', 'k', '--accel', 'kvm', '--no-reboot']),
+    resolve(['-kernel', 'k', '-accel', 'kvm', '-no-reboot']),
+  )
 })
 
-test('an argument may begin with a dash', (t) => t.is(machine('-append', '-x').append, '-x'))
+test('an argument may begin with a dash', t => t.is(machine('-append', '-x').append, '-x'))
 
-test('of an option that is repeated the last wins', (t) => {
+test('of an option that is repeated the last wins', t => {
   t.is(machine('-m', '64M', '-m', '32M').memory, 32 * 1024 * 1024)
   t.is(machine('-kernel', 'other').kernel, 'other')
 })
 
-test('the accelerator: -accel repeats, -machine accel= is a list, sugar comes first', (t) => {
+test('the accelerator: -accel repeats, -machine accel= is a list, sugar comes first', t => {
   t.deepEqual(machine('-accel', 'tcg', '-accel', 'kvm,notify-window=5').accel, ['tcg', 'kvm,notify-window=5'])
   t.deepEqual(machine('-M', 'accel=tcg:kvm').accel, ['accel=tcg', 'accel=kvm'])
   t.deepEqual(machine('-enable-kvm').accel, ['accel=kvm'])
   t.deepEqual(machine('-M', 'pc,kernel_irqchip=split').accel, ['accel=kvm,kernel-irqchip=split'])
-  const accel = machine('-M', 'kernel-irqchip=on', '-M', 'kvm-shadow-mem=1048576', '-accel', 'kvm,kernel-irqchip=split').accel
+  const accel = machine(
+    '-M',
+    'kernel-irqchip=on',
+    '-M',
+    'kvm-shadow-mem=1048576',
+    '-accel',
+    'kvm,kernel-irqchip=split',
+  ).accel
   const [candidate] = normaliseMachineOptions({ kernel: 'k', accel: accel ?? [] }).accel.candidates
   t.like(candidate, { kernelIrqchip: 'split', kvmShadowMem: 1048576 })
 })
 
-test('-m as QEMU takes it', (t) => {
-  const mebibytes = (text: string) => (machine('-m', text).memory ?? 0) / 1024 / 1024
+test('-m as QEMU takes it', t => {
+  const mebibytes = (text: string) => Number(machine('-m', text).memory) / 1024 / 1024
   t.deepEqual(['128', '64M', 'size=64M', '1.5G', '0x40', '1000k'].map(mebibytes), [128, 64, 64, 1536, 64, 1000 / 1024])
   t.is(machine('-m', '1.3G').memory, Math.ceil((1.3 * 2 ** 30) / 8192) * 8192)
   t.is(machine('-m', '0').memory, undefined)
   t.is(machine('-m', '').memory, undefined)
 })
 
-test('-smp as QEMU takes it', (t) => {
+test('-smp as QEMU takes it', t => {
   const cpus = (text: string) => machine('-smp', text).cpus
-  t.deepEqual(['2', 'cpus=2', '0x2', 'cores=2', '4,sockets=2,cores=2,threads=1', '2,maxcpus=2', 'maxcpus=3'].map(cpus), [
-    2, 2, 2, 2, 4, 2, 3,
-  ])
+  t.deepEqual(
+    ['2', 'cpus=2', '0x2', 'cores=2', '4,sockets=2,cores=2,threads=1', '2,maxcpus=2', 'maxcpus=3'].map(cpus),
+    [2, 2, 2, 2, 4, 2, 3],
+  )
   t.regex(resolved(['-smp', '2,cores=2']).run.notices.join(), /-smp: the topology \(cores\)/)
 })
 
-test('-serial and its defaults', (t) => {
+test('-serial and its defaults', t => {
   t.is(machine().serial, 'null')
   t.is(machine('-nographic').serial, 'stdio')
   t.is(machine('-nographic', '-nodefaults').serial, 'null')
@@ -92,12 +117,12 @@ test('-serial and its defaults', (t) => {
   t.is(machine('-serial', 'stdio', '-serial', 'none').serial, 'stdio')
 })
 
-test('-device isa-debug-exit has the defaults of QEMU', (t) => {
+test('-device isa-debug-exit has the defaults of QEMU', t => {
   t.deepEqual(machine('-device', 'isa-debug-exit').debugExit, { iobase: 0x501, iosize: 2 })
   t.deepEqual(machine('-device', 'isa-debug-exit,id=x,iosize=4').debugExit, { iobase: 0x501, iosize: 4 })
 })
 
-test('a multiboot kernel has a list of modules, another has one file', (t) => {
+test('a multiboot kernel has a list of modules, another has one file', t => {
   const initrd = 'a x=1,b,,c y,,z'
   t.is(machine('-initrd', initrd).initrd, initrd)
   t.deepEqual(resolved(['-initrd', initrd], true).machine.initrd, [
@@ -106,7 +131,7 @@ test('a multiboot kernel has a list of modules, another has one file', (t) => {
   ])
 })
 
-test('-cpu: the host is what the guest sees, and anything else is said once', (t) => {
+test('-cpu: the host is what the guest sees, and anything else is said once', t => {
   for (const model of ['host', 'max']) t.deepEqual(resolved(['-cpu', model]).run.notices, [])
   for (const model of ['qemu64', 'EPYC-v3', 'host,-avx', 'Haswell-noTSX']) {
     const { notices } = resolved(['-cpu', 'kvm64', '-cpu', model]).run
@@ -115,13 +140,16 @@ test('-cpu: the host is what the guest sees, and anything else is said once', (t
   }
 })
 
-test('what describes the board is accepted', (t) => {
-  const { machine: options, run } = resolved(['-M', 'microvm,acpi=off,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off'])
+test('what describes the board is accepted', t => {
+  const { machine: options, run } = resolved([
+    '-M',
+    'microvm,acpi=off,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off',
+  ])
   t.deepEqual(run.notices, [])
   t.deepEqual(options, machine())
 })
 
-test('settings of the process', (t) => {
+test('settings of the process', t => {
   t.like(resolved(['-S', '-no-shutdown', '-pidfile', 'p', '-name', 'guest=n', '-display', 'none', '-no-user-config']), {
     machine: { noShutdown: true, name: 'n' },
     run: { paused: true, noShutdown: true, pidfile: 'p' },
@@ -142,7 +170,7 @@ for (const [argv, text] of [
   [['-device', 'help'], /isa-debug-exit/],
   [['-version', '-nosuch'], /version/],
 ] as const) {
-  test(`${argv.join(' ')} prints`, (t) => {
+  test(`${argv.join(' ')} prints`, t => {
     const request = resolve(argv)
     t.is(request.kind, 'print')
     if (request.kind === 'print') t.regex(request.text, text)
@@ -197,7 +225,7 @@ const refused: readonly (readonly [argv: readonly string[], option: string, mess
 ]
 
 for (const [argv, option, message] of refused) {
-  test(`refused: ${argv.join(' ') || '(nothing)'}`, (t) => {
+  test(`refused: ${argv.join(' ') || '(nothing)'}`, t => {
     const error = t.throws(() => resolve(argv), { instanceOf: OptionError, code: 'ERR_OPTION' })
     t.is(error?.option, option)
     t.regex(error?.message ?? '', message)
@@ -205,7 +233,7 @@ for (const [argv, option, message] of refused) {
   })
 }
 
-test('accelerators have their own errors', (t) => {
+test('accelerators have their own errors', t => {
   t.throws(() => machine('-accel', 'kvm:tcg'), { instanceOf: AcceleratorError })
   t.throws(() => machine('-M', 'accel=foo:bar'), { instanceOf: AcceleratorError, message: /'foo'.*'bar'/ })
   t.throws(() => machine('-accel', 'kvm,bad=1', '-accel', 'tcg'), { instanceOf: AccelPropertyError })

@@ -18,9 +18,12 @@ for (const [operation, row] of Object.entries(operations) as [Operation, readonl
   const allowed = states.filter((_, index) => row[index] !== null)
   states.forEach((state, index) => {
     const next = row[index]
-    test(`${operation} in ${state}: ${next ?? 'refused'}`, (t) => {
+    test(`${operation} in ${state}: ${next ?? 'refused'}`, t => {
       if (next) return t.is(transition(state, operation), next)
-      const error = t.throws(() => transition(state, operation), { instanceOf: MachineStateError, code: 'ERR_MACHINE_STATE' })
+      const error = t.throws(() => transition(state, operation), {
+        instanceOf: MachineStateError,
+        code: 'ERR_MACHINE_STATE',
+      })
       t.is(error?.state, state)
       t.deepEqual(error?.allowed, allowed)
       for (const name of allowed) t.regex(error?.message ?? '', new RegExp(name))
@@ -29,7 +32,7 @@ for (const [operation, row] of Object.entries(operations) as [Operation, readonl
   })
 }
 
-test('cont after an internal error needs a reset, as in QEMU', (t) => {
+test('cont after an internal error needs a reset, as in QEMU', t => {
   const error = t.throws(() => transition('internal-error', 'resume'), { instanceOf: MachineStateError })
   t.regex(error?.remedy ?? '', /reset\(\)/)
   t.is(transition(transition('internal-error', 'reset'), 'resume'), 'running')
@@ -41,10 +44,10 @@ for (const [event, next] of [
   ['internal-error', 'internal-error'],
   ['guest-reset', 'running'],
 ] as const satisfies readonly (readonly [GuestEvent, RunState])[]) {
-  test(`a running guest's ${event} leads to ${next}`, (t) => t.is(transition('running', event), next))
+  test(`a running guest's ${event} leads to ${next}`, t => t.is(transition('running', event), next))
 }
 
-test('a machine that has ended says that nothing leads on', (t) => {
+test('a machine that has ended says that nothing leads on', t => {
   const error = ended('shutdown', 'resume')
   t.deepEqual([error.code, error.state, error.allowed], ['ERR_MACHINE_STATE', 'shutdown', []])
 })

@@ -21,22 +21,38 @@ for (const [text, bytes] of [
   ['0', 0],
   ['1.3G', Math.round(1.3 * 1024 * MiB)],
 ] as const) {
-  test(`${text} is a size`, (t) => t.is(parseSize(text), bytes))
+  test(`${text} is a size`, t => t.is(parseSize(text), bytes))
 }
 
-for (const text of ['', '1.5', '0.5', '64MB', '64Mi', '-5', '+5', 'abc', '1e3', '0x1.8M', ' 1M', '1 M', 'M', '.5G', '1.5b']) {
-  test(`'${text}' is no size`, (t) => t.is(parseSize(text), 'syntax'))
+for (const text of [
+  '',
+  '1.5',
+  '0.5',
+  '64MB',
+  '64Mi',
+  '-5',
+  '+5',
+  'abc',
+  '1e3',
+  '0x1.8M',
+  ' 1M',
+  '1 M',
+  'M',
+  '.5G',
+  '1.5b',
+]) {
+  test(`'${text}' is no size`, t => t.is(parseSize(text), 'syntax'))
 }
 
 for (const text of ['99999999T', '8P', '1E', '99999999999999999999']) {
-  test(`${text} is out of range`, (t) => t.is(parseSize(text), 'range'))
+  test(`${text} is out of range`, t => t.is(parseSize(text), 'range'))
 }
 
-test('a number without a suffix counts the given unit', (t) => {
+test('a number without a suffix counts the given unit', t => {
   t.is(parseSize('4096', 'B'), 4096)
   t.is(parseSize('4K', 'B'), 4096)
 })
 
-test('sizes are written with the largest suffix that divides them', (t) => {
+test('sizes are written with the largest suffix that divides them', t => {
   t.deepEqual([0, 1, 1024, 1536, MiB, 3 * 2 ** 30, 2 ** 40].map(formatSize), ['0', '1', '1K', '1536', '1M', '3G', '1T'])
 })

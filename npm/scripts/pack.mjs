@@ -2,7 +2,17 @@
 // The published package differs from the repository's in one thing: it depends, optionally, on its platform packages. That is done
 // in a copy, so that a clone installs without packages that are not published yet.
 
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fail, root, run, setUp } from './steps.mjs'
 
@@ -47,6 +57,7 @@ rmSync(staging, { recursive: true })
 
 for (const name of readdirSync(folder)) {
   const { size } = statSync(join(folder, name))
-  if (size > LIMIT) fail(`${name} has ${size} bytes, and a package has at most ${LIMIT}`, 'See `files` in package.json.')
+  if (size > LIMIT)
+    fail(`${name} has ${size} bytes, and a package has at most ${LIMIT}`, 'See `files` in package.json.')
   console.log(`${join(folder, name)}  ${(size / 1e3).toFixed(0)} kB`)
 }

@@ -4,5 +4,7 @@ import { join } from 'node:path'
 import { root, setUp } from './steps.mjs'
 
 setUp()
-const { status } = spawnSync(process.execPath, [join(root, 'examples/hello.mjs'), ...process.argv.slice(2)], { stdio: 'inherit' })
+const { status } = spawnSync(process.execPath, [join(root, 'examples/hello.mjs'), ...process.argv.slice(2)], {
+  stdio: 'inherit',
+})
 process.exit(status ?? 1)

@@ -3,7 +3,16 @@
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -15,17 +24,17 @@ export const fail = (message, remedy) => {
   process.exit(1)
 }
 
-const files = (path) => {
+const files = path => {
   const full = join(root, path)
   if (!existsSync(full)) return []
   if (statSync(full).isFile()) return [path]
   return readdirSync(full, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && !entry.name.endsWith('.node'))
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name).slice(root.length))
+    .filter(entry => entry.isFile() && !entry.name.endsWith('.node'))
+    .map(entry => join(entry.parentPath ?? entry.path, entry.name).slice(root.length))
     .sort()
 }
 
-const digest = (inputs) => {
+const digest = inputs => {
   const hash = createHash('sha256').update(process.version)
   for (const file of inputs.flatMap(files)) hash.update(`\0${file}\0`).update(readFileSync(join(root, file)))
   return hash.digest('hex')
@@ -49,7 +58,8 @@ export const run = (what, command, args, env = {}) => {
 const step = (what, { inputs, outputs, stamp, make }) => {
   const now = digest(inputs)
   const file = join(root, stamp)
-  const fresh = outputs.every((output) => existsSync(join(root, output))) && existsSync(file) && readFileSync(file, 'utf8') === now
+  const fresh =
+    outputs.every(output => existsSync(join(root, output))) && existsSync(file) && readFileSync(file, 'utf8') === now
   if (fresh) return
   process.stderr.write(`kvm-accel: ${what} ...\n`)
   make()
@@ -58,9 +68,9 @@ const step = (what, { inputs, outputs, stamp, make }) => {
   writeFileSync(file, digest(inputs))
 }
 
-const present = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
+const present = command => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
 
-const bin = (name) => join(root, 'node_modules/.bin', name)
+const bin = name => join(root, 'node_modules/.bin', name)
 
 const install = () =>
   step('installing packages', {
@@ -79,9 +89,17 @@ const addon = () =>
     stamp: 'target/kvm-accel/addon.stamp',
     make: () => {
       if (!present('cargo')) fail('cargo is not installed', 'Install Rust (rustup.rs) and run the command again.')
-      if (!present('cc')) fail('there is no C compiler', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
+      if (!present('cc'))
+        fail('there is no C compiler', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
       const layout = ['--output-dir', 'ts/native', '--js', 'binding.cjs', '--dts', 'binding.d.cts']
-      run('the build of the addon', bin('napi'), ['build', '--platform', '--release', '--manifest-path', 'crates/binding/Cargo.toml', ...layout])
+      run('the build of the addon', bin('napi'), [
+        'build',
+        '--platform',
+        '--release',
+        '--manifest-path',
+        'crates/binding/Cargo.toml',
+        ...layout,
+      ])
     },
   })
 
@@ -93,7 +111,7 @@ const typescript = () =>
     make: () => {
       rmSync(join(root, 'dist'), { recursive: true, force: true })
       run('tsc', bin('tsc'), [])
-      const native = readdirSync(join(root, 'ts/native')).filter((name) => /\.(node|cjs|d\.cts)$/.test(name))
+      const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, 'dist/native', name))
     },
   })
@@ -109,7 +127,8 @@ export const interposer = () =>
 
 /** Everything that `npm start` needs. */
 export const setUp = () => {
-  if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node ${process.version} is too old`, 'Use Node 20 or later.')
+  if (Number(process.versions.node.split('.')[0]) < 20)
+    fail(`Node ${process.version} is too old`, 'Use Node 20 or later.')
   install()
   addon()
   typescript()

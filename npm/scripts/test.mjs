@@ -16,26 +16,26 @@ const add = ({ passed = 0, failed = 0, skipped = 0 }) => {
 
 /** Runs a command and hands each line of its output to `onLine`; its status. */
 const lines = (command, args, onLine) =>
-  new Promise((resolve) => {
+  new Promise(resolve => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ''
       stream.setEncoding('utf8')
-      stream.on('data', (chunk) => {
+      stream.on('data', chunk => {
         const parts = (rest + chunk).split('\n')
         rest = parts.pop()
         parts.forEach(onLine)
       })
       stream.on('end', () => rest && onLine(rest))
     }
-    child.on('error', (error) => resolve(onLine(error.message) ?? 1))
-    child.on('close', (code) => resolve(code ?? 1))
+    child.on('error', error => resolve(onLine(error.message) ?? 1))
+    child.on('close', code => resolve(code ?? 1))
   })
 
 /** A check: one test, its output shown when it fails. */
 const check = async (name, command, args) => {
   const output = []
-  const status = await lines(command, args, (line) => output.push(line))
+  const status = await lines(command, args, line => output.push(line))
   console.log(`${status === 0 ? '✔' : '✘'} ${name}`)
   if (status !== 0) console.log(output.join('\n'))
   add(status === 0 ? { passed: 1 } : { failed: 1 })
@@ -44,7 +44,7 @@ const check = async (name, command, args) => {
 /** `cargo test`, counted by its summaries. */
 const cargoTest = async () => {
   const counted = { passed: 0, failed: 0, skipped: 0 }
-  const status = await lines('cargo', ['test', '--workspace', '--quiet', '--no-fail-fast'], (line) => {
+  const status = await lines('cargo', ['test', '--workspace', '--quiet', '--no-fail-fast'], line => {
     const result = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
     if (!result) return console.log(line)
     counted.passed += Number(result[1])
@@ -57,9 +57,9 @@ const cargoTest = async () => {
 }
 
 /** ava, counted by its TAP output. */
-const ava = async (args) => {
+const ava = async args => {
   const counted = { passed: 0, failed: 0, skipped: 0 }
-  const status = await lines(join(root, 'node_modules/.bin/ava'), ['--tap', ...args], (line) => {
+  const status = await lines(join(root, 'node_modules/.bin/ava'), ['--tap', ...args], line => {
     const result = /^(not )?ok \d+ - (.*?)( # (SKIP|TODO).*)?$/.exec(line)
     if (!result) return /^(#|1\.\.|TAP version|$)/.test(line) || console.log(line)
     if (result[4]) counted.skipped++
@@ -74,11 +74,20 @@ const ava = async (args) => {
 setUp()
 interposer()
 
-const bin = (name) => join(root, 'node_modules/.bin', name)
+const bin = name => join(root, 'node_modules/.bin', name)
 const only = process.argv.slice(2)
 if (only.length === 0) {
   await check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
-  await check('clippy', 'cargo', ['clippy', '--quiet', '--workspace', '--all-targets', '--all-features', '--', '-D', 'warnings'])
+  await check('clippy', 'cargo', [
+    'clippy',
+    '--quiet',
+    '--workspace',
+    '--all-targets',
+    '--all-features',
+    '--',
+    '-D',
+    'warnings',
+  ])
   await check('rustdoc', 'cargo', ['doc', '--quiet', '--workspace', '--no-deps', '--document-private-items'])
   await check('types', bin('tsc'), ['-p', 'tsconfig.test.json'])
   await check('oxlint', bin('oxlint'), ['--deny-warnings'])

@@ -34,7 +34,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     .option('--json', 'print a JSON object')
     .action(async ({ json }: { json?: boolean }) => {
       const report = await examine()
-      const text = json ? `${JSON.stringify(report, null, 2)}\n` : doctorText(report, choosePaint(process.stdout, process.env))
+      const text = json
+        ? `${JSON.stringify(report, null, 2)}\n`
+        : doctorText(report, choosePaint(process.stdout, process.env))
       process.stdout.write(text)
       process.exitCode = report.ok ? 0 : 1
     })

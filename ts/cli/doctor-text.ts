@@ -27,7 +27,12 @@ export function doctorText(report: DoctorReport, paint: Paint = plain): string {
     ['kvm-accel', report.version],
     ['Kernel', `Linux ${report.kernel}`],
     ['CPU', `${cpu.model || 'unknown'} (${virtualization(cpu)})`],
-    ['Device', device.exists ? `${device.path}, mode ${device.mode}, group ${device.group ?? 'unknown'}` : `${device.path} does not exist`],
+    [
+      'Device',
+      device.exists
+        ? `${device.path}, mode ${device.mode}, group ${device.group ?? 'unknown'}`
+        : `${device.path} does not exist`,
+    ],
     ['Permission', device.opens ? 'opens for reading and writing' : 'does not open'],
     ['API version', report.apiVersion === null ? 'not asked' : String(report.apiVersion)],
     ['Modules', report.modules.length > 0 ? report.modules.join(', ') : 'none loaded as modules'],

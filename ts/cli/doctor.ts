@@ -11,7 +11,12 @@ export interface DoctorReport {
   /** Guests can run. */
   readonly ok: boolean
   /** Why not, null when they can. */
-  readonly problem: { readonly code: string; readonly reason: string | null; readonly message: string; readonly remedy: string | null } | null
+  readonly problem: {
+    readonly code: string
+    readonly reason: string | null
+    readonly message: string
+    readonly remedy: string | null
+  } | null
   /** Version of this package. */
   readonly version: string
   readonly device: {
@@ -77,7 +82,12 @@ export function report(facts: HostFacts, probed: ProbeResult | null, error: KvmA
     },
     apiVersion: probed?.apiVersion ?? null,
     kernel: facts.kernel,
-    cpu: { model: facts.cpu, vmx: cpuFlags.has('vmx'), svm: cpuFlags.has('svm'), hypervisor: cpuFlags.has('hypervisor') },
+    cpu: {
+      model: facts.cpu,
+      vmx: cpuFlags.has('vmx'),
+      svm: cpuFlags.has('svm'),
+      hypervisor: cpuFlags.has('hypervisor'),
+    },
     modules: facts.kvmModules,
     container: facts.container,
     capabilities,

@@ -16,7 +16,11 @@ export interface MachineProperty {
 /** QEMU's properties of `pc` and `microvm` that are accepted, because they change nothing. */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['off', 'auto'], about: 'there are no ACPI tables' },
-  { name: 'auto-kernel-cmdline', values: ['on', 'off'], about: 'there are no virtio-mmio devices to add to the command line' },
+  {
+    name: 'auto-kernel-cmdline',
+    values: ['on', 'off'],
+    about: 'there are no virtio-mmio devices to add to the command line',
+  },
   { name: 'graphics', values: ['off'], about: 'there is no display' },
   { name: 'hpet', values: ['off'], about: 'there is no HPET' },
   { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },

@@ -20,7 +20,10 @@ export function isMultiboot(path: string): boolean {
   }
   for (let at = 0; at + 12 <= length; at += 4) {
     // Magic number, flags and checksum make 0.
-    if (head.readUInt32LE(at) === MAGIC && ((MAGIC + head.readUInt32LE(at + 4) + head.readUInt32LE(at + 8)) & 0xffff_ffff) === 0) {
+    if (
+      head.readUInt32LE(at) === MAGIC &&
+      ((MAGIC + head.readUInt32LE(at + 4) + head.readUInt32LE(at + 8)) & 0xffff_ffff) === 0
+    ) {
       return true
     }
   }

@@ -22,7 +22,10 @@ export function readMachine(draft: RunDraft, text: string): string | void {
     const key = spelled.replaceAll('_', '-')
     if (bare || (key === 'type' && isHelp(value))) {
       if (key === 'type' || isHelp(key)) return machineHelp()
-      throw new OptionError(`-machine expects '=' after '${key}'`, { option: '-machine', remedy: `For example '-machine ${key}=on'.` })
+      throw new OptionError(`-machine expects '=' after '${key}'`, {
+        option: '-machine',
+        remedy: `For example '-machine ${key}=on'.`,
+      })
     }
     checkMachineProperty(key, value)
     draft.machine.set(key, value)
@@ -45,7 +48,10 @@ function checkMachineProperty(key: string, value: string): void {
   }
   if (!property.values.includes(value)) {
     const remedy = `Use ${either(property.values.map(valid => `${key}=${valid}`))}, or leave it out.`
-    throw new OptionError(`-machine does not accept '${key}=${value}': ${property.about}`, { option: '-machine', remedy })
+    throw new OptionError(`-machine does not accept '${key}=${value}': ${property.about}`, {
+      option: '-machine',
+      remedy,
+    })
   }
 }
 
@@ -54,7 +60,10 @@ export function readCpu(draft: RunDraft, text: string): string | void {
   if (isHelp(model)) return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}`
   if (!isCpuModel(model)) {
     const message = `-cpu does not have the model '${model}'.${didYouMean(model, cpuModels)}`
-    throw new OptionError(message, { option: '-cpu', remedy: "'-cpu help' lists the models; without -cpu the guest sees the host's CPU." })
+    throw new OptionError(message, {
+      option: '-cpu',
+      remedy: "'-cpu help' lists the models; without -cpu the guest sees the host's CPU.",
+    })
   }
   draft.cpu = isHostModel(model) && features.length === 0 ? '' : text
 }
@@ -85,7 +94,10 @@ export function readSmp(draft: RunDraft, text: string): void {
   for (const [key, value] of lastOfEach(parseOptionText(text, 'cpus'))) {
     if (key !== 'cpus' && key !== 'maxcpus' && !topology.some(level => level === key)) {
       const known = ['cpus', 'maxcpus', ...topology]
-      throw new OptionError(`-smp has no parameter '${key}'.${didYouMean(key, known)}`, { option: '-smp', remedy: `It takes ${either(known)}.` })
+      throw new OptionError(`-smp has no parameter '${key}'.${didYouMean(key, known)}`, {
+        option: '-smp',
+        remedy: `It takes ${either(known)}.`,
+      })
     }
     const count = parseUint32(value)
     if (typeof count === 'string' || count < 1 || count > MAX_CPUS) {
@@ -104,7 +116,10 @@ export function readSmp(draft: RunDraft, text: string): void {
   // QEMU fills in the levels that were left out, so fewer can only fail when they do not divide the vCPUs.
   if (cpus % product !== 0 || cpus > MAX_CPUS) {
     const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
-    throw new OptionError(message, { option: '-smp', remedy: `Leave out the topology: '-smp ${Math.min(cpus, MAX_CPUS)}'.` })
+    throw new OptionError(message, {
+      option: '-smp',
+      remedy: `Leave out the topology: '-smp ${Math.min(cpus, MAX_CPUS)}'.`,
+    })
   }
   if (levels.length > 0) draft.notices.push(`-smp: the topology (${levels.join(', ')}) is not shown to the guest`)
   draft.cpus = cpus
@@ -123,7 +138,10 @@ export function readDevice(draft: RunDraft, text: string): string | void {
     if (key === 'driver' || key === 'id') continue
     if (key !== 'iobase' && key !== 'iosize') {
       const message = `-device isa-debug-exit has no property '${key}'.${didYouMean(key, ['iobase', 'iosize'])}`
-      throw new OptionError(message, { option: '-device', remedy: "For example '-device isa-debug-exit,iobase=0xf4,iosize=4'." })
+      throw new OptionError(message, {
+        option: '-device',
+        remedy: "For example '-device isa-debug-exit,iobase=0xf4,iosize=4'.",
+      })
     }
     const number = parseUint32(value)
     if (typeof number === 'string') {
@@ -144,7 +162,10 @@ export function readSerial(draft: RunDraft, text: string): void {
   if (draft.serial !== undefined) {
     // QEMU numbers the ports by the order of -serial; `none` leaves a port out.
     if (text === 'none') return
-    throw new OptionError('-serial was given before, and there is only COM1', { option: '-serial', remedy: 'Give it once.' })
+    throw new OptionError('-serial was given before, and there is only COM1', {
+      option: '-serial',
+      remedy: 'Give it once.',
+    })
   }
   if (text === 'stdio') draft.serial = 'stdio'
   else if (text === 'null' || text === 'none') draft.serial = 'null'
@@ -172,13 +193,18 @@ export function readName(draft: RunDraft, text: string): void {
 export function readNone(option: string): (draft: RunDraft, text: string) => void {
   return (_, text) => {
     if (text === 'none') return
-    throw new OptionError(`${option} does not have '${text}'`, { option, remedy: `There is no display: use '${option} none', or leave it out.` })
+    throw new OptionError(`${option} does not have '${text}'`, {
+      option,
+      remedy: `There is no display: use '${option} none', or leave it out.`,
+    })
   }
 }
 
 function machineHelp(): string {
   const types = [...machineTypes].map(([name, about]) => `${name.padEnd(20)} ${about}`)
-  const properties = machineProperties.map(({ name, values, about }) => `${`${name}=${values.join('|')}`.padEnd(27)} ${about}`)
+  const properties = machineProperties.map(
+    ({ name, values, about }) => `${`${name}=${values.join('|')}`.padEnd(27)} ${about}`,
+  )
   return [
     'Supported machines are:',
     ...types,

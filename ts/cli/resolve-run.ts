@@ -62,7 +62,9 @@ function findOption(word: string): RunOption {
   const name = word.startsWith('--') ? word.slice(1) : word
   const option = runOptions.find(option => option.name === name || option.aliases?.includes(name))
   if (option !== undefined) return option
-  const assigned = name.includes('=') ? runOptions.find(({ name: known }) => known === name.slice(0, name.indexOf('='))) : undefined
+  const assigned = name.includes('=')
+    ? runOptions.find(({ name: known }) => known === name.slice(0, name.indexOf('=')))
+    : undefined
   const remedy =
     assigned === undefined
       ? "'kvm-accel run -help' lists the options."
@@ -128,7 +130,10 @@ function noKernel({ append, initrd }: RunDraft): OptionError {
   const remedy = "For example '-kernel vmlinux'."
   const orphan = append !== undefined ? '-append' : initrd !== undefined ? '-initrd' : undefined
   if (orphan !== undefined) return new OptionError(`${orphan} is only allowed with -kernel`, { option: orphan, remedy })
-  return new OptionError('-kernel is missing, and a machine has no firmware to start without one', { option: '-kernel', remedy })
+  return new OptionError('-kernel is missing, and a machine has no firmware to start without one', {
+    option: '-kernel',
+    remedy,
+  })
 }
 
 /** QEMU's list of multiboot modules, `FILE ARGS,FILE ARGS`: a module's command line begins with its file. */

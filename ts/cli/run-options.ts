@@ -53,7 +53,8 @@ export const runOptions: readonly RunOption[] = [
     argument: 'microvm|pc[,PROPERTY=VALUE…]',
     repeated: 'adds',
     about: 'a name for the board, accel=A:B, kernel-irqchip=, kvm-shadow-mem=',
-    differs: 'One board under both names. Of the other properties only those are accepted that describe it; -machine help lists them.',
+    differs:
+      'One board under both names. Of the other properties only those are accepted that describe it; -machine help lists them.',
     read: readMachine,
   },
   {
@@ -61,7 +62,8 @@ export const runOptions: readonly RunOption[] = [
     argument: 'host|max|MODEL',
     repeated: 'last wins',
     about: "the guest sees the host's CPU; for another model that is said once",
-    differs: "Models and features are accepted and not made: the guest sees what KVM offers, and a warning says so. Default host instead of qemu64.",
+    differs:
+      'Models and features are accepted and not made: the guest sees what KVM offers, and a warning says so. Default host instead of qemu64.',
     read: readCpu,
   },
   {
@@ -77,7 +79,8 @@ export const runOptions: readonly RunOption[] = [
     argument: '[cpus=]N',
     repeated: 'last wins',
     about: 'number of vCPUs, 1 to 255; default 1',
-    differs: 'A topology is checked and not shown to the guest, and a warning says so. maxcpus= other than cpus= refused.',
+    differs:
+      'A topology is checked and not shown to the guest, and a warning says so. maxcpus= other than cpus= refused.',
     read: readSmp,
   },
   {
@@ -117,7 +120,8 @@ export const runOptions: readonly RunOption[] = [
     argument: 'stdio|null|none|file:PATH',
     repeated: 'refused',
     about: 'where COM1 goes; default null, with -nographic stdio',
-    differs: 'COM1 only, and no other back ends. With none COM1 exists and its output is dropped. Without -serial and -nographic: null.',
+    differs:
+      'COM1 only, and no other back ends. With none COM1 exists and its output is dropped. Without -serial and -nographic: null.',
     read: readSerial,
   },
   {

@@ -1,4 +1,3 @@
-import { explainUnavailable } from '../host/explain.js'
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
 import { printError, printWarning } from './messages.js'
@@ -19,7 +18,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     process.stdout.write(`${request.text}\n`)
     return 0
   } catch (error) {
-    printError(await explainUnavailable(error))
+    printError(error)
     return 1
   }
 }
@@ -31,7 +30,8 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   try {
     await using machine = await Machine.create(options)
     machine.on('warning', ({ message }) => printWarning(message))
-    const disconnect = options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined
+    const disconnect =
+      options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined
     try {
       return await untilTheEnd(machine, run, signals)
     } finally {

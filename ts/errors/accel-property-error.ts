@@ -9,7 +9,10 @@ export class AccelPropertyError extends KvmAccelError {
   /** The value as it was given; absent when the property itself is unknown. */
   declare readonly value?: string
 
-  constructor(message: string, details: ErrorDetails & { readonly property: string; readonly value?: string | undefined }) {
+  constructor(
+    message: string,
+    details: ErrorDetails & { readonly property: string; readonly value?: string | undefined },
+  ) {
     super('ERR_ACCEL_PROPERTY', message, details)
     this.property = details.property
     if (details.value !== undefined) this.value = details.value

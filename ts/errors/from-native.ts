@@ -32,7 +32,10 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
   const details: ErrorDetails = { remedy: data.remedy ?? undefined, cause }
   switch (code) {
     case 'ERR_KVM_UNAVAILABLE':
-      return new KvmUnavailableError(message, { ...details, reason: oneOf(unavailableReasons, data.reason) ?? 'unknown' })
+      return new KvmUnavailableError(message, {
+        ...details,
+        reason: oneOf(unavailableReasons, data.reason) ?? 'unknown',
+      })
     case 'ERR_KVM_IOCTL':
       return new KvmIoctlError(message, {
         ...details,
@@ -45,7 +48,11 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
     case 'ERR_NOTIFY_UNSUPPORTED':
       return new NotifyUnsupportedError(message, details)
     case 'ERR_ACCEL_PROPERTY':
-      return new AccelPropertyError(message, { ...details, property: data.property ?? '', value: data.value ?? undefined })
+      return new AccelPropertyError(message, {
+        ...details,
+        property: data.property ?? '',
+        value: data.value ?? undefined,
+      })
     case 'ERR_ACCELERATOR':
       return new AcceleratorError(message, { ...details, accelerator: data.accelerator ?? '' })
     case 'ERR_GUEST_IMAGE':

@@ -35,7 +35,10 @@ export class GuestImageError extends KvmAccelError {
   /** What is wrong with it, for programs. */
   readonly problem: GuestImageProblem
 
-  constructor(message: string, details: ErrorDetails & { readonly image: GuestImageKind; readonly problem: GuestImageProblem }) {
+  constructor(
+    message: string,
+    details: ErrorDetails & { readonly image: GuestImageKind; readonly problem: GuestImageProblem },
+  ) {
     super('ERR_GUEST_IMAGE', message, details)
     this.image = details.image
     this.problem = details.problem

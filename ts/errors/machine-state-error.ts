@@ -10,7 +10,10 @@ export class MachineStateError extends KvmAccelError {
   /** The run states that allow the call; empty once the machine has ended. */
   readonly allowed: readonly RunState[]
 
-  constructor(message: string, details: ErrorDetails & { readonly state: RunState; readonly allowed: readonly RunState[] }) {
+  constructor(
+    message: string,
+    details: ErrorDetails & { readonly state: RunState; readonly allowed: readonly RunState[] },
+  ) {
     super('ERR_MACHINE_STATE', message, details)
     this.state = details.state
     this.allowed = details.allowed

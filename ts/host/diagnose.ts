@@ -58,10 +58,18 @@ function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
     case 'ENXIO':
     case 'ENODEV': {
       const vendor = vendorModule(facts.cpuFlags) ?? 'kvm_intel or kvm_amd'
-      return unavailable('no-device', `${message}, because no KVM module is behind it`, `Load the module: 'sudo modprobe ${vendor}'.`)
+      return unavailable(
+        'no-device',
+        `${message}, because no KVM module is behind it`,
+        `Load the module: 'sudo modprobe ${vendor}'.`,
+      )
     }
     case 'EBUSY':
-      return unavailable('unknown', message, 'Another hypervisor uses the CPU, for example VirtualBox: stop it or unload its module.')
+      return unavailable(
+        'unknown',
+        message,
+        'Another hypervisor uses the CPU, for example VirtualBox: stop it or unload its module.',
+      )
     case 'EMFILE':
     case 'ENFILE':
       return unavailable('unknown', message, "Too many files are open: raise the limit ('ulimit -n').")
@@ -77,7 +85,8 @@ function forbidden({ device, deviceGroup, uid, container }: HostFacts, message: 
     const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
     return unavailable('container', `${message}: this container (${container}) may not use the device`, remedy)
   }
-  if (uid === 0) return unavailable('no-permission', message, 'A security module or a device cgroup forbids it; its log says which.')
+  if (uid === 0)
+    return unavailable('no-permission', message, 'A security module or a device cgroup forbids it; its log says which.')
   const mode = (node?.mode ?? 0).toString(8).padStart(3, '0')
   const group = deviceGroup ?? `group ${node?.gid}`
   // Only a named group other than root's is one that a user should be put into.

@@ -6,7 +6,12 @@ import { arch, platform, release } from 'node:os'
 export interface DeviceFacts {
   readonly path: string
   /** Null when nothing is there. */
-  readonly node: { readonly isCharacterDevice: boolean; readonly mode: number; readonly uid: number; readonly gid: number } | null
+  readonly node: {
+    readonly isCharacterDevice: boolean
+    readonly mode: number
+    readonly uid: number
+    readonly gid: number
+  } | null
   /** Error code of opening it for reading and writing, `EACCES` for example; null when it opens. */
   readonly openError: string | null
 }
@@ -67,7 +72,12 @@ export async function collectHostFacts(path = '/dev/kvm'): Promise<HostFacts> {
 async function deviceFacts(path: string): Promise<DeviceFacts> {
   try {
     const stats = await stat(path)
-    const node = { isCharacterDevice: stats.isCharacterDevice(), mode: stats.mode & 0o777, uid: stats.uid, gid: stats.gid }
+    const node = {
+      isCharacterDevice: stats.isCharacterDevice(),
+      mode: stats.mode & 0o777,
+      uid: stats.uid,
+      gid: stats.gid,
+    }
     // Opening something that is no device could block (a FIFO) or change it.
     return { path, node, openError: node.isCharacterDevice ? await openError(path) : 'ENODEV' }
   } catch (error) {

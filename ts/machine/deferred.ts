@@ -6,7 +6,7 @@ export interface Deferred<T> {
 
 export const deferred = <T>(): Deferred<T> => {
   let resolve!: (value: T) => void
-  const promise = new Promise<T>((settle) => {
+  const promise = new Promise<T>(settle => {
     resolve = settle
   })
   return { promise, resolve }

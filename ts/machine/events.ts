@@ -3,7 +3,6 @@ import type { NotifyEvent } from './notify-event.js'
 import type { Exit } from './exit.js'
 import type { RunState } from './run-state.js'
 
-
 /** The machine left the state `running`. */
 export interface StopEvent {
   /** The state it is in now. */

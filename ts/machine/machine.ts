@@ -83,7 +83,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#native = native
     this.#options = options
     this.#properties = properties
-    this.serial = new SerialPort(native.takeSerialFd(), (bytes) => native.serialInput(bytes))
+    this.serial = new SerialPort(native.takeSerialFd(), bytes => native.serialInput(bytes))
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
@@ -371,6 +371,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #gone(): void {
     this.#wake.destroy()
     this.serial.machineEnded()
+    this.#stopping?.resolve()
     this.#closed?.resolve()
   }
 }

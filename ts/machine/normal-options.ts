@@ -56,7 +56,11 @@ const shape = {
   kernelFormat: v.picklist(formats),
   initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
   append: text,
-  serial: v.union([v.picklist(['stdio', 'null', 'stream']), v.instance(Writable), v.strictObject({ file: v.pipe(text, v.nonEmpty()) })]),
+  serial: v.union([
+    v.picklist(['stdio', 'null', 'stream']),
+    v.instance(Writable),
+    v.strictObject({ file: v.pipe(text, v.nonEmpty()) }),
+  ]),
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
@@ -92,7 +96,8 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     throw new MachineConfigError('the options of a machine are an object', { option: '', remedy })
   }
   for (const [key, value] of Object.entries(options)) checkShape(key, value)
-  if (options.kernel === undefined) throw bad('kernel', 'is missing, and a machine has no firmware to start without one')
+  if (options.kernel === undefined)
+    throw bad('kernel', 'is missing, and a machine has no firmware to start without one')
   return Object.freeze({
     accel: resolveAccelerators(options.accel),
     memory: memoryBytes(options.memory ?? '128M'),

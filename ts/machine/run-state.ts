@@ -31,7 +31,10 @@ const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-er
  *
  * As QEMU's `cont`, resume is refused in internal-error and shutdown: a reset comes first.
  */
-const operations: Record<Operation, { readonly from: readonly RunState[]; readonly to: (state: RunState) => RunState }> = {
+const operations: Record<
+  Operation,
+  { readonly from: readonly RunState[]; readonly to: (state: RunState) => RunState }
+> = {
   start: { from: ['prelaunch'], to: () => 'running' },
   resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },

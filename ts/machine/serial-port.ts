@@ -14,6 +14,7 @@ export class SerialPort extends Duplex {
   readonly #input: Input
   readonly #output: Socket | undefined
   #waiting: { rest: Uint8Array; done: () => void } | undefined
+  #ended = false
 
   /** @internal `fd` is the reading end of the guest's output, which this stream owns; -1 without one. */
   constructor(fd: number, input: Input) {
@@ -30,7 +31,7 @@ export class SerialPort extends Duplex {
       if (!this.push(chunk)) this.#output?.pause()
     })
     this.#output.on('end', () => this.push(null))
-    this.#output.on('error', (error) => this.destroy(error))
+    this.#output.on('error', error => this.destroy(error))
   }
 
   /** @internal */
@@ -41,7 +42,7 @@ export class SerialPort extends Duplex {
   /** @internal */
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: () => void): void {
     const rest = chunk.subarray(this.#input(chunk))
-    if (rest.length === 0) done()
+    if (rest.length === 0 || this.#ended) done()
     else this.#waiting = { rest, done }
   }
 
@@ -52,11 +53,11 @@ export class SerialPort extends Duplex {
     if (waiting) this._write(waiting.rest, 'buffer' as BufferEncoding, waiting.done)
   }
 
-  /** @internal The machine has ended: nobody takes input any more, and output ends when it has been read. */
+  /** @internal The machine has ended: input is dropped from now on, and output ends when it has been read. */
   machineEnded(): void {
+    this.#ended = true
     this.#waiting?.done()
     this.#waiting = undefined
-    this.end()
   }
 
   /** @internal Whether reading keeps the process alive. */

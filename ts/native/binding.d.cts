@@ -99,6 +99,8 @@ export interface BindingError {
   message: string
   /** What to do about it. */
   remedy: string
+  /** Why KVM cannot be used, where that is certain. */
+  reason?: string
   /** The system's error number. */
   errno?: number
   /** The ioctl, by the kernel's name. */

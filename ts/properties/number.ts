@@ -13,7 +13,8 @@ function parseInteger(text: string): bigint | undefined {
   const parts = /^[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))$/.exec(text)
   if (parts === null) return undefined
   const [, sign, hex, octal, decimal] = parts
-  const magnitude = hex !== undefined ? BigInt(`0x${hex}`) : octal !== undefined ? BigInt(`0o${octal}`) : BigInt(decimal ?? 0)
+  const magnitude =
+    hex !== undefined ? BigInt(`0x${hex}`) : octal !== undefined ? BigInt(`0o${octal}`) : BigInt(decimal ?? 0)
   return sign === '-' ? -magnitude : magnitude
 }
 

@@ -54,7 +54,9 @@ function optionText(key: keyof AccelValues, value: string | number | boolean): s
 function complete(given: ReadonlyMap<string, unknown>): AccelProperties {
   const values = Object.fromEntries(
     (accelProperties as readonly AccelProperty[]).map(property => {
-      const value = (given.has(property.key) ? given.get(property.key) : property.default) as AccelValues[keyof AccelValues]
+      const value = (
+        given.has(property.key) ? given.get(property.key) : property.default
+      ) as AccelValues[keyof AccelValues]
       const remedy = property.refuse?.(value)
       if (remedy !== undefined) throw notImplemented(property.name, String(value), remedy)
       return [property.key, value]
@@ -76,14 +78,21 @@ function unknownProperty(key: string): AccelPropertyError {
 }
 
 function notImplemented(property: string, value: string, remedy: string): AccelPropertyError {
-  return new AccelPropertyError(`property '${property}' is '${value}', which is not implemented yet`, { property, value, remedy })
+  return new AccelPropertyError(`property '${property}' is '${value}', which is not implemented yet`, {
+    property,
+    value,
+    remedy,
+  })
 }
 
 function wrongShape(options: unknown, issue: v.BaseIssue<unknown>): AccelPropertyError {
   const key = issue.path?.[0]?.key
   if (typeof key !== 'string') {
     const remedy = "For example { notifyVmexit: 'internal-error' }, or 'kvm,notify-vmexit=internal-error'."
-    return new AccelPropertyError(`accelerator properties are an object, and not ${issue.received}`, { property: '', remedy })
+    return new AccelPropertyError(`accelerator properties are an object, and not ${issue.received}`, {
+      property: '',
+      remedy,
+    })
   }
   const property = accelProperties.find(candidate => candidate.key === key)
   if (property === undefined) {

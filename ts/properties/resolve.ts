@@ -48,9 +48,10 @@ export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelera
     candidates.push(readProperties(properties))
   }
   if (candidates.length === 0) throw exhausted(skipped)
-  const passedOver = skipped.map(
-    ({ message }): MachineWarning => ({ code: 'ACCELERATOR_SKIPPED', message: `${message}; using kvm instead` }),
-  )
+  const passedOver = skipped.map(({ message }): MachineWarning => ({
+    code: 'ACCELERATOR_SKIPPED',
+    message: `${message}; using kvm instead`,
+  }))
   return { candidates, warnings: [...passedOver, ...warnings] }
 }
 
@@ -73,7 +74,10 @@ function isList(accel: AccelInput): accel is readonly (string | AccelOptions)[] 
 function notOurs(accelerator: string): AcceleratorError {
   if (qemuAccelerators.includes(accelerator)) {
     const remedy = "Use 'kvm'. For another accelerator use QEMU."
-    return new AcceleratorError(`'${accelerator}' is an accelerator of QEMU's that kvm-accel does not have`, { accelerator, remedy })
+    return new AcceleratorError(`'${accelerator}' is an accelerator of QEMU's that kvm-accel does not have`, {
+      accelerator,
+      remedy,
+    })
   }
   const remedy = accelerator.includes(':')
     ? "A list with colons belongs to '-machine accel='; for a fallback repeat '-accel'."
@@ -84,7 +88,10 @@ function notOurs(accelerator: string): AcceleratorError {
 function exhausted(skipped: readonly AcceleratorError[]): AcceleratorError {
   const [first] = skipped
   if (first === undefined) {
-    return new AcceleratorError('the list of accelerators is empty', { accelerator: '', remedy: "The only accelerator is 'kvm'." })
+    return new AcceleratorError('the list of accelerators is empty', {
+      accelerator: '',
+      remedy: "The only accelerator is 'kvm'.",
+    })
   }
   if (skipped.length === 1) return first
   const names = skipped.map(({ accelerator }) => accelerator).join(':')

@@ -49,11 +49,17 @@ const kvmShadowMem: AccelProperty<'kvmShadowMem'> = {
   about: 'Memory for shadow pages; -1 leaves it to the kernel, whose minimum is 262144.',
   parse(text) {
     const bytes = parseInt64(text)
-    if (bytes === undefined) throw wrongType('kvm-shadow-mem', text, 'int64', 'Give a number of bytes without a suffix.')
+    if (bytes === undefined)
+      throw wrongType('kvm-shadow-mem', text, 'int64', 'Give a number of bytes without a suffix.')
     if (bytes === -1n) return null
     // QEMU hands any other negative number to the kernel as an enormous size.
     if (bytes < 0n || bytes > BigInt(Number.MAX_SAFE_INTEGER)) {
-      throw bad('kvm-shadow-mem', text, `is a size from 0 to ${Number.MAX_SAFE_INTEGER} bytes, or -1`, 'Use -1 to leave it to the kernel.')
+      throw bad(
+        'kvm-shadow-mem',
+        text,
+        `is a size from 0 to ${Number.MAX_SAFE_INTEGER} bytes, or -1`,
+        'Use -1 to leave it to the kernel.',
+      )
     }
     return Number(bytes)
   },

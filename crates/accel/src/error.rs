@@ -14,6 +14,12 @@ pub enum Error {
         /// The kernel's error number.
         errno: i32,
     },
+    /// The file behind the `device` property is something else.
+    #[error("{} is not a KVM device", device.display())]
+    NotKvm {
+        /// The file.
+        device: PathBuf,
+    },
     /// The kernel speaks another version of the API.
     #[error("KVM_GET_API_VERSION answers {found}, and this accelerator speaks version 12 only")]
     ApiVersion {
@@ -67,7 +73,7 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Open { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
+            Self::Open { .. } | Self::NotKvm { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
             Self::MissingCapability(_) => "ERR_KVM_CAPABILITY",
             Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
             Self::TooManyVcpus { .. } => "ERR_MACHINE_CONFIG",
@@ -81,6 +87,7 @@ impl Error {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Open { .. } => "Run `kvm-accel doctor` for what this host lacks.",
+            Self::NotKvm { .. } => "Name the KVM device, usually /dev/kvm, in the property 'device'.",
             Self::ApiVersion { .. } => "Use a Linux kernel of version 2.6.22 or later with a mainline KVM.",
             Self::MissingCapability(_) => {
                 "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11)."

@@ -13,6 +13,8 @@ pub struct BindingError {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// Why KVM cannot be used, where that is certain.
+    pub reason: Option<String>,
     /// The system's error number.
     pub errno: Option<i32>,
     /// The ioctl, by the kernel's name.
@@ -43,6 +45,11 @@ impl From<kvm_accel::Error> for BindingError {
             },
             property: match &error {
                 kvm_accel::Error::Property { property, .. } => Some((*property).into()),
+                _ => None,
+            },
+            reason: match &error {
+                kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
+                kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
                 _ => None,
             },
             option: matches!(error, kvm_accel::Error::TooManyVcpus { .. }).then(|| "cpus".into()),

@@ -26,7 +26,8 @@ impl System {
         let kvm = Kvm::new_with_path(path).map_err(|e| open_error(e.errno()))?;
         match kvm.get_api_version() {
             API_VERSION => Ok(Self(kvm)),
-            // A file that is no KVM device answers -1 (ENOTTY).
+            // Not a KVM device: ENOTTY.
+            ..0 => Err(Error::NotKvm { device: device.to_owned() }),
             found => Err(Error::ApiVersion { found }),
         }
     }
