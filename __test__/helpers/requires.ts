@@ -32,6 +32,12 @@ export const qemu = (): Missing =>
 export const svmHost = (): Missing =>
   process.env['KVM_ACCEL_SVM_HOST'] ? undefined : 'KVM_ACCEL_SVM_HOST does not name the svm-host run script'
 
+/** A Linux kernel with a PVH note and an initrd whose init prints `INIT:` lines and reboots; `.ci/run` names them. */
+export const linux = (): Missing =>
+  process.env['KVM_ACCEL_TEST_KERNEL'] && process.env['KVM_ACCEL_TEST_INITRD']
+    ? undefined
+    : 'KVM_ACCEL_TEST_KERNEL and KVM_ACCEL_TEST_INITRD do not name a kernel and its initrd'
+
 /**
  * `test.serial` for tests that need something of the machine. What is missing skips them with the reason in the title, or,
  * with CI=true, fails them: there a skipped test would be a silent hole.

@@ -1,7 +1,7 @@
 //! Machines do not outlive the JavaScript environment that made them: neither `process.exit()` nor a terminated worker
 //! leaves a vCPU running.
 
-use crate::machine::Handle;
+use crate::handle::Handle;
 use napi::Env;
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};

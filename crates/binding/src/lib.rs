@@ -12,5 +12,6 @@ mod error;
 mod event;
 mod event_queue;
 mod guest;
+mod handle;
 mod host;
 mod machine;

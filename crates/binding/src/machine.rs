@@ -5,10 +5,11 @@ use crate::environment;
 use crate::error::BindingError;
 use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
+use crate::handle::Handle;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::{Board, BoardError, Counts};
+use kvm_accel_machine::board::{Board, BoardError};
 use napi::Env;
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
@@ -16,79 +17,7 @@ use std::collections::HashMap;
 use std::io::PipeReader;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-/// A machine that its environment can close when JavaScript no longer can.
-pub struct Handle {
-    state: Mutex<State>,
-    queue: Arc<EventQueue>,
-}
-
-struct State {
-    /// `None` once the machine is closed.
-    board: Option<Board>,
-    closer: Option<JoinHandle<()>>,
-    /// The last counts of a closed machine.
-    counts: Counts,
-}
-
-impl Handle {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn with_board<T>(&self, use_board: impl FnOnce(&mut Board) -> T) -> Option<T> {
-        self.lock().board.as_mut().map(use_board)
-    }
-
-    fn counts(&self) -> Counts {
-        let state = self.lock();
-        state.board.as_ref().map_or_else(|| state.counts.clone(), Board::counts)
-    }
-
-    fn finish(&self, mut board: Board) {
-        let counts = board.end();
-        self.lock().counts = counts;
-        drop(board);
-        self.queue.close();
-    }
-
-    /// Ends the machine on a thread of its own, because closing a VM can take milliseconds. [`BindingEvent::Closed`] tells
-    /// when it is done.
-    fn close(self: &Arc<Self>) {
-        let mut state = self.lock();
-        let Some(board) = state.board.take() else { return };
-        // What is counted until the threads have ended follows then.
-        state.counts = board.counts();
-        let (this, slot) = (Arc::clone(self), Arc::new(Mutex::new(Some(board))));
-        let taken = Arc::clone(&slot);
-        let closer = std::thread::Builder::new().name("kvm-accel close".into()).spawn(move || {
-            if let Some(board) = taken.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                this.finish(board);
-            }
-        });
-        match closer {
-            Ok(thread) => state.closer = Some(thread),
-            Err(_) => {
-                drop(state);
-                // No thread to be had: close here.
-                if let Some(board) = slot.lock().unwrap_or_else(PoisonError::into_inner).take() {
-                    self.finish(board);
-                }
-            }
-        }
-    }
-
-    /// Closes and waits until no thread of the machine is left.
-    pub fn close_and_wait(self: &Arc<Self>) {
-        self.close();
-        let closer = self.lock().closer.take();
-        if let Some(closer) = closer {
-            let _ = closer.join();
-        }
-    }
-}
+use std::sync::Arc;
 
 /// A machine. `wakeFd` becomes readable when `take()` has something.
 #[napi]
@@ -138,8 +67,7 @@ fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
     let notify = board.notify();
-    let state = Mutex::new(State { board: Some(board), closer: None, counts: Counts::default() });
-    Ok(BindingMachine { handle: Arc::new(Handle { state, queue }), notify, wake: Some(wake), serial })
+    Ok(BindingMachine { handle: Arc::new(Handle::new(board, queue)), notify, wake: Some(wake), serial })
 }
 
 #[napi]
@@ -165,7 +93,7 @@ impl BindingMachine {
     /// All events that wait.
     #[napi]
     pub fn take(&self) -> Vec<BindingEvent> {
-        self.handle.queue.take()
+        self.handle.queue().take()
     }
 
     /// Lets the vCPUs enter the guest.
