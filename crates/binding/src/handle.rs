@@ -1,6 +1,5 @@
 //! What outlives a machine's JavaScript object: the board, until it is closed.
 
-use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
 use kvm_accel_machine::board::{Board, Counts};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +53,7 @@ impl Handle {
         self.queue.close();
     }
 
-    /// Ends the machine on a thread of its own, because closing a VM can take milliseconds. [`BindingEvent::Closed`] tells
+    /// Ends the machine on a thread of its own, because closing a VM can take milliseconds. The `closed` event tells
     /// when it is done.
     pub fn close(self: &Arc<Self>) {
         let mut state = self.lock();
