@@ -10,6 +10,8 @@ export interface NotifyCase {
   readonly guest: string
   readonly append?: string
   readonly cpus?: number
+  /** Times to pause and resume the machine while it runs. */
+  readonly pauses?: number
 }
 
 /** A {@link NotifyEvent} as JSON has it. */
@@ -63,7 +65,13 @@ const kernelCounter = (): number => {
 }
 
 /** Runs the machine to its end. */
-export const notifyRun = async ({ accel, guest, append = '', cpus = 1 }: NotifyCase): Promise<NotifyReport> => {
+export const notifyRun = async ({
+  accel,
+  guest,
+  append = '',
+  cpus = 1,
+  pauses = 0,
+}: NotifyCase): Promise<NotifyReport> => {
   await using machine = await Machine.create({
     accel,
     append,
@@ -88,6 +96,12 @@ export const notifyRun = async ({ accel, guest, append = '', cpus = 1 }: NotifyC
   })
   machine.serial.setEncoding('utf8').on('data', (text: string) => (output += text))
   await machine.start()
+  const is = (state: Machine['state']): boolean => machine.state === state
+  for (let i = 0; i < pauses && is('running'); i++) {
+    await machine.pause()
+    // The guest may have ended instead.
+    if (is('paused')) await machine.resume()
+  }
   const { reason, detail = '' } = await machine.wait()
   const { supported, enabled, total } = machine.accel.notify
   const { exits, notify } = machine.stats()

@@ -82,6 +82,14 @@ notify('Exits of two vCPUs are counted apart', async t => {
   for (const processor of [0, 1]) t.true(report.output.includes(`processor ${processor} wrote 8\n`), report.output)
 })
 
+notify('Kicks and notify exits do not swallow each other, nor what the guest writes', async t => {
+  const rules = `cap219;notify:port=${COM1},after=1,every=1,count=1000000`
+  const one = { accel: 'kvm', guest: 'serial-flood', append: 'count=500', pauses: 200 }
+  const report = await interposed(rules, one)
+  const lines = Array.from({ length: 500 }, (_, line) => `flood ${line}\n`).join('')
+  t.like(report, { reason: 'guest-reset', output: lines, exits: lines.length, warnings: ['NOTIFY_EXIT'] })
+})
+
 notify('A budget turns run into internal-error when it is exceeded, and says so', async t => {
   const accel = 'kvm,notify-budget=3/60'
   const within = await interposed(`cap219;notify:port=${COM1},count=3`, { accel, guest: 'string-io' })
