@@ -7,7 +7,7 @@ use crate::kvm::ram::GuestRam;
 use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
-use crate::vcpu::{NotifyStatus, Vcpus, notify_shared};
+use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState, irqchip};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -24,7 +24,7 @@ pub struct Accelerator {
     properties: AccelProperties,
     ram: GuestRam,
     cpus: u32,
-    power_on_chips: Option<ChipState>,
+    power_on_chips: Option<&'static ChipState>,
     notify: NotifyStatus,
     warnings: Vec<Warning>,
 }
@@ -60,7 +60,7 @@ impl Accelerator {
         vm.set_ram(ram.clone())?;
         irqchip::create(&vm, properties.kernel_irqchip)?;
         let power_on_chips = match properties.kernel_irqchip {
-            KernelIrqchip::On => Some(vm.chip_state()?),
+            KernelIrqchip::On => Some(vm.power_on_chip_state()?),
             KernelIrqchip::Split => None,
         };
         Ok(Self { system, vm, properties, ram, cpus, power_on_chips, notify, warnings })
@@ -100,11 +100,12 @@ impl Accelerator {
             .map(|id| {
                 let vcpu = self.vm.create_vcpu(id)?;
                 vcpu.set_cpuid(&cpuid.of_vcpu(id))?;
-                if id == 0 {
+                let power_on = vcpu.power_on_state(msr_indices)?;
+                let start = (id == 0).then_some(*start);
+                if let Some(start) = &start {
                     vcpu.set_start_state(start)?;
                 }
-                let power_on = vcpu.state(msr_indices)?;
-                Ok((vcpu, power_on))
+                Ok(PoweredVcpu { vcpu, power_on, start })
             })
             .collect::<Result<Vec<_>>>()?;
         let notify = notify_shared(self.properties.notify, vcpus.len());
@@ -116,7 +117,7 @@ impl Accelerator {
     /// # Errors
     /// [`Error::Ioctl`] when the kernel refuses.
     pub fn reset_chips(&self) -> Result<()> {
-        self.power_on_chips.as_ref().map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
+        self.power_on_chips.map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
     }
 }
 

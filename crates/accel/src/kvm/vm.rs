@@ -10,6 +10,7 @@ use kvm_bindings::{
     kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
+use std::sync::OnceLock;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -116,8 +117,18 @@ impl Vm {
         Vcpu::new(fd, id, self.fd.run_size())
     }
 
-    /// Reads the in-kernel chips (`kernel-irqchip=on` only).
-    pub fn chip_state(&self) -> Result<ChipState> {
+    /// The in-kernel chips at power-on (`kernel-irqchip=on` only), the same in every machine of a process: read once, before a
+    /// guest can have changed them.
+    pub fn power_on_chip_state(&self) -> Result<&'static ChipState> {
+        static POWER_ON: OnceLock<ChipState> = OnceLock::new();
+        if let Some(state) = POWER_ON.get() {
+            return Ok(state);
+        }
+        let state = self.chip_state()?;
+        Ok(POWER_ON.get_or_init(|| state))
+    }
+
+    fn chip_state(&self) -> Result<ChipState> {
         let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
             .into_iter()
             .map(|chip_id| {
@@ -129,7 +140,7 @@ impl Vm {
         Ok(ChipState { chips, pit: self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))? })
     }
 
-    /// Writes them back: a reset.
+    /// Writes the in-kernel chips: a reset.
     pub fn set_chip_state(&self, state: &ChipState) -> Result<()> {
         for chip in &state.chips {
             self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;

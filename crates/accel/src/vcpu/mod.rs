@@ -16,13 +16,21 @@ use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::properties::NotifyProperties;
 use crate::stats::{ExitCounts, ExitKind};
-use crate::{Bus, Error, Result};
+use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// Enough for the loop, the devices and a register report; the default of 2 MiB would only be reserved.
 const STACK_SIZE: usize = 256 << 10;
+
+/// A vCPU that has not run, and what a reset puts back.
+pub(crate) struct PoweredVcpu {
+    pub vcpu: Vcpu,
+    pub power_on: &'static VcpuState,
+    /// Where the boot protocol starts this vCPU; the others wait for INIT and SIPI.
+    pub start: Option<StartState>,
+}
 
 /// What the threads of one machine share.
 pub(crate) struct Shared {
@@ -44,23 +52,23 @@ pub struct Vcpus {
 impl Vcpus {
     /// Starts a thread for each vCPU; each waits for [`Vcpus::resume`].
     pub(crate) fn spawn(
-        vcpus: Vec<(Vcpu, VcpuState)>,
+        vcpus: Vec<PoweredVcpu>,
         bus: Arc<dyn Bus>,
         sink: Arc<dyn EventSink>,
         ram: GuestRam,
         notify: notify::Shared,
     ) -> Result<Self> {
-        let kicks = vcpus.iter().map(|(vcpu, _)| Kick::new(vcpu.page().immediate_exit())).collect();
+        let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
         let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, notify, counts });
         let mut this = Self { shared, threads: Vec::new() };
-        for (vcpu, power_on) in vcpus {
-            let id = vcpu.id();
+        for powered in vcpus {
+            let id = powered.vcpu.id();
             let shared = Arc::clone(&this.shared);
             let thread = std::thread::Builder::new()
                 .name(format!("CPU {id}/KVM"))
                 .stack_size(STACK_SIZE)
-                .spawn(move || thread::VcpuThread::new(vcpu, power_on, shared).run())
+                .spawn(move || thread::VcpuThread::new(powered, shared).run())
                 .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
             this.threads.push(thread);
         }

@@ -2,13 +2,13 @@
 
 use super::control::{Attention, Command, Epoch};
 use super::decide::{Outcome, decide, goes_on};
-use super::{Shared, notify, report};
+use super::{PoweredVcpu, Shared, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::stats::ExitKind;
-use crate::{Bus, Request};
+use crate::{Bus, Request, StartState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -16,15 +16,16 @@ use std::sync::Arc;
 pub struct VcpuThread {
     vcpu: Vcpu,
     /// What a reset puts back.
-    power_on: VcpuState,
+    power_on: &'static VcpuState,
+    start: Option<StartState>,
     shared: Arc<Shared>,
     index: usize,
 }
 
 impl VcpuThread {
-    pub fn new(vcpu: Vcpu, power_on: VcpuState, shared: Arc<Shared>) -> Self {
+    pub fn new(PoweredVcpu { vcpu, power_on, start }: PoweredVcpu, shared: Arc<Shared>) -> Self {
         let index = usize::try_from(vcpu.id()).unwrap_or(usize::MAX);
-        Self { vcpu, power_on, shared, index }
+        Self { vcpu, power_on, start, shared, index }
     }
 
     /// Parks, runs, parks, until the machine is dropped.
@@ -39,7 +40,7 @@ impl VcpuThread {
             match shared.control.park(&mut epoch, &*shared.sink) {
                 Command::Quit => break,
                 Command::Reset => {
-                    if let Err(error) = self.vcpu.set_state(&self.power_on) {
+                    if let Err(error) = self.vcpu.reset(self.power_on, self.start.as_ref()) {
                         shared.control.reset_failed(error);
                     }
                 }
