@@ -21,11 +21,12 @@ try {
   console.log()
   line('exit reason', exit.reason)
   line('exits by kind', exits.map(([kind, count]) => `${kind} ${count}`).join(', '))
-  line('first byte after', `${firstByte?.toFixed(1)} ms`)
+  line('first byte', `${firstByte?.toFixed(1)} ms after start()`)
   line('notify policy', `${policy}, window ${window}`)
   line('notify on this host', `${supported ? 'supported' : 'not supported'}, ${enabled ? 'enabled' : 'not enabled'}`)
 } catch (error) {
   if (!(error instanceof KvmAccelError)) throw error
-  console.error(`kvm-accel: error: ${error.message}\n  ${error.remedy ?? ''}`)
+  console.error(`kvm-accel: error: ${error.message}`)
+  if (error.remedy) console.error(`  ${error.remedy}`)
   process.exitCode = 1
 }

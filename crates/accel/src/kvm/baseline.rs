@@ -6,7 +6,7 @@ use super::system::System;
 use super::vcpu::Vcpu;
 use super::vm::Vm;
 use crate::{Error, Result, StartState};
-use kvm_bindings::kvm_run;
+use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, kvm_run};
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 
@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct RawExit {
     /// KVM_EXIT_*.
     pub reason: u32,
+    /// The guest writes.
+    pub write: bool,
     /// Port or guest physical address.
     pub address: u64,
     /// The first byte written.
@@ -30,8 +32,6 @@ pub struct Baseline {
 }
 
 const KVM_RUN: libc::c_ulong = 0xae80;
-const KVM_EXIT_IO: u32 = 2;
-const KVM_EXIT_MMIO: u32 = 6;
 
 impl Baseline {
     /// Opens /dev/kvm and makes a VM with irqchip, PIT and one vCPU, by the calls a C program would make.
@@ -52,13 +52,13 @@ impl Baseline {
         Ok(Self { vcpu, _vm: vm })
     }
 
-    /// Calls KVM_RUN until `on_exit` answers false. Reads get whatever the page holds.
+    /// Calls KVM_RUN until `on_exit` answers false. Reads get all ones.
     ///
     /// # Errors
     /// KVM_RUN failed.
     pub fn run(&mut self, mut on_exit: impl FnMut(RawExit) -> bool) -> Result<()> {
         let fd: RawFd = self.vcpu.fd.as_raw_fd();
-        let run: *const kvm_run = self.vcpu.fd.get_kvm_run();
+        let run: *mut kvm_run = self.vcpu.fd.get_kvm_run();
         loop {
             // SAFETY: the fd is a vCPU's, owned by `self`; KVM_RUN writes only the pages mapped for it.
             if unsafe { libc::ioctl(fd, KVM_RUN, 0) } < 0 {
@@ -69,20 +69,28 @@ impl Baseline {
                 return Err(Error::Ioctl { ioctl: "KVM_RUN", context: String::new(), errno });
             }
             // SAFETY: the kernel is done with the page until the next KVM_RUN; exit_reason selects the member of the union, and
-            // the data of an I/O exit lies inside the mapping, where the kernel says.
+            // the data of an I/O exit lies inside the mapping, where the kernel says, size * count bytes of it.
             let exit = unsafe {
                 let reason = (*run).exit_reason;
                 match reason {
                     KVM_EXIT_IO => {
                         let io = (*run).__bindgen_anon_1.io;
-                        let byte = *run.cast::<u8>().add(usize::try_from(io.data_offset).unwrap_or(0));
-                        RawExit { reason, address: io.port.into(), byte }
+                        let data = run.cast::<u8>().add(usize::try_from(io.data_offset).unwrap_or(0));
+                        let write = u32::from(io.direction) == KVM_EXIT_IO_OUT;
+                        if !write {
+                            data.write_bytes(0xff, usize::from(io.size) * usize::try_from(io.count).unwrap_or(0));
+                        }
+                        RawExit { reason, write, address: io.port.into(), byte: *data }
                     }
                     KVM_EXIT_MMIO => {
-                        let mmio = (*run).__bindgen_anon_1.mmio;
-                        RawExit { reason, address: mmio.phys_addr, byte: mmio.data[0] }
+                        let mmio = &mut (*run).__bindgen_anon_1.mmio;
+                        let write = mmio.is_write != 0;
+                        if !write {
+                            mmio.data.fill(0xff);
+                        }
+                        RawExit { reason, write, address: mmio.phys_addr, byte: mmio.data[0] }
                     }
-                    _ => RawExit { reason, address: 0, byte: 0 },
+                    _ => RawExit { reason, write: false, address: 0, byte: 0 },
                 }
             };
             if !on_exit(exit) {

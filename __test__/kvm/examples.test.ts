@@ -1,0 +1,71 @@
+// Every program that a reader may copy: it runs, it says what it promises, it type-checks.
+
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { root, scratch } from '../helpers/paths.js'
+import { kvm, requires } from '../helpers/requires.js'
+import { run } from '../helpers/spawn.js'
+
+/** What each program of `examples/` writes to standard output. */
+const outputs: Readonly<Record<string, RegExp>> = {
+  'debug-exit.mjs': /^debug-exit 43\n$/,
+  'hello.mjs':
+    /^Hello from a guest on KVM\.\n[^]*Goodbye\.\n\n +exit reason +guest-reset\n +exits by kind +io \d+[^]*\n +first byte +[\d.]+ ms after start\(\)\n +notify policy +run, window 0\n +notify on this host +(not )?supported, (not )?enabled\n$/,
+  'notify-drill.mjs':
+    /^(vCPU 0, notify exit [123] at '.+': \{ injected: true, resumed: true \}\n){3}vCPU 0, notify exit 4 at '.+': \{ injected: true, resumed: false \}\ninternal-error - .*more than 3 notify exits within 60 s/,
+  'serial-echo.mjs': /^serial-echo\nping pong q\nserial-echo: done\nguest-reset\n$/,
+  'time-limit.mjs': /^shutdown - host-quit\n$/,
+}
+
+test('every example is tested', t => {
+  t.deepEqual(readdirSync(join(root, 'examples')).toSorted(), Object.keys(outputs))
+})
+
+const example = requires(kvm)
+
+for (const [name, output] of Object.entries(outputs)) {
+  example(`examples/${name}`, async t => {
+    const { status, stdout, stderr } = await run(process.execPath, [join(root, 'examples', name)])
+    t.is(status, 0, stderr)
+    t.is(stderr, '')
+    t.regex(stdout, output)
+  })
+}
+
+/** The first program of the README; others are fragments. */
+const readme = /```ts\n([^]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? ''
+
+example('the README’s example', async t => {
+  t.true(readme.trimEnd().split('\n').length <= 20, 'a reader takes it in at a glance')
+  const { status, stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', readme])
+  t.is(status, 0, stderr)
+  t.regex(stdout, /^Hello from a guest on KVM\.\n[^]*\nguest-reset \{[^]*io: \d+/)
+})
+
+/** The TSDoc examples of `ts/` by where they stand. */
+const documented = readdirSync(join(root, 'ts'), { recursive: true, encoding: 'utf8' })
+  .filter(name => name.endsWith('.ts'))
+  .flatMap(name => {
+    const text = readFileSync(join(root, 'ts', name), 'utf8')
+    return [...text.matchAll(/@example\n \* *```ts\n([^]*?) *\* ```/g)].map(([, block = ''], index) => ({
+      name: `${name.replaceAll(/\W/g, '-')}-${index}.ts`,
+      code: block.replaceAll(/^ *\* ?/gm, ''),
+    }))
+  })
+
+test('the examples of the README and of TSDoc type-check', t => {
+  t.true(documented.length > 0)
+  const folder = join(scratch(), 'documented')
+  mkdirSync(folder)
+  const programs = [{ name: 'readme.ts', code: readme }, ...documented]
+  for (const { name, code } of programs) writeFileSync(join(folder, name), code)
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  const compilerOptions = { rootDir: '.', typeRoots: [join(root, 'node_modules/@types')] }
+  const config = { extends: join(root, 'tsconfig.test.json'), compilerOptions, include: ['.'] }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(config))
+  const tsc = join(root, 'node_modules/typescript/bin/tsc')
+  const { status, stdout } = spawnSync(process.execPath, [tsc, '-p', folder], { encoding: 'utf8' })
+  t.is(status, 0, stdout)
+})

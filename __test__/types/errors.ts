@@ -1,0 +1,55 @@
+// The types of errors. Compiled, never run.
+
+import {
+  AcceleratorError,
+  AccelPropertyError,
+  GuestImageError,
+  KvmAccelError,
+  KvmCapabilityError,
+  KvmIoctlError,
+  KvmUnavailableError,
+  MachineConfigError,
+  MachineStateError,
+  NotifyUnsupportedError,
+  OptionError,
+  type GuestImageKind,
+  type GuestImageProblem,
+  type RunState,
+  type UnavailableReason,
+} from 'kvm-accel'
+import type { Equal, Expect } from './expect.js'
+
+type Any =
+  | AcceleratorError
+  | AccelPropertyError
+  | GuestImageError
+  | KvmCapabilityError
+  | KvmIoctlError
+  | KvmUnavailableError
+  | MachineConfigError
+  | MachineStateError
+  | NotifyUnsupportedError
+  | OptionError
+
+export type Errors = [
+  Expect<Any extends KvmAccelError ? true : false>,
+  Expect<Equal<KvmAccelError['code'], string>>,
+  Expect<Equal<KvmAccelError['remedy'], string | undefined>>,
+  Expect<Equal<KvmUnavailableError['reason'], UnavailableReason>>,
+  Expect<
+    Equal<
+      Pick<KvmIoctlError, 'ioctl' | 'errno' | 'errnoName'>,
+      Readonly<{ ioctl: string; errno: number; errnoName: string }>
+    >
+  >,
+  Expect<
+    Equal<Pick<GuestImageError, 'image' | 'problem'>, Readonly<{ image: GuestImageKind; problem: GuestImageProblem }>>
+  >,
+  Expect<Equal<MachineStateError['allowed'], readonly RunState[]>>,
+]
+
+export function told(error: unknown): string {
+  if (error instanceof AccelPropertyError) return error.property
+  if (error instanceof MachineStateError) return error.state
+  return error instanceof KvmAccelError ? (error.remedy ?? error.message) : 'not ours'
+}

@@ -1,0 +1,83 @@
+// The types of a machine and what it tells. Compiled, never run.
+
+import type { Duplex, Writable } from 'node:stream'
+import {
+  Machine,
+  type Exit,
+  type MachineAccel,
+  type MachineEventMap,
+  type MachineOptions,
+  type MachineStats,
+  type MachineWarning,
+  type NotifyEvent,
+  type NotifyStatus,
+  type RunState,
+  type SerialTarget,
+  type StopEvent,
+} from 'kvm-accel'
+import type { Equal, Expect, WritableKeys } from './expect.js'
+
+type RequiredKeys<T> = { [K in keyof T]-?: object extends Pick<T, K> ? never : K }[keyof T]
+
+export type Options = [
+  Expect<Equal<RequiredKeys<MachineOptions>, 'kernel'>>,
+  Expect<Equal<WritableKeys<MachineOptions>, never>>,
+  Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
+  Expect<Equal<NonNullable<MachineOptions['memory']>, number | string>>,
+  Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'multiboot' | 'pvh' | undefined>>,
+  Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable>>,
+]
+
+export type Ends = [
+  Expect<Equal<Exit['reason'], 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'>>,
+  Expect<Equal<RequiredKeys<Exit>, 'reason'>>,
+  Expect<Equal<WritableKeys<Exit>, never>>,
+  Expect<Equal<RunState, 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'>>,
+]
+
+export type Events = [
+  Expect<Equal<keyof MachineEventMap, 'notify' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>>,
+  Expect<Equal<MachineEventMap['notify'], [NotifyEvent]>>,
+  Expect<Equal<MachineEventMap['stop'], [StopEvent]>>,
+  Expect<Equal<MachineEventMap['resume'], []>>,
+  Expect<Equal<MachineEventMap['reset'], [{ readonly guest: boolean }]>>,
+  Expect<Equal<MachineEventMap['shutdown'], [{ readonly reason: Exit['reason'] }]>>,
+  Expect<Equal<MachineEventMap['warning'], [MachineWarning]>>,
+  Expect<Equal<WritableKeys<NotifyEvent>, never>>,
+  Expect<Equal<NotifyEvent['rip'], bigint>>,
+]
+
+export type Methods = [
+  Expect<Equal<ReturnType<typeof Machine.create>, Promise<Machine>>>,
+  Expect<Equal<ReturnType<Machine['wait']>, Promise<Exit>>>,
+  Expect<Equal<ReturnType<Machine['start' | 'pause' | 'resume' | 'reset' | 'stop']>, Promise<void>>>,
+  Expect<Equal<ReturnType<Machine['injectNotify']>, void>>,
+  Expect<Equal<Machine['state'], RunState>>,
+  Expect<Equal<ReturnType<Machine['stats']>, MachineStats>>,
+  Expect<Equal<Machine['accel'], MachineAccel>>,
+  Expect<Equal<MachineAccel['notify'], NotifyStatus>>,
+  Expect<Machine['serial'] extends Duplex ? true : false>,
+  Expect<Machine extends AsyncDisposable ? true : false>,
+]
+
+export async function uses(machine: Machine): Promise<void> {
+  machine.on('notify', event => {
+    const contextInvalid: boolean = event.contextInvalid
+    // @ts-expect-error: an event is a fact
+    event.total = 0
+    return contextInvalid
+  })
+  machine.once('stop', ({ exit }) => exit?.reason === 'debug-exit' && exit.status)
+  // @ts-expect-error: there is no such event
+  machine.on('stopped', () => {})
+  // @ts-expect-error: a handler gets one warning
+  machine.on('warning', (_warning, _another) => {})
+  // @ts-expect-error: a machine is made by create()
+  new Machine()
+  // @ts-expect-error: a machine needs a kernel
+  await Machine.create({ memory: '16M' })
+  // @ts-expect-error: no such format
+  await Machine.create({ kernel: 'vmlinux', kernelFormat: 'bzImage' })
+  // @ts-expect-error: an option that is not given is left out
+  await Machine.create({ kernel: 'vmlinux', append: undefined })
+}

@@ -1,0 +1,12 @@
+// A guest that reports a status, as test programs do: 21 written to isa-debug-exit is status 43, as under QEMU.
+import { Machine, guestImage } from 'kvm-accel'
+
+const machine = await Machine.create({
+  kernel: guestImage('debug-exit'),
+  append: 'value=21',
+  memory: '16M',
+  debugExit: true,
+})
+await machine.start()
+const { reason, status } = await machine.wait()
+console.log(reason, status)

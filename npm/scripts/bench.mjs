@@ -1,0 +1,53 @@
+// `npm run bench`: what kvm-accel costs beside the raw ioctls, QEMU and Node itself, in one run that takes turns between them.
+//
+//   npm run bench                     everything, some minutes
+//   npm run bench -- --quick          fewer rounds
+//   npm run bench -- --json FILE      the same numbers as JSON, too
+//
+// A difference is the median of the differences within each round, so that a host that slows down for a while does not count.
+
+import { writeFileSync } from 'node:fs'
+import { cpus, loadavg, release } from 'node:os'
+import { parseArgs } from 'node:util'
+import { exits } from './bench/exits.mjs'
+import { firstByte } from './bench/first-byte.mjs'
+import { memory } from './bench/memory.mjs'
+import { spawned } from './bench/spawned.mjs'
+import { table } from './bench/table.mjs'
+import { rustBench } from './bench/rust-bench.mjs'
+import { fail, setUp } from './steps.mjs'
+
+const { values: options } = parseArgs({
+  options: { json: { type: 'string' }, quick: { type: 'boolean', default: false } },
+})
+
+setUp()
+const { Machine, guestImage } = await import('kvm-accel')
+const kernel = guestImage('hello')
+await Machine.create({ kernel }).then(
+  machine => machine.stop(),
+  error => fail(error.message, error.remedy),
+)
+
+const host = { cpu: cpus()[0]?.model.trim(), processors: cpus().length, kernel: release(), node: process.version }
+console.log(
+  `${host.cpu} (${host.processors}), Linux ${host.kernel}, Node ${host.node}; load ${loadavg()[0].toFixed(1)}`,
+)
+
+const rust = rustBench()
+const groups = []
+const measure = async group => {
+  groups.push(await group)
+  console.log(`\n${table(groups.at(-1))}`)
+}
+const rounds = options.quick ? 20 : 150
+try {
+  await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
+  await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
+  await measure(firstByte({ rust, rounds }))
+  await measure(spawned({ rounds: options.quick ? 10 : 30 }))
+  await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
+} finally {
+  rust.end()
+}
+if (options.json) writeFileSync(options.json, `${JSON.stringify({ host, quick: options.quick, groups }, null, 2)}\n`)
