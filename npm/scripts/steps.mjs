@@ -74,7 +74,7 @@ const bin = name => join(root, 'node_modules/.bin', name)
 
 const install = () =>
   step('installing packages', {
-    inputs: ['package.json', 'package-lock.json'],
+    inputs: ['package-lock.json'],
     outputs: ['node_modules'],
     stamp: 'node_modules/.kvm-accel.stamp',
     make: () => run('npm ci', 'npm', ['ci', '--no-audit', '--no-fund']),

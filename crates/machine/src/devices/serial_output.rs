@@ -96,6 +96,11 @@ impl SerialOutput {
         }
         self.pending.extend_from_slice(bytes);
         self.drain(Wait::ForRoom);
+        if matches!(self.sink, Sink::Stream(_) | Sink::Socket(_)) {
+            // The kernel takes the writer of a pipe for one that is about to sleep, and puts the reader it wakes on this CPU. A vCPU
+            // does not sleep: without giving way once, the reader waits behind the guest for a tick (milliseconds).
+            std::thread::yield_now();
+        }
     }
 
     /// Writes what there is room for now. True when nothing is pending any more.
