@@ -80,6 +80,13 @@ const install = () =>
     make: () => run('npm ci', 'npm', ['ci', '--no-audit', '--no-fund']),
   })
 
+/** The addon, its loader and its types, in a folder. */
+const napiBuild = (folder, ...features) => {
+  const build = ['build', '--platform', '--release', '--manifest-path', 'crates/binding/Cargo.toml']
+  const output = ['--output-dir', folder, '--js', 'binding.cjs', '--dts', 'binding.d.cts']
+  run('the build of the addon', bin('napi'), [...build, ...features, ...output])
+}
+
 const rust = ['Cargo.toml', 'Cargo.lock', 'crates']
 
 const addon = () =>
@@ -91,15 +98,7 @@ const addon = () =>
       if (!present('cargo')) fail('cargo is not installed', 'Install Rust (rustup.rs) and run the command again.')
       if (!present('cc'))
         fail('there is no C compiler', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
-      const layout = ['--output-dir', 'ts/native', '--js', 'binding.cjs', '--dts', 'binding.d.cts']
-      run('the build of the addon', bin('napi'), [
-        'build',
-        '--platform',
-        '--release',
-        '--manifest-path',
-        'crates/binding/Cargo.toml',
-        ...layout,
-      ])
+      napiBuild('ts/native')
     },
   })
 
@@ -115,6 +114,18 @@ const typescript = () =>
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, 'dist/native', name))
     },
   })
+
+/** The addon with the raw-ioctl start in it, for benchmarks; its loader. */
+export const baselineAddon = () => {
+  const folder = 'target/kvm-accel/baseline'
+  step('building the addon with the baseline', {
+    inputs: rust,
+    outputs: [`${folder}/binding.cjs`],
+    stamp: `${folder}/.stamp`,
+    make: () => napiBuild(folder, '--features', 'baseline'),
+  })
+  return join(root, folder, 'binding.cjs')
+}
 
 /** The interposer, for tests. */
 export const interposer = () =>

@@ -6,6 +6,8 @@
 // napi exports nothing under test, so that what only Node calls looks dead.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
+#[cfg(feature = "baseline")]
+mod baseline;
 mod config;
 mod environment;
 mod error;
