@@ -88,7 +88,8 @@ if (only.length === 0) {
     '-D',
     'warnings',
   ])
-  await check('rustdoc', 'cargo', ['doc', '--quiet', '--workspace', '--no-deps', '--document-private-items'])
+  const document = ['doc', '--quiet', '--workspace', '--no-deps', '--document-private-items']
+  await check('rustdoc', 'env', ['RUSTDOCFLAGS=-D warnings', 'cargo', ...document])
   await check('types', bin('tsc'), ['-p', 'tsconfig.test.json'])
   await check('oxlint', bin('oxlint'), ['--deny-warnings'])
   await check('prettier', bin('prettier'), ['--check', '--log-level', 'warn', '.'])

@@ -98,7 +98,7 @@ impl InternalError {
         }
     }
 
-    /// The instruction bytes of an emulation failure, from rip on, when the kernel gave them (data[0] bit 0).
+    /// The instruction bytes of an emulation failure, from rip on, when the kernel gave them (bit 0 of the first word).
     #[must_use]
     pub fn instruction_bytes(&self) -> Option<Vec<u8>> {
         let [flags, first, second, ..] = self.data[..] else { return None };

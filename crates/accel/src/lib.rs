@@ -7,6 +7,39 @@
 //!    registers the memory slots, then the irqchip and the PIT.
 //! 3. [`Accelerator::launch`]: creates the vCPUs and their threads, which wait until [`Vcpus::resume`].
 //!
+//! ```
+//! use kvm_accel::{AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, StartMode, StartState, StopReason};
+//! use std::sync::{Arc, mpsc};
+//! use vm_memory::{Bytes, GuestAddress};
+//!
+//! /// Any `out` powers the machine off.
+//! struct PowerButton;
+//! impl Bus for PowerButton {
+//!     fn pio_read(&self, _: u16, data: &mut [u8]) { data.fill(0xff) }
+//!     fn pio_write(&self, _: u16, _: &[u8]) -> Option<Request> { Some(Request::Shutdown) }
+//!     fn mmio_read(&self, _: u64, data: &mut [u8]) { data.fill(0xff) }
+//!     fn mmio_write(&self, _: u64, _: &[u8]) -> Option<Request> { None }
+//!     fn interrupt(&self) {}
+//!     fn resume(&self) {}
+//! }
+//!
+//! struct Events(mpsc::Sender<Event>);
+//! impl EventSink for Events {
+//!     fn emit(&self, event: Event) { let _ = self.0.send(event); }
+//! }
+//!
+//! # if !std::path::Path::new("/dev/kvm").exists() { return Ok(()) }
+//! let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)])?;
+//! ram.write_slice(&[0xe6, 0x10], GuestAddress(0x1000))?; // out 0x10, al
+//! let accel = Accelerator::new(AccelProperties::default(), 1, ram)?;
+//! let start = StartState { mode: StartMode::Real, rip: 0x1000, rax: 0, rbx: 0, rsi: 0, rsp: 0 };
+//! let (events, received) = mpsc::channel();
+//! let vcpus = accel.launch(&start, Arc::new(PowerButton), Arc::new(Events(events)))?;
+//! vcpus.resume();
+//! assert_eq!(received.recv()?, Event::Stopped(StopReason::Guest(Request::Shutdown)));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! A vCPU thread runs decode ([`exit`]), decide ([`vcpu`] and [`notify`]), loop; what happens is told through an
 //! [`EventSink`]. Only `src/kvm/` names the kernel interface and contains `unsafe`.
 

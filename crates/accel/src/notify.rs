@@ -32,6 +32,16 @@ pub enum NotifyCause {
 }
 
 /// The decision. `over_budget` is the budget when this exit exceeds it.
+///
+/// ```
+/// use kvm_accel::exit::NotifyInfo;
+/// use kvm_accel::notify::{NotifyCause, NotifyDecision, decide};
+/// use kvm_accel::properties::NotifyPolicy;
+///
+/// let valid = NotifyInfo { context_invalid: false };
+/// assert_eq!(decide(NotifyPolicy::Run, valid, false, None), NotifyDecision::Resume { warn: true });
+/// assert_eq!(decide(NotifyPolicy::InternalError, valid, true, None), NotifyDecision::Fail(NotifyCause::Policy));
+/// ```
 #[must_use]
 pub const fn decide(
     policy: NotifyPolicy,

@@ -53,6 +53,38 @@ pub struct Counts {
 }
 
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
+///
+/// ```
+/// use kvm_accel::{AccelProperties, Event, EventSink, Request, StopReason};
+/// use kvm_accel_machine::board::{Board, BoardConfig};
+/// use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
+/// use kvm_accel_machine::devices::{DebugExit, SerialOutput};
+/// use kvm_accel_machine::ImageRole;
+/// use std::sync::{Arc, mpsc};
+///
+/// struct Events(mpsc::Sender<Event>);
+/// impl EventSink for Events {
+///     fn emit(&self, event: Event) { let _ = self.0.send(event); }
+/// }
+///
+/// # if !std::path::Path::new("/dev/kvm").exists() { return Ok(()) }
+/// let code: &'static [u8] = &[0xb0, 7, 0xe6, 0xf4]; // mov al, 7; out 0xf4, al
+/// let options = BootOptions { format: KernelFormat::Flat, ..Default::default() };
+/// let config = BoardConfig {
+///     accel: AccelProperties::default(),
+///     memory: 1 << 20,
+///     cpus: 1,
+///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
+///     serial: SerialOutput::null(),
+///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
+/// };
+/// let (events, received) = mpsc::channel();
+/// let (board, _warnings) = Board::new(config, Arc::new(Events(events)), Box::new(|| {}))?;
+/// board.resume();
+/// let stopped = StopReason::Guest(Request::DebugExit { value: 7 });
+/// assert_eq!(received.recv()?, Event::Stopped(stopped));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Board {
     /// Declared first: the vCPU threads end before anything they use goes away.
     vcpus: Vcpus,
