@@ -58,7 +58,7 @@ export interface MachineStats {
  *   serial: 'stdio',
  *   noReboot: true,
  * })
- * machine.on('notify', (event) => console.error(event.instruction))
+ * machine.on('notify', event => console.error(event.instruction))
  * await machine.start()
  * console.log((await machine.wait()).reason)
  * ```
@@ -105,6 +105,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     const machine = new Machine(native, normal, properties)
     if (normal.serial.kind === 'writable') machine.serial.pipe(normal.serial.stream, { end: false })
     normal.signal?.addEventListener('abort', machine.#abort, { once: true })
+    if (normal.signal?.aborted) machine.#abort()
     // The caller's handlers are not there yet; those of the addon's events come with the event loop anyway.
     setImmediate(() => {
       for (const skipped of normal.accel.warnings) machine.#tell('warning', skipped)
