@@ -17,6 +17,15 @@ export {
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
 export { Machine, type MachineAccel, type MachineStats, type NotifyStatus } from './machine/machine.js'
+export type {
+  DeviceHandlers,
+  DeviceOptions,
+  DevicePlace,
+  DeviceValue,
+  LocalDevice,
+  WorkerDevice,
+} from './machine/device.js'
+export { serveDevice } from './machine/serve-device.js'
 export type { MachineEventMap, StopEvent } from './machine/events.js'
 export type { Exit } from './machine/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify-event.js'

@@ -13,6 +13,7 @@ const outputs: Readonly<Record<string, RegExp>> = {
   'debug-exit.mjs': /^debug-exit 43\n$/,
   'hello.mjs':
     /^Hello from a guest on KVM\.\n[^]*Goodbye\.\n\n +exit reason +guest-reset\n +exits by kind +io \d+[^]*\n +first byte +[\d.]+ ms after start\(\)\n +notify policy +run, window 0\n +notify on this host +(not )?supported, (not )?enabled\n$/,
+  'javascript-device.mjs': /^the guest wrote 1000 times\n$/,
   'notify-drill.mjs':
     /^(vCPU 0, notify exit [123] at '.+': \{ injected: true, resumed: true \}\n){3}vCPU 0, notify exit 4 at '.+': \{ injected: true, resumed: false \}\ninternal-error - .*more than 3 notify exits within 60 s/,
   'serial-echo.mjs': /^serial-echo\nping pong q\nserial-echo: done\nguest-reset\n$/,

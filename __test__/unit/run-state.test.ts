@@ -6,6 +6,7 @@ const states = ['prelaunch', 'running', 'paused', 'internal-error', 'shutdown'] 
 
 /** What each operation leads to, in the order of `states`; null is refused. */
 const operations: Record<Operation, readonly (RunState | null)[]> = {
+  addDevice: ['prelaunch', null, null, null, null],
   start: ['running', null, null, null, null],
   resume: ['running', null, 'running', null, null],
   pause: [null, 'paused', null, null, null],

@@ -11,6 +11,7 @@ import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
+import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { memory } from './bench/memory.mjs'
 import { spawned } from './bench/spawned.mjs'
 import { table } from './bench/table.mjs'
@@ -44,6 +45,7 @@ const rounds = options.quick ? 20 : 150
 try {
   await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
   await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
+  await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))

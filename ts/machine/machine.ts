@@ -5,7 +5,9 @@ import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { notifyEvent, warning } from '../native/from-native.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
+import type { DeviceOptions } from './device.js'
 import { deferred, type Deferred } from './deferred.js'
+import { Devices } from './devices.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
 import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
@@ -70,6 +72,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
   readonly #wake: Socket
+  readonly #devices: Devices
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
@@ -87,6 +90,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
+    this.#devices = new Devices(native, error => this.#thrown(error))
     this.#keepAlive(false)
   }
 
@@ -131,6 +135,33 @@ export class Machine extends EventEmitter<MachineEventMap> {
     return { exits: this.#native.exitCounts(), notify: this.#native.notifyTotals() }
   }
 
+  /**
+   * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
+   *
+   * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
+   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
+   * `reset()` resolve when they have been asked for: the vCPU stops after the answer.
+   *
+   * @example
+   * ```ts
+   * import { Machine } from 'kvm-accel'
+   *
+   * const machine = await Machine.create({ kernel: 'vmlinux' })
+   * let latch = 0
+   * machine.addDevice({
+   *   pio: [0x510, 2],
+   *   read: () => latch,
+   *   write: (offset, size, value) => void (latch = Number(value)),
+   * })
+   * ```
+   * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
+   * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
+   */
+  addDevice(device: DeviceOptions): void {
+    this.#check('addDevice')
+    this.#devices.add(device)
+  }
+
   /** Lets the guest run: `prelaunch` to `running`. */
   async start(): Promise<void> {
     this.#run('start')
@@ -144,8 +175,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
   /** Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out. */
   async pause(): Promise<void> {
     this.#check('pause')
-    await this.#stopVcpus()
-    if (this.#state === 'running') this.#enter('pause')
+    const stopped = this.#stopVcpus().then(() => {
+      if (this.#state === 'running') this.#enter('pause')
+    })
+    if (!this.#devices.handling) await stopped
   }
 
   /**
@@ -155,12 +188,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   async reset(): Promise<void> {
     this.#check('reset')
     if (this.#state === 'running') {
-      await this.#stopVcpus()
-      // The guest may have ended in the meantime; then there is nothing to reset.
-      if (this.#state !== 'running') return
-      this.#resetNative()
-      this.#tell('reset', { guest: false })
-      this.#native.resume()
+      const done = this.#resetRunning()
+      if (!this.#devices.handling) await done
       return
     }
     this.#resetNative()
@@ -252,6 +281,15 @@ export class Machine extends EventEmitter<MachineEventMap> {
     await this.#stopping.promise
   }
 
+  async #resetRunning(): Promise<void> {
+    await this.#stopVcpus()
+    // The guest may have ended in the meantime; then there is nothing to reset.
+    if (this.#state !== 'running') return
+    this.#resetNative()
+    this.#tell('reset', { guest: false })
+    this.#native.resume()
+  }
+
   #resetNative(): void {
     const error = this.#native.reset()
     if (error) unwrap(error)
@@ -272,6 +310,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     if (!this.#closed) {
       this.#closed = deferred()
       this.#options.signal?.removeEventListener('abort', this.#abort)
+      this.#devices.end()
       this.#wake.ref()
       this.#native.close()
     }
@@ -285,16 +324,21 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.serial.keepAlive(alive)
   }
 
-  /** Emits. A handler that throws ends its machine, and its error goes where uncaught errors go. */
+  /** Emits. */
   #tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
     try {
       ;(this as EventEmitter).emit(name, ...args)
     } catch (error) {
-      process.nextTick(() => {
-        throw error
-      })
-      if (!this.#closed) void this.stop()
+      this.#thrown(error)
     }
+  }
+
+  /** The user's code threw: the machine ends, and the error goes where uncaught errors go. */
+  #thrown(error: unknown): void {
+    process.nextTick(() => {
+      throw error
+    })
+    if (!this.#closed) void this.stop()
   }
 
   #takeEvents(): void {
@@ -307,6 +351,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
         return this.#tell('notify', notifyEvent(event))
       case 'warning':
         return this.#tell('warning', warning(event))
+      case 'device-access':
+        return this.#devices.access(event.device, event.access)
       case 'input-drained':
         return this.serial.inputDrained()
       case 'closed':
@@ -317,7 +363,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /** All vCPUs are outside the guest. */
-  #stopped(event: Exclude<BindingEvent, { kind: 'notify' | 'warning' | 'input-drained' | 'closed' }>): void {
+  #stopped(
+    event: Exclude<BindingEvent, { kind: 'notify' | 'warning' | 'device-access' | 'input-drained' | 'closed' }>,
+  ): void {
     const stopping = this.#stopping
     this.#stopping = undefined
     // A machine that has ended meanwhile has nothing to tell any more.

@@ -12,7 +12,7 @@ import { either } from '../errors/suggest.js'
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'
 
 /** What a user can do to a machine. */
-export type Operation = 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify'
+export type Operation = 'addDevice' | 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify'
 
 /** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
 export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error'
@@ -22,6 +22,7 @@ const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-er
 /**
  * | operation | allowed in | leads to |
  * |---|---|---|
+ * | addDevice | prelaunch | prelaunch |
  * | start | prelaunch | running |
  * | resume | prelaunch, paused | running |
  * | pause | running | paused |
@@ -35,6 +36,7 @@ const operations: Record<
   Operation,
   { readonly from: readonly RunState[]; readonly to: (state: RunState) => RunState }
 > = {
+  addDevice: { from: ['prelaunch'], to: () => 'prelaunch' },
   start: { from: ['prelaunch'], to: () => 'running' },
   resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },
@@ -75,6 +77,7 @@ function isOperation(event: Operation | GuestEvent): event is Operation {
 }
 
 function wayOut(state: RunState, operation: Operation): string {
+  if (operation === 'addDevice') return 'Add devices before start(), or after a reset() of a machine that does not run.'
   if (state === 'internal-error' || state === 'shutdown') return 'Call reset() first, then start() or resume().'
   if (state === 'running') return 'Call pause() first to go on later, or reset() to begin anew.'
   return operation === 'start' ? 'Call resume() to go on.' : 'Call resume() first.'

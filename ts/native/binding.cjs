@@ -835,7 +835,10 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.BindingDeviceServer = nativeBinding.BindingDeviceServer
 module.exports.BindingMachine = nativeBinding.BindingMachine
 module.exports.createMachine = nativeBinding.createMachine
+module.exports.forgetDevice = nativeBinding.forgetDevice
 module.exports.guestImage = nativeBinding.guestImage
 module.exports.probeHost = nativeBinding.probeHost
+module.exports.takeDevice = nativeBinding.takeDevice

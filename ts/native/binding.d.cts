@@ -9,6 +9,14 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** The worker's side of a device. */
+export declare class BindingDeviceServer {
+  /** Waits for an access, for some milliseconds. */
+  next(): BindingDeviceNext
+  /** Answers an access. */
+  answer(id: number, value: bigint): void
+}
+
 /** A machine. `wakeFd` becomes readable when `take()` has something. */
 export declare class BindingMachine {
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
@@ -27,6 +35,10 @@ export declare class BindingMachine {
   reset(): BindingError | null
   /** The drill; false when the vCPU does not exist or has too many waiting. */
   injectNotify(vcpu: number, contextInvalid: boolean): boolean
+  /** Adds a device that JavaScript answers for; the vCPUs must be stopped. */
+  addDevice(claim: BindingDeviceClaim): BindingDevicePlace | BindingError
+  /** Answers an access of the `device-access` event. */
+  answerDevice(device: number, id: number, value: bigint): void
   /** Input for COM1: how many bytes were taken. */
   serialInput(bytes: Uint8Array): number
   /** Exits so far, by kind. */
@@ -91,6 +103,48 @@ export interface BindingDebugExit {
   iosize: number
 }
 
+/** One access, as [`BindingEvent::DeviceAccess`] tells it too. */
+export interface BindingDeviceAccess {
+  /** Names it in the answer. */
+  id: number
+  /** A store or an `out`. */
+  write: boolean
+  /** From the device's first port or address. */
+  offset: number
+  /** Bytes. */
+  size: number
+  /** What is written. */
+  value: bigint
+}
+
+/** Where a device is. */
+export interface BindingDeviceClaim {
+  /** For messages. */
+  name: string
+  /** Ports; memory otherwise. */
+  pio: boolean
+  /** First port or address. */
+  base: bigint
+  /** Ports or bytes. */
+  len: bigint
+  /** A worker fetches the accesses; otherwise they are events. */
+  worker: boolean
+}
+
+/** What the guest did next. */
+export type BindingDeviceNext =
+  | { kind: 'access'; access: BindingDeviceAccess }
+  | { kind: 'idle' }
+  | { kind: 'closed' }
+
+/** A device that was added. */
+export interface BindingDevicePlace {
+  /** Its number in events and answers. */
+  index: number
+  /** What its worker takes it over with; without meaning for other devices. */
+  token: number
+}
+
 /** An error as plain data; `code` selects the class. */
 export interface BindingError {
   /** Stable code. */
@@ -127,6 +181,7 @@ export type BindingEvent =
   | { kind: 'guest-reset' }
   | { kind: 'debug-exit'; value: number }
   | { kind: 'fault'; vcpu: number; fault: string; message: string; report: string }
+  | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
   | { kind: 'input-drained' }
   | { kind: 'closed' }
 
@@ -192,8 +247,14 @@ export type BindingSerial =
 /** Builds a machine; its vCPUs stay outside the guest until `resume()`. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
 
+/** Forgets a device whose worker never came. */
+export declare function forgetDevice(token: number): void
+
 /** The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name. */
 export declare function guestImage(name: string, multiboot: boolean): Uint8Array | null
 
 /** Opens the device and asks for every capability; creates no VM. */
 export declare function probeHost(device: string): BindingHost | BindingError
+
+/** Takes over the device of a token; `null` when there is none. */
+export declare function takeDevice(token: number): BindingDeviceServer | null

@@ -1,5 +1,6 @@
 //! Events as the union that TypeScript switches over.
 
+use crate::device::BindingDeviceAccess;
 use kvm_accel::{Event, NotifyEvent, Registers, Request, StopReason};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
@@ -55,6 +56,8 @@ pub enum BindingEvent {
     DebugExit { value: u32 },
     /// All vCPUs are stopped because one cannot go on.
     Fault { vcpu: u32, fault: String, message: String, report: String },
+    /// The guest accesses a device of JavaScript's and waits for `answerDevice`.
+    DeviceAccess { device: u32, access: BindingDeviceAccess },
     /// COM1 takes input again.
     InputDrained,
     /// All threads have ended and the VM is closed.

@@ -27,7 +27,7 @@ impl Handle {
     }
 
     /// Events on their way to JavaScript.
-    pub fn queue(&self) -> &EventQueue {
+    pub const fn queue(&self) -> &Arc<EventQueue> {
         &self.queue
     }
 

@@ -9,6 +9,7 @@
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;
+mod device;
 mod environment;
 mod error;
 mod event;

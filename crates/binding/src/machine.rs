@@ -1,6 +1,7 @@
 //! The machine class.
 
 use crate::config::BindingConfig;
+use crate::device::{BindingDeviceClaim, BindingDevicePlace};
 use crate::environment;
 use crate::error::BindingError;
 use crate::event::BindingEvent;
@@ -10,8 +11,9 @@ use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
+use kvm_accel_machine::devices::Delegated;
 use napi::Env;
-use napi::bindgen_prelude::{Either, Uint8Array};
+use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use std::collections::HashMap;
 use std::io::PipeReader;
@@ -22,7 +24,8 @@ use std::sync::Arc;
 /// A machine. `wakeFd` becomes readable when `take()` has something.
 #[napi]
 pub struct BindingMachine {
-    handle: Arc<Handle>,
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) devices: Vec<Arc<Delegated>>,
     notify: NotifyStatus,
     wake: Option<UnixStream>,
     serial: Option<PipeReader>,
@@ -67,7 +70,13 @@ fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
     let notify = board.notify();
-    Ok(BindingMachine { handle: Arc::new(Handle::new(board, queue)), notify, wake: Some(wake), serial })
+    Ok(BindingMachine {
+        handle: Arc::new(Handle::new(board, queue)),
+        devices: Vec::new(),
+        notify,
+        wake: Some(wake),
+        serial,
+    })
 }
 
 #[napi]
@@ -118,6 +127,23 @@ impl BindingMachine {
     #[napi]
     pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
         self.handle.with_board(|board| board.inject_notify(vcpu, context_invalid)).unwrap_or(false)
+    }
+
+    /// Adds a device that JavaScript answers for; the vCPUs must be stopped.
+    #[napi]
+    pub fn add_device(&mut self, claim: BindingDeviceClaim) -> Either<BindingDevicePlace, BindingError> {
+        match self.claim(claim) {
+            Ok(place) => Either::A(place),
+            Err(error) => Either::B(error.into()),
+        }
+    }
+
+    /// Answers an access of the `device-access` event.
+    #[napi]
+    pub fn answer_device(&self, device: u32, id: u32, value: BigInt) {
+        if let Some(device) = usize::try_from(device).ok().and_then(|index| self.devices.get(index)) {
+            device.answer(id, value.get_u64().1);
+        }
     }
 
     /// Input for COM1: how many bytes were taken.

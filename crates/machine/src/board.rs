@@ -1,16 +1,19 @@
 //! The board: RAM, images, buses and devices around an accelerator.
 
 use crate::boot::Boot;
-use crate::bus::{BusBuilder, BusDevice};
+use crate::bus::{AddressSpace, BusBuilder, BusDevice, MachineBus};
 use crate::devices::{
-    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, I8042, I8042_COMMAND_PORT, Irq, SerialOutput, SerialPort,
+    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices, I8042, I8042_COMMAND_PORT, Irq,
+    SerialOutput, SerialPort,
 };
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::{mptable, ram};
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::vcpu::NotifyStatus;
-use kvm_accel::{AccelProperties, Accelerator, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning};
+use kvm_accel::{
+    AccelProperties, Accelerator, Bus, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
+};
 use std::sync::Arc;
 
 /// What a machine is made of.
@@ -86,8 +89,11 @@ pub struct Counts {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Board {
-    /// Declared first: the vCPU threads end before anything they use goes away.
+    /// Declared first: it lets vCPUs go that wait for another thread.
+    delegated: DelegatedDevices,
+    /// Declared next: the vCPU threads end before anything they use goes away.
     vcpus: Vcpus,
+    bus: Arc<MachineBus>,
     accel: Accelerator,
     boot: Boot,
     /// The number of vCPUs an MP table names, if there is one.
@@ -131,9 +137,13 @@ impl Board {
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
         }
-        let vcpus = accel.launch(&start, Arc::new(bus.build()?), sink)?;
+        let bus = Arc::new(bus.build()?);
+        let vcpus = accel.launch(&start, Arc::clone(&bus) as Arc<dyn Bus>, sink)?;
         let warnings = accel.take_warnings();
-        Ok((Self { vcpus, accel, boot, tables, layout, ram, serial }, warnings))
+        Ok((
+            Self { delegated: DelegatedDevices::default(), vcpus, bus, accel, boot, tables, layout, ram, serial },
+            warnings,
+        ))
     }
 
     /// What became of the notify properties on this host.
@@ -165,6 +175,29 @@ impl Board {
         Ok(())
     }
 
+    /// Adds a device that another thread answers for. The vCPUs must be stopped.
+    ///
+    /// # Errors
+    /// When the claim is empty, ends beyond the address space, or overlaps RAM or another device.
+    pub fn add_device(
+        &mut self,
+        space: AddressSpace,
+        owner: String,
+        base: u64,
+        len: u64,
+        device: Arc<Delegated>,
+    ) -> Result<(), MachineConfigError> {
+        let last = base.saturating_add(len.saturating_sub(1));
+        if space == AddressSpace::Memory && self.layout.ranges().any(|ram| base < ram.end && last >= ram.start) {
+            let message =
+                format!("{owner} at {base:#x}, {len:#x} long, overlaps RAM, where no access leaves the guest");
+            return Err(MachineConfigError::new("device", message, "Place the device where no RAM is."));
+        }
+        self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;
+        self.delegated.push(device);
+        Ok(())
+    }
+
     /// The drill: see [`Vcpus::inject_notify`].
     pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
         self.vcpus.inject_notify(vcpu, context_invalid)
@@ -187,6 +220,7 @@ impl Board {
     /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself
     /// goes with the board; closing it can take milliseconds.
     pub fn end(&mut self) -> Counts {
+        self.delegated.close();
         self.vcpus.end();
         self.serial.flush_pending();
         self.counts()

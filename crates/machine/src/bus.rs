@@ -2,8 +2,10 @@
 
 use crate::MachineConfigError;
 use kvm_accel::{Bus, Request};
+use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// A device as the bus sees it: registers at offsets from wherever it was placed.
 ///
@@ -20,11 +22,20 @@ pub trait BusDevice: Send + Sync {
     fn resume(&self) {}
 }
 
-/// The machine's ports and MMIO addresses. Immutable, so the exit path looks up without a lock.
+/// The machine's ports and MMIO addresses.
 #[derive(Debug)]
 pub struct MachineBus {
-    ports: Claims,
-    memory: Claims,
+    ports: Space,
+    memory: Space,
+}
+
+/// Which of the two address spaces a device is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressSpace {
+    /// Ports, 0 to 0xffff.
+    Ports,
+    /// Guest physical memory.
+    Memory,
 }
 
 impl Bus for MachineBus {
@@ -54,8 +65,29 @@ impl Bus for MachineBus {
 }
 
 impl MachineBus {
+    /// Places a device on a bus that is already in use; what [`BusBuilder`] placed keeps its speed. To be called while no vCPU
+    /// accesses a device that was added so: this waits for it.
+    ///
+    /// # Errors
+    /// As [`BusBuilder::build`].
+    pub fn add(
+        &self,
+        space: AddressSpace,
+        owner: String,
+        base: u64,
+        len: u64,
+        device: Arc<dyn BusDevice>,
+    ) -> Result<(), MachineConfigError> {
+        let claim = Claim { owner: owner.into(), start: base, len, device };
+        match space {
+            AddressSpace::Ports => self.ports.add(claim),
+            AddressSpace::Memory => self.memory.add(claim),
+        }
+    }
+
+    /// Devices that can wait; none of those is added later.
     fn devices(&self) -> impl Iterator<Item = &dyn BusDevice> {
-        self.ports.0.iter().chain(&self.memory.0).map(|claim| claim.device.as_ref())
+        self.ports.fixed.0.iter().chain(&self.memory.fixed.0).map(|claim| claim.device.as_ref())
     }
 }
 
@@ -76,14 +108,14 @@ impl BusBuilder {
     /// Claims `len` ports from `base` on; `owner` is the device's name in error messages.
     #[must_use]
     pub fn ports(mut self, owner: &'static str, base: u16, len: u32, device: Arc<dyn BusDevice>) -> Self {
-        self.ports.push(Claim { owner, start: base.into(), len: len.into(), device });
+        self.ports.push(Claim { owner: owner.into(), start: base.into(), len: len.into(), device });
         self
     }
 
     /// Claims `len` bytes of MMIO from `base` on.
     #[must_use]
     pub fn memory(mut self, owner: &'static str, base: u64, len: u64, device: Arc<dyn BusDevice>) -> Self {
-        self.memory.push(Claim { owner, start: base, len, device });
+        self.memory.push(Claim { owner: owner.into(), start: base, len, device });
         self
     }
 
@@ -92,12 +124,12 @@ impl BusBuilder {
     /// # Errors
     /// When a claim is empty, ends beyond the address space (ports: 0xffff), or overlaps another one.
     pub fn build(self) -> Result<MachineBus, MachineConfigError> {
-        Ok(MachineBus { ports: Claims::new(self.ports, u16::MAX.into())?, memory: Claims::new(self.memory, u64::MAX)? })
+        Ok(MachineBus { ports: Space::new(self.ports, u16::MAX.into())?, memory: Space::new(self.memory, u64::MAX)? })
     }
 }
 
 struct Claim {
-    owner: &'static str,
+    owner: Cow<'static, str>,
     start: u64,
     len: u64,
     device: Arc<dyn BusDevice>,
@@ -108,7 +140,26 @@ impl Claim {
     fn last(&self) -> u64 {
         self.start + (self.len - 1)
     }
+
+    fn check(&self, last_address: u64) -> Result<(), MachineConfigError> {
+        let room = last_address.checked_sub(self.start);
+        if self.len == 0 || room.is_none_or(|room| self.len - 1 > room) {
+            let message = format!("{self:?}, must end at {last_address:#x} at most and be at least 1 long");
+            return Err(MachineConfigError::new("device", message, PLACE_ELSEWHERE));
+        }
+        Ok(())
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        self.start <= other.last() && other.start <= self.last()
+    }
+
+    fn refused(&self, other: &Self) -> MachineConfigError {
+        MachineConfigError::new("device", format!("{self:?}, overlaps {other:?}"), PLACE_ELSEWHERE)
+    }
 }
+
+const PLACE_ELSEWHERE: &str = "Place the device elsewhere.";
 
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,62 +167,110 @@ impl fmt::Debug for Claim {
     }
 }
 
-/// Claims sorted by address, without overlap.
+/// One address space. What the board was built with is immutable, so that the exit path looks it up without a lock; what was
+/// added later is asked for when nobody else answers.
 #[derive(Debug)]
-struct Claims(Vec<Claim>);
+struct Space {
+    fixed: Claims,
+    added: RwLock<Claims>,
+    last_address: u64,
+}
 
-impl Claims {
-    fn new(mut claims: Vec<Claim>, last_address: u64) -> Result<Self, MachineConfigError> {
-        const REMEDY: &str = "Place the device elsewhere.";
-        for claim in &claims {
-            let room = last_address.checked_sub(claim.start);
-            if claim.len == 0 || room.is_none_or(|room| claim.len - 1 > room) {
-                let message = format!("{claim:?}, must end at {last_address:#x} at most and be at least 1 long");
-                return Err(MachineConfigError::new("device", message, REMEDY));
-            }
+impl Space {
+    fn new(claims: Vec<Claim>, last_address: u64) -> Result<Self, MachineConfigError> {
+        Ok(Self { fixed: Claims::new(claims, last_address)?, added: RwLock::default(), last_address })
+    }
+
+    fn add(&self, claim: Claim) -> Result<(), MachineConfigError> {
+        claim.check(self.last_address)?;
+        if let Some(other) = self.fixed.0.iter().find(|other| other.overlaps(&claim)) {
+            return Err(claim.refused(other));
         }
-        claims.sort_by_key(|claim| claim.start);
-        for (a, b) in claims.iter().zip(claims.iter().skip(1)) {
-            if b.start <= a.last() {
-                return Err(MachineConfigError::new("device", format!("{b:?}, overlaps {a:?}"), REMEDY));
-            }
-        }
-        Ok(Self(claims))
+        self.added.write().unwrap_or_else(PoisonError::into_inner).insert(claim)
     }
 
     fn read(&self, address: u64, data: &mut [u8]) {
-        let mut done = 0;
-        while done < data.len() {
-            let at = address.wrapping_add(done as u64);
-            let (owner, len) = self.piece(at, data.len() - done);
-            let piece = &mut data[done..done + len];
-            match owner {
-                Some((device, offset)) => device.read(offset, piece),
-                None => piece.fill(0xff),
-            }
-            done += len;
-        }
+        self.fixed.each_piece(address, data.len(), |owner, at, range| match owner {
+            Some((device, offset)) => device.read(offset, &mut data[range]),
+            None => self.read_added(at, &mut data[range]),
+        });
     }
 
     fn write(&self, address: u64, data: &[u8]) -> Option<Request> {
         let mut request = None;
-        let mut done = 0;
-        while done < data.len() {
-            let at = address.wrapping_add(done as u64);
-            let (owner, len) = self.piece(at, data.len() - done);
-            if let Some((device, offset)) = owner {
-                request = request.or(device.write(offset, &data[done..done + len]));
-            }
-            done += len;
-        }
+        self.fixed.each_piece(address, data.len(), |owner, at, range| {
+            let asked = match owner {
+                Some((device, offset)) => device.write(offset, &data[range]),
+                None => self.write_added(at, &data[range]),
+            };
+            request = request.or(asked);
+        });
         request
+    }
+
+    fn read_added(&self, address: u64, data: &mut [u8]) {
+        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
+        added.each_piece(address, data.len(), |owner, _, range| match owner {
+            Some((device, offset)) => device.read(offset, &mut data[range]),
+            None => data[range].fill(0xff),
+        });
+    }
+
+    fn write_added(&self, address: u64, data: &[u8]) -> Option<Request> {
+        let mut request = None;
+        let added = self.added.read().unwrap_or_else(PoisonError::into_inner);
+        added.each_piece(address, data.len(), |owner, _, range| {
+            request = request.or(owner.and_then(|(device, offset)| device.write(offset, &data[range])));
+        });
+        request
+    }
+}
+
+/// Claims sorted by address, without overlap.
+#[derive(Debug, Default)]
+struct Claims(Vec<Claim>);
+
+/// A device and the offset in it.
+type Owner<'a> = Option<(&'a dyn BusDevice, u64)>;
+
+impl Claims {
+    fn new(claims: Vec<Claim>, last_address: u64) -> Result<Self, MachineConfigError> {
+        let mut this = Self::default();
+        for claim in claims {
+            claim.check(last_address)?;
+            this.insert(claim)?;
+        }
+        Ok(this)
+    }
+
+    fn insert(&mut self, claim: Claim) -> Result<(), MachineConfigError> {
+        let next = self.0.partition_point(|other| other.start <= claim.start);
+        let around = next.saturating_sub(1)..(next + 1).min(self.0.len());
+        match self.0[around].iter().find(|other| other.overlaps(&claim)) {
+            Some(other) => Err(claim.refused(other)),
+            None => {
+                self.0.insert(next, claim);
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries an access out in pieces: who answers (nobody, in a gap), at which address, and which of its bytes.
+    fn each_piece(&self, address: u64, len: usize, mut access: impl FnMut(Owner<'_>, u64, Range<usize>)) {
+        let mut done = 0;
+        while done < len {
+            let at = address.wrapping_add(done as u64);
+            let (owner, piece) = self.piece(at, len - done);
+            access(owner, at, done..done + piece);
+            done += piece;
+        }
     }
 
     /// Who answers at `address`, and how much of an access of `len` bytes from there on.
     ///
     /// QEMU's rule: an access that crosses the end of a claim is carried out in pieces of 1, 2, 4 or 8 bytes, each by
     /// whoever owns it.
-    fn piece(&self, address: u64, len: usize) -> (Option<(&dyn BusDevice, u64)>, usize) {
+    fn piece(&self, address: u64, len: usize) -> (Owner<'_>, usize) {
         let next = self.0.partition_point(|claim| claim.start <= address);
         if let Some(claim) = next.checked_sub(1).map(|index| &self.0[index])
             && address <= claim.last()

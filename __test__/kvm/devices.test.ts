@@ -1,0 +1,255 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  Machine,
+  MachineConfigError,
+  MachineStateError,
+  serveDevice,
+  type DeviceOptions,
+  type Exit,
+  type MachineOptions,
+} from 'kvm-accel'
+import { root } from '../helpers/paths.js'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+const LATCH = new URL('../helpers/latch-device.mjs', import.meta.url)
+
+/** mov dx, 0x510 */
+const AT_510 = [0xba, 0x10, 0x05]
+/** out 0xf4, al */
+const EXIT = [0xe6, 0xf4]
+/** in al, 0x60; jmp to it */
+const POLL_60 = [0xe4, 0x60, 0xeb, 0xfc]
+
+/** A machine that runs real-mode code. */
+const make = (code: readonly number[], options: Partial<MachineOptions> = {}): Promise<Machine> =>
+  Machine.create({
+    kernel: Uint8Array.from(code),
+    kernelFormat: 'flat',
+    memory: '1M',
+    debugExit: true,
+    ...options,
+  })
+
+/** What the code sends to isa-debug-exit, with a device. */
+const run = async (code: readonly number[], device: DeviceOptions): Promise<Exit> => {
+  await using machine = await make(code)
+  machine.addDevice(device)
+  await machine.start()
+  return await machine.wait()
+}
+
+const status = (value: number): Exit => ({ reason: 'debug-exit', status: (value << 1) | 1 })
+
+test('a handler answers in and out', async t => {
+  const seen: unknown[] = []
+  // mov ax, 0x1234; out dx, ax; in al, dx
+  const exit = await run([...AT_510, 0xb8, 0x34, 0x12, 0xef, 0xec, ...EXIT], {
+    pio: [0x510, 2],
+    read: (offset, size) => {
+      seen.push(['read', offset, size])
+      return 0x2a
+    },
+    write: (...access) => void seen.push(['write', ...access]),
+  })
+  t.deepEqual(exit, status(0x2a))
+  t.deepEqual(seen, [
+    ['write', 0, 2, 0x1234],
+    ['read', 0, 1],
+  ])
+})
+
+test('a handler may be asynchronous, and the event loop goes on', async t => {
+  let turns = 0
+  const exit = await run([...AT_510, 0xec, ...EXIT], {
+    pio: [0x510, 1],
+    read: async () => {
+      while (turns < 5) await sleep(1).then(() => turns++)
+      return 9n
+    },
+  })
+  t.deepEqual(exit, status(9))
+  t.is(turns, 5)
+})
+
+test('memory has devices, too, with 8 bytes as a bigint', async t => {
+  const seen: unknown[] = []
+  // mov ax, 0xffff; mov ds, ax; movq mm0 would be 8 bytes, and 4 are what real mode has: mov eax, [0x10]; mov [0x14], eax
+  const code = [0xb8, 0xff, 0xff, 0x8e, 0xd8, 0x66, 0xa1, 0x10, 0x00, 0x66, 0xa3, 0x14, 0x00, ...EXIT]
+  const exit = await run(code, {
+    mmio: [0x10_0000n, 0x1000],
+    read: (offset, size) => {
+      seen.push([offset, size])
+      return -2
+    },
+    write: (...access) => void seen.push(access),
+  })
+  t.deepEqual(exit, status(0x7e))
+  t.deepEqual(seen, [
+    [0, 4],
+    [4, 4, 0xffff_fffe],
+  ])
+})
+
+test('without a read handler the guest reads all ones, and without a write handler nothing happens', async t => {
+  t.deepEqual(await run([...AT_510, 0xec, ...EXIT], { pio: [0x510, 1], write: () => {} }), status(0x7f))
+  t.deepEqual(await run([...AT_510, 0xee, 0xec, ...EXIT], { pio: [0x510, 1], read: () => 3 }), status(3))
+})
+
+test('a worker serves a device', async t => {
+  // mov al, 20; out dx, al; in al, dx
+  const code = [...AT_510, 0xb0, 20, 0xee, 0xec, ...EXIT]
+  t.deepEqual(await run(code, { pio: [0x510, 1], worker: LATCH }), status(21))
+  const data = { start: 6 }
+  t.deepEqual(await run([...AT_510, 0xec, ...EXIT], { pio: [0x510, 1], worker: LATCH, workerData: data }), status(7))
+})
+
+test('a device survives a reset of its machine', async t => {
+  await using machine = await make([...AT_510, 0xec, ...EXIT], { noShutdown: true })
+  let reads = 0
+  machine.addDevice({ pio: [0x510, 1], read: () => ++reads })
+  await machine.start()
+  t.deepEqual(await machine.wait(), status(1))
+  await machine.reset()
+  await machine.start()
+  t.deepEqual(await machine.wait(), status(2))
+})
+
+test('in a handler, pause() and reset() resolve when they have been asked for', async t => {
+  await using machine = await make(POLL_60)
+  let reads = 0
+  machine.addDevice({
+    pio: [0x60, 1],
+    read: async () => {
+      if (++reads === 3) await machine.pause()
+      return 0
+    },
+  })
+  await machine.start()
+  const [{ state }] = (await once(machine, 'stop')) as [{ state: string }]
+  t.is(state, 'paused')
+  t.is(reads, 3)
+  await machine.resume()
+})
+
+test('stop() ends a machine whose handler never answers', async t => {
+  const machine = await make(POLL_60)
+  const asked = new Promise<void>(resolve => {
+    machine.addDevice({
+      pio: [0x60, 1],
+      read: () => {
+        resolve()
+        return new Promise<number>(() => {})
+      },
+    })
+  })
+  await machine.start()
+  await asked
+  await machine.stop()
+  t.deepEqual(await machine.wait(), { reason: 'host-quit' })
+})
+
+const misplaced: readonly (readonly [string, object, RegExp])[] = [
+  ['no place', { read: () => 0 }, /has no place/],
+  ['two places', { pio: [1, 1], mmio: [0xd000_0000, 1], read: () => 0 }, /or two/],
+  ['a negative port', { pio: [-1, 1], read: () => 0 }, /is at \[-1,1\]/],
+  ['an empty claim', { pio: [0x510, 0], read: () => 0 }, /at least 1 long/],
+  ['a port beyond the last', { pio: [0xffff, 2], read: () => 0 }, /0xffff at most/],
+  ['COM1', { pio: [0x3f0, 16], read: () => 0 }, /overlaps serial at 0x3f8/],
+  ['RAM', { mmio: [0x1000, 0x1000], read: () => 0 }, /overlaps RAM/],
+  ['an address beyond 64 bits', { mmio: [1n << 64n, 1], read: () => 0 }, /64 bits/],
+  ['no handler', { pio: [0x510, 1] }, /has no handler/],
+  ['a handler that is no function', { pio: [0x510, 1], read: 5 }, /no function/],
+  ['a worker with handlers', { pio: [0x510, 1], read: () => 0, worker: LATCH }, /handlers of its own/],
+]
+
+for (const [what, device, message] of misplaced) {
+  test(`a device is refused: ${what}`, async t => {
+    await using machine = await make(POLL_60)
+    const error = t.throws(() => machine.addDevice(device as DeviceOptions), {
+      instanceOf: MachineConfigError,
+      message,
+    })
+    t.is(error.option, 'device')
+    t.truthy(error.remedy)
+  })
+}
+
+test('devices do not overlap each other, and come before start()', async t => {
+  await using machine = await make(POLL_60)
+  const device: DeviceOptions = { pio: [0x510, 4], read: () => 0, name: 'latch' }
+  machine.addDevice(device)
+  t.throws(() => machine.addDevice({ ...device, pio: [0x512, 1] }), { message: /overlaps latch at 0x510/ })
+  await machine.start()
+  t.throws(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
+})
+
+test('serveDevice() outside a device’s worker says where it belongs', t => {
+  t.throws(() => serveDevice({}), {
+    instanceOf: MachineConfigError,
+    message: /in the worker that addDevice\(\) starts/,
+  })
+})
+
+/** Runs a script with a machine that polls port 0x60; its status and stderr. */
+const script = async (source: string): Promise<{ code: number | null; stderr: string }> => {
+  const machine = `
+    import { Machine } from 'kvm-accel'
+    const make = code => Machine.create({ kernel: Uint8Array.from(code), kernelFormat: 'flat', memory: '1M' })
+    const machine = await make(${JSON.stringify(POLL_60)})
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '-e', machine + source], { cwd: root, timeout: 60_000 })
+  let stderr = ''
+  child.stderr.on('data', chunk => (stderr += String(chunk)))
+  const [code] = (await once(child, 'close')) as [number | null]
+  return { code, stderr }
+}
+
+test('a handler that throws ends its machine and is reported as uncaught', async t => {
+  const { code, stderr } = await script(`
+    machine.addDevice({ pio: [0x60, 1], read: () => { throw new Error('the device broke') } })
+    await machine.start()
+  `)
+  t.is(code, 1)
+  t.regex(stderr, /the device broke/)
+})
+
+test('a value that is no integer is reported by the device’s name', async t => {
+  const { code, stderr } = await script(`
+    machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined })
+    await machine.start()
+  `)
+  t.is(code, 1)
+  t.regex(stderr, /read\(\) of device 'latch' returned undefined/)
+})
+
+test('a worker that throws, and one that cannot be loaded, end the machine', async t => {
+  // mov al, ...: two bytes 0xdead to the latch.
+  const broken = await script(`
+    const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x60, 0xeb, 0xfe])
+    other.addDevice({ pio: [0x60, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    await other.start()
+  `)
+  t.is(broken.code, 1)
+  t.regex(broken.stderr, /the latch broke/)
+  const missing = await script(`
+    machine.addDevice({ pio: [0x60, 1], worker: new URL('file:///missing/device.mjs') })
+    await machine.start()
+  `)
+  t.is(missing.code, 1)
+  t.regex(missing.stderr, /missing\/device\.mjs/)
+})
+
+test('process.exit() while a guest waits for a worker and for a handler leaves nothing', async t => {
+  const { code, stderr } = await script(`
+    machine.addDevice({ pio: [0x60, 1], read: () => new Promise(() => {}) })
+    const other = await make(${JSON.stringify(POLL_60)})
+    other.addDevice({ pio: [0x60, 1], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    await Promise.all([machine.start(), other.start()])
+    setTimeout(() => process.exit(3), 200)
+  `)
+  t.is(code, 3, stderr)
+})

@@ -1,0 +1,155 @@
+//! Devices that JavaScript answers for: on the main thread through events, on a worker by waiting.
+
+use crate::event::BindingEvent;
+use crate::machine::BindingMachine;
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::BoardError;
+use kvm_accel_machine::bus::AddressSpace;
+use kvm_accel_machine::devices::{Access, Delegated, Next};
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// A worker in a native wait cannot be terminated: it comes back to JavaScript this often.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Where a device is.
+#[napi(object, object_to_js = false)]
+pub struct BindingDeviceClaim {
+    /// For messages.
+    pub name: String,
+    /// Ports; memory otherwise.
+    pub pio: bool,
+    /// First port or address.
+    pub base: BigInt,
+    /// Ports or bytes.
+    pub len: BigInt,
+    /// A worker fetches the accesses; otherwise they are events.
+    pub worker: bool,
+}
+
+/// A device that was added.
+#[napi(object, object_from_js = false)]
+pub struct BindingDevicePlace {
+    /// Its number in events and answers.
+    pub index: u32,
+    /// What its worker takes it over with; without meaning for other devices.
+    pub token: u32,
+}
+
+/// One access, as [`BindingEvent::DeviceAccess`] tells it too.
+#[napi(object, object_from_js = false)]
+pub struct BindingDeviceAccess {
+    /// Names it in the answer.
+    pub id: u32,
+    /// A store or an `out`.
+    pub write: bool,
+    /// From the device's first port or address.
+    pub offset: f64,
+    /// Bytes.
+    pub size: u32,
+    /// What is written.
+    pub value: BigInt,
+}
+
+impl From<Access> for BindingDeviceAccess {
+    fn from(Access { id, write, offset, size, value }: Access) -> Self {
+        // A claim ends below 2^53: `claim` refuses others.
+        #[allow(clippy::cast_precision_loss, reason = "see above")]
+        let offset = offset as f64;
+        Self { id, write, offset, size: u32::try_from(size).unwrap_or(0), value: value.into() }
+    }
+}
+
+/// Devices that wait for their workers, by token.
+static FOR_WORKERS: Mutex<Option<HashMap<u32, Arc<Delegated>>>> = Mutex::new(None);
+
+/// Puts a device where a worker finds it.
+fn leave_for_worker(device: &Arc<Delegated>) -> u32 {
+    let mut waiting = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let waiting = waiting.get_or_insert_default();
+    let mut token = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
+    while waiting.contains_key(&token) {
+        token = token.wrapping_add(1);
+    }
+    waiting.insert(token, Arc::clone(device));
+    token
+}
+
+impl BindingMachine {
+    pub(crate) fn claim(&mut self, claim: BindingDeviceClaim) -> Result<BindingDevicePlace, BoardError> {
+        let (negative, base, exact) = claim.base.get_u64();
+        let (_, len, len_exact) = claim.len.get_u64();
+        if negative || !exact || !len_exact || len > 1 << 53 {
+            let message = format!("{}, is at no address of 64 bits", claim.name);
+            return Err(MachineConfigError::new("device", message, "Place the device elsewhere.").into());
+        }
+        let space = if claim.pio { AddressSpace::Ports } else { AddressSpace::Memory };
+        let index = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
+        let device = Arc::new(if claim.worker {
+            Delegated::pulled()
+        } else {
+            let queue = Arc::clone(self.handle.queue());
+            Delegated::pushing(Box::new(move |access| {
+                queue.push(BindingEvent::DeviceAccess { device: index, access: access.into() });
+            }))
+        });
+        let added = self.handle.with_board(|board| board.add_device(space, claim.name, base, len, Arc::clone(&device)));
+        added.transpose()?;
+        let token = if claim.worker { leave_for_worker(&device) } else { 0 };
+        self.devices.push(device);
+        Ok(BindingDevicePlace { index, token })
+    }
+}
+
+/// The worker's side of a device.
+#[napi]
+pub struct BindingDeviceServer {
+    device: Arc<Delegated>,
+}
+
+/// Takes over the device of a token; `null` when there is none.
+#[napi]
+pub fn take_device(token: u32) -> Option<BindingDeviceServer> {
+    let mut waiting = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = waiting.as_mut()?.remove(&token)?;
+    Some(BindingDeviceServer { device })
+}
+
+/// Forgets a device whose worker never came.
+#[napi]
+pub fn forget_device(token: u32) {
+    drop(take_device(token));
+}
+
+/// What the guest did next.
+#[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
+pub enum BindingDeviceNext {
+    /// It waits for an answer.
+    Access { access: BindingDeviceAccess },
+    /// Nothing yet.
+    Idle,
+    /// The machine has ended.
+    Closed,
+}
+
+#[napi]
+impl BindingDeviceServer {
+    /// Waits for an access, for some milliseconds.
+    #[napi]
+    pub fn next(&self) -> BindingDeviceNext {
+        match self.device.next(PATIENCE) {
+            Next::Access(access) => BindingDeviceNext::Access { access: access.into() },
+            Next::Idle => BindingDeviceNext::Idle,
+            Next::Closed => BindingDeviceNext::Closed,
+        }
+    }
+
+    /// Answers an access.
+    #[napi]
+    pub fn answer(&self, id: u32, value: BigInt) {
+        self.device.answer(id, value.get_u64().1);
+    }
+}

@@ -1,0 +1,237 @@
+//! A device whose accesses another thread answers: the seam for devices that are not written in Rust.
+//!
+//! The vCPU that made the access waits for the answer, as it would for a device's own code. A pause waits with it, because a
+//! register read has no value before it is answered; what does not wait is the end: [`Delegated::close`] answers everything.
+
+use crate::bus::BusDevice;
+use kvm_accel::Request;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// One access of the guest, to be answered by [`Delegated::answer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Names the access in its answer.
+    pub id: u32,
+    /// True for a store or an `out`.
+    pub write: bool,
+    /// From the device's first port or address.
+    pub offset: u64,
+    /// Bytes: 1, 2, 4 or 8.
+    pub size: usize,
+    /// What is written; 0 for a read.
+    pub value: u64,
+}
+
+/// What [`Delegated::next`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The guest waits for an answer to this.
+    Access(Access),
+    /// Nothing within the time.
+    Idle,
+    /// The machine has ended; there will be no further access.
+    Closed,
+}
+
+/// Called with each access, on the vCPU's thread, which waits from then on.
+pub type Asked = Box<dyn Fn(Access) + Send + Sync>;
+
+/// A device answered elsewhere: by whoever is told through [`Asked`], or by a thread that calls [`Delegated::next`].
+pub struct Delegated {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Absent where a thread pulls.
+    asked: Option<Asked>,
+}
+
+#[derive(Default)]
+struct State {
+    last_id: u32,
+    /// Accesses that nobody has pulled.
+    waiting: VecDeque<Access>,
+    answers: HashMap<u32, u64>,
+    closed: bool,
+}
+
+impl Delegated {
+    /// A device whose accesses `asked` is told.
+    #[must_use]
+    pub fn pushing(asked: Asked) -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), asked: Some(asked) }
+    }
+
+    /// A device whose accesses a thread fetches with [`Delegated::next`].
+    #[must_use]
+    pub fn pulled() -> Self {
+        Self { state: Mutex::default(), changed: Condvar::new(), asked: None }
+    }
+
+    /// The next access, for at most `patience`: whoever waits has to look at its own end, too.
+    pub fn next(&self, patience: Duration) -> Next {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
+        let (mut state, _) =
+            self.changed.wait_timeout_while(self.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
+        match state.waiting.pop_front() {
+            Some(access) => Next::Access(access),
+            None if state.closed => Next::Closed,
+            None => Next::Idle,
+        }
+    }
+
+    /// Answers an access: the value read; anything for a write.
+    pub fn answer(&self, id: u32, value: u64) {
+        let mut state = self.lock();
+        // A closed device's vCPU is gone: nobody would take the answer out.
+        if !state.closed {
+            state.answers.insert(id, value);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// From now on reads give all ones and writes are lost, at once, those that wait included.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.answers.clear();
+        state.waiting.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the answer; `None` once the machine ends.
+    fn ask(&self, write: bool, offset: u64, size: usize, value: u64) -> Option<u64> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.last_id = state.last_id.wrapping_add(1);
+        let id = state.last_id;
+        let access = Access { id, write, offset, size, value };
+        if self.asked.is_none() {
+            state.waiting.push_back(access);
+        }
+        // Whoever is told takes locks of its own, and this one.
+        drop(state);
+        match &self.asked {
+            Some(asked) => asked(access),
+            None => self.changed.notify_all(),
+        }
+        let unanswered = |state: &mut State| !state.answers.contains_key(&id) && !state.closed;
+        let mut state = self.changed.wait_while(self.lock(), unanswered).unwrap_or_else(PoisonError::into_inner);
+        state.answers.remove(&id)
+    }
+}
+
+impl BusDevice for Delegated {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        let value = self.ask(false, offset, data.len(), 0).unwrap_or(u64::MAX).to_le_bytes();
+        data.iter_mut().zip(value).for_each(|(to, from)| *to = from);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
+        let mut value = [0; 8];
+        value.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
+        let _ = self.ask(true, offset, data.len(), u64::from_le_bytes(value));
+        None
+    }
+}
+
+/// The delegated devices of a machine; dropping it lets every vCPU go that waits for one.
+#[derive(Default)]
+pub struct DelegatedDevices(Vec<Arc<Delegated>>);
+
+impl DelegatedDevices {
+    /// Remembers a device until the machine ends.
+    pub fn push(&mut self, device: Arc<Delegated>) {
+        self.0.push(device);
+    }
+
+    /// See [`Delegated::close`].
+    pub fn close(&self) {
+        self.0.iter().for_each(|device| device.close());
+    }
+}
+
+impl Drop for DelegatedDevices {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    #[test]
+    fn test_read_waits_for_its_own_answer() {
+        let (sender, asked) = channel();
+        let device = Arc::new(Delegated::pushing(Box::new(move |access| sender.send(access).unwrap())));
+        let readers: Vec<_> = [4_u64, 9]
+            .into_iter()
+            .map(|offset| {
+                let device = Arc::clone(&device);
+                thread::spawn(move || {
+                    let mut data = [0; 2];
+                    device.read(offset, &mut data);
+                    (offset, u16::from_le_bytes(data))
+                })
+            })
+            .collect();
+        let mut accesses = [asked.recv().unwrap(), asked.recv().unwrap()];
+        accesses.reverse();
+        for access in accesses {
+            assert_eq!((access.write, access.size), (false, 2));
+            device.answer(access.id, 0x1_0000 + access.offset);
+        }
+        for reader in readers {
+            let (offset, value) = reader.join().unwrap();
+            assert_eq!(u64::from(value), offset);
+        }
+    }
+
+    #[test]
+    fn test_pulling_thread_sees_writes_idleness_and_the_end() {
+        let device = Arc::new(Delegated::pulled());
+        assert_eq!(device.next(Duration::ZERO), Next::Idle);
+        let writer = {
+            let device = Arc::clone(&device);
+            thread::spawn(move || device.write(1, &[0x34, 0x12]))
+        };
+        let Next::Access(access) = device.next(Duration::from_secs(60)) else { panic!("no access") };
+        assert_eq!((access.write, access.offset, access.size, access.value), (true, 1, 2, 0x1234));
+        device.answer(access.id, 0);
+        assert_eq!(writer.join().unwrap(), None);
+        device.close();
+        assert_eq!(device.next(Duration::from_secs(60)), Next::Closed);
+    }
+
+    #[test]
+    fn test_close_answers_what_waits_and_what_comes_after() {
+        let device = Arc::new(Delegated::pulled());
+        let reader = {
+            let device = Arc::clone(&device);
+            thread::spawn(move || {
+                let mut data = [0; 4];
+                device.read(0, &mut data);
+                data
+            })
+        };
+        assert!(matches!(device.next(Duration::from_secs(60)), Next::Access(_)));
+        device.close();
+        assert_eq!(reader.join().unwrap(), [0xff; 4]);
+        let mut data = [0];
+        device.read(0, &mut data);
+        assert_eq!(data, [0xff]);
+        device.answer(1, 5);
+        assert!(device.lock().answers.is_empty());
+    }
+}
