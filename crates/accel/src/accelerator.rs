@@ -1,6 +1,7 @@
 //! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
 
 use crate::event::{EventSink, Warning, WarningCode};
+use crate::interrupts::{Interrupts, irqchip};
 use crate::kvm::cpuid::Table;
 use crate::kvm::kick::install_handler;
 use crate::kvm::ram::GuestRam;
@@ -8,9 +9,8 @@ use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, notify_shared};
-use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState, irqchip};
+use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
 use std::sync::Arc;
-use vmm_sys_util::eventfd::EventFd;
 
 /// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
 const IDENTITY_MAP: u32 = 0xfeff_c000;
@@ -25,6 +25,7 @@ pub struct Accelerator {
     ram: GuestRam,
     cpus: u32,
     power_on_chips: Option<&'static ChipState>,
+    interrupts: Interrupts,
     notify: NotifyStatus,
     warnings: Vec<Warning>,
 }
@@ -59,11 +60,12 @@ impl Accelerator {
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
         vm.set_ram(ram.clone())?;
         irqchip::create(&vm, properties.kernel_irqchip)?;
+        let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
         let power_on_chips = match properties.kernel_irqchip {
             KernelIrqchip::On => Some(vm.power_on_chip_state()?),
             KernelIrqchip::Split => None,
         };
-        Ok(Self { system, vm, properties, ram, cpus, power_on_chips, notify, warnings })
+        Ok(Self { system, vm, properties, ram, cpus, power_on_chips, interrupts, notify, warnings })
     }
 
     /// What became of the notify properties.
@@ -77,15 +79,10 @@ impl Accelerator {
         std::mem::take(&mut self.warnings)
     }
 
-    /// An eventfd that raises interrupt line `gsi`; `None` where the kernel has no IOAPIC and PIC to raise it on (split).
-    ///
-    /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses.
-    pub fn irqfd(&self, gsi: u32) -> Result<Option<EventFd>> {
-        match self.properties.kernel_irqchip {
-            KernelIrqchip::On => self.vm.irqfd(gsi).map(Some),
-            KernelIrqchip::Split => Ok(None),
-        }
+    /// What devices raise interrupts with.
+    #[must_use]
+    pub const fn interrupts(&self) -> &Interrupts {
+        &self.interrupts
     }
 
     /// Creates the vCPUs and their threads. The first one starts in `start`; the others wait for INIT and SIPI.

@@ -50,7 +50,7 @@ mod error;
 mod event;
 pub mod exit;
 mod instruction;
-mod irqchip;
+pub mod interrupts;
 mod kvm;
 pub mod notify;
 pub mod properties;

@@ -122,14 +122,22 @@ impl Board {
         }
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout)?;
-        let tables = match accel.kernel_irqchip {
+        let irqchip = accel.kernel_irqchip;
+        let tables = match irqchip {
             KernelIrqchip::On => Some(cpus),
             // Without an IOAPIC there is no line that a table could describe.
             KernelIrqchip::Split => None,
         };
         let start = load(&mut boot, tables, &layout, &ram)?;
         let mut accel = Accelerator::new(accel, cpus, ram.clone())?;
-        let irq = accel.irqfd(COM1_IRQ)?.map_or_else(Irq::none, Irq::eventfd);
+        let irq = match irqchip {
+            KernelIrqchip::On => {
+                let irqfd = accel.interrupts().irqfd(COM1_IRQ)?;
+                Irq::edge(move || irqfd.raise())
+            }
+            // No controller takes the line.
+            KernelIrqchip::Split => Irq::none(),
+        };
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
         let mut bus = BusBuilder::new()
             .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)

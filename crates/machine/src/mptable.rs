@@ -16,8 +16,11 @@ const LOCAL_APIC: u32 = 0xfee0_0000;
 const LOCAL_APIC_VERSION: u8 = 0x14;
 const IOAPIC: u32 = 0xfec0_0000;
 const IOAPIC_VERSION: u8 = 0x11;
-/// ISA interrupt lines; line n is pin n of the IOAPIC, as in KVM's default routing.
+/// ISA interrupt lines; line n is pin n of the IOAPIC, but the timer's is pin 2, because line 2 is the second PIC's: the accelerator's
+/// routing table ([`kvm_accel::interrupts::routing`]).
 const ISA_LINES: u8 = 16;
+const CASCADE: u8 = 2;
+const TIMER_PIN: u8 = 2;
 const ISA_BUS: u8 = 0;
 
 const HEADER_LEN: usize = 44;
@@ -68,7 +71,10 @@ fn table(cpus: u8) -> Vec<u8> {
     let mut entries: Vec<Vec<u8>> = (0..cpus).map(processor).collect();
     entries.push([&[BUS, ISA_BUS][..], b"ISA   "].concat());
     entries.push([&[IO_APIC, ioapic_id, IOAPIC_VERSION, 1][..], &IOAPIC.to_le_bytes()].concat());
-    entries.extend((0..ISA_LINES).map(|line| vec![IO_INTERRUPT, INT, 0, 0, ISA_BUS, line, ioapic_id, line]));
+    entries.extend((0..ISA_LINES).filter(|&line| line != CASCADE).map(|line| {
+        let pin = if line == 0 { TIMER_PIN } else { line };
+        vec![IO_INTERRUPT, INT, 0, 0, ISA_BUS, line, ioapic_id, pin]
+    }));
     entries.push(vec![LOCAL_INTERRUPT, EXT_INT, 0, 0, ISA_BUS, 0, 0, 0]);
     entries.push(vec![LOCAL_INTERRUPT, NMI, 0, 0, ISA_BUS, 0, ALL_PROCESSORS, 1]);
 
@@ -113,7 +119,7 @@ mod tests {
             let table = table(cpus);
             assert_eq!(sum(&table), 0);
             assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
-            assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 16 + 2) * 8);
+            assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 15 + 2) * 8);
         }
     }
 

@@ -254,7 +254,8 @@ fn input_is_bounded_and_tells_when_there_is_room_again() {
 #[test]
 fn interrupts_are_raised_for_input_and_for_room_to_transmit() {
     let fd = EventFd::new(EFD_NONBLOCK).unwrap();
-    let port = SerialPort::new(Irq::eventfd(fd.try_clone().unwrap()), SerialOutput::null(), None);
+    let line = fd.try_clone().unwrap();
+    let port = SerialPort::new(Irq::edge(move || line.write(1).unwrap()), SerialOutput::null(), None);
     port.input(b"before the driver is there");
     assert!(fd.read().is_err());
     port.write(INTERRUPT_ENABLE, &[1]);

@@ -7,6 +7,7 @@
 #[cfg(feature = "baseline")]
 pub mod baseline;
 pub mod cpuid;
+pub mod irq;
 pub mod kick;
 pub mod probe;
 pub mod ram;

@@ -1,23 +1,23 @@
 //! The VM fd.
 
 use super::failed;
+use super::irq::IrqCalls;
 use super::ram::GuestRam;
 use super::vcpu::Vcpu;
+use crate::Result;
 use crate::capability::Capability;
-use crate::{Error, Result};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
     kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
-use vmm_sys_util::eventfd::EventFd;
 
 /// A virtual machine. Owns the guest RAM that its slots point to, and drops it after the fd.
 #[derive(Debug)]
 pub struct Vm {
-    fd: VmFd,
+    fd: Arc<VmFd>,
     /// Declared after `fd`: the kernel lets go of the memory before it is unmapped.
     ram: Option<GuestRam>,
 }
@@ -30,8 +30,13 @@ pub struct ChipState {
 }
 
 impl Vm {
-    pub(super) const fn new(fd: VmFd) -> Self {
-        Self { fd, ram: None }
+    pub(super) fn new(fd: VmFd) -> Self {
+        Self { fd: Arc::new(fd), ram: None }
+    }
+
+    /// The ioctls for interrupts, which devices keep.
+    pub fn irq_calls(&self) -> IrqCalls {
+        IrqCalls::new(&self.fd)
     }
 
     /// What KVM_CHECK_EXTENSION answers on the VM fd.
@@ -59,7 +64,7 @@ impl Vm {
     pub fn set_nr_mmu_pages(&self, pages: u64) -> Result<()> {
         const KVM_SET_NR_MMU_PAGES: libc::c_ulong = 0xae44;
         // SAFETY: the ioctl takes its argument by value and touches no memory of ours.
-        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&self.fd, KVM_SET_NR_MMU_PAGES, pages) };
+        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&*self.fd, KVM_SET_NR_MMU_PAGES, pages) };
         if result < 0 {
             let context = format!("kvm-shadow-mem of {pages} pages");
             return Err(failed("KVM_SET_NR_MMU_PAGES", context)(vmm_sys_util::errno::Error::last()));
@@ -98,17 +103,6 @@ impl Vm {
     pub fn create_pit(&self) -> Result<()> {
         let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         self.fd.create_pit2(config).map_err(failed("KVM_CREATE_PIT2", ""))
-    }
-
-    /// KVM_IRQFD: an eventfd that raises `gsi` once for each write.
-    pub fn irqfd(&self, gsi: u32) -> Result<EventFd> {
-        let event = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|e| Error::Ioctl {
-            ioctl: "eventfd",
-            context: format!("GSI {gsi}"),
-            errno: e.raw_os_error().unwrap_or(libc::EIO),
-        })?;
-        self.fd.register_irqfd(&event, gsi).map_err(failed("KVM_IRQFD", format!("GSI {gsi}")))?;
-        Ok(event)
     }
 
     /// KVM_CREATE_VCPU and its shared pages.

@@ -8,7 +8,7 @@ use crate::{Capability, Result};
 const SPLIT_PINS: u64 = 24;
 
 /// Creates the irqchip, and the PIT where the kernel has the rest too. After the memory slots, before the vCPUs.
-pub fn create(vm: &Vm, mode: KernelIrqchip) -> Result<()> {
+pub(crate) fn create(vm: &Vm, mode: KernelIrqchip) -> Result<()> {
     match mode {
         KernelIrqchip::On => {
             vm.create_irqchip()?;

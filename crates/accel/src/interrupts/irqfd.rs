@@ -1,0 +1,130 @@
+//! irqfd: an eventfd that raises a GSI without anyone in between, and the resample eventfd that tells of its acknowledgement.
+
+use crate::kvm::irq::IrqCalls;
+use crate::{Error, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use vmm_sys_util::eventfd::EventFd;
+
+/// An eventfd that raises a GSI for each write, until this is dropped.
+///
+/// With a resample eventfd the GSI is level-triggered: it stays raised until the guest acknowledges it; then the resample
+/// eventfd is signalled, and who still has something to say writes again.
+#[derive(Debug)]
+pub struct Irqfd {
+    event: EventFd,
+    gsi: u32,
+    calls: IrqCalls,
+    /// Where the kernel is not told of it: the table that keeps the resample eventfd.
+    resamples: Option<Arc<Resamples>>,
+}
+
+impl Irqfd {
+    /// Raises the GSI.
+    pub fn raise(&self) {
+        // Fails only when the counter is full, and then an interrupt is on its way already.
+        let _ = self.event.write(1);
+    }
+
+    /// The GSI.
+    #[must_use]
+    pub const fn gsi(&self) -> u32 {
+        self.gsi
+    }
+
+    /// The eventfd, for another process or thread that raises the GSI.
+    #[must_use]
+    pub const fn event(&self) -> &EventFd {
+        &self.event
+    }
+}
+
+impl Drop for Irqfd {
+    fn drop(&mut self) {
+        // Fails only when the VM is gone, and its irqfds with it.
+        let _ = self.calls.deassign_irqfd(&self.event, self.gsi);
+        if let Some(resamples) = &self.resamples {
+            resamples.remove(self.gsi);
+        }
+    }
+}
+
+/// A non-blocking eventfd.
+pub fn eventfd(context: impl FnOnce() -> String) -> Result<EventFd> {
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|error| Error::Ioctl {
+        ioctl: "eventfd",
+        context: context(),
+        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    })
+}
+
+/// KVM_IRQFD. `resample` goes to the kernel where it has the IOAPIC, else into `resamples`.
+pub fn assign(
+    calls: &IrqCalls,
+    gsi: u32,
+    resample: Option<EventFd>,
+    user_space: Option<&Arc<Resamples>>,
+) -> Result<Irqfd> {
+    let event = eventfd(|| format!("GSI {gsi}"))?;
+    match (resample, user_space) {
+        (Some(resample), Some(resamples)) => {
+            calls.assign_irqfd(&event, gsi, None)?;
+            resamples.insert(gsi, resample);
+            Ok(Irqfd { event, gsi, calls: calls.clone(), resamples: Some(Arc::clone(resamples)) })
+        }
+        (resample, _) => {
+            calls.assign_irqfd(&event, gsi, resample.as_ref())?;
+            Ok(Irqfd { event, gsi, calls: calls.clone(), resamples: None })
+        }
+    }
+}
+
+/// The resample eventfds of an IOAPIC outside the kernel, by GSI.
+#[derive(Debug, Default)]
+pub struct Resamples(Mutex<Vec<(u32, EventFd)>>);
+
+impl Resamples {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u32, EventFd)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn insert(&self, gsi: u32, resample: EventFd) {
+        self.lock().push((gsi, resample));
+    }
+
+    fn remove(&self, gsi: u32) {
+        self.lock().retain(|(of, _)| *of != gsi);
+    }
+
+    /// Signals the resample eventfds of `gsi`; whether there are any.
+    pub fn signal(&self, gsi: u32) -> bool {
+        let resamples = self.lock();
+        let mut any = false;
+        for (_, resample) in resamples.iter().filter(|(of, _)| *of == gsi) {
+            // A full counter is a signal already.
+            let _ = resample.write(1);
+            any = true;
+        }
+        any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_eoi_signals_the_eventfds_of_its_gsi_until_they_are_removed() {
+        let resamples = Resamples::default();
+        let of = |gsi| {
+            let event = eventfd(String::new).unwrap();
+            resamples.insert(gsi, event.try_clone().unwrap());
+            event
+        };
+        let (first, second, other) = (of(5), of(5), of(6));
+        assert!(resamples.signal(5));
+        assert_eq!([&first, &second].map(|event| event.read().unwrap()), [1, 1]);
+        assert!(other.read().is_err());
+        resamples.remove(5);
+        assert_eq!((resamples.signal(5), resamples.signal(6)), (false, true));
+    }
+}

@@ -1,0 +1,20 @@
+//! Interrupts on their way to the guest: which controllers there are, where each GSI leads, and who may raise one.
+//!
+//! - [`irqchip`]: the controllers that `kernel-irqchip` asks for.
+//! - [`routing`]: the GSI routing table as a value; [`router`]: the same table in the kernel, changed in batches.
+//! - [`irqfd`]: eventfds that raise a GSI, and those that are signalled when a level-triggered one is acknowledged.
+//! - [`msi`]: message-signalled interrupts and interrupt lines without an eventfd.
+//!
+//! [`Interrupts`] is the handle that devices keep.
+
+mod handle;
+pub(crate) mod irqchip;
+mod irqfd;
+mod msi;
+mod router;
+pub mod routing;
+
+pub use handle::Interrupts;
+pub use irqfd::Irqfd;
+pub use msi::{Delivery, Msi};
+pub use router::RouteChanges;

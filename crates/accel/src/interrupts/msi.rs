@@ -1,0 +1,45 @@
+//! Message-signalled interrupts, and what became of an interrupt.
+
+/// The write that a device's interrupt message is: an address that selects local APICs, and data with vector and mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Msi {
+    /// Where the message goes, 0xfee00000 and up on x86.
+    pub address: u64,
+    /// Vector, delivery mode and trigger mode.
+    pub data: u32,
+}
+
+/// What the kernel tells of an interrupt that was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Masked, or no local APIC takes it.
+    Ignored,
+    /// The same interrupt was pending already.
+    Coalesced,
+    /// It reached this many local APICs (for a line: controllers).
+    Delivered(u32),
+}
+
+impl From<i32> for Delivery {
+    /// From the kernel's status: below 0 ignored, 0 coalesced, above 0 delivered.
+    fn from(status: i32) -> Self {
+        match u32::try_from(status) {
+            Err(_) => Self::Ignored,
+            Ok(0) => Self::Coalesced,
+            Ok(count) => Self::Delivered(count),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_status_is_ignored_coalesced_or_delivered() {
+        let told = [i32::MIN, -1, 0, 1, i32::MAX].map(Delivery::from);
+        let delivered = Delivery::Delivered;
+        let meant = [Delivery::Ignored, Delivery::Ignored, Delivery::Coalesced, delivered(1), delivered(0x7fff_ffff)];
+        assert_eq!(told, meant);
+    }
+}

@@ -1,0 +1,230 @@
+//! The GSI routing table: where each global system interrupt leads. A value; [`super::RouteChanges`] gives it to the kernel.
+
+use super::msi::Msi;
+use std::collections::BTreeSet;
+
+/// An interrupt controller in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chip {
+    /// The first 8259.
+    PicMaster,
+    /// The second 8259, behind line 2 of the first.
+    PicSlave,
+    /// The IOAPIC.
+    Ioapic,
+}
+
+/// Where a GSI leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a pin of a controller in the kernel.
+    Pin(Chip, u32),
+    /// To local APICs, as this message says.
+    Msi(Msi),
+}
+
+/// One row of the table. A GSI may have several: an ISA line leads to a PIC and to the IOAPIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Global system interrupt.
+    pub gsi: u32,
+    /// Where it leads.
+    pub route: Route,
+}
+
+/// Why the table cannot be changed so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoutingError {
+    /// No GSI is unused, or the table has as many rows as the kernel takes.
+    #[error("all {0} GSIs and rows are in use")]
+    Full(u32),
+    /// There is no route to change.
+    #[error("GSI {0} has no message route")]
+    Unknown(u32),
+}
+
+/// Pins of the IOAPIC.
+pub const IOAPIC_PINS: u32 = 24;
+/// The line by which the second PIC reaches the first; no device has it.
+const CASCADE: u32 = 2;
+/// Where the PIT's line enters the IOAPIC on a PC.
+const TIMER_PIN: u32 = 2;
+
+/// The table of one machine.
+///
+/// ```
+/// use kvm_accel::interrupts::{Msi, routing::RoutingTable};
+///
+/// let mut table = RoutingTable::for_full_irqchip(4095);
+/// let gsi = table.add_msi(Msi { address: 0xfee0_0000, data: 0x41 })?;
+/// assert_eq!(gsi, 24, "the lowest one that no line uses");
+/// table.release(gsi);
+/// # Ok::<(), kvm_accel::interrupts::routing::RoutingError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingTable {
+    entries: Vec<Entry>,
+    /// GSIs that are not to be given away.
+    used: BTreeSet<u32>,
+    /// GSIs are below, and rows at most, this.
+    limit: u32,
+}
+
+impl RoutingTable {
+    /// A table without a route, of `limit` GSIs.
+    #[must_use]
+    pub const fn new(limit: u32) -> Self {
+        Self { entries: Vec::new(), used: BTreeSet::new(), limit }
+    }
+
+    /// The lines of a PC whose PICs and IOAPIC are in the kernel: 0 to 15 lead to a PIC, 0 to 23 to the IOAPIC, the timer's
+    /// to its pin 2. As in QEMU, but the cascade's GSI 2 is never given to a message.
+    #[must_use]
+    pub fn for_full_irqchip(limit: u32) -> Self {
+        let mut table = Self::new(limit);
+        let pic = |gsi| if gsi < 8 { Route::Pin(Chip::PicMaster, gsi) } else { Route::Pin(Chip::PicSlave, gsi - 8) };
+        let ioapic = |gsi| Route::Pin(Chip::Ioapic, if gsi == 0 { TIMER_PIN } else { gsi });
+        let lines = || (0..IOAPIC_PINS).filter(|&gsi| gsi != CASCADE);
+        table.entries.extend(lines().filter(|&gsi| gsi < 16).map(|gsi| Entry { gsi, route: pic(gsi) }));
+        table.entries.extend(lines().map(|gsi| Entry { gsi, route: ioapic(gsi) }));
+        table.used.extend(0..IOAPIC_PINS);
+        table
+    }
+
+    /// The messages of an IOAPIC outside the kernel: one GSI for each of its pins, to be updated as the guest programs them.
+    #[must_use]
+    pub fn for_split_irqchip(limit: u32) -> Self {
+        let mut table = Self::new(limit);
+        table.entries.extend((0..IOAPIC_PINS).map(|gsi| Entry { gsi, route: Route::Msi(Msi::default()) }));
+        table.used.extend(0..IOAPIC_PINS);
+        table
+    }
+
+    /// All rows.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Gives the lowest unused GSI to a message.
+    ///
+    /// # Errors
+    /// [`RoutingError::Full`].
+    pub fn add_msi(&mut self, msi: Msi) -> Result<u32, RoutingError> {
+        let full = RoutingError::Full(self.limit);
+        if self.entries.len() >= usize::try_from(self.limit).unwrap_or(usize::MAX) {
+            return Err(full);
+        }
+        let gsi = (0..self.limit).find(|gsi| !self.used.contains(gsi)).ok_or(full)?;
+        self.entries.push(Entry { gsi, route: Route::Msi(msi) });
+        self.used.insert(gsi);
+        Ok(gsi)
+    }
+
+    /// Makes the message of `gsi` another one.
+    ///
+    /// # Errors
+    /// [`RoutingError::Unknown`].
+    pub fn update_msi(&mut self, gsi: u32, msi: Msi) -> Result<(), RoutingError> {
+        let is_it = |entry: &&mut Entry| entry.gsi == gsi && matches!(entry.route, Route::Msi(_));
+        let entry = self.entries.iter_mut().find(is_it).ok_or(RoutingError::Unknown(gsi))?;
+        entry.route = Route::Msi(msi);
+        Ok(())
+    }
+
+    /// Takes all routes of `gsi` away; it may be given to another message then.
+    pub fn release(&mut self, gsi: u32) {
+        self.entries.retain(|entry| entry.gsi != gsi);
+        self.used.remove(&gsi);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const fn msi(data: u32) -> Msi {
+        Msi { address: 0xfee0_0000, data }
+    }
+
+    #[test]
+    fn test_full_table_is_a_pcs() {
+        let table = RoutingTable::for_full_irqchip(4095);
+        let routes = |gsi: u32| {
+            let of_gsi = table.entries().iter().filter(move |entry| entry.gsi == gsi);
+            of_gsi.map(|entry| entry.route).collect::<Vec<_>>()
+        };
+        assert_eq!(routes(0), [Route::Pin(Chip::PicMaster, 0), Route::Pin(Chip::Ioapic, 2)]);
+        assert_eq!(routes(1), [Route::Pin(Chip::PicMaster, 1), Route::Pin(Chip::Ioapic, 1)]);
+        assert_eq!(routes(2), []);
+        assert_eq!(routes(15), [Route::Pin(Chip::PicSlave, 7), Route::Pin(Chip::Ioapic, 15)]);
+        assert_eq!(routes(23), [Route::Pin(Chip::Ioapic, 23)]);
+        assert_eq!((table.entries().len(), routes(24)), (15 + 23, vec![]));
+    }
+
+    #[test]
+    fn test_split_table_reserves_a_message_for_each_pin() {
+        let mut table = RoutingTable::for_split_irqchip(4095);
+        assert_eq!(table.entries().len(), 24);
+        assert_eq!(table.add_msi(msi(1)), Ok(24));
+        assert_eq!(table.update_msi(4, msi(2)), Ok(()));
+        assert_eq!(table.entries()[4], Entry { gsi: 4, route: Route::Msi(msi(2)) });
+    }
+
+    #[test]
+    fn test_a_line_is_no_message_and_a_full_table_says_so() {
+        let mut table = RoutingTable::for_full_irqchip(40);
+        assert_eq!(table.update_msi(4, msi(1)), Err(RoutingError::Unknown(4)));
+        assert_eq!((table.add_msi(msi(1)), table.add_msi(msi(2))), (Ok(24), Ok(25)));
+        assert_eq!(table.add_msi(msi(3)), Err(RoutingError::Full(40)), "rows, not GSIs, are used up");
+        table.release(24);
+        assert_eq!(table.add_msi(msi(3)), Ok(24));
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Add(u32),
+        Update(u32, u32),
+        Release(u32),
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            3 => any::<u32>().prop_map(Change::Add),
+            1 => (0u32..12, any::<u32>()).prop_map(|(gsi, data)| Change::Update(gsi, data)),
+            2 => (0u32..12).prop_map(Change::Release),
+        ]
+    }
+
+    proptest! {
+        /// Whatever is changed in whatever order, the table holds what a plain map of messages holds.
+        #[test]
+        fn test_table_is_a_map_with_the_lowest_gsi_first(changes in prop::collection::vec(change(), 0..60)) {
+            const LIMIT: u32 = 8;
+            let mut table = RoutingTable::new(LIMIT);
+            let mut model = std::collections::BTreeMap::new();
+            for change in changes {
+                match change {
+                    Change::Add(data) => {
+                        let free = (0..LIMIT).find(|gsi| !model.contains_key(gsi));
+                        prop_assert_eq!(table.add_msi(msi(data)), free.ok_or(RoutingError::Full(LIMIT)));
+                        model.extend(free.map(|gsi| (gsi, data)));
+                    }
+                    Change::Update(gsi, data) => {
+                        let known = model.get_mut(&gsi).map(|old| *old = data);
+                        prop_assert_eq!(table.update_msi(gsi, msi(data)), known.ok_or(RoutingError::Unknown(gsi)));
+                    }
+                    Change::Release(gsi) => {
+                        table.release(gsi);
+                        model.remove(&gsi);
+                    }
+                }
+                let mut entries = table.entries().to_vec();
+                entries.sort_by_key(|entry| entry.gsi);
+                let modelled = model.iter().map(|(&gsi, &data)| Entry { gsi, route: Route::Msi(msi(data)) });
+                prop_assert_eq!(entries, modelled.collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The VM fd's ioctls for interrupts. They need no order among threads, so whoever interrupts keeps a handle.
+
+use super::failed;
+use crate::Result;
+use crate::interrupts::Msi;
+use crate::interrupts::routing::{Chip, Entry, Route};
+use kvm_bindings::{
+    KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
+    KvmIrqRouting, kvm_irq_level, kvm_irq_level__bindgen_ty_1, kvm_irq_routing_entry,
+    kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi,
+};
+use kvm_ioctls::VmFd;
+use std::sync::{Arc, Weak};
+use vmm_sys_util::errno;
+use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::ioctl::ioctl_with_mut_ref;
+
+/// A handle on a VM for its interrupts. It does not keep the VM: after its end, calls fail with EBADF.
+#[derive(Clone, Debug)]
+pub struct IrqCalls(Weak<VmFd>);
+
+impl IrqCalls {
+    pub(super) fn new(fd: &Arc<VmFd>) -> Self {
+        Self(Arc::downgrade(fd))
+    }
+
+    fn vm(&self) -> std::result::Result<Arc<VmFd>, errno::Error> {
+        self.0.upgrade().ok_or(errno::Error::new(libc::EBADF))
+    }
+
+    /// KVM_SET_GSI_ROUTING: replaces the whole table.
+    pub fn set_gsi_routing(&self, entries: &[Entry]) -> Result<()> {
+        let context = || format!("{} routes", entries.len());
+        let rows: Vec<_> = entries.iter().map(row).collect();
+        let table = KvmIrqRouting::from_entries(&rows)
+            .map_err(|_| failed("KVM_SET_GSI_ROUTING", context())(errno::Error::new(libc::ENOSPC)))?;
+        self.vm().and_then(|vm| vm.set_gsi_routing(&table)).map_err(failed("KVM_SET_GSI_ROUTING", context()))
+    }
+
+    /// KVM_IRQFD; with `resample` the GSI is level-triggered.
+    pub fn assign_irqfd(&self, event: &EventFd, gsi: u32, resample: Option<&EventFd>) -> Result<()> {
+        self.vm()
+            .and_then(|vm| match resample {
+                Some(resample) => vm.register_irqfd_with_resample(event, resample, gsi),
+                None => vm.register_irqfd(event, gsi),
+            })
+            .map_err(failed("KVM_IRQFD", format!("GSI {gsi}")))
+    }
+
+    /// KVM_IRQFD with the flag to deassign.
+    pub fn deassign_irqfd(&self, event: &EventFd, gsi: u32) -> Result<()> {
+        self.vm()
+            .and_then(|vm| vm.unregister_irqfd(event, gsi))
+            .map_err(failed("KVM_IRQFD", format!("GSI {gsi}, deassign")))
+    }
+
+    /// KVM_SIGNAL_MSI: the kernel's status.
+    pub fn signal_msi(&self, msi: Msi) -> Result<i32> {
+        let (address_lo, address_hi) = halves(msi.address);
+        let message = kvm_msi { address_lo, address_hi, data: msi.data, ..Default::default() };
+        self.vm()
+            .and_then(|vm| vm.signal_msi(message))
+            .map_err(failed("KVM_SIGNAL_MSI", format!("{:#x}, {:#x}", msi.address, msi.data)))
+    }
+
+    /// KVM_IRQ_LINE_STATUS: the kernel's status.
+    pub fn irq_line_status(&self, gsi: u32, level: bool) -> Result<i32> {
+        const KVM_IRQ_LINE_STATUS: libc::c_ulong = 0xc008_ae67;
+        let failed = || failed("KVM_IRQ_LINE_STATUS", format!("GSI {gsi}"));
+        let vm = self.vm().map_err(failed())?;
+        let mut line =
+            kvm_irq_level { __bindgen_anon_1: kvm_irq_level__bindgen_ty_1 { irq: gsi }, level: level.into() };
+        // SAFETY: the ioctl reads and writes one kvm_irq_level, which outlives the call.
+        let result = unsafe { ioctl_with_mut_ref(&*vm, KVM_IRQ_LINE_STATUS, &mut line) };
+        if result < 0 {
+            return Err(failed()(errno::Error::last()));
+        }
+        // SAFETY: both members are 32 bits without invalid values; the kernel has written this one.
+        Ok(unsafe { line.__bindgen_anon_1.status })
+    }
+}
+
+/// The low and the high 32 bits.
+fn halves(address: u64) -> (u32, u32) {
+    let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
+    (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
+}
+
+fn row(entry: &Entry) -> kvm_irq_routing_entry {
+    let (type_, u) = match entry.route {
+        Route::Pin(chip, pin) => {
+            let irqchip = match chip {
+                Chip::PicMaster => KVM_IRQCHIP_PIC_MASTER,
+                Chip::PicSlave => KVM_IRQCHIP_PIC_SLAVE,
+                Chip::Ioapic => KVM_IRQCHIP_IOAPIC,
+            };
+            let irqchip = kvm_irq_routing_irqchip { irqchip, pin };
+            (KVM_IRQ_ROUTING_IRQCHIP, kvm_irq_routing_entry__bindgen_ty_1 { irqchip })
+        }
+        Route::Msi(Msi { address, data }) => {
+            let (address_lo, address_hi) = halves(address);
+            let msi = kvm_irq_routing_msi { address_lo, address_hi, data, ..Default::default() };
+            (KVM_IRQ_ROUTING_MSI, kvm_irq_routing_entry__bindgen_ty_1 { msi })
+        }
+    };
+    kvm_irq_routing_entry { gsi: entry.gsi, type_, u, ..Default::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_rows_are_the_kernels() {
+        let message = row(&Entry { gsi: 30, route: Route::Msi(Msi { address: 0x1_fee0_2000, data: 0x41 }) });
+        assert_eq!((message.gsi, message.type_, message.flags), (30, KVM_IRQ_ROUTING_MSI, 0));
+        // SAFETY: the type says which member was written.
+        let msi = unsafe { message.u.msi };
+        assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee0_2000, 1, 0x41));
+        let pin = row(&Entry { gsi: 9, route: Route::Pin(Chip::PicSlave, 1) });
+        // SAFETY: as above.
+        let (irqchip, pin_number) = unsafe { (pin.u.irqchip.irqchip, pin.u.irqchip.pin) };
+        assert_eq!((pin.type_, irqchip, pin_number), (KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_PIC_SLAVE, 1));
+    }
+}
