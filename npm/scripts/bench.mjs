@@ -14,6 +14,7 @@ import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { memory } from './bench/memory.mjs'
 import { spawned } from './bench/spawned.mjs'
+import { vcpus } from './bench/vcpus.mjs'
 import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
 import { fail, setUp } from './steps.mjs'
@@ -45,6 +46,7 @@ const rounds = options.quick ? 20 : 150
 try {
   await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
   await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
+  await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
   await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))

@@ -24,7 +24,10 @@ pub const GUESTS: &[Guest] = &[
         "notify",
         "Executes the CPUID leaf that is a notify exit on the notify test host: count= (1) times on cpus= (1) processors, invalid= (0)"
     ),
-    guest!("pio-loop", "Writes count= (1000) times to an unclaimed port; prints the TSC ticks that took"),
+    guest!(
+        "pio-loop",
+        "Writes count= (1000) times to an unclaimed port on cpus= (1) processors; prints the TSC ticks that took"
+    ),
     guest!("reboot-loop", "Prints one line and resets, each time it starts"),
     guest!("serial-echo", "Echoes COM1 up to a `q`"),
     guest!("serial-flood", "Prints numbered lines for ever, or count= of them"),
