@@ -15,6 +15,8 @@ pub struct Config {
     pub notify_capability: bool,
     /// `cap:NUMBER=VALUE`.
     pub capabilities: Vec<(u32, c_int)>,
+    /// `answer:NAME=VALUE`.
+    pub answers: Vec<(u32, c_int)>,
     pub notify: Vec<NotifyRule>,
     pub fail: Vec<FailRule>,
     pub log: Option<PathBuf>,
@@ -71,6 +73,11 @@ impl Config {
         self.capabilities.iter().find(|(known, _)| *known == number).map(|(_, value)| *value).or(emulated)
     }
 
+    /// What a call answers instead of the kernel, whatever its argument.
+    pub fn answer(&self, request: u32) -> Option<c_int> {
+        self.answers.iter().find(|(known, _)| *known == request).map(|(_, value)| *value)
+    }
+
     fn add(&mut self, rule: &str) -> Result<(), String> {
         if rule == "cap219" {
             self.notify_capability = true;
@@ -80,6 +87,11 @@ impl Config {
             let (capability, value) = rest.split_once('=').ok_or("expected cap:NUMBER=VALUE")?;
             let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
             self.capabilities.push((number(capability)?, value));
+        } else if let Some(rest) = rule.strip_prefix("answer:") {
+            let (name, value) = rest.split_once('=').ok_or("expected answer:NAME=VALUE")?;
+            let request = ioctl_number(name).ok_or_else(|| format!("unknown call `{name}`"))?;
+            let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+            self.answers.push((request, value));
         } else if let Some(rest) = rule.strip_prefix("notify:") {
             if self.notify.len() == MAX_NOTIFY_RULES {
                 return Err(format!("at most {MAX_NOTIFY_RULES} notify rules"));
@@ -88,7 +100,7 @@ impl Config {
         } else if let Some(rest) = rule.strip_prefix("fail:") {
             self.fail.push(fail_rule(rest)?);
         } else {
-            return Err("expected cap219, cap:, notify:, fail: or log=".into());
+            return Err("expected cap219, cap:, answer:, notify:, fail: or log=".into());
         }
         Ok(())
     }
@@ -167,6 +179,8 @@ mod tests {
     fn test_capability_answers() {
         let config = Config::parse("cap219;cap:218=0").unwrap();
         assert_eq!((config.capability(219), config.capability(218), config.capability(0)), (Some(1), Some(0), None));
+        let config = Config::parse("answer:KVM_CREATE_VM=-1").unwrap();
+        assert_eq!((config.answer(CREATE_VM), config.answer(ENABLE_CAP)), (Some(-1), None));
         assert_eq!(Config::parse("cap219;cap:219=0").unwrap().capability(219), Some(0));
     }
 
@@ -177,6 +191,9 @@ mod tests {
             "cap:219",
             "cap:x=1",
             "cap:1=x",
+            "answer:KVM_RUN",
+            "answer:KVM_NOTHING=1",
+            "answer:KVM_RUN=x",
             "notify:when=1",
             "notify:after=-1",
             "notify:port=65536",

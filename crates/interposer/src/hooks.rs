@@ -86,7 +86,7 @@ unsafe fn call(config: &Config, log: Option<&Log>, fd: c_int, request: u32, arg:
     let answer = match config.fail.iter().find_map(|rule| rule.errno(request, cap)) {
         Some(errno) => Some(Err(errno)),
         None if request == CHECK_EXTENSION => config.capability(number).map(Ok),
-        None => enable.and_then(|enable| answer_enable(config, fd, &enable)),
+        None => config.answer(request).map(Ok).or_else(|| enable.and_then(|enable| answer_enable(config, fd, &enable))),
     };
     let result = match answer {
         Some(Ok(value)) => value,

@@ -1,0 +1,58 @@
+// A host that is too old, too new, too small, or lacks what is required: what the user is told, case by case.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { interpose } from '../helpers/interpose.js'
+import { root } from '../helpers/paths.js'
+import { kvm, preload, requires } from '../helpers/requires.js'
+import { run } from '../helpers/spawn.js'
+
+const test = requires(kvm, preload)
+
+interface Attempt {
+  readonly reason?: string
+  readonly warnings?: readonly string[]
+  readonly error?: { readonly code?: string; readonly capability?: string; readonly message: string }
+}
+
+/** What came of a machine with two vCPUs on such a host. */
+const attempt = async (rules: string): Promise<Attempt> => {
+  const script = join(root, '__test__/helpers/attempts.mjs')
+  const { status, stdout, stderr } = await run(process.execPath, [script], { env: interpose(rules).env })
+  if (status !== 0) throw new Error(`Status ${status} under ${rules}: ${stderr}`)
+  return (JSON.parse(stdout) as { first: Attempt }).first
+}
+
+for (const version of [11, 13]) {
+  test(`KVM API version ${version} is refused`, async t => {
+    const { error } = await attempt(`answer:KVM_GET_API_VERSION=${version}`)
+    t.is(error?.code, 'ERR_KVM_UNAVAILABLE')
+    t.regex(error?.message ?? '', new RegExp(`\\b${version}\\b`))
+  })
+}
+
+/** The names in `capability.rs`' table, by the variants that the list of required ones has. */
+const source = readFileSync(join(root, 'crates/accel/src/capability.rs'), 'utf8')
+const list = source.slice(source.indexOf('pub const REQUIRED'))
+const required = [...list.matchAll(/Capability::(\w+)/g)].map(([, variant = '']) => variant)
+
+test('what is required is what QEMU 10.0 requires, and what kicks and interrupts need', t => {
+  t.is(required.length, 20)
+})
+
+/** KVM_CAP_* of `include/uapi/linux/kvm.h`, in the order of the list. */
+const numbers: readonly number[] = [3, 21, 30, 40, 36, 122, 4, 7, 14, 77, 25, 50, 55, 41, 51, 31, 39, 37, 32, 136]
+
+for (const [index, variant] of required.entries()) {
+  test(`without capability ${numbers[index]} (${variant}) the machine is refused, and the capability named`, async t => {
+    const { error } = await attempt(`cap:${numbers[index]}=0`)
+    t.is(error?.code, 'ERR_KVM_CAPABILITY', error?.message)
+    t.is(error?.capability?.replaceAll('_', '').toLowerCase(), `kvmcap${variant.toLowerCase()}`)
+  })
+}
+
+test('more vCPUs than the kernel recommends is a warning, more than it runs an error', async t => {
+  t.like(await attempt('cap:9=1'), { reason: 'guest-reset', warnings: ['MANY_VCPUS'] })
+  t.like(await attempt('cap:9=1;cap:66=1'), { error: { code: 'ERR_MACHINE_CONFIG' } })
+  t.like(await attempt('cap:9=0;cap:66=0'), { reason: 'guest-reset', warnings: [] }, "QEMU's fallback is 4, and 4")
+})
