@@ -16,7 +16,7 @@ export {
   type UnavailableReason,
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
-export { Machine, type MachineAccel, type MachineStats, type NotifyStatus } from './machine/machine.js'
+export { Machine, type MachineAccel, type NotifyStatus } from './machine/machine.js'
 export type {
   DeviceHandlers,
   DeviceOptions,
@@ -32,6 +32,16 @@ export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify
 export type { DebugExitOptions, InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './machine/options.js'
 export type { RunState } from './machine/run-state.js'
 export type { SerialPort } from './machine/serial-port.js'
+export type {
+  HistogramBucket,
+  HistogramStatistic,
+  MachineStatistics,
+  MachineStats,
+  ScalarStatistic,
+  Statistic,
+  VcpuStatistics,
+  VmStatistics,
+} from './machine/statistics.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
   resolveAccelerators,

@@ -75,7 +75,7 @@ const errnos: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Calls whose failure has another meaning, each with a test of its own below. */
-const special = ['KVM_CHECK_EXTENSION', 'KVM_RUN']
+const special = ['KVM_CHECK_EXTENSION', 'KVM_RUN', 'KVM_GET_STATS_FD']
 
 const goesOn = (t: ExecutionContext, rules: string, { second, before, after, end }: Report): void => {
   t.is(second.reason, 'guest-reset', `${rules}: the next machine: ${JSON.stringify(second)}`)
@@ -154,3 +154,10 @@ for (const errno of ['EFAULT', 'EINVAL', 'ENOEXEC', 'ENOSYS', 'EPERM']) {
     goesOn(t, rules, report)
   })
 }
+
+faults('KVM_GET_STATS_FD failing costs the statistics and not the machine', async t => {
+  const rules = 'fail:KVM_GET_STATS_FD,errno=EMFILE,times=2'
+  const { report } = await attempts(rules)
+  t.is(report.first.reason, 'guest-reset')
+  goesOn(t, rules, report)
+})

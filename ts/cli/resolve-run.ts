@@ -6,6 +6,7 @@ import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
 import { accelSugar } from './machine-types.js'
 import { emptyDraft, type RunDraft } from './run-draft.js'
 import { runOptions, type RunOption } from './run-options.js'
+import type { StatsSettings } from './stats.js'
 
 /** What `kvm-accel run` does besides the machine itself. */
 export interface RunSettings {
@@ -15,6 +16,8 @@ export interface RunSettings {
   readonly noShutdown: boolean
   /** `-pidfile`. */
   readonly pidfile: string | null
+  /** `-stats`. */
+  readonly stats: StatsSettings | null
   /** What was asked for and is not done, for stderr. */
   readonly notices: readonly string[]
 }
@@ -99,7 +102,13 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
   return {
     kind: 'run',
     machine,
-    run: { paused: draft.paused, noShutdown: draft.noShutdown, pidfile: draft.pidfile ?? null, notices },
+    run: {
+      paused: draft.paused,
+      noShutdown: draft.noShutdown,
+      pidfile: draft.pidfile ?? null,
+      stats: draft.stats ?? null,
+      notices,
+    },
   }
 }
 

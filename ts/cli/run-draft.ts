@@ -1,4 +1,5 @@
 import type { OptionPair } from '../properties/option-text.js'
+import type { StatsSettings } from './stats.js'
 
 /** What `run`'s options have said so far. */
 export interface RunDraft {
@@ -22,6 +23,7 @@ export interface RunDraft {
   paused: boolean
   name?: string
   pidfile?: string
+  stats?: StatsSettings
   /** What was asked for and is not done, for stderr. */
   readonly notices: string[]
 }

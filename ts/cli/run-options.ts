@@ -10,6 +10,7 @@ import {
   readSmp,
 } from './read-arguments.js'
 import { runHelp } from './help.js'
+import { readStats } from './read-reports.js'
 import type { RunDraft } from './run-draft.js'
 import { versionText } from './version.js'
 
@@ -197,6 +198,15 @@ export const runOptions: readonly RunOption[] = [
     about: 'write the process id there, and remove the file at the end',
     differs: 'Refused where something other than a file is; removed only while it holds our own id.',
     read: (draft, file) => void (draft.pidfile = file),
+  },
+  {
+    name: '-stats',
+    argument: 'SECONDS[,file=PATH]',
+    repeated: 'last wins',
+    about:
+      'exits by kind and the kernel’s statistics every so often: a table on a terminal, else lines of JSON on stderr',
+    differs: 'Ours; QEMU shows the kernel’s statistics in its monitor.',
+    read: readStats,
   },
   {
     name: '-version',

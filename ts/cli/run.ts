@@ -30,6 +30,8 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   try {
     await using machine = await Machine.create(options)
     machine.on('warning', ({ message }) => printWarning(message))
+    // Loaded only when asked for: a guest's first byte does not wait for it.
+    await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
     const disconnect =
       options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined
     try {

@@ -3,6 +3,7 @@ import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { notifyEvent, warning } from '../native/from-native.js'
+import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
 import type { DeviceOptions } from './device.js'
@@ -15,6 +16,8 @@ import type { NotifyDrill } from './notify-event.js'
 import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
 import { SerialPort } from './serial-port.js'
+import type { MachineStatistics, MachineStats } from './statistics.js'
+import { Watch } from './watch.js'
 
 /** What became of the notify properties on this host. */
 export interface NotifyStatus {
@@ -33,14 +36,6 @@ export interface NotifyStatus {
 /** The accelerator of a machine: its properties, and what became of them. */
 export interface MachineAccel extends AccelProperties {
   readonly notify: NotifyStatus
-}
-
-/** Counters of a machine. */
-export interface MachineStats {
-  /** VM exits by kind: `io`, `mmio`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
-  readonly exits: Readonly<Record<string, number>>
-  /** Notify exits of each vCPU, drills included. */
-  readonly notify: readonly number[]
 }
 
 /**
@@ -160,6 +155,36 @@ export class Machine extends EventEmitter<MachineEventMap> {
   addDevice(device: DeviceOptions): void {
     this.#check('addDevice')
     this.#devices.add(device)
+  }
+
+  /**
+   * What the kernel counts for this machine and each of its vCPUs, by the kernel's names, in every run state and without stopping
+   * the guest: `machine.statistics().vcpus[0]?.exits?.value`.
+   *
+   * @throws {@linkcode MachineStateError} when the machine has ended (our own count in {@linkcode Machine.stats} stays).
+   * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such statistics.
+   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of them cannot be.
+   */
+  statistics(): MachineStatistics {
+    const statistics = this.#statistics()
+    if (!statistics) throw ended(this.#state, 'statistics')
+    return statistics
+  }
+
+  /**
+   * {@linkcode Machine.statistics} now and then every `interval` milliseconds, until the machine has ended. A reader that comes late
+   * gets the numbers of then. Leaving the loop stops the timer.
+   *
+   * @param interval Milliseconds, 1 to 2^31 - 1.
+   * @throws RangeError for another interval. The iterator throws what {@linkcode Machine.statistics} throws.
+   */
+  watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
+    return new Watch(() => this.#statistics(), interval, this.#ended.promise)
+  }
+
+  #statistics(): MachineStatistics | undefined {
+    const read = readStatistics(this.#native)
+    return read && { ...read, counts: this.stats() }
   }
 
   /** Lets the guest run: `prelaunch` to `running`. */

@@ -67,7 +67,7 @@ export function transition(state: RunState, event: Operation | GuestEvent): RunS
 }
 
 /** What a machine whose resources are gone answers to any operation but stop(). */
-export function ended(state: RunState, operation: Operation): MachineStateError {
+export function ended(state: RunState, operation: string): MachineStateError {
   const message = `${operation}() is not possible: the machine has ended`
   return new MachineStateError(message, { state, allowed: [], remedy: 'Make a new one with Machine.create().' })
 }

@@ -47,6 +47,10 @@ export declare class BindingMachine {
   notifyTotals(): Array<number>
   /** Ends the machine; the `closed` event tells when nothing of it is left. */
   close(): void
+  /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
+  statisticsSchema(): BindingStatisticsSchema | BindingError | null
+  /** All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed. */
+  statisticsValues(): Float64Array | BindingError | null
 }
 
 /** Accelerator properties; see `AccelProperties` in TypeScript. */
@@ -243,6 +247,30 @@ export type BindingSerial =
   | { kind: 'stdout' }
   | { kind: 'file'; path: string }
   | { kind: 'stream' }
+
+/** One statistic without its values. */
+export interface BindingStatistic {
+  /** The kernel's name. */
+  name: string
+  /** `cumulative`, `instant`, `peak`, `linear-histogram` or `log2-histogram`. */
+  kind: string
+  /** `bytes`, `seconds`, `cycles` or `boolean`. */
+  unit?: string
+  /** 10 or 2. */
+  base: number
+  /** The scale. */
+  exponent: number
+  /** Width of the buckets of a linear histogram. */
+  bucketSize?: number
+  /** The lower bounds of the buckets of a histogram; empty for a single value. */
+  bounds: Array<number>
+}
+
+/** What the kernel counts for a VM and for a vCPU. */
+export interface BindingStatisticsSchema {
+  vm: Array<BindingStatistic>
+  vcpu: Array<BindingStatistic>
+}
 
 /** Builds a machine; its vCPUs stay outside the guest until `resume()`. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError

@@ -8,6 +8,7 @@ use crate::kvm::ram::GuestRam;
 use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
+use crate::stats::{Readings, StatsReader};
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
 use std::sync::Arc;
@@ -19,6 +20,8 @@ const PAGE: u32 = 0x1000;
 /// A VM with memory and interrupt controllers, and no vCPU yet.
 #[derive(Debug)]
 pub struct Accelerator {
+    /// The VM's, opened when they are first asked for. Declared first: the file keeps the VM alive.
+    stats: Option<StatsReader>,
     system: System,
     vm: Vm,
     properties: AccelProperties,
@@ -65,7 +68,7 @@ impl Accelerator {
             KernelIrqchip::On => Some(vm.power_on_chip_state()?),
             KernelIrqchip::Split => None,
         };
-        Ok(Self { system, vm, properties, ram, cpus, power_on_chips, interrupts, notify, warnings })
+        Ok(Self { stats: None, system, vm, properties, ram, cpus, power_on_chips, interrupts, notify, warnings })
     }
 
     /// What became of the notify properties.
@@ -106,7 +109,26 @@ impl Accelerator {
             })
             .collect::<Result<Vec<_>>>()?;
         let notify = notify_shared(self.properties.notify, vcpus.len());
-        Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), notify)
+        let offered = self.offers_stats();
+        let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
+        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), notify)?.with_stats(stats))
+    }
+
+    /// The kernel's statistics of the VM as a whole, as they are now. For those of a vCPU see [`Vcpus::statistics`].
+    ///
+    /// # Errors
+    /// [`Error::StatsUnsupported`], [`Error::StatsFormat`], or [`Error::Ioctl`].
+    pub fn statistics(&mut self) -> Result<Readings<'_>> {
+        let reader = match self.stats.take() {
+            Some(reader) => reader,
+            None => self.offers_stats().and_then(|()| self.vm.stats())?,
+        };
+        self.stats.insert(reader).read()
+    }
+
+    fn offers_stats(&self) -> Result<()> {
+        let offered = self.system.check(Capability::BinaryStatsFd) != 0;
+        offered.then_some(()).ok_or(Error::StatsUnsupported)
     }
 
     /// Puts the interrupt controllers and the PIT back to their power-on state. The vCPUs must be stopped.

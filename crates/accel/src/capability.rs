@@ -75,6 +75,8 @@ capabilities! {
     ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
     /// Exceptions keep their payload apart.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
+    /// KVM_GET_STATS_FD.
+    BinaryStatsFd = 203, "KVM_CAP_BINARY_STATS_FD";
     /// A pending triple fault travels with the vCPU events.
     X86TripleFaultEvent = 218, "KVM_CAP_X86_TRIPLE_FAULT_EVENT";
     /// Notify VM exits.

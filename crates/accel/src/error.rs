@@ -50,6 +50,19 @@ pub enum Error {
     /// `notify-required=on` on a host that cannot enforce the policy.
     #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
+    /// Statistics were asked for on a kernel that has none.
+    #[error("the kernel does not offer KVM_CAP_BINARY_STATS_FD (203), which statistics need")]
+    StatsUnsupported,
+    /// The kernel describes its statistics in a way that cannot be.
+    #[error("the kernel's statistics cannot be read: expected {expected} of {part}, and got {actual}")]
+    StatsFormat {
+        /// `header`, `descriptors` or `data`.
+        part: &'static str,
+        /// The length it should have.
+        expected: String,
+        /// The length it has.
+        actual: String,
+    },
     /// A property has a value that it cannot have.
     #[error("property 'kvm-accel.{property}' {rule}")]
     Property {
@@ -74,7 +87,8 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::NotKvm { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
-            Self::MissingCapability(_) => "ERR_KVM_CAPABILITY",
+            Self::MissingCapability(_) | Self::StatsUnsupported => "ERR_KVM_CAPABILITY",
+            Self::StatsFormat { .. } => "ERR_KVM_STATS",
             Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
             Self::TooManyVcpus { .. } => "ERR_MACHINE_CONFIG",
             Self::NotifyUnsupported => "ERR_NOTIFY_UNSUPPORTED",
@@ -93,6 +107,10 @@ impl Error {
                 "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11)."
             }
             Self::Ioctl { .. } => "The kernel's log may say more; `kvm-accel doctor` shows what this host offers.",
+            Self::StatsUnsupported => "Use Linux 5.14 or later; the machine runs without, and counts its exits itself.",
+            Self::StatsFormat { .. } => {
+                "Report it with the kernel's version; everything else works without statistics."
+            }
             Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
             Self::NotifyUnsupported => {
                 "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
@@ -101,6 +119,17 @@ impl Error {
             Self::Thread { .. } => {
                 "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines."
             }
+        }
+    }
+
+    /// The capability that is missing.
+    #[must_use]
+    pub const fn capability(&self) -> Option<Capability> {
+        match self {
+            Self::MissingCapability(capability) => Some(*capability),
+            Self::StatsUnsupported => Some(Capability::BinaryStatsFd),
+            Self::NotifyUnsupported => Some(Capability::X86NotifyVmexit),
+            _ => None,
         }
     }
 

@@ -56,7 +56,7 @@ pub mod notify;
 pub mod properties;
 mod registers;
 mod start_state;
-mod stats;
+pub mod stats;
 pub mod vcpu;
 
 pub use accelerator::Accelerator;

@@ -39,10 +39,7 @@ impl From<kvm_accel::Error> for BindingError {
             remedy: error.remedy().into(),
             errno: error.errno(),
             ioctl: error.ioctl().map(Into::into),
-            capability: match &error {
-                kvm_accel::Error::MissingCapability(capability) => Some(capability.name().into()),
-                _ => None,
-            },
+            capability: error.capability().map(|capability| capability.name().into()),
             property: match &error {
                 kvm_accel::Error::Property { property, .. } => Some((*property).into()),
                 _ => None,

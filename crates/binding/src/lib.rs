@@ -18,3 +18,4 @@ mod guest;
 mod handle;
 mod host;
 mod machine;
+mod statistics;

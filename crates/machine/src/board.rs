@@ -10,6 +10,7 @@ use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::{mptable, ram};
 use kvm_accel::properties::KernelIrqchip;
+use kvm_accel::stats::Readings;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{
     AccelProperties, Accelerator, Bus, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
@@ -223,6 +224,15 @@ impl Board {
             exits: ExitKind::ALL.iter().map(|&kind| self.vcpus.exits(kind)).collect(),
             notify: self.vcpus.notify_totals(),
         }
+    }
+
+    /// The kernel's statistics of now: `each` is called with those of the VM, then with those of each vCPU in turn. The guest may run.
+    ///
+    /// # Errors
+    /// A kernel without them, or with a description that cannot be.
+    pub fn statistics(&mut self, mut each: impl FnMut(Readings<'_>)) -> kvm_accel::Result<()> {
+        each(self.accel.statistics()?);
+        (0..).map_while(|vcpu| Some(self.vcpus.statistics(vcpu)?.map(&mut each))).collect()
     }
 
     /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself

@@ -12,6 +12,7 @@ pub mod kick;
 pub mod probe;
 pub mod ram;
 pub mod run_page;
+pub mod stats_fd;
 pub mod system;
 pub mod vcpu;
 pub mod vcpu_state;

@@ -17,7 +17,7 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 /// A virtual machine. Owns the guest RAM that its slots point to, and drops it after the fd.
 #[derive(Debug)]
 pub struct Vm {
-    fd: Arc<VmFd>,
+    pub(super) fd: Arc<VmFd>,
     /// Declared after `fd`: the kernel lets go of the memory before it is unmapped.
     ram: Option<GuestRam>,
 }

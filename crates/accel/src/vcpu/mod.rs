@@ -15,7 +15,7 @@ use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::properties::NotifyProperties;
-use crate::stats::{ExitCounts, ExitKind};
+use crate::stats::{ExitCounts, ExitKind, Readings, StatsReader};
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(crate) struct Shared {
 pub struct Vcpus {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    /// Each vCPU's, or why there are none; not a reason for a machine not to run.
+    stats: Vec<Result<StatsReader>>,
 }
 
 impl Vcpus {
@@ -61,7 +63,7 @@ impl Vcpus {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
         let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, notify, counts });
-        let mut this = Self { shared, threads: Vec::new() };
+        let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();
             let shared = Arc::clone(&this.shared);
@@ -73,6 +75,12 @@ impl Vcpus {
             this.threads.push(thread);
         }
         Ok(this)
+    }
+
+    /// Keeps the readers of the vCPUs' statistics.
+    pub(crate) fn with_stats(mut self, stats: Vec<Result<StatsReader>>) -> Self {
+        self.stats = stats;
+        self
     }
 
     /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
@@ -116,6 +124,17 @@ impl Vcpus {
     #[must_use]
     pub fn exits(&self, kind: ExitKind) -> u64 {
         self.shared.counts.iter().map(|counts| counts.get(kind)).sum()
+    }
+
+    /// The kernel's statistics of vCPU `index` as they are now, whether it runs or not; `None` when there is no such vCPU.
+    ///
+    /// # Errors
+    /// [`Error::StatsUnsupported`], [`Error::StatsFormat`], or [`Error::Ioctl`].
+    pub fn statistics(&mut self, index: usize) -> Option<Result<Readings<'_>>> {
+        self.stats.get_mut(index).map(|reader| match reader {
+            Ok(reader) => reader.read(),
+            Err(error) => Err(error.clone()),
+        })
     }
 
     /// Notify exits so far, drills included, for each vCPU.

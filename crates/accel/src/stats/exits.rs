@@ -1,4 +1,4 @@
-//! Exits by kind. Each vCPU counts its own, so counting costs one store to memory nobody else writes.
+//! Our own count: exits to user space by kind. Each vCPU counts its own, so counting costs one store to memory nobody else writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,0 +1,35 @@
+//! KVM_GET_STATS_FD, which kvm-ioctls lacks, for VM and vCPU fds.
+
+use super::failed;
+use super::vcpu::Vcpu;
+use super::vm::Vm;
+use crate::Result;
+use crate::stats::{StatsReader, Target};
+use std::fs::File;
+use std::os::fd::{AsRawFd, FromRawFd};
+
+const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
+
+fn stats_file(fd: &impl AsRawFd, context: impl FnOnce() -> String) -> Result<File> {
+    // SAFETY: the ioctl has no argument and touches no memory of ours.
+    let file = unsafe { vmm_sys_util::ioctl::ioctl(fd, KVM_GET_STATS_FD) };
+    if file < 0 {
+        return Err(failed("KVM_GET_STATS_FD", context())(vmm_sys_util::errno::Error::last()));
+    }
+    // SAFETY: the kernel has just made this fd for us (close-on-exec), and nobody else knows it.
+    Ok(unsafe { File::from_raw_fd(file) })
+}
+
+impl Vm {
+    /// The VM's statistics. The file keeps the VM alive in the kernel until it is closed.
+    pub fn stats(&self) -> Result<StatsReader> {
+        stats_file(&*self.fd, || "the VM".into()).map(|file| StatsReader::new(file, Target::Vm))
+    }
+}
+
+impl Vcpu {
+    /// The vCPU's statistics. Before it runs: the kernel answers no ioctl but KVM_RUN's while the vCPU is in the guest.
+    pub fn stats(&self) -> Result<StatsReader> {
+        stats_file(&self.fd, || format!("vCPU {}", self.id)).map(|file| StatsReader::new(file, Target::Vcpu))
+    }
+}

@@ -1,0 +1,70 @@
+/** The longest delay of a timer. */
+const LONGEST = 2 ** 31 - 1
+
+/**
+ * Samples something now and then every `interval` milliseconds, until it has ended. A reader that comes late gets the value of
+ * then, and no backlog.
+ */
+export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> {
+  readonly #sample: () => T | undefined
+  readonly #interval: number
+  #timer: NodeJS.Timeout | undefined
+  #wake: (() => void) | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+  #due = -Infinity
+  #over = false
+
+  /**
+   * @param sample Gives the value of now; nothing when it has ended.
+   * @param ended Resolves when there will be no further value.
+   * @throws RangeError for an interval that no timer takes.
+   */
+  constructor(sample: () => T | undefined, interval: number, ended: Promise<unknown>) {
+    if (!(interval >= 1 && interval <= LONGEST)) {
+      throw new RangeError(`An interval is 1 to ${LONGEST} milliseconds, and not ${interval}`)
+    }
+    this.#sample = sample
+    this.#interval = interval
+    void ended.then(() => this.#end())
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    const result = this.#turn.then(() => this.#next())
+    this.#turn = result.catch(() => {})
+    return result
+  }
+
+  async return(): Promise<IteratorResult<T, undefined>> {
+    this.#end()
+    return { done: true, value: undefined }
+  }
+
+  async #next(): Promise<IteratorResult<T, undefined>> {
+    await this.#untilDue()
+    const value = this.#over ? undefined : this.#sample()
+    if (value === undefined) return this.return()
+    return { done: false, value }
+  }
+
+  async #untilDue(): Promise<void> {
+    const now = performance.now()
+    const wait = this.#due - now
+    this.#due = Math.max(this.#due, now) + this.#interval
+    if (this.#over || wait <= 0) return
+    await new Promise<void>(resolve => {
+      this.#wake = resolve
+      // What is watched decides whether the process stays alive.
+      this.#timer = setTimeout(resolve, wait).unref()
+    })
+  }
+
+  #end(): void {
+    this.#over = true
+    clearTimeout(this.#timer)
+    this.#wake?.()
+  }
+}
