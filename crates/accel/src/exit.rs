@@ -51,6 +51,22 @@ pub enum Exit<'a> {
     },
     /// The guest changed its task priority (user-space irqchip only).
     SetTpr,
+    /// The local APIC's task priority was accessed (only when reporting was asked for).
+    TprAccess,
+    /// A hypercall that the kernel leaves to user space (only when that was asked for).
+    Hypercall {
+        /// KVM_HC_*.
+        number: u64,
+    },
+    /// KVM_RUN failed with EFAULT: the host has no memory behind what the guest accessed.
+    MemoryFault {
+        /// KVM_MEMORY_EXIT_FLAG_*.
+        flags: u64,
+        /// Guest physical address.
+        gpa: u64,
+        /// Bytes.
+        size: u64,
+    },
     /// KVM gave up on the guest.
     InternalError(InternalError),
     /// A firmware-style event (shutdown, reset, crash).
@@ -115,10 +131,8 @@ impl InternalError {
 #[must_use]
 pub const fn reason_name(reason: u32) -> &'static str {
     match reason {
-        3 => "KVM_EXIT_HYPERCALL",
         4 => "KVM_EXIT_DEBUG",
         5 => "KVM_EXIT_HLT",
-        12 => "KVM_EXIT_TPR_ACCESS",
         26 => "KVM_EXIT_IOAPIC_EOI",
         27 => "KVM_EXIT_HYPERV",
         29 => "KVM_EXIT_X86_RDMSR",
@@ -126,7 +140,6 @@ pub const fn reason_name(reason: u32) -> &'static str {
         31 => "KVM_EXIT_DIRTY_RING_FULL",
         33 => "KVM_EXIT_X86_BUS_LOCK",
         34 => "KVM_EXIT_XEN",
-        39 => "KVM_EXIT_MEMORY_FAULT",
         _ => "an exit reason unknown to this version",
     }
 }

@@ -6,9 +6,10 @@
 
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use kvm_bindings::{
-    KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT,
-    KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN,
-    KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID, kvm_run,
+    KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
+    KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR,
+    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID,
+    kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{NonNull, addr_of, addr_of_mut};
@@ -142,11 +143,29 @@ impl RunPage {
                 // SAFETY: selected by KVM_EXIT_SYSTEM_EVENT.
                 Exit::SystemEvent { kind: unsafe { union.system_event.type_ } }
             }
+            KVM_EXIT_HYPERCALL => {
+                // SAFETY: selected by KVM_EXIT_HYPERCALL.
+                Exit::Hypercall { number: unsafe { union.hypercall.nr } }
+            }
+            KVM_EXIT_MEMORY_FAULT => {
+                // SAFETY: selected by KVM_EXIT_MEMORY_FAULT.
+                let fault = unsafe { union.memory_fault };
+                Exit::MemoryFault { flags: fault.flags, gpa: fault.gpa, size: fault.size }
+            }
             KVM_EXIT_INTR => Exit::Interrupted,
             KVM_EXIT_IRQ_WINDOW_OPEN => Exit::IrqWindowOpen,
             KVM_EXIT_SHUTDOWN => Exit::Shutdown,
             KVM_EXIT_SET_TPR => Exit::SetTpr,
+            KVM_EXIT_TPR_ACCESS => Exit::TprAccess,
             other => Exit::Unknown(other),
+        }
+    }
+
+    /// The exit of a KVM_RUN that failed with EFAULT, where the kernel says which access it was.
+    pub fn decode_fault(&mut self) -> Option<Exit<'_>> {
+        match self.decode() {
+            fault @ Exit::MemoryFault { .. } => Some(fault),
+            _ => None,
         }
     }
 
@@ -186,6 +205,28 @@ mod tests {
             });
             assert_eq!(page.decode(), Exit::Notify(NotifyInfo { context_invalid }));
         }
+    }
+
+    #[test]
+    fn test_memory_fault_is_told_apart_from_a_stale_page() {
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_MEMORY_FAULT;
+            // SAFETY: any bit pattern is a valid memory_fault member.
+            let fault = unsafe { &mut run.__bindgen_anon_1.memory_fault };
+            (fault.flags, fault.gpa, fault.size) = (8, 0x5000, 0x1000);
+        });
+        assert_eq!(page.decode_fault(), Some(Exit::MemoryFault { flags: 8, gpa: 0x5000, size: 0x1000 }));
+        assert_eq!(fabricated(|run| run.exit_reason = KVM_EXIT_SHUTDOWN).decode_fault(), None);
+    }
+
+    #[test]
+    fn test_hypercall_and_task_priority_decode() {
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_HYPERCALL;
+            run.__bindgen_anon_1.hypercall.nr = 12;
+        });
+        assert_eq!(page.decode(), Exit::Hypercall { number: 12 });
+        assert_eq!(fabricated(|run| run.exit_reason = KVM_EXIT_TPR_ACCESS).decode(), Exit::TprAccess);
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Vcpu {
         match self.fd.run().map(drop) {
             Ok(()) => self.page.decode(),
             Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
+            Err(e) if e.errno() == libc::EFAULT => self.page.decode_fault().unwrap_or(Exit::Failed(libc::EFAULT)),
             Err(e) => Exit::Failed(e.errno()),
         }
     }

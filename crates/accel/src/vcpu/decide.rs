@@ -32,7 +32,8 @@ const VMX_INVALID_GUEST_STATE: u64 = 0x8000_0021;
 pub fn decide(exit: Exit<'_>) -> Outcome {
     let fault = |message: String| Outcome::Fault(FaultKind::Exit, message);
     match exit {
-        Exit::Io { .. } | Exit::Mmio { .. } | Exit::Interrupted | Exit::IrqWindowOpen | Exit::SetTpr => Outcome::Resume,
+        Exit::Io { .. } | Exit::Mmio { .. } | Exit::Interrupted => Outcome::Resume,
+        Exit::IrqWindowOpen | Exit::SetTpr | Exit::TprAccess => Outcome::Resume,
         Exit::Shutdown => Outcome::Request(Request::Reset),
         Exit::SystemEvent { kind: SYSTEM_EVENT_SHUTDOWN } => Outcome::Request(Request::Shutdown),
         Exit::SystemEvent { kind: SYSTEM_EVENT_RESET } => Outcome::Request(Request::Reset),
@@ -51,6 +52,10 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::Exception { vector, error_code } => {
             fault(format!("exception {vector} with error code {error_code:#x} reached the host"))
         }
+        Exit::Hypercall { number } => fault(format!("hypercall {number} is not handled outside the kernel")),
+        Exit::MemoryFault { flags, gpa, size } => fault(format!(
+            "no memory behind guest physical address {gpa:#x} ({size:#x} bytes, KVM_EXIT_MEMORY_FAULT flags {flags:#x})"
+        )),
         Exit::Failed(errno) => fault(format!("KVM_RUN failed: {}", crate::error::errno_text(errno))),
         Exit::Unknown(number) => fault(format!("KVM exit {number} ({}) is not handled", reason_name(number))),
     }
@@ -86,6 +91,14 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn test_memory_fault_names_the_address() {
+        let Outcome::Fault(_, message) = decide(Exit::MemoryFault { flags: 8, gpa: 0x1234_5000, size: 0x1000 }) else {
+            panic!("not a fault");
+        };
+        assert!(message.contains("0x12345000") && message.contains("flags 0x8"), "{message}");
     }
 
     #[test]
