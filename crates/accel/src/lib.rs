@@ -57,6 +57,7 @@ pub mod properties;
 mod registers;
 mod start_state;
 pub mod stats;
+pub mod trace;
 pub mod vcpu;
 
 pub use accelerator::Accelerator;

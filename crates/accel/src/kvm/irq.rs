@@ -4,6 +4,7 @@ use super::failed;
 use crate::Result;
 use crate::interrupts::Msi;
 use crate::interrupts::routing::{Chip, Entry, Route};
+use crate::trace::trace;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KvmIrqRouting, kvm_irq_level, kvm_irq_level__bindgen_ty_1, kvm_irq_routing_entry,
@@ -30,6 +31,7 @@ impl IrqCalls {
 
     /// KVM_SET_GSI_ROUTING: replaces the whole table.
     pub fn set_gsi_routing(&self, entries: &[Entry]) -> Result<()> {
+        trace!(KvmIrqchipCommitRoutes {});
         let context = || format!("{} routes", entries.len());
         let rows: Vec<_> = entries.iter().map(row).collect();
         let table = KvmIrqRouting::from_entries(&rows)

@@ -7,6 +7,7 @@
 #[cfg(feature = "baseline")]
 pub mod baseline;
 pub mod cpuid;
+pub mod ioctl_trace;
 pub mod irq;
 pub mod kick;
 pub mod probe;
@@ -20,11 +21,16 @@ pub mod vm;
 
 use crate::Error;
 
-/// Names the ioctl that failed; curried for `map_err`.
+/// Names the ioctl that was called: for the trace, and, curried for `map_err`, for the error if it failed.
 pub(crate) fn failed(
     ioctl: &'static str,
     context: impl Into<String>,
 ) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
+    ioctl_trace::called(ioctl, None);
+    error_of(ioctl, context)
+}
+
+fn error_of(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
     let context = context.into();
     move |error| Error::Ioctl { ioctl, context, errno: error.errno() }
 }

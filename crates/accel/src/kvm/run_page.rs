@@ -87,11 +87,16 @@ impl RunPage {
         self.0.base.as_ptr().cast()
     }
 
+    /// KVM_EXIT_* of the last KVM_RUN.
+    pub fn reason(&self) -> u32 {
+        // SAFETY: the mapping holds a whole kvm_run, and the kernel writes it only inside KVM_RUN, which needs `&mut` on our owner.
+        unsafe { addr_of!((*self.run()).exit_reason).read() }
+    }
+
     /// The exit that the last KVM_RUN left here. Reads only; never acts.
     pub fn decode(&mut self) -> Exit<'_> {
         let run = self.run();
-        // SAFETY: the mapping holds a whole kvm_run, and the kernel writes it only inside KVM_RUN, which needs `&mut` on our owner.
-        let reason = unsafe { addr_of!((*run).exit_reason).read() };
+        let reason = self.reason();
         // SAFETY: exit_reason selects the member of the union; every bit pattern is valid for all of them. Applies to each read below.
         let union = unsafe { &mut *addr_of_mut!((*run).__bindgen_anon_1) };
         match reason {

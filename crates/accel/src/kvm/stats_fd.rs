@@ -13,9 +13,8 @@ const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
 fn stats_file(fd: &impl AsRawFd, context: impl FnOnce() -> String) -> Result<File> {
     // SAFETY: the ioctl has no argument and touches no memory of ours.
     let file = unsafe { vmm_sys_util::ioctl::ioctl(fd, KVM_GET_STATS_FD) };
-    if file < 0 {
-        return Err(failed("KVM_GET_STATS_FD", context())(vmm_sys_util::errno::Error::last()));
-    }
+    let made = if file < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
+    made.map_err(failed("KVM_GET_STATS_FD", context()))?;
     // SAFETY: the kernel has just made this fd for us (close-on-exec), and nobody else knows it.
     Ok(unsafe { File::from_raw_fd(file) })
 }

@@ -1,6 +1,7 @@
 //! The system fd: `/dev/kvm`.
 
 use super::failed;
+use super::ioctl_trace::called;
 use super::vm::Vm;
 use crate::capability::Capability;
 use crate::{Error, Result};
@@ -39,14 +40,19 @@ impl System {
 
     /// [`Self::check`] for a capability without a name here.
     pub fn check_number(&self, number: u32) -> u32 {
-        self.0.check_extension_raw(number.into()).try_into().unwrap_or(0)
+        let answer = self.0.check_extension_raw(number.into());
+        called("KVM_CHECK_EXTENSION", None);
+        answer.try_into().unwrap_or(0)
     }
 
     /// KVM_CREATE_VM of the default type. EINTR is retried: a signal during the call is no failure.
     pub fn create_vm(&self) -> Result<Vm> {
         loop {
             match self.0.create_vm() {
-                Ok(vm) => return Ok(Vm::new(vm)),
+                Ok(vm) => {
+                    called("KVM_CREATE_VM", None);
+                    return Ok(Vm::new(vm));
+                }
                 Err(e) if e.errno() == libc::EINTR => {}
                 Err(e) => return Err(failed("KVM_CREATE_VM", "")(e)),
             }

@@ -1,11 +1,13 @@
 //! The vCPU fd.
 
-use super::failed;
+use super::ioctl_trace::{KVM_RUN, called};
 use super::run_page::RunPage;
+use super::{error_of, failed};
 use crate::Result;
 use crate::exit::Exit;
 use crate::registers::{Registers, Segment};
 use crate::start_state::{StartMode, StartState};
+use crate::trace::trace;
 use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use std::os::fd::AsRawFd;
@@ -41,7 +43,8 @@ impl Vcpu {
         &self,
         ioctl: &'static str,
     ) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
-        failed(ioctl, format!("vCPU {}", self.id))
+        called(ioctl, Some(self.id));
+        error_of(ioctl, format!("vCPU {}", self.id))
     }
 
     /// KVM_SET_CPUID2.
@@ -52,9 +55,16 @@ impl Vcpu {
     /// KVM_RUN, then decoding. Completes the I/O or MMIO of the exit before.
     pub fn run(&mut self) -> Exit<'_> {
         // What kvm-ioctls decodes has neither an access size nor the notify exit: the page is decoded here instead.
+        trace!(KvmVcpuIoctl { cpu_index: self.id, number: KVM_RUN, name: "KVM_RUN".into() });
         match self.fd.run().map(drop) {
-            Ok(()) => self.page.decode(),
-            Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => Exit::Interrupted,
+            Ok(()) => {
+                trace!(KvmRunExit { cpu_index: self.id, reason: self.page.reason() });
+                self.page.decode()
+            }
+            Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {
+                trace!(KvmIoWindowExit {});
+                Exit::Interrupted
+            }
             Err(e) if e.errno() == libc::EFAULT => self.page.decode_fault().unwrap_or(Exit::Failed(libc::EFAULT)),
             Err(e) => Exit::Failed(e.errno()),
         }

@@ -6,11 +6,13 @@ use super::ram::GuestRam;
 use super::vcpu::Vcpu;
 use crate::Result;
 use crate::capability::Capability;
+use crate::trace::trace;
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
     kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
@@ -41,7 +43,9 @@ impl Vm {
 
     /// What KVM_CHECK_EXTENSION answers on the VM fd.
     pub fn check(&self, capability: Capability) -> u32 {
-        self.fd.check_extension_raw(capability.number().into()).try_into().unwrap_or(0)
+        let answer = self.fd.check_extension_raw(capability.number().into());
+        trace!(KvmVmIoctl { number: 0xae03, name: "KVM_CHECK_EXTENSION".into() });
+        answer.try_into().unwrap_or(0)
     }
 
     /// KVM_ENABLE_CAP with one argument. Nothing may be enabled once a vCPU exists.
@@ -65,11 +69,8 @@ impl Vm {
         const KVM_SET_NR_MMU_PAGES: libc::c_ulong = 0xae44;
         // SAFETY: the ioctl takes its argument by value and touches no memory of ours.
         let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&*self.fd, KVM_SET_NR_MMU_PAGES, pages) };
-        if result < 0 {
-            let context = format!("kvm-shadow-mem of {pages} pages");
-            return Err(failed("KVM_SET_NR_MMU_PAGES", context)(vmm_sys_util::errno::Error::last()));
-        }
-        Ok(())
+        let done = if result < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
+        done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
     }
 
     /// KVM_SET_USER_MEMORY_REGION for each region, slots from 0 up. Comes before irqchip and vCPUs, after which a slot
@@ -86,7 +87,17 @@ impl Vm {
                 userspace_addr: region.as_ptr() as u64,
             };
             // SAFETY: the region is mapped for as long as `self.ram` lives, which is dropped after the fd.
-            unsafe { self.fd.set_user_memory_region(memory) }.map_err(failed(
+            let result = unsafe { self.fd.set_user_memory_region(memory) };
+            trace!(KvmSetUserMemory {
+                address_space: 0,
+                slot,
+                flags: 0,
+                guest_phys_addr: start,
+                memory_size: size,
+                userspace_addr: memory.userspace_addr,
+                ret: result.err().map_or(0, |error| -error.errno()),
+            });
+            result.map_err(failed(
                 "KVM_SET_USER_MEMORY_REGION",
                 format!("slot {slot}, start {start:#x}, size {size:#x}"),
             ))?;
@@ -107,7 +118,9 @@ impl Vm {
 
     /// KVM_CREATE_VCPU and its shared pages.
     pub fn create_vcpu(&self, id: u32) -> Result<Vcpu> {
+        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: id.into() });
         let fd = self.fd.create_vcpu(id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
+        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: id.into(), kvm_fd: fd.as_raw_fd() });
         Vcpu::new(fd, id, self.fd.run_size())
     }
 

@@ -16,6 +16,7 @@ use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::properties::NotifyProperties;
 use crate::stats::{ExitCounts, ExitKind, Readings, StatsReader};
+use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use std::sync::Arc;
@@ -67,10 +68,14 @@ impl Vcpus {
         for powered in vcpus {
             let id = powered.vcpu.id();
             let shared = Arc::clone(&this.shared);
+            let trace = Trace::current();
             let thread = std::thread::Builder::new()
                 .name(format!("CPU {id}/KVM"))
                 .stack_size(STACK_SIZE)
-                .spawn(move || thread::VcpuThread::new(powered, shared).run())
+                .spawn(move || {
+                    let _scope = trace.enter_vcpu(id);
+                    thread::VcpuThread::new(powered, shared).run();
+                })
                 .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
             this.threads.push(thread);
         }

@@ -7,6 +7,7 @@ use crate::instruction::{bytes_at_rip, disassemble};
 use crate::kvm::vcpu::Vcpu;
 use crate::notify::{BudgetLedger, NotifyDecision, decide, message};
 use crate::properties::NotifyProperties;
+use crate::trace::trace;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -58,6 +59,13 @@ pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize, info: NotifyInfo, 
     let text = message(vcpu.id(), info, decision, injected);
 
     let registers = vcpu.registers().unwrap_or_default();
+    trace!(KvmNotify {
+        cpu_index: vcpu.id(),
+        rip: registers.rip,
+        context_invalid: info.context_invalid,
+        injected,
+        resumed: matches!(decision, NotifyDecision::Resume { .. }),
+    });
     let instruction = disassemble(&bytes_at_rip(vcpu, &registers, &shared.ram), &registers);
     shared.sink.emit(Event::Notify(Box::new(NotifyEvent {
         vcpu: vcpu.id(),

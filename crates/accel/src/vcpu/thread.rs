@@ -8,6 +8,7 @@ use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
 use crate::stats::ExitKind;
+use crate::trace::trace;
 use crate::{Bus, Request, StartState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -57,6 +58,7 @@ impl VcpuThread {
         if let Some(kick) = kick {
             kick.detach();
         }
+        trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id().into() });
     }
 
     /// Runs the guest until the machine stops; the reason when this vCPU is why.
@@ -64,6 +66,8 @@ impl VcpuThread {
         let shared = Arc::clone(&self.shared);
         let counts = shared.counts.get(self.index)?;
         let kick = shared.control.kick(self.index)?;
+        trace!(KvmCpuExec {});
+        let cpu_index = self.vcpu.id();
         let mut stop = match self.attend() {
             Attended::Enter => None,
             Attended::Leave(reason) => return reason,
@@ -100,6 +104,7 @@ impl VcpuThread {
                 }
                 other => {
                     counts.count(kind(&other));
+                    trace_exit(cpu_index, &other);
                     decide(other)
                 }
             };
@@ -112,7 +117,10 @@ impl VcpuThread {
     fn attend(&self) -> Attended {
         match self.shared.control.attend(self.index) {
             Attention::Enter => Attended::Enter,
-            Attention::Leave => Attended::Leave(None),
+            Attention::Leave => {
+                trace!(KvmInterruptExitRequest {});
+                Attended::Leave(None)
+            }
             Attention::Inject(info) => match self.notify(info, true) {
                 None => Attended::Enter,
                 reason => Attended::Leave(reason),
@@ -198,6 +206,16 @@ fn port_io(bus: &dyn Bus, write: bool, port: u16, size: usize, data: &mut [u8]) 
         }
     }
     None
+}
+
+/// What an exit tells beyond its reason.
+fn trace_exit(cpu_index: u32, exit: &Exit<'_>) {
+    match exit {
+        Exit::SystemEvent { kind } => trace!(KvmRunExitSystemEvent { cpu_index, event_type: *kind }),
+        Exit::MemoryFault { flags, gpa, size } => trace!(KvmMemoryFault { start: *gpa, size: *size, flags: *flags }),
+        Exit::InternalError(error) => trace!(KvmInternalError { cpu_index, suberror: error.suberror }),
+        _ => {}
+    }
 }
 
 const fn kind(exit: &Exit<'_>) -> ExitKind {
