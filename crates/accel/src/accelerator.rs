@@ -7,6 +7,7 @@ use crate::kvm::kick::install_handler;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
+use crate::memory::{Limits, Memory};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::stats::{Readings, StatsReader};
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, notify_shared};
@@ -26,6 +27,8 @@ pub struct Accelerator {
     vm: Vm,
     properties: AccelProperties,
     ram: GuestRam,
+    /// Declared after `vm`: the kernel lets go of the memory before it is unmapped.
+    memory: Memory,
     cpus: u32,
     power_on_chips: Option<&'static ChipState>,
     interrupts: Interrupts,
@@ -47,7 +50,7 @@ impl Accelerator {
             errno: e.errno(),
         })?;
         let system = System::open(&properties.device)?;
-        let mut vm = system.create_vm()?;
+        let vm = system.create_vm()?;
         let mut warnings = Vec::new();
         warnings.extend(check_vcpu_limits(&vm, cpus)?);
         if let Some(&missing) = REQUIRED.iter().find(|&&capability| system.check(capability) == 0) {
@@ -61,14 +64,28 @@ impl Accelerator {
         }
         let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
-        vm.set_ram(ram.clone())?;
+        let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
+        let memory = Memory::new(vm.slot_calls(), limits);
+        memory.add_ram(&ram)?;
         irqchip::create(&vm, properties.kernel_irqchip)?;
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
         let power_on_chips = match properties.kernel_irqchip {
             KernelIrqchip::On => Some(vm.power_on_chip_state()?),
             KernelIrqchip::Split => None,
         };
-        Ok(Self { stats: None, system, vm, properties, ram, cpus, power_on_chips, interrupts, notify, warnings })
+        Ok(Self {
+            stats: None,
+            system,
+            vm,
+            properties,
+            ram,
+            memory,
+            cpus,
+            power_on_chips,
+            interrupts,
+            notify,
+            warnings,
+        })
     }
 
     /// What became of the notify properties.
@@ -80,6 +97,12 @@ impl Accelerator {
     /// What the user should be told about the set-up; the caller passes them on.
     pub fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// The memory slots.
+    #[must_use]
+    pub const fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// What devices raise interrupts with.
@@ -111,7 +134,7 @@ impl Accelerator {
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
         let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
-        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), notify)?.with_stats(stats))
+        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), self.memory.clone(), notify)?.with_stats(stats))
     }
 
     /// The kernel's statistics of the VM as a whole, as they are now. For those of a vCPU see [`Vcpus::statistics`].

@@ -31,6 +31,8 @@ capabilities! {
     ExtCpuid = 7, "KVM_CAP_EXT_CPUID";
     /// Recommended number of vCPUs.
     NrVcpus = 9, "KVM_CAP_NR_VCPUS";
+    /// Number of memory slots.
+    NrMemslots = 10, "KVM_CAP_NR_MEMSLOTS";
     /// KVM_GET_MP_STATE and KVM_SET_MP_STATE.
     MpState = 14, "KVM_CAP_MP_STATE";
     /// Memory slots can be deleted.
@@ -67,6 +69,8 @@ capabilities! {
     TscDeadlineTimer = 72, "KVM_CAP_TSC_DEADLINE_TIMER";
     /// KVM_SIGNAL_MSI.
     SignalMsi = 77, "KVM_CAP_SIGNAL_MSI";
+    /// Memory slots that a guest cannot write.
+    ReadonlyMem = 81, "KVM_CAP_READONLY_MEM";
     /// The local APIC in the kernel, IOAPIC, PIC and PIT outside.
     SplitIrqchip = 121, "KVM_CAP_SPLIT_IRQCHIP";
     /// ioeventfds match any length.

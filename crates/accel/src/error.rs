@@ -47,6 +47,14 @@ pub enum Error {
         /// KVM_CAP_MAX_VCPUS.
         limit: u32,
     },
+    /// A memory region that cannot be mapped.
+    #[error("memory at guest address {start:#x} cannot be mapped: {rule}")]
+    Memory {
+        /// The first guest physical address.
+        start: u64,
+        /// The rule that was broken.
+        rule: String,
+    },
     /// `notify-required=on` on a host that cannot enforce the policy.
     #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
@@ -90,7 +98,7 @@ impl Error {
             Self::MissingCapability(_) | Self::StatsUnsupported => "ERR_KVM_CAPABILITY",
             Self::StatsFormat { .. } => "ERR_KVM_STATS",
             Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
-            Self::TooManyVcpus { .. } => "ERR_MACHINE_CONFIG",
+            Self::TooManyVcpus { .. } | Self::Memory { .. } => "ERR_MACHINE_CONFIG",
             Self::NotifyUnsupported => "ERR_NOTIFY_UNSUPPORTED",
             Self::Property { .. } => "ERR_ACCEL_PROPERTY",
         }
@@ -111,6 +119,7 @@ impl Error {
             Self::StatsFormat { .. } => {
                 "Report it with the kernel's version; everything else works without statistics."
             }
+            Self::Memory { .. } => "Map fewer or larger pieces of memory.",
             Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
             Self::NotifyUnsupported => {
                 "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."

@@ -52,6 +52,7 @@ pub mod exit;
 mod instruction;
 pub mod interrupts;
 mod kvm;
+pub mod memory;
 pub mod notify;
 pub mod properties;
 mod registers;

@@ -5,6 +5,7 @@ use super::ram::GuestRam;
 use super::system::System;
 use super::vcpu::Vcpu;
 use super::vm::Vm;
+use crate::memory::{Limits, Memory};
 use crate::{Error, Result, StartState};
 use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, kvm_run};
 use std::os::fd::{AsRawFd, RawFd};
@@ -29,6 +30,8 @@ pub struct Baseline {
     vcpu: Vcpu,
     /// Kept open, and dropped after the vCPU.
     _vm: Vm,
+    /// The RAM, dropped last.
+    _memory: Memory,
 }
 
 const KVM_RUN: libc::c_ulong = 0xae80;
@@ -40,16 +43,17 @@ impl Baseline {
     /// The first call that failed.
     pub fn new(ram: GuestRam, start: &StartState) -> Result<Self> {
         let system = System::open(Path::new("/dev/kvm"))?;
-        let mut vm = system.create_vm()?;
+        let vm = system.create_vm()?;
         vm.set_identity_map_address(0xfeff_c000)?;
         vm.set_tss_address(0xfeff_d000)?;
-        vm.set_ram(ram)?;
+        let memory = Memory::new(vm.slot_calls(), Limits::new(0, 0));
+        memory.add_ram(&ram)?;
         vm.create_irqchip()?;
         vm.create_pit()?;
         let vcpu = vm.create_vcpu(0)?;
         vcpu.set_cpuid(system.supported_cpuid()?)?;
         vcpu.set_start_state(start)?;
-        Ok(Self { vcpu, _vm: vm })
+        Ok(Self { vcpu, _vm: vm, _memory: memory })
     }
 
     /// Calls KVM_RUN until `on_exit` answers false. Reads get all ones.

@@ -10,6 +10,7 @@ pub mod cpuid;
 pub mod ioctl_trace;
 pub mod irq;
 pub mod kick;
+pub mod memory_slots;
 pub mod probe;
 pub mod ram;
 pub mod run_page;

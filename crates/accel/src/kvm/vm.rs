@@ -2,26 +2,23 @@
 
 use super::failed;
 use super::irq::IrqCalls;
-use super::ram::GuestRam;
+use super::memory_slots::SlotCalls;
 use super::vcpu::Vcpu;
 use crate::Result;
 use crate::capability::Capability;
 use crate::trace::trace;
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
-    kvm_irqchip, kvm_pit_config, kvm_pit_state2, kvm_userspace_memory_region,
+    kvm_irqchip, kvm_pit_config, kvm_pit_state2,
 };
 use kvm_ioctls::VmFd;
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
-use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
-/// A virtual machine. Owns the guest RAM that its slots point to, and drops it after the fd.
+/// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
     pub(super) fd: Arc<VmFd>,
-    /// Declared after `fd`: the kernel lets go of the memory before it is unmapped.
-    ram: Option<GuestRam>,
 }
 
 /// The state of the in-kernel interrupt controllers and the PIT at power-on.
@@ -33,7 +30,7 @@ pub struct ChipState {
 
 impl Vm {
     pub(super) fn new(fd: VmFd) -> Self {
-        Self { fd: Arc::new(fd), ram: None }
+        Self { fd: Arc::new(fd) }
     }
 
     /// The ioctls for interrupts, which devices keep.
@@ -73,36 +70,9 @@ impl Vm {
         done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
     }
 
-    /// KVM_SET_USER_MEMORY_REGION for each region, slots from 0 up. Comes before irqchip and vCPUs, after which a slot
-    /// change costs milliseconds.
-    pub fn set_ram(&mut self, ram: GuestRam) -> Result<()> {
-        let ram = self.ram.insert(ram);
-        for (slot, region) in (0u32..).zip(ram.iter()) {
-            let (start, size) = (region.start_addr().raw_value(), region.len());
-            let memory = kvm_userspace_memory_region {
-                slot,
-                flags: 0,
-                guest_phys_addr: start,
-                memory_size: size,
-                userspace_addr: region.as_ptr() as u64,
-            };
-            // SAFETY: the region is mapped for as long as `self.ram` lives, which is dropped after the fd.
-            let result = unsafe { self.fd.set_user_memory_region(memory) };
-            trace!(KvmSetUserMemory {
-                address_space: 0,
-                slot,
-                flags: 0,
-                guest_phys_addr: start,
-                memory_size: size,
-                userspace_addr: memory.userspace_addr,
-                ret: result.err().map_or(0, |error| -error.errno()),
-            });
-            result.map_err(failed(
-                "KVM_SET_USER_MEMORY_REGION",
-                format!("slot {slot}, start {start:#x}, size {size:#x}"),
-            ))?;
-        }
-        Ok(())
+    /// The ioctl for memory slots.
+    pub fn slot_calls(&self) -> SlotCalls {
+        SlotCalls::new(&self.fd)
     }
 
     /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel.

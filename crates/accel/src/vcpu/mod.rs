@@ -14,6 +14,7 @@ use crate::kvm::kick::Kick;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
 use crate::kvm::vcpu_state::VcpuState;
+use crate::memory::Memory;
 use crate::properties::NotifyProperties;
 use crate::stats::{ExitCounts, ExitKind, Readings, StatsReader};
 use crate::trace::Trace;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub bus: Arc<dyn Bus>,
     pub sink: Arc<dyn EventSink>,
     pub ram: GuestRam,
+    /// What the slots point to stays mapped while a vCPU can run.
+    pub _memory: Memory,
     pub notify: notify::Shared,
     pub counts: Vec<ExitCounts>,
 }
@@ -59,11 +62,12 @@ impl Vcpus {
         bus: Arc<dyn Bus>,
         sink: Arc<dyn EventSink>,
         ram: GuestRam,
+        memory: Memory,
         notify: notify::Shared,
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, notify, counts });
+        let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, _memory: memory, notify, counts });
         let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();
