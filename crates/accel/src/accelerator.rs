@@ -2,6 +2,7 @@
 
 use crate::event::{EventSink, Warning, WarningCode};
 use crate::interrupts::{Interrupts, irqchip};
+use crate::io::{CoalescedOffer, Io};
 use crate::kvm::cpuid::Table;
 use crate::kvm::kick::install_handler;
 use crate::kvm::ram::GuestRam;
@@ -23,6 +24,8 @@ const PAGE: u32 = 0x1000;
 pub struct Accelerator {
     /// The VM's, opened when they are first asked for. Declared first: the file keeps the VM alive.
     stats: Option<StatsReader>,
+    /// Declared before the VM: its ring is a mapping of the VM's.
+    io: Io,
     system: System,
     vm: Vm,
     properties: AccelProperties,
@@ -56,6 +59,7 @@ impl Accelerator {
         if let Some(&missing) = REQUIRED.iter().find(|&&capability| system.check(capability) == 0) {
             return Err(Error::MissingCapability(missing));
         }
+        let coalesced = coalesced_offer(&system);
         enable_events(&system, &vm)?;
         vm.set_identity_map_address(IDENTITY_MAP.into())?;
         vm.set_tss_address(IDENTITY_MAP + PAGE)?;
@@ -73,8 +77,10 @@ impl Accelerator {
             KernelIrqchip::On => Some(vm.power_on_chip_state()?),
             KernelIrqchip::Split => None,
         };
+        let io = Io::new(vm.io_calls(), coalesced);
         Ok(Self {
             stats: None,
+            io,
             system,
             vm,
             properties,
@@ -111,6 +117,12 @@ impl Accelerator {
         &self.interrupts
     }
 
+    /// What devices keep accesses in the kernel with.
+    #[must_use]
+    pub const fn io(&self) -> &Io {
+        &self.io
+    }
+
     /// Creates the vCPUs and their threads. The first one starts in `start`; the others wait for INIT and SIPI.
     ///
     /// # Errors
@@ -131,10 +143,14 @@ impl Accelerator {
                 Ok(PoweredVcpu { vcpu, power_on, start })
             })
             .collect::<Result<Vec<_>>>()?;
+        if let Some(first) = vcpus.first() {
+            self.io.attach(first.vcpu.page(), &bus);
+        }
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
         let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
-        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), self.memory.clone(), notify)?.with_stats(stats))
+        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), self.memory.clone(), self.io.clone(), notify)?
+            .with_stats(stats))
     }
 
     /// The kernel's statistics of the VM as a whole, as they are now. For those of a vCPU see [`Vcpus::statistics`].
@@ -181,6 +197,12 @@ fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
         code: WarningCode::ManyVcpus,
         message: format!("{cpus} vCPUs are more than the {soft} that this host's kernel recommends"),
     }))
+}
+
+/// Asked on the system fd; ports only where there is a ring at all, as QEMU does.
+fn coalesced_offer(system: &System) -> CoalescedOffer {
+    let page = system.check(Capability::CoalescedMmio);
+    CoalescedOffer { page, ports: page != 0 && system.check(Capability::CoalescedPio) != 0 }
 }
 
 /// Exception payloads and the pending triple fault must survive reading and writing the vCPU events.

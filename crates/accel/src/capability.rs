@@ -35,6 +35,8 @@ capabilities! {
     NrMemslots = 10, "KVM_CAP_NR_MEMSLOTS";
     /// KVM_GET_MP_STATE and KVM_SET_MP_STATE.
     MpState = 14, "KVM_CAP_MP_STATE";
+    /// Coalesced writes to memory; the answer is the page of the ring in a vCPU's mapping.
+    CoalescedMmio = 15, "KVM_CAP_COALESCED_MMIO";
     /// Memory slots can be deleted.
     DestroyMemoryRegionWorks = 21, "KVM_CAP_DESTROY_MEMORY_REGION_WORKS";
     /// GSI routing.
@@ -77,6 +79,8 @@ capabilities! {
     IoeventfdAnyLength = 122, "KVM_CAP_IOEVENTFD_ANY_LENGTH";
     /// `kvm_run.immediate_exit`, with which a kick cannot be lost.
     ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
+    /// Coalesced writes to ports.
+    CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
     /// Exceptions keep their payload apart.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
     /// KVM_GET_STATS_FD.

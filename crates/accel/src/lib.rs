@@ -51,6 +51,7 @@ mod event;
 pub mod exit;
 mod instruction;
 pub mod interrupts;
+pub mod io;
 mod kvm;
 pub mod memory;
 pub mod notify;

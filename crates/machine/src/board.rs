@@ -146,7 +146,9 @@ impl Board {
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
         }
-        let bus = Arc::new(bus.build()?);
+        let mut bus = bus.build()?;
+        bus.accelerate(accel.io())?;
+        let bus = Arc::new(bus);
         let vcpus = accel.launch(&start, Arc::clone(&bus) as Arc<dyn Bus>, sink)?;
         let warnings = accel.take_warnings();
         Ok((

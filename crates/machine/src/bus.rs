@@ -1,11 +1,15 @@
 //! Who answers which port and which address.
 
+mod accelerate;
+
 use crate::MachineConfigError;
+use kvm_accel::io::Written;
 use kvm_accel::{Bus, Request};
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
+use vmm_sys_util::eventfd::EventFd;
 
 /// A device as the bus sees it: registers at offsets from wherever it was placed.
 ///
@@ -16,10 +20,30 @@ pub trait BusDevice: Send + Sync {
     fn read(&self, offset: u64, data: &mut [u8]);
     /// Stores `data` to the registers at `offset`, and says what that asks of the whole machine.
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request>;
+    /// Ranges of offsets whose writes may wait in the kernel: they arrive in order, before any other access to this device, but
+    /// not before one to another device. For registers that are written often and whose writes show no effect by themselves.
+    fn coalesced(&self) -> &[Range<u64>] {
+        &[]
+    }
+    /// Writes that signal an eventfd instead of arriving here, where the kernel can do that.
+    fn ioeventfds(&self) -> &[Doorbell] {
+        &[]
+    }
     /// From now on no access waits, and one that does returns; see [`Bus::interrupt`]. For devices that can wait.
     fn interrupt(&self) {}
     /// Accesses may wait again.
     fn resume(&self) {}
+}
+
+/// Writes to a device that signal an eventfd.
+#[derive(Clone, Debug)]
+pub struct Doorbell {
+    /// Offset in the device.
+    pub offset: u64,
+    /// Which writes.
+    pub written: Written,
+    /// What they signal.
+    pub event: Arc<EventFd>,
 }
 
 /// The machine's ports and MMIO addresses.

@@ -6,7 +6,9 @@
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+pub mod coalesced_ring;
 pub mod cpuid;
+pub mod io_calls;
 pub mod ioctl_trace;
 pub mod irq;
 pub mod kick;

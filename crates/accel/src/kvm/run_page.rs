@@ -4,6 +4,7 @@
 //! fabricate one. Fields are read through raw pointers, so that no reference ever covers `immediate_exit`, which
 //! other threads write.
 
+use super::coalesced_ring::Ring;
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use kvm_bindings::{
     KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
@@ -19,15 +20,26 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A shared mapping of `len` bytes, at least one `kvm_run`; unmapped when the last owner drops it.
 #[derive(Debug)]
-struct Mapping {
+pub(super) struct Mapping {
     base: NonNull<u8>,
     len: usize,
 }
 
-// SAFETY: the mapping is plain memory without thread affinity; concurrent access goes only to `immediate_exit`, by an atomic.
+// SAFETY: the mapping is plain memory without thread affinity; concurrent access goes only to `immediate_exit`, by an atomic, and to
+// the ring of kept writes, under a lock.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    pub(super) const fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
@@ -81,6 +93,11 @@ impl RunPage {
     #[must_use]
     pub fn immediate_exit(&self) -> ImmediateExit {
         ImmediateExit(Arc::clone(&self.0))
+    }
+
+    /// The ring of kept writes, at page `page` of the mapping.
+    pub fn coalesced_ring(&self, page: u32) -> Option<Ring> {
+        Ring::new(Arc::clone(&self.0), page)
     }
 
     fn run(&self) -> *mut kvm_run {

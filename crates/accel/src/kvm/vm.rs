@@ -1,6 +1,7 @@
 //! The VM fd.
 
 use super::failed;
+use super::io_calls::IoCalls;
 use super::irq::IrqCalls;
 use super::memory_slots::SlotCalls;
 use super::vcpu::Vcpu;
@@ -31,6 +32,11 @@ pub struct ChipState {
 impl Vm {
     pub(super) fn new(fd: VmFd) -> Self {
         Self { fd: Arc::new(fd) }
+    }
+
+    /// The ioctls for accesses that stay in the kernel, which devices keep.
+    pub fn io_calls(&self) -> IoCalls {
+        IoCalls::new(&self.fd)
     }
 
     /// The ioctls for interrupts, which devices keep.

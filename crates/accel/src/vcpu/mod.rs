@@ -10,6 +10,7 @@ pub use notify::NotifyStatus;
 
 use crate::event::{Event, EventSink, StopReason, Warning, WarningCode};
 use crate::exit::NotifyInfo;
+use crate::io::Io;
 use crate::kvm::kick::Kick;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub ram: GuestRam,
     /// What the slots point to stays mapped while a vCPU can run.
     pub _memory: Memory,
+    pub io: Io,
     pub notify: notify::Shared,
     pub counts: Vec<ExitCounts>,
 }
@@ -63,11 +65,13 @@ impl Vcpus {
         sink: Arc<dyn EventSink>,
         ram: GuestRam,
         memory: Memory,
+        io: Io,
         notify: notify::Shared,
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let shared = Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, _memory: memory, notify, counts });
+        let shared =
+            Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, _memory: memory, io, notify, counts });
         let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();

@@ -47,7 +47,12 @@ impl VcpuThread {
                 }
                 Command::Run => {
                     // A device that panics stops its machine, not the process.
-                    let stop = catch_unwind(AssertUnwindSafe(|| self.enter()));
+                    let stop = catch_unwind(AssertUnwindSafe(|| {
+                        let stop = self.enter();
+                        // Writes that the kernel kept arrive before the machine has stopped.
+                        shared.io.drain();
+                        stop.or_else(|| shared.io.take_request().map(StopReason::Guest))
+                    }));
                     if let Some(reason) = stop.unwrap_or_else(|_| Some(self.fault("a device failed".into()))) {
                         // The phase is Running or Stopping here, so there is no event to pass on.
                         let _ = shared.stop(reason);

@@ -112,6 +112,17 @@ pub fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
+/// True where a guest can run; a missing device is a failure in CI and a reason to skip elsewhere.
+#[allow(clippy::print_stdout, reason = "a test says why it is skipped")]
+pub fn kvm() -> bool {
+    let there = std::path::Path::new("/dev/kvm").exists();
+    assert!(there || std::env::var_os("CI").is_none(), "/dev/kvm is missing in CI");
+    if !there {
+        println!("skipped: no /dev/kvm on this host");
+    }
+    there
+}
+
 /// RAM and its layout.
 pub struct Ram {
     pub layout: RamLayout,

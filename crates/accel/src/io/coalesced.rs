@@ -1,0 +1,230 @@
+//! Coalesced writes: the kernel puts them into a ring that all vCPUs of a machine share, and here they are taken out.
+
+use super::IoAddress;
+use crate::kvm::coalesced_ring::Ring;
+use crate::{Bus, Request};
+use std::cell::Cell;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+/// A write that was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeptWrite {
+    /// Where.
+    pub address: IoAddress,
+    data: [u8; 8],
+    len: usize,
+}
+
+impl KeptWrite {
+    /// Bytes of an entry in the ring: address, length, whether it is a port, data.
+    pub(crate) const SIZE: usize = 24;
+
+    /// Reads an entry; `None` when it is no write that an x86 processor can do.
+    #[must_use]
+    pub fn parse(entry: &[u8; Self::SIZE]) -> Option<Self> {
+        let [address, len_and_pio, data] = [0, 8, 16].map(|at| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&entry[at..at + 8]);
+            bytes
+        });
+        let [l0, l1, l2, l3, p0, p1, p2, p3] = len_and_pio;
+        let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().filter(|len| (1..=8).contains(len))?;
+        let address = u64::from_le_bytes(address);
+        // The kernel of Linux 4.x leaves padding where later ones tell ports: only 1 is one, as in QEMU.
+        let address = match u32::from_le_bytes([p0, p1, p2, p3]) {
+            1 => IoAddress::Pio(u16::try_from(address).ok()?),
+            _ => IoAddress::Mmio(address),
+        };
+        Some(Self { address, data, len })
+    }
+
+    /// What was written: 1 to 8 bytes.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data[..self.len]
+    }
+}
+
+/// The kept writes of one machine.
+#[derive(Debug, Default)]
+pub struct Coalesced {
+    /// Known once a vCPU exists, whose mapping it is in. `None` where the kernel has no ring.
+    attached: OnceLock<Attached>,
+    /// Held while writes are passed on, so that all of them arrive before another thread's access.
+    pending: Mutex<Option<Request>>,
+}
+
+struct Attached {
+    ring: Ring,
+    bus: Weak<dyn Bus>,
+}
+
+impl std::fmt::Debug for Attached {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attached").field("ring", &self.ring).finish_non_exhaustive()
+    }
+}
+
+thread_local! {
+    /// This thread passes kept writes on: a device that it calls finds nothing to drain.
+    static DRAINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Unset also when a device panics.
+struct Draining;
+
+impl Draining {
+    fn begin() -> Option<Self> {
+        (!DRAINING.replace(true)).then(|| Self)
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        DRAINING.set(false);
+    }
+}
+
+impl Coalesced {
+    /// From now on writes can be taken out of `ring`; they go to `bus`.
+    pub fn attach(&self, ring: Ring, bus: Weak<dyn Bus>) {
+        // A machine launches once; if it did twice, the ring would be the same one.
+        let _ = self.attached.set(Attached { ring, bus });
+    }
+
+    pub fn drain(&self) {
+        let Some(Attached { ring, bus }) = self.attached.get() else { return };
+        let (Some(_draining), Some(bus)) = (Draining::begin(), bus.upgrade()) else { return };
+        let mut pending = self.lock();
+        while let Some(entry) = ring.take() {
+            let Some(write) = KeptWrite::parse(&entry) else { continue };
+            let request = match write.address {
+                IoAddress::Pio(port) => bus.pio_write(port, write.data()),
+                IoAddress::Mmio(address) => bus.mmio_write(address, write.data()),
+            };
+            *pending = pending.or(request);
+        }
+    }
+
+    pub fn take_request(&self) -> Option<Request> {
+        // Who passes writes on asks for what they want when it is done.
+        if DRAINING.get() { None } else { self.lock().take() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Request>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvm::coalesced_ring::tests::Fabricated;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn entry(address: u64, len: u32, pio: u32, data: u64) -> [u8; KeptWrite::SIZE] {
+        let words = [address.to_le_bytes(), (u64::from(len) | u64::from(pio) << 32).to_le_bytes(), data.to_le_bytes()];
+        words.concat().try_into().unwrap()
+    }
+
+    #[test]
+    fn test_parse_knows_ports_and_addresses() {
+        let port = KeptWrite::parse(&entry(0x3f8, 2, 1, 0x1234)).unwrap();
+        assert_eq!((port.address, port.data()), (IoAddress::Pio(0x3f8), &[0x34, 0x12][..]));
+        let address = KeptWrite::parse(&entry(1 << 40, 8, 0, u64::MAX)).unwrap();
+        assert_eq!((address.address, address.data()), (IoAddress::Mmio(1 << 40), &[0xff; 8][..]));
+        for wrong in [entry(0, 0, 0, 0), entry(0, 9, 0, 0), entry(0x1_0000, 1, 1, 0)] {
+            assert_eq!(KeptWrite::parse(&wrong), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn test_any_entry_is_a_write_or_none(bytes in any::<[u8; KeptWrite::SIZE]>()) {
+            if let Some(write) = KeptWrite::parse(&bytes) {
+                prop_assert!((1..=8).contains(&write.data().len()));
+            }
+        }
+    }
+
+    /// Drains again while it is written to, as a device on the bus does.
+    #[derive(Default)]
+    struct Nested {
+        coalesced: OnceLock<Arc<Coalesced>>,
+        written: Mutex<Vec<(u64, u8)>>,
+    }
+
+    impl Bus for Nested {
+        fn pio_read(&self, _: u16, _: &mut [u8]) {}
+        fn pio_write(&self, port: u16, data: &[u8]) -> Option<Request> {
+            self.mmio_write(port.into(), data)
+        }
+        fn mmio_read(&self, _: u64, _: &mut [u8]) {}
+        fn mmio_write(&self, address: u64, data: &[u8]) -> Option<Request> {
+            let coalesced = self.coalesced.get().unwrap();
+            coalesced.drain();
+            assert_eq!(coalesced.take_request(), None);
+            self.written.lock().unwrap().push((address, data[0]));
+            assert_ne!(data[0], 0xee, "a device that fails");
+            (data[0] == 0x99).then_some(Request::Reset)
+        }
+        fn interrupt(&self) {}
+        fn resume(&self) {}
+    }
+
+    fn attached() -> (Fabricated, Arc<Coalesced>, Arc<Nested>) {
+        let (ring, coalesced, bus) = (Fabricated::new(), Arc::new(Coalesced::default()), Arc::new(Nested::default()));
+        bus.coalesced.set(Arc::clone(&coalesced)).unwrap();
+        let weak: Weak<dyn Bus> = Arc::downgrade(&(Arc::clone(&bus) as Arc<dyn Bus>));
+        coalesced.attach(ring.ring(), weak);
+        (ring, coalesced, bus)
+    }
+
+    #[test]
+    fn test_writes_arrive_in_order_and_their_request_is_kept() {
+        let (ring, coalesced, bus) = attached();
+        for n in 0..3 {
+            ring.push(&entry(0x10 + n, 1, 1, 0x98 + n));
+        }
+        coalesced.drain();
+        assert_eq!(*bus.written.lock().unwrap(), [(0x10, 0x98), (0x11, 0x99), (0x12, 0x9a)]);
+        assert_eq!((coalesced.take_request(), coalesced.take_request()), (Some(Request::Reset), None));
+    }
+
+    #[test]
+    fn test_a_failing_device_loses_its_write_and_no_other() {
+        let (ring, coalesced, bus) = attached();
+        for byte in [1, 0xee, 2] {
+            ring.push(&entry(0x10, 1, 0, byte));
+        }
+        let drain = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| coalesced.drain()));
+        assert!(drain().is_err() && drain().is_ok());
+        assert_eq!(*bus.written.lock().unwrap(), [(0x10, 1), (0x10, 0xee), (0x10, 2)]);
+    }
+
+    #[test]
+    fn test_threads_that_drain_at_once_pass_each_write_on_once_and_in_order() {
+        let (ring, coalesced, bus) = attached();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        coalesced.drain();
+                    }
+                });
+            }
+            for n in 0..500 {
+                while !ring.push(&entry(n, 1, 0, 0)) {
+                    std::thread::yield_now();
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        coalesced.drain();
+        let addresses: Vec<_> = bus.written.lock().unwrap().iter().map(|(address, _)| *address).collect();
+        assert_eq!(addresses, (0..500).collect::<Vec<_>>());
+    }
+}

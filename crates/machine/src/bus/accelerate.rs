@@ -1,0 +1,70 @@
+//! What devices ask the kernel to do without leaving the guest.
+
+use super::{BusDevice, Claim, Doorbell, MachineBus};
+use kvm_accel::Request;
+use kvm_accel::io::{Io, IoAddress, Ioeventfd};
+use std::ops::Range;
+use std::sync::Arc;
+
+impl MachineBus {
+    /// Gives the kernel the ranges and the doorbells of all devices that are on the bus by now. Before the vCPUs exist.
+    ///
+    /// # Errors
+    /// When the kernel refuses a doorbell. A range that it does not coalesce is only slower.
+    pub fn accelerate(&mut self, io: &Io) -> kvm_accel::Result<()> {
+        let ports = |address| u16::try_from(address).ok().map(IoAddress::Pio);
+        for claim in &mut self.ports.fixed.0 {
+            claim.accelerate(io, ports)?;
+        }
+        for claim in &mut self.memory.fixed.0 {
+            claim.accelerate(io, |address| Some(IoAddress::Mmio(address)))?;
+        }
+        Ok(())
+    }
+}
+
+impl Claim {
+    fn accelerate(&mut self, io: &Io, at: impl Fn(u64) -> Option<IoAddress>) -> kvm_accel::Result<()> {
+        for Doorbell { offset, written, event } in self.device.ioeventfds() {
+            if let Some(address) = self.start.checked_add(*offset).and_then(&at) {
+                io.assign(&Ioeventfd { address, written: *written, event: Arc::clone(event) })?;
+            }
+        }
+        let coalesce = |range: &Range<u64>| {
+            // A range that leaves the claim would take writes from a neighbour.
+            let len = range.end.checked_sub(range.start).filter(|_| range.end <= self.len)?;
+            let start = at(self.start + range.start)?;
+            io.coalesce(start, u32::try_from(len).ok()?).ok()
+        };
+        if self.device.coalesced().iter().filter_map(coalesce).count() > 0 {
+            self.device = Arc::new(Drained { device: Arc::clone(&self.device), io: io.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// A device some of whose writes the kernel keeps: they are passed on before any other access.
+struct Drained {
+    device: Arc<dyn BusDevice>,
+    io: Io,
+}
+
+impl BusDevice for Drained {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        self.io.drain();
+        self.device.read(offset, data);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
+        self.io.drain();
+        self.device.write(offset, data).or_else(|| self.io.take_request())
+    }
+
+    fn interrupt(&self) {
+        self.device.interrupt();
+    }
+
+    fn resume(&self) {
+        self.device.resume();
+    }
+}
