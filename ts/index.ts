@@ -44,6 +44,13 @@ export type {
 } from './machine/statistics.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
+  traceEvents,
+  type TraceEventName,
+  type TraceRecord,
+  type TraceRecordOf,
+  type TraceStream,
+} from './trace/index.js'
+export {
   resolveAccelerators,
   type AccelInput,
   type AccelOptions,

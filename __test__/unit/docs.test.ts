@@ -9,6 +9,7 @@ import * as errors from '../../ts/errors/index.js'
 import { guestImageProblems } from '../../ts/errors/guest-image-error.js'
 import { unavailableReasons } from '../../ts/errors/kvm-unavailable-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
+import { traceEvents } from '../../ts/trace/events.js'
 import { root } from '../helpers/paths.js'
 
 const table = (...rows: readonly (readonly string[])[]): string => {
@@ -34,6 +35,17 @@ const machine = table(
   ...machineProperties.map(({ name, values, about }) => [code(name), values.map(code).join(', '), about]),
 )
 
+const events = table(
+  ['event', 'arguments', 'when'],
+  ...Object.entries(traceEvents).map(([name, { about, args }]) => [
+    code(name),
+    Object.entries(args)
+      .map(([arg, type]) => `${code(arg)} ${type}`)
+      .join(', '),
+    about,
+  ]),
+)
+
 const properties = table(
   ['property', 'object', 'takes', 'default', 'what it is', 'QEMU'],
   ...accelProperties.map(({ name, key, takes, defaultText, about, ours }) => [
@@ -50,6 +62,7 @@ for (const [file, name, text] of [
   ['command-line.md', 'options', options],
   ['command-line.md', 'machine', machine],
   ['accelerator-properties.md', 'properties', properties],
+  ['trace.md', 'events', events],
 ] as const) {
   test.serial(`docs/${file}: the table of ${name} is the code's`, t => {
     const path = join(root, 'docs', file)

@@ -21,6 +21,7 @@ test('defaults', t => {
     debugExit: null,
     noReboot: false,
     noShutdown: false,
+    trace: [],
     signal: null,
     name: null,
   })

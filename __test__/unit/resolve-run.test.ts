@@ -19,7 +19,7 @@ test('a kernel alone', t => {
   t.deepEqual(resolved([]), {
     kind: 'run',
     machine: { accel: ['kvm'], kernel: 'k', serial: 'null', noReboot: false, noShutdown: false },
-    run: { paused: false, noShutdown: false, pidfile: null, stats: null, notices: [] },
+    run: { paused: false, noShutdown: false, pidfile: null, stats: null, trace: null, notices: [] },
   })
 })
 

@@ -14,6 +14,7 @@ import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { memory } from './bench/memory.mjs'
 import { spawned } from './bench/spawned.mjs'
+import { trace } from './bench/trace.mjs'
 import { vcpus } from './bench/vcpus.mjs'
 import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
@@ -48,6 +49,7 @@ try {
   await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
   await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
   await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
+  await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))

@@ -7,6 +7,8 @@ import { accelSugar } from './machine-types.js'
 import { emptyDraft, type RunDraft } from './run-draft.js'
 import { runOptions, type RunOption } from './run-options.js'
 import type { StatsSettings } from './stats.js'
+import { tracedEvents } from './read-reports.js'
+import type { TraceSettings } from './trace.js'
 
 /** What `kvm-accel run` does besides the machine itself. */
 export interface RunSettings {
@@ -18,6 +20,8 @@ export interface RunSettings {
   readonly pidfile: string | null
   /** `-stats`. */
   readonly stats: StatsSettings | null
+  /** `-trace`. */
+  readonly trace: TraceSettings | null
   /** What was asked for and is not done, for stderr. */
   readonly notices: readonly string[]
 }
@@ -86,6 +90,7 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
   const notices = [...draft.notices]
   if (cpu) notices.push(`-cpu ${cpu}: the guest sees the host's CPU; other models and features are not made`)
   if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
+  const trace = draft.trace.globs.length > 0 ? draft.trace : null
   const machine: MachineOptions = {
     accel,
     kernel,
@@ -98,6 +103,7 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
     ...(append !== undefined && { append }),
     ...(debugExit !== undefined && { debugExit }),
     ...(name !== undefined && { name }),
+    ...(trace !== null && { trace: tracedEvents(trace) }),
   }
   return {
     kind: 'run',
@@ -107,6 +113,7 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
       noShutdown: draft.noShutdown,
       pidfile: draft.pidfile ?? null,
       stats: draft.stats ?? null,
+      trace,
       notices,
     },
   }

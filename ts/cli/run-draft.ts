@@ -24,6 +24,7 @@ export interface RunDraft {
   name?: string
   pidfile?: string
   stats?: StatsSettings
+  readonly trace: { globs: string[]; file: string | null; format: 'json' | 'chrome' }
   /** What was asked for and is not done, for stderr. */
   readonly notices: string[]
 }
@@ -38,6 +39,7 @@ export function emptyDraft(): RunDraft {
     noReboot: false,
     noShutdown: false,
     paused: false,
+    trace: { globs: [], file: null, format: 'json' },
     notices: [],
   }
 }

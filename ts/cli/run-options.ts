@@ -10,7 +10,7 @@ import {
   readSmp,
 } from './read-arguments.js'
 import { runHelp } from './help.js'
-import { readStats } from './read-reports.js'
+import { readStats, readTrace } from './read-reports.js'
 import type { RunDraft } from './run-draft.js'
 import { versionText } from './version.js'
 
@@ -207,6 +207,14 @@ export const runOptions: readonly RunOption[] = [
       'exits by kind and the kernel’s statistics every so often: a table on a terminal, else lines of JSON on stderr',
     differs: 'Ours; QEMU shows the kernel’s statistics in its monitor.',
     read: readStats,
+  },
+  {
+    name: '-trace',
+    argument: '[enable=]PATTERN[,file=PATH][,format=json|chrome]',
+    repeated: 'adds',
+    about: 'record events whose names match the glob, as lines of JSON on stderr, or into a file; help lists them',
+    differs: 'Of QEMU’s events those of accel/kvm, and ours. No events=FILE; format= is ours, and file= takes text.',
+    read: readTrace,
   },
   {
     name: '-version',

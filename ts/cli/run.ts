@@ -31,6 +31,7 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     await using machine = await Machine.create(options)
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
+    await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
     const disconnect =
       options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined

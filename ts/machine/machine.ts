@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
-import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
+import type { BindingEvent, BindingMachine, BindingTraceSession } from '../native/binding.cjs'
 import { notifyEvent, warning } from '../native/from-native.js'
 import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
@@ -18,6 +18,9 @@ import { ended, transition, type GuestEvent, type Operation, type RunState } fro
 import { SerialPort } from './serial-port.js'
 import type { MachineStatistics, MachineStats } from './statistics.js'
 import { Watch } from './watch.js'
+import { matchesNothing } from '../trace/glob.js'
+import type { TraceRecord, TraceRecordOf } from '../trace/record.js'
+import { TraceStream } from '../trace/stream.js'
 
 /** What became of the notify properties on this host. */
 export interface NotifyStatus {
@@ -32,6 +35,9 @@ export interface NotifyStatus {
   /** Notify exits so far, over all vCPUs, drills included. */
   readonly total: number
 }
+
+/** How many trace records may wait for a reader, if nothing else is said. */
+const TRACE_LIMIT = 65_536
 
 /** The accelerator of a machine: its properties, and what became of them. */
 export interface MachineAccel extends AccelProperties {
@@ -63,6 +69,11 @@ export interface MachineAccel extends AccelProperties {
 export class Machine extends EventEmitter<MachineEventMap> {
   /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
   readonly serial: SerialPort
+  /**
+   * The records of the events that option `trace` named, from the first ioctl on: the machine's making included. `null` without the option.
+   * At most 65536 records wait.
+   */
+  readonly startTrace: TraceStream | null
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
@@ -72,6 +83,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #ended = deferred<Exit>()
   #exit: Exit | undefined
   #closed: Deferred<void> | undefined
+  /** Whoever reads trace records. */
+  readonly #traces = new Set<{ wake(): void; end(): void }>()
   /** Someone waits for all vCPUs to be outside the guest. */
   #stopping: Deferred<void> | undefined
 
@@ -83,6 +96,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#properties = properties
     this.serial = new SerialPort(native.takeSerialFd(), bytes => native.serialInput(bytes))
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
+    const startTrace = native.takeStartTrace()
+    this.startTrace = startTrace && this.#traced(startTrace)
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
     this.#devices = new Devices(native, error => this.#thrown(error))
@@ -180,6 +195,47 @@ export class Machine extends EventEmitter<MachineEventMap> {
    */
   watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
     return new Watch(() => this.#statistics(), interval, this.#ended.promise)
+  }
+
+  /**
+   * Records what the machine does from here on: the trace events whose names match a glob of `*` and `?`, or any of several. An event's name
+   * alone gives records of its type. docs/trace.md lists the events; what happens before, while the machine is made, is in
+   * {@linkcode Machine.startTrace}.
+   *
+   * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
+   * @param options `limit`: how many records may wait for the reader, 1 to 2^20; what comes then is dropped and counted.
+   * @throws RangeError for a glob that matches no event, or a limit out of range.
+   * @throws {@linkcode MachineStateError} when the machine has ended.
+   * @example
+   * ```ts
+   * import { Machine } from 'kvm-accel'
+   *
+   * await using machine = await Machine.create({ kernel: 'vmlinux' })
+   * const exits = machine.trace('kvm_run_exit')
+   * await machine.start()
+   * for await (const { time, vcpu, args } of exits) console.log(time, vcpu, args.reason)
+   * ```
+   */
+  trace<Glob extends string>(
+    globs: Glob | readonly Glob[],
+    { limit = TRACE_LIMIT }: { readonly limit?: number } = {},
+  ): TraceStream<TraceRecordOf<Glob>> {
+    if (this.#closed) throw ended(this.#state, 'trace')
+    const list: readonly string[] = typeof globs === 'string' ? [globs] : globs
+    for (const glob of list) {
+      const problem = matchesNothing(glob)
+      if (problem !== undefined) throw new RangeError(problem)
+    }
+    if (!Number.isInteger(limit) || limit < 1 || limit > 2 ** 20) {
+      throw new RangeError(`A trace's limit is 1 to ${2 ** 20} records, and not ${limit}`)
+    }
+    return this.#traced<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
+  }
+
+  #traced<R extends TraceRecord>(session: BindingTraceSession): TraceStream<R> {
+    const stream = new TraceStream<R>(session, () => this.#traces.delete(stream))
+    this.#traces.add(stream)
+    return stream
   }
 
   #statistics(): MachineStatistics | undefined {
@@ -368,6 +424,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   #takeEvents(): void {
     for (const event of this.#native.take()) this.#take(event)
+    for (const trace of this.#traces) trace.wake()
   }
 
   #take(event: BindingEvent): void {
@@ -443,6 +500,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   #gone(): void {
+    for (const trace of this.#traces) trace.end()
     this.#wake.destroy()
     this.serial.machineEnded()
     this.#stopping?.resolve()

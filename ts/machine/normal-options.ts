@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
+import { matchesNothing } from '../trace/glob.js'
 import type { InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './options.js'
 import { formatSize, parseSize } from './size.js'
 
@@ -34,6 +35,7 @@ export interface NormalMachineOptions {
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly noReboot: boolean
   readonly noShutdown: boolean
+  readonly trace: readonly string[]
   readonly signal: AbortSignal | null
   readonly name: string | null
 }
@@ -64,6 +66,7 @@ const shape = {
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
+  trace: v.union([v.string(), v.array(v.string())]),
   signal: v.instance(AbortSignal),
   name: text,
 } satisfies Record<keyof MachineOptions, unknown>
@@ -81,6 +84,7 @@ const takes: Record<keyof MachineOptions, string> = {
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
+  trace: "a glob of trace events such as 'kvm_*', or a list of them",
   signal: 'an AbortSignal',
   name: 'a text without NUL',
 }
@@ -110,6 +114,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     debugExit: debugExitPorts(options.debugExit ?? false),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,
+    trace: traceGlobs(options.trace ?? []),
     signal: options.signal ?? null,
     name: options.name ?? null,
   })
@@ -166,6 +171,15 @@ function debugExitPorts(debugExit: NonNullable<MachineOptions['debugExit']>): No
     throw bad('debugExit', `has iobase ${iobase} and iosize ${iosize}`)
   }
   return { iobase, iosize }
+}
+
+function traceGlobs(trace: string | readonly string[]): readonly string[] {
+  const globs = [trace].flat()
+  for (const glob of globs) {
+    const problem = matchesNothing(glob)
+    if (problem !== undefined) throw bad('trace', `has a glob for nothing: ${problem}`)
+  }
+  return globs
 }
 
 function isOption(key: string): key is keyof MachineOptions {

@@ -99,6 +99,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly noShutdown?: boolean
+  /**
+   * Trace events to record from the first ioctl on, as globs such as `'kvm_*'`; read them from {@linkcode Machine.startTrace}.
+   *
+   * @default none
+   */
+  readonly trace?: string | readonly string[]
   /** Ends the machine when it is aborted, as {@link Machine.stop}. */
   readonly signal?: AbortSignal
   /** A name for messages and threads. */

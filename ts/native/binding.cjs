@@ -837,6 +837,7 @@ module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __n
 module.exports = nativeBinding
 module.exports.BindingDeviceServer = nativeBinding.BindingDeviceServer
 module.exports.BindingMachine = nativeBinding.BindingMachine
+module.exports.BindingTraceSession = nativeBinding.BindingTraceSession
 module.exports.createMachine = nativeBinding.createMachine
 module.exports.forgetDevice = nativeBinding.forgetDevice
 module.exports.guestImage = nativeBinding.guestImage

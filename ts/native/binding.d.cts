@@ -51,6 +51,18 @@ export declare class BindingMachine {
   statisticsSchema(): BindingStatisticsSchema | BindingError | null
   /** All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed. */
   statisticsValues(): Float64Array | BindingError | null
+  /** Begins to record what matches any of the globs; at most `limit` records wait. */
+  openTrace(globs: Array<string>, limit: number): BindingTraceSession
+  /** The session that began with the machine, once. */
+  takeStartTrace(): BindingTraceSession | null
+}
+
+/** Records of one reader. */
+export declare class BindingTraceSession {
+  /** All records that wait; none when the session is closed. */
+  take(): BindingTraceRecords
+  /** Ends the recording. */
+  close(): void
 }
 
 /** Accelerator properties; see `AccelProperties` in TypeScript. */
@@ -97,6 +109,8 @@ export interface BindingConfig {
   serial: BindingSerial
   /** `isa-debug-exit`. */
   debugExit?: BindingDebugExit
+  /** Events traced from the first ioctl on, as globs; none for no such session. */
+  trace: Array<string>
 }
 
 /** `isa-debug-exit`. */
@@ -270,6 +284,17 @@ export interface BindingStatistic {
 export interface BindingStatisticsSchema {
   vm: Array<BindingStatistic>
   vcpu: Array<BindingStatistic>
+}
+
+/**
+ * Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
+ * arguments. A text is an index into `texts`.
+ */
+export interface BindingTraceRecords {
+  words: BigUint64Array
+  texts: Array<string>
+  /** Records dropped since the session was opened. */
+  dropped: number
 }
 
 /** Builds a machine; its vCPUs stay outside the guest until `resume()`. */

@@ -98,6 +98,8 @@ pub struct BindingConfig {
     pub serial: BindingSerial,
     /// `isa-debug-exit`.
     pub debug_exit: Option<BindingDebugExit>,
+    /// Events traced from the first ioctl on, as globs; none for no such session.
+    pub trace: Vec<String>,
 }
 
 impl TryFrom<BindingAccelProperties> for AccelProperties {

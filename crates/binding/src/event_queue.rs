@@ -21,6 +21,15 @@ struct State {
     wake: Option<UnixStream>,
 }
 
+impl State {
+    fn wake(&mut self) {
+        if !self.woken {
+            // A byte that does not fit is not needed: the reader has not read the one before. A closed reader is gone.
+            self.woken = self.wake.as_ref().is_some_and(|mut wake| wake.write(&[1]).is_ok());
+        }
+    }
+}
+
 /// The queue of one machine.
 pub struct EventQueue {
     state: Mutex<State>,
@@ -46,10 +55,12 @@ impl EventQueue {
             *dropped = std::mem::take(&mut state.dropped);
         }
         state.events.push_back(event);
-        if !state.woken {
-            // A byte that does not fit is not needed: the reader has not read the one before. A closed reader is gone.
-            state.woken = state.wake.as_ref().is_some_and(|mut wake| wake.write(&[1]).is_ok());
-        }
+        state.wake();
+    }
+
+    /// Has JavaScript call `take()` and look around, without an event.
+    pub fn wake(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wake();
     }
 
     /// Adds the last event of all.

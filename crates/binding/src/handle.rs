@@ -1,6 +1,7 @@
 //! What outlives a machine's JavaScript object: the board, until it is closed.
 
 use crate::event_queue::EventQueue;
+use kvm_accel::trace::Trace;
 use kvm_accel_machine::board::{Board, Counts};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 pub struct Handle {
     state: Mutex<State>,
     queue: Arc<EventQueue>,
+    trace: Trace,
 }
 
 struct State {
@@ -21,9 +23,14 @@ struct State {
 
 impl Handle {
     /// A machine that has been built.
-    pub fn new(board: Board, queue: Arc<EventQueue>) -> Self {
+    pub fn new(board: Board, queue: Arc<EventQueue>, trace: Trace) -> Self {
         let state = State { board: Some(board), closer: None, counts: Counts::default() };
-        Self { state: Mutex::new(state), queue }
+        Self { state: Mutex::new(state), queue, trace }
+    }
+
+    /// Where what is done for this machine is traced.
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// Events on their way to JavaScript.
@@ -37,6 +44,7 @@ impl Handle {
 
     /// Uses the board, unless the machine is closed.
     pub fn with_board<T>(&self, use_board: impl FnOnce(&mut Board) -> T) -> Option<T> {
+        let _scope = self.trace.enter();
         self.lock().board.as_mut().map(use_board)
     }
 
@@ -47,6 +55,7 @@ impl Handle {
     }
 
     fn finish(&self, mut board: Board) {
+        let _scope = self.trace.enter();
         let counts = board.end();
         self.lock().counts = counts;
         drop(board);

@@ -19,3 +19,4 @@ mod handle;
 mod host;
 mod machine;
 mod statistics;
+mod trace;

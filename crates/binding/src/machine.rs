@@ -7,6 +7,8 @@ use crate::error::BindingError;
 use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
 use crate::handle::Handle;
+use crate::trace::{BindingTraceSession, START_LIMIT};
+use kvm_accel::trace::Trace;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 pub struct BindingMachine {
     pub(crate) handle: Arc<Handle>,
     pub(crate) devices: Vec<Arc<Delegated>>,
+    pub(crate) start_trace: Option<BindingTraceSession>,
     notify: NotifyStatus,
     wake: Option<UnixStream>,
     serial: Option<PipeReader>,
@@ -50,7 +53,8 @@ pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<Bi
     }
 }
 
-fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
+fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
+    let patterns = std::mem::take(&mut config.trace);
     let (config, serial) = config.into_board()?;
     let (queue, wake) = EventQueue::new().map_err(|error| {
         MachineConfigError::new(
@@ -61,6 +65,10 @@ fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
     })?;
     let queue = Arc::new(queue);
     let drained = Arc::clone(&queue);
+    let waker = Arc::clone(&queue);
+    let trace = Trace::new(move || waker.wake());
+    let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
+    let scope = trace.enter();
     let (board, warnings) = Board::new(
         config,
         Arc::clone(&queue) as Arc<dyn EventSink>,
@@ -70,9 +78,11 @@ fn build(config: BindingConfig) -> Result<BindingMachine, BoardError> {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
     let notify = board.notify();
+    drop(scope);
     Ok(BindingMachine {
-        handle: Arc::new(Handle::new(board, queue)),
+        handle: Arc::new(Handle::new(board, queue, trace)),
         devices: Vec::new(),
+        start_trace,
         notify,
         wake: Some(wake),
         serial,

@@ -23,7 +23,7 @@ pub fn called(ioctl: &'static str, vcpu: Option<u32>) {
 #[cold]
 fn tell(ioctl: &'static str, vcpu: Option<u32>) {
     let Some((number, _, fd)) = IOCTLS.iter().find(|(_, name, _)| *name == ioctl) else { return };
-    let number = u64::from(*number);
+    let number = *number;
     match vcpu.map_or(*fd, |_| Fd::Vcpu) {
         Fd::System => trace!(KvmIoctl { number, name: ioctl.into() }),
         Fd::Vm => trace!(KvmVmIoctl { number, name: ioctl.into() }),
@@ -36,7 +36,7 @@ fn tell(ioctl: &'static str, vcpu: Option<u32>) {
 }
 
 /// KVM_RUN's number.
-pub const KVM_RUN: u64 = 0xae80;
+pub const KVM_RUN: u32 = 0xae80;
 
 /// x86-64 numbers; where several kinds of fd have an ioctl, the one that is not a vCPU's, which says so itself.
 const IOCTLS: &[(u32, &str, Fd)] = &[

@@ -1,6 +1,6 @@
 //! The VM fd's ioctls for interrupts. They need no order among threads, so whoever interrupts keeps a handle.
 
-use super::failed;
+use super::{error_of, failed};
 use crate::Result;
 use crate::interrupts::Msi;
 use crate::interrupts::routing::{Chip, Entry, Route};
@@ -51,9 +51,9 @@ impl IrqCalls {
 
     /// KVM_IRQFD with the flag to deassign.
     pub fn deassign_irqfd(&self, event: &EventFd, gsi: u32) -> Result<()> {
-        self.vm()
-            .and_then(|vm| vm.unregister_irqfd(event, gsi))
-            .map_err(failed("KVM_IRQFD", format!("GSI {gsi}, deassign")))
+        let context = || format!("GSI {gsi}, deassign");
+        let vm = self.vm().map_err(error_of("KVM_IRQFD", context()))?;
+        vm.unregister_irqfd(event, gsi).map_err(failed("KVM_IRQFD", context()))
     }
 
     /// KVM_SIGNAL_MSI: the kernel's status.

@@ -3,6 +3,7 @@
 use super::failed;
 use crate::Result;
 use crate::memory::SlotCall;
+use crate::trace::trace;
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
@@ -24,6 +25,15 @@ impl SlotCalls {
         // SAFETY: `Memory` owns the RAM behind each slot until the kernel has taken the slot's deletion or the VM is gone, and every
         // vCPU holds a `Memory`.
         let result = vm.and_then(|vm| unsafe { vm.set_user_memory_region(region) });
+        trace!(KvmSetUserMemory {
+            address_space: 0,
+            slot: region.slot,
+            flags: region.flags,
+            guest_phys_addr: region.guest_phys_addr,
+            memory_size: region.memory_size,
+            userspace_addr: region.userspace_addr,
+            ret: result.err().map_or(0, |error| -error.errno()),
+        });
         result.map_err(failed("KVM_SET_USER_MEMORY_REGION", call.slot().to_string()))
     }
 }

@@ -7,14 +7,16 @@ use crate::Result;
 use crate::stats::{StatsReader, Target};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+use vmm_sys_util::errno;
 
 const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
 
-fn stats_file(fd: &impl AsRawFd, context: impl FnOnce() -> String) -> Result<File> {
+fn stats_file(fd: &impl AsRawFd) -> std::result::Result<File, errno::Error> {
     // SAFETY: the ioctl has no argument and touches no memory of ours.
     let file = unsafe { vmm_sys_util::ioctl::ioctl(fd, KVM_GET_STATS_FD) };
-    let made = if file < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
-    made.map_err(failed("KVM_GET_STATS_FD", context()))?;
+    if file < 0 {
+        return Err(errno::Error::last());
+    }
     // SAFETY: the kernel has just made this fd for us (close-on-exec), and nobody else knows it.
     Ok(unsafe { File::from_raw_fd(file) })
 }
@@ -22,13 +24,15 @@ fn stats_file(fd: &impl AsRawFd, context: impl FnOnce() -> String) -> Result<Fil
 impl Vm {
     /// The VM's statistics. The file keeps the VM alive in the kernel until it is closed.
     pub fn stats(&self) -> Result<StatsReader> {
-        stats_file(&*self.fd, || "the VM".into()).map(|file| StatsReader::new(file, Target::Vm))
+        let file = stats_file(&*self.fd).map_err(failed("KVM_GET_STATS_FD", "the VM"))?;
+        Ok(StatsReader::new(file, Target::Vm))
     }
 }
 
 impl Vcpu {
     /// The vCPU's statistics. Before it runs: the kernel answers no ioctl but KVM_RUN's while the vCPU is in the guest.
     pub fn stats(&self) -> Result<StatsReader> {
-        stats_file(&self.fd, || format!("vCPU {}", self.id)).map(|file| StatsReader::new(file, Target::Vcpu))
+        let file = stats_file(&self.fd).map_err(self.failed("KVM_GET_STATS_FD"))?;
+        Ok(StatsReader::new(file, Target::Vcpu))
     }
 }

@@ -25,7 +25,9 @@ impl System {
         let open_error = |errno| Error::Open { device: device.to_owned(), errno };
         let path = CString::new(device.as_os_str().as_bytes()).map_err(|_| open_error(libc::EINVAL))?;
         let kvm = Kvm::new_with_path(path).map_err(|e| open_error(e.errno()))?;
-        match kvm.get_api_version() {
+        let version = kvm.get_api_version();
+        called("KVM_GET_API_VERSION", None);
+        match version {
             API_VERSION => Ok(Self(kvm)),
             // Not a KVM device: ENOTTY.
             ..0 => Err(Error::NotKvm { device: device.to_owned() }),

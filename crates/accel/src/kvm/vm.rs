@@ -94,9 +94,9 @@ impl Vm {
 
     /// KVM_CREATE_VCPU and its shared pages.
     pub fn create_vcpu(&self, id: u32) -> Result<Vcpu> {
-        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: id.into() });
+        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: id });
         let fd = self.fd.create_vcpu(id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
-        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: id.into(), kvm_fd: fd.as_raw_fd() });
+        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: id, kvm_fd: fd.as_raw_fd() });
         Vcpu::new(fd, id, self.fd.run_size())
     }
 

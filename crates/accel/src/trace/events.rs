@@ -160,11 +160,11 @@ macro_rules! events {
 // One line each: `-trace help` and the table of docs/trace.md show the text.
 events! {
     #[doc = "An ioctl on the system's fd. QEMU shows the address of its argument, we show its name."]
-    KvmIoctl = "kvm_ioctl" { number as "type": u64, name as "name": text }
+    KvmIoctl = "kvm_ioctl" { number as "type": u32, name as "name": text }
     #[doc = "An ioctl on the VM's fd."]
-    KvmVmIoctl = "kvm_vm_ioctl" { number as "type": u64, name as "name": text }
+    KvmVmIoctl = "kvm_vm_ioctl" { number as "type": u32, name as "name": text }
     #[doc = "An ioctl on a vCPU's fd; KVM_RUN's comes before the guest is entered."]
-    KvmVcpuIoctl = "kvm_vcpu_ioctl" { cpu_index as "cpu_index": u32, number as "type": u64, name as "name": text }
+    KvmVcpuIoctl = "kvm_vcpu_ioctl" { cpu_index as "cpu_index": u32, number as "type": u32, name as "name": text }
     #[doc = "KVM_RUN came back with an exit: KVM_EXIT_* in linux/kvm.h."]
     KvmRunExit = "kvm_run_exit" { cpu_index as "cpu_index": u32, reason as "reason": u32 }
     #[doc = "KVM_RUN came back because of a kick or another signal, without an exit."]
@@ -178,11 +178,11 @@ events! {
     #[doc = "A vCPU's thread has seen that it shall leave the guest."]
     KvmInterruptExitRequest = "kvm_interrupt_exit_request" {}
     #[doc = "A vCPU is being set up."]
-    KvmInitVcpu = "kvm_init_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u64 }
+    KvmInitVcpu = "kvm_init_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32 }
     #[doc = "A vCPU has been created."]
-    KvmCreateVcpu = "kvm_create_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u64, kvm_fd as "kvm_fd": i32 }
+    KvmCreateVcpu = "kvm_create_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32, kvm_fd as "kvm_fd": i32 }
     #[doc = "A vCPU's thread ends and takes the vCPU with it."]
-    KvmDestroyVcpu = "kvm_destroy_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u64 }
+    KvmDestroyVcpu = "kvm_destroy_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32 }
     #[doc = "A memory slot was set; size 0 deletes it."]
     KvmSetUserMemory = "kvm_set_user_memory" {
         address_space as "as": u16,

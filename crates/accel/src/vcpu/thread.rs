@@ -63,7 +63,7 @@ impl VcpuThread {
         if let Some(kick) = kick {
             kick.detach();
         }
-        trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id().into() });
+        trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id() });
     }
 
     /// Runs the guest until the machine stops; the reason when this vCPU is why.

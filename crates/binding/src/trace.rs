@@ -1,0 +1,125 @@
+//! Trace records on their way to JavaScript: packed numbers, which it unpacks by its own copy of the table of events.
+
+use crate::machine::BindingMachine;
+use kvm_accel::trace::{Arg, Filter, Record, Trace, TraceSession};
+use napi::bindgen_prelude::BigUint64Array;
+use napi_derive::napi;
+
+/// How many records may wait in a session that begins with its machine.
+pub const START_LIMIT: u32 = 65_536;
+
+/// Records of one reader.
+#[napi]
+pub struct BindingTraceSession(Option<TraceSession>);
+
+/// Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
+/// arguments. A text is an index into `texts`.
+#[napi(object, object_from_js = false)]
+pub struct BindingTraceRecords {
+    pub words: BigUint64Array,
+    pub texts: Vec<String>,
+    /// Records dropped since the session was opened.
+    pub dropped: f64,
+}
+
+impl BindingTraceSession {
+    /// Begins to record what matches any of the globs.
+    pub fn open(trace: &Trace, globs: &[String], limit: u32) -> Self {
+        let filter = globs.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
+        Self(Some(trace.open(filter, usize::try_from(limit).unwrap_or(usize::MAX))))
+    }
+}
+
+fn pack(record: Record, words: &mut Vec<u64>, texts: &mut Vec<String>) {
+    let vcpu = record.vcpu.map_or(0, |vcpu| u64::from(vcpu) + 1);
+    words.extend([record.event.kind() as u64, record.time, vcpu, record.dropped]);
+    words.extend(record.event.args().into_iter().map(|arg| match arg {
+        Arg::Number(number) => number,
+        Arg::Text(text) => {
+            texts.push(text.into_owned());
+            u64::try_from(texts.len() - 1).unwrap_or(0)
+        }
+    }));
+}
+
+#[napi]
+impl BindingTraceSession {
+    /// All records that wait; none when the session is closed.
+    #[napi]
+    pub fn take(&self) -> BindingTraceRecords {
+        let taken = self.0.as_ref().map(TraceSession::take).unwrap_or_default();
+        let (mut words, mut texts) = (Vec::new(), Vec::new());
+        for record in taken.records {
+            pack(record, &mut words, &mut texts);
+        }
+        // Exact up to 2^53.
+        #[allow(clippy::cast_precision_loss, reason = "see above")]
+        let dropped = taken.dropped as f64;
+        BindingTraceRecords { words: words.into(), texts, dropped }
+    }
+
+    /// Ends the recording.
+    #[napi]
+    pub fn close(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[napi]
+impl BindingMachine {
+    /// Begins to record what matches any of the globs; at most `limit` records wait.
+    #[napi]
+    pub fn open_trace(&self, globs: Vec<String>, limit: u32) -> BindingTraceSession {
+        BindingTraceSession::open(self.handle.trace(), &globs, limit)
+    }
+
+    /// The session that began with the machine, once.
+    #[napi]
+    pub fn take_start_trace(&mut self) -> Option<BindingTraceSession> {
+        self.start_trace.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kvm_accel::trace::EVENTS;
+    use std::fmt::Write;
+    use std::path::Path;
+
+    const WIDTH: usize = 120;
+
+    fn quoted(text: &str) -> String {
+        if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
+    }
+
+    /// `ts/trace/events.ts` as prettier leaves it.
+    fn typescript() -> String {
+        let mut text = String::from(
+            "// Written from crates/accel/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\
+             /** Every trace event: when it happens, and its arguments with their types, in the accelerator's order. */\n\
+             export const traceEvents = {\n",
+        );
+        for event in EVENTS {
+            let about = quoted(event.about);
+            let gap = if about.len() + "    about: ,".len() > WIDTH { "\n      " } else { " " };
+            let args: Vec<_> = event.args.iter().map(|(name, of)| format!("{name}: '{}'", of.as_str())).collect();
+            let line = if args.is_empty() { "{}".into() } else { format!("{{ {} }}", args.join(", ")) };
+            let args = if line.len() + "    args: ,".len() > WIDTH {
+                format!("{{\n      {},\n    }}", args.join(",\n      "))
+            } else {
+                line
+            };
+            writeln!(text, "  {}: {{\n    about:{gap}{about},\n    args: {args},\n  }},", event.name).unwrap();
+        }
+        text + "} as const\n"
+    }
+
+    #[test]
+    fn test_typescript_has_the_same_table() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ts/trace/events.ts");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, typescript()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), typescript());
+    }
+}

@@ -1,0 +1,3 @@
+export { traceEvents } from './events.js'
+export type { TraceEventName, TraceRecord, TraceRecordOf } from './record.js'
+export type { TraceStream } from './stream.js'
