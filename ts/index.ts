@@ -31,6 +31,20 @@ export type { Exit } from './machine/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify-event.js'
 export type { DebugExitOptions, InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './machine/options.js'
 export type { RunState } from './machine/run-state.js'
+export { Vcpu } from './machine/vcpu.js'
+export type {
+  ControlRegisters,
+  DebugRegisters,
+  DescriptorTable,
+  GeneralRegisters,
+  MpState,
+  NestedState,
+  PendingException,
+  SegmentRegister,
+  VcpuEvents,
+  VcpuState,
+  VcpuStateChange,
+} from './machine/vcpu-state.js'
 export type { SerialPort } from './machine/serial-port.js'
 export type {
   HistogramBucket,

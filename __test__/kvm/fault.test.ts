@@ -64,6 +64,7 @@ const errnos: Readonly<Record<string, readonly string[]>> = {
   KVM_GET_REGS: ['ENOMEM', 'EFAULT'],
   KVM_SET_REGS: ['ENOMEM', 'EFAULT'],
   KVM_GET_SREGS: ['ENOMEM', 'EFAULT'],
+  KVM_GET_SREGS2: ['ENOMEM', 'EFAULT'],
   KVM_SET_SREGS: ['EINVAL', 'ENOMEM'],
   KVM_GET_MP_STATE: ['EFAULT'],
   KVM_GET_VCPU_EVENTS: ['EFAULT'],
@@ -75,7 +76,7 @@ const errnos: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Calls whose failure has another meaning, each with a test of its own below. */
-const special = ['KVM_CHECK_EXTENSION', 'KVM_RUN', 'KVM_GET_STATS_FD']
+const special = ['KVM_CHECK_EXTENSION', 'KVM_RUN', 'KVM_GET_STATS_FD', 'KVM_GET_TSC_KHZ', 'KVM_GET_CLOCK']
 
 const goesOn = (t: ExecutionContext, rules: string, { second, before, after, end }: Report): void => {
   t.is(second.reason, 'guest-reset', `${rules}: the next machine: ${JSON.stringify(second)}`)
@@ -135,6 +136,15 @@ faults('KVM_CHECK_EXTENSION failing is a capability that is not there', async t 
     goesOn(t, rules, report)
   }
 })
+
+for (const name of ['KVM_GET_TSC_KHZ', 'KVM_GET_CLOCK']) {
+  faults(`${name} failing does not keep a machine from running to its end`, async t => {
+    const rules = `fail:${name},errno=EIO,times=8`
+    const { report } = await attempts(rules)
+    t.is(report.first.reason, 'guest-reset')
+    goesOn(t, rules, report)
+  })
+}
 
 for (const errno of ['EINTR', 'EAGAIN']) {
   faults(`KVM_RUN failing with ${errno} enters the guest again`, async t => {

@@ -11,6 +11,8 @@ const operations: Record<Operation, readonly (RunState | null)[]> = {
   resume: ['running', null, 'running', null, null],
   pause: [null, 'paused', null, null, null],
   injectNotify: [null, 'running', null, null, null],
+  'vcpu.state': ['prelaunch', null, 'paused', 'internal-error', 'shutdown'],
+  'vcpu.setState': ['prelaunch', null, 'paused', 'internal-error', 'shutdown'],
   reset: ['prelaunch', 'running', 'prelaunch', 'prelaunch', 'prelaunch'],
   stop: ['shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown'],
 }

@@ -21,6 +21,7 @@ import { Watch } from './watch.js'
 import { matchesNothing } from '../trace/glob.js'
 import type { TraceRecord, TraceRecordOf } from '../trace/record.js'
 import { TraceStream } from '../trace/stream.js'
+import { Vcpu } from './vcpu.js'
 
 /** What became of the notify properties on this host. */
 export interface NotifyStatus {
@@ -74,6 +75,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * At most 65536 records wait.
    */
   readonly startTrace: TraceStream | null
+  /** The vCPUs, by index. */
+  readonly vcpus: readonly Vcpu[]
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
@@ -95,6 +98,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#options = options
     this.#properties = properties
     this.serial = new SerialPort(native.takeSerialFd(), bytes => native.serialInput(bytes))
+    this.vcpus = Array.from(
+      { length: options.cpus },
+      (_, index) => new Vcpu(index, native, event => this.#check(event)),
+    )
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     const startTrace = native.takeStartTrace()
     this.startTrace = startTrace && this.#traced(startTrace)
@@ -371,9 +378,13 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#native.resume()
   }
 
+  /** A machine that cannot be put back to power-on cannot go on: run state `internal-error`. */
   #resetNative(): void {
     const error = this.#native.reset()
-    if (error) unwrap(error)
+    if (!error) return
+    const { message: detail, report } = error
+    this.#failed({ reason: 'internal-error', detail, ...(report === undefined ? {} : { report }) })
+    unwrap(error)
   }
 
   /** Ends the machine for good (unless `noShutdown` keeps it), and tells so once. */
@@ -484,8 +495,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
     if (this.#options.noReboot) return this.#guestEnded({ reason: 'guest-reset' })
     try {
       this.#resetNative()
-    } catch (error) {
-      return this.#failed({ reason: 'internal-error', detail: (error as Error).message })
+    } catch {
+      // Told by `stop`: nobody called who could be answered.
+      return
     }
     this.#tell('reset', { guest: true })
     if (!pausing && !this.#closed) this.#native.resume()

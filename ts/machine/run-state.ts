@@ -12,12 +12,14 @@ import { either } from '../errors/suggest.js'
 export type RunState = 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'
 
 /** What a user can do to a machine. */
-export type Operation = 'addDevice' | 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify'
+export type Operation =
+  'addDevice' | 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify' | 'vcpu.state' | 'vcpu.setState'
 
 /** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
 export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error'
 
 const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-error', 'shutdown']
+const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
 
 /**
  * | operation | allowed in | leads to |
@@ -27,6 +29,7 @@ const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-er
  * | resume | prelaunch, paused | running |
  * | pause | running | paused |
  * | injectNotify | running | running |
+ * | vcpu.state, vcpu.setState | all but running | the same |
  * | reset | any | running stays running, any other becomes prelaunch |
  * | stop | any | shutdown |
  *
@@ -41,6 +44,8 @@ const operations: Record<
   resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },
   injectNotify: { from: ['running'], to: () => 'running' },
+  'vcpu.state': { from: STOPPED, to: state => state },
+  'vcpu.setState': { from: STOPPED, to: state => state },
   reset: { from: ANY, to: state => (state === 'running' ? 'running' : 'prelaunch') },
   stop: { from: ANY, to: () => 'shutdown' },
 }
@@ -79,6 +84,7 @@ function isOperation(event: Operation | GuestEvent): event is Operation {
 function wayOut(state: RunState, operation: Operation): string {
   if (operation === 'addDevice') return 'Add devices before start(), or after a reset() of a machine that does not run.'
   if (state === 'internal-error' || state === 'shutdown') return 'Call reset() first, then start() or resume().'
+  if (operation.startsWith('vcpu.')) return 'Call pause() first.'
   if (state === 'running') return 'Call pause() first to go on later, or reset() to begin anew.'
   return operation === 'start' ? 'Call resume() to go on.' : 'Call resume() first.'
 }

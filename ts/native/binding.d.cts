@@ -55,6 +55,10 @@ export declare class BindingMachine {
   openTrace(globs: Array<string>, limit: number): BindingTraceSession
   /** The session that began with the machine, once. */
   takeStartTrace(): BindingTraceSession | null
+  /** A stopped vCPU's registers. */
+  vcpuState(vcpu: number): BindingVcpuState | BindingError | null
+  /** Changes them for its next entry. */
+  setVcpuState(vcpu: number, state: BindingVcpuState): BindingError | null
 }
 
 /** Records of one reader. */
@@ -113,12 +117,34 @@ export interface BindingConfig {
   trace: Array<string>
 }
 
+/** Control registers. */
+export interface BindingControl {
+  cr0: bigint
+  cr2: bigint
+  cr3: bigint
+  cr4: bigint
+  cr8: bigint
+  efer: bigint
+  apicBase: bigint
+  pdptrs?: Array<bigint>
+}
+
 /** `isa-debug-exit`. */
 export interface BindingDebugExit {
   /** First port. */
   iobase: number
   /** Number of ports. */
   iosize: number
+}
+
+/** Debug registers. */
+export interface BindingDebugRegisters {
+  dr0: bigint
+  dr1: bigint
+  dr2: bigint
+  dr3: bigint
+  dr6: bigint
+  dr7: bigint
 }
 
 /** One access, as [`BindingEvent::DeviceAccess`] tells it too. */
@@ -187,6 +213,8 @@ export interface BindingError {
   problem?: string
   /** The machine option. */
   option?: string
+  /** Registers and code bytes of a vCPU that cannot be reset. */
+  report?: string
 }
 
 /** What happened in a machine. */
@@ -203,6 +231,14 @@ export type BindingEvent =
   | { kind: 'input-drained' }
   | { kind: 'closed' }
 
+/** An exception on its way. */
+export interface BindingException {
+  vector: number
+  injected: boolean
+  errorCode?: number
+  payload?: bigint
+}
+
 /** Answers of the KVM device. */
 export interface BindingHost {
   /** KVM_GET_API_VERSION. */
@@ -211,12 +247,39 @@ export interface BindingHost {
   capabilities: Array<Array<number>>
 }
 
+/** An interrupt on its way. */
+export interface BindingInterrupt {
+  vector: number
+  soft: boolean
+}
+
 /** A module: an initrd, or one of several for multiboot. */
 export interface BindingModule {
   /** A path or the bytes. */
   image: string | Uint8Array
   /** The module's command line. */
   cmdline: string
+}
+
+/** One MSR. */
+export interface BindingMsr {
+  index: number
+  value: bigint
+}
+
+/** The state of a guest that is a hypervisor itself. */
+export interface BindingNested {
+  flags: number
+  /** 0: VMX, 1: SVM. */
+  format: number
+  data: Uint8Array
+}
+
+/** Non-maskable interrupts. */
+export interface BindingNmi {
+  injected: boolean
+  pending: number
+  masked: boolean
 }
 
 /** `notify-budget=N/T`. */
@@ -255,12 +318,40 @@ export interface BindingRegisters {
   rflags: bigint
 }
 
+/** A segment register with its hidden part. */
+export interface BindingSegment {
+  selector: number
+  base: bigint
+  limit: number
+  attributes: number
+}
+
+/** The segment registers. */
+export interface BindingSegments {
+  es: BindingSegment
+  cs: BindingSegment
+  ss: BindingSegment
+  ds: BindingSegment
+  fs: BindingSegment
+  gs: BindingSegment
+  ldt: BindingSegment
+  tr: BindingSegment
+}
+
 /** Where COM1 writes to. */
 export type BindingSerial =
   | { kind: 'null' }
   | { kind: 'stdout' }
   | { kind: 'file'; path: string }
   | { kind: 'stream' }
+
+/** System management mode. */
+export interface BindingSmi {
+  smm: boolean
+  pending: boolean
+  smmInsideNmi: boolean
+  latchedInit: boolean
+}
 
 /** One statistic without its values. */
 export interface BindingStatistic {
@@ -286,6 +377,18 @@ export interface BindingStatisticsSchema {
   vcpu: Array<BindingStatistic>
 }
 
+/** A descriptor table. */
+export interface BindingTable {
+  base: bigint
+  limit: number
+}
+
+/** The descriptor tables. */
+export interface BindingTables {
+  gdt: BindingTable
+  idt: BindingTable
+}
+
 /**
  * Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
  * arguments. A text is an index into `texts`.
@@ -295,6 +398,35 @@ export interface BindingTraceRecords {
   texts: Array<string>
   /** Records dropped since the session was opened. */
   dropped: number
+}
+
+/** What is about to be delivered. */
+export interface BindingVcpuEvents {
+  exception?: BindingException
+  interrupt?: BindingInterrupt
+  interruptShadow: number
+  nmi: BindingNmi
+  sipiVector: number
+  smi: BindingSmi
+  tripleFault: boolean
+}
+
+/** Everything that the kernel keeps about one vCPU. */
+export interface BindingVcpuState {
+  general: BindingRegisters
+  segments: BindingSegments
+  tables: BindingTables
+  control: BindingControl
+  xcr0?: bigint
+  xsave: Uint8Array
+  msrs: Array<BindingMsr>
+  events: BindingVcpuEvents
+  debug: BindingDebugRegisters
+  /** KVM_MP_STATE_*. */
+  mpState: number
+  lapic?: Uint8Array
+  nested?: BindingNested
+  tscKhz?: number
 }
 
 /** Builds a machine; its vCPUs stay outside the guest until `resume()`. */

@@ -10,8 +10,9 @@ use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
 use crate::memory::{Limits, Memory};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
+use crate::state::{Clock, StateFeatures};
 use crate::stats::{Readings, StatsReader};
-use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, notify_shared};
+use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, VmParts, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
 use std::sync::Arc;
 
@@ -129,13 +130,16 @@ impl Accelerator {
     /// [`Error::Ioctl`] or [`Error::Thread`]; threads already started are joined.
     pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
         let cpuid = Table::new(&self.system, self.cpus)?;
-        let msr_indices = self.system.msr_indices()?;
+        let in_kernel_lapic = match self.properties.kernel_irqchip {
+            KernelIrqchip::On | KernelIrqchip::Split => true,
+        };
+        let features = StateFeatures::new(&self.system, &self.vm, in_kernel_lapic)?;
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
         let vcpus = (0..self.cpus)
             .map(|id| {
-                let vcpu = self.vm.create_vcpu(id)?;
+                let vcpu = self.vm.create_vcpu(id, features)?;
                 vcpu.set_cpuid(&cpuid.of_vcpu(id))?;
-                let power_on = vcpu.power_on_state(msr_indices)?;
+                let power_on = vcpu.power_on_state()?;
                 let start = (id == 0).then_some(*start);
                 if let Some(start) = &start {
                     vcpu.set_start_state(start)?;
@@ -149,8 +153,13 @@ impl Accelerator {
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
         let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
-        Ok(Vcpus::spawn(vcpus, bus, sink, self.ram.clone(), self.memory.clone(), self.io.clone(), notify)?
-            .with_stats(stats))
+        let vm = VmParts {
+            ram: self.ram.clone(),
+            memory: self.memory.clone(),
+            io: self.io.clone(),
+            clock: Clock::new(self.vm.clock()),
+        };
+        Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
     }
 
     /// The kernel's statistics of the VM as a whole, as they are now. For those of a vCPU see [`Vcpus::statistics`].

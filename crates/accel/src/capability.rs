@@ -65,10 +65,14 @@ capabilities! {
     Xsave = 55, "KVM_CAP_XSAVE";
     /// KVM_GET_XCRS.
     Xcrs = 56, "KVM_CAP_XCRS";
+    /// The guest's TSC frequency can be read.
+    GetTscKhz = 61, "KVM_CAP_GET_TSC_KHZ";
     /// Hard limit on vCPUs.
     MaxVcpus = 66, "KVM_CAP_MAX_VCPUS";
     /// The local APIC's TSC-deadline timer.
     TscDeadlineTimer = 72, "KVM_CAP_TSC_DEADLINE_TIMER";
+    /// A guest can be told that it was paused.
+    KvmclockCtrl = 76, "KVM_CAP_KVMCLOCK_CTRL";
     /// KVM_SIGNAL_MSI.
     SignalMsi = 77, "KVM_CAP_SIGNAL_MSI";
     /// Memory slots that a guest cannot write.
@@ -81,10 +85,16 @@ capabilities! {
     ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
     /// Coalesced writes to ports.
     CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
+    /// KVM_GET_NESTED_STATE; the value is its largest size.
+    NestedState = 157, "KVM_CAP_NESTED_STATE";
     /// Exceptions keep their payload apart.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
     /// KVM_GET_STATS_FD.
     BinaryStatsFd = 203, "KVM_CAP_BINARY_STATS_FD";
+    /// KVM_GET_SREGS2.
+    Sregs2 = 200, "KVM_CAP_SREGS2";
+    /// The size of the XSAVE area.
+    Xsave2 = 208, "KVM_CAP_XSAVE2";
     /// A pending triple fault travels with the vCPU events.
     X86TripleFaultEvent = 218, "KVM_CAP_X86_TRIPLE_FAULT_EVENT";
     /// Notify VM exits.

@@ -79,6 +79,22 @@ pub enum Error {
         /// The rule that was broken.
         rule: String,
     },
+    /// A vCPU's power-on state could not be put back.
+    #[error("vCPU {vcpu} cannot be reset: {source}")]
+    Reset {
+        /// The vCPU's index.
+        vcpu: u32,
+        /// The call that failed.
+        source: Box<Error>,
+        /// Registers and code bytes as QEMU prints them, several lines.
+        report: String,
+    },
+    /// Registers were asked for while the vCPU runs, or of one that does not exist.
+    #[error("the registers of vCPU {vcpu} are not to be had: it runs, or there is no such vCPU")]
+    Running {
+        /// The vCPU's index.
+        vcpu: u32,
+    },
     /// A thread for a vCPU could not be started.
     #[error("cannot start the thread of vCPU {vcpu}: {}", errno_text(*errno))]
     Thread {
@@ -99,6 +115,8 @@ impl Error {
             Self::StatsFormat { .. } => "ERR_KVM_STATS",
             Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
             Self::TooManyVcpus { .. } | Self::Memory { .. } => "ERR_MACHINE_CONFIG",
+            Self::Reset { source, .. } => source.code(),
+            Self::Running { .. } => "ERR_MACHINE_STATE",
             Self::NotifyUnsupported => "ERR_NOTIFY_UNSUPPORTED",
             Self::Property { .. } => "ERR_ACCEL_PROPERTY",
         }
@@ -120,6 +138,8 @@ impl Error {
                 "Report it with the kernel's version; everything else works without statistics."
             }
             Self::Memory { .. } => "Map fewer or larger pieces of memory.",
+            Self::Reset { .. } => "The machine cannot go on: make a new one.",
+            Self::Running { .. } => "Stop the machine first.",
             Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
             Self::NotifyUnsupported => {
                 "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
@@ -147,6 +167,16 @@ impl Error {
     pub const fn errno(&self) -> Option<i32> {
         match self {
             Self::Open { errno, .. } | Self::Ioctl { errno, .. } | Self::Thread { errno, .. } => Some(*errno),
+            Self::Reset { source, .. } => source.errno(),
+            _ => None,
+        }
+    }
+
+    /// Registers and code bytes, where a vCPU could not be reset.
+    #[must_use]
+    pub fn report(&self) -> Option<&str> {
+        match self {
+            Self::Reset { report, .. } => Some(report),
             _ => None,
         }
     }
@@ -156,6 +186,7 @@ impl Error {
     pub const fn ioctl(&self) -> Option<&'static str> {
         match self {
             Self::Ioctl { ioctl, .. } => Some(ioctl),
+            Self::Reset { source, .. } => source.ioctl(),
             _ => None,
         }
     }

@@ -108,8 +108,8 @@ pub enum FaultKind {
     InternalError,
     /// Any other exit that leaves nothing to go on with, or a failing KVM_RUN.
     Exit,
-    /// A reset could not put a register state back.
-    Reset,
+    /// The kernel refused a changed register state or the clock.
+    State,
 }
 
 impl FaultKind {
@@ -120,7 +120,7 @@ impl FaultKind {
             Self::Notify => "notify",
             Self::InternalError => "kvm-internal-error",
             Self::Exit => "exit",
-            Self::Reset => "reset",
+            Self::State => "state",
         }
     }
 }

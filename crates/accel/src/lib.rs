@@ -58,6 +58,7 @@ pub mod notify;
 pub mod properties;
 mod registers;
 mod start_state;
+pub mod state;
 pub mod stats;
 pub mod trace;
 pub mod vcpu;
@@ -74,6 +75,7 @@ pub use kvm::ram::GuestRam;
 pub use properties::AccelProperties;
 pub use registers::{Registers, Segment};
 pub use start_state::{StartMode, StartState};
+pub use state::VcpuState;
 pub use stats::{ExitCounts, ExitKind};
 pub use vcpu::Vcpus;
 

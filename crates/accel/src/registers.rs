@@ -42,8 +42,14 @@ pub struct Registers {
     pub idt: (u64, u16),
     /// CR0, CR2, CR3, CR4.
     pub control: [u64; 4],
+    /// CR8: the task priority.
+    pub cr8: u64,
     /// EFER.
     pub efer: u64,
+    /// IA32_APIC_BASE.
+    pub apic_base: u64,
+    /// The four page-directory pointers of PAE paging, where the kernel tells them apart from memory.
+    pub pdptrs: Option<[u64; 4]>,
 }
 
 const EFER_LMA: u64 = 1 << 10;

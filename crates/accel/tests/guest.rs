@@ -1,106 +1,12 @@
 //! The accelerator with real guests of a few bytes, on the host's /dev/kvm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod support;
+
 use kvm_accel::properties::{NotifyPolicy, NotifyProperties};
-use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, FaultKind, GuestRam, Request, StartMode, StartState,
-    StopReason, Vcpus,
-};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use vm_memory::{Bytes, GuestAddress};
-
-const ENTRY: u64 = 0x1000;
-/// Longer than anything takes; a test that waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// True where a guest can run; a missing device is a failure in CI and a reason to skip elsewhere.
-fn kvm() -> bool {
-    let there = Path::new("/dev/kvm").exists();
-    assert!(there || std::env::var_os("CI").is_none(), "/dev/kvm is missing in CI");
-    if !there {
-        println!("skipped: no /dev/kvm on this host");
-    }
-    there
-}
-
-#[derive(Default)]
-struct RecordingBus {
-    accesses: Mutex<Vec<(bool, u64, Vec<u8>)>>,
-}
-
-const RESET_PORT: u16 = 0x64;
-
-impl Bus for RecordingBus {
-    fn pio_read(&self, port: u16, data: &mut [u8]) {
-        data.fill(0x5a);
-        self.accesses.lock().unwrap().push((false, port.into(), data.to_vec()));
-    }
-
-    fn pio_write(&self, port: u16, data: &[u8]) -> Option<Request> {
-        self.accesses.lock().unwrap().push((true, port.into(), data.to_vec()));
-        (port == RESET_PORT).then_some(Request::Reset)
-    }
-
-    fn mmio_read(&self, addr: u64, data: &mut [u8]) {
-        data.fill(0xa5);
-        self.accesses.lock().unwrap().push((false, addr, data.to_vec()));
-    }
-
-    fn mmio_write(&self, addr: u64, data: &[u8]) -> Option<Request> {
-        self.accesses.lock().unwrap().push((true, addr, data.to_vec()));
-        None
-    }
-
-    fn interrupt(&self) {}
-
-    fn resume(&self) {}
-}
-
-struct Channel(Mutex<Sender<Event>>);
-
-impl EventSink for Channel {
-    fn emit(&self, event: Event) {
-        // A machine that is dropped may still tell; nobody listens then.
-        let _ = self.0.lock().unwrap().send(event);
-    }
-}
-
-struct Guest {
-    vcpus: Vcpus,
-    accel: Accelerator,
-    bus: Arc<RecordingBus>,
-    events: Receiver<Event>,
-}
-
-impl Guest {
-    /// Real-mode code at 0x1000, one vCPU.
-    fn new(code: &[u8], notify: NotifyProperties) -> Self {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
-        ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
-        let properties = AccelProperties { notify, ..Default::default() };
-        let accel = Accelerator::new(properties, 1, ram).unwrap();
-        let (sender, events) = channel();
-        let bus = Arc::new(RecordingBus::default());
-        let start = StartState { mode: StartMode::Real, rip: ENTRY, rax: 0, rbx: 0, rsi: 0, rsp: 0x800 };
-        let vcpus = accel.launch(&start, bus.clone(), Arc::new(Channel(Mutex::new(sender)))).unwrap();
-        Self { vcpus, accel, bus, events }
-    }
-
-    fn next(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).expect("an event")
-    }
-
-    fn stopped(&self) -> StopReason {
-        loop {
-            if let Event::Stopped(reason) = self.next() {
-                return reason;
-            }
-        }
-    }
-}
+use kvm_accel::{AccelProperties, Accelerator, Event, ExitKind, FaultKind, GuestRam, Request, StopReason};
+use support::{ENTRY, Guest, kvm};
+use vm_memory::GuestAddress;
 
 /// `jmp .`
 const SPIN: &[u8] = &[0xeb, 0xfe];

@@ -29,6 +29,8 @@ pub struct BindingError {
     pub problem: Option<String>,
     /// The machine option.
     pub option: Option<String>,
+    /// Registers and code bytes of a vCPU that cannot be reset.
+    pub report: Option<String>,
 }
 
 impl From<kvm_accel::Error> for BindingError {
@@ -49,6 +51,7 @@ impl From<kvm_accel::Error> for BindingError {
                 kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
                 _ => None,
             },
+            report: error.report().map(Into::into),
             option: matches!(error, kvm_accel::Error::TooManyVcpus { .. }).then(|| "cpus".into()),
             ..Self::default()
         }

@@ -6,7 +6,7 @@ use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
 /// General registers of a vCPU.
-#[napi(object, object_from_js = false)]
+#[napi(object)]
 pub struct BindingRegisters {
     pub rax: BigInt,
     pub rbx: BigInt,
@@ -103,7 +103,8 @@ fn notify(event: NotifyEvent) -> BindingEvent {
     }
 }
 
-fn registers(registers: &Registers) -> BindingRegisters {
+/// The general registers.
+pub fn registers(registers: &Registers) -> BindingRegisters {
     let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15] =
         registers.general.map(BigInt::from);
     BindingRegisters {

@@ -20,3 +20,4 @@ mod host;
 mod machine;
 mod statistics;
 mod trace;
+mod vcpu_state;

@@ -10,6 +10,7 @@ use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::{mptable, ram};
 use kvm_accel::properties::KernelIrqchip;
+use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::Readings;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{
@@ -207,6 +208,22 @@ impl Board {
         self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;
         self.delegated.push(device);
         Ok(())
+    }
+
+    /// A stopped vCPU's registers: see [`Vcpus::state`].
+    ///
+    /// # Errors
+    /// [`BoardError::Accel`].
+    pub fn vcpu_state(&self, vcpu: u32) -> Result<VcpuState, BoardError> {
+        Ok(self.vcpus.state(vcpu)?)
+    }
+
+    /// Changes a stopped vCPU's registers for its next entry: see [`Vcpus::set_state`].
+    ///
+    /// # Errors
+    /// [`BoardError::Accel`].
+    pub fn set_vcpu_state(&self, vcpu: u32, state: VcpuState) -> Result<(), BoardError> {
+        Ok(self.vcpus.set_state(vcpu, state, Level::Runtime)?)
     }
 
     /// The drill: see [`Vcpus::inject_notify`].

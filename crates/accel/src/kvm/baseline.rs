@@ -6,6 +6,7 @@ use super::system::System;
 use super::vcpu::Vcpu;
 use super::vm::Vm;
 use crate::memory::{Limits, Memory};
+use crate::state::StateFeatures;
 use crate::{Error, Result, StartState};
 use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_MMIO, kvm_run};
 use std::os::fd::{AsRawFd, RawFd};
@@ -50,7 +51,7 @@ impl Baseline {
         memory.add_ram(&ram)?;
         vm.create_irqchip()?;
         vm.create_pit()?;
-        let vcpu = vm.create_vcpu(0)?;
+        let vcpu = vm.create_vcpu(0, StateFeatures::default())?;
         vcpu.set_cpuid(system.supported_cpuid()?)?;
         vcpu.set_start_state(start)?;
         Ok(Self { vcpu, _vm: vm, _memory: memory })

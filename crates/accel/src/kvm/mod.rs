@@ -6,6 +6,7 @@
 
 #[cfg(feature = "baseline")]
 pub mod baseline;
+pub mod clock;
 pub mod coalesced_ring;
 pub mod cpuid;
 pub mod io_calls;
@@ -16,10 +17,10 @@ pub mod memory_slots;
 pub mod probe;
 pub mod ram;
 pub mod run_page;
+pub mod state;
 pub mod stats_fd;
 pub mod system;
 pub mod vcpu;
-pub mod vcpu_state;
 pub mod vm;
 
 use crate::Error;

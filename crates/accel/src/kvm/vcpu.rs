@@ -2,11 +2,13 @@
 
 use super::ioctl_trace::{KVM_RUN, called};
 use super::run_page::RunPage;
+use super::state::registers_of;
 use super::{error_of, failed};
 use crate::Result;
 use crate::exit::Exit;
-use crate::registers::{Registers, Segment};
+use crate::registers::Registers;
 use crate::start_state::{StartMode, StartState};
+use crate::state::StateFeatures;
 use crate::trace::trace;
 use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
@@ -17,15 +19,16 @@ use std::os::fd::AsRawFd;
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
     pub(super) id: u32,
+    pub(super) features: StateFeatures,
     page: RunPage,
 }
 
 const CR0_PE: u64 = 1;
 
 impl Vcpu {
-    pub(super) fn new(fd: VcpuFd, id: u32, run_size: usize) -> Result<Self> {
+    pub(super) fn new(fd: VcpuFd, id: u32, features: StateFeatures, run_size: usize) -> Result<Self> {
         let page = RunPage::map(fd.as_raw_fd(), run_size).map_err(failed("mmap", format!("vCPU {id}")))?;
-        Ok(Self { fd, id, page })
+        Ok(Self { fd, id, features, page })
     }
 
     /// The index and APIC id.
@@ -100,7 +103,15 @@ impl Vcpu {
     pub fn registers(&self) -> Result<Registers> {
         let regs = self.fd.get_regs().map_err(self.failed("KVM_GET_REGS"))?;
         let sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
-        Ok(registers(&regs, &sregs))
+        Ok(registers_of(&regs, &sregs))
+    }
+
+    /// KVM_KVMCLOCK_CTRL: tells a guest that it was paused, so that its watchdogs do not bark. A guest without kvmclock cannot
+    /// be told, and the kernel's refusal says no more than that.
+    pub fn kvmclock_ctrl(&self) {
+        if self.features.kvmclock_ctrl {
+            let _ = self.fd.kvmclock_ctrl().map_err(self.failed("KVM_KVMCLOCK_CTRL"));
+        }
     }
 
     /// KVM_TRANSLATE: where the guest's page tables map a linear address, if they do.
@@ -130,35 +141,4 @@ fn set_flat_segments(sregs: &mut kvm_sregs) {
     sregs.cs = kvm_segment { selector: 8, type_: 0xb, ..data };
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
     sregs.cr0 |= CR0_PE;
-}
-
-fn registers(regs: &kvm_regs, sregs: &kvm_sregs) -> Registers {
-    let segment = |s: &kvm_segment| Segment {
-        selector: s.selector,
-        base: s.base,
-        limit: s.limit,
-        attributes: u32::from(s.type_)
-            | u32::from(s.s) << 4
-            | u32::from(s.dpl) << 5
-            | u32::from(s.present) << 7
-            | u32::from(s.avl) << 12
-            | u32::from(s.l) << 13
-            | u32::from(s.db) << 14
-            | u32::from(s.g) << 15,
-    };
-    Registers {
-        general: [
-            regs.rax, regs.rbx, regs.rcx, regs.rdx, regs.rsi, regs.rdi, regs.rbp, regs.rsp, regs.r8, regs.r9, regs.r10,
-            regs.r11, regs.r12, regs.r13, regs.r14, regs.r15,
-        ],
-        rip: regs.rip,
-        rflags: regs.rflags,
-        segments: [&sregs.es, &sregs.cs, &sregs.ss, &sregs.ds, &sregs.fs, &sregs.gs].map(segment),
-        ldt: segment(&sregs.ldt),
-        tr: segment(&sregs.tr),
-        gdt: (sregs.gdt.base, sregs.gdt.limit),
-        idt: (sregs.idt.base, sregs.idt.limit),
-        control: [sregs.cr0, sregs.cr2, sregs.cr3, sregs.cr4],
-        efer: sregs.efer,
-    }
 }

@@ -1,5 +1,6 @@
 //! The VM fd.
 
+use super::clock::VmClock;
 use super::failed;
 use super::io_calls::IoCalls;
 use super::irq::IrqCalls;
@@ -7,6 +8,7 @@ use super::memory_slots::SlotCalls;
 use super::vcpu::Vcpu;
 use crate::Result;
 use crate::capability::Capability;
+use crate::state::StateFeatures;
 use crate::trace::trace;
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
@@ -93,11 +95,16 @@ impl Vm {
     }
 
     /// KVM_CREATE_VCPU and its shared pages.
-    pub fn create_vcpu(&self, id: u32) -> Result<Vcpu> {
+    pub fn create_vcpu(&self, id: u32, features: StateFeatures) -> Result<Vcpu> {
         trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: id });
         let fd = self.fd.create_vcpu(id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
         trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: id, kvm_fd: fd.as_raw_fd() });
-        Vcpu::new(fd, id, self.fd.run_size())
+        Vcpu::new(fd, id, features, self.fd.run_size())
+    }
+
+    /// The VM's clock, for whichever thread stops last.
+    pub fn clock(&self) -> VmClock {
+        VmClock::new(Arc::clone(&self.fd))
     }
 
     /// The in-kernel chips at power-on (`kernel-irqchip=on` only), the same in every machine of a process: read once, before a

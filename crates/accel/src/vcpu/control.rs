@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The lock is taken when a vCPU is interrupted or parks, never on the way between two exits. It is held while the sink
-//! takes `Stopped` (lock order: control, then sink).
+//! takes `Stopped` (lock order: control, then clock, then sink).
 
-use crate::event::{Event, EventSink, StopReason};
+use super::thread::VcpuThread;
+use crate::event::{Event, StopReason};
 use crate::exit::NotifyInfo;
 use crate::kvm::kick::Kick;
 use crate::{Error, Result};
@@ -26,11 +27,14 @@ enum Phase {
     Quit,
 }
 
+/// What someone else has a parked vCPU thread do.
+pub type Work = Box<dyn FnOnce(&mut VcpuThread) + Send>;
+
 /// What a parked vCPU thread does next.
-#[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     Run,
     Reset,
+    Work(Work),
     Quit,
 }
 
@@ -50,9 +54,10 @@ pub enum Attention {
 pub struct Epoch {
     resumes: u64,
     resets: u64,
+    /// It is at work, and still counted as parked.
+    working: bool,
 }
 
-#[derive(Debug)]
 struct State {
     phase: Phase,
     /// vCPUs that wait in [`Control::park`].
@@ -64,10 +69,11 @@ struct State {
     resetting: usize,
     reset_error: Option<Error>,
     injected: Vec<VecDeque<NotifyInfo>>,
+    /// For each vCPU.
+    work: Vec<VecDeque<Work>>,
 }
 
 /// Shared by the vCPU threads and their owner.
-#[derive(Debug)]
 pub struct Control {
     state: Mutex<State>,
     changed: Condvar,
@@ -86,6 +92,7 @@ const fn rank(reason: &StopReason) -> u8 {
 impl Control {
     pub fn new(kicks: Vec<Kick>) -> Self {
         let injected = kicks.iter().map(|_| VecDeque::new()).collect();
+        let work = kicks.iter().map(|_| VecDeque::new()).collect();
         let state = State {
             phase: Phase::Stopped,
             parked: 0,
@@ -94,6 +101,7 @@ impl Control {
             resetting: 0,
             reset_error: None,
             injected,
+            work,
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), kicks }
     }
@@ -150,10 +158,12 @@ impl Control {
         None
     }
 
-    /// Called by a vCPU thread that is outside the guest. The last one to park tells that the machine has stopped.
-    pub fn park(&self, seen: &mut Epoch, sink: &dyn EventSink) -> Command {
+    /// Called by a vCPU thread that is outside the guest. The last one to park calls `stopped` when the machine has.
+    pub fn park(&self, index: usize, seen: &mut Epoch, stopped: impl FnOnce(StopReason)) -> Command {
         let mut state = self.lock();
-        if seen.resets == state.epoch.resets {
+        if seen.working {
+            seen.working = false;
+        } else if seen.resets == state.epoch.resets {
             state.parked += 1;
         } else {
             // Back from a reset: this thread was counted as parked all along.
@@ -166,7 +176,7 @@ impl Control {
                 state.phase = Phase::Stopped;
             }
             if let Some(reason) = state.reason.take() {
-                sink.emit(Event::Stopped(reason));
+                stopped(reason);
             }
             self.changed.notify_all();
         }
@@ -181,8 +191,27 @@ impl Control {
             if seen.resets != state.epoch.resets {
                 return Command::Reset;
             }
+            if let Some(work) = state.work.get_mut(index).and_then(VecDeque::pop_front) {
+                seen.working = true;
+                return Command::Work(work);
+            }
             state = self.wait(state);
         }
+    }
+
+    /// Has vCPU `index` do this, on its own thread, if all vCPUs are parked. False when they are not, or there is no such vCPU.
+    pub fn work(&self, index: usize, work: Work) -> bool {
+        let mut state = self.lock();
+        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
+            state = self.wait(state);
+        }
+        if state.phase != Phase::Stopped {
+            return false;
+        }
+        let Some(waiting) = state.work.get_mut(index) else { return false };
+        waiting.push_back(work);
+        self.changed.notify_all();
+        true
     }
 
     /// Has every parked vCPU thread put its power-on state back, and waits until all have.
@@ -249,6 +278,7 @@ impl Control {
 mod tests {
     use super::*;
     use crate::Request;
+    use crate::event::EventSink;
     use crate::kvm::run_page::RunPage;
     use std::sync::mpsc::{Sender, channel};
     use std::sync::{Arc, Mutex as StdMutex};
@@ -272,9 +302,10 @@ mod tests {
         std::thread::spawn(move || {
             let (mut epoch, mut resets) = (Epoch::default(), 0);
             loop {
-                match control.park(&mut epoch, &*sink) {
+                match control.park(index, &mut epoch, |reason| sink.emit(Event::Stopped(reason))) {
                     Command::Quit => return resets,
                     Command::Reset => resets += 1,
+                    Command::Work(_) => unreachable!("no test gives any"),
                     Command::Run => {
                         while control.attend(index) != Attention::Leave {
                             std::thread::yield_now();

@@ -8,20 +8,21 @@ mod thread;
 
 pub use notify::NotifyStatus;
 
-use crate::event::{Event, EventSink, StopReason, Warning, WarningCode};
+use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
 use crate::exit::NotifyInfo;
 use crate::io::Io;
 use crate::kvm::kick::Kick;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
-use crate::kvm::vcpu_state::VcpuState;
 use crate::memory::Memory;
 use crate::properties::NotifyProperties;
+use crate::state::{Clock, Level, VcpuState};
 use crate::stats::{ExitCounts, ExitKind, Readings, StatsReader};
 use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 /// Enough for the loop, the devices and a register report; the default of 2 MiB would only be reserved.
@@ -35,6 +36,14 @@ pub(crate) struct PoweredVcpu {
     pub start: Option<StartState>,
 }
 
+/// What the vCPUs use of their VM.
+pub(crate) struct VmParts {
+    pub ram: GuestRam,
+    pub memory: Memory,
+    pub io: Io,
+    pub clock: Clock,
+}
+
 /// What the threads of one machine share.
 pub(crate) struct Shared {
     pub control: Control,
@@ -46,6 +55,7 @@ pub(crate) struct Shared {
     pub io: Io,
     pub notify: notify::Shared,
     pub counts: Vec<ExitCounts>,
+    pub clock: Clock,
 }
 
 /// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping it takes them out of the
@@ -63,15 +73,14 @@ impl Vcpus {
         vcpus: Vec<PoweredVcpu>,
         bus: Arc<dyn Bus>,
         sink: Arc<dyn EventSink>,
-        ram: GuestRam,
-        memory: Memory,
-        io: Io,
+        vm: VmParts,
         notify: notify::Shared,
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let shared =
-            Arc::new(Shared { control: Control::new(kicks), bus, sink, ram, _memory: memory, io, notify, counts });
+        let VmParts { ram, memory, io, clock } = vm;
+        let control = Control::new(kicks);
+        let shared = Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock });
         let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();
@@ -98,8 +107,52 @@ impl Vcpus {
 
     /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
     pub fn resume(&self) {
+        if let Err(error) = self.shared.clock.release() {
+            return self.shared.sink.emit(Event::Stopped(StopReason::Fault(Fault {
+                vcpu: 0,
+                kind: FaultKind::State,
+                message: format!("the guest's clock cannot go on: {error}"),
+                report: String::new(),
+            })));
+        }
         self.shared.bus.resume();
         self.shared.control.resume();
+    }
+
+    /// The registers of vCPU `index`, changes that wait for its next entry included. The vCPUs must be stopped.
+    ///
+    /// # Errors
+    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    pub fn state(&self, index: u32) -> Result<VcpuState> {
+        self.on_thread(index, |thread| thread.state())?
+    }
+
+    /// Changes the registers of vCPU `index`, which must be stopped: at [`Level::Runtime`] when it next enters the guest, at higher
+    /// levels at once. A change that the kernel refuses at that entry stops the machine.
+    ///
+    /// # Errors
+    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    pub fn set_state(&self, index: u32, state: VcpuState, level: Level) -> Result<()> {
+        self.on_thread(index, move |thread| thread.set_state(state, level))?
+    }
+
+    /// Runs `work` on the thread of a stopped vCPU, and waits for it.
+    fn on_thread<T: Send + 'static>(
+        &self,
+        index: u32,
+        work: impl FnOnce(&mut thread::VcpuThread) -> T + Send + 'static,
+    ) -> Result<T> {
+        let refused = Error::Running { vcpu: index };
+        let Ok(at) = usize::try_from(index) else { return Err(refused) };
+        let (sender, result) = channel();
+        let work = Box::new(move |thread: &mut thread::VcpuThread| {
+            let _ = sender.send(work(thread));
+        });
+        if !self.shared.control.work(at, work) {
+            return Err(refused);
+        }
+        // The machine ends meanwhile: the work is dropped, and with it the sender.
+        result.recv().map_err(|_| refused)
     }
 
     /// Asks all vCPUs to leave the guest; [`Event::Stopped`] tells when they have.
@@ -179,6 +232,12 @@ impl Shared {
     fn stop(&self, reason: StopReason) -> Option<Event> {
         self.bus.interrupt();
         self.control.request_stop(reason)
+    }
+
+    /// The last vCPU has left the guest: its time stands still from here on.
+    fn stopped(&self, reason: StopReason) {
+        self.clock.hold();
+        self.sink.emit(Event::Stopped(reason));
     }
 
     fn warn(&self, code: WarningCode, message: String) {

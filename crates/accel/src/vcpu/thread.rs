@@ -6,10 +6,10 @@ use super::{PoweredVcpu, Shared, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::vcpu::Vcpu;
-use crate::kvm::vcpu_state::VcpuState;
+use crate::state::{Level, StateCopy, VcpuState};
 use crate::stats::ExitKind;
 use crate::trace::trace;
-use crate::{Bus, Request, StartState};
+use crate::{Bus, Error, Request, Result, StartState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub struct VcpuThread {
     /// What a reset puts back.
     power_on: &'static VcpuState,
     start: Option<StartState>,
+    /// Registers that a user has changed, for the next entry.
+    copy: StateCopy,
     shared: Arc<Shared>,
     index: usize,
 }
@@ -26,7 +28,7 @@ pub struct VcpuThread {
 impl VcpuThread {
     pub fn new(PoweredVcpu { vcpu, power_on, start }: PoweredVcpu, shared: Arc<Shared>) -> Self {
         let index = usize::try_from(vcpu.id()).unwrap_or(usize::MAX);
-        Self { vcpu, power_on, start, shared, index }
+        Self { vcpu, power_on, start, copy: StateCopy::default(), shared, index }
     }
 
     /// Parks, runs, parks, until the machine is dropped.
@@ -37,15 +39,21 @@ impl VcpuThread {
             kick.attach();
         }
         let mut epoch = Epoch::default();
+        let mut has_run = false;
         loop {
-            match shared.control.park(&mut epoch, &*shared.sink) {
+            match shared.control.park(self.index, &mut epoch, |reason| shared.stopped(reason)) {
                 Command::Quit => break,
                 Command::Reset => {
-                    if let Err(error) = self.vcpu.reset(self.power_on, self.start.as_ref()) {
+                    if let Err(error) = self.reset() {
                         shared.control.reset_failed(error);
                     }
                 }
+                Command::Work(work) => work(&mut self),
                 Command::Run => {
+                    if has_run {
+                        self.vcpu.kvmclock_ctrl();
+                    }
+                    has_run = true;
                     // A device that panics stops its machine, not the process.
                     let stop = catch_unwind(AssertUnwindSafe(|| {
                         let stop = self.enter();
@@ -73,6 +81,9 @@ impl VcpuThread {
         let kick = shared.control.kick(self.index)?;
         trace!(KvmCpuExec {});
         let cpu_index = self.vcpu.id();
+        if let Err(error) = self.copy.flush(&self.vcpu) {
+            return Some(self.refused(&error));
+        }
         let mut stop = match self.attend() {
             Attended::Enter => None,
             Attended::Leave(reason) => return reason,
@@ -162,6 +173,35 @@ impl VcpuThread {
             return None;
         }
         Some(StopReason::Fault(fault))
+    }
+
+    /// The registers, with what waits for the next entry.
+    pub fn state(&self) -> Result<VcpuState> {
+        self.copy.get(&self.vcpu)
+    }
+
+    /// Changes the registers: at once, or at RUNTIME for the next entry.
+    pub fn set_state(&mut self, state: VcpuState, level: Level) -> Result<()> {
+        self.copy.set(&self.vcpu, state, level)
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.copy = StateCopy::default();
+        self.vcpu.reset(self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
+            vcpu: self.vcpu.id(),
+            source: Box::new(source),
+            report: report::registers_and_code(&self.vcpu, &self.shared.ram),
+        })
+    }
+
+    /// The kernel did not take the registers that the guest was to go on with.
+    fn refused(&self, error: &Error) -> StopReason {
+        StopReason::Fault(Fault {
+            vcpu: self.vcpu.id(),
+            kind: FaultKind::State,
+            message: format!("vCPU {}: the changed registers were refused: {error}", self.vcpu.id()),
+            report: report::registers_and_code(&self.vcpu, &self.shared.ram),
+        })
     }
 
     /// Lets the kernel finish the access whose exit stops this vCPU: an `out` is complete only after the next entry, and a

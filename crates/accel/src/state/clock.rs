@@ -1,0 +1,61 @@
+//! kvmclock across a stop: read once when the last vCPU has left the guest, set when they enter again, so that a guest's time
+//! stands still meanwhile.
+
+use crate::Result;
+use crate::kvm::clock::VmClock;
+use std::sync::{Mutex, PoisonError};
+
+/// A VM's clock.
+#[derive(Debug)]
+pub struct Clock {
+    vm: VmClock,
+    /// Nanoseconds at the stop, or why they could not be read.
+    held: Mutex<Option<Result<u64>>>,
+}
+
+impl Clock {
+    pub const fn new(vm: VmClock) -> Self {
+        Self { vm, held: Mutex::new(None) }
+    }
+
+    /// The machine has stopped.
+    pub fn hold(&self) {
+        let now = self.vm.get();
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// The machine goes on. The error is that of either call.
+    pub fn release(&self) -> Result<()> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.map_or(Ok(()), |now| self.vm.set(now?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kvm::system::System;
+    use std::path::Path;
+
+    const MINUTE: u64 = 60_000_000_000;
+
+    #[test]
+    fn test_clock_stands_still_from_hold_to_release() {
+        let Ok(system) = System::open(Path::new("/dev/kvm")) else { return };
+        let vm = system.create_vm().unwrap();
+        let clock = Clock::new(vm.clock());
+        clock.release().unwrap();
+        let held = 1 << 50;
+        clock.vm.set(held).unwrap();
+        clock.hold();
+        // As if nine days had gone by.
+        clock.vm.set(2 * held).unwrap();
+        clock.release().unwrap();
+        let now = clock.vm.get().unwrap();
+        assert!((held..held + 10 * MINUTE).contains(&now), "{now}");
+        // Once: a second resume without a stop in between sets nothing.
+        clock.vm.set(2 * held).unwrap();
+        clock.release().unwrap();
+        assert!(clock.vm.get().unwrap() >= 2 * held);
+    }
+}

@@ -1,0 +1,31 @@
+//! The copy of a register file that is newer than the kernel's.
+
+use super::{Level, VcpuState};
+use crate::Result;
+use crate::kvm::vcpu::Vcpu;
+
+/// A vCPU's registers in user space while a change waits for the next entry; QEMU's dirty flag is that there is a copy.
+#[derive(Debug, Default)]
+pub struct StateCopy(Option<Box<VcpuState>>);
+
+impl StateCopy {
+    /// The registers as they are, changes included.
+    pub fn get(&self, vcpu: &Vcpu) -> Result<VcpuState> {
+        self.0.as_deref().map_or_else(|| vcpu.state(), |copy| Ok(copy.clone()))
+    }
+
+    /// At [`Level::Runtime`] keeps a change for the next entry; at a higher level writes it at once.
+    pub fn set(&mut self, vcpu: &Vcpu, state: VcpuState, level: Level) -> Result<()> {
+        if level == Level::Runtime {
+            self.0 = Some(Box::new(state));
+            return Ok(());
+        }
+        self.0 = None;
+        vcpu.put_state(&state, level)
+    }
+
+    /// Writes what waits. One that the kernel refuses is given up: the machine stops then.
+    pub fn flush(&mut self, vcpu: &Vcpu) -> Result<()> {
+        self.0.take().map_or(Ok(()), |copy| vcpu.put_state(&copy, Level::Runtime))
+    }
+}

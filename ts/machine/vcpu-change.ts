@@ -1,0 +1,82 @@
+import type { VcpuState, VcpuStateChange } from './vcpu-state.js'
+
+const U64 = 2n ** 64n
+
+/** The largest values of what is narrower than 32 bits. */
+const limits: Readonly<Record<string, number>> = {
+  selector: 0xffff,
+  attributes: 0xffff,
+  vector: 0xff,
+  interruptShadow: 0xff,
+  pending: 0xff,
+  'gdt.limit': 0xffff,
+  'idt.limit': 0xffff,
+}
+
+/**
+ * A vCPU's state with a change. Pure.
+ *
+ * @throws TypeError for a name that is no register and a value of another type; RangeError for one that does not fit.
+ */
+export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
+  const { general, segments, tables, control, xcr0 = state.xcr0, xsave = state.xsave, msrs, events, debug } = change
+  if (xsave.length !== state.xsave.length) {
+    throw new RangeError(`xsave has ${xsave.length} bytes, and this vCPU's area has ${state.xsave.length}`)
+  }
+  return {
+    ...state,
+    general: merge(state.general, general, 'general'),
+    segments: merge(state.segments, segments, 'segments'),
+    tables: merge(state.tables, tables, 'tables'),
+    control: merge(state.control, control, 'control'),
+    xcr0: xcr0 === undefined ? undefined : leaf(xcr0, 0n, 'xcr0'),
+    xsave,
+    msrs: msrs ? new Map([...state.msrs, ...[...msrs].map(([index, value]) => msr(state, index, value))]) : state.msrs,
+    events: merge(state.events, events, 'events'),
+    debug: merge(state.debug, debug, 'debug'),
+  }
+}
+
+/** `now` with what `change` names; what is undefined now may become anything that the addon takes. */
+function merge<T extends object>(now: T, change: object | undefined, path: string): T {
+  const result = { ...now } as Record<string, unknown>
+  for (const [key, value] of Object.entries(change ?? {})) {
+    const place = `${path}.${key}`
+    if (!(key in now)) throw new TypeError(`${place} is no part of a vCPU's state`)
+    result[key] = leaf(value, result[key], place)
+  }
+  return result as T
+}
+
+function leaf<T>(value: T, now: unknown, place: string): T {
+  if (isGroup(value) && (isGroup(now) || now === undefined)) {
+    return merge((now ?? template(value)) as object, value, place) as T
+  }
+  if (value !== undefined && now !== undefined && typeof value !== typeof now) {
+    throw new TypeError(`${place} takes a ${typeof now}, not ${String(value)}`)
+  }
+  if (Array.isArray(value)) return value.map((one, at) => leaf<unknown>(one, 0n, `${place}[${at}]`)) as T
+  if (typeof value === 'bigint' && !(value >= 0n && value < U64)) {
+    throw new RangeError(`${place} takes 64 bits, and ${value} is none of them`)
+  }
+  if (typeof value === 'number') {
+    const [last = '', before = ''] = place.split('.').reverse()
+    const limit = limits[`${before}.${last}`] ?? limits[last] ?? 0xffff_ffff
+    if (!(Number.isInteger(value) && value >= 0 && value <= limit)) {
+      throw new RangeError(`${place} takes 0 to ${limit}, not ${value}`)
+    }
+  }
+  return value
+}
+
+const isGroup = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** An exception or interrupt where there was none: whatever is named, the addon has the last word. */
+const template = (value: object): object => Object.fromEntries(Object.keys(value).map(key => [key, undefined]))
+
+function msr(state: VcpuState, index: number, value: bigint): [number, bigint] {
+  const place = `msrs.0x${Number(index).toString(16)}`
+  if (!state.msrs.has(index)) throw new RangeError(`${place} is none of the MSRs that this kernel lists`)
+  return [index, leaf(value, 0n, place)]
+}
