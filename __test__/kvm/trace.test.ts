@@ -106,8 +106,10 @@ test('What is dropped is told with the next record', async t => {
 })
 
 test('Readers begin and end while the machine runs, each with its own events', async t => {
-  await using machine = await make('spin')
+  await using machine = await make('spin', { serial: 'stream' })
   await machine.start()
+  // A vCPU that has not yet entered the guest is stopped without leaving it.
+  await once(machine.serial, 'data')
   const seen: TraceRecord[] = []
   const everything = machine.trace('kvm_*')
   const reading = (async () => {

@@ -66,6 +66,31 @@ export const traceEvents = {
     about: 'The GSI routing table goes to the kernel.',
     args: {},
   },
+  kvm_irqchip_add_msi_route: {
+    about: 'A message has been given a GSI. QEMU shows the device and its vector, we show the message.',
+    args: { address: 'u64', data: 'u32', virq: 'u32' },
+  },
+  kvm_irqchip_update_msi_route: {
+    about: 'The message of a GSI has become another one.',
+    args: { virq: 'u32' },
+  },
+  kvm_irqchip_release_virq: {
+    about: 'A GSI and its routes have been given up.',
+    args: { virq: 'u32' },
+  },
+  kvm_resample_fd_notify: {
+    about:
+      'The guest has acknowledged a level-triggered GSI of an IOAPIC outside the kernel, and its resample eventfd is signalled.',
+    args: { gsi: 'u32' },
+  },
+  kvm_set_ioeventfd_mmio: {
+    about: 'Writes to an address signal an eventfd from now on, or no longer.',
+    args: { fd: 'i32', addr: 'u64', val: 'u64', assign: 'bool', size: 'u32', datamatch: 'bool' },
+  },
+  kvm_set_ioeventfd_pio: {
+    about: 'Writes to a port signal an eventfd from now on, or no longer.',
+    args: { fd: 'i32', addr: 'u16', val: 'u64', assign: 'bool', size: 'u32', datamatch: 'bool' },
+  },
   kvm_notify: {
     about: 'A notify VM exit, real or injected, and whether the vCPU was resumed. Ours: QEMU has no event for it.',
     args: { cpu_index: 'u32', rip: 'u64', context_invalid: 'bool', injected: 'bool', resumed: 'bool' },

@@ -1,6 +1,7 @@
 //! irqfd: an eventfd that raises a GSI without anyone in between, and the resample eventfd that tells of its acknowledgement.
 
 use crate::kvm::irq::IrqCalls;
+use crate::trace::trace;
 use crate::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
@@ -100,6 +101,7 @@ impl Resamples {
         let resamples = self.lock();
         let mut any = false;
         for (_, resample) in resamples.iter().filter(|(of, _)| *of == gsi) {
+            trace!(KvmResampleFdNotify { gsi });
             // A full counter is a signal already.
             let _ = resample.write(1);
             any = true;

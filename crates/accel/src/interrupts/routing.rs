@@ -1,6 +1,7 @@
 //! The GSI routing table: where each global system interrupt leads. A value; [`super::RouteChanges`] gives it to the kernel.
 
 use super::msi::Msi;
+use crate::trace::trace;
 use std::collections::BTreeSet;
 
 /// An interrupt controller in the kernel.
@@ -118,6 +119,7 @@ impl RoutingTable {
         let gsi = (0..self.limit).find(|gsi| !self.used.contains(gsi)).ok_or(full)?;
         self.entries.push(Entry { gsi, route: Route::Msi(msi) });
         self.used.insert(gsi);
+        trace!(KvmIrqchipAddMsiRoute { address: msi.address, data: msi.data, virq: gsi });
         Ok(gsi)
     }
 
@@ -129,6 +131,7 @@ impl RoutingTable {
         let is_it = |entry: &&mut Entry| entry.gsi == gsi && matches!(entry.route, Route::Msi(_));
         let entry = self.entries.iter_mut().find(is_it).ok_or(RoutingError::Unknown(gsi))?;
         entry.route = Route::Msi(msi);
+        trace!(KvmIrqchipUpdateMsiRoute { virq: gsi });
         Ok(())
     }
 
@@ -136,6 +139,7 @@ impl RoutingTable {
     pub fn release(&mut self, gsi: u32) {
         self.entries.retain(|entry| entry.gsi != gsi);
         self.used.remove(&gsi);
+        trace!(KvmIrqchipReleaseVirq { virq: gsi });
     }
 }
 

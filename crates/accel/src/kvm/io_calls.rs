@@ -3,6 +3,7 @@
 use super::failed;
 use crate::Result;
 use crate::io::{IoAddress, Ioeventfd};
+use crate::trace::trace;
 use kvm_bindings::{
     kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_ioeventfd_flag_nr_pio,
 };
@@ -29,6 +30,12 @@ impl IoCalls {
     pub fn ioeventfd(&self, ioeventfd: &Ioeventfd, assign: bool) -> Result<()> {
         const KVM_IOEVENTFD: libc::c_ulong = 0x4040_ae79;
         let argument = argument(ioeventfd, assign);
+        let (fd, size) = (argument.fd, argument.len);
+        let (val, datamatch) = (argument.datamatch, ioeventfd.written.value().is_some());
+        match ioeventfd.address {
+            IoAddress::Pio(addr) => trace!(KvmSetIoeventfdPio { fd, addr, val, assign, size, datamatch }),
+            IoAddress::Mmio(addr) => trace!(KvmSetIoeventfdMmio { fd, addr, val, assign, size, datamatch }),
+        }
         self.vm()
             .and_then(|vm| {
                 // SAFETY: the ioctl reads one kvm_ioeventfd, which outlives the call, and takes its own reference to the eventfd.

@@ -68,15 +68,14 @@ impl IrqCalls {
     /// KVM_IRQ_LINE_STATUS: the kernel's status.
     pub fn irq_line_status(&self, gsi: u32, level: bool) -> Result<i32> {
         const KVM_IRQ_LINE_STATUS: libc::c_ulong = 0xc008_ae67;
-        let failed = || failed("KVM_IRQ_LINE_STATUS", format!("GSI {gsi}"));
-        let vm = self.vm().map_err(failed())?;
+        let context = || format!("GSI {gsi}");
+        let vm = self.vm().map_err(error_of("KVM_IRQ_LINE_STATUS", context()))?;
         let mut line =
             kvm_irq_level { __bindgen_anon_1: kvm_irq_level__bindgen_ty_1 { irq: gsi }, level: level.into() };
         // SAFETY: the ioctl reads and writes one kvm_irq_level, which outlives the call.
         let result = unsafe { ioctl_with_mut_ref(&*vm, KVM_IRQ_LINE_STATUS, &mut line) };
-        if result < 0 {
-            return Err(failed()(errno::Error::last()));
-        }
+        let done = if result < 0 { Err(errno::Error::last()) } else { Ok(()) };
+        done.map_err(failed("KVM_IRQ_LINE_STATUS", context()))?;
         // SAFETY: both members are 32 bits without invalid values; the kernel has written this one.
         Ok(unsafe { line.__bindgen_anon_1.status })
     }

@@ -195,6 +195,32 @@ events! {
     }
     #[doc = "The GSI routing table goes to the kernel."]
     KvmIrqchipCommitRoutes = "kvm_irqchip_commit_routes" {}
+    #[doc = "A message has been given a GSI. QEMU shows the device and its vector, we show the message."]
+    KvmIrqchipAddMsiRoute = "kvm_irqchip_add_msi_route" { address as "address": u64, data as "data": u32, virq as "virq": u32 }
+    #[doc = "The message of a GSI has become another one."]
+    KvmIrqchipUpdateMsiRoute = "kvm_irqchip_update_msi_route" { virq as "virq": u32 }
+    #[doc = "A GSI and its routes have been given up."]
+    KvmIrqchipReleaseVirq = "kvm_irqchip_release_virq" { virq as "virq": u32 }
+    #[doc = "The guest has acknowledged a level-triggered GSI of an IOAPIC outside the kernel, and its resample eventfd is signalled."]
+    KvmResampleFdNotify = "kvm_resample_fd_notify" { gsi as "gsi": u32 }
+    #[doc = "Writes to an address signal an eventfd from now on, or no longer."]
+    KvmSetIoeventfdMmio = "kvm_set_ioeventfd_mmio" {
+        fd as "fd": i32,
+        addr as "addr": u64,
+        val as "val": u64,
+        assign as "assign": bool,
+        size as "size": u32,
+        datamatch as "datamatch": bool,
+    }
+    #[doc = "Writes to a port signal an eventfd from now on, or no longer."]
+    KvmSetIoeventfdPio = "kvm_set_ioeventfd_pio" {
+        fd as "fd": i32,
+        addr as "addr": u16,
+        val as "val": u64,
+        assign as "assign": bool,
+        size as "size": u32,
+        datamatch as "datamatch": bool,
+    }
     #[doc = "A notify VM exit, real or injected, and whether the vCPU was resumed. Ours: QEMU has no event for it."]
     KvmNotify = "kvm_notify" {
         cpu_index as "cpu_index": u32,
