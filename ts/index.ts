@@ -29,7 +29,15 @@ export { serveDevice } from './machine/serve-device.js'
 export type { MachineEventMap, StopEvent } from './machine/events.js'
 export type { Exit } from './machine/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify-event.js'
-export type { DebugExitOptions, InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './machine/options.js'
+export type {
+  DebugExitOptions,
+  HugePageSize,
+  InitrdImage,
+  KernelFormat,
+  MachineOptions,
+  MemoryOptions,
+  SerialTarget,
+} from './machine/options.js'
 export type { RunState } from './machine/run-state.js'
 export { Vcpu } from './machine/vcpu.js'
 export type {

@@ -7,6 +7,7 @@ import {
   type MachineAccel,
   type MachineEventMap,
   type MachineOptions,
+  type MemoryOptions,
   type MachineStats,
   type MachineWarning,
   type NotifyEvent,
@@ -23,7 +24,7 @@ export type Options = [
   Expect<Equal<RequiredKeys<MachineOptions>, 'kernel'>>,
   Expect<Equal<WritableKeys<MachineOptions>, never>>,
   Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
-  Expect<Equal<NonNullable<MachineOptions['memory']>, number | string>>,
+  Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'multiboot' | 'pvh' | undefined>>,
   Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable>>,
 ]

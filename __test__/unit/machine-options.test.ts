@@ -7,11 +7,20 @@ import type { MachineOptions } from '../../ts/machine/options.js'
 const kernel = new Uint8Array([1])
 const normal = (options: Partial<MachineOptions>) => normaliseMachineOptions({ kernel, ...options })
 
+const plain = (size: number) => ({
+  size,
+  backend: 'anonymous' as const,
+  path: '',
+  share: false,
+  prealloc: false,
+  hugePages: 0,
+})
+
 test('defaults', t => {
   const { accel, ...rest } = normal({})
   t.is(accel.candidates.length, 1)
   t.deepEqual(rest, {
-    memory: 128 * 1024 * 1024,
+    memory: plain(128 * 1024 * 1024),
     cpus: 1,
     kernel,
     kernelFormat: 'auto',
@@ -28,12 +37,21 @@ test('defaults', t => {
 })
 
 test('an option that is undefined is one that was not given', t => {
-  t.is(normaliseMachineOptions({ kernel, memory: undefined } as unknown as MachineOptions).memory, 128 * 1024 * 1024)
+  t.is(
+    normaliseMachineOptions({ kernel, memory: undefined } as unknown as MachineOptions).memory.size,
+    128 * 1024 * 1024,
+  )
 })
 
 test('forms of each option', t => {
-  t.is(normal({ memory: '64M' }).memory, 64 * 1024 * 1024)
-  t.is(normal({ memory: 1024 * 1024 }).memory, 1024 * 1024)
+  const MiB = 1024 * 1024
+  t.deepEqual(normal({ memory: '64M' }).memory, plain(64 * MiB))
+  t.deepEqual(normal({ memory: MiB }).memory, plain(MiB))
+  t.deepEqual(normal({ memory: { size: '1M', prealloc: true } }).memory, { ...plain(MiB), prealloc: true })
+  const memfd = { ...plain(4 * MiB), backend: 'memfd', share: true, hugePages: 2 * MiB }
+  t.deepEqual(normal({ memory: { size: '4M', backend: 'memfd', hugePages: true } }).memory, memfd)
+  t.deepEqual(normal({ memory: { size: '1M', path: 'ram' } }).memory, { ...plain(MiB), backend: 'file', path: 'ram' })
+  t.is(normal({ memory: { size: '2G', hugePages: '1G' } }).memory.hugePages, 1024 * MiB)
   t.is(normal({ cpus: 255 }).cpus, 255)
   t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
   t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })
@@ -63,6 +81,13 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [{ memory: '512k' }, 'memory', /at least 1 MiB/],
   [{ memory: -1 }, 'memory', /at least 1 MiB/],
   [{ memory: 1024 * 1024 + 1 }, 'memory', /4 KiB; the next size is '1028K'/],
+  [{ memory: { size: '3M', hugePages: true } }, 'memory', /huge pages are of 2M; the next size is '4M'/],
+  [{ memory: { size: '4M', hugePages: '4M' } }, 'memory', /object/],
+  [{ memory: { size: '4M', backend: 'disk' } }, 'memory', /object/],
+  [{ memory: { size: '4M', backend: 'file' } }, 'memory', /no path/],
+  [{ memory: { size: '4M', backend: 'memfd', path: 'ram' } }, 'memory', /backend 'memfd' does not use/],
+  [{ memory: { size: '4M', path: 'ram', hugePages: true } }, 'memory', /hugetlbfs/],
+  [{ memory: { path: 'ram' } }, 'memory', /object/],
   [{ cpus: 0 }, 'cpus', /0/],
   [{ cpus: 256 }, 'cpus', /256/],
   [{ cpus: 1.5 }, 'cpus', /1\.5/],

@@ -96,6 +96,9 @@ test('-m as QEMU takes it', t => {
   t.is(machine('-m', '1.3G').memory, Math.ceil((1.3 * 2 ** 30) / 8192) * 8192)
   t.is(machine('-m', '0').memory, undefined)
   t.is(machine('-m', '').memory, undefined)
+  t.deepEqual(machine('-mem-prealloc').memory, { size: '128M', prealloc: true })
+  const file = { size: 64 * 1024 * 1024, prealloc: false, path: '/dev/shm' }
+  t.deepEqual(machine('-m', '64M', '-mem-path', '/dev/shm').memory, file)
 })
 
 test('-smp as QEMU takes it', t => {

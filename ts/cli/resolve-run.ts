@@ -82,7 +82,7 @@ function findOption(word: string): RunOption {
 }
 
 function complete(draft: RunDraft, files: RunFiles): RunRequest {
-  const { kernel, initrd, append, cpu, memory, cpus, debugExit, name } = draft
+  const { kernel, initrd, append, cpu, cpus, debugExit, name } = draft
   const accel = accelerators(draft)
   // Reads the properties for their errors; the machine tells the warnings.
   resolveAccelerators(accel)
@@ -97,7 +97,7 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
     serial: draft.serial ?? (draft.nographic && !draft.nodefaults ? 'stdio' : 'null'),
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
-    ...(memory !== undefined && { memory }),
+    ...memoryOption(draft),
     ...(cpus !== undefined && { cpus }),
     ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
     ...(append !== undefined && { append }),
@@ -117,6 +117,15 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
       notices,
     },
   }
+}
+
+function memoryOption({
+  memory: size,
+  memPath: path,
+  memPrealloc: prealloc,
+}: RunDraft): Pick<MachineOptions, 'memory'> {
+  if (path === undefined && !prealloc) return size === undefined ? {} : { memory: size }
+  return { memory: { size: size ?? '128M', prealloc, ...(path !== undefined && { path }) } }
 }
 
 /** The fallback list, with `-machine`'s sugar in front of each accelerator's own properties, which win over it. */

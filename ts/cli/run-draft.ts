@@ -10,6 +10,8 @@ export interface RunDraft {
   cpu?: string
   /** Bytes. */
   memory?: number
+  memPath?: string
+  memPrealloc: boolean
   cpus?: number
   kernel?: string
   initrd?: string
@@ -34,6 +36,7 @@ export function emptyDraft(): RunDraft {
   return {
     accels: [],
     machine: new Map(),
+    memPrealloc: false,
     nographic: false,
     nodefaults: false,
     noReboot: false,

@@ -76,6 +76,21 @@ export const runOptions: readonly RunOption[] = [
     read: readMemory,
   },
   {
+    name: '-mem-path',
+    argument: 'PATH',
+    repeated: 'last wins',
+    about: 'guest memory from a file, or from an unnamed one in a directory (on hugetlbfs: huge pages)',
+    differs: '',
+    read: (draft, path) => void (draft.memPath = path),
+  },
+  {
+    name: '-mem-prealloc',
+    repeated: 'no effect',
+    about: 'the host provides all guest memory before the guest starts',
+    differs: '',
+    read: draft => void (draft.memPrealloc = true),
+  },
+  {
     name: '-smp',
     argument: '[cpus=]N',
     repeated: 'last wins',

@@ -272,6 +272,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
   /**
    * Puts the machine back to power-on. A running one goes on running; any other is then in `prelaunch` until
    * {@linkcode Machine.start}. Memory that no image covers keeps its contents.
+   *
+   * @throws what {@linkcode Machine.create} throws, when an image is gone, the kernel refuses a state, or guest memory is lost. A machine
+   * that was running is then in `internal-error`.
    */
   async reset(): Promise<void> {
     this.#check('reset')
@@ -373,7 +376,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
     await this.#stopVcpus()
     // The guest may have ended in the meantime; then there is nothing to reset.
     if (this.#state !== 'running') return
-    this.#resetNative()
+    try {
+      this.#resetNative()
+    } catch (error) {
+      this.#failed({ reason: 'internal-error', detail: (error as Error).message })
+      throw error
+    }
     this.#tell('reset', { guest: false })
     this.#native.resume()
   }

@@ -3,14 +3,10 @@ import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
+import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
 import type { InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './options.js'
-import { formatSize, parseSize } from './size.js'
 
-/** 1 MiB: what every loader and board table of this package needs at least. */
-export const MIN_MEMORY = 1024 * 1024
-/** The guest's page size, in bytes. */
-export const PAGE_SIZE = 4096
 /** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
 export const MAX_CPUS = 255
 const LAST_PORT = 0xffff
@@ -24,8 +20,7 @@ export type Serial =
 /** {@link MachineOptions} in normal form: everything set, everything checked that needs no host. */
 export interface NormalMachineOptions {
   readonly accel: ResolvedAccelerators
-  /** Bytes. */
-  readonly memory: number
+  readonly memory: NormalMemory
   readonly cpus: number
   readonly kernel: string | Uint8Array
   readonly kernelFormat: KernelFormat
@@ -52,7 +47,7 @@ const text = v.pipe(
 /** Shape only; numbers are checked below, with their rules in the message. */
 const shape = {
   accel: v.any(),
-  memory: v.union([v.number(), v.string()]),
+  memory: memoryShape,
   cpus: v.number(),
   kernel: image,
   kernelFormat: v.picklist(formats),
@@ -74,7 +69,7 @@ const shape = {
 /** What each option takes, for messages. */
 const takes: Record<keyof MachineOptions, string> = {
   accel: "an accelerator such as 'kvm,notify-vmexit=run', an object of its properties, or a list of either",
-  memory: "a number of bytes, or a size such as '128M'",
+  memory: memoryTakes,
   cpus: `a whole number from 1 to ${MAX_CPUS}`,
   kernel: 'the path of a file, or its bytes as a Uint8Array',
   kernelFormat: either(formats.map(format => `'${format}'`)),
@@ -104,7 +99,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     throw bad('kernel', 'is missing, and a machine has no firmware to start without one')
   return Object.freeze({
     accel: resolveAccelerators(options.accel),
-    memory: memoryBytes(options.memory ?? '128M'),
+    memory: normaliseMemory(options.memory ?? '128M'),
     cpus: cpuCount(options.cpus ?? 1),
     kernel: options.kernel,
     kernelFormat: options.kernelFormat ?? 'auto',
@@ -127,20 +122,6 @@ function checkShape(key: string, value: unknown): void {
     throw new MachineConfigError(message, { option: key, remedy: `The options are ${keys.join(', ')}.` })
   }
   if (value !== undefined && !v.is(shape[key], value)) throw bad(key, `is ${describe(value)}`)
-}
-
-function memoryBytes(memory: number | string): number {
-  const bytes = typeof memory === 'number' ? memory : parseSize(memory)
-  if (bytes === 'syntax') throw bad('memory', `is '${memory}', which is no size`)
-  if (bytes === 'range' || !Number.isSafeInteger(bytes)) {
-    throw bad('memory', `is ${memory}, and a size is a whole number of bytes up to 2^53 - 1`)
-  }
-  if (bytes < MIN_MEMORY) throw bad('memory', `is ${bytes} bytes, and a machine has at least 1 MiB`)
-  if (bytes % PAGE_SIZE !== 0) {
-    const above = formatSize(Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE)
-    throw bad('memory', `is ${bytes} bytes, and guest memory comes in pages of 4 KiB; the next size is '${above}'`)
-  }
-  return bytes
 }
 
 function cpuCount(cpus: number): number {

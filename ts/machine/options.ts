@@ -35,6 +35,45 @@ export interface DebugExitOptions {
   readonly iosize?: number
 }
 
+/** The size of a huge page of x86. */
+export type HugePageSize = '2M' | '1G'
+
+/** Guest memory and where it comes from. */
+export interface MemoryOptions {
+  /** Bytes, or a size as `-m` takes it. At least 1 MiB and a multiple of 4 KiB, or of the huge pages. */
+  readonly size: number | string
+  /**
+   * `anonymous` is this process's own memory, `memfd` a file without a name that others may map through
+   * `/proc/PID/fd` and that cannot be truncated, `file` the file at `path`.
+   *
+   * @default 'file' with `path`, else 'anonymous'
+   */
+  readonly backend?: 'anonymous' | 'memfd' | 'file'
+  /**
+   * The file of the backend `file`: one that is as long as memory, or longer; an empty or a missing one, which gets memory's size; or a
+   * directory for an unnamed file, on hugetlbfs for huge pages.
+   */
+  readonly path?: string
+  /**
+   * What the guest writes reaches the file, and whoever else maps it.
+   *
+   * @default true for 'memfd', else false
+   */
+  readonly share?: boolean
+  /**
+   * The host provides all of it before the guest starts, or {@link Machine.create} fails.
+   *
+   * @default false
+   */
+  readonly prealloc?: boolean
+  /**
+   * Reserves huge pages of the host, of 2 MiB with `true`. Not for the backend `file`.
+   *
+   * @default false
+   */
+  readonly hugePages?: boolean | HugePageSize
+}
+
 /** What {@link Machine.create} makes a machine from. */
 export interface MachineOptions {
   /**
@@ -46,11 +85,11 @@ export interface MachineOptions {
   readonly accel?: AccelInput
   /**
    * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1 MiB and a multiple
-   * of 4 KiB.
+   * of 4 KiB. With {@link MemoryOptions}, where it comes from as well.
    *
    * @default '128M'
    */
-  readonly memory?: number | string
+  readonly memory?: number | string | MemoryOptions
   /**
    * Number of vCPUs, 1 to 255.
    *

@@ -95,8 +95,8 @@ export interface BindingAccelProperties {
 export interface BindingConfig {
   /** Accelerator properties. */
   accel: BindingAccelProperties
-  /** RAM in bytes. */
-  memory: number
+  /** RAM. */
+  memory: BindingMemory
   /** Number of vCPUs. */
   cpus: number
   /** A path or the bytes. */
@@ -251,6 +251,22 @@ export interface BindingHost {
 export interface BindingInterrupt {
   vector: number
   soft: boolean
+}
+
+/** RAM and where it comes from. */
+export interface BindingMemory {
+  /** Bytes. */
+  size: number
+  /** `anonymous`, `memfd` or `file`. */
+  backend: string
+  /** The file; empty for the others. */
+  path: string
+  /** Writes reach the file, and whoever else maps it. */
+  share: boolean
+  /** The host provides every page at once. */
+  prealloc: boolean
+  /** Bytes of a huge page; 0 for ordinary pages. */
+  hugePages: number
 }
 
 /** A module: an initrd, or one of several for multiboot. */

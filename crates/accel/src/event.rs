@@ -108,6 +108,8 @@ pub enum FaultKind {
     InternalError,
     /// Any other exit that leaves nothing to go on with, or a failing KVM_RUN.
     Exit,
+    /// The host has lost guest memory.
+    Memory,
     /// The kernel refused a changed register state or the clock.
     State,
 }
@@ -120,6 +122,7 @@ impl FaultKind {
             Self::Notify => "notify",
             Self::InternalError => "kvm-internal-error",
             Self::Exit => "exit",
+            Self::Memory => "memory",
             Self::State => "state",
         }
     }

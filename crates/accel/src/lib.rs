@@ -71,7 +71,7 @@ pub use event::{Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, War
 #[cfg(feature = "baseline")]
 pub use kvm::baseline;
 pub use kvm::probe::{HostReport, probe};
-pub use kvm::ram::GuestRam;
+pub use kvm::ram::{GuestRam, Loss, LossReason};
 pub use properties::AccelProperties;
 pub use registers::{Registers, Segment};
 pub use start_state::{StartMode, StartState};

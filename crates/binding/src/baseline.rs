@@ -16,7 +16,7 @@ pub fn raw_first_byte(memory: u32) -> napi::Result<f64> {
     let failed = |error: &dyn std::fmt::Display| napi::Error::from_reason(error.to_string());
     let start = Instant::now();
     let layout = RamLayout::new(memory.into()).map_err(|e| failed(&e))?;
-    let ram = ram::allocate(&layout).map_err(|e| failed(&e))?;
+    let ram = ram::allocate(&layout, &Default::default()).map_err(|e| failed(&e))?;
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image("hello", Format::Pvh).unwrap_or_default());
     let state = Boot::new(kernel, BootOptions::default())
         .map_err(|e| failed(&e))?

@@ -5,6 +5,7 @@ use kvm_accel::{AccelProperties, Error};
 use kvm_accel_machine::board::{BoardConfig, BoardError};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
 use kvm_accel_machine::devices::{DebugExit, SerialOutput};
+use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
 use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
@@ -75,13 +76,30 @@ pub enum BindingSerial {
     Stream,
 }
 
+/// RAM and where it comes from.
+#[napi(object, object_to_js = false)]
+pub struct BindingMemory {
+    /// Bytes.
+    pub size: i64,
+    /// `anonymous`, `memfd` or `file`.
+    pub backend: String,
+    /// The file; empty for the others.
+    pub path: String,
+    /// Writes reach the file, and whoever else maps it.
+    pub share: bool,
+    /// The host provides every page at once.
+    pub prealloc: bool,
+    /// Bytes of a huge page; 0 for ordinary pages.
+    pub huge_pages: u32,
+}
+
 /// A whole machine.
 #[napi(object, object_to_js = false)]
 pub struct BindingConfig {
     /// Accelerator properties.
     pub accel: BindingAccelProperties,
-    /// RAM in bytes.
-    pub memory: i64,
+    /// RAM.
+    pub memory: BindingMemory,
     /// Number of vCPUs.
     pub cpus: u32,
     /// A path or the bytes.
@@ -151,12 +169,30 @@ fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<PipeReader>), M
     }
 }
 
+impl BindingMemory {
+    /// The size and the back end.
+    fn into_board(self) -> Result<(u64, RamBackend), MachineConfigError> {
+        let size = u64::try_from(self.size).map_err(|_| {
+            MachineConfigError::new("memory", "A size in bytes is not negative", "Give at least 1 MiB.")
+        })?;
+        let huge = (self.huge_pages != 0).then(|| HugePages::new(self.huge_pages.into())).transpose()?;
+        let source = match (self.backend.as_str(), huge) {
+            ("anonymous", huge) => RamSource::Anonymous(huge),
+            ("memfd", huge) => RamSource::Memfd(huge),
+            ("file", None) => RamSource::File(self.path.into()),
+            (backend, _) => {
+                let message = format!("There is no memory backend '{backend}' with these options");
+                return Err(MachineConfigError::new("memory", message, "Take anonymous, memfd or file."));
+            }
+        };
+        Ok((size, RamBackend { source, share: self.share, prealloc: self.prealloc }))
+    }
+}
+
 impl BindingConfig {
     /// The board's configuration, and the user's end of a serial stream.
     pub fn into_board(self) -> Result<(BoardConfig, Option<PipeReader>), BoardError> {
-        let memory = u64::try_from(self.memory).map_err(|_| {
-            MachineConfigError::new("memory", "A size in bytes is not negative", "Give at least 1 MiB.")
-        })?;
+        let (memory, ram) = self.memory.into_board()?;
         let accel = self.accel.try_into()?;
         let modules = self
             .modules
@@ -168,6 +204,6 @@ impl BindingConfig {
         let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let (serial, theirs) = serial(self.serial)?;
-        Ok((BoardConfig { accel, memory, cpus: self.cpus, boot, serial, debug_exit }, theirs))
+        Ok((BoardConfig { accel, memory, ram, cpus: self.cpus, boot, serial, debug_exit }, theirs))
     }
 }

@@ -35,7 +35,7 @@ fn boot(guest: &str, cmdline: &str) -> Boot {
 
 fn loaded(guest: &str, cmdline: &str) -> (GuestRam, StartState) {
     let layout = RamLayout::new(MEMORY).unwrap();
-    let ram = ram::allocate(&layout).unwrap();
+    let ram = ram::allocate(&layout, &Default::default()).unwrap();
     let start = boot(guest, cmdline).load(&layout, &ram).unwrap();
     (ram, start)
 }
@@ -118,6 +118,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
     let config = BoardConfig {
         accel: AccelProperties::default(),
         memory: MEMORY,
+        ram: Default::default(),
         cpus: 1,
         boot: boot(guest, cmdline),
         serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),

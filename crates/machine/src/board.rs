@@ -8,7 +8,8 @@ use crate::devices::{
 };
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
-use crate::{mptable, ram};
+use crate::mptable;
+use crate::ram::{self, LostRam, RamBackend};
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::Readings;
@@ -24,6 +25,8 @@ pub struct BoardConfig {
     pub accel: AccelProperties,
     /// RAM in bytes.
     pub memory: u64,
+    /// Where RAM comes from.
+    pub ram: RamBackend,
     /// Number of vCPUs, at least 1.
     pub cpus: u32,
     /// What runs.
@@ -78,6 +81,7 @@ pub struct Counts {
 /// let config = BoardConfig {
 ///     accel: AccelProperties::default(),
 ///     memory: 1 << 20,
+///     ram: Default::default(),
 ///     cpus: 1,
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
 ///     serial: SerialOutput::null(),
@@ -118,12 +122,12 @@ impl Board {
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
-        let BoardConfig { accel, memory, cpus, mut boot, serial, debug_exit } = config;
+        let BoardConfig { accel, memory, ram: backend, cpus, mut boot, serial, debug_exit } = config;
         if cpus == 0 {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
         }
         let layout = RamLayout::new(memory)?;
-        let ram = ram::allocate(&layout)?;
+        let ram = ram::allocate(&layout, &backend)?;
         let irqchip = accel.kernel_irqchip;
         let tables = match irqchip {
             KernelIrqchip::On => Some(cpus),
@@ -146,6 +150,10 @@ impl Board {
             .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
+        }
+        for range in layout.ranges() {
+            let lost = LostRam::new(ram.clone(), range.start);
+            bus = bus.memory("RAM", range.start, range.end - range.start, Arc::new(lost));
         }
         let mut bus = bus.build()?;
         bus.accelerate(accel.io())?;
@@ -266,7 +274,10 @@ impl Board {
 
 /// Loads the images, and the MP table where a boot protocol leaves room for firmware's data.
 fn load(boot: &mut Boot, tables: Option<u32>, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, BoardError> {
-    let start = boot.load(layout, ram)?;
+    let loaded = boot.load(layout, ram);
+    // Lost memory explains any other failure, and success is none.
+    ram::check(ram)?;
+    let start = loaded?;
     if let (Some(cpus), StartMode::Protected) = (tables, start.mode) {
         mptable::write(ram, cpus)?;
     }

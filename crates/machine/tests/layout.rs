@@ -26,7 +26,7 @@ fn sizes_that_cannot_be_are_refused_with_the_rule() {
 #[test]
 fn memory_that_this_process_cannot_map_is_an_error() {
     let layout = RamLayout::new((1 << 52) - GIB).unwrap();
-    let error = ram::allocate(&layout).unwrap_err();
+    let error = ram::allocate(&layout, &Default::default()).unwrap_err();
     assert_eq!(error.option(), "memory");
     assert!(error.to_string().contains("cannot be mapped"), "{error}");
 }
@@ -42,7 +42,7 @@ fn ram_above_3_gib_goes_on_above_4_gib() {
     assert_eq!(layout.low(), 0..3 * GIB);
     assert_eq!(layout.high(), Some(4 * GIB..6 * GIB));
     assert_eq!(layout.memory_map(), [0..0x9_fc00, MIB..3 * GIB, 4 * GIB..6 * GIB]);
-    let ram = ram::allocate(&layout).unwrap();
+    let ram = ram::allocate(&layout, &Default::default()).unwrap();
     let regions: Vec<_> = ram.iter().map(|region| (region.start_addr().0, region.len())).collect();
     assert_eq!(regions, [(0, 3 * GIB), (4 * GIB, 2 * GIB)]);
 }

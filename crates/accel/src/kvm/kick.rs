@@ -40,6 +40,11 @@ impl Kick {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(tid);
     }
 
+    /// The byte that takes the vCPU out of the guest.
+    pub fn immediate_exit(&self) -> ImmediateExit {
+        self.immediate_exit.clone()
+    }
+
     /// Called by the vCPU's thread when it ends.
     pub fn detach(&self) {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = None;

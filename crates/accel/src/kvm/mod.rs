@@ -17,6 +17,7 @@ pub mod memory_slots;
 pub mod probe;
 pub mod ram;
 pub mod run_page;
+pub mod sigbus;
 pub mod state;
 pub mod stats_fd;
 pub mod system;

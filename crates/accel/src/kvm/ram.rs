@@ -1,9 +1,177 @@
-//! Guest RAM: anonymous memory, mapped but never populated.
+//! Guest RAM: mappings of this process, guarded so that losing one of their pages is a machine's fault and not the process's end.
 
-use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use super::run_page::ImmediateExit;
+use super::sigbus::{Guard, Interrupt, LossCause, Watch};
+use std::fmt;
+use std::ops::Deref;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+use vm_memory::mmap::FromRangesError;
+use vm_memory::{
+    Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
+};
 
 /// Guest memory as vm-memory regions. Cloning is cheap: the mappings are shared and live as long as any clone.
-pub type GuestRam = vm_memory::GuestMemoryMmap<()>;
+#[derive(Clone, Debug)]
+pub struct GuestRam(Arc<Ram>);
+
+#[derive(Debug)]
+struct Ram {
+    /// Declared first: no page is replaced any more when the mappings go.
+    _guards: Vec<Guard>,
+    memory: GuestMemoryMmap,
+    watch: Arc<Watch>,
+}
+
+/// Guest memory that the host has lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// The guest physical address of the first page known to be lost.
+    pub address: u64,
+    /// Why.
+    pub reason: LossReason,
+}
+
+/// Why guest memory is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossReason {
+    /// Its file is shorter than it was.
+    Truncated {
+        /// Bytes that are left.
+        len: u64,
+    },
+    /// The host has nothing to put there: no huge page, no room in the file system, an I/O error.
+    Unavailable,
+    /// The host's memory failed.
+    Hardware,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest memory at {:#x} is lost: ", self.address)?;
+        match self.reason {
+            LossReason::Truncated { len } => write!(f, "its file was truncated to {len} bytes"),
+            LossReason::Unavailable => write!(f, "the host cannot provide the page (SIGBUS)"),
+            LossReason::Hardware => write!(f, "the host's memory failed (SIGBUS, machine check)"),
+        }
+    }
+}
+
+impl Deref for GuestRam {
+    type Target = GuestMemoryMmap;
+
+    fn deref(&self) -> &GuestMemoryMmap {
+        &self.0.memory
+    }
+}
+
+impl GuestRam {
+    /// Anonymous memory of these sizes at these addresses, which are in order and apart.
+    ///
+    /// # Errors
+    /// When it cannot be mapped.
+    pub fn from_ranges(ranges: &[(GuestAddress, usize)]) -> Result<Self, FromRangesError> {
+        let regions = ranges
+            .iter()
+            .map(|&(start, size)| {
+                GuestRegionMmap::new(MmapRegion::new(size)?, start).ok_or(FromRangesError::InvalidGuestRegion)
+            })
+            .collect::<Result<_, _>>()?;
+        Self::from_regions(regions, page_size())
+    }
+
+    /// Memory of any kind, in pages of `page` bytes, a power of two.
+    ///
+    /// # Errors
+    /// When the regions are not in order and apart.
+    pub fn from_regions(regions: Vec<GuestRegionMmap>, page: usize) -> Result<Self, FromRangesError> {
+        let memory = GuestMemoryMmap::from_regions(regions)?;
+        let watch = Arc::<Watch>::default();
+        let guards = memory
+            .iter()
+            .map(|region| {
+                let start = region.as_ptr() as usize;
+                Guard::new(start..start + region.size(), page, Arc::clone(&watch))
+            })
+            .collect::<Result<_, _>>()
+            .map_err(|error| vm_memory::mmap::MmapRegionError::Mmap(error.into()))?;
+        Ok(Self(Arc::new(Ram { _guards: guards, memory, watch })))
+    }
+
+    /// What was lost, if anything that is lost has been touched. Costs one load.
+    #[must_use]
+    pub fn lost(&self) -> Option<Loss> {
+        let (host, cause) = self.0.watch.lost()?;
+        let region = self.iter().find(|region| host.wrapping_sub(region.as_ptr() as u64) < region.len())?;
+        let address = region.start_addr().raw_value() + (host - region.as_ptr() as u64);
+        let reason = match cause {
+            LossCause::Hardware => LossReason::Hardware,
+            LossCause::Gone => truncated(region).map_or(LossReason::Unavailable, |len| LossReason::Truncated { len }),
+        };
+        Some(Loss { address, reason })
+    }
+
+    /// [`Self::lost`], or what a look at the files says: a truncated file is a loss before anybody touches it.
+    #[must_use]
+    pub fn find_loss(&self) -> Option<Loss> {
+        self.lost().or_else(|| {
+            self.iter().find_map(|region| {
+                let len = truncated(region)?;
+                let left = len.saturating_sub(region.file_offset()?.start()).next_multiple_of(page_size() as u64);
+                Some(Loss { address: region.start_addr().raw_value() + left, reason: LossReason::Truncated { len } })
+            })
+        })
+    }
+
+    /// Reaches for the page at a guest physical address, which is what KVM could not do when an access to RAM left the guest. If it is
+    /// lost, [`Self::lost`] says so from now on and the vCPU is interrupted.
+    pub fn reach(&self, address: u64) {
+        let Some(host) = host_address(self, address, 1) else { return };
+        let Ok(host) = usize::try_from(host) else { return };
+        let page = host & !(page_size() - 1);
+        // SAFETY: the page is a mapping of our own; populating it for reading changes no contents.
+        if unsafe { libc::madvise(page as *mut _, page_size(), libc::MADV_POPULATE_READ) } == 0 {
+            return;
+        }
+        match std::io::Error::last_os_error().raw_os_error() {
+            // Before Linux 5.14. SAFETY: the byte is mapped as long as `self`; guest memory has no invalid values, and a volatile
+            // read races with the guest as the hardware does.
+            Some(libc::EINVAL) => drop(unsafe { (page as *const u8).read_volatile() }),
+            Some(libc::EHWPOISON) => self.0.watch.record(page, LossCause::Hardware),
+            _ => self.0.watch.record(page, LossCause::Gone),
+        }
+    }
+
+    /// Has the host provide every page now (MADV_POPULATE_WRITE, Linux 5.14).
+    ///
+    /// # Errors
+    /// The kernel's, when it has too little memory.
+    pub fn populate(&self) -> std::io::Result<()> {
+        self.iter().try_for_each(|region| {
+            // SAFETY: the range is a mapping of our own; populating changes no contents.
+            match unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_POPULATE_WRITE) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        })
+    }
+
+    /// Called by a vCPU's thread: from now on a loss interrupts it.
+    pub(crate) fn interrupt_on_loss(&self, exit: ImmediateExit) -> Interrupt {
+        self.0.watch.interrupt(exit)
+    }
+}
+
+/// The length of a region's file when it is too short for the region.
+fn truncated(region: &GuestRegionMmap) -> Option<u64> {
+    let file = region.file_offset()?;
+    let len = file.file().metadata().ok()?.size();
+    (len < file.start() + region.len()).then_some(len)
+}
+
+fn page_size() -> usize {
+    usize::try_from(crate::memory::PAGE).unwrap_or(4096)
+}
 
 /// Where `size` bytes from `address` on are in this process, if they are one piece.
 pub(crate) fn host_address(ram: &GuestRam, address: u64, size: u64) -> Option<u64> {

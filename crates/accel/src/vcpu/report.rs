@@ -3,7 +3,7 @@
 use crate::event::{Fault, FaultKind};
 use crate::exit::InternalError;
 use crate::instruction::{bytes_at_rip, code_line, disassemble};
-use crate::kvm::ram::GuestRam;
+use crate::kvm::ram::{GuestRam, Loss};
 use crate::kvm::vcpu::Vcpu;
 
 /// Registers, then the bytes at rip with their disassembly.
@@ -15,6 +15,12 @@ pub fn registers_and_code(vcpu: &Vcpu, ram: &GuestRam) -> String {
         }
         Err(error) => format!("registers cannot be read: {error}"),
     }
+}
+
+/// The fault of a machine whose memory the host has lost.
+pub fn lost_memory(vcpu: &Vcpu, loss: Loss, ram: &GuestRam) -> Fault {
+    let message = format!("vCPU {}: {loss}", vcpu.id());
+    Fault { vcpu: vcpu.id(), kind: FaultKind::Memory, message, report: registers_and_code(vcpu, ram) }
 }
 
 /// A fault of KVM_EXIT_INTERNAL_ERROR. The kernel's own instruction bytes come first: guest memory may have changed.

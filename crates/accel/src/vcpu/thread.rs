@@ -38,6 +38,9 @@ impl VcpuThread {
         if let Some(kick) = kick {
             kick.attach();
         }
+        // One vCPU is enough: it stops the others.
+        let first = kick.filter(|_| self.index == 0);
+        let loss = first.map(|kick| shared.ram.interrupt_on_loss(kick.immediate_exit()));
         let mut epoch = Epoch::default();
         let mut has_run = false;
         loop {
@@ -63,11 +66,12 @@ impl VcpuThread {
                     }));
                     if let Some(reason) = stop.unwrap_or_else(|_| Some(self.fault("a device failed".into()))) {
                         // The phase is Running or Stopping here, so there is no event to pass on.
-                        let _ = shared.stop(reason);
+                        let _ = shared.stop(self.blame(reason));
                     }
                 }
             }
         }
+        drop(loss);
         if let Some(kick) = kick {
             kick.detach();
         }
@@ -131,6 +135,9 @@ impl VcpuThread {
 
     /// Does what was asked of this vCPU from outside.
     fn attend(&self) -> Attended {
+        if let Some(loss) = self.shared.ram.lost() {
+            return Attended::Leave(Some(StopReason::Fault(report::lost_memory(&self.vcpu, loss, &self.shared.ram))));
+        }
         match self.shared.control.attend(self.index) {
             Attention::Enter => Attended::Enter,
             Attention::Leave => {
@@ -141,6 +148,21 @@ impl VcpuThread {
                 None => Attended::Enter,
                 reason => Attended::Leave(reason),
             },
+        }
+    }
+
+    /// Guest memory that the host has lost explains any other failure.
+    fn blame(&self, reason: StopReason) -> StopReason {
+        match reason {
+            StopReason::Fault(fault) if fault.kind != FaultKind::Memory => match self.shared.ram.find_loss() {
+                Some(loss) => StopReason::Fault(Fault {
+                    kind: FaultKind::Memory,
+                    message: format!("{}; {loss}", fault.message),
+                    ..fault
+                }),
+                None => StopReason::Fault(fault),
+            },
+            reason => reason,
         }
     }
 

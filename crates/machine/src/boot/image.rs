@@ -120,8 +120,8 @@ impl BootImage {
     /// Copies the segments of an ELF64 file whose headers were checked to their physical addresses.
     pub(super) fn copy_elf64_to(&self, ram: &GuestRam) -> Result<(), GuestImageError> {
         let loaded = match &self.content {
-            Content::Bytes(bytes) => Elf::load(ram, None, &mut Cursor::new(&bytes[..]), None),
-            Content::File(file) => Elf::load(ram, None, &mut &*file, None),
+            Content::Bytes(bytes) => Elf::load(&**ram, None, &mut Cursor::new(&bytes[..]), None),
+            Content::File(file) => Elf::load(&**ram, None, &mut &*file, None),
         };
         // What can still fail is reading: the file may have changed since its headers were checked.
         loaded.map(drop).map_err(|error| self.refuse(GuestImageProblem::Unreadable, error.to_string()))

@@ -132,7 +132,7 @@ pub struct Ram {
 impl Ram {
     pub fn of(size: u64) -> Self {
         let layout = RamLayout::new(size).unwrap();
-        Self { layout, memory: ram::allocate(&layout).unwrap() }
+        Self { layout, memory: ram::allocate(&layout, &Default::default()).unwrap() }
     }
 
     pub fn load(&self, kernel: &[u8], options: BootOptions) -> Result<StartState, GuestImageError> {

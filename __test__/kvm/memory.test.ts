@@ -1,0 +1,117 @@
+import { once } from 'node:events'
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Machine, MachineConfigError, guestImage, type MachineOptions, type MemoryOptions } from 'kvm-accel'
+import { cli, scratch } from '../helpers/paths.js'
+import { guestFile } from '../helpers/guest-file.js'
+import { interpose } from '../helpers/interpose.js'
+import { kvm, preload, requires } from '../helpers/requires.js'
+import { run } from '../helpers/spawn.js'
+
+const test = requires(kvm)
+const MiB = 1024 * 1024
+
+const make = (guest: string, memory: MemoryOptions, options: Partial<MachineOptions> = {}): Promise<Machine> =>
+  Machine.create({ kernel: guestImage(guest), memory, noReboot: true, ...options })
+
+/** Real-mode code that reads its memory at 1 MiB less 32 KiB for ever. */
+const reader = Uint8Array.from([0xb8, 0x00, 0xf8, 0x8e, 0xd8, 0xa0, 0, 0, 0xeb, 0xfb])
+
+const backends: readonly MemoryOptions[] = [
+  { size: '16M' },
+  { size: '16M', share: true, prealloc: true },
+  { size: '16M', backend: 'memfd' },
+  { size: '16M', backend: 'memfd', share: false },
+  { size: '16M', path: '/dev/shm' },
+]
+
+for (const memory of backends) {
+  test(`a guest runs in memory of ${JSON.stringify(memory)}`, async t => {
+    const machine = await make('hello', memory)
+    await machine.start()
+    t.is((await machine.wait()).reason, 'guest-reset')
+    await machine.stop()
+  })
+}
+
+test('what the guest writes reaches a shared file, and only that', async t => {
+  for (const share of [true, false]) {
+    const path = join(scratch(), `ram-${share}`)
+    // The image itself lies in RAM.
+    const machine = await make('hello', { size: '4M', path, share })
+    await machine.start()
+    await machine.wait()
+    await machine.stop()
+    t.is(statSync(path).size, 4 * MiB)
+    t.is(readFileSync(path).includes('Hello from a guest'), share)
+  }
+})
+
+test('a file that cannot be the memory is refused before there is a machine', async t => {
+  const path = join(scratch(), 'short')
+  writeFileSync(path, new Uint8Array(MiB))
+  const error = await t.throwsAsync(make('hello', { size: '2M', path }), { instanceOf: MachineConfigError })
+  t.is(error?.option, 'memory')
+  t.regex(error?.message ?? '', /is too short: 1048576 bytes, and memory has 2097152/)
+  t.regex(error?.remedy ?? '', /Use a file/)
+})
+
+test('huge pages work, or the error says what the host lacks', async t => {
+  for (const backend of ['anonymous', 'memfd'] as const) {
+    try {
+      const machine = await make('hello', { size: '16M', backend, hugePages: true })
+      await machine.start()
+      t.is((await machine.wait()).reason, 'guest-reset')
+      await machine.stop()
+    } catch (error) {
+      t.true(error instanceof MachineConfigError)
+      t.regex((error as Error).message, /huge pages of 2048 KiB, and the host(?:'s kernel has none| has \d+ free)/)
+    }
+  }
+})
+
+test('a memory file truncated under a guest stops its machine with the address, and no other', async t => {
+  const path = join(scratch(), 'truncated')
+  const other = await make('spin', { size: '16M' })
+  await other.start()
+  const options = { kernel: reader, kernelFormat: 'flat' } as const
+  const machine = await make('spin', { size: '1M', path, share: true }, options)
+  await machine.start()
+  const stopped = once(machine, 'stop')
+  truncateSync(path, MiB / 2)
+  await stopped
+  t.is(machine.state, 'internal-error')
+  const { reason, detail } = await machine.wait()
+  t.is(reason, 'internal-error')
+  t.regex(detail ?? '', /guest memory at 0x(?:f8000|80000) is lost: its file was truncated to 524288 bytes/)
+  await t.throwsAsync(machine.reset(), { instanceOf: MachineConfigError, message: /is lost/ })
+  t.is(machine.state, 'internal-error')
+  t.is(other.state, 'running')
+  await Promise.all([machine.stop(), other.stop()])
+})
+
+test('a reset of a running machine whose memory is lost leaves it in internal-error', async t => {
+  const path = join(scratch(), 'reset')
+  // The guest spins in its first page and does not notice; the image goes beyond the truncation.
+  const kernel = new Uint8Array(64 * 1024)
+  kernel.set([0xeb, 0xfe])
+  const machine = await make('spin', { size: '1M', path, share: true }, { kernel, kernelFormat: 'flat' })
+  await machine.start()
+  truncateSync(path, 32 * 1024)
+  await t.throwsAsync(machine.reset(), { message: /guest memory at 0x[0-9a-f]+ is lost/ })
+  t.is(machine.state, 'internal-error')
+  t.regex((await machine.wait()).detail ?? '', /is lost/)
+  await machine.stop()
+})
+
+const slots = requires(kvm, preload)
+
+slots('-mem-path and -mem-prealloc, as QEMU has them; one slot, in the order of start-up', async t => {
+  const { env, calls } = interpose('cap219')
+  const path = join(scratch(), 'mem-path')
+  const machine = ['-m', '16M', '-mem-path', path, '-mem-prealloc', '-kernel', guestFile('hello'), '-no-reboot']
+  const { status, stderr } = await run(process.execPath, [cli, 'run', ...machine], { env })
+  t.is(status, 0, stderr)
+  t.is(statSync(path).blocks * 512, 0, 'a private mapping leaves the file empty')
+  t.is(calls().filter(({ ioctl }) => ioctl === 'KVM_SET_USER_MEMORY_REGION').length, 1)
+})

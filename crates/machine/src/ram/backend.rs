@@ -1,0 +1,132 @@
+//! Mapping a machine's RAM.
+
+use super::{HugePages, file, huge_pages};
+use crate::MachineConfigError;
+use crate::layout::{PAGE_SIZE, RamLayout};
+use kvm_accel::GuestRam;
+use rustix::fs::{MemfdFlags, SealFlags};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+
+/// Where RAM comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RamBackend {
+    /// What is mapped.
+    pub source: RamSource,
+    /// Writes reach the source, and whoever else maps it; otherwise they are this process's own.
+    pub share: bool,
+    /// The host provides every page before the guest starts, or the machine is not made.
+    pub prealloc: bool,
+}
+
+/// What is mapped as RAM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RamSource {
+    /// Memory of this process.
+    Anonymous(Option<HugePages>),
+    /// A file without a name, sealed against truncation.
+    Memfd(Option<HugePages>),
+    /// A file, or an unnamed one in a directory.
+    File(PathBuf),
+}
+
+impl Default for RamSource {
+    fn default() -> Self {
+        Self::Anonymous(None)
+    }
+}
+
+/// The file behind RAM, if there is one, and its pages.
+struct Source {
+    file: Option<Arc<File>>,
+    /// Flags of mmap beyond private and shared.
+    flags: i32,
+    page: u64,
+}
+
+/// Maps the RAM of `layout`; nothing is populated unless the back end says so, so that it costs what the guest touches. It is unmapped
+/// when the last clone is dropped.
+///
+/// # Errors
+/// When this process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or a file cannot be
+/// the RAM: missing directory, too short, no multiple of its pages, no permission.
+pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, MachineConfigError> {
+    let size = layout.size();
+    let refuse = |reason: &dyn std::fmt::Display| {
+        let message = format!("memory of {size} bytes cannot be mapped: {reason}");
+        MachineConfigError::new("memory", message, "Ask for less memory, or raise this process's limit (ulimit -v).")
+    };
+    let huge = match &backend.source {
+        RamSource::Anonymous(huge) | RamSource::Memfd(huge) => *huge,
+        RamSource::File(_) => None,
+    };
+    if let Some(huge) = huge {
+        huge.check_size(size)?;
+    }
+    let source = match &backend.source {
+        RamSource::Anonymous(huge) => Source::anonymous(*huge),
+        RamSource::Memfd(huge) => {
+            Source::memfd(size, *huge).map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?
+        }
+        RamSource::File(path) => {
+            let (file, page) = file::open(path, size, backend.share)?;
+            // Without a reservation a full file system would be found out by the guest.
+            Source { file: Some(Arc::new(file)), flags: 0, page }
+        }
+    };
+    let visibility = if backend.share { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+    let mut offset = 0;
+    let regions = layout
+        .ranges()
+        .map(|range| {
+            let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+            let file = source.file.as_ref().map(|file| FileOffset::from_arc(Arc::clone(file), offset));
+            offset += range.end - range.start;
+            let mapping = MmapRegion::build(file, len, libc::PROT_READ | libc::PROT_WRITE, visibility | source.flags);
+            let mapping = mapping.map_err(io::Error::other)?;
+            GuestRegionMmap::new(mapping, GuestAddress(range.start)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+        })
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?;
+    let page = usize::try_from(source.page).map_err(|error| refuse(&error))?;
+    let ram = GuestRam::from_regions(regions, page).map_err(|error| refuse(&error))?;
+    if backend.prealloc {
+        ram.populate().map_err(|error| {
+            explain(&error, huge.as_ref(), size, &|reason| {
+                let message = format!("memory of {size} bytes cannot be allocated in advance: {reason}");
+                MachineConfigError::new("memory", message, "Ask for less memory, or leave prealloc off.")
+            })
+        })?;
+    }
+    Ok(ram)
+}
+
+/// A failure with huge pages is usually a lack of them.
+fn explain(
+    error: &io::Error,
+    huge: Option<&HugePages>,
+    size: u64,
+    otherwise: &dyn Fn(&dyn std::fmt::Display) -> MachineConfigError,
+) -> MachineConfigError {
+    huge.and_then(|huge| huge_pages::shortage(*huge, size)).unwrap_or_else(|| otherwise(error))
+}
+
+impl Source {
+    fn anonymous(huge: Option<HugePages>) -> Self {
+        // Huge pages are reserved, so that a lack of them is an error now and not a SIGBUS later.
+        let flags = libc::MAP_ANONYMOUS | huge.map_or(libc::MAP_NORESERVE, HugePages::mmap_flags);
+        Self { file: None, flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes) }
+    }
+
+    fn memfd(size: u64, huge: Option<HugePages>) -> io::Result<Self> {
+        let flags = huge.map_or(MemfdFlags::empty(), HugePages::memfd_flags);
+        let fd = rustix::fs::memfd_create("kvm-accel-ram", flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&fd, size)?;
+        rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let flags = if huge.is_some() { 0 } else { libc::MAP_NORESERVE };
+        Ok(Self { file: Some(Arc::new(File::from(fd))), flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes) })
+    }
+}

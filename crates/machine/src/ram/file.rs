@@ -1,0 +1,70 @@
+//! A file as RAM, QEMU's `-mem-path`.
+
+use crate::MachineConfigError;
+use crate::layout::PAGE_SIZE;
+use rustix::fs::{FileType, Mode, OFlags, fstat, fstatfs};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Files of hugetlbfs consist of huge pages.
+const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
+
+/// Opens the file and says what its pages are. As QEMU: a directory gets an unnamed file, a file that is missing or empty gets
+/// the size of RAM, and one with contents must be long enough.
+pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineConfigError> {
+    let refuse = |what: String, remedy: &'static str| {
+        MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
+    };
+    let failed = |error: io::Error| refuse(format!("cannot be used: {error}"), "Check the path and its permissions.");
+    let (file, new) = open_or_create(path, share).map_err(failed)?;
+    let stat = fstat(&file).map_err(|error| failed(error.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(refuse("is not a file".into(), "Name a file, or a directory for an unnamed one."));
+    }
+    let fs = fstatfs(&file).map_err(|error| failed(error.into()))?;
+    let page = match u64::try_from(fs.f_bsize) {
+        Ok(page) if fs.f_type == HUGETLBFS_MAGIC && page.is_power_of_two() => page,
+        _ => PAGE_SIZE,
+    };
+    if !size.is_multiple_of(page) {
+        let what =
+            format!("consists of huge pages of {page} bytes, and memory of {size} bytes is not a multiple of them");
+        return Err(refuse(what, "Round the size of memory to a multiple of the huge pages."));
+    }
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    if len == 0 {
+        let extended = file.set_len(size);
+        extended.map_err(|error| {
+            if new {
+                let _ = std::fs::remove_file(path);
+            }
+            failed(error)
+        })?;
+    } else if !len.is_multiple_of(page) {
+        let what = format!("is {len} bytes long, which is not a multiple of its pages, {page} bytes");
+        return Err(refuse(what, "Use a file of whole pages, or an empty one."));
+    } else if len < size {
+        let what = format!("is too short: {len} bytes, and memory has {size}");
+        return Err(refuse(what, "Use a file as long as memory, or an empty or a new one, which is given its size."));
+    }
+    Ok((file, page))
+}
+
+/// The file, and whether it was created under its name.
+fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
+    if path.is_dir() {
+        let fd = rustix::fs::open(path, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
+        return Ok((fd.into(), false));
+    }
+    let mut options = File::options();
+    match options.read(true).write(true).open(path) {
+        Ok(file) => Ok((file, false)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((options.create_new(true).open(path)?, true)),
+        // What is not shared is not written either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !share => {
+            Ok((File::open(path).map_err(|_| error)?, false))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,80 @@
+//! Huge pages: their sizes, and why there are too few of them.
+
+use crate::MachineConfigError;
+use rustix::fs::MemfdFlags;
+use std::fs::read_to_string;
+
+/// The huge pages of x86.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePages {
+    /// 2 MiB.
+    Size2M,
+    /// 1 GiB.
+    Size1G,
+}
+
+impl HugePages {
+    /// The pages of this many bytes.
+    ///
+    /// # Errors
+    /// When x86 has none of that size.
+    pub fn new(bytes: u64) -> Result<Self, MachineConfigError> {
+        [Self::Size2M, Self::Size1G].into_iter().find(|size| size.bytes() == bytes).ok_or_else(|| {
+            let message = format!("huge pages of {bytes} bytes do not exist on x86");
+            MachineConfigError::new("memory", message, "Ask for huge pages of 2M or 1G.")
+        })
+    }
+
+    /// Bytes of one page.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Size2M => 2 << 20,
+            Self::Size1G => 1 << 30,
+        }
+    }
+
+    pub(super) const fn mmap_flags(self) -> i32 {
+        libc::MAP_HUGETLB
+            | match self {
+                Self::Size2M => libc::MAP_HUGE_2MB,
+                Self::Size1G => libc::MAP_HUGE_1GB,
+            }
+    }
+
+    pub(super) fn memfd_flags(self) -> MemfdFlags {
+        MemfdFlags::HUGETLB
+            | match self {
+                Self::Size2M => MemfdFlags::HUGE_2MB,
+                Self::Size1G => MemfdFlags::HUGE_1GB,
+            }
+    }
+
+    pub(super) fn check_size(self, size: u64) -> Result<(), MachineConfigError> {
+        if size.is_multiple_of(self.bytes()) {
+            return Ok(());
+        }
+        let message = format!("memory of {size} bytes is not a multiple of its huge pages, {} bytes", self.bytes());
+        Err(MachineConfigError::new("memory", message, "Round the size to a multiple of the huge pages."))
+    }
+}
+
+/// The error of a host with fewer free huge pages than `size` bytes need; `None` where they would do.
+pub fn shortage(pages: HugePages, size: u64) -> Option<MachineConfigError> {
+    let kib = pages.bytes() >> 10;
+    let folder = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB");
+    let needed = size.div_ceil(pages.bytes());
+    let free = read_to_string(format!("{folder}/free_hugepages")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let (message, remedy) = match free {
+        Some(free) if free >= needed => return None,
+        Some(free) => (
+            format!("memory of {size} bytes needs {needed} huge pages of {kib} KiB, and the host has {free} free"),
+            "As root, write a larger number to nr_hugepages in /sys/kernel/mm/hugepages, or leave huge pages off.",
+        ),
+        None => (
+            format!("memory of {size} bytes needs huge pages of {kib} KiB, and the host's kernel has none"),
+            "Use the other size of huge pages, or leave them off.",
+        ),
+    };
+    Some(MachineConfigError::new("memory", message, remedy))
+}
