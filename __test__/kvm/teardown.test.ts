@@ -45,7 +45,10 @@ test('abort ends a spinning machine', async t => {
 
 test('a machine that is stopped leaves no thread and no file', async t => {
   const make = () => Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2, serial: 'stream' })
-  await (await make()).stop()
+  const first = await make()
+  await first.stop()
+  first.serial.destroy()
+  await sleep(50)
   const before = { files: fds(), threads: threads() }
   for (let n = 0; n < 10; n++) {
     const machine = await make()

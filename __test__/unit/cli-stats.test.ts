@@ -32,12 +32,19 @@ test('The table shows kinds with rates, and what the kernel counted, over all vC
       ['  io', '1200', '99.9'],
       ['  mmio', '0', '0.0'],
       ['the kernel, all vCPUs'],
-      ['  exits', '12'],
+      ['  exits', '12', '0.0'],
     ]
       .map(([name = '', total = '', rate = '']) =>
         `${name.padEnd(26)}${total.padStart(14)}${rate.padStart(12)}\n`.replace(/ +\n/, '\n'),
       )
       .join(''),
+  )
+  const later = { time: 3.5, exits, kernel: { vm: {}, vcpus: [{ exits: 112 }] } }
+  t.regex(statsTable(later, { time: 1.5, exits, kernel }), /^ {2}exits +112 +50\.0$/m)
+  t.regex(
+    statsTable({ ...later, kernel: null }, { time: 1.5, exits, kernel }),
+    /^ {2}exits +12 +0\.0$/m,
+    'the last ones stay',
   )
   t.false(statsTable({ time: 0, exits, kernel: null }).includes('kernel'))
 })

@@ -35,13 +35,13 @@ export function reportStats(machine: Machine, { seconds, file }: StatsSettings):
   const report = (): StatsSample => {
     start ??= performance.now()
     const sample = takeSample(machine, (performance.now() - start) / 1000, before)
-    before = sample
     if (live) {
-      const text = statsTable(sample)
+      const text = statsTable(sample, before)
       // Up to where the table before began, and away with it.
       output.write(`${drawn > 0 ? `\x1b[${drawn}A\x1b[J` : ''}${text}`)
       drawn = text.split('\n').length - 1
     } else output.write(`${JSON.stringify(sample)}\n`)
+    before = { ...sample, kernel: sample.kernel ?? before?.kernel ?? null }
     return sample
   }
   const watch = new Watch(report, seconds * 1000, machine.wait())
@@ -98,20 +98,30 @@ function values(statistics: Readonly<Record<string, Statistic | undefined>>): Va
   )
 }
 
-/** The live table: exits to user space by kind, then those of the kernel's own counters of exits that are not 0. */
-export function statsTable({ time, exits, kernel }: StatsSample): string {
+/** The live table: exits to user space by kind, then the kernel's own counters of exits that are not 0, over all vCPUs. */
+export function statsTable({ time, exits, kernel }: StatsSample, before?: StatsSample): string {
   const rows = [[`exits, ${time.toFixed(1)} s`, 'total', 'per s']]
   for (const [kind, { total, rate }] of Object.entries(exits)) rows.push([`  ${kind}`, `${total}`, rate.toFixed(1)])
+  // A machine that has ended has no kernel counters any more: the last ones stay, as the guest left them.
+  const [sums, sumsBefore] = [kernel ?? before?.kernel, before?.kernel].map(kernelExits)
+  const elapsed = time - (before?.time ?? time)
+  if (sums && sums.size > 0) rows.push(['the kernel, all vCPUs', '', ''])
+  for (const [name, sum] of sums ?? []) {
+    const rate = elapsed > 0 ? (sum - (sumsBefore?.get(name) ?? 0)) / elapsed : 0
+    if (sum > 0) rows.push([`  ${name}`, `${sum}`, rate.toFixed(1)])
+  }
+  return rows
+    .map(([name = '', total = '', rate = '']) => `${name.padEnd(26)}${total.padStart(14)}${rate.padStart(12)}`)
+    .map(line => `${line.trimEnd()}\n`)
+    .join('')
+}
+
+function kernelExits(kernel: StatsSample['kernel'] | undefined): ReadonlyMap<string, number> {
   const sums = new Map<string, number>()
   for (const vcpu of kernel?.vcpus ?? []) {
     for (const [name, value] of Object.entries(vcpu)) {
       if (typeof value === 'number' && /exits$|injections$/.test(name)) sums.set(name, (sums.get(name) ?? 0) + value)
     }
   }
-  if (sums.size > 0) rows.push(['the kernel, all vCPUs', '', ''])
-  for (const [name, sum] of sums) if (sum > 0) rows.push([`  ${name}`, `${sum}`, ''])
-  return rows
-    .map(([name = '', total = '', rate = '']) => `${name.padEnd(26)}${total.padStart(14)}${rate.padStart(12)}`)
-    .map(line => `${line.trimEnd()}\n`)
-    .join('')
+  return sums
 }
