@@ -34,6 +34,7 @@ export type {
   HugePageSize,
   InitrdImage,
   KernelFormat,
+  LostTickPolicy,
   MachineOptions,
   MemoryOptions,
   SerialTarget,

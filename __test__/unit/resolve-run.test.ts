@@ -120,6 +120,12 @@ test('-serial and its defaults', t => {
   t.is(machine('-serial', 'stdio', '-serial', 'none').serial, 'stdio')
 })
 
+test('-global sets the lost ticks of the PIT, in both forms of QEMU', t => {
+  t.is(machine('-global', 'kvm-pit.lost_tick_policy=discard').lostTickPolicy, 'discard')
+  const long = 'driver=kvm-pit,property=lost_tick_policy,value=delay'
+  t.is(machine('-global', long).lostTickPolicy, 'delay')
+})
+
 test('-device isa-debug-exit has the defaults of QEMU', t => {
   t.deepEqual(machine('-device', 'isa-debug-exit').debugExit, { iobase: 0x501, iosize: 2 })
   t.deepEqual(machine('-device', 'isa-debug-exit,id=x,iosize=4').debugExit, { iobase: 0x501, iosize: 4 })
@@ -181,6 +187,8 @@ for (const [argv, text] of [
 }
 
 const refused: readonly (readonly [argv: readonly string[], option: string, message: RegExp])[] = [
+  [['-kernel', 'k', '-global', 'kvm-pit.lost_tick_policy=catchup'], '-global', /delay or discard, and not 'catchup'/],
+  [['-kernel', 'k', '-global', 'isa-pit.iobase=1'], '-global', /'isa-pit.iobase'/],
   [['-nosuch'], '-nosuch', /-nosuch: kvm-accel does not have this option/],
   [['--drive', 'x'], '-drive', /--drive/],
   [['-kernal', 'x'], '-kernal', /Did you mean '-kernel'/],

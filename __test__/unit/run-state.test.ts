@@ -10,6 +10,7 @@ const operations: Record<Operation, readonly (RunState | null)[]> = {
   start: ['running', null, null, null, null],
   resume: ['running', null, 'running', null, null],
   pause: [null, 'paused', null, null, null],
+  injectNmi: ['prelaunch', 'running', 'paused', null, null],
   injectNotify: [null, 'running', null, null, null],
   'vcpu.state': ['prelaunch', null, 'paused', 'internal-error', 'shutdown'],
   'vcpu.setState': ['prelaunch', null, 'paused', 'internal-error', 'shutdown'],

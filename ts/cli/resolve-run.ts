@@ -82,7 +82,7 @@ function findOption(word: string): RunOption {
 }
 
 function complete(draft: RunDraft, files: RunFiles): RunRequest {
-  const { kernel, initrd, append, cpu, cpus, debugExit, name } = draft
+  const { kernel, initrd, append, cpu, cpus, debugExit, lostTickPolicy, name } = draft
   const accel = accelerators(draft)
   // Reads the properties for their errors; the machine tells the warnings.
   resolveAccelerators(accel)
@@ -102,6 +102,7 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
     ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
     ...(append !== undefined && { append }),
     ...(debugExit !== undefined && { debugExit }),
+    ...(lostTickPolicy !== undefined && { lostTickPolicy }),
     ...(name !== undefined && { name }),
     ...(trace !== null && { trace: tracedEvents(trace) }),
   }

@@ -17,6 +17,7 @@ export interface RunDraft {
   initrd?: string
   append?: string
   debugExit?: { iobase: number; iosize: number }
+  lostTickPolicy?: 'delay' | 'discard'
   serial?: 'stdio' | 'null' | { file: string }
   nographic: boolean
   nodefaults: boolean

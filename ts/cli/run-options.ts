@@ -10,6 +10,7 @@ import {
   readSmp,
 } from './read-arguments.js'
 import { runHelp } from './help.js'
+import { readGlobal } from './read-global.js'
 import { readStats, readTrace } from './read-reports.js'
 import type { RunDraft } from './run-draft.js'
 import { versionText } from './version.js'
@@ -130,6 +131,14 @@ export const runOptions: readonly RunOption[] = [
     about: 'a port whose write of V ends the machine with status (V << 1) | 1',
     differs: 'No other device. iosize 1 to 8.',
     read: readDevice,
+  },
+  {
+    name: '-global',
+    argument: 'kvm-pit.lost_tick_policy=delay|discard',
+    repeated: 'last wins',
+    about: 'whether ticks of the PIT that the guest is too late for come late or not at all; default delay',
+    differs: 'No other property, and none of other devices.',
+    read: readGlobal,
   },
   {
     name: '-serial',

@@ -307,6 +307,17 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
+   * Sends an NMI to every vCPU, as QEMU's `inject-nmi`: it is taken where the guest has its local APIC deliver NMIs at LINT1. Linux
+   * does so on its first processor. A machine that does not run takes it when it goes on.
+   *
+   * @throws {@linkcode MachineStateError} in `internal-error` and `shutdown`.
+   */
+  injectNmi(): void {
+    this.#check('injectNmi')
+    this.#native.injectNmi()
+  }
+
+  /**
    * The drill: a vCPU treats its next interruption as a notify VM exit, with this machine's policy, on any host. The event is
    * marked `injected`.
    *

@@ -5,7 +5,7 @@ import { didYouMean, either } from '../errors/suggest.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
-import type { InitrdImage, KernelFormat, MachineOptions, SerialTarget } from './options.js'
+import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions, SerialTarget } from './options.js'
 
 /** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
 export const MAX_CPUS = 255
@@ -28,6 +28,7 @@ export interface NormalMachineOptions {
   readonly append: string
   readonly serial: Serial
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
+  readonly lostTickPolicy: LostTickPolicy
   readonly noReboot: boolean
   readonly noShutdown: boolean
   readonly trace: readonly string[]
@@ -36,6 +37,8 @@ export interface NormalMachineOptions {
 }
 
 const formats = ['auto', 'flat', 'multiboot', 'pvh'] as const satisfies readonly KernelFormat[]
+
+const lostTickPolicies = ['delay', 'discard'] as const satisfies readonly LostTickPolicy[]
 
 const image = v.union([v.pipe(v.string(), v.nonEmpty()), v.instance(Uint8Array)])
 /** Strings that end up behind a pointer in guest memory or in a path: a NUL would cut them short. */
@@ -59,6 +62,7 @@ const shape = {
     v.strictObject({ file: v.pipe(text, v.nonEmpty()) }),
   ]),
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
+  lostTickPolicy: v.picklist(lostTickPolicies),
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
   trace: v.union([v.string(), v.array(v.string())]),
@@ -77,6 +81,7 @@ const takes: Record<keyof MachineOptions, string> = {
   append: 'a text without NUL',
   serial: "'stdio', 'null', 'stream', { file: PATH } or a Writable",
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
+  lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
   trace: "a glob of trace events such as 'kvm_*', or a list of them",
@@ -107,6 +112,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     append: options.append ?? '',
     serial: serialTarget(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
+    lostTickPolicy: options.lostTickPolicy ?? 'delay',
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,
     trace: traceGlobs(options.trace ?? []),

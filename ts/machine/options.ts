@@ -74,6 +74,9 @@ export interface MemoryOptions {
   readonly hugePages?: boolean | HugePageSize
 }
 
+/** What becomes of timer ticks that the guest is too late for. */
+export type LostTickPolicy = 'delay' | 'discard'
+
 /** What {@link Machine.create} makes a machine from. */
 export interface MachineOptions {
   /**
@@ -138,6 +141,13 @@ export interface MachineOptions {
    * @default false
    */
   readonly noShutdown?: boolean
+  /**
+   * What becomes of timer ticks that the guest is too late for, `lost_tick_policy` of QEMU's `kvm-pit`: `delay` delivers them late,
+   * so that a guest that counts ticks keeps its time; `discard` drops them. For `kernel-irqchip=on`, whose PIT is in the kernel.
+   *
+   * @default 'delay'
+   */
+  readonly lostTickPolicy?: LostTickPolicy
   /**
    * Trace events to record from the first ioctl on, as globs such as `'kvm_*'`; read them from {@linkcode Machine.startTrace}.
    *

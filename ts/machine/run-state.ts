@@ -13,7 +13,16 @@ export type RunState = 'prelaunch' | 'running' | 'paused' | 'internal-error' | '
 
 /** What a user can do to a machine. */
 export type Operation =
-  'addDevice' | 'start' | 'pause' | 'resume' | 'reset' | 'stop' | 'injectNotify' | 'vcpu.state' | 'vcpu.setState'
+  | 'addDevice'
+  | 'start'
+  | 'pause'
+  | 'resume'
+  | 'reset'
+  | 'stop'
+  | 'injectNmi'
+  | 'injectNotify'
+  | 'vcpu.state'
+  | 'vcpu.setState'
 
 /** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
 export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error'
@@ -28,6 +37,7 @@ const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
  * | start | prelaunch | running |
  * | resume | prelaunch, paused | running |
  * | pause | running | paused |
+ * | injectNmi | prelaunch, running, paused | the same |
  * | injectNotify | running | running |
  * | vcpu.state, vcpu.setState | all but running | the same |
  * | reset | any | running stays running, any other becomes prelaunch |
@@ -43,6 +53,7 @@ const operations: Record<
   start: { from: ['prelaunch'], to: () => 'running' },
   resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },
+  injectNmi: { from: ['prelaunch', 'running', 'paused'], to: state => state },
   injectNotify: { from: ['running'], to: () => 'running' },
   'vcpu.state': { from: STOPPED, to: state => state },
   'vcpu.setState': { from: STOPPED, to: state => state },

@@ -33,6 +33,8 @@ export declare class BindingMachine {
   pause(): void
   /** Back to power-on; the vCPUs must be stopped. */
   reset(): BindingError | null
+  /** An NMI for every vCPU. */
+  injectNmi(): void
   /** The drill; false when the vCPU does not exist or has too many waiting. */
   injectNotify(vcpu: number, contextInvalid: boolean): boolean
   /** Adds a device that JavaScript answers for; the vCPUs must be stopped. */
@@ -115,6 +117,8 @@ export interface BindingConfig {
   debugExit?: BindingDebugExit
   /** Events traced from the first ioctl on, as globs; none for no such session. */
   trace: Array<string>
+  /** `delay` or `discard`. */
+  lostTickPolicy: string
 }
 
 /** Control registers. */

@@ -41,6 +41,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   append: options.append,
   modules: [...options.initrd],
   serial: serial(options.serial),
+  lostTickPolicy: options.lostTickPolicy,
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
 })

@@ -1,5 +1,6 @@
 //! The machine configuration as TypeScript hands it over: normalised there, checked once more here.
 
+use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
 use kvm_accel_machine::board::{BoardConfig, BoardError};
@@ -118,6 +119,8 @@ pub struct BindingConfig {
     pub debug_exit: Option<BindingDebugExit>,
     /// Events traced from the first ioctl on, as globs; none for no such session.
     pub trace: Vec<String>,
+    /// `delay` or `discard`.
+    pub lost_tick_policy: String,
 }
 
 impl TryFrom<BindingAccelProperties> for AccelProperties {
@@ -145,6 +148,17 @@ fn image(role: ImageRole, source: Either<String, Uint8Array>) -> Result<BootImag
         Either::A(path) => BootImage::open(role, path),
         // Copied: the caller may change its buffer, and a reset loads the image again.
         Either::B(bytes) => Ok(BootImage::from_bytes(role, bytes.to_vec())),
+    }
+}
+
+fn lost_tick_policy(policy: &str) -> Result<LostTickPolicy, MachineConfigError> {
+    match policy {
+        "delay" => Ok(LostTickPolicy::Delay),
+        "discard" => Ok(LostTickPolicy::Discard),
+        other => {
+            let message = format!("There is no policy '{other}' for lost ticks");
+            Err(MachineConfigError::new("lostTickPolicy", message, "It takes 'delay' or 'discard'."))
+        }
     }
 }
 
@@ -203,7 +217,8 @@ impl BindingConfig {
             BootOptions { format: self.kernel_format.parse()?, name: self.kernel_name, cmdline: self.append, modules };
         let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
+        let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
         let (serial, theirs) = serial(self.serial)?;
-        Ok((BoardConfig { accel, memory, ram, cpus: self.cpus, boot, serial, debug_exit }, theirs))
+        Ok((BoardConfig { accel, memory, ram, cpus: self.cpus, boot, serial, debug_exit, lost_tick_policy }, theirs))
     }
 }

@@ -133,6 +133,12 @@ impl BindingMachine {
         self.handle.with_board(Board::reset).and_then(Result::err).map(BindingError::from)
     }
 
+    /// An NMI for every vCPU.
+    #[napi]
+    pub fn inject_nmi(&self) {
+        self.handle.with_board(|board| board.inject_nmi());
+    }
+
     /// The drill; false when the vCPU does not exist or has too many waiting.
     #[napi]
     pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {

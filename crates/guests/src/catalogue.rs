@@ -19,6 +19,10 @@ pub const GUESTS: &[Guest] = &[
     guest!("debug-exit", "Writes value= (5) to the isa-debug-exit port= (0xf4)"),
     guest!("emulation-failure", "Runs an x87 instruction, which KVM's instruction emulator lacks"),
     guest!("hello", "The demo: says what it is"),
+    guest!(
+        "interrupts",
+        "Writes the vector of each interrupt it takes to port 0xe0: messages, NMIs, and IOAPIC pin= (none), level= (0)"
+    ),
     guest!("mmio-loop", "Loads count= (1000) times from an unclaimed address; prints the TSC ticks that took"),
     guest!(
         "notify",

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark fails loudly")]
 
 use kvm_accel::baseline::Baseline;
+use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, StartState};
 use kvm_accel_guests::{Format, image};
 use kvm_accel_machine::board::{Board, BoardConfig};
@@ -123,6 +124,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         boot: boot(guest, cmdline),
         serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
         debug_exit: None,
+        lost_tick_policy: LostTickPolicy::Delay,
     };
     let (board, _) = Board::new(config, sink, Box::new(|| {})).unwrap();
     board.resume();

@@ -10,6 +10,7 @@ use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
+use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::Readings;
@@ -35,6 +36,8 @@ pub struct BoardConfig {
     pub serial: SerialOutput,
     /// `isa-debug-exit`, if there is one.
     pub debug_exit: Option<DebugExit>,
+    /// What becomes of ticks of the in-kernel PIT that the guest is too late for.
+    pub lost_tick_policy: LostTickPolicy,
 }
 
 /// Why a board could not be built or reset.
@@ -63,6 +66,7 @@ pub struct Counts {
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
 ///
 /// ```
+/// use kvm_accel::interrupts::LostTickPolicy;
 /// use kvm_accel::{AccelProperties, Event, EventSink, Request, StopReason};
 /// use kvm_accel_machine::board::{Board, BoardConfig};
 /// use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
@@ -86,6 +90,7 @@ pub struct Counts {
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
+///     lost_tick_policy: LostTickPolicy::Delay,
 /// };
 /// let (events, received) = mpsc::channel();
 /// let (board, _warnings) = Board::new(config, Arc::new(Events(events)), Box::new(|| {}))?;
@@ -122,7 +127,7 @@ impl Board {
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
-        let BoardConfig { accel, memory, ram: backend, cpus, mut boot, serial, debug_exit } = config;
+        let BoardConfig { accel, memory, ram: backend, cpus, mut boot, serial, debug_exit, lost_tick_policy } = config;
         if cpus == 0 {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
         }
@@ -138,6 +143,10 @@ impl Board {
         let mut accel = Accelerator::new(accel, cpus, ram.clone())?;
         let irq = match irqchip {
             KernelIrqchip::On => {
+                // As QEMU: what the kernel does by itself is not asked for.
+                if lost_tick_policy != LostTickPolicy::Delay {
+                    accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
+                }
                 let irqfd = accel.interrupts().irqfd(COM1_IRQ)?;
                 Irq::edge(move || irqfd.raise())
             }
@@ -216,6 +225,11 @@ impl Board {
         self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;
         self.delegated.push(device);
         Ok(())
+    }
+
+    /// An NMI for every vCPU: see [`Vcpus::inject_nmi`].
+    pub fn inject_nmi(&self) {
+        self.vcpus.inject_nmi();
     }
 
     /// A stopped vCPU's registers: see [`Vcpus::state`].

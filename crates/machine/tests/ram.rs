@@ -3,6 +3,7 @@
 
 mod support;
 
+use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Event, EventSink, FaultKind, LossReason, Request, StopReason};
 use kvm_accel_machine::board::{Board, BoardConfig, BoardError};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
@@ -217,6 +218,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         boot: Boot::new(kernel, options).unwrap(),
         serial: SerialOutput::null(),
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
+        lost_tick_policy: LostTickPolicy::Delay,
     };
     let (sender, events) = channel();
     Board::new(config, Arc::new(Channel(Mutex::new(sender))), Box::new(|| {})).map(|(board, _)| (board, events))

@@ -2,6 +2,7 @@
 
 use super::irqfd::{self, Irqfd, Resamples};
 use super::msi::{Delivery, Msi};
+use super::pit::LostTickPolicy;
 use super::router::{RouteChanges, Router};
 use super::routing::RoutingTable;
 use crate::Result;
@@ -60,6 +61,15 @@ impl Interrupts {
     /// signalled.
     pub fn acknowledged(&self, gsi: u32) -> bool {
         self.resamples.as_ref().is_some_and(|resamples| resamples.signal(gsi))
+    }
+
+    /// What becomes of lost ticks of the PIT in the kernel (KVM_REINJECT_CONTROL); the kernel's own default is
+    /// [`LostTickPolicy::Delay`].
+    ///
+    /// # Errors
+    /// [`crate::Error::Ioctl`] where there is no such PIT.
+    pub fn set_lost_tick_policy(&self, policy: LostTickPolicy) -> Result<()> {
+        self.calls.reinject_control(policy == LostTickPolicy::Delay)
     }
 
     /// Sends a message to the local APICs (KVM_SIGNAL_MSI), without a GSI.

@@ -4,6 +4,7 @@
 //! - [`routing`]: the GSI routing table as a value; [`router`]: the same table in the kernel, changed in batches.
 //! - [`irqfd`]: eventfds that raise a GSI, and those that are signalled when a level-triggered one is acknowledged.
 //! - [`msi`]: message-signalled interrupts and interrupt lines without an eventfd.
+//! - [`pit`]: what becomes of timer ticks that the guest was too late for.
 //!
 //! [`Interrupts`] is the handle that devices keep.
 
@@ -11,10 +12,12 @@ mod handle;
 pub(crate) mod irqchip;
 mod irqfd;
 mod msi;
+mod pit;
 mod router;
 pub mod routing;
 
 pub use handle::Interrupts;
 pub use irqfd::Irqfd;
 pub use msi::{Delivery, Msi};
+pub use pit::LostTickPolicy;
 pub use router::RouteChanges;

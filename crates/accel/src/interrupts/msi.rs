@@ -14,7 +14,7 @@ pub struct Msi {
 pub enum Delivery {
     /// Masked, or no local APIC takes it.
     Ignored,
-    /// The same interrupt was pending already.
+    /// The same interrupt was pending already; of a message also: nobody took it.
     Coalesced,
     /// It reached this many local APICs (for a line: controllers).
     Delivered(u32),

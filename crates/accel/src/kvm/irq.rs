@@ -1,5 +1,6 @@
 //! The VM fd's ioctls for interrupts. They need no order among threads, so whoever interrupts keeps a handle.
 
+use super::ioctl_trace::called;
 use super::{error_of, failed};
 use crate::Result;
 use crate::interrupts::Msi;
@@ -8,13 +9,13 @@ use crate::trace::trace;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KvmIrqRouting, kvm_irq_level, kvm_irq_level__bindgen_ty_1, kvm_irq_routing_entry,
-    kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi,
+    kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_reinject_control,
 };
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::ioctl::ioctl_with_mut_ref;
+use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
 
 /// A handle on a VM for its interrupts. It does not keep the VM: after its end, calls fail with EBADF.
 #[derive(Clone, Debug)]
@@ -60,22 +61,45 @@ impl IrqCalls {
     pub fn signal_msi(&self, msi: Msi) -> Result<i32> {
         let (address_lo, address_hi) = halves(msi.address);
         let message = kvm_msi { address_lo, address_hi, data: msi.data, ..Default::default() };
+        // Errors are put into words only where there are any: devices call this often.
+        called("KVM_SIGNAL_MSI", None);
+        match self.vm().and_then(|vm| vm.signal_msi(message)) {
+            // The status -1, which every ioctl's caller sees as this error: no local APIC takes the message.
+            Err(e) if e.errno() == libc::EPERM => Ok(-1),
+            result => {
+                result.map_err(|e| failed("KVM_SIGNAL_MSI", format!("{:#x}, data {:#x}", msi.address, msi.data))(e))
+            }
+        }
+    }
+
+    /// KVM_REINJECT_CONTROL: whether lost ticks of the PIT are delivered late.
+    pub fn reinject_control(&self, reinject: bool) -> Result<()> {
+        const KVM_REINJECT_CONTROL: libc::c_ulong = 0xae71;
+        let control = kvm_reinject_control { pit_reinject: reinject.into(), ..Default::default() };
         self.vm()
-            .and_then(|vm| vm.signal_msi(message))
-            .map_err(failed("KVM_SIGNAL_MSI", format!("{:#x}, {:#x}", msi.address, msi.data)))
+            .and_then(|vm| {
+                // SAFETY: the ioctl reads one kvm_reinject_control, which outlives the call.
+                match unsafe { ioctl_with_ref(&*vm, KVM_REINJECT_CONTROL, &control) } {
+                    0 => Ok(()),
+                    _ => Err(errno::Error::last()),
+                }
+            })
+            .map_err(failed("KVM_REINJECT_CONTROL", ""))
     }
 
     /// KVM_IRQ_LINE_STATUS: the kernel's status.
     pub fn irq_line_status(&self, gsi: u32, level: bool) -> Result<i32> {
         const KVM_IRQ_LINE_STATUS: libc::c_ulong = 0xc008_ae67;
-        let context = || format!("GSI {gsi}");
-        let vm = self.vm().map_err(error_of("KVM_IRQ_LINE_STATUS", context()))?;
+        called("KVM_IRQ_LINE_STATUS", None);
+        let failed = |error| error_of("KVM_IRQ_LINE_STATUS", format!("GSI {gsi}"))(error);
+        let vm = self.vm().map_err(failed)?;
         let mut line =
             kvm_irq_level { __bindgen_anon_1: kvm_irq_level__bindgen_ty_1 { irq: gsi }, level: level.into() };
         // SAFETY: the ioctl reads and writes one kvm_irq_level, which outlives the call.
         let result = unsafe { ioctl_with_mut_ref(&*vm, KVM_IRQ_LINE_STATUS, &mut line) };
-        let done = if result < 0 { Err(errno::Error::last()) } else { Ok(()) };
-        done.map_err(failed("KVM_IRQ_LINE_STATUS", context()))?;
+        if result < 0 {
+            return Err(failed(errno::Error::last()));
+        }
         // SAFETY: both members are 32 bits without invalid values; the kernel has written this one.
         Ok(unsafe { line.__bindgen_anon_1.status })
     }

@@ -12,6 +12,7 @@ use crate::state::StateFeatures;
 use crate::trace::trace;
 use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
+use std::ffi::c_char;
 use std::os::fd::AsRawFd;
 
 /// A virtual CPU, owned by the thread that runs it.
@@ -112,6 +113,17 @@ impl Vcpu {
         if self.features.kvmclock_ctrl {
             let _ = self.fd.kvmclock_ctrl().map_err(self.failed("KVM_KVMCLOCK_CTRL"));
         }
+    }
+
+    /// The register page of the local APIC (KVM_GET_LAPIC); `None` when it is not in the kernel.
+    pub fn local_apic(&self) -> Option<[u8; 0x400]> {
+        let apic = self.fd.get_lapic().ok()?;
+        Some(apic.regs.map(c_char::cast_unsigned))
+    }
+
+    /// KVM_NMI.
+    pub fn nmi(&self) -> Result<()> {
+        self.fd.nmi().map_err(self.failed("KVM_NMI"))
     }
 
     /// KVM_TRANSLATE: where the guest's page tables map a linear address, if they do.

@@ -45,6 +45,8 @@ pub enum Attention {
     Enter,
     /// Treat this as a notify exit.
     Inject(NotifyInfo),
+    /// Take an NMI.
+    Nmi,
     /// Park.
     Leave,
 }
@@ -71,6 +73,8 @@ struct State {
     injected: Vec<VecDeque<NotifyInfo>>,
     /// For each vCPU.
     work: Vec<VecDeque<Work>>,
+    /// vCPUs that have not yet taken an NMI; a second one is the same, as in hardware.
+    nmi: Vec<bool>,
 }
 
 /// Shared by the vCPU threads and their owner.
@@ -102,6 +106,7 @@ impl Control {
             reset_error: None,
             injected,
             work,
+            nmi: vec![false; kicks.len()],
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), kicks }
     }
@@ -226,6 +231,7 @@ impl Control {
         state.epoch.resets += 1;
         state.resetting = self.kicks.len();
         state.injected.iter_mut().for_each(VecDeque::clear);
+        state.nmi.fill(false);
         self.changed.notify_all();
         while state.resetting > 0 {
             state = self.wait(state);
@@ -244,13 +250,18 @@ impl Control {
         if state.phase != Phase::Running {
             return Attention::Leave;
         }
-        state.injected.get_mut(index).and_then(VecDeque::pop_front).map_or(Attention::Enter, |info| {
-            // More may wait: look again after this one.
-            if let Some(kick) = self.kicks.get(index) {
-                kick.arm();
-            }
+        let attention = if state.nmi.get_mut(index).is_some_and(std::mem::take) {
+            Attention::Nmi
+        } else if let Some(info) = state.injected.get_mut(index).and_then(VecDeque::pop_front) {
             Attention::Inject(info)
-        })
+        } else {
+            return Attention::Enter;
+        };
+        // More may wait: look again after this one.
+        if let Some(kick) = self.kicks.get(index) {
+            kick.arm();
+        }
+        attention
     }
 
     /// Leaves a notify exit for vCPU `index`.
@@ -264,6 +275,12 @@ impl Control {
         drop(state);
         kick.kick();
         true
+    }
+
+    /// Leaves an NMI for every vCPU; those of a stopped machine take it when it goes on.
+    pub fn inject_nmi(&self) {
+        self.lock().nmi.fill(true);
+        self.kick_all();
     }
 
     /// Ends all threads, wherever they are.

@@ -2,6 +2,7 @@
 
 mod control;
 pub mod decide;
+mod nmi;
 mod notify;
 mod report;
 mod thread;
@@ -174,6 +175,12 @@ impl Vcpus {
     /// has not yet taken 64 earlier ones.
     pub fn inject_notify(&self, index: u32, context_invalid: bool) -> bool {
         self.shared.control.inject(index, NotifyInfo { context_invalid })
+    }
+
+    /// An NMI for every vCPU whose local APIC lets one through at LINT1, as QEMU's `inject-nmi`. A stopped machine takes it when it
+    /// goes on; a reset forgets it.
+    pub fn inject_nmi(&self) {
+        self.shared.control.inject_nmi();
     }
 
     /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.

@@ -2,7 +2,7 @@
 
 use super::control::{Attention, Command, Epoch};
 use super::decide::{Outcome, decide, goes_on};
-use super::{PoweredVcpu, Shared, notify, report};
+use super::{PoweredVcpu, Shared, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::vcpu::Vcpu;
@@ -143,6 +143,10 @@ impl VcpuThread {
             Attention::Leave => {
                 trace!(KvmInterruptExitRequest {});
                 Attended::Leave(None)
+            }
+            Attention::Nmi => {
+                nmi::deliver(&self.vcpu);
+                Attended::Enter
             }
             Attention::Inject(info) => match self.notify(info, true) {
                 None => Attended::Enter,

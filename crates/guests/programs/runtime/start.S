@@ -94,6 +94,7 @@ gdt_pointer:
     .bss
     .align  16
     .skip   8192
+    .globl  stack_top
 stack_top:
 ap_stacks:
     .skip   4096 * 3

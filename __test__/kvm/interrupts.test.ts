@@ -1,0 +1,53 @@
+// NMIs and the PIT's policy through the API; the guest tells each vector that it takes at port 0xe0.
+
+import { Machine, guestImage, type LostTickPolicy } from '../../ts/index.js'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+/** A machine whose guest takes interrupts, and what it tells next. */
+const interrupted = async (lostTickPolicy?: LostTickPolicy) => {
+  const machine = await Machine.create({
+    kernel: guestImage('interrupts'),
+    memory: '16M',
+    ...(lostTickPolicy && { lostTickPolicy }),
+  })
+  const told: bigint[] = []
+  let wake = (): void => {}
+  machine.addDevice({
+    pio: [0xe0, 1],
+    read: () => 0,
+    write: (_offset, _size, value) => {
+      told.push(BigInt(value))
+      wake()
+    },
+  })
+  const next = async (): Promise<bigint> => {
+    while (told.length === 0) await new Promise<void>(resolve => (wake = resolve))
+    return told.shift() ?? -1n
+  }
+  return { machine, next }
+}
+
+test('injectNmi() is taken by a guest whose local APIC lets it through', async t => {
+  t.timeout(60_000)
+  const { machine, next } = await interrupted()
+  await using _ = machine
+  await machine.start()
+  t.is(await next(), 0n)
+  machine.injectNmi()
+  t.is(await next(), 2n)
+})
+
+test('an NMI for a paused machine waits, and one for an ended machine is an error', async t => {
+  t.timeout(60_000)
+  const { machine, next } = await interrupted('discard')
+  await machine.start()
+  t.is(await next(), 0n)
+  await machine.pause()
+  machine.injectNmi()
+  await machine.resume()
+  t.is(await next(), 2n)
+  await machine.stop()
+  t.throws(() => machine.injectNmi(), { code: 'ERR_MACHINE_STATE' })
+})
