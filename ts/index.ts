@@ -16,7 +16,8 @@ export {
   type UnavailableReason,
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
-export { Machine, type MachineAccel, type NotifyStatus } from './machine/machine.js'
+export { Machine } from './machine/machine.js'
+export type { MachineAccel, NotifyStatus } from './machine/machine-accel.js'
 export type {
   DeviceHandlers,
   DeviceOptions,
@@ -69,6 +70,7 @@ export type { MachineWarning } from './machine/warning.js'
 export {
   traceEvents,
   type TraceEventName,
+  type TraceOptions,
   type TraceRecord,
   type TraceRecordOf,
   type TraceStream,

@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
-import type { BindingEvent, BindingMachine, BindingTraceSession } from '../native/binding.cjs'
+import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { notifyEvent, warning } from '../native/from-native.js'
 import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
@@ -11,6 +11,7 @@ import { deferred, type Deferred } from './deferred.js'
 import { Devices } from './devices.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
+import type { MachineAccel } from './machine-accel.js'
 import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
 import type { NotifyDrill } from './notify-event.js'
 import type { MachineOptions } from './options.js'
@@ -18,32 +19,10 @@ import { ended, transition, type GuestEvent, type Operation, type RunState } fro
 import { SerialPort } from './serial-port.js'
 import type { MachineStatistics, MachineStats } from './statistics.js'
 import { Watch } from './watch.js'
-import { matchesNothing } from '../trace/glob.js'
-import type { TraceRecord, TraceRecordOf } from '../trace/record.js'
-import { TraceStream } from '../trace/stream.js'
+import type { TraceRecordOf } from '../trace/record.js'
+import type { TraceStream } from '../trace/stream.js'
+import { TraceStreams, type TraceOptions } from '../trace/streams.js'
 import { Vcpu } from './vcpu.js'
-
-/** What became of the notify properties on this host. */
-export interface NotifyStatus {
-  /** `notify-vmexit`. */
-  readonly policy: AccelProperties['notifyVmexit']
-  /** `notify-window`, in clock cycles; a threshold of the hardware's own is added to it. */
-  readonly window: number
-  /** The host offers KVM_CAP_X86_NOTIFY_VMEXIT (219). */
-  readonly supported: boolean
-  /** Notify VM exits are enabled for this machine. */
-  readonly enabled: boolean
-  /** Notify exits so far, over all vCPUs, drills included. */
-  readonly total: number
-}
-
-/** How many trace records may wait for a reader, if nothing else is said. */
-const TRACE_LIMIT = 65_536
-
-/** The accelerator of a machine: its properties, and what became of them. */
-export interface MachineAccel extends AccelProperties {
-  readonly notify: NotifyStatus
-}
 
 /**
  * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
@@ -87,7 +66,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #exit: Exit | undefined
   #closed: Deferred<void> | undefined
   /** Whoever reads trace records. */
-  readonly #traces = new Set<{ wake(): void; end(): void }>()
+  readonly #traces: TraceStreams
   /** Someone waits for all vCPUs to be outside the guest. */
   #stopping: Deferred<void> | undefined
 
@@ -103,8 +82,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
       (_, index) => new Vcpu(index, native, event => this.#check(event)),
     )
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
-    const startTrace = native.takeStartTrace()
-    this.startTrace = startTrace && this.#traced(startTrace)
+    this.#traces = new TraceStreams(native)
+    this.startTrace = this.#traces.start
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
     this.#devices = new Devices(native, error => this.#thrown(error))
@@ -210,7 +189,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode Machine.startTrace}.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
-   * @param options `limit`: how many records may wait for the reader, 1 to 2^20; what comes then is dropped and counted.
    * @throws RangeError for a glob that matches no event, or a limit out of range.
    * @throws {@linkcode MachineStateError} when the machine has ended.
    * @example
@@ -225,24 +203,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
    */
   trace<Glob extends string>(
     globs: Glob | readonly Glob[],
-    { limit = TRACE_LIMIT }: { readonly limit?: number } = {},
+    options: TraceOptions = {},
   ): TraceStream<TraceRecordOf<Glob>> {
     if (this.#closed) throw ended(this.#state, 'trace')
-    const list: readonly string[] = typeof globs === 'string' ? [globs] : globs
-    for (const glob of list) {
-      const problem = matchesNothing(glob)
-      if (problem !== undefined) throw new RangeError(problem)
-    }
-    if (!Number.isInteger(limit) || limit < 1 || limit > 2 ** 20) {
-      throw new RangeError(`A trace's limit is 1 to ${2 ** 20} records, and not ${limit}`)
-    }
-    return this.#traced<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
-  }
-
-  #traced<R extends TraceRecord>(session: BindingTraceSession): TraceStream<R> {
-    const stream = new TraceStream<R>(session, () => this.#traces.delete(stream))
-    this.#traces.add(stream)
-    return stream
+    return this.#traces.open(globs, options)
   }
 
   #statistics(): MachineStatistics | undefined {
@@ -454,7 +418,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   #takeEvents(): void {
     for (const event of this.#native.take()) this.#take(event)
-    for (const trace of this.#traces) trace.wake()
+    this.#traces.wake()
   }
 
   #take(event: BindingEvent): void {
@@ -531,7 +495,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   #gone(): void {
-    for (const trace of this.#traces) trace.end()
+    this.#traces.end()
     this.#wake.destroy()
     this.serial.machineEnded()
     this.#stopping?.resolve()

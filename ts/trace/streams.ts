@@ -1,0 +1,63 @@
+import type { BindingMachine, BindingTraceSession } from '../native/binding.cjs'
+import { matchesNothing } from './glob.js'
+import type { TraceRecord, TraceRecordOf } from './record.js'
+import { TraceStream } from './stream.js'
+
+/** How many records may wait for a reader, if nothing else is said. */
+const LIMIT = 65_536
+const MOST = 2 ** 20
+
+/** What {@link Machine.trace} takes beside the events. */
+export interface TraceOptions {
+  /**
+   * How many records may wait for the reader, 1 to 2^20; what comes then is dropped and counted.
+   *
+   * @default 65536
+   */
+  readonly limit?: number
+}
+
+/** The readers of a machine's trace records. */
+export class TraceStreams {
+  readonly #native: BindingMachine
+  readonly #streams = new Set<{ wake(): void; end(): void }>()
+  /** What the machine has recorded since it began to be made, if it was told to. */
+  readonly start: TraceStream | null
+
+  constructor(native: BindingMachine) {
+    this.#native = native
+    const session = native.takeStartTrace()
+    this.start = session && this.#stream(session)
+  }
+
+  open<Glob extends string>(
+    globs: Glob | readonly Glob[],
+    { limit = LIMIT }: TraceOptions,
+  ): TraceStream<TraceRecordOf<Glob>> {
+    const list: readonly string[] = typeof globs === 'string' ? [globs] : globs
+    for (const glob of list) {
+      const problem = matchesNothing(glob)
+      if (problem !== undefined) throw new RangeError(problem)
+    }
+    if (!Number.isInteger(limit) || limit < 1 || limit > MOST) {
+      throw new RangeError(`A trace's limit is 1 to ${MOST} records, and not ${limit}`)
+    }
+    return this.#stream<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
+  }
+
+  /** There may be records. */
+  wake(): void {
+    for (const stream of this.#streams) stream.wake()
+  }
+
+  /** The machine has ended. */
+  end(): void {
+    for (const stream of this.#streams) stream.end()
+  }
+
+  #stream<R extends TraceRecord>(session: BindingTraceSession): TraceStream<R> {
+    const stream = new TraceStream<R>(session, () => this.#streams.delete(stream))
+    this.#streams.add(stream)
+    return stream
+  }
+}
