@@ -1,28 +1,19 @@
 //! Memory slots with a real kernel: what it accepts, what it refuses, and what a guest sees of them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod support;
+
 use kvm_accel::memory::Region;
-use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Error, Event, EventSink, GuestRam, Request, StartMode, StartState, StopReason,
-};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use kvm_accel::properties::NotifyProperties;
+use kvm_accel::trace::{Filter, Trace, TraceEvent};
+use kvm_accel::{AccelProperties, Accelerator, Error, FaultKind, GuestRam, Request, StopReason};
+use std::fs::File;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use vm_memory::{Bytes, GuestAddress};
+use support::{Guest, kvm};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
 
 const MIB: u64 = 1 << 20;
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn kvm() -> bool {
-    let there = Path::new("/dev/kvm").exists();
-    assert!(there || std::env::var_os("CI").is_none(), "/dev/kvm is missing in CI");
-    if !there {
-        println!("skipped: no /dev/kvm on this host");
-    }
-    there
-}
-
 fn ram() -> GuestRam {
     GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()
 }
@@ -36,45 +27,21 @@ fn slots(accel: &Accelerator) -> Vec<(u64, u64, bool)> {
     accel.memory().slots().iter().map(|slot| (slot.start, slot.size, slot.read_only)).collect()
 }
 
-/// MMIO writes; any `out` powers off.
-#[derive(Default)]
-struct Writes(Mutex<Vec<(u64, Vec<u8>)>>);
-
-impl Bus for Writes {
-    fn pio_read(&self, _: u16, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn pio_write(&self, _: u16, _: &[u8]) -> Option<Request> {
-        Some(Request::Shutdown)
-    }
-    fn mmio_read(&self, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn mmio_write(&self, addr: u64, data: &[u8]) -> Option<Request> {
-        self.0.lock().unwrap().push((addr, data.to_vec()));
-        None
-    }
-    fn interrupt(&self) {}
-    fn resume(&self) {}
-}
-
-struct Channel(Mutex<Sender<Event>>);
-
-impl EventSink for Channel {
-    fn emit(&self, event: Event) {
-        let _ = self.0.lock().unwrap().send(event);
-    }
-}
-
-fn stopped(events: &Receiver<Event>) -> StopReason {
-    loop {
-        if let Event::Stopped(reason) = events.recv_timeout(PATIENCE).expect("an event") {
-            return reason;
+/// The slot calls that `act` makes: slot, flags, start, size.
+fn slot_calls(act: impl FnOnce()) -> Vec<(u32, u32, u64, u64)> {
+    let trace = Trace::default();
+    let session = trace.open(Filter::glob("kvm_set_user_memory"), 100);
+    let scope = trace.enter();
+    act();
+    drop(scope);
+    let calls = session.take().records.into_iter().map(|record| match record.event {
+        TraceEvent::KvmSetUserMemory { slot, flags, guest_phys_addr, memory_size, .. } => {
+            (slot, flags, guest_phys_addr, memory_size)
         }
-    }
+        other => panic!("{other:?}"),
+    });
+    calls.collect()
 }
-
-const REAL: StartState = StartState { mode: StartMode::Real, rip: 0x1000, rax: 0, rbx: 0, rsi: 0, rsp: 0x800 };
 
 #[test]
 fn test_a_write_to_a_read_only_slot_is_an_mmio_exit_and_a_read_is_none() {
@@ -86,24 +53,98 @@ fn test_a_write_to_a_read_only_slot_is_an_mmio_exit_and_a_read_is_none() {
         0x04, 0x01, // add al, 1
         0xa2, 0x00, 0x80, // mov [0x8000], al
         0xa2, 0x00, 0x70, // mov [0x7000], al
-        0xe6, 0x10, // out 0x10, al
+        0xe6, 0x64, // out 0x64, al
     ];
-    let ram = ram();
-    ram.write_slice(&code, GuestAddress(0x1000)).unwrap();
+    let guest = Guest::new(&code, NotifyProperties::default());
+    let ram = &guest.ram;
     ram.write_obj(0x41u8, GuestAddress(0x8000)).unwrap();
-    let accel = accelerator(&ram);
-    let mut changes = accel.memory().change();
+    let mut changes = guest.accel.memory().change();
     changes.delete(0..MIB);
-    changes.add(Region::new(&ram, 0..0x8000)).unwrap();
-    changes.add(Region::new(&ram, 0x8000..0x9000).read_only(true)).unwrap();
+    changes.add(Region::new(ram, 0..0x8000)).unwrap();
+    changes.add(Region::new(ram, 0x8000..0x9000).read_only(true)).unwrap();
     changes.commit().unwrap();
-    let (bus, (sender, events)) = (Arc::new(Writes::default()), channel());
-    let vcpus = accel.launch(&REAL, bus.clone(), Arc::new(Channel(Mutex::new(sender)))).unwrap();
-    vcpus.resume();
-    assert_eq!(stopped(&events), StopReason::Guest(Request::Shutdown));
-    assert_eq!(*bus.0.lock().unwrap(), [(0x8000, vec![0x42])]);
+    guest.vcpus.resume();
+    assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
+    assert_eq!(guest.bus.accesses.lock().unwrap()[0], (true, 0x8000, vec![0x42]));
     assert_eq!(ram.read_obj::<u8>(GuestAddress(0x8000)).unwrap(), 0x41);
     assert_eq!(ram.read_obj::<u8>(GuestAddress(0x7000)).unwrap(), 0x42);
+}
+
+#[test]
+fn test_a_read_only_toggle_is_two_calls_and_no_difference_is_none() {
+    if !kvm() {
+        return;
+    }
+    let ram = ram();
+    let accel = accelerator(&ram);
+    let toggle = |read_only| {
+        slot_calls(|| {
+            let mut changes = accel.memory().change();
+            changes.delete(0..MIB);
+            changes.add(Region::new(&ram, 0..MIB).read_only(read_only)).unwrap();
+            changes.commit().unwrap();
+        })
+    };
+    assert_eq!(toggle(true), [(0, 0, 0, 0), (0, 2, 0, MIB)]);
+    assert_eq!(toggle(true), []);
+    assert_eq!(toggle(false), [(0, 0, 0, 0), (0, 0, 0, MIB)]);
+    assert_eq!(slot_calls(|| accel.memory().set_log_dirty(true).unwrap()), [(0, 1, 0, MIB)]);
+    assert_eq!(slot_calls(|| accel.memory().set_log_dirty(true).unwrap()), []);
+}
+
+/// RAM of a file without a name, and that file.
+fn file_ram(size: u64) -> (GuestRam, File) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("kvm-accel-memory-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    std::fs::remove_file(path).unwrap();
+    file.set_len(size).unwrap();
+    let mapping = MmapRegion::from_file(FileOffset::new(file.try_clone().unwrap(), 0), size.try_into().unwrap());
+    let region = GuestRegionMmap::new(mapping.unwrap(), GuestAddress(0)).unwrap();
+    (GuestRam::from_regions(vec![region], 4096).unwrap(), file)
+}
+
+#[test]
+fn test_user_mode_that_loses_its_memory_ends_kvm_run_with_efault() {
+    if !kvm() {
+        return;
+    }
+    let code = [0x8a, 0x04, 0x25, 0x00, 0x00, 0x30, 0x00, 0xeb, 0xf7]; // mov al, [0x300000]; jmp to it
+    let (ram, file) = file_ram(4 * MIB);
+    let guest = Guest::in_user_mode(ram, &code);
+    guest.vcpus.resume();
+    std::thread::sleep(Duration::from_millis(20));
+    file.set_len(2 * MIB).unwrap();
+    let StopReason::Fault(fault) = guest.stopped() else { panic!("not a fault") };
+    assert_eq!(fault.kind, FaultKind::Memory, "{}", fault.message);
+    assert!(
+        fault.message.contains("Bad address") || fault.message.contains("KVM_EXIT_MEMORY_FAULT"),
+        "{}",
+        fault.message
+    );
+    assert!(fault.message.ends_with("guest memory at 0x200000 is lost: its file was truncated to 2097152 bytes"));
+    assert!(fault.report.contains("RIP=0000000000008000"), "{}", fault.report);
+}
+
+#[test]
+fn test_the_report_of_lost_code_is_made_without_a_signal_reaching_the_process() {
+    if !kvm() {
+        return;
+    }
+    let (ram, file) = file_ram(4 * MIB);
+    let jump = [0xe9, 0xfb, 0x7f, 0x2f, 0x00]; // jmp 0x300000, relative to 0x8005
+    ram.write_slice(&[0xeb, 0xfe], GuestAddress(0x30_0000)).unwrap();
+    let guest = Guest::in_user_mode(ram, &jump);
+    guest.vcpus.resume();
+    std::thread::sleep(Duration::from_millis(20));
+    file.set_len(2 * MIB).unwrap();
+    let StopReason::Fault(fault) = guest.stopped() else { panic!("not a fault") };
+    assert_eq!(fault.kind, FaultKind::Memory, "{}", fault.message);
+    assert!(fault.report.contains("Code=<00> 00"), "the empty page that is there instead: {}", fault.report);
+    guest.vcpus.resume();
+    let StopReason::Fault(fault) = guest.stopped() else { panic!("not a fault") };
+    assert!(fault.message.contains("guest memory at 0x300000 is lost"), "{}", fault.message);
 }
 
 #[test]

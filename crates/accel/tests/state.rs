@@ -5,9 +5,9 @@ mod support;
 
 use kvm_accel::properties::NotifyProperties;
 use kvm_accel::state::{Level, MpState};
-use kvm_accel::{Event, FaultKind, Registers, Request, Segment, StopReason, VcpuState};
+use kvm_accel::{Event, FaultKind, GuestRam, Registers, Request, StopReason, VcpuState};
 use support::{Guest, kvm};
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::GuestAddress;
 
 /// `out 0x64, al; jmp .`: stops the machine.
 const STOP: [u8; 4] = [0xe6, 0x64, 0xeb, 0xfe];
@@ -54,22 +54,8 @@ fn msr(state: &VcpuState, index: u32) -> Option<u64> {
 
 /// A stopped machine that has run `code` in 64-bit user mode up to `out 0x64, al`, entered by nothing but a written state.
 fn user_mode(code: &[u8]) -> Guest {
-    const TABLES: u64 = 0x2000;
-    let guest = Guest::new(&STOP, NotifyProperties::default());
-    // The first GiB in pages of 2 MiB, for user mode.
-    for (at, entry) in [(TABLES, TABLES + 0x1007), (TABLES + 0x1000, TABLES + 0x2007), (TABLES + 0x2000, 0x87)] {
-        guest.ram.write_obj(entry, GuestAddress(at)).unwrap();
-    }
-    guest.ram.write_slice(code, GuestAddress(0x8000)).unwrap();
-    let mut state = guest.vcpus.state(0).unwrap();
-    let registers = &mut state.registers;
-    // Segments: present, DPL 3, code or data; 64-bit code.
-    let data = Segment { selector: 0x2b, base: 0, limit: 0xffff_ffff, attributes: 0xc0f3 };
-    registers.segments = [data, Segment { selector: 0x33, attributes: 0xa0fb, ..data }, data, data, data, data];
-    registers.control = [0x8005_0033, 0, TABLES, 0x620]; // PG WP NE ET MP PE; OSXMMEXCPT OSFXSR PAE
-    registers.efer = 0xd01; // NXE LMA LME SCE
-    (registers.rip, registers.rflags, registers.general[7]) = (0x8000, 0x3002, 0x9000); // IOPL 3
-    guest.vcpus.set_state(0, state, Level::Reset).unwrap();
+    let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+    let guest = Guest::in_user_mode(ram, code);
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
     guest

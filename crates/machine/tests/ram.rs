@@ -12,13 +12,15 @@ use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource, allocate};
 use kvm_accel_machine::{ImageRole, MachineConfigError};
 use std::fs::{File, read, write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{MIB, multiboot_guest};
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion, VolatileMemory};
 
 /// A folder of a test's own, removed with it.
 struct Folder(PathBuf);
@@ -192,6 +194,27 @@ fn test_our_own_access_to_a_truncated_file_is_a_loss_and_no_signal() {
         ram.write_obj(9u8, GuestAddress(MIB + 0x8000)).unwrap();
         assert_eq!(ram.read_obj::<u8>(GuestAddress(MIB + 0x8000)).unwrap(), 9, "an empty page is there instead");
     }
+}
+
+#[test]
+fn test_a_signal_for_other_memory_still_ends_the_process() {
+    const NAME: &str = "test_a_signal_for_other_memory_still_ends_the_process";
+    const CHILD: &str = "KVM_ACCEL_TEST_SIGBUS";
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let status = child.args(["--exact", NAME]).env(CHILD, "1").stdout(Stdio::null()).status().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGBUS), "{status}");
+        return;
+    }
+    let _guarded = allocate(&layout(), &RamBackend::default()).unwrap();
+    let folder = Folder::new();
+    let path = folder.file(MIB);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let other = MmapRegion::<()>::from_file(FileOffset::new(file, 0), 1 << 20).unwrap();
+    truncate(&path, 0);
+    std::fs::remove_dir_all(&folder.0).unwrap();
+    let byte: u8 = other.as_volatile_slice().read_obj(0).unwrap();
+    panic!("lost memory was read: {byte}");
 }
 
 struct Channel(Mutex<Sender<Event>>);

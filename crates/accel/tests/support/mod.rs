@@ -2,8 +2,10 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use kvm_accel::properties::NotifyProperties;
+use kvm_accel::state::Level;
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, StartMode, StartState, StopReason, Vcpus,
+    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, Segment, StartMode, StartState, StopReason,
+    Vcpus,
 };
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -82,7 +84,11 @@ pub struct Guest {
 impl Guest {
     /// Real-mode code at 0x1000, one vCPU.
     pub fn new(code: &[u8], notify: NotifyProperties) -> Self {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        Self::in_ram(GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap(), code, notify)
+    }
+
+    /// The same in RAM of another kind.
+    pub fn in_ram(ram: GuestRam, code: &[u8], notify: NotifyProperties) -> Self {
         ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
         let properties = AccelProperties { notify, ..Default::default() };
         let accel = Accelerator::new(properties, 1, ram.clone()).unwrap();
@@ -103,5 +109,29 @@ impl Guest {
                 return reason;
             }
         }
+    }
+}
+
+impl Guest {
+    /// `code` at 0x8000 in 64-bit user mode with I/O rights and the first 4 MiB mapped, entered by nothing but a written state.
+    pub fn in_user_mode(ram: GuestRam, code: &[u8]) -> Self {
+        const TABLES: u64 = 0x2000;
+        let guest = Self::in_ram(ram, &[], NotifyProperties::default());
+        // Pages of 2 MiB, for user mode.
+        let (root, middle, pages) = (TABLES, TABLES + 0x1000, TABLES + 0x2000);
+        for (at, entry) in [(root, middle | 7), (middle, pages | 7), (pages, 0x87), (pages + 8, 0x20_0087)] {
+            guest.ram.write_obj(entry, GuestAddress(at)).unwrap();
+        }
+        guest.ram.write_slice(code, GuestAddress(0x8000)).unwrap();
+        let mut state = guest.vcpus.state(0).unwrap();
+        let registers = &mut state.registers;
+        // Segments: present, DPL 3, code or data; 64-bit code.
+        let data = Segment { selector: 0x2b, base: 0, limit: 0xffff_ffff, attributes: 0xc0f3 };
+        registers.segments = [data, Segment { selector: 0x33, attributes: 0xa0fb, ..data }, data, data, data, data];
+        registers.control = [0x8005_0033, 0, TABLES, 0x620]; // PG WP NE ET MP PE; OSXMMEXCPT OSFXSR PAE
+        registers.efer = 0xd01; // NXE LMA LME SCE
+        (registers.rip, registers.rflags, registers.general[7]) = (0x8000, 0x3002, 0x9000); // IOPL 3
+        guest.vcpus.set_state(0, state, Level::Reset).unwrap();
+        guest
     }
 }

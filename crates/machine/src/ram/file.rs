@@ -2,10 +2,12 @@
 
 use crate::MachineConfigError;
 use crate::layout::PAGE_SIZE;
-use rustix::fs::{FileType, Mode, OFlags, fstat, fstatfs};
+use rustix::fs::{FileType, fstat, fstatfs};
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
@@ -54,8 +56,7 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
 /// The file, and whether it was created under its name.
 fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
     if path.is_dir() {
-        let fd = rustix::fs::open(path, OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)?;
-        return Ok((fd.into(), false));
+        return Ok((unnamed(path)?, false));
     }
     let mut options = File::options();
     match options.read(true).write(true).open(path) {
@@ -66,5 +67,20 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
             Ok((File::open(path).map_err(|_| error)?, false))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A file in `folder` that goes with its last descriptor, by a name for a moment: not every file system has O_TMPFILE.
+fn unnamed(folder: &Path) -> io::Result<File> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let name = format!(".kvm-accel-ram-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = folder.join(name);
+        match File::options().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(file) => return std::fs::remove_file(&path).map(|()| file),
+            // Left behind by a process that had this id and was killed in between.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
     }
 }
