@@ -18,6 +18,7 @@ import { trace } from './bench/trace.mjs'
 import { vcpus } from './bench/vcpus.mjs'
 import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
+import { writes } from './bench/writes.mjs'
 import { fail, setUp } from './steps.mjs'
 
 const { values: options } = parseArgs({
@@ -47,6 +48,8 @@ const rounds = options.quick ? 20 : 150
 try {
   await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
   await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
+  await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'pio' }))
+  await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'mmio' }))
   await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
   await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
   await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))

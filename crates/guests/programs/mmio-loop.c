@@ -1,11 +1,15 @@
-/* `count=` (1000) loads from an address that nobody claims, between two lines; the second tells the TSC ticks they took. */
+/* `count=` (1000) loads from an address that nobody claims, or stores with `store=1`, between two lines; the second tells the TSC ticks
+   they took. */
 #include "runtime/guest.h"
 
 void main(void) {
     u32 count = option("count=", 1000), left = count;
     puts("mmio-loop: begin\n");
     u64 before = ticks();
-    asm volatile("1: movl (%1), %%eax\n\tdecl %0\n\tjnz 1b" : "+c"(left) : "d"(0xd0000000) : "eax", "cc", "memory");
+    if (option("store=", 0))
+        asm volatile("1: movl %%eax, (%1)\n\tdecl %0\n\tjnz 1b" : "+c"(left) : "d"(0xd0000000), "a"(0) : "cc", "memory");
+    else
+        asm volatile("1: movl (%1), %%eax\n\tdecl %0\n\tjnz 1b" : "+c"(left) : "d"(0xd0000000) : "eax", "cc", "memory");
     u64 after = ticks();
     puts("mmio-loop: end, ticks ");
     puthex(after - before);

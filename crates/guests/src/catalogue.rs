@@ -23,7 +23,10 @@ pub const GUESTS: &[Guest] = &[
         "interrupts",
         "Writes the vector of each interrupt it takes to port 0xe0: messages, NMIs, and IOAPIC pin= (none), level= (0)"
     ),
-    guest!("mmio-loop", "Loads count= (1000) times from an unclaimed address; prints the TSC ticks that took"),
+    guest!(
+        "mmio-loop",
+        "Loads (or with store=1 stores) count= (1000) times at an unclaimed address; prints the TSC ticks that took"
+    ),
     guest!(
         "notify",
         "Executes the CPUID leaf that is a notify exit on the notify test host: count= (1) times on cpus= (1) processors, invalid= (0)"

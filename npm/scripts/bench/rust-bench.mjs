@@ -1,11 +1,11 @@
-// The Rust benchmark (crates/machine/benches/exits.rs), which answers requests one at a time.
+// The Rust benchmarks (crates/machine/benches/), which answer requests one at a time.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fail, root } from '../steps.mjs'
 
-const executable = () => {
-  const build = ['bench', '--quiet', '--package', 'kvm-accel-machine', '--bench', 'exits', '--no-run']
+const executable = name => {
+  const build = ['bench', '--quiet', '--package', 'kvm-accel-machine', '--bench', name, '--no-run']
   const { status, stdout, stderr } = spawnSync('cargo', [...build, '--message-format', 'json'], {
     cwd: root,
     encoding: 'utf8',
@@ -13,13 +13,13 @@ const executable = () => {
   })
   if (status !== 0) fail(`the benchmark does not build\n${stderr}`)
   const messages = stdout.split('\n').filter(line => line.startsWith('{'))
-  return messages.map(line => JSON.parse(line)).find(({ target, executable }) => executable && target?.name === 'exits')
+  return messages.map(line => JSON.parse(line)).find(({ target, executable }) => executable && target?.name === name)
     .executable
 }
 
-/** Starts it. `ask(request)` resolves with its answer. */
-export const rustBench = () => {
-  const child = spawn(executable(), ['--ask'], { stdio: ['pipe', 'pipe', 'inherit'] })
+/** Starts the one called `name`. `ask(request)` resolves with its answer. */
+export const rustBench = (name = 'exits') => {
+  const child = spawn(executable(name), ['--ask'], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   return {
     ask: async request => {

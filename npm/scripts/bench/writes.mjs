@@ -1,0 +1,34 @@
+// A guest's write that leaves the guest, against one that signals an eventfd and one that is kept in the ring of coalesced writes.
+
+import { rustBench } from './rust-bench.mjs'
+import { ratios, row } from './table.mjs'
+
+/** Few milliseconds a round; a multiple of what the ring holds, so that the exits of a full ring are in it. */
+const WRITES = 510
+
+/** Microseconds for each write of `kind` (`pio`, `mmio`). */
+export const writes = async ({ rounds, kind }) => {
+  const bench = rustBench('writes')
+  const times = { exit: [], ioeventfd: [], coalesced: [] }
+  try {
+    for (let round = 0; round < rounds; round++) {
+      const told = await bench.ask(`${kind} ${WRITES}`)
+      for (const name of Object.keys(times)) times[name].push(told[name] / 1000)
+    }
+  } finally {
+    bench.end()
+  }
+  const share = (name, title) => row(title, ratios(times[name], times.exit), { unit: ' x' })
+  return {
+    name: `${kind.toUpperCase()} write`,
+    unit: 'us',
+    digits: 2,
+    rows: [
+      row('leaves the guest', times.exit),
+      row('signals an ioeventfd', times.ioeventfd),
+      share('ioeventfd', '  of one that leaves'),
+      row('is coalesced', times.coalesced),
+      share('coalesced', '  of one that leaves'),
+    ],
+  }
+}
