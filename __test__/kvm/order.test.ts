@@ -7,9 +7,9 @@ import { run } from '../helpers/spawn.js'
 const test = requires(kvm, preload)
 
 /** The KVM calls of a machine with two vCPUs, by name and in order. */
-const startUp = async (accel: string) => {
+const startUp = async (accel: string, ...options: string[]) => {
   const { env, calls } = interpose('cap219')
-  const machine = ['-accel', accel, '-m', '16M', '-smp', '2', '-kernel', guestFile('hello'), '-no-reboot']
+  const machine = ['-accel', accel, '-m', '16M', '-smp', '2', '-kernel', guestFile('hello'), '-no-reboot', ...options]
   const { status, stderr } = await run(process.execPath, [cli, 'run', ...machine], { env })
   return { status, stderr, calls: calls(), names: calls().map(({ ioctl }) => ioctl) }
 }
@@ -50,4 +50,11 @@ test('capability 219 is asked once, on the system fd, and enabled with the windo
   )
   t.deepEqual(enableArguments(calls, 219), ['0x700000003'])
   t.deepEqual(enableArguments(calls, 218), ['0x1'], 'the triple-fault event')
+})
+
+test('the kernel is asked to discard lost ticks of the PIT, and to delay them it is not asked', async t => {
+  const asked = async (...options: string[]): Promise<boolean> =>
+    (await startUp('kvm', ...options)).names.includes('KVM_REINJECT_CONTROL')
+  t.true(await asked('-global', 'kvm-pit.lost_tick_policy=discard'))
+  t.false(await asked('-global', 'kvm-pit.lost_tick_policy=delay'))
 })
