@@ -1,7 +1,9 @@
 export {
   AccelPropertyError,
   AcceleratorError,
+  BreakpointError,
   GuestImageError,
+  GuestMemoryError,
   KvmAccelError,
   KvmCapabilityError,
   KvmIoctlError,
@@ -10,6 +12,7 @@ export {
   MachineStateError,
   NotifyUnsupportedError,
   OptionError,
+  type BreakpointProblem,
   type ErrorDetails,
   type GuestImageKind,
   type GuestImageProblem,
@@ -41,6 +44,8 @@ export type {
   SerialTarget,
 } from './machine/options.js'
 export type { RunState } from './machine/run-state.js'
+export { Debugger } from './machine/debug/debugger.js'
+export type { Breakpoint, DebugEvent, MemoryPlace } from './machine/debug/breakpoint.js'
 export { Vcpu } from './machine/vcpu.js'
 export type {
   ControlRegisters,

@@ -3,7 +3,9 @@
 import {
   AcceleratorError,
   AccelPropertyError,
+  BreakpointError,
   GuestImageError,
+  GuestMemoryError,
   KvmAccelError,
   KvmCapabilityError,
   KvmIoctlError,
@@ -22,7 +24,9 @@ import type { Equal, Expect } from './expect.js'
 type Any =
   | AcceleratorError
   | AccelPropertyError
+  | BreakpointError
   | GuestImageError
+  | GuestMemoryError
   | KvmCapabilityError
   | KvmIoctlError
   | KvmUnavailableError

@@ -33,11 +33,11 @@ export type Ends = [
   Expect<Equal<Exit['reason'], 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'>>,
   Expect<Equal<RequiredKeys<Exit>, 'reason'>>,
   Expect<Equal<WritableKeys<Exit>, never>>,
-  Expect<Equal<RunState, 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'>>,
+  Expect<Equal<RunState, 'prelaunch' | 'running' | 'paused' | 'debug' | 'internal-error' | 'shutdown'>>,
 ]
 
 export type Events = [
-  Expect<Equal<keyof MachineEventMap, 'notify' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>>,
+  Expect<Equal<keyof MachineEventMap, 'notify' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>>,
   Expect<Equal<MachineEventMap['notify'], [NotifyEvent]>>,
   Expect<Equal<MachineEventMap['stop'], [StopEvent]>>,
   Expect<Equal<MachineEventMap['resume'], []>>,

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { machineProperties } from '../../ts/cli/machine-types.js'
 import { runOptions } from '../../ts/cli/run-options.js'
 import * as errors from '../../ts/errors/index.js'
+import { breakpointProblems } from '../../ts/errors/breakpoint-error.js'
 import { guestImageProblems } from '../../ts/errors/guest-image-error.js'
 import { unavailableReasons } from '../../ts/errors/kvm-unavailable-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
@@ -82,7 +83,7 @@ for (const [file, name, text] of [
 test('docs/errors.md: every class, reason and problem is told', t => {
   const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
   const classes = Object.keys(errors).filter(name => name.endsWith('Error'))
-  const words = [...classes, ...unavailableReasons, ...guestImageProblems]
+  const words = [...classes, ...unavailableReasons, ...guestImageProblems, ...breakpointProblems]
   t.deepEqual(
     words.filter(word => !page.includes(code(word))),
     [],

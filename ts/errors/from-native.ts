@@ -1,6 +1,8 @@
 import { AccelPropertyError } from './accel-property-error.js'
 import { AcceleratorError } from './accelerator-error.js'
+import { BreakpointError, breakpointProblems } from './breakpoint-error.js'
 import { GuestImageError, guestImageProblems } from './guest-image-error.js'
+import { GuestMemoryError } from './guest-memory-error.js'
 import { KvmAccelError, type ErrorDetails } from './kvm-accel-error.js'
 import { KvmCapabilityError } from './kvm-capability-error.js'
 import { KvmIoctlError } from './kvm-ioctl-error.js'
@@ -23,6 +25,7 @@ export interface NativeError {
   readonly accelerator?: string | null | undefined
   readonly image?: string | null | undefined
   readonly problem?: string | null | undefined
+  readonly address?: bigint | null | undefined
   readonly option?: string | null | undefined
 }
 
@@ -61,6 +64,13 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
         image: data.image === 'initrd' ? 'initrd' : 'kernel',
         problem: oneOf(guestImageProblems, data.problem) ?? 'malformed',
       })
+    case 'ERR_BREAKPOINT':
+      return new BreakpointError(message, {
+        ...details,
+        problem: oneOf(breakpointProblems, data.problem) ?? 'unsupported',
+      })
+    case 'ERR_GUEST_MEMORY':
+      return new GuestMemoryError(message, { ...details, address: data.address ?? 0n })
     case 'ERR_MACHINE_CONFIG':
       return new MachineConfigError(message, { ...details, option: data.option ?? '' })
     default:

@@ -1,3 +1,4 @@
+import type { DebugEvent } from './debug/breakpoint.js'
 import type { MachineWarning } from './warning.js'
 import type { NotifyEvent } from './notify-event.js'
 import type { Exit } from './exit.js'
@@ -15,6 +16,8 @@ export interface StopEvent {
 export interface MachineEventMap {
   /** A notify VM exit, real or injected. At most 1024 wait for the event loop; `dropped` counts what did not fit. */
   notify: [NotifyEvent]
+  /** A breakpoint, a watchpoint or a step stopped the machine; follows `stop`. */
+  debug: [DebugEvent]
   /** The machine left the state `running` (QEMU's `STOP`). */
   stop: [StopEvent]
   /** The machine entered the state `running` (QEMU's `RESUME`). */

@@ -2,11 +2,13 @@ import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
-import { notifyEvent, warning } from '../native/from-native.js'
+import { debugEvent, notifyEvent, warning } from '../native/from-native.js'
 import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
 import type { DeviceOptions } from './device.js'
+import type { DebugEvent } from './debug/breakpoint.js'
+import { Debugger } from './debug/debugger.js'
 import { deferred, type Deferred } from './deferred.js'
 import { Devices } from './devices.js'
 import type { Exit } from './exit.js'
@@ -54,6 +56,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * At most 65536 records wait.
    */
   readonly startTrace: TraceStream | null
+  /** Breakpoints, watchpoints, steps and memory. */
+  readonly debug: Debugger
   /** The vCPUs, by index. */
   readonly vcpus: readonly Vcpu[]
   readonly #native: BindingMachine
@@ -67,6 +71,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #closed: Deferred<void> | undefined
   /** Whoever reads trace records. */
   readonly #traces: TraceStreams
+  /** Someone waits for a step to be done. */
+  #stepping: Deferred<DebugEvent | undefined> | undefined
   /** Someone waits for all vCPUs to be outside the guest. */
   #stopping: Deferred<void> | undefined
 
@@ -81,6 +87,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
       { length: options.cpus },
       (_, index) => new Vcpu(index, native, event => this.#check(event)),
     )
+    this.debug = new Debugger({
+      native,
+      cpus: options.cpus,
+      check: event => this.#check(event),
+      step: vcpu => this.#step(vcpu),
+    })
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#traces = new TraceStreams(native)
     this.startTrace = this.#traces.start
@@ -333,6 +345,17 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#tell('resume')
   }
 
+  #step(vcpu: number): Promise<DebugEvent | undefined> {
+    const error = this.#native.step(vcpu)
+    if (error) unwrap(error)
+    this.#next('debug.step')
+    this.#keepAlive(true)
+    this.#stepping = deferred()
+    const { promise } = this.#stepping
+    this.#tell('resume')
+    return promise
+  }
+
   /** The machine has left the guest for a reason of its own or the user's. */
   #enter(event: Operation | GuestEvent, exit?: Exit): void {
     this.#next(event)
@@ -349,15 +372,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   async #resetRunning(): Promise<void> {
     await this.#stopVcpus()
-    // The guest may have ended in the meantime; then there is nothing to reset.
-    if (this.#state !== 'running') return
-    try {
-      this.#resetNative()
-    } catch (error) {
-      this.#failed({ reason: 'internal-error', detail: (error as Error).message })
-      throw error
-    }
+    // The guest may have ended in the meantime; then there is nothing to reset. At a breakpoint it has not.
+    const debugged = this.#state === 'debug'
+    if (this.#state !== 'running' && !debugged) return
+    this.#resetNative()
     this.#tell('reset', { guest: false })
+    if (debugged) return this.#run('resume')
     this.#native.resume()
   }
 
@@ -443,11 +463,16 @@ export class Machine extends EventEmitter<MachineEventMap> {
     event: Exclude<BindingEvent, { kind: 'notify' | 'warning' | 'device-access' | 'input-drained' | 'closed' }>,
   ): void {
     const stopping = this.#stopping
+    const stepping = this.#stepping
     this.#stopping = undefined
+    this.#stepping = undefined
     // A machine that has ended meanwhile has nothing to tell any more.
     if (this.#state === 'running' && !this.#closed) {
       switch (event.kind) {
         case 'paused':
+          break
+        case 'debug':
+          this.#debugged(debugEvent(event))
           break
         case 'guest-shutdown':
           this.#guestEnded({ reason: 'guest-shutdown' })
@@ -466,6 +491,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
       }
     }
     stopping?.resolve()
+    stepping?.resolve(event.kind === 'debug' ? debugEvent(event) : undefined)
+  }
+
+  #debugged(event: DebugEvent): void {
+    this.#enter('debug')
+    this.#tell('debug', event)
   }
 
   #guestEnded(exit: Exit): void {
@@ -499,6 +530,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#wake.destroy()
     this.serial.machineEnded()
     this.#stopping?.resolve()
+    this.#stepping?.resolve(undefined)
     this.#closed?.resolve()
   }
 }

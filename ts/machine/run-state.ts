@@ -6,10 +6,11 @@ import { either } from '../errors/suggest.js'
  * - `prelaunch`: made or reset, and not started;
  * - `running`: the vCPUs run;
  * - `paused`: by {@link Machine.pause};
+ * - `debug`: at a breakpoint or a watchpoint, or after a step;
  * - `internal-error`: a vCPU met what the accelerator cannot handle, or a notify exit under `internal-error`;
  * - `shutdown`: the guest shut down, or the machine was stopped.
  */
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'internal-error' | 'shutdown'
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'debug' | 'internal-error' | 'shutdown'
 
 /** What a user can do to a machine. */
 export type Operation =
@@ -23,11 +24,17 @@ export type Operation =
   | 'injectNotify'
   | 'vcpu.state'
   | 'vcpu.setState'
+  | 'debug.step'
+  | 'debug.insertBreakpoint'
+  | 'debug.removeBreakpoint'
+  | 'debug.clear'
+  | 'debug.readMemory'
+  | 'debug.writeMemory'
 
 /** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
-export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error'
+export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'debug'
 
-const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'internal-error', 'shutdown']
+const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'debug', 'internal-error', 'shutdown']
 const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
 
 /**
@@ -35,11 +42,12 @@ const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
  * |---|---|---|
  * | addDevice | prelaunch | prelaunch |
  * | start | prelaunch | running |
- * | resume | prelaunch, paused | running |
+ * | resume | prelaunch, paused, debug | running |
+ * | debug.step | prelaunch, paused, debug | running |
  * | pause | running | paused |
- * | injectNmi | prelaunch, running, paused | the same |
+ * | injectNmi | prelaunch, running, paused, debug | the same |
  * | injectNotify | running | running |
- * | vcpu.state, vcpu.setState | all but running | the same |
+ * | vcpu.state, vcpu.setState, debug.* | all but running | the same |
  * | reset | any | running stays running, any other becomes prelaunch |
  * | stop | any | shutdown |
  *
@@ -51,12 +59,18 @@ const operations: Record<
 > = {
   addDevice: { from: ['prelaunch'], to: () => 'prelaunch' },
   start: { from: ['prelaunch'], to: () => 'running' },
-  resume: { from: ['prelaunch', 'paused'], to: () => 'running' },
+  resume: { from: ['prelaunch', 'paused', 'debug'], to: () => 'running' },
+  'debug.step': { from: ['prelaunch', 'paused', 'debug'], to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },
-  injectNmi: { from: ['prelaunch', 'running', 'paused'], to: state => state },
+  injectNmi: { from: ['prelaunch', 'running', 'paused', 'debug'], to: state => state },
   injectNotify: { from: ['running'], to: () => 'running' },
   'vcpu.state': { from: STOPPED, to: state => state },
   'vcpu.setState': { from: STOPPED, to: state => state },
+  'debug.insertBreakpoint': { from: STOPPED, to: state => state },
+  'debug.removeBreakpoint': { from: STOPPED, to: state => state },
+  'debug.clear': { from: STOPPED, to: state => state },
+  'debug.readMemory': { from: STOPPED, to: state => state },
+  'debug.writeMemory': { from: STOPPED, to: state => state },
   reset: { from: ANY, to: state => (state === 'running' ? 'running' : 'prelaunch') },
   stop: { from: ANY, to: () => 'shutdown' },
 }
@@ -66,6 +80,7 @@ const guestEvents: Record<GuestEvent, (state: RunState) => RunState> = {
   'guest-shutdown': () => 'shutdown',
   'debug-exit': () => 'shutdown',
   'internal-error': () => 'internal-error',
+  debug: () => 'debug',
   'guest-reset': state => state,
 }
 
@@ -95,7 +110,7 @@ function isOperation(event: Operation | GuestEvent): event is Operation {
 function wayOut(state: RunState, operation: Operation): string {
   if (operation === 'addDevice') return 'Add devices before start(), or after a reset() of a machine that does not run.'
   if (state === 'internal-error' || state === 'shutdown') return 'Call reset() first, then start() or resume().'
-  if (operation.startsWith('vcpu.')) return 'Call pause() first.'
+  if (state === 'running' && /^(vcpu|debug)\./.test(operation)) return 'Call pause() first.'
   if (state === 'running') return 'Call pause() first to go on later, or reset() to begin anew.'
   return operation === 'start' ? 'Call resume() to go on.' : 'Call resume() first.'
 }

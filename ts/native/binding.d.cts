@@ -19,6 +19,20 @@ export declare class BindingDeviceServer {
 
 /** A machine. `wakeFd` becomes readable when `take()` has something. */
 export declare class BindingMachine {
+  /** This kernel lets guests be debugged. */
+  debugSupported(): boolean
+  /** Adds a breakpoint for all vCPUs. */
+  insertBreakpoint(breakpoint: BindingBreakpoint): BindingError | null
+  /** Removes it. */
+  removeBreakpoint(breakpoint: BindingBreakpoint): BindingError | null
+  /** Removes all. */
+  clearBreakpoints(): BindingError | null
+  /** Has one vCPU execute one instruction; an event tells when the machine has stopped again. */
+  step(vcpu: number): BindingError | null
+  /** Guest memory at a linear address of a vCPU, or at a physical one without a vCPU. */
+  readMemory(vcpu: number | undefined | null, address: bigint, length: number): Uint8Array | BindingError | null
+  /** Writes it. */
+  writeMemory(vcpu: number | undefined | null, address: bigint, bytes: Uint8Array): BindingError | null
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
   /** The reading end of a serial stream; the caller owns it. -1 without one. */
@@ -91,6 +105,18 @@ export interface BindingAccelProperties {
   notifyAsked: boolean
   /** The KVM device. */
   device: string
+}
+
+/** A breakpoint or watchpoint. */
+export interface BindingBreakpoint {
+  /** `software`, `hardware`, `write` or `access`. */
+  kind: string
+  /** Linear address. */
+  address: bigint
+  /** Bytes that a watchpoint covers. */
+  length: number
+  /** Whose page tables the address of a software breakpoint is looked up in. */
+  vcpu: number
 }
 
 /** A whole machine. */
@@ -213,8 +239,10 @@ export interface BindingError {
   property?: string
   /** `kernel` or `initrd`. */
   image?: string
-  /** What is wrong with the image. */
+  /** What is wrong with the image or the breakpoint. */
   problem?: string
+  /** The guest's address that cannot be reached. */
+  address?: bigint
   /** The machine option. */
   option?: string
   /** Registers and code bytes of a vCPU that cannot be reset. */
@@ -226,6 +254,7 @@ export type BindingEvent =
   | { kind: 'notify'; vcpu: number; registers: BindingRegisters; instruction: string; contextInvalid: boolean; resumed: boolean; total: number; injected: boolean; /** Events that did not fit the queue before this one. */
   dropped: number }
   | { kind: 'warning'; code: string; message: string }
+  | { kind: 'debug'; vcpu: number; reason: string; address: bigint; rip: bigint }
   | { kind: 'paused' }
   | { kind: 'guest-shutdown' }
   | { kind: 'guest-reset' }

@@ -1,5 +1,6 @@
 // From the addon's plain data to the public types.
 
+import type { DebugEvent } from '../machine/debug/breakpoint.js'
 import type { NotifyEvent } from '../machine/notify-event.js'
 import type { MachineWarning } from '../machine/warning.js'
 import type { BindingEvent } from './binding.cjs'
@@ -15,6 +16,14 @@ export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): N
   total: event.total,
   injected: event.injected,
   dropped: event.dropped,
+})
+
+/** The public form of a stop at a breakpoint or after a step. Its reason is one of the accelerator's, which the public type lists. */
+export const debugEvent = ({ vcpu, reason, address, rip }: Extract<BindingEvent, { kind: 'debug' }>): DebugEvent => ({
+  vcpu,
+  reason: reason as DebugEvent['reason'],
+  address,
+  rip,
 })
 
 /** The public form of a warning. Its code is one of the accelerator's, which the public type lists. */

@@ -1,5 +1,6 @@
 //! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
 
+use crate::debug::{DebugSupport, GuestDebug};
 use crate::event::{EventSink, Warning, WarningCode};
 use crate::interrupts::{Interrupts, irqchip};
 use crate::io::{CoalescedOffer, Io};
@@ -158,6 +159,7 @@ impl Accelerator {
             memory: self.memory.clone(),
             io: self.io.clone(),
             clock: Clock::new(self.vm.clock()),
+            debug: GuestDebug::new(DebugSupport::new(&self.system)),
         };
         Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
     }

@@ -39,6 +39,8 @@ capabilities! {
     CoalescedMmio = 15, "KVM_CAP_COALESCED_MMIO";
     /// Memory slots can be deleted.
     DestroyMemoryRegionWorks = 21, "KVM_CAP_DESTROY_MEMORY_REGION_WORKS";
+    /// KVM_SET_GUEST_DEBUG.
+    SetGuestDebug = 23, "KVM_CAP_SET_GUEST_DEBUG";
     /// GSI routing.
     IrqRouting = 25, "KVM_CAP_IRQ_ROUTING";
     /// Adjacent slots work.
@@ -91,6 +93,8 @@ capabilities! {
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
     /// KVM_GET_STATS_FD.
     BinaryStatsFd = 203, "KVM_CAP_BINARY_STATS_FD";
+    /// Which bits KVM_SET_GUEST_DEBUG takes.
+    SetGuestDebug2 = 195, "KVM_CAP_SET_GUEST_DEBUG2";
     /// KVM_GET_SREGS2.
     Sregs2 = 200, "KVM_CAP_SREGS2";
     /// The size of the XSAVE area.

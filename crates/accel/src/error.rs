@@ -1,6 +1,7 @@
 //! What can go wrong while an accelerator is set up.
 
 use crate::capability::Capability;
+use crate::debug::BreakpointProblem;
 use std::path::PathBuf;
 
 /// An error with a stable [`code`](Error::code), the rule that was broken and a [`remedy`](Error::remedy).
@@ -95,6 +96,23 @@ pub enum Error {
         /// The vCPU's index.
         vcpu: u32,
     },
+    /// A breakpoint that cannot be set or removed.
+    #[error("{what}: {}", problem.rule())]
+    Breakpoint {
+        /// The breakpoint.
+        what: String,
+        /// The rule that was broken.
+        problem: BreakpointProblem,
+    },
+    /// The kernel cannot debug guests.
+    #[error("the kernel does not offer KVM_CAP_SET_GUEST_DEBUG (23), so that guests cannot be debugged")]
+    DebugUnsupported,
+    /// An address that is not in the guest's RAM, or that its page tables do not map.
+    #[error("the guest's memory at {address:#x} cannot be reached: no page table maps it, or no RAM is there")]
+    GuestMemory {
+        /// The first such address.
+        address: u64,
+    },
     /// A thread for a vCPU could not be started.
     #[error("cannot start the thread of vCPU {vcpu}: {}", errno_text(*errno))]
     Thread {
@@ -117,6 +135,9 @@ impl Error {
             Self::TooManyVcpus { .. } | Self::Memory { .. } => "ERR_MACHINE_CONFIG",
             Self::Reset { source, .. } => source.code(),
             Self::Running { .. } => "ERR_MACHINE_STATE",
+            Self::Breakpoint { .. } => "ERR_BREAKPOINT",
+            Self::DebugUnsupported => "ERR_KVM_CAPABILITY",
+            Self::GuestMemory { .. } => "ERR_GUEST_MEMORY",
             Self::NotifyUnsupported => "ERR_NOTIFY_UNSUPPORTED",
             Self::Property { .. } => "ERR_ACCEL_PROPERTY",
         }
@@ -139,6 +160,9 @@ impl Error {
             }
             Self::Memory { .. } => "Map fewer or larger pieces of memory.",
             Self::Reset { .. } => "The machine cannot go on: make a new one.",
+            Self::Breakpoint { problem, .. } => problem.remedy(),
+            Self::DebugUnsupported => "Use a kernel and a KVM module that have it; everything else works without.",
+            Self::GuestMemory { .. } => "Name mapped memory, or a physical address below the machine's memory size.",
             Self::Running { .. } => "Stop the machine first.",
             Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
             Self::NotifyUnsupported => {
@@ -158,6 +182,7 @@ impl Error {
             Self::MissingCapability(capability) => Some(*capability),
             Self::StatsUnsupported => Some(Capability::BinaryStatsFd),
             Self::NotifyUnsupported => Some(Capability::X86NotifyVmexit),
+            Self::DebugUnsupported => Some(Capability::SetGuestDebug),
             _ => None,
         }
     }

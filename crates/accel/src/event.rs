@@ -1,6 +1,7 @@
 //! What the accelerator tells its owner. The core speaks through a trait it owns; the binding implements it.
 
 use crate::Request;
+use crate::debug::DebugStop;
 use crate::registers::Registers;
 
 /// Receives events on vCPU threads. An implementation never blocks; it may drop notify events and warnings (and count
@@ -80,6 +81,8 @@ impl WarningCode {
 pub enum StopReason {
     /// [`crate::Vcpus::pause`] was called.
     Paused,
+    /// A breakpoint, watchpoint or step: run state `debug`.
+    Debug(DebugStop),
     /// The guest asked for something.
     Guest(Request),
     /// A vCPU cannot go on: run state `internal-error`.

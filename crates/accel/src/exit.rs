@@ -76,6 +76,8 @@ pub enum Exit<'a> {
     },
     /// A notify VM exit: no event window opened for longer than the notify window.
     Notify(NotifyInfo),
+    /// A #DB or #BP while the guest is debugged.
+    Debug(DebugExit),
     /// KVM_RUN failed with this error number; the exit reason is stale.
     Failed(i32),
     /// Any other KVM_EXIT_* number.
@@ -87,6 +89,19 @@ pub enum Exit<'a> {
 pub struct NotifyInfo {
     /// KVM_NOTIFY_CONTEXT_INVALID: the guest's state cannot be trusted. Other flag bits are ignored, as QEMU does.
     pub context_invalid: bool,
+}
+
+/// `kvm_run.debug.arch`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DebugExit {
+    /// 1 (#DB) or 3 (#BP).
+    pub exception: u32,
+    /// Linear address.
+    pub pc: u64,
+    /// What happened.
+    pub dr6: u64,
+    /// The registers in force; 0 on kernels that emulate.
+    pub dr7: u64,
 }
 
 /// `kvm_run.internal`.

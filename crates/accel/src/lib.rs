@@ -46,6 +46,7 @@
 mod accelerator;
 mod bus;
 mod capability;
+pub mod debug;
 mod error;
 mod event;
 pub mod exit;

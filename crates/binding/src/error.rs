@@ -1,6 +1,7 @@
 //! Errors cross as data and are thrown in TypeScript, in one place.
 
 use kvm_accel_machine::board::BoardError;
+use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
 /// An error as plain data; `code` selects the class.
@@ -25,8 +26,10 @@ pub struct BindingError {
     pub property: Option<String>,
     /// `kernel` or `initrd`.
     pub image: Option<String>,
-    /// What is wrong with the image.
+    /// What is wrong with the image or the breakpoint.
     pub problem: Option<String>,
+    /// The guest's address that cannot be reached.
+    pub address: Option<BigInt>,
     /// The machine option.
     pub option: Option<String>,
     /// Registers and code bytes of a vCPU that cannot be reset.
@@ -49,6 +52,14 @@ impl From<kvm_accel::Error> for BindingError {
             reason: match &error {
                 kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
                 kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
+                _ => None,
+            },
+            problem: match &error {
+                kvm_accel::Error::Breakpoint { problem, .. } => Some(problem.as_str().into()),
+                _ => None,
+            },
+            address: match &error {
+                kvm_accel::Error::GuestMemory { address } => Some((*address).into()),
                 _ => None,
             },
             report: error.report().map(Into::into),

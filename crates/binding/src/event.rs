@@ -46,6 +46,8 @@ pub enum BindingEvent {
     },
     /// Something a user should read.
     Warning { code: String, message: String },
+    /// All vCPUs are stopped because of a breakpoint, a watchpoint or a step.
+    Debug { vcpu: u32, reason: String, address: BigInt, rip: BigInt },
     /// All vCPUs are stopped because `pause` was called.
     Paused,
     /// All vCPUs are stopped because the guest powered off.
@@ -76,6 +78,12 @@ impl From<Event> for BindingEvent {
         match event {
             Event::Notify(event) => notify(*event),
             Event::Warning(warning) => Self::Warning { code: warning.code.as_str().into(), message: warning.message },
+            Event::Stopped(StopReason::Debug(stop)) => Self::Debug {
+                vcpu: stop.vcpu,
+                reason: stop.cause.reason.as_str().into(),
+                address: stop.cause.address.into(),
+                rip: stop.rip.into(),
+            },
             Event::Stopped(StopReason::Paused) => Self::Paused,
             Event::Stopped(StopReason::Guest(Request::Shutdown)) => Self::GuestShutdown,
             Event::Stopped(StopReason::Guest(Request::Reset)) => Self::GuestReset,

@@ -9,6 +9,7 @@
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;
+mod debug;
 mod device;
 mod environment;
 mod error;

@@ -248,6 +248,12 @@ impl Board {
         Ok(self.vcpus.set_state(vcpu, state, Level::Runtime)?)
     }
 
+    /// The vCPUs, for debugging them; run states are the caller's.
+    #[must_use]
+    pub const fn vcpus(&self) -> &Vcpus {
+        &self.vcpus
+    }
+
     /// The drill: see [`Vcpus::inject_notify`].
     pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
         self.vcpus.inject_notify(vcpu, context_invalid)

@@ -5,12 +5,12 @@
 //! other threads write.
 
 use super::coalesced_ring::Ring;
-use crate::exit::{Exit, InternalError, NotifyInfo};
+use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo};
 use kvm_bindings::{
-    KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO,
-    KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR,
-    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID,
-    kvm_run,
+    KVM_EXIT_DEBUG, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
+    KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO,
+    KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN,
+    KVM_NOTIFY_CONTEXT_INVALID, kvm_debug_exit_arch, kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{NonNull, addr_of, addr_of_mut};
@@ -152,6 +152,11 @@ impl RunPage {
                 let data = internal.data.iter().copied().take(internal.ndata.try_into().unwrap_or(0)).collect();
                 Exit::InternalError(InternalError { suberror: internal.suberror, data })
             }
+            KVM_EXIT_DEBUG => {
+                // SAFETY: selected by KVM_EXIT_DEBUG.
+                let kvm_debug_exit_arch { exception, pc, dr6, dr7, .. } = unsafe { union.debug.arch };
+                Exit::Debug(DebugExit { exception, pc, dr6, dr7 })
+            }
             KVM_EXIT_FAIL_ENTRY => {
                 // SAFETY: selected by KVM_EXIT_FAIL_ENTRY.
                 let fail = unsafe { union.fail_entry };
@@ -254,6 +259,19 @@ mod tests {
         });
         assert_eq!(page.decode(), Exit::Hypercall { number: 12 });
         assert_eq!(fabricated(|run| run.exit_reason = KVM_EXIT_TPR_ACCESS).decode(), Exit::TprAccess);
+    }
+
+    #[test]
+    fn test_debug_exits_carry_exception_address_and_registers() {
+        for (exception, pc, dr6, dr7) in
+            [(1, 0x1001, 0xffff_4ff0, 0), (3, u64::MAX, 0, 0x602), (1, 7, 0xffff_0ff2, 0xd_0402)]
+        {
+            let mut page = fabricated(|run| {
+                run.exit_reason = KVM_EXIT_DEBUG;
+                run.__bindgen_anon_1.debug.arch = kvm_debug_exit_arch { exception, pc, dr6, dr7, ..Default::default() };
+            });
+            assert_eq!(page.decode(), Exit::Debug(DebugExit { exception, pc, dr6, dr7 }));
+        }
     }
 
     #[test]

@@ -5,12 +5,13 @@ use super::run_page::RunPage;
 use super::state::registers_of;
 use super::{error_of, failed};
 use crate::Result;
+use crate::debug::DebugWords;
 use crate::exit::Exit;
 use crate::registers::Registers;
 use crate::start_state::{StartMode, StartState};
 use crate::state::StateFeatures;
 use crate::trace::trace;
-use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{CpuId, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use std::ffi::c_char;
 use std::os::fd::AsRawFd;
@@ -124,6 +125,18 @@ impl Vcpu {
     /// KVM_NMI.
     pub fn nmi(&self) -> Result<()> {
         self.fd.nmi().map_err(self.failed("KVM_NMI"))
+    }
+
+    /// KVM_SET_GUEST_DEBUG.
+    pub fn set_guest_debug(&self, words: &DebugWords) -> Result<()> {
+        let arch = kvm_guest_debug_arch { debugreg: words.registers };
+        let debug = kvm_guest_debug { control: words.control, pad: 0, arch };
+        self.fd.set_guest_debug(&debug).map_err(self.failed("KVM_SET_GUEST_DEBUG"))
+    }
+
+    /// Whether exceptions that are put back carry a payload.
+    pub const fn exception_payloads(&self) -> bool {
+        self.features.exception_payload
     }
 
     /// KVM_TRANSLATE: where the guest's page tables map a linear address, if they do.

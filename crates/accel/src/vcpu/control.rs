@@ -67,6 +67,8 @@ struct State {
     /// Why the machine is stopping; told when the last vCPU parks.
     reason: Option<StopReason>,
     epoch: Epoch,
+    /// The only vCPU that was resumed: a step.
+    only: Option<usize>,
     /// vCPUs that have not yet reset themselves.
     resetting: usize,
     reset_error: Option<Error>,
@@ -84,12 +86,13 @@ pub struct Control {
     kicks: Vec<Kick>,
 }
 
-/// A guest's request outranks a pause, and a fault outranks both: neither may be lost because the other came first.
+/// A debug stop outranks a pause, a guest's request both, and a fault all: none may be lost because another came first.
 const fn rank(reason: &StopReason) -> u8 {
     match reason {
         StopReason::Paused => 0,
-        StopReason::Guest(_) => 1,
-        StopReason::Fault(_) => 2,
+        StopReason::Debug(_) => 1,
+        StopReason::Guest(_) => 2,
+        StopReason::Fault(_) => 3,
     }
 }
 
@@ -102,6 +105,7 @@ impl Control {
             parked: 0,
             reason: None,
             epoch: Epoch::default(),
+            only: None,
             resetting: 0,
             reset_error: None,
             injected,
@@ -127,8 +131,8 @@ impl Control {
         self.kicks.iter().for_each(Kick::kick);
     }
 
-    /// Lets all vCPUs run, if all of them are parked.
-    pub fn resume(&self) {
+    /// Lets all vCPUs run, or `only` one, if all of them are parked.
+    pub fn resume(&self, only: Option<usize>) {
         let mut state = self.lock();
         // Threads that have just been spawned are on their way to park.
         while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
@@ -136,7 +140,8 @@ impl Control {
         }
         if state.phase == Phase::Stopped {
             state.phase = Phase::Running;
-            state.parked = 0;
+            state.parked = only.map_or(0, |_| self.kicks.len() - 1);
+            state.only = only;
             state.epoch.resumes += 1;
             self.changed.notify_all();
         }
@@ -191,7 +196,10 @@ impl Control {
             }
             if seen.resumes != state.epoch.resumes {
                 seen.resumes = state.epoch.resumes;
-                return Command::Run;
+                // The others of a step were counted as parked all along.
+                if state.only.is_none_or(|only| only == index) {
+                    return Command::Run;
+                }
             }
             if seen.resets != state.epoch.resets {
                 return Command::Reset;
@@ -339,7 +347,7 @@ mod tests {
         let (control, sink) = (control(3), Arc::new(Channel(StdMutex::new(sender))));
         let threads: Vec<_> = (0..3).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
         for _ in 0..200 {
-            control.resume();
+            control.resume(None);
             assert_eq!(control.request_stop(StopReason::Paused), None);
             assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Paused));
         }

@@ -2,7 +2,7 @@
 
 use crate::Request;
 use crate::event::FaultKind;
-use crate::exit::{Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
+use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
 use crate::registers::Registers;
 
 /// What the loop does about an exit.
@@ -12,6 +12,8 @@ pub enum Outcome {
     Resume,
     /// Ask something of the machine.
     Request(Request),
+    /// Judge a debug exit, with the machine's breakpoints.
+    Debug(DebugExit),
     /// Judge a notify exit, with the machine's notify state.
     Notify(NotifyInfo),
     /// KVM gave up; whether the guest goes on depends on its registers ([`goes_on`]).
@@ -38,6 +40,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::SystemEvent { kind: SYSTEM_EVENT_SHUTDOWN } => Outcome::Request(Request::Shutdown),
         Exit::SystemEvent { kind: SYSTEM_EVENT_RESET } => Outcome::Request(Request::Reset),
         Exit::SystemEvent { kind } => fault(format!("KVM_EXIT_SYSTEM_EVENT of type {kind} has no meaning on x86")),
+        Exit::Debug(exit) => Outcome::Debug(exit),
         Exit::Notify(info) => Outcome::Notify(info),
         Exit::InternalError(error) => Outcome::InternalError(error),
         Exit::FailEntry { reason, cpu } => {

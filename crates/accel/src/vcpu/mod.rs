@@ -1,6 +1,7 @@
 //! vCPUs on their own threads. Decode (`kvm/run_page.rs`), decide ([`decide`]), loop (`thread.rs`) apart.
 
 mod control;
+mod debug;
 pub mod decide;
 mod nmi;
 mod notify;
@@ -9,6 +10,7 @@ mod thread;
 
 pub use notify::NotifyStatus;
 
+use crate::debug::GuestDebug;
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
 use crate::exit::NotifyInfo;
 use crate::io::Io;
@@ -43,6 +45,7 @@ pub(crate) struct VmParts {
     pub memory: Memory,
     pub io: Io,
     pub clock: Clock,
+    pub debug: GuestDebug,
 }
 
 /// What the threads of one machine share.
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub notify: notify::Shared,
     pub counts: Vec<ExitCounts>,
     pub clock: Clock,
+    pub debug: GuestDebug,
 }
 
 /// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping it takes them out of the
@@ -79,9 +83,9 @@ impl Vcpus {
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let VmParts { ram, memory, io, clock } = vm;
+        let VmParts { ram, memory, io, clock, debug } = vm;
         let control = Control::new(kicks);
-        let shared = Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock });
+        let shared = Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock, debug });
         let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();
@@ -108,6 +112,10 @@ impl Vcpus {
 
     /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
     pub fn resume(&self) {
+        self.enter_guest(None);
+    }
+
+    fn enter_guest(&self, only: Option<usize>) {
         if let Err(error) = self.shared.clock.release() {
             return self.shared.sink.emit(Event::Stopped(StopReason::Fault(Fault {
                 vcpu: 0,
@@ -117,7 +125,7 @@ impl Vcpus {
             })));
         }
         self.shared.bus.resume();
-        self.shared.control.resume();
+        self.shared.control.resume(only);
     }
 
     /// The registers of vCPU `index`, changes that wait for its next entry included. The vCPUs must be stopped.

@@ -1,10 +1,12 @@
 //! The loop of one vCPU: only sequences.
 
 use super::control::{Attention, Command, Epoch};
+use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
 use super::{PoweredVcpu, Shared, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
+use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
 use crate::state::{Level, StateCopy, VcpuState};
 use crate::stats::ExitKind;
@@ -15,20 +17,21 @@ use std::sync::Arc;
 
 /// Owns a vCPU for as long as its thread lives.
 pub struct VcpuThread {
-    vcpu: Vcpu,
+    pub(super) vcpu: Vcpu,
     /// What a reset puts back.
     power_on: &'static VcpuState,
     start: Option<StartState>,
     /// Registers that a user has changed, for the next entry.
     copy: StateCopy,
-    shared: Arc<Shared>,
+    pub(super) stepping: Stepping,
+    pub(super) shared: Arc<Shared>,
     index: usize,
 }
 
 impl VcpuThread {
     pub fn new(PoweredVcpu { vcpu, power_on, start }: PoweredVcpu, shared: Arc<Shared>) -> Self {
         let index = usize::try_from(vcpu.id()).unwrap_or(usize::MAX);
-        Self { vcpu, power_on, start, copy: StateCopy::default(), shared, index }
+        Self { vcpu, power_on, start, copy: StateCopy::default(), stepping: Stepping::Off, shared, index }
     }
 
     /// Parks, runs, parks, until the machine is dropped.
@@ -59,7 +62,7 @@ impl VcpuThread {
                     has_run = true;
                     // A device that panics stops its machine, not the process.
                     let stop = catch_unwind(AssertUnwindSafe(|| {
-                        let stop = self.enter();
+                        let stop = self.debugged();
                         // Writes that the kernel kept arrive before the machine has stopped.
                         shared.io.drain();
                         stop.or_else(|| shared.io.take_request().map(StopReason::Guest))
@@ -78,6 +81,17 @@ impl VcpuThread {
         trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id() });
     }
 
+    /// Writes what waits for the next entry, then runs or steps the guest.
+    fn debugged(&mut self) -> Option<StopReason> {
+        let begun = self.flush().and_then(|()| self.begin_step());
+        let stop = match begun {
+            Ok(()) => self.enter(),
+            Err(error) => Some(self.refused(&error)),
+        };
+        let ended = self.end_step();
+        stop.or_else(|| ended.err().map(|error| self.refused(&error)))
+    }
+
     /// Runs the guest until the machine stops; the reason when this vCPU is why.
     fn enter(&mut self) -> Option<StopReason> {
         let shared = Arc::clone(&self.shared);
@@ -85,9 +99,6 @@ impl VcpuThread {
         let kick = shared.control.kick(self.index)?;
         trace!(KvmCpuExec {});
         let cpu_index = self.vcpu.id();
-        if let Err(error) = self.copy.flush(&self.vcpu) {
-            return Some(self.refused(&error));
-        }
         let mut stop = match self.attend() {
             Attended::Enter => None,
             Attended::Leave(reason) => return reason,
@@ -178,6 +189,7 @@ impl VcpuThread {
                 Some(StopReason::Guest(request))
             }
             Outcome::Notify(info) => self.notify(info, false),
+            Outcome::Debug(exit) => self.debug(&exit).unwrap_or_else(|error| Some(self.refused(&error))),
             Outcome::InternalError(error) => self.internal_error(&error),
             Outcome::Fault(kind, message) => Some(StopReason::Fault(Fault {
                 vcpu: self.vcpu.id(),
@@ -211,8 +223,18 @@ impl VcpuThread {
         self.copy.set(&self.vcpu, state, level)
     }
 
+    /// Writes a change that waits, before the kernel is asked what depends on it.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.copy.flush(&self.vcpu)
+    }
+
+    pub(super) fn ram(&self) -> &GuestRam {
+        &self.shared.ram
+    }
+
     fn reset(&mut self) -> Result<()> {
         self.copy = StateCopy::default();
+        self.end_step()?;
         self.vcpu.reset(self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
             vcpu: self.vcpu.id(),
             source: Box::new(source),

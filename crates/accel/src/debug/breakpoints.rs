@@ -1,0 +1,400 @@
+//! The list of breakpoints, with QEMU's rules.
+
+use std::fmt;
+
+/// `int3`.
+const INT3: u8 = 0xcc;
+/// The processor's breakpoint registers.
+const MAX_HARDWARE: usize = 4;
+
+/// What stops the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakpointKind {
+    /// An `int3` in the guest's memory; any number of them.
+    Software,
+    /// A breakpoint register for execution.
+    Hardware,
+    /// A breakpoint register for stores.
+    Write,
+    /// A breakpoint register for loads and stores.
+    Access,
+}
+
+impl BreakpointKind {
+    /// The name users see.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Software => "software",
+            Self::Hardware => "hardware",
+            Self::Write => "write",
+            Self::Access => "access",
+        }
+    }
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Software, Self::Hardware, Self::Write, Self::Access].into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// One breakpoint or watchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breakpoint {
+    /// What stops the guest.
+    pub kind: BreakpointKind,
+    /// Linear address.
+    pub address: u64,
+    /// Bytes that a watchpoint covers: 1, 2, 4 or 8; 1 for breakpoints.
+    pub length: u64,
+}
+
+impl fmt::Display for Breakpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_watchpoint() { "watchpoint" } else { "breakpoint" };
+        write!(f, "{} {what} at {:#x}", self.kind.as_str(), self.address)
+    }
+}
+
+impl Breakpoint {
+    const fn is_watchpoint(&self) -> bool {
+        matches!(self.kind, BreakpointKind::Write | BreakpointKind::Access)
+    }
+
+    /// An execute breakpoint covers one byte, whatever was asked for.
+    const fn normal(self) -> Self {
+        if self.is_watchpoint() { self } else { Self { length: 1, ..self } }
+    }
+}
+
+/// Why a breakpoint cannot be set or removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakpointProblem {
+    /// The same one is there.
+    Exists,
+    /// All four registers are in use.
+    TooMany,
+    /// A watchpoint that is not 1, 2, 4 or 8 bytes long.
+    Length,
+    /// A watchpoint whose address is no multiple of its length.
+    Alignment,
+    /// There is no such breakpoint.
+    Unknown,
+    /// Its address is not in the guest's memory.
+    Unreachable,
+    /// The processor has no such kind.
+    Unsupported,
+}
+
+impl BreakpointProblem {
+    /// The stable name, the same in Rust and TypeScript.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exists => "exists",
+            Self::TooMany => "too-many",
+            Self::Length => "length",
+            Self::Alignment => "alignment",
+            Self::Unknown => "unknown",
+            Self::Unreachable => "unreachable",
+            Self::Unsupported => "unsupported",
+        }
+    }
+
+    /// The rule that was broken.
+    #[must_use]
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::Exists => "it is set already",
+            Self::TooMany => "the processor has four breakpoint registers, and all are in use",
+            Self::Length => "a watchpoint covers 1, 2, 4 or 8 bytes",
+            Self::Alignment => "a watchpoint's address is a multiple of its length",
+            Self::Unknown => "there is none",
+            Self::Unreachable => "the address is not in the guest's memory",
+            Self::Unsupported => "the kinds are software, hardware, write and access; x86 cannot watch for loads alone",
+        }
+    }
+
+    /// What the user can do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        match self {
+            Self::TooMany => "Remove another one first, or use software breakpoints, of which there can be any number.",
+            Self::Unreachable => {
+                "Set it when the guest has mapped the page, or name the vCPU whose page tables have it."
+            }
+            Self::Unknown => "Name it as it was set: kind, address and length.",
+            Self::Exists | Self::Length | Self::Alignment | Self::Unsupported => "Name another breakpoint.",
+        }
+    }
+}
+
+/// Bytes at linear addresses of a guest.
+pub trait ByteMemory {
+    /// The byte, if it can be reached.
+    fn read(&mut self, address: u64) -> Option<u8>;
+    /// Whether it could be written.
+    fn write(&mut self, address: u64, byte: u8) -> bool;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Software {
+    address: u64,
+    saved: u8,
+    uses: u32,
+}
+
+/// All breakpoints of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Breakpoints {
+    software: Vec<Software>,
+    hardware: Vec<Breakpoint>,
+}
+
+impl Breakpoints {
+    /// Those in breakpoint registers, by register.
+    #[must_use]
+    pub fn hardware(&self) -> &[Breakpoint] {
+        &self.hardware
+    }
+
+    /// Whether an `int3` at this address is ours.
+    #[must_use]
+    pub fn is_software(&self, address: u64) -> bool {
+        self.software.iter().any(|breakpoint| breakpoint.address == address)
+    }
+
+    /// There is at least one `int3`.
+    #[must_use]
+    pub const fn any_software(&self) -> bool {
+        !self.software.is_empty()
+    }
+
+    /// Adds one. A software breakpoint that exists is used once more.
+    ///
+    /// # Errors
+    /// The rule that it breaks; nothing is changed then.
+    pub fn insert(&mut self, breakpoint: Breakpoint, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
+        let Breakpoint { kind, address, length } = breakpoint.normal();
+        if kind == BreakpointKind::Software {
+            return self.insert_software(address, memory);
+        }
+        if !matches!(length, 1 | 2 | 4 | 8) {
+            return Err(BreakpointProblem::Length);
+        }
+        if address % length != 0 {
+            return Err(BreakpointProblem::Alignment);
+        }
+        if self.hardware.contains(&breakpoint.normal()) {
+            return Err(BreakpointProblem::Exists);
+        }
+        if self.hardware.len() == MAX_HARDWARE {
+            return Err(BreakpointProblem::TooMany);
+        }
+        self.hardware.push(breakpoint.normal());
+        Ok(())
+    }
+
+    /// Removes one; a software breakpoint when it has been removed as often as it was set, and its byte only where the `int3`
+    /// still is.
+    ///
+    /// # Errors
+    /// [`BreakpointProblem::Unknown`]; or [`BreakpointProblem::Unreachable`], and the breakpoint stays.
+    pub fn remove(&mut self, breakpoint: Breakpoint, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
+        if breakpoint.kind == BreakpointKind::Software {
+            return self.remove_software(breakpoint.address, memory);
+        }
+        let at = self.hardware.iter().position(|other| *other == breakpoint.normal());
+        self.hardware.remove(at.ok_or(BreakpointProblem::Unknown)?);
+        Ok(())
+    }
+
+    /// Removes all. Bytes that none of `memories`, one for each vCPU, can reach are given up.
+    pub fn clear<M: ByteMemory>(&mut self, memories: &mut [M]) {
+        self.hardware.clear();
+        for Software { address, saved, .. } in self.software.drain(..) {
+            memories.iter_mut().any(|memory| restore(memory, address, saved));
+        }
+    }
+
+    /// Takes the `int3` at this address away for a moment, if it is ours.
+    pub fn lift(&self, address: u64, memory: &mut impl ByteMemory) {
+        if let Some(known) = self.software.iter().find(|known| known.address == address) {
+            restore(memory, address, known.saved);
+        }
+    }
+
+    /// Puts the `int3` back, where the saved byte still is.
+    pub fn plant(&self, address: u64, memory: &mut impl ByteMemory) {
+        if let Some(known) = self.software.iter().find(|known| known.address == address)
+            && memory.read(address) == Some(known.saved)
+        {
+            memory.write(address, INT3);
+        }
+    }
+
+    fn insert_software(&mut self, address: u64, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
+        if let Some(known) = self.software.iter_mut().find(|known| known.address == address) {
+            known.uses += 1;
+            return Ok(());
+        }
+        let saved = memory.read(address).ok_or(BreakpointProblem::Unreachable)?;
+        if !memory.write(address, INT3) {
+            return Err(BreakpointProblem::Unreachable);
+        }
+        self.software.push(Software { address, saved, uses: 1 });
+        Ok(())
+    }
+
+    fn remove_software(&mut self, address: u64, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
+        let at = self.software.iter().position(|known| known.address == address).ok_or(BreakpointProblem::Unknown)?;
+        if let Some(known) = self.software.get_mut(at)
+            && known.uses > 1
+        {
+            known.uses -= 1;
+            return Ok(());
+        }
+        if !self.software.get(at).is_some_and(|known| restore(memory, address, known.saved)) {
+            return Err(BreakpointProblem::Unreachable);
+        }
+        self.software.remove(at);
+        Ok(())
+    }
+}
+
+/// Puts the byte back where the `int3` still is. False when the address cannot be reached.
+fn restore(memory: &mut impl ByteMemory, address: u64, saved: u8) -> bool {
+    match memory.read(address) {
+        Some(INT3) => memory.write(address, saved),
+        // The guest has overwritten it: its code is no business of ours any more.
+        Some(_) => true,
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    #[derive(Clone, Debug, Default, PartialEq)]
+    struct Memory(HashMap<u64, u8>);
+
+    impl ByteMemory for Memory {
+        fn read(&mut self, address: u64) -> Option<u8> {
+            self.0.get(&address).copied()
+        }
+        fn write(&mut self, address: u64, byte: u8) -> bool {
+            self.0.get_mut(&address).map(|at| *at = byte).is_some()
+        }
+    }
+
+    fn memory() -> Memory {
+        Memory((0..16).zip(0x10..).collect())
+    }
+
+    const fn of(kind: BreakpointKind, address: u64, length: u64) -> Breakpoint {
+        Breakpoint { kind, address, length }
+    }
+
+    #[test]
+    fn test_software_breakpoints_are_counted_and_restored() {
+        let (mut list, mut memory) = (Breakpoints::default(), memory());
+        let at3 = of(BreakpointKind::Software, 3, 1);
+        list.insert(at3, &mut memory).unwrap();
+        list.insert(at3, &mut memory).unwrap();
+        assert_eq!((memory.0[&3], list.is_software(3), list.is_software(4)), (INT3, true, false));
+        list.remove(at3, &mut memory).unwrap();
+        assert_eq!(memory.0[&3], INT3);
+        list.remove(at3, &mut memory).unwrap();
+        assert_eq!((memory.0[&3], list.any_software()), (0x13, false));
+        assert_eq!(list.remove(at3, &mut memory), Err(BreakpointProblem::Unknown));
+    }
+
+    #[test]
+    fn test_byte_that_the_guest_overwrote_is_left_alone() {
+        let (mut list, mut memory) = (Breakpoints::default(), memory());
+        let at3 = of(BreakpointKind::Software, 3, 1);
+        list.insert(at3, &mut memory).unwrap();
+        memory.0.insert(3, 0x90);
+        list.remove(at3, &mut memory).unwrap();
+        assert_eq!(memory.0[&3], 0x90);
+    }
+
+    #[test]
+    fn test_unreachable_address_is_refused_and_an_unreachable_byte_keeps_its_breakpoint() {
+        let (mut list, mut memory) = (Breakpoints::default(), memory());
+        let away = of(BreakpointKind::Software, 99, 1);
+        assert_eq!(list.insert(away, &mut memory), Err(BreakpointProblem::Unreachable));
+        let at3 = of(BreakpointKind::Software, 3, 1);
+        list.insert(at3, &mut memory).unwrap();
+        assert_eq!(list.remove(at3, &mut Memory::default()), Err(BreakpointProblem::Unreachable));
+        assert!(list.is_software(3));
+        // Clearing asks each vCPU's view in turn.
+        let mut views = [Memory::default(), memory];
+        list.clear(&mut views);
+        assert_eq!((views[1].0[&3], list), (0x13, Breakpoints::default()));
+    }
+
+    #[test]
+    fn test_lifted_breakpoint_is_planted_again_unless_the_guest_wrote_there() {
+        let (mut list, mut memory) = (Breakpoints::default(), memory());
+        list.insert(of(BreakpointKind::Software, 3, 1), &mut memory).unwrap();
+        list.lift(3, &mut memory);
+        assert_eq!(memory.0[&3], 0x13);
+        list.plant(3, &mut memory);
+        assert_eq!(memory.0[&3], INT3);
+        list.lift(3, &mut memory);
+        memory.0.insert(3, 0x90);
+        list.plant(3, &mut memory);
+        list.lift(4, &mut memory);
+        list.plant(4, &mut memory);
+        assert_eq!((memory.0[&3], memory.0[&4]), (0x90, 0x14));
+    }
+
+    #[test]
+    fn test_hardware_rules() {
+        let (mut list, mut memory) = (Breakpoints::default(), memory());
+        let mut insert = |kind, address, length| list.insert(of(kind, address, length), &mut memory);
+        assert_eq!(insert(BreakpointKind::Write, 0x1000, 3), Err(BreakpointProblem::Length));
+        assert_eq!(insert(BreakpointKind::Write, 0x1000, 0), Err(BreakpointProblem::Length));
+        assert_eq!(insert(BreakpointKind::Access, 0x1004, 8), Err(BreakpointProblem::Alignment));
+        assert_eq!(insert(BreakpointKind::Hardware, 0x1001, 8), Ok(()), "an execute breakpoint has length 1");
+        assert_eq!(insert(BreakpointKind::Hardware, 0x1001, 1), Err(BreakpointProblem::Exists));
+        assert_eq!(insert(BreakpointKind::Write, 0x1000, 8), Ok(()));
+        assert_eq!(insert(BreakpointKind::Write, 0x1000, 4), Ok(()), "another length is another watchpoint");
+        assert_eq!(insert(BreakpointKind::Access, 0x1000, 8), Ok(()));
+        assert_eq!(insert(BreakpointKind::Access, 0x2000, 8), Err(BreakpointProblem::TooMany));
+        let write = of(BreakpointKind::Write, 0x1000, 4);
+        assert_eq!(list.remove(write, &mut memory), Ok(()));
+        assert_eq!(list.remove(write, &mut memory), Err(BreakpointProblem::Unknown));
+        assert_eq!(list.hardware().len(), 3);
+    }
+
+    proptest! {
+        /// Whatever is set and removed, memory is as it was when everything is removed.
+        #[test]
+        fn test_memory_is_restored(steps in proptest::collection::vec((any::<bool>(), 0u64..20), 0..64)) {
+            let (mut list, mut memory) = (Breakpoints::default(), memory());
+            for (insert, address) in steps {
+                let breakpoint = of(BreakpointKind::Software, address, 1);
+                let _ = if insert { list.insert(breakpoint, &mut memory) } else { list.remove(breakpoint, &mut memory) };
+                let set = memory.0.values().filter(|byte| **byte == INT3).count();
+                prop_assert_eq!(set, list.software.len());
+            }
+            list.clear(&mut [&mut memory]);
+            prop_assert_eq!(memory, super::tests::memory());
+        }
+    }
+
+    impl ByteMemory for &mut Memory {
+        fn read(&mut self, address: u64) -> Option<u8> {
+            (**self).read(address)
+        }
+        fn write(&mut self, address: u64, byte: u8) -> bool {
+            (**self).write(address, byte)
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Guest debug: breakpoints, watchpoints and single-step from outside the guest.
+//!
+//! [`Breakpoints`] is the machine's list with QEMU's rules, [`DebugWords`] what KVM_SET_GUEST_DEBUG is given for it, and
+//! [`decide()`] whether a debug exit is the user's or the guest's own. All three are pure; `vcpu/debug.rs` does what they say.
+
+mod breakpoints;
+mod decide;
+mod memory;
+mod words;
+
+pub use breakpoints::{Breakpoint, BreakpointKind, BreakpointProblem, Breakpoints, ByteMemory};
+pub(crate) use decide::reinjected;
+pub use decide::{DebugCause, DebugReason, DebugStop, decide};
+pub(crate) use memory::{LinearMemory, physical};
+pub use words::DebugWords;
+
+use crate::Capability;
+use crate::kvm::system::System;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// KVM_GUESTDBG_BLOCKIRQ, as KVM_CAP_SET_GUEST_DEBUG2 lists it.
+const BLOCK_IRQ: u32 = 0x0010_0000;
+
+/// What this kernel offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DebugSupport {
+    /// KVM_CAP_SET_GUEST_DEBUG.
+    pub guest_debug: bool,
+    /// A step keeps interrupts away from the guest.
+    pub block_irq: bool,
+}
+
+impl DebugSupport {
+    pub(crate) fn new(system: &System) -> Self {
+        Self {
+            guest_debug: system.check(Capability::SetGuestDebug) != 0,
+            block_irq: system.check(Capability::SetGuestDebug2) & BLOCK_IRQ != 0,
+        }
+    }
+}
+
+/// The debug state that the vCPUs of one machine share. Changed while all are stopped, read at debug exits.
+#[derive(Debug)]
+pub(crate) struct GuestDebug {
+    pub support: DebugSupport,
+    breakpoints: Mutex<Breakpoints>,
+}
+
+impl GuestDebug {
+    pub fn new(support: DebugSupport) -> Self {
+        Self { support, breakpoints: Mutex::default() }
+    }
+
+    pub fn breakpoints(&self) -> MutexGuard<'_, Breakpoints> {
+        self.breakpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,193 @@
+//! Guest debug on running vCPUs: what `crate::debug` says, done on each vCPU's own thread.
+
+use super::Vcpus;
+use super::thread::VcpuThread;
+use crate::debug::{Breakpoint, ByteMemory, DebugStop, DebugWords, LinearMemory, decide, physical, reinjected};
+use crate::event::StopReason;
+use crate::exit::DebugExit;
+use crate::state::Level;
+use crate::{Error, Result};
+use vm_memory::Bytes;
+
+impl Vcpus {
+    /// Whether this kernel lets a guest be debugged (KVM_CAP_SET_GUEST_DEBUG).
+    #[must_use]
+    pub fn supports_guest_debug(&self) -> bool {
+        self.shared.debug.support.guest_debug
+    }
+
+    /// Adds a breakpoint for all vCPUs, which must be stopped. The address of a software breakpoint is looked up by vCPU `vcpu`.
+    ///
+    /// # Errors
+    /// [`Error::Breakpoint`], [`Error::DebugUnsupported`], [`Error::Running`], or [`Error::Ioctl`]; nothing is changed then.
+    pub fn insert_breakpoint(&self, vcpu: u32, breakpoint: Breakpoint) -> Result<()> {
+        let mut memory = self.debuggable(vcpu)?;
+        let inserted = self.shared.debug.breakpoints().insert(breakpoint, &mut memory);
+        inserted.map_err(|problem| Error::Breakpoint { what: breakpoint.to_string(), problem })?;
+        self.program_all().inspect_err(|_| {
+            let _ = self.shared.debug.breakpoints().remove(breakpoint, &mut memory);
+        })
+    }
+
+    /// Removes a breakpoint.
+    ///
+    /// # Errors
+    /// As [`Vcpus::insert_breakpoint`].
+    pub fn remove_breakpoint(&self, vcpu: u32, breakpoint: Breakpoint) -> Result<()> {
+        let mut memory = self.debuggable(vcpu)?;
+        let removed = self.shared.debug.breakpoints().remove(breakpoint, &mut memory);
+        removed.map_err(|problem| Error::Breakpoint { what: breakpoint.to_string(), problem })?;
+        self.program_all()
+    }
+
+    /// Removes all breakpoints. A software breakpoint whose byte no vCPU reaches any more is forgotten.
+    ///
+    /// # Errors
+    /// As [`Vcpus::insert_breakpoint`].
+    pub fn clear_breakpoints(&self) -> Result<()> {
+        let mut memories = self.indices().map(|vcpu| self.debuggable(vcpu)).collect::<Result<Vec<_>>>()?;
+        self.shared.debug.breakpoints().clear(&mut memories);
+        self.program_all()
+    }
+
+    /// Has vCPU `vcpu` execute one instruction, also at a breakpoint, with interrupts kept away where the kernel can. The others stay where they are.
+    /// [`StopReason::Debug`] tells when it has.
+    ///
+    /// # Errors
+    /// [`Error::DebugUnsupported`] or [`Error::Running`].
+    pub fn step(&self, vcpu: u32) -> Result<()> {
+        self.debuggable(vcpu)?;
+        self.on_thread(vcpu, VcpuThread::request_step)?;
+        self.enter_guest(usize::try_from(vcpu).ok());
+        Ok(())
+    }
+
+    /// Reads guest memory: at a linear address of vCPU `vcpu`, which must be stopped, or at a physical one.
+    ///
+    /// # Errors
+    /// [`Error::GuestMemory`] with the first address that cannot be read, or [`Error::Running`].
+    pub fn read_memory(&self, vcpu: Option<u32>, address: u64, length: usize) -> Result<Vec<u8>> {
+        let Some(vcpu) = vcpu else {
+            let mut bytes = vec![0; length];
+            return physical(address, length, |at, _| self.shared.ram.read_slice(&mut bytes, at).is_ok())
+                .map(|()| bytes)
+                .map_err(|address| Error::GuestMemory { address });
+        };
+        self.on_thread(vcpu, move |thread| {
+            thread.flush()?;
+            let mut bytes = vec![0; length];
+            let read = |at, piece| bytes.get_mut(piece).is_some_and(|piece| thread.ram().read_slice(piece, at).is_ok());
+            thread.linear().pieces(address, length, read).map_err(|address| Error::GuestMemory { address })?;
+            Ok(bytes)
+        })?
+    }
+
+    /// Writes guest memory: see [`Vcpus::read_memory`]. What lies before an address that cannot be written has been written.
+    ///
+    /// # Errors
+    /// As [`Vcpus::read_memory`].
+    pub fn write_memory(&self, vcpu: Option<u32>, address: u64, bytes: Vec<u8>) -> Result<()> {
+        let Some(vcpu) = vcpu else {
+            return physical(address, bytes.len(), |at, _| self.shared.ram.write_slice(&bytes, at).is_ok())
+                .map_err(|address| Error::GuestMemory { address });
+        };
+        self.on_thread(vcpu, move |thread| {
+            thread.flush()?;
+            let write = |at, piece| bytes.get(piece).is_some_and(|piece| thread.ram().write_slice(piece, at).is_ok());
+            thread.linear().pieces(address, bytes.len(), write).map_err(|address| Error::GuestMemory { address })
+        })?
+    }
+
+    fn indices(&self) -> impl Iterator<Item = u32> {
+        (0u32..).take(self.shared.counts.len())
+    }
+
+    /// A stopped vCPU's memory, where guests can be debugged.
+    fn debuggable(&self, vcpu: u32) -> Result<RemoteMemory<'_>> {
+        if !self.supports_guest_debug() {
+            return Err(Error::DebugUnsupported);
+        }
+        self.on_thread(vcpu, |thread| thread.flush())??;
+        Ok(RemoteMemory { vcpus: self, vcpu })
+    }
+
+    /// KVM_SET_GUEST_DEBUG on every vCPU; the first error.
+    fn program_all(&self) -> Result<()> {
+        self.indices().try_for_each(|vcpu| self.on_thread(vcpu, |thread| thread.program(None))?)
+    }
+}
+
+/// A stopped vCPU's memory, from another thread.
+struct RemoteMemory<'a> {
+    vcpus: &'a Vcpus,
+    vcpu: u32,
+}
+
+impl ByteMemory for RemoteMemory<'_> {
+    fn read(&mut self, address: u64) -> Option<u8> {
+        self.vcpus.on_thread(self.vcpu, move |thread| thread.linear().read(address)).ok().flatten()
+    }
+
+    fn write(&mut self, address: u64, byte: u8) -> bool {
+        self.vcpus.on_thread(self.vcpu, move |thread| thread.linear().write(address, byte)).unwrap_or(false)
+    }
+}
+
+/// A vCPU's part in single-stepping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stepping {
+    /// Runs freely.
+    #[default]
+    Off,
+    /// The next entry is one step.
+    Requested,
+    /// KVM was told to step, from this linear address.
+    From(u64),
+}
+
+impl VcpuThread {
+    fn request_step(&mut self) {
+        self.stepping = Stepping::Requested;
+    }
+
+    fn program(&mut self, stepped_from: Option<u64>) -> Result<()> {
+        let debug = &self.shared.debug;
+        let words = DebugWords::new(&debug.breakpoints(), stepped_from, debug.support);
+        self.vcpu.set_guest_debug(&words)
+    }
+
+    /// Before the vCPU enters the guest after a stop: a step lifts the `int3` it stands on.
+    pub(super) fn begin_step(&mut self) -> Result<()> {
+        if self.stepping == Stepping::Off {
+            return Ok(());
+        }
+        let from = self.vcpu.registers()?.linear_rip();
+        self.stepping = Stepping::From(from);
+        self.shared.debug.breakpoints().lift(from, &mut self.linear());
+        self.program(Some(from))
+    }
+
+    /// When it has left the guest.
+    pub(super) fn end_step(&mut self) -> Result<()> {
+        let Stepping::From(from) = std::mem::take(&mut self.stepping) else { return Ok(()) };
+        self.shared.debug.breakpoints().plant(from, &mut self.linear());
+        self.program(None)
+    }
+
+    /// A debug exit: the user's stops the machine, the guest's goes back into the guest.
+    pub(super) fn debug(&mut self, exit: &DebugExit) -> Result<Option<StopReason>> {
+        let cause = decide(exit, self.stepping != Stepping::Off, &self.shared.debug.breakpoints());
+        if let Some(cause) = cause {
+            let rip = self.vcpu.registers()?.rip;
+            return Ok(Some(StopReason::Debug(DebugStop { vcpu: self.vcpu.id(), cause, rip })));
+        }
+        let state = reinjected(self.state()?, exit, self.vcpu.exception_payloads());
+        self.set_state(state, Level::Runtime)?;
+        self.flush()?;
+        Ok(None)
+    }
+
+    fn linear(&self) -> LinearMemory<'_> {
+        LinearMemory { vcpu: &self.vcpu, ram: self.ram() }
+    }
+}
