@@ -44,6 +44,8 @@ export interface NotifyReport {
   readonly output: string
   /** The kernel's `notify_window_exits`, all vCPUs together; -1 where debugfs does not tell it. */
   readonly kernel: number
+  /** The same from `machine.statistics()`. */
+  readonly statistics: number
 }
 
 const summary = (event: NotifyEvent): EventSummary => {
@@ -106,6 +108,7 @@ export const notifyRun = async ({
   const { supported, enabled, total } = machine.accel.notify
   const { exits, notify } = machine.stats()
   const kernel = kernelCounter()
+  const windows = machine.statistics().vcpus.map(vcpu => vcpu.notify_window_exits?.value ?? 0)
   await machine.stop()
   const status = { supported, enabled, total }
   return {
@@ -121,5 +124,6 @@ export const notifyRun = async ({
     warnings,
     output,
     kernel,
+    statistics: windows.reduce((sum, one) => sum + one, 0),
   }
 }

@@ -80,6 +80,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
     if (!api) return t.fail('not run')
     t.is(api.status.total, api.kernel)
     t.is(api.exits, api.kernel)
+    t.is(api.statistics, api.kernel)
     t.is(
       api.vcpus.reduce((sum, one) => sum + one, 0),
       api.kernel,
