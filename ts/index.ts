@@ -6,6 +6,7 @@ export {
   GuestMemoryError,
   KvmAccelError,
   KvmCapabilityError,
+  KvmClosedError,
   KvmIoctlError,
   KvmUnavailableError,
   MachineConfigError,

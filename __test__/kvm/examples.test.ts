@@ -11,6 +11,8 @@ import { run } from '../helpers/spawn.js'
 /** What each program of `examples/` writes to standard output. */
 const outputs: Readonly<Record<string, RegExp>> = {
   'debug-exit.mjs': /^debug-exit 43\n$/,
+  'exit-cost.ts': /^(port write|port read|memory write|memory read|hlt) +[\d.]+ us\n(.+ us\n){4}$/,
+  'fuzzer.ts': /^'GURU' after \d+ executions, 8 instructions covered\n$/,
   'hello.mjs':
     /^Hello from a guest on KVM\.\n[^]*Goodbye\.\n\n +exit reason +guest-reset\n +exits by kind +io \d+[^]*\n +first byte +[\d.]+ ms after start\(\)\n +notify policy +run, window 0\n +notify on this host +(not )?supported, (not )?enabled\n$/,
   'javascript-device.mjs': /^the guest wrote 1000 times\n$/,
@@ -18,6 +20,8 @@ const outputs: Readonly<Record<string, RegExp>> = {
     /^(vCPU 0, notify exit [123] at '.+': \{ injected: true, resumed: true \}\n){3}vCPU 0, notify exit 4 at '.+': \{ injected: true, resumed: false \}\ninternal-error - .*more than 3 notify exits within 60 s/,
   'serial-echo.mjs': /^serial-echo\nping pong q\nserial-echo: done\nguest-reset\n$/,
   'time-limit.mjs': /^shutdown - host-quit\n$/,
+  'tiny-vm.ts': /^port 17: 55\n$/,
+  'typescript-serial.ts': /^Hello from a guest, by a serial port in TypeScript\.\n$/,
 }
 
 test('every example is tested', t => {
@@ -28,7 +32,7 @@ const example = requires(kvm)
 
 for (const [name, output] of Object.entries(outputs)) {
   example(`examples/${name}`, async t => {
-    const { status, stdout, stderr } = await run(process.execPath, [join(root, 'examples', name)])
+    const { status, stdout, stderr } = await run(process.execPath, ['--import=tsx', join(root, 'examples', name)])
     t.is(status, 0, stderr)
     t.is(stderr, '')
     t.regex(stdout, output)
@@ -60,7 +64,9 @@ test('the examples of the README and of TSDoc type-check', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
-  const programs = [{ name: 'readme.ts', code: readme }, ...documented]
+  const page = readFileSync(join(root, 'docs/kvm-in-javascript.md'), 'utf8')
+  const kvm = /```ts\n([^]*?)```/.exec(page)?.[1] ?? ''
+  const programs = [{ name: 'readme.ts', code: readme }, { name: 'kvm.ts', code: kvm }, ...documented]
   for (const { name, code } of programs) writeFileSync(join(folder, name), code)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   const compilerOptions = { rootDir: '.', typeRoots: [join(root, 'node_modules/@types')] }

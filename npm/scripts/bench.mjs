@@ -12,6 +12,7 @@ import { parseArgs } from 'node:util'
 import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
+import { javascriptHandlers } from './bench/javascript-handlers.mjs'
 import { memory } from './bench/memory.mjs'
 import { spawned } from './bench/spawned.mjs'
 import { trace } from './bench/trace.mjs'
@@ -53,6 +54,7 @@ try {
   await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
   await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
   await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))
+  await measure(javascriptHandlers({ rounds: 4 * rounds }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))

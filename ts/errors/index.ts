@@ -6,6 +6,7 @@ export { GuestImageError, type GuestImageKind, type GuestImageProblem } from './
 export { GuestMemoryError } from './guest-memory-error.js'
 export { KvmAccelError, type ErrorDetails } from './kvm-accel-error.js'
 export { KvmCapabilityError } from './kvm-capability-error.js'
+export { KvmClosedError } from './kvm-closed-error.js'
 export { KvmIoctlError } from './kvm-ioctl-error.js'
 export { KvmUnavailableError, type UnavailableReason } from './kvm-unavailable-error.js'
 export { MachineConfigError } from './machine-config-error.js'

@@ -9,6 +9,7 @@ export const unavailableReasons = [
   'no-device',
   'no-permission',
   'api-version',
+  'no-external-buffers',
   'unknown',
 ] as const
 
@@ -21,6 +22,7 @@ export const unavailableReasons = [
  * - `no-device`: there is no KVM behind the device's path;
  * - `no-permission`: the device exists and this user may not open it;
  * - `api-version`: the kernel speaks another version of the KVM API than 12;
+ * - `no-external-buffers`: this runtime does not show native memory to JavaScript, which `kvm-accel/kvm` needs;
  * - `unknown`: none of these, see the message.
  */
 export type UnavailableReason = (typeof unavailableReasons)[number]

@@ -17,6 +17,85 @@ export declare class BindingDeviceServer {
   answer(id: number, value: bigint): void
 }
 
+/** A counter that the kernel and this process share. */
+export declare class BindingEventFd {
+  /** The descriptor, or an error number, negative. */
+  number(): number
+  /** Takes what was counted. */
+  take(): bigint | number
+  /** Adds to the counter. */
+  add(count: bigint): number
+  /** Closes it; an irqfd or ioeventfd made with it stays until the VM ends. */
+  close(): void
+}
+
+/** An open KVM device. */
+export declare class BindingKvm {
+  /** An ioctl that takes a number. */
+  withValue(request: number, value: number): number
+  /** An ioctl that takes a structure. */
+  withBytes(request: number, bytes: Uint8Array): number
+  /** KVM_CREATE_VM. */
+  createVm(kind: number): BindingKvmVm | number
+  /** Closes the device. */
+  close(): void
+}
+
+/** What KVM_CREATE_DEVICE made. */
+export declare class BindingKvmDevice {
+  /** KVM_HAS_DEVICE_ATTR. */
+  hasAttr(group: number, attr: number): number
+  /** KVM_GET_DEVICE_ATTR. */
+  getAttr(group: number, attr: number, bytes: Uint8Array): number
+  /** KVM_SET_DEVICE_ATTR. */
+  setAttr(group: number, attr: number, bytes: Uint8Array): number
+  /** Closes the device. */
+  close(): void
+}
+
+/** A vCPU of this thread. */
+export declare class BindingKvmVcpu {
+  /**
+   * KVM_RUN as a function of its own, because calling one costs half of calling a method: KVM_EXIT_*, or an error number, negative;
+   * -EINTR means to call again.
+   */
+  runner(): () => number
+  /** The shared pages; 0 when this runtime has no external buffers. */
+  runPage(): ArrayBuffer | number
+  /** For `kickVcpu`. */
+  token(): number
+  /** An ioctl that takes a number. */
+  withValue(request: number, value: number): number
+  /** An ioctl that takes a structure. */
+  withBytes(request: number, bytes: Uint8Array): number
+  /** Closes the vCPU. */
+  close(): void
+}
+
+/** A VM. */
+export declare class BindingKvmVm {
+  /** An ioctl that takes a number. */
+  withValue(request: number, value: number): number
+  /** An ioctl that takes a structure. */
+  withBytes(request: number, bytes: Uint8Array): number
+  /** KVM_CREATE_VCPU. */
+  createVcpu(id: number): BindingKvmVcpu | number
+  /** KVM_CREATE_DEVICE. */
+  createDevice(kind: number): BindingKvmDevice | number
+  /** KVM_CREATE_DEVICE with KVM_CREATE_DEVICE_TEST. */
+  testDevice(kind: number): number
+  /** KVM_SET_USER_MEMORY_REGION; no bytes delete the slot. */
+  setUserMemoryRegion(slot: number, flags: number, guestPhysAddr: number, bytes: Uint8Array): number
+  /** KVM_GET_DIRTY_LOG. */
+  getDirtyLog(slot: number): BigUint64Array | number
+  /** KVM_CLEAR_DIRTY_LOG. */
+  clearDirtyLog(slot: number, firstPage: number, numPages: number, bitmap: BigUint64Array): number
+  /** KVM_X86_SET_MSR_FILTER. */
+  setMsrFilter(flags: number, ranges: Array<BindingMsrRange>): number
+  /** Closes the VM's fd; its vCPUs and devices stay. */
+  close(): void
+}
+
 /** A machine. `wakeFd` becomes readable when `take()` has something. */
 export declare class BindingMachine {
   /** This kernel lets guests be debugged. */
@@ -84,6 +163,9 @@ export declare class BindingTraceSession {
   /** Ends the recording. */
   close(): void
 }
+
+/** Guest memory of `size` bytes; an error number, negative, when it cannot be mapped, 0 when this runtime has no external buffers. */
+export declare function allocateGuestMemory(size: number): ArrayBuffer | number
 
 /** Accelerator properties; see `AccelProperties` in TypeScript. */
 export interface BindingAccelProperties {
@@ -316,6 +398,18 @@ export interface BindingMsr {
   value: bigint
 }
 
+/** One range of the MSR filter. */
+export interface BindingMsrRange {
+  /** KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE. */
+  flags: number
+  /** The first MSR. */
+  base: number
+  /** How many. */
+  count: number
+  /** A bit for each: set means allowed. */
+  bitmap: BigUint64Array
+}
+
 /** The state of a guest that is a hypervisor itself. */
 export interface BindingNested {
   flags: number
@@ -478,6 +572,9 @@ export interface BindingVcpuState {
   tscKhz?: number
 }
 
+/** Makes one. */
+export declare function createEventFd(): BindingEventFd | number
+
 /** Builds a machine; its vCPUs stay outside the guest until `resume()`. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
 
@@ -486,6 +583,12 @@ export declare function forgetDevice(token: number): void
 
 /** The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name. */
 export declare function guestImage(name: string, multiboot: boolean): Uint8Array | null
+
+/** Kicks a vCPU of any thread; false when it is closed. */
+export declare function kickVcpu(token: number): boolean
+
+/** Opens the device. */
+export declare function openKvm(device: string): BindingKvm | BindingError
 
 /** Opens the device and asks for every capability; creates no VM. */
 export declare function probeHost(device: string): BindingHost | BindingError

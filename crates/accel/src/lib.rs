@@ -71,6 +71,7 @@ pub use error::Error;
 pub use event::{Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
 #[cfg(feature = "baseline")]
 pub use kvm::baseline;
+pub use kvm::object;
 pub use kvm::probe::{HostReport, probe};
 pub use kvm::ram::{GuestRam, Loss, LossReason};
 pub use properties::AccelProperties;

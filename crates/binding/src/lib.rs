@@ -18,6 +18,7 @@ mod event_queue;
 mod guest;
 mod handle;
 mod host;
+mod kvm;
 mod machine;
 mod statistics;
 mod trace;

@@ -1,7 +1,7 @@
 //! The ring of kept writes. One page for the whole VM, mapped into every vCPU's shared pages: `first` is ours, `last` and
 //! the entries are the kernel's.
 
-use super::run_page::Mapping;
+use super::mapping::Mapping;
 use crate::io::KeptWrite;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

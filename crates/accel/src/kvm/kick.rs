@@ -53,6 +53,11 @@ impl Kick {
     /// Makes the vCPU look at what is asked of it. The request must be stored before.
     pub fn kick(&self) {
         self.immediate_exit.set();
+        self.interrupt();
+    }
+
+    /// Only the signal: takes the thread out of KVM_RUN if it is there, and asks nothing of it.
+    pub fn interrupt(&self) {
         if let Some(tid) = *self.thread.lock().unwrap_or_else(PoisonError::into_inner) {
             // SAFETY: the lock keeps the thread alive; a signal with an installed handler cannot harm it.
             unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, SIGRTMIN()) };

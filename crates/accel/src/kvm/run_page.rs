@@ -5,6 +5,7 @@
 //! other threads write.
 
 use super::coalesced_ring::Ring;
+use super::mapping::Mapping;
 use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
@@ -13,40 +14,10 @@ use kvm_bindings::{
     KVM_NOTIFY_CONTEXT_INVALID, kvm_debug_exit_arch, kvm_run,
 };
 use std::os::fd::RawFd;
-use std::ptr::{NonNull, addr_of, addr_of_mut};
+use std::ptr::{addr_of, addr_of_mut};
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-
-/// A shared mapping of `len` bytes, at least one `kvm_run`; unmapped when the last owner drops it.
-#[derive(Debug)]
-pub(super) struct Mapping {
-    base: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: the mapping is plain memory without thread affinity; concurrent access goes only to `immediate_exit`, by an atomic, and to
-// the ring of kept writes, under a lock.
-unsafe impl Send for Mapping {}
-// SAFETY: as above.
-unsafe impl Sync for Mapping {}
-
-impl Mapping {
-    pub(super) const fn base(&self) -> *mut u8 {
-        self.base.as_ptr()
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: `base` and `len` are those of the mmap that made this value, and no other owner is left.
-        unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
-    }
-}
 
 /// A vCPU's shared pages, owned by the thread that runs it.
 #[derive(Debug)]
@@ -58,7 +29,7 @@ pub struct ImmediateExit(Arc<Mapping>);
 
 impl ImmediateExit {
     fn byte(&self) -> &AtomicU8 {
-        let run = self.0.base.as_ptr().cast::<kvm_run>();
+        let run = self.0.base().cast::<kvm_run>();
         // SAFETY: the mapping lives as long as `self`, and every access to this byte, by us or the kernel, is of one byte.
         unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) }
     }
@@ -77,6 +48,11 @@ impl ImmediateExit {
     pub fn clear(&self) {
         self.byte().store(0, Ordering::SeqCst);
     }
+
+    /// [`Self::clear`], and whether there was a request.
+    pub fn take(&self) -> bool {
+        self.byte().swap(0, Ordering::SeqCst) != 0
+    }
 }
 
 impl RunPage {
@@ -85,13 +61,13 @@ impl RunPage {
         if len < size_of::<kvm_run>() {
             return Err(vmm_sys_util::errno::Error::new(libc::EINVAL));
         }
-        let flags = if fd < 0 { libc::MAP_ANONYMOUS } else { 0 } | libc::MAP_SHARED;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
-        match NonNull::new(base.cast::<u8>()) {
-            Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self(Arc::new(Mapping { base, len }))),
-            _ => Err(vmm_sys_util::errno::Error::last()),
-        }
+        let mapping = if fd < 0 { Mapping::anonymous(len) } else { Mapping::shared(fd, len) };
+        mapping.map(|mapping| Self(Arc::new(mapping)))
+    }
+
+    /// The pages themselves, for a view that outlives this value.
+    pub const fn mapping(&self) -> &Arc<Mapping> {
+        &self.0
     }
 
     /// The byte for kicks.
@@ -106,13 +82,19 @@ impl RunPage {
     }
 
     fn run(&self) -> *mut kvm_run {
-        self.0.base.as_ptr().cast()
+        self.0.base().cast()
     }
 
     /// KVM_EXIT_* of the last KVM_RUN.
     pub fn reason(&self) -> u32 {
         // SAFETY: the mapping holds a whole kvm_run, and the kernel writes it only inside KVM_RUN, which needs `&mut` on our owner.
         unsafe { addr_of!((*self.run()).exit_reason).read() }
+    }
+
+    /// Says in the page, too, how the last KVM_RUN ended, where the kernel did not.
+    pub fn set_reason(&self, reason: u32) {
+        // SAFETY: as in `reason`; called by the thread that owns the page, outside KVM_RUN.
+        unsafe { addr_of_mut!((*self.run()).exit_reason).write(reason) }
     }
 
     /// The exit that the last KVM_RUN left here. Reads only; never acts.
@@ -205,12 +187,12 @@ impl RunPage {
     fn bytes(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
         let offset = usize::try_from(offset).ok()?;
         let end = offset.checked_add(len)?;
-        if offset < size_of::<kvm_run>() || end > self.0.len {
+        if offset < size_of::<kvm_run>() || end > self.0.len() {
             return None;
         }
         // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the union;
         // `&mut self` keeps the kernel out until it is given back.
-        Some(unsafe { slice::from_raw_parts_mut(self.0.base.as_ptr().add(offset), len) })
+        Some(unsafe { slice::from_raw_parts_mut(self.0.base().add(offset), len) })
     }
 }
 
@@ -287,7 +269,7 @@ mod tests {
             other => panic!("{other:?}"),
         }
         // SAFETY: the byte lies inside the mapping.
-        assert_eq!(unsafe { *page.0.base.as_ptr().add(4096 + 7) }, 0x5a);
+        assert_eq!(unsafe { *page.0.base().add(4096 + 7) }, 0x5a);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::{Error, Result};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
 use std::ffi::CString;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -33,6 +34,12 @@ impl System {
             ..0 => Err(Error::NotKvm { device: device.to_owned() }),
             found => Err(Error::ApiVersion { found }),
         }
+    }
+
+    /// The device's fd, for who calls it otherwise than through this type.
+    pub fn duplicate_fd(&self) -> std::io::Result<OwnedFd> {
+        // SAFETY: open as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }.try_clone_to_owned()
     }
 
     /// What KVM_CHECK_EXTENSION answers on the system fd; a negative answer counts as 0, as in QEMU.

@@ -1,0 +1,53 @@
+//! A device in the kernel.
+
+use super::{Closable, bits};
+use kvm_accel::object::Device;
+use napi::bindgen_prelude::BufferSlice;
+use napi_derive::napi;
+
+/// What KVM_CREATE_DEVICE made.
+#[napi]
+pub struct BindingKvmDevice(Closable<Device>);
+
+impl BindingKvmDevice {
+    pub(super) const fn new(device: Device) -> Self {
+        Self(Closable::new(device))
+    }
+}
+
+#[napi]
+impl BindingKvmDevice {
+    /// KVM_HAS_DEVICE_ATTR.
+    #[napi]
+    pub fn has_attr(&self, group: u32, attr: i64) -> i32 {
+        self.0.call(|device| device.has_attr(group, bits(attr)).map(|()| 0))
+    }
+
+    /// KVM_GET_DEVICE_ATTR.
+    #[napi]
+    pub fn get_attr(
+        &self,
+        group: u32,
+        attr: i64,
+        #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>,
+    ) -> i32 {
+        self.0.call(|device| device.get_attr(group, bits(attr), &mut bytes).map(|()| 0))
+    }
+
+    /// KVM_SET_DEVICE_ATTR.
+    #[napi]
+    pub fn set_attr(
+        &self,
+        group: u32,
+        attr: i64,
+        #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>,
+    ) -> i32 {
+        self.0.call(|device| device.set_attr(group, bits(attr), &mut bytes).map(|()| 0))
+    }
+
+    /// Closes the device.
+    #[napi]
+    pub fn close(&self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,49 @@
+//! The device.
+
+use super::vm::BindingKvmVm;
+use super::{Closable, bits};
+use crate::error::BindingError;
+use kvm_accel::object::Kvm;
+use napi::bindgen_prelude::{BufferSlice, Either};
+use napi_derive::napi;
+use std::path::Path;
+
+/// An open KVM device.
+#[napi]
+pub struct BindingKvm(Closable<Kvm>);
+
+/// Opens the device.
+#[napi]
+pub fn open_kvm(device: String) -> Either<BindingKvm, BindingError> {
+    match Kvm::open(Path::new(&device)) {
+        Ok(kvm) => Either::A(BindingKvm(Closable::new(kvm))),
+        Err(error) => Either::B(error.into()),
+    }
+}
+
+#[napi]
+impl BindingKvm {
+    /// An ioctl that takes a number.
+    #[napi]
+    pub fn with_value(&self, request: u32, value: i64) -> i32 {
+        self.0.call(|kvm| kvm.with_value(request, bits(value)))
+    }
+
+    /// An ioctl that takes a structure.
+    #[napi]
+    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>) -> i32 {
+        self.0.call(|kvm| kvm.with_bytes(request, &mut bytes))
+    }
+
+    /// KVM_CREATE_VM.
+    #[napi]
+    pub fn create_vm(&self, kind: u32) -> Either<BindingKvmVm, i32> {
+        self.0.make(|kvm| kvm.create_vm(kind).map(BindingKvmVm::new))
+    }
+
+    /// Closes the device.
+    #[napi]
+    pub fn close(&self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,15 @@
+// KVM's object model: the ioctls as methods, the kernel's structures as views.
+
+export { KvmClosedError, KvmIoctlError, KvmUnavailableError } from '../errors/index.js'
+export { Device } from './device.js'
+export { EventFd } from './event-fd.js'
+export * from './generated/constants.js'
+export * from './generated/run-page.js'
+export * from './generated/vcpu-structs.js'
+export * from './generated/vm-structs.js'
+export { Kvm } from './kvm.js'
+export { allocateMemory } from './memory.js'
+export type { Struct } from './struct.js'
+export { Vcpu } from './vcpu.js'
+export type { IoeventfdOptions, IrqfdOptions } from './vm-interrupts.js'
+export { Vm, type MemoryRegion, type MsrFilterRange } from './vm.js'
