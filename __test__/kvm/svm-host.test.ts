@@ -119,7 +119,8 @@ stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
   const files = readdirSync(join(root, '__test__/kvm'))
     .filter(name => name.endsWith('.test.ts') && !elsewhere.includes(name))
     .map(name => `__test__/kvm/${name}`)
-  const command = ['node_modules/.bin/ava', '--timeout=5m', '--serial', ...files]
+  const hugePages = 'echo 16 > /proc/sys/vm/nr_hugepages; exec "$@"'
+  const command = ['sh', '-c', hugePages, 'sh', 'node_modules/.bin/ava', '--timeout=5m', '--serial', ...files]
   const { status, stdout, stderr } = await inside([], command, join(scratch(), 'svm-stock'))
   t.is(status, 0, `${stdout}${stderr}`)
 })

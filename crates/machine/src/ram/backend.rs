@@ -77,6 +77,8 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
             Source { file: Some(Arc::new(file)), flags: 0, page }
         }
     };
+    // Those of hugetlbfs, too.
+    let huge = HugePages::new(source.page).ok();
     let visibility = if backend.share { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
     let mut offset = 0;
     let regions = layout
