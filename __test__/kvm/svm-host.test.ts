@@ -124,3 +124,29 @@ stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
   const { status, stdout, stderr } = await inside([], command, join(scratch(), 'svm-stock'))
   t.is(status, 0, `${stdout}${stderr}`)
 })
+
+/** Rust test programs that need no device, or try so many inputs that an emulator takes minutes. */
+const hostless = ['bad_images', 'bus', 'fuzz', 'headers', 'layout', 'serial']
+
+/** The Rust test programs that run guests, built as `npm test` builds them. */
+const rustTests = async (): Promise<string[]> => {
+  const build = ['test', '--workspace', '--no-run', '--message-format', 'json']
+  const { status, stdout, stderr } = await run('cargo', build, { limit: seconds })
+  if (status !== 0) throw new Error(stderr)
+  const built = stdout
+    .split('\n')
+    .filter(line => line.startsWith('{'))
+    .map(line => JSON.parse(line) as { executable?: string | null; target?: { name: string; kind: string[] } })
+  return built.flatMap(({ executable, target }) =>
+    executable && target?.kind[0] === 'test' && !hostless.includes(target.name) ? [executable] : [],
+  )
+}
+
+stock('The Rust tests that run guests pass on a stock kernel with kvm-amd', async t => {
+  t.timeout((2 * seconds + 60) * 1000)
+  const programs = await rustTests()
+  t.true(programs.length > 0)
+  const script = programs.map(program => `'${program}' --quiet`).join(' && ')
+  const { status, stdout, stderr } = await inside([], ['sh', '-c', script], join(scratch(), 'svm-rust'))
+  t.is(status, 0, `${stdout}${stderr}`)
+})
