@@ -5,8 +5,8 @@ use libc::c_int;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many `notify` rules there can be: each vCPU has that many counters.
-pub const MAX_NOTIFY_RULES: usize = 4;
+/// How many `notify` and `debug` rules there can be: each vCPU has that many counters.
+pub const MAX_EXIT_RULES: usize = 4;
 
 /// What the variable says.
 #[derive(Debug, Default)]
@@ -17,21 +17,30 @@ pub struct Config {
     pub capabilities: Vec<(u32, c_int)>,
     /// `answer:NAME=VALUE`.
     pub answers: Vec<(u32, c_int)>,
-    pub notify: Vec<NotifyRule>,
+    pub exits: Vec<ExitRule>,
     pub fail: Vec<FailRule>,
     pub log: Option<PathBuf>,
 }
 
-/// `notify:...`
+/// `notify:...` and `debug:...`
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotifyRule {
+pub struct ExitRule {
     pub vcpu: u32,
     /// Only I/O exits at this port count.
     pub port: Option<u16>,
     pub after: u32,
     pub every: u32,
     pub count: u32,
-    pub flags: u32,
+    pub exit: Given,
+}
+
+/// An exit that no kernel made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// KVM_EXIT_NOTIFY with these flags; only where capability 219 is enabled.
+    Notify(u32),
+    /// KVM_EXIT_DEBUG.
+    Debug { exception: u32, pc: u64, dr6: u64, dr7: u64 },
 }
 
 /// `fail:...`
@@ -93,23 +102,34 @@ impl Config {
             let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
             self.answers.push((request, value));
         } else if let Some(rest) = rule.strip_prefix("notify:") {
-            if self.notify.len() == MAX_NOTIFY_RULES {
-                return Err(format!("at most {MAX_NOTIFY_RULES} notify rules"));
-            }
-            self.notify.push(notify_rule(rest)?);
+            self.add_exit(rest, Given::Notify(0))?;
+        } else if let Some(rest) = rule.strip_prefix("debug:") {
+            self.add_exit(rest, Given::Debug { exception: 1, pc: 0, dr6: 0, dr7: 0 })?;
         } else if let Some(rest) = rule.strip_prefix("fail:") {
             self.fail.push(fail_rule(rest)?);
         } else {
-            return Err("expected cap219, cap:, answer:, notify:, fail: or log=".into());
+            return Err("expected cap219, cap:, answer:, notify:, debug:, fail: or log=".into());
         }
+        Ok(())
+    }
+
+    fn add_exit(&mut self, text: &str, exit: Given) -> Result<(), String> {
+        if self.exits.len() == MAX_EXIT_RULES {
+            return Err(format!("at most {MAX_EXIT_RULES} notify and debug rules"));
+        }
+        self.exits.push(exit_rule(text, exit)?);
         Ok(())
     }
 }
 
-fn notify_rule(text: &str) -> Result<NotifyRule, String> {
-    let mut rule = NotifyRule { vcpu: 0, port: None, after: 0, every: 0, count: 1, flags: 0 };
+fn exit_rule(text: &str, exit: Given) -> Result<ExitRule, String> {
+    let mut rule = ExitRule { vcpu: 0, port: None, after: 0, every: 0, count: 1, exit };
     for (key, value) in pairs(text) {
         let field = match key {
+            "pc" | "dr6" | "dr7" => {
+                rule.exit.set(key, value.parse().map_err(|_| format!("`{value}` is not a number"))?)?;
+                continue;
+            }
             "port" => {
                 rule.port = Some(value.parse().map_err(|_| format!("`{value}` is not a port"))?);
                 continue;
@@ -118,12 +138,30 @@ fn notify_rule(text: &str) -> Result<NotifyRule, String> {
             "after" => &mut rule.after,
             "every" => &mut rule.every,
             "count" => &mut rule.count,
-            "flags" => &mut rule.flags,
-            _ => return Err(format!("unknown key `{key}`")),
+            _ => {
+                rule.exit.set(key, number(value)?.into())?;
+                continue;
+            }
         };
         *field = number(value)?;
     }
     Ok(rule)
+}
+
+impl Given {
+    /// A key that only this kind of exit has.
+    fn set(&mut self, key: &str, value: u64) -> Result<(), String> {
+        let narrow = || u32::try_from(value).map_err(|_| format!("`{value}` is not a number of 32 bits"));
+        match (self, key) {
+            (Self::Notify(flags), "flags") => *flags = narrow()?,
+            (Self::Debug { exception, .. }, "exception") => *exception = narrow()?,
+            (Self::Debug { pc, .. }, "pc") => *pc = value,
+            (Self::Debug { dr6, .. }, "dr6") => *dr6 = value,
+            (Self::Debug { dr7, .. }, "dr7") => *dr7 = value,
+            _ => return Err(format!("unknown key `{key}`")),
+        }
+        Ok(())
+    }
 }
 
 fn fail_rule(text: &str) -> Result<FailRule, String> {
@@ -165,14 +203,21 @@ mod tests {
         assert!(config.notify_capability);
         assert_eq!(config.capabilities, [(193, 0)]);
         assert_eq!(
-            config.notify,
+            config.exits,
             [
-                NotifyRule { vcpu: 1, port: Some(1016), after: 3, every: 0, count: 1, flags: 1 },
-                NotifyRule { vcpu: 0, port: None, after: 0, every: 0, count: 2, flags: 0 },
+                ExitRule { vcpu: 1, port: Some(1016), after: 3, every: 0, count: 1, exit: Given::Notify(1) },
+                ExitRule { vcpu: 0, port: None, after: 0, every: 0, count: 2, exit: Given::Notify(0) },
             ]
         );
         assert_eq!(config.log, Some("/tmp/a=b".into()));
-        assert!(Config::parse("").unwrap().notify.is_empty());
+        assert!(Config::parse("").unwrap().exits.is_empty());
+    }
+
+    #[test]
+    fn test_debug_rules_have_wide_fields() {
+        let rules = Config::parse("debug:port=128,exception=3,pc=18446744073709551615,dr6=4294905841").unwrap().exits;
+        let exit = Given::Debug { exception: 3, pc: u64::MAX, dr6: 0xffff_0ff1, dr7: 0 };
+        assert_eq!(rules, [ExitRule { vcpu: 0, port: Some(128), after: 0, every: 0, count: 1, exit }]);
     }
 
     #[test]
@@ -195,6 +240,9 @@ mod tests {
             "answer:KVM_NOTHING=1",
             "answer:KVM_RUN=x",
             "notify:when=1",
+            "notify:pc=1",
+            "debug:flags=1",
+            "debug:exception=4294967296",
             "notify:after=-1",
             "notify:port=65536",
             "notify:;notify:;notify:;notify:;notify:",

@@ -3,7 +3,7 @@
 //! A descriptor's number is its index, so that looking one up takes no lock. Closing is not watched: a number that is given
 //! out again is overwritten, and calls are told apart by their request, so a stale entry is never acted on.
 
-use crate::config::MAX_NOTIFY_RULES;
+use crate::config::MAX_EXIT_RULES;
 use kvm_bindings::kvm_run;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
@@ -29,9 +29,9 @@ pub struct Fd {
     /// vCPU: entries so far, interposed or not.
     pub entries: AtomicU32,
     /// vCPU: real exits so far that count, by rule.
-    pub exits: [AtomicU32; MAX_NOTIFY_RULES],
+    pub exits: [AtomicU32; MAX_EXIT_RULES],
     /// vCPU: notify exits given so far, by rule.
-    pub notified: [AtomicU32; MAX_NOTIFY_RULES],
+    pub notified: [AtomicU32; MAX_EXIT_RULES],
 }
 
 impl Fd {
@@ -43,8 +43,8 @@ impl Fd {
             id: AtomicU32::new(0),
             run: AtomicPtr::new(null_mut()),
             entries: AtomicU32::new(0),
-            exits: [const { AtomicU32::new(0) }; MAX_NOTIFY_RULES],
-            notified: [const { AtomicU32::new(0) }; MAX_NOTIFY_RULES],
+            exits: [const { AtomicU32::new(0) }; MAX_EXIT_RULES],
+            notified: [const { AtomicU32::new(0) }; MAX_EXIT_RULES],
         }
     }
 

@@ -1,6 +1,6 @@
 //! Capability 219 as the kernel has it, and when a notify exit is due.
 
-use crate::config::NotifyRule;
+use crate::config::{ExitRule, Given};
 use crate::fds::Fd;
 use kvm_bindings::{
     KVM_CAP_X86_NOTIFY_VMEXIT, KVM_X86_NOTIFY_VMEXIT_ENABLED, KVM_X86_NOTIFY_VMEXIT_USER, kvm_enable_cap,
@@ -21,20 +21,21 @@ pub fn validate(cap: &kvm_enable_cap, vcpus: u32) -> Result<(), c_int> {
     if refused { Err(libc::EINVAL) } else { Ok(()) }
 }
 
-/// The first rule that has a notify exit for this vCPU now, as (index, flags).
-pub fn due(rules: &[NotifyRule], vcpu: &Fd) -> Option<(usize, u32)> {
+/// The first rule that has an exit for this vCPU now; notify exits only where they are `enabled`.
+pub fn due(rules: &[ExitRule], vcpu: &Fd, enabled: bool) -> Option<(usize, Given)> {
     let id = vcpu.id.load(Ordering::Relaxed);
     rules.iter().zip(vcpu.exits.iter().zip(&vcpu.notified)).enumerate().find_map(
         |(index, (rule, (exits, notified)))| {
             let (exits, given) = (u64::from(exits.load(Ordering::Relaxed)), notified.load(Ordering::Relaxed));
             let from = u64::from(rule.after) + u64::from(given) * u64::from(rule.every);
-            (rule.vcpu == id && given < rule.count && exits >= from).then_some((index, rule.flags))
+            let possible = enabled || !matches!(rule.exit, Given::Notify(_));
+            (possible && rule.vcpu == id && given < rule.count && exits >= from).then_some((index, rule.exit))
         },
     )
 }
 
 /// Counts a real exit of this vCPU (`port`: that of an I/O exit) for the rules that it concerns.
-pub fn count(rules: &[NotifyRule], vcpu: &Fd, port: Option<u16>) {
+pub fn count(rules: &[ExitRule], vcpu: &Fd, port: Option<u16>) {
     for (rule, exits) in rules.iter().zip(&vcpu.exits) {
         if rule.port.is_none() || rule.port == port {
             exits.fetch_add(1, Ordering::Relaxed);
@@ -73,37 +74,45 @@ mod tests {
 
     #[test]
     fn test_due_counts_real_exits_and_given_ones() {
-        let rules = Config::parse("notify:vcpu=3,after=2,every=1,count=2,flags=1").unwrap().notify;
+        let rules = Config::parse("notify:vcpu=3,after=2,every=1,count=2,flags=1").unwrap().exits;
         fds::vcpu_created(4000, 4001, 3);
         let vcpu = fds::get(4001).unwrap();
-        assert_eq!(due(&rules, vcpu), None);
+        assert_eq!(due(&rules, vcpu, true), None);
         count(&rules, vcpu, Some(0x3f8));
         count(&rules, vcpu, None);
-        assert_eq!(due(&rules, vcpu), Some((0, 1)));
+        assert_eq!(due(&rules, vcpu, true), Some((0, Given::Notify(1))));
         vcpu.notified[0].store(1, Ordering::Relaxed);
-        assert_eq!(due(&rules, vcpu), None);
+        assert_eq!(due(&rules, vcpu, true), None);
         count(&rules, vcpu, None);
-        assert_eq!(due(&rules, vcpu), Some((0, 1)));
+        assert_eq!(due(&rules, vcpu, true), Some((0, Given::Notify(1))));
         vcpu.notified[0].store(2, Ordering::Relaxed);
-        assert_eq!(due(&rules, vcpu), None);
+        assert_eq!(due(&rules, vcpu, true), None);
     }
 
     #[test]
     fn test_due_can_count_one_port_only() {
-        let rules = Config::parse("notify:port=1016,after=1").unwrap().notify;
+        let rules = Config::parse("notify:port=1016,after=1").unwrap().exits;
         fds::vcpu_created(4004, 4005, 0);
         let vcpu = fds::get(4005).unwrap();
         count(&rules, vcpu, None);
         count(&rules, vcpu, Some(0x80));
-        assert_eq!(due(&rules, vcpu), None);
+        assert_eq!(due(&rules, vcpu, true), None);
         count(&rules, vcpu, Some(0x3f8));
-        assert_eq!(due(&rules, vcpu), Some((0, 0)));
+        assert_eq!(due(&rules, vcpu, true), Some((0, Given::Notify(0))));
+    }
+
+    #[test]
+    fn test_due_gives_debug_exits_on_every_host() {
+        let rules = Config::parse("notify:;debug:pc=7").unwrap().exits;
+        fds::vcpu_created(4006, 4007, 0);
+        let exit = Given::Debug { exception: 1, pc: 7, dr6: 0, dr7: 0 };
+        assert_eq!(due(&rules, fds::get(4007).unwrap(), false), Some((1, exit)));
     }
 
     #[test]
     fn test_due_is_about_one_vcpu() {
-        let rules = Config::parse("notify:vcpu=1").unwrap().notify;
+        let rules = Config::parse("notify:vcpu=1").unwrap().exits;
         fds::vcpu_created(4002, 4003, 0);
-        assert_eq!(due(&rules, fds::get(4003).unwrap()), None);
+        assert_eq!(due(&rules, fds::get(4003).unwrap(), true), None);
     }
 }

@@ -1,12 +1,12 @@
-//! KVM_RUN: gives a vCPU its notify exits without losing what the kernel has to say.
+//! KVM_RUN: gives a vCPU its notify and debug exits without losing what the kernel has to say.
 
-use crate::config::Config;
+use crate::config::{Config, Given};
 use crate::fds::{self, Fd};
 use crate::hooks::{errno, kernel_ioctl};
 use crate::log::{Call, Log};
 use crate::names::RUN;
 use crate::notify;
-use kvm_bindings::{KVM_EXIT_IO, KVM_EXIT_NOTIFY, kvm_run};
+use kvm_bindings::{KVM_EXIT_DEBUG, KVM_EXIT_IO, KVM_EXIT_NOTIFY, kvm_debug_exit_arch, kvm_run};
 use libc::c_int;
 use std::ptr::{addr_of, addr_of_mut, null_mut};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,22 +19,26 @@ pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int 
     let first = vcpu.entries.fetch_add(1, Ordering::Relaxed) == 0;
     let run = vcpu.run.load(Ordering::Acquire);
     let enabled = fds::get(vcpu.vm.load(Ordering::Relaxed)).is_some_and(|vm| vm.notify_enabled.load(Ordering::Relaxed));
-    let due = if enabled && !run.is_null() { notify::due(&config.notify, vcpu) } else { None };
-    let (result, notified) = match due {
+    let due = if run.is_null() { None } else { notify::due(&config.exits, vcpu, enabled) };
+    let (result, given) = match due {
         None => (real(config, fd, vcpu), None),
-        Some((rule, flags)) => match complete(config, fd, vcpu, run) {
+        Some((rule, exit)) => match complete(config, fd, vcpu, run) {
             Completed::Nothing => {
                 vcpu.notified.get(rule).map(|given| given.fetch_add(1, Ordering::Relaxed));
-                give(run, flags);
-                (0, Some(flags))
+                give(run, exit);
+                (0, Some(exit))
             }
             Completed::Returned(result) => (result, None),
         },
     };
-    if let Some(log) = log.filter(|_| first || notified.is_some()) {
+    if let Some(log) = log.filter(|_| first || given.is_some()) {
         let id = vcpu.id.load(Ordering::Relaxed);
         let result = if result < 0 { -errno() } else { result };
-        log.write(&Call { vcpu: Some(id), notify: notified, ..Call::new(RUN, fd, result, notified.is_some()) });
+        let notify = match given {
+            Some(Given::Notify(flags)) => Some(flags),
+            _ => None,
+        };
+        log.write(&Call { vcpu: Some(id), notify, ..Call::new(RUN, fd, result, given.is_some()) });
     }
     result
 }
@@ -42,8 +46,8 @@ pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int 
 /// An entry of the kernel's, counted if it ends in an exit.
 fn real(config: &Config, fd: c_int, vcpu: &Fd) -> c_int {
     let result = kernel_ioctl(fd, RUN, null_mut());
-    if result == 0 && !config.notify.is_empty() {
-        notify::count(&config.notify, vcpu, port(vcpu.run.load(Ordering::Acquire)));
+    if result == 0 && !config.exits.is_empty() {
+        notify::count(&config.exits, vcpu, port(vcpu.run.load(Ordering::Acquire)));
     }
     result
 }
@@ -83,11 +87,20 @@ fn complete(config: &Config, fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Complet
 }
 
 /// Writes the exit.
-fn give(run: *mut kvm_run, flags: u32) {
+fn give(run: *mut kvm_run, exit: Given) {
     // SAFETY: as in `complete`; the caller is the vCPU's thread between two entries, so nobody else touches these fields, and
     // the exit that the union held is complete.
     unsafe {
-        addr_of_mut!((*run).exit_reason).write(KVM_EXIT_NOTIFY);
-        addr_of_mut!((*run).__bindgen_anon_1.notify.flags).write(flags);
+        match exit {
+            Given::Notify(flags) => {
+                addr_of_mut!((*run).exit_reason).write(KVM_EXIT_NOTIFY);
+                addr_of_mut!((*run).__bindgen_anon_1.notify.flags).write(flags);
+            }
+            Given::Debug { exception, pc, dr6, dr7 } => {
+                let arch = kvm_debug_exit_arch { exception, pc, dr6, dr7, ..Default::default() };
+                addr_of_mut!((*run).exit_reason).write(KVM_EXIT_DEBUG);
+                addr_of_mut!((*run).__bindgen_anon_1.debug.arch).write(arch);
+            }
+        }
     }
 }

@@ -1,0 +1,22 @@
+// A process whose debug exits the interposer makes: runs real-mode code with these breakpoints to its end, and prints every stop.
+// Plain JavaScript, because the interposer's variables are its own.
+
+import { Machine } from 'kvm-accel'
+
+const { code, breakpoints } = JSON.parse(process.argv[2] ?? '')
+const machine = await Machine.create({
+  kernel: Uint8Array.from(code),
+  kernelFormat: 'flat',
+  memory: '1M',
+  debugExit: {},
+})
+for (const breakpoint of breakpoints) await machine.debug.insertBreakpoint(breakpoint)
+const stops = []
+machine.on('debug', ({ vcpu, reason, address, rip }) => {
+  stops.push({ vcpu, reason, address: Number(address), rip: Number(rip) })
+  void machine.debug.clear().then(() => machine.resume())
+})
+await machine.start()
+const { reason, status, detail } = await machine.wait()
+await machine.stop()
+process.stdout.write(JSON.stringify({ stops, reason, status, detail }))
