@@ -5,6 +5,18 @@
 //!   of our own whose size the table knows. What contains a pointer has a method of its own.
 //! - Guest memory ([`memory`]) is mapped by us, and a slot keeps it mapped until nobody can run a vCPU of that VM any more.
 //! - A vCPU belongs to the thread that made it; only its kick ([`kicks`]) goes to others.
+//!
+//! ```
+//! use kvm_accel::object::Kvm;
+//!
+//! # if !std::path::Path::new("/dev/kvm").exists() { return Ok(()) }
+//! let vm = Kvm::open("/dev/kvm".as_ref())?.create_vm(0)?;
+//! let vcpu = vm.create_vcpu(0)?;
+//! let mut regs = [0; 144];
+//! vcpu.with_bytes(0x8090_ae81, &mut regs)?; // KVM_GET_REGS
+//! assert_eq!(regs[128..136], 0xfff0u64.to_ne_bytes()); // rip
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 pub mod calls;
 mod device;
