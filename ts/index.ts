@@ -30,6 +30,7 @@ export type {
   LocalDevice,
   WorkerDevice,
 } from './machine/device.js'
+export { DirtyLog, DirtyPages, type DirtyRange, type DirtyRate } from './machine/dirty-log.js'
 export { serveDevice } from './machine/serve-device.js'
 export type { MachineEventMap, StopEvent } from './machine/events.js'
 export type { Exit } from './machine/exit.js'

@@ -53,6 +53,8 @@ const accepted: readonly (readonly [text: string, expected: Partial<AccelPropert
   ['kvm,notify-budget=100/60', { notifyBudget: { exits: 100, seconds: 60 } }],
   ['kvm,notify-budget=4294967295/1', { notifyBudget: { exits: 4294967295, seconds: 1 } }],
   ['kvm,notify-budget=1/1,notify-budget=unlimited', {}],
+  ['kvm,dirty-ring-size=1', { dirtyRingSize: 1 }],
+  ['kvm,dirty-ring-size=2147483648', { dirtyRingSize: 2 ** 31 }],
   ['kvm,device=/tmp/a,,b', { device: '/tmp/a,b' }],
 ]
 
@@ -88,8 +90,6 @@ const refused: readonly (readonly [text: string, property: string, value: string
   ['dirty-ring-size=4294967295', 'dirty-ring-size', '4294967295', /power of two/],
   ['dirty-ring-size=4294967296', 'dirty-ring-size', '4294967296', /expects uint32_t/],
   ['dirty-ring-size=-1', 'dirty-ring-size', '-1', /expects uint32_t/],
-  ['dirty-ring-size=1024', 'dirty-ring-size', '1024', /not implemented yet/],
-  ['dirty-ring-size=2147483648', 'dirty-ring-size', '2147483648', /not implemented yet/],
   ['kernel-irqchip=auto', 'kernel-irqchip', 'auto', /does not accept value 'auto'/],
   ['kernel-irqchip=ON', 'kernel-irqchip', 'ON', /does not accept value 'ON'/],
   ['kernel-irqchip=', 'kernel-irqchip', '', /does not accept value ''/],
@@ -156,7 +156,6 @@ const badObjects: readonly (readonly [options: unknown, property: string, reason
   [{ notifyWindow: -1 }, 'notify-window', /uint32_t/],
   [{ notifyWindow: '5' }, 'notify-window', /expects number/],
   [{ notifyRequired: 'on' }, 'notify-required', /expects boolean/],
-  [{ dirtyRingSize: 1024 }, 'dirty-ring-size', /not implemented yet/],
   [{ kernelIrqchip: 'off' }, 'kernel-irqchip', /not implemented yet/],
   [{ kvmShadowMem: 'much' }, 'kvm-shadow-mem', /int64/],
   [{ kvmShadowMem: 1e21 }, 'kvm-shadow-mem', /int64/],

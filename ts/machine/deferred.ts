@@ -2,12 +2,15 @@
 export interface Deferred<T> {
   readonly promise: Promise<T>
   readonly resolve: (value: T) => void
+  readonly reject: (reason: unknown) => void
 }
 
 export const deferred = <T>(): Deferred<T> => {
   let resolve!: (value: T) => void
-  const promise = new Promise<T>(settle => {
+  let reject!: (reason: unknown) => void
+  const promise = new Promise<T>((settle, fail) => {
     resolve = settle
+    reject = fail
   })
-  return { promise, resolve }
+  return { promise, resolve, reject }
 }

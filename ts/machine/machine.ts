@@ -10,6 +10,7 @@ import type { DeviceOptions } from './device.js'
 import type { DebugEvent } from './debug/breakpoint.js'
 import { Debugger } from './debug/debugger.js'
 import { deferred, type Deferred } from './deferred.js'
+import { DirtyLog } from './dirty-log.js'
 import { Devices } from './devices.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
@@ -60,6 +61,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly debug: Debugger
   /** The vCPUs, by index. */
   readonly vcpus: readonly Vcpu[]
+  /** Which pages of memory the guest writes. */
+  readonly dirtyLog: DirtyLog
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
@@ -92,6 +95,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
       cpus: options.cpus,
       check: event => this.#check(event),
       step: vcpu => this.#step(vcpu),
+    })
+    this.dirtyLog = new DirtyLog(native, operation => {
+      if (this.#closed) throw ended(this.#state, operation)
+      return this.#state
     })
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#traces = new TraceStreams(native)
@@ -449,6 +456,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
         return this.#tell('warning', warning(event))
       case 'device-access':
         return this.#devices.access(event.device, event.access)
+      case 'dirty-pages':
+        return this.dirtyLog.taken(event.id, event.ranges, event.error)
       case 'input-drained':
         return this.serial.inputDrained()
       case 'closed':
@@ -460,7 +469,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /** All vCPUs are outside the guest. */
   #stopped(
-    event: Exclude<BindingEvent, { kind: 'notify' | 'warning' | 'device-access' | 'input-drained' | 'closed' }>,
+    event: Exclude<
+      BindingEvent,
+      { kind: 'notify' | 'warning' | 'device-access' | 'dirty-pages' | 'input-drained' | 'closed' }
+    >,
   ): void {
     const stopping = this.#stopping
     const stepping = this.#stepping
@@ -527,6 +539,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   #gone(): void {
     this.#traces.end()
+    this.dirtyLog.end()
     this.#wake.destroy()
     this.serial.machineEnded()
     this.#stopping?.resolve()

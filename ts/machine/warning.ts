@@ -7,6 +7,8 @@ export interface MachineWarning {
    * - `NOTIFY_UNSUPPORTED`: a notify policy was asked for that this host cannot enforce;
    * - `NOTIFY_EXIT`: the guest kept the CPU without an event window;
    * - `MANY_VCPUS`: more vCPUs than the kernel recommends;
+   * - `DIRTY_RING_UNSUPPORTED`: `dirty-ring-size` was asked for on a host without dirty rings; the bitmap is used;
+   * - `MANUAL_PROTECT_FAILED`: the kernel refused manual protection of dirty pages, which costs speed alone;
    * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on.
    */
   readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE'

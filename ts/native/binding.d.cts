@@ -112,6 +112,17 @@ export declare class BindingMachine {
   readMemory(vcpu: number | undefined | null, address: bigint, length: number): Uint8Array | BindingError | null
   /** Writes it. */
   writeMemory(vcpu: number | undefined | null, address: bigint, bytes: Uint8Array): BindingError | null
+  /** Begins to note written pages. */
+  startDirtyLog(): BindingError | null
+  /** Ends it. */
+  stopDirtyLog(): BindingError | null
+  /**
+   * Asks for the pages written since the last time; a `dirty-pages` event with this `id` has them. On a thread of its own, because
+   * the bitmap of a large guest takes milliseconds. False when there is no such thread, or no machine any more.
+   */
+  takeDirtyPages(id: number): boolean
+  /** Pages that each vCPU has dirtied so far; empty without dirty rings. */
+  dirtyTotals(): Array<number> | BindingError
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
   /** The reading end of a serial stream; the caller owns it. -1 without one. */
@@ -173,7 +184,7 @@ export interface BindingAccelProperties {
   kernelIrqchip: string
   /** Bytes; -1 leaves it to the kernel. */
   kvmShadowMem: number
-  /** Entries per vCPU; only 0 is implemented. */
+  /** Entries per vCPU; 0 is the bitmap. */
   dirtyRingSize: number
   /** `run`, `internal-error` or `disable`. */
   notifyVmexit: string
@@ -343,6 +354,7 @@ export type BindingEvent =
   | { kind: 'debug-exit'; value: number }
   | { kind: 'fault'; vcpu: number; fault: string; message: string; report: string }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
+  | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
   | { kind: 'input-drained' }
   | { kind: 'closed' }
 

@@ -81,7 +81,6 @@ const dirtyRingSize: AccelProperty<'dirtyRingSize'> = {
     }
     return entries
   },
-  refuse: value => (value === 0 ? undefined : 'Leave it out, or use dirty-ring-size=0 for the dirty bitmap.'),
 }
 
 const notifyVmexit: AccelProperty<'notifyVmexit'> = {

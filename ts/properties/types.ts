@@ -33,8 +33,8 @@ export interface AccelOptions {
    */
   readonly kvmShadowMem?: number | string
   /**
-   * `dirty-ring-size`: entries of the dirty ring for each vCPU; 0 is the dirty bitmap. Any other size is refused: not
-   * implemented yet.
+   * `dirty-ring-size`: entries of the dirty ring for each vCPU; 0 is the dirty bitmap. A power
+   * of two; kernels take 256 to 65536, and 4096 or more is sensible.
    *
    * @default 0
    */

@@ -83,6 +83,34 @@ export const traceEvents = {
       'The guest has acknowledged a level-triggered GSI of an IOAPIC outside the kernel, and its resample eventfd is signalled.',
     args: { gsi: 'u32' },
   },
+  kvm_clear_dirty_log: {
+    about: 'The dirty bits of pages of a slot are forgotten.',
+    args: { slot: 'u32', start: 'u64', size: 'u32' },
+  },
+  kvm_dirty_ring_full: {
+    about: 'A vCPU stopped because its dirty ring is full.',
+    args: { id: 'u32' },
+  },
+  kvm_dirty_ring_reap_vcpu: {
+    about: "A vCPU's dirty ring is being harvested.",
+    args: { id: 'u32' },
+  },
+  kvm_dirty_ring_page: {
+    about: "A dirty page was harvested; as in QEMU, the slot is the index of the ring's entry.",
+    args: { vcpu: 'u32', slot: 'u32', offset: 'u64' },
+  },
+  kvm_dirty_ring_reaper: {
+    about: 'What the thread does that empties the dirty rings.',
+    args: { s: 'text' },
+  },
+  kvm_dirty_ring_reap: {
+    about: 'All dirty rings were harvested: how many pages, in how many microseconds.',
+    args: { count: 'u64', t: 'u64' },
+  },
+  kvm_dirty_ring_flush: {
+    about: 'The dirty rings are being emptied to the last entry: 0 at the beginning, 1 at the end.',
+    args: { finished: 'u32' },
+  },
   kvm_set_ioeventfd_mmio: {
     about: 'Writes to an address signal an eventfd from now on, or no longer.',
     args: { fd: 'i32', addr: 'u64', val: 'u64', assign: 'bool', size: 'u32', datamatch: 'bool' },

@@ -1,6 +1,7 @@
 //! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
 
 use crate::debug::{DebugSupport, GuestDebug};
+use crate::dirty::{self, DirtyLog, Mode};
 use crate::event::{EventSink, Warning, WarningCode};
 use crate::interrupts::{Interrupts, irqchip};
 use crate::io::{CoalescedOffer, Io};
@@ -34,6 +35,7 @@ pub struct Accelerator {
     ram: GuestRam,
     /// Declared after `vm`: the kernel lets go of the memory before it is unmapped.
     memory: Memory,
+    dirty: DirtyLog,
     cpus: u32,
     power_on_chips: Option<&'static ChipState>,
     interrupts: Interrupts,
@@ -62,6 +64,7 @@ impl Accelerator {
             return Err(Error::MissingCapability(missing));
         }
         let coalesced = coalesced_offer(&system);
+        let dirty = dirty::enable(&vm, properties.dirty_ring_size, &mut warnings)?;
         enable_events(&system, &vm)?;
         vm.set_identity_map_address(IDENTITY_MAP.into())?;
         vm.set_tss_address(IDENTITY_MAP + PAGE)?;
@@ -73,6 +76,7 @@ impl Accelerator {
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
         memory.add_ram(&ram)?;
+        let dirty = DirtyLog::new(dirty, vm.dirty_calls(), memory.clone());
         irqchip::create(&vm, properties.kernel_irqchip)?;
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
         let power_on_chips = match properties.kernel_irqchip {
@@ -88,6 +92,7 @@ impl Accelerator {
             properties,
             ram,
             memory,
+            dirty,
             cpus,
             power_on_chips,
             interrupts,
@@ -111,6 +116,12 @@ impl Accelerator {
     #[must_use]
     pub const fn memory(&self) -> &Memory {
         &self.memory
+    }
+
+    /// Which pages the guest writes.
+    #[must_use]
+    pub const fn dirty_log(&self) -> &DirtyLog {
+        &self.dirty
     }
 
     /// What devices raise interrupts with.
@@ -151,6 +162,11 @@ impl Accelerator {
         if let Some(first) = vcpus.first() {
             self.io.attach(first.vcpu.page(), &bus);
         }
+        if let Mode::Ring(entries) = self.dirty.mode() {
+            for powered in &vcpus {
+                self.dirty.add_ring(powered.vcpu.dirty_ring(entries)?);
+            }
+        }
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
         let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
@@ -160,6 +176,7 @@ impl Accelerator {
             io: self.io.clone(),
             clock: Clock::new(self.vm.clock()),
             debug: GuestDebug::new(DebugSupport::new(&self.system)),
+            dirty: self.dirty.clone(),
         };
         Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
     }

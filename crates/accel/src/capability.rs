@@ -89,6 +89,12 @@ capabilities! {
     CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
     /// KVM_GET_NESTED_STATE; the value is its largest size.
     NestedState = 157, "KVM_CAP_NESTED_STATE";
+    /// KVM_CLEAR_DIRTY_LOG; the value has a bit for each way.
+    ManualDirtyLogProtect2 = 168, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2";
+    /// Dirty rings; the value is the largest one in bytes.
+    DirtyLogRing = 192, "KVM_CAP_DIRTY_LOG_RING";
+    /// The same, where entries need acquire and release.
+    DirtyLogRingAcqRel = 223, "KVM_CAP_DIRTY_LOG_RING_ACQ_REL";
     /// Exceptions keep their payload apart.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
     /// KVM_GET_STATS_FD.

@@ -59,6 +59,10 @@ pub enum WarningCode {
     NotifyExit,
     /// More vCPUs than the kernel recommends.
     ManyVcpus,
+    /// Dirty rings were asked for and this host has none.
+    DirtyRingUnsupported,
+    /// Manual protection of dirty pages was refused.
+    ManualProtectFailed,
     /// KVM could not emulate an instruction of user-mode code; the guest goes on.
     EmulationFailure,
 }
@@ -70,6 +74,8 @@ impl WarningCode {
         match self {
             Self::NotifyUnsupported => "NOTIFY_UNSUPPORTED",
             Self::NotifyExit => "NOTIFY_EXIT",
+            Self::DirtyRingUnsupported => "DIRTY_RING_UNSUPPORTED",
+            Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
             Self::EmulationFailure => "EMULATION_FAILURE",
         }

@@ -67,6 +67,8 @@ pub enum Exit<'a> {
         /// Bytes.
         size: u64,
     },
+    /// The vCPU's dirty ring is full: harvest it, then enter again.
+    DirtyRingFull,
     /// KVM gave up on the guest.
     InternalError(InternalError),
     /// A firmware-style event (shutdown, reset, crash).
@@ -152,7 +154,6 @@ pub const fn reason_name(reason: u32) -> &'static str {
         27 => "KVM_EXIT_HYPERV",
         29 => "KVM_EXIT_X86_RDMSR",
         30 => "KVM_EXIT_X86_WRMSR",
-        31 => "KVM_EXIT_DIRTY_RING_FULL",
         33 => "KVM_EXIT_X86_BUS_LOCK",
         34 => "KVM_EXIT_XEN",
         _ => "an exit reason unknown to this version",

@@ -47,6 +47,7 @@ mod accelerator;
 mod bus;
 mod capability;
 pub mod debug;
+pub mod dirty;
 mod error;
 mod event;
 pub mod exit;

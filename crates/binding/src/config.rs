@@ -21,7 +21,7 @@ pub struct BindingAccelProperties {
     pub kernel_irqchip: String,
     /// Bytes; -1 leaves it to the kernel.
     pub kvm_shadow_mem: i64,
-    /// Entries per vCPU; only 0 is implemented.
+    /// Entries per vCPU; 0 is the bitmap.
     pub dirty_ring_size: u32,
     /// `run`, `internal-error` or `disable`.
     pub notify_vmexit: String,
@@ -127,10 +127,10 @@ impl TryFrom<BindingAccelProperties> for AccelProperties {
     type Error = Error;
 
     fn try_from(raw: BindingAccelProperties) -> Result<Self, Error> {
-        dirty_ring_size(raw.dirty_ring_size)?;
         Ok(Self {
             kernel_irqchip: raw.kernel_irqchip.parse()?,
             shadow_mem: shadow_mem(raw.kvm_shadow_mem)?,
+            dirty_ring_size: dirty_ring_size(raw.dirty_ring_size)?,
             notify: NotifyProperties {
                 policy: raw.notify_vmexit.parse()?,
                 window: raw.notify_window,

@@ -1,6 +1,7 @@
 //! Events as the union that TypeScript switches over.
 
 use crate::device::BindingDeviceAccess;
+use crate::error::BindingError;
 use kvm_accel::{Event, NotifyEvent, Registers, Request, StopReason};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
@@ -60,6 +61,8 @@ pub enum BindingEvent {
     Fault { vcpu: u32, fault: String, message: String, report: String },
     /// The guest accesses a device of JavaScript's and waits for `answerDevice`.
     DeviceAccess { device: u32, access: BindingDeviceAccess },
+    /// The answer to `takeDirtyPages`: start and length of each run of pages, or why there are none.
+    DirtyPages { id: u32, ranges: Option<Vec<f64>>, error: Option<BindingError> },
     /// COM1 takes input again.
     InputDrained,
     /// All threads have ended and the VM is closed.

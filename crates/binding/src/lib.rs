@@ -11,6 +11,7 @@ mod baseline;
 mod config;
 mod debug;
 mod device;
+mod dirty_log;
 mod environment;
 mod error;
 mod event;

@@ -17,6 +17,10 @@ macro_rules! guest {
 /// Every guest program, by name.
 pub const GUESTS: &[Guest] = &[
     guest!("debug-exit", "Writes value= (5) to the isa-debug-exit port= (0xf4)"),
+    guest!(
+        "dirty",
+        "Writes count= (200) pages that seed= (1) chooses below end= (8) MiB, on cpus= (1) processors; wait= (0) for a byte then"
+    ),
     guest!("emulation-failure", "Runs an x87 instruction, which KVM's instruction emulator lacks"),
     guest!("hello", "The demo: says what it is"),
     guest!(

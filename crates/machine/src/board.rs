@@ -10,6 +10,7 @@ use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
+use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
@@ -198,6 +199,8 @@ impl Board {
     /// [`BoardError`]: an image file that is gone, or a state that the kernel refused. The machine cannot go on then.
     pub fn reset(&mut self) -> Result<(), BoardError> {
         load(&mut self.boot, self.tables, &self.layout, &self.ram)?;
+        // The images were written by this process, which the log does not see.
+        self.accel.dirty_log().mark_all();
         self.serial.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;
@@ -252,6 +255,12 @@ impl Board {
     #[must_use]
     pub const fn vcpus(&self) -> &Vcpus {
         &self.vcpus
+    }
+
+    /// Which pages the guest writes.
+    #[must_use]
+    pub const fn dirty_log(&self) -> &DirtyLog {
+        self.accel.dirty_log()
     }
 
     /// The drill: see [`Vcpus::inject_notify`].

@@ -4,17 +4,30 @@
 //! `immediate_exit` before it looks for requests. So either it sees the request, or its next KVM_RUN returns at once.
 
 use super::run_page::ImmediateExit;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use vmm_sys_util::errno;
 use vmm_sys_util::signal::{SIGRTMIN, register_signal_handler, unblock_signal};
 
-extern "C" fn ignore(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {}
+thread_local! {
+    /// Where the handler counts on this thread; null on one that runs no vCPU.
+    static HANDLED: Cell<*const AtomicU64> = const { Cell::new(std::ptr::null()) };
+}
 
-/// Installs the handler, once per process. It does nothing: what matters is that system calls return EINTR, which
+extern "C" fn handle(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    // SAFETY: `attach` set the pointer to a counter that outlives `detach`, which this thread has not called yet. It touched this
+    // thread's variable, too, so that nothing is allocated here.
+    if let Some(handled) = unsafe { HANDLED.get().as_ref() } {
+        handled.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Installs the handler, once per process. All it does is count: what matters is that system calls return EINTR, which
 /// they do because the handler is installed without SA_RESTART.
 pub fn install_handler() -> Result<(), errno::Error> {
     static INSTALLED: OnceLock<Result<(), errno::Error>> = OnceLock::new();
-    *INSTALLED.get_or_init(|| register_signal_handler(SIGRTMIN(), ignore))
+    *INSTALLED.get_or_init(|| register_signal_handler(SIGRTMIN(), handle))
 }
 
 /// Takes a vCPU's thread out of the guest, or out of a blocking write of a device.
@@ -23,16 +36,20 @@ pub struct Kick {
     immediate_exit: ImmediateExit,
     /// The thread to signal, while it runs. The lock keeps the id from being reused under a signal.
     thread: Mutex<Option<libc::pid_t>>,
+    /// Signals that the thread has handled, outside the guest as a matter of course.
+    handled: AtomicU64,
 }
 
 impl Kick {
     /// For the vCPU whose shared pages have this byte.
     pub const fn new(immediate_exit: ImmediateExit) -> Self {
-        Self { immediate_exit, thread: Mutex::new(None) }
+        Self { immediate_exit, thread: Mutex::new(None), handled: AtomicU64::new(0) }
     }
 
-    /// Called by the vCPU's thread when it starts: opens the signal and names the thread to be kicked.
+    /// Called by the vCPU's thread when it starts: opens the signal and names the thread to be kicked. The thread keeps this value
+    /// where it is until it calls [`Kick::detach`].
     pub fn attach(&self) {
+        HANDLED.set(&raw const self.handled);
         // A thread whose mask cannot be changed is still kicked by `immediate_exit`, only later.
         let _ = unblock_signal(SIGRTMIN());
         // SAFETY: gettid has no preconditions.
@@ -48,6 +65,7 @@ impl Kick {
     /// Called by the vCPU's thread when it ends.
     pub fn detach(&self) {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        HANDLED.set(std::ptr::null());
     }
 
     /// Makes the vCPU look at what is asked of it. The request must be stored before.
@@ -64,6 +82,17 @@ impl Kick {
         }
     }
 
+    /// Makes the vCPU leave the guest once, wherever its thread is: returns when that has handled a signal since the call, or has
+    /// ended. Even a thread that waits for a device or for the machine handles signals.
+    pub fn take_out(&self) {
+        let before = self.handled.load(Ordering::SeqCst);
+        self.kick();
+        let runs = || self.thread.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        while self.handled.load(Ordering::SeqCst) == before && runs() {
+            std::thread::yield_now();
+        }
+    }
+
     /// Called by the vCPU's thread before it looks at what is asked of it.
     pub fn acknowledge(&self) {
         self.immediate_exit.clear();
@@ -72,5 +101,73 @@ impl Kick {
     /// Called by the vCPU's thread: its next KVM_RUN completes pending I/O and returns without entering the guest.
     pub fn arm(&self) {
         self.immediate_exit.set();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use loom::sync::atomic::{AtomicBool, Ordering};
+    use loom::sync::{Arc, Mutex};
+    use loom::thread;
+
+    /// The protocol of this module's head, in loom's memory: what is asked, `immediate_exit`, and a signal that KVM_RUN finds pending.
+    struct Modelled {
+        request: AtomicBool,
+        /// A byte has one order of writes.
+        immediate_exit: Mutex<bool>,
+        /// The kernel keeps pending signals under a lock.
+        signal: Mutex<bool>,
+    }
+
+    impl Modelled {
+        fn new() -> Self {
+            Self { request: AtomicBool::new(false), immediate_exit: Mutex::new(false), signal: Mutex::new(false) }
+        }
+
+        /// [`super::Kick::kick`] after the request was stored.
+        fn kick(&self) {
+            self.request.store(true, Ordering::Release);
+            *self.immediate_exit.lock().unwrap() = true;
+            *self.signal.lock().unwrap() = true;
+        }
+
+        /// The handler takes a pending signal away, if there is one.
+        fn handle_signal(&self) -> bool {
+            std::mem::take(&mut *self.signal.lock().unwrap())
+        }
+
+        /// KVM_RUN: comes back at once when a signal is pending or `immediate_exit` is set; else the guest runs.
+        fn run(&self) -> bool {
+            self.handle_signal() || *self.immediate_exit.lock().unwrap()
+        }
+
+        /// The vCPU's thread: acknowledges, looks, enters. True when it has seen the request or KVM_RUN comes back.
+        fn turn(&self) -> bool {
+            *self.immediate_exit.lock().unwrap() = false;
+            if self.request.load(Ordering::Acquire) {
+                return true;
+            }
+            // A signal that comes on the way to KVM_RUN is gone there.
+            self.handle_signal();
+            self.run()
+        }
+    }
+
+    #[test]
+    fn test_a_kick_is_never_lost() {
+        loom::model(|| {
+            let vcpu = Arc::new(Modelled::new());
+            let kicker = {
+                let vcpu = Arc::clone(&vcpu);
+                thread::spawn(move || vcpu.kick())
+            };
+            // A turn that goes into the guest is one that a later signal ends: the kick still has to come then.
+            let seen = vcpu.turn();
+            kicker.join().unwrap();
+            if !seen {
+                assert!(vcpu.run(), "the guest runs on, and nobody will come");
+            }
+            assert!(vcpu.turn(), "the request is seen in the turn after");
+        });
     }
 }

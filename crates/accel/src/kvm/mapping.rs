@@ -19,17 +19,23 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps `len` bytes of a file, shared with it.
     pub fn shared(fd: RawFd, len: usize) -> Result<Self, Error> {
-        Self::map(fd, len, libc::MAP_SHARED)
+        Self::shared_at(fd, len, 0)
+    }
+
+    /// The same, from `offset` bytes on.
+    pub fn shared_at(fd: RawFd, len: usize, offset: i64) -> Result<Self, Error> {
+        Self::map(fd, len, libc::MAP_SHARED, offset)
     }
 
     /// Maps `len` bytes of zeros, which cost nothing until they are touched.
     pub fn anonymous(len: usize) -> Result<Self, Error> {
-        Self::map(-1, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE)
+        Self::map(-1, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, 0)
     }
 
-    fn map(fd: RawFd, len: usize, flags: libc::c_int) -> Result<Self, Error> {
+    fn map(fd: RawFd, len: usize, flags: libc::c_int, offset: i64) -> Result<Self, Error> {
         // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
+        let base =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset) };
         match NonNull::new(base.cast::<u8>()) {
             Some(base) if base.as_ptr().cast() != libc::MAP_FAILED => Ok(Self { base, len }),
             _ => Err(Error::last()),

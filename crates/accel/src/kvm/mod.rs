@@ -9,6 +9,8 @@ pub mod baseline;
 pub mod clock;
 pub mod coalesced_ring;
 pub mod cpuid;
+pub mod dirty_log;
+pub mod dirty_ring;
 pub mod io_calls;
 pub mod ioctl_trace;
 pub mod irq;

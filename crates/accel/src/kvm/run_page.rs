@@ -8,10 +8,10 @@ use super::coalesced_ring::Ring;
 use super::mapping::Mapping;
 use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo};
 use kvm_bindings::{
-    KVM_EXIT_DEBUG, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR,
-    KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO,
-    KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN,
-    KVM_NOTIFY_CONTEXT_INVALID, kvm_debug_exit_arch, kvm_run,
+    KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL,
+    KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN,
+    KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
+    KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID, kvm_debug_exit_arch, kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{addr_of, addr_of_mut};
@@ -46,7 +46,8 @@ impl ImmediateExit {
 
     /// Takes the request back, by the vCPU's own thread, before it looks at what it was kicked for.
     pub fn clear(&self) {
-        self.byte().store(0, Ordering::SeqCst);
+        // A swap reads, too: what a kicker stored before it set the byte is seen from here on.
+        self.byte().swap(0, Ordering::SeqCst);
     }
 
     /// [`Self::clear`], and whether there was a request.
@@ -166,6 +167,7 @@ impl RunPage {
                 let fault = unsafe { union.memory_fault };
                 Exit::MemoryFault { flags: fault.flags, gpa: fault.gpa, size: fault.size }
             }
+            KVM_EXIT_DIRTY_RING_FULL => Exit::DirtyRingFull,
             KVM_EXIT_INTR => Exit::Interrupted,
             KVM_EXIT_IRQ_WINDOW_OPEN => Exit::IrqWindowOpen,
             KVM_EXIT_SHUTDOWN => Exit::Shutdown,

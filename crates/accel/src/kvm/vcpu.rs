@@ -1,5 +1,6 @@
 //! The vCPU fd.
 
+use super::dirty_ring::DirtyRing;
 use super::ioctl_trace::{KVM_RUN, called};
 use super::run_page::RunPage;
 use super::state::registers_of;
@@ -50,6 +51,11 @@ impl Vcpu {
     ) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
         called(ioctl, Some(self.id));
         error_of(ioctl, format!("vCPU {}", self.id))
+    }
+
+    /// This vCPU's dirty ring.
+    pub fn dirty_ring(&self, entries: u32) -> Result<DirtyRing> {
+        DirtyRing::map(self.fd.as_raw_fd(), entries).map_err(self.failed("mmap"))
     }
 
     /// KVM_SET_CPUID2.

@@ -1,6 +1,7 @@
 //! The VM fd.
 
 use super::clock::VmClock;
+use super::dirty_log::DirtyCalls;
 use super::failed;
 use super::io_calls::IoCalls;
 use super::irq::IrqCalls;
@@ -76,6 +77,11 @@ impl Vm {
         let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&*self.fd, KVM_SET_NR_MMU_PAGES, pages) };
         let done = if result < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
         done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
+    }
+
+    /// The ioctls for dirty pages.
+    pub fn dirty_calls(&self) -> DirtyCalls {
+        DirtyCalls::new(&self.fd)
     }
 
     /// The ioctl for memory slots.

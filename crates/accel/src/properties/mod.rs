@@ -19,6 +19,8 @@ pub struct AccelProperties {
     pub kernel_irqchip: KernelIrqchip,
     /// `kvm-shadow-mem`, in bytes; `None` (-1) leaves it to the kernel.
     pub shadow_mem: Option<u64>,
+    /// `dirty-ring-size`: entries of each vCPU's dirty ring; 0 is the bitmap.
+    pub dirty_ring_size: u32,
     /// `notify-vmexit`, `notify-window`, `notify-required`, `notify-budget`.
     pub notify: NotifyProperties,
     /// `device`.
@@ -30,6 +32,7 @@ impl Default for AccelProperties {
         Self {
             kernel_irqchip: KernelIrqchip::On,
             shadow_mem: None,
+            dirty_ring_size: 0,
             notify: NotifyProperties::default(),
             device: DEFAULT_DEVICE.into(),
         }
@@ -50,17 +53,15 @@ pub fn shadow_mem(bytes: i64) -> Result<Option<u64>> {
     }
 }
 
-/// Checks `dirty-ring-size` (entries per vCPU; 0 is bitmap mode).
+/// Checks `dirty-ring-size` (entries per vCPU; 0 is the bitmap). The kernel's limits are met when the ring is enabled.
 ///
 /// # Errors
-/// A size that is not a power of two; any other non-zero size, because the dirty ring is not implemented yet.
-pub fn dirty_ring_size(entries: u32) -> Result<()> {
-    let rule = match entries {
-        0 => return Ok(()),
-        n if n.is_power_of_two() => "is not implemented yet",
-        _ => "must be a power of two",
-    };
-    Err(Error::Property { property: "dirty-ring-size", rule: rule.into() })
+/// A size that is not a power of two.
+pub fn dirty_ring_size(entries: u32) -> Result<u32> {
+    if entries == 0 || entries.is_power_of_two() {
+        return Ok(entries);
+    }
+    Err(Error::Property { property: "dirty-ring-size", rule: format!("is {entries}, and must be a power of two or 0") })
 }
 
 #[cfg(test)]
@@ -75,9 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn test_dirty_ring_size_is_never_ignored() {
-        assert_eq!(dirty_ring_size(0), Ok(()));
+    fn test_dirty_ring_size_is_a_power_of_two_or_none() {
+        for good in [0, 1, 128, 1024, 1 << 31] {
+            assert_eq!(dirty_ring_size(good), Ok(good));
+        }
         assert!(dirty_ring_size(3).unwrap_err().to_string().contains("power of two"));
-        assert!(dirty_ring_size(1024).unwrap_err().to_string().contains("not implemented yet"));
     }
 }

@@ -203,6 +203,20 @@ events! {
     KvmIrqchipReleaseVirq = "kvm_irqchip_release_virq" { virq as "virq": u32 }
     #[doc = "The guest has acknowledged a level-triggered GSI of an IOAPIC outside the kernel, and its resample eventfd is signalled."]
     KvmResampleFdNotify = "kvm_resample_fd_notify" { gsi as "gsi": u32 }
+    #[doc = "The dirty bits of pages of a slot are forgotten."]
+    KvmClearDirtyLog = "kvm_clear_dirty_log" { slot as "slot": u32, start as "start": u64, size as "size": u32 }
+    #[doc = "A vCPU stopped because its dirty ring is full."]
+    KvmDirtyRingFull = "kvm_dirty_ring_full" { id as "id": u32 }
+    #[doc = "A vCPU's dirty ring is being harvested."]
+    KvmDirtyRingReapVcpu = "kvm_dirty_ring_reap_vcpu" { id as "id": u32 }
+    #[doc = "A dirty page was harvested; as in QEMU, the slot is the index of the ring's entry."]
+    KvmDirtyRingPage = "kvm_dirty_ring_page" { vcpu as "vcpu": u32, slot as "slot": u32, offset as "offset": u64 }
+    #[doc = "What the thread does that empties the dirty rings."]
+    KvmDirtyRingReaper = "kvm_dirty_ring_reaper" { s as "s": text }
+    #[doc = "All dirty rings were harvested: how many pages, in how many microseconds."]
+    KvmDirtyRingReap = "kvm_dirty_ring_reap" { count as "count": u64, t as "t": u64 }
+    #[doc = "The dirty rings are being emptied to the last entry: 0 at the beginning, 1 at the end."]
+    KvmDirtyRingFlush = "kvm_dirty_ring_flush" { finished as "finished": u32 }
     #[doc = "Writes to an address signal an eventfd from now on, or no longer."]
     KvmSetIoeventfdMmio = "kvm_set_ioeventfd_mmio" {
         fd as "fd": i32,

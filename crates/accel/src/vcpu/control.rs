@@ -131,6 +131,11 @@ impl Control {
         self.kicks.iter().for_each(Kick::kick);
     }
 
+    /// Returns when each vCPU has been outside the guest since the call.
+    pub fn take_out(&self) {
+        self.kicks.iter().for_each(Kick::take_out);
+    }
+
     /// Lets all vCPUs run, or `only` one, if all of them are parked.
     pub fn resume(&self, only: Option<usize>) {
         let mut state = self.lock();

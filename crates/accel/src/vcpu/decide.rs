@@ -16,6 +16,8 @@ pub enum Outcome {
     Debug(DebugExit),
     /// Judge a notify exit, with the machine's notify state.
     Notify(NotifyInfo),
+    /// Harvest the dirty rings.
+    DirtyRingFull,
     /// KVM gave up; whether the guest goes on depends on its registers ([`goes_on`]).
     InternalError(InternalError),
     /// The vCPU cannot go on.
@@ -42,6 +44,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::SystemEvent { kind } => fault(format!("KVM_EXIT_SYSTEM_EVENT of type {kind} has no meaning on x86")),
         Exit::Debug(exit) => Outcome::Debug(exit),
         Exit::Notify(info) => Outcome::Notify(info),
+        Exit::DirtyRingFull => Outcome::DirtyRingFull,
         Exit::InternalError(error) => Outcome::InternalError(error),
         Exit::FailEntry { reason, cpu } => {
             let hint = if reason == VMX_INVALID_GUEST_STATE {

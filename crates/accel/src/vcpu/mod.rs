@@ -11,6 +11,7 @@ mod thread;
 pub use notify::NotifyStatus;
 
 use crate::debug::GuestDebug;
+use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
 use crate::exit::NotifyInfo;
 use crate::io::Io;
@@ -46,6 +47,7 @@ pub(crate) struct VmParts {
     pub io: Io,
     pub clock: Clock,
     pub debug: GuestDebug,
+    pub dirty: DirtyLog,
 }
 
 /// What the threads of one machine share.
@@ -61,6 +63,13 @@ pub(crate) struct Shared {
     pub counts: Vec<ExitCounts>,
     pub clock: Clock,
     pub debug: GuestDebug,
+    pub dirty: DirtyLog,
+}
+
+impl TakeOut for Shared {
+    fn take_out(&self) {
+        self.control.take_out();
+    }
 }
 
 /// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping it takes them out of the
@@ -70,6 +79,8 @@ pub struct Vcpus {
     threads: Vec<JoinHandle<()>>,
     /// Each vCPU's, or why there are none; not a reason for a machine not to run.
     stats: Vec<Result<StatsReader>>,
+    /// Empties the dirty rings, if there are any.
+    reaper: Option<Reaper>,
 }
 
 impl Vcpus {
@@ -83,10 +94,13 @@ impl Vcpus {
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let VmParts { ram, memory, io, clock, debug } = vm;
+        let VmParts { ram, memory, io, clock, debug, dirty } = vm;
         let control = Control::new(kicks);
-        let shared = Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock, debug });
-        let mut this = Self { shared, threads: Vec::new(), stats: Vec::new() };
+        let shared =
+            Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock, debug, dirty });
+        let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
+        shared.dirty.attach(Arc::downgrade(&vcpus_out));
+        let mut this = Self { shared, threads: Vec::new(), reaper: None, stats: Vec::new() };
         for powered in vcpus {
             let id = powered.vcpu.id();
             let shared = Arc::clone(&this.shared);
@@ -100,6 +114,9 @@ impl Vcpus {
                 })
                 .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
             this.threads.push(thread);
+        }
+        if let Mode::Ring(_) = this.shared.dirty.mode() {
+            this.reaper = Some(Reaper::start(this.shared.dirty.clone())?);
         }
         Ok(this)
     }
@@ -193,6 +210,7 @@ impl Vcpus {
 
     /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.
     pub fn end(&mut self) {
+        self.reaper = None;
         self.shared.bus.interrupt();
         self.shared.control.quit();
         for thread in self.threads.drain(..) {

@@ -190,6 +190,7 @@ impl VcpuThread {
             }
             Outcome::Notify(info) => self.notify(info, false),
             Outcome::Debug(exit) => self.debug(&exit).unwrap_or_else(|error| Some(self.refused(&error))),
+            Outcome::DirtyRingFull => self.reap(),
             Outcome::InternalError(error) => self.internal_error(&error),
             Outcome::Fault(kind, message) => Some(StopReason::Fault(Fault {
                 vcpu: self.vcpu.id(),
@@ -198,6 +199,12 @@ impl VcpuThread {
                 report: report::registers_and_code(&self.vcpu, &self.shared.ram),
             })),
         }
+    }
+
+    /// Empties the rings. One that stays full would stop the vCPU again at once, so an error is the machine's.
+    fn reap(&self) -> Option<StopReason> {
+        trace!(KvmDirtyRingFull { id: self.vcpu.id() });
+        self.shared.dirty.reap().err().map(|error| self.fault(format!("the dirty ring stays full: {error}")))
     }
 
     fn notify(&self, info: NotifyInfo, injected: bool) -> Option<StopReason> {

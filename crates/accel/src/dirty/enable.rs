@@ -1,0 +1,62 @@
+//! Which back end a machine gets: QEMU's choice, made before any vCPU exists.
+
+use super::Mode;
+use crate::event::{Warning, WarningCode};
+use crate::kvm::vm::Vm;
+use crate::{Capability, Error, Result};
+
+/// Bytes of a ring's entry.
+const ENTRY: u32 = 16;
+/// KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE and KVM_DIRTY_LOG_INITIALLY_SET.
+const MANUAL_PROTECT: u32 = 1 | 2;
+
+/// The rings, if they were asked for and the kernel has them; else the bitmap, with manual protection where the kernel has that.
+pub fn enable(vm: &Vm, ring_size: u32, warnings: &mut Vec<Warning>) -> Result<Mode> {
+    if ring_size > 0 {
+        let offered = [Capability::DirtyLogRing, Capability::DirtyLogRingAcqRel]
+            .into_iter()
+            .map(|capability| (capability, vm.check(capability)))
+            .find(|(_, bytes)| *bytes > 0);
+        if let Some((capability, max)) = offered {
+            enable_rings(vm, capability, ring_size, max)?;
+            return Ok(Mode::Ring(ring_size));
+        }
+        warnings.push(Warning {
+            code: WarningCode::DirtyRingUnsupported,
+            message: format!(
+                "dirty-ring-size={ring_size} has no effect: this host does not offer {}; the bitmap is used",
+                Capability::DirtyLogRing
+            ),
+        });
+    }
+    let manual = vm.check(Capability::ManualDirtyLogProtect2) & MANUAL_PROTECT;
+    if manual == 0 {
+        return Ok(Mode::Bitmap);
+    }
+    match vm.enable(Capability::ManualDirtyLogProtect2, manual.into()) {
+        Ok(()) => Ok(Mode::ManualProtect),
+        Err(error) => {
+            warnings.push(Warning {
+                code: WarningCode::ManualProtectFailed,
+                message: format!("dirty pages are protected by the kernel, all at once: {error}"),
+            });
+            Ok(Mode::Bitmap)
+        }
+    }
+}
+
+fn enable_rings(vm: &Vm, capability: Capability, ring_size: u32, max: u32) -> Result<()> {
+    let refused = |rule| Error::Property { property: "dirty-ring-size", rule };
+    let bytes = u64::from(ring_size) * u64::from(ENTRY);
+    if bytes > max.into() {
+        let max = max / ENTRY;
+        return Err(refused(format!("of {ring_size} is too big: this kernel's maximum is {max} entries")));
+    }
+    vm.enable(capability, bytes).map_err(|error| match error {
+        Error::Ioctl { errno, .. } => refused(format!(
+            "of {ring_size} was refused by the kernel ({}): 1024 is the suggested minimum",
+            crate::error::errno_text(errno)
+        )),
+        other => other,
+    })
+}

@@ -1,0 +1,256 @@
+//! The interface of dirty tracking, whichever back end the machine has.
+
+use super::clear::clear_calls;
+use super::pages::{DirtyPages, SlotPages};
+use super::rings::Rings;
+use crate::kvm::dirty_log::DirtyCalls;
+use crate::kvm::dirty_ring::DirtyRing;
+use crate::memory::{Memory, Slot};
+use crate::trace::trace;
+use crate::{Error, Result};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+/// How the kernel tells of dirty pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// KVM_GET_DIRTY_LOG reads and forgets at once.
+    Bitmap,
+    /// KVM_GET_DIRTY_LOG reads, KVM_CLEAR_DIRTY_LOG forgets (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
+    ManualProtect,
+    /// Each vCPU has a ring of that many entries (`dirty-ring-size`).
+    Ring(u32),
+}
+
+/// Takes every vCPU out of the guest once, so that what the processor keeps for itself reaches the rings.
+pub trait TakeOut: Send + Sync {
+    /// Returns when each vCPU has been outside the guest since the call.
+    fn take_out(&self);
+}
+
+/// Which pages of a machine's memory the guest has written. Cloning is cheap; all clones are the same.
+///
+/// Writes of this process (a loader's, a device's) are not among them; see [`DirtyLog::mark_all`].
+#[derive(Clone)]
+pub struct DirtyLog(Arc<Log>);
+
+struct Log {
+    mode: Mode,
+    calls: DirtyCalls,
+    memory: Memory,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    logging: bool,
+    /// What was found and nobody has taken.
+    pages: Vec<SlotPages>,
+    rings: Rings,
+    vcpus: Option<Weak<dyn TakeOut>>,
+}
+
+impl DirtyLog {
+    pub(crate) fn new(mode: Mode, calls: DirtyCalls, memory: Memory) -> Self {
+        Self(Arc::new(Log { mode, calls, memory, state: Mutex::default() }))
+    }
+
+    /// Adds the ring of the next vCPU.
+    pub(crate) fn add_ring(&self, ring: DirtyRing) {
+        self.lock().rings.push(ring);
+    }
+
+    /// Whom to take out of the guest before the rings are complete.
+    pub(crate) fn attach(&self, vcpus: Weak<dyn TakeOut>) {
+        self.lock().vcpus = Some(vcpus);
+    }
+
+    /// How the kernel tells of dirty pages.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
+    }
+
+    /// Whether pages are being noted.
+    #[must_use]
+    pub fn logging(&self) -> bool {
+        self.lock().logging
+    }
+
+    /// Begins to note the pages that the guest writes, with none; does nothing when it has begun.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`] when the kernel refuses; then nothing is noted.
+    pub fn start(&self) -> Result<()> {
+        let mut state = self.lock();
+        if state.logging {
+            return Ok(());
+        }
+        state.pages.clear();
+        let Log { mode, calls, memory, .. } = &*self.0;
+        memory.set_log_dirty(true)?;
+        if *mode == Mode::ManualProtect {
+            // Such a log begins with every page dirty and none protected.
+            for slot in self.logged() {
+                let mut all = SlotPages::none(slot);
+                all.insert_all();
+                if let Err(error) = clear(calls, &all) {
+                    // The first error says why; a log that cannot be switched off either costs speed alone.
+                    let _ = memory.set_log_dirty(false);
+                    return Err(error);
+                }
+            }
+        }
+        state.logging = true;
+        Ok(())
+    }
+
+    /// Ends it and forgets what nobody has taken.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`] when the kernel refuses.
+    pub fn stop(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.logging = false;
+        state.pages.clear();
+        self.0.memory.set_log_dirty(false)
+    }
+
+    /// The pages written since [`DirtyLog::start`], or since they were taken before. The guest may run; what it writes meanwhile is in this
+    /// result or in the next.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`]: what had been found until then is in the next result.
+    pub fn take(&self) -> Result<DirtyPages> {
+        if let Mode::Ring(_) = self.0.mode {
+            trace!(KvmDirtyRingFlush { finished: 0 });
+            // Outside the lock: a vCPU with a full ring needs it on its way out.
+            let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
+            if let Some(vcpus) = vcpus {
+                vcpus.take_out();
+            }
+        }
+        let mut state = self.lock();
+        match self.0.mode {
+            Mode::Ring(_) => {
+                self.reap_rings(&mut state)?;
+                trace!(KvmDirtyRingFlush { finished: 1 });
+            }
+            Mode::Bitmap | Mode::ManualProtect => self.read_bitmaps(&mut state)?,
+        }
+        Ok(DirtyPages::new(&std::mem::take(&mut state.pages)))
+    }
+
+    /// Notes all pages: for what this process wrote into guest memory without saying where.
+    pub fn mark_all(&self) {
+        let mut state = self.lock();
+        if state.logging {
+            self.insert_all(&mut state);
+        }
+    }
+
+    /// Pages that each vCPU has dirtied since it was made; empty without rings.
+    ///
+    /// # Errors
+    /// As [`DirtyLog::take`].
+    pub fn vcpu_totals(&self) -> Result<Vec<u64>> {
+        let mut state = self.lock();
+        self.reap_rings(&mut state)?;
+        Ok(state.rings.totals())
+    }
+
+    /// Empties the rings.
+    pub(crate) fn reap(&self) -> Result<()> {
+        self.reap_rings(&mut self.lock())
+    }
+
+    fn reap_rings(&self, state: &mut State) -> Result<()> {
+        let start = Instant::now();
+        let State { rings, pages, .. } = state;
+        let harvested = rings.harvest(|dirty| {
+            if let Some(slot) = self.pages_of(pages, dirty.slot) {
+                slot.insert(dirty.page);
+            }
+        });
+        if harvested.entries > 0 {
+            let reset = self.0.calls.reset_rings();
+            // What the kernel did not take back, or could not write down, may be any page.
+            if harvested.overflow || reset != Ok(harvested.entries) {
+                self.insert_all(state);
+            }
+            reset?;
+        }
+        trace!(KvmDirtyRingReap {
+            count: u64::from(harvested.entries),
+            t: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
+        });
+        Ok(())
+    }
+
+    fn read_bitmaps(&self, state: &mut State) -> Result<()> {
+        let Log { mode, calls, .. } = &*self.0;
+        for slot in self.logged() {
+            let mut found = SlotPages::none(slot);
+            let mut bitmap = found.bits().to_vec();
+            match calls.get(slot.id, slot.pages(), &mut bitmap) {
+                // The slot has no log: it went away meanwhile.
+                Err(Error::Ioctl { errno: libc::ENOENT, .. }) => continue,
+                other => other?,
+            }
+            found.union(&bitmap);
+            // Noted before the kernel forgets: an error loses nothing.
+            if let Some(pages) = self.pages_of(&mut state.pages, slot.id) {
+                pages.union(found.bits());
+            }
+            if *mode == Mode::ManualProtect {
+                clear(calls, &found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_all(&self, state: &mut State) {
+        for slot in self.logged() {
+            if let Some(pages) = self.pages_of(&mut state.pages, slot.id) {
+                pages.insert_all();
+            }
+        }
+    }
+
+    /// The slots whose pages are noted.
+    fn logged(&self) -> Vec<Slot> {
+        self.0.memory.slots().iter().filter(|slot| slot.log_dirty).copied().collect()
+    }
+
+    /// Where a slot's pages are noted, if there is such a slot.
+    fn pages_of<'a>(&self, pages: &'a mut Vec<SlotPages>, id: u32) -> Option<&'a mut SlotPages> {
+        let index = match pages.iter().rposition(|pages| pages.slot.id == id) {
+            Some(index) => index,
+            None => {
+                pages.push(SlotPages::none(*self.0.memory.slots().get(id)?));
+                pages.len() - 1
+            }
+        };
+        pages.get_mut(index)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for DirtyLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirtyLog").field("mode", &self.0.mode).finish_non_exhaustive()
+    }
+}
+
+/// Clears what is set.
+fn clear(calls: &DirtyCalls, pages: &SlotPages) -> Result<()> {
+    let slot = pages.slot;
+    for call in clear_calls(pages.bits(), slot.pages()) {
+        trace!(KvmClearDirtyLog { slot: slot.id, start: call.first_page, size: call.pages });
+        calls.clear(slot.id, call.first_page, call.pages, pages.bits().get(call.words).unwrap_or_default())?;
+    }
+    Ok(())
+}

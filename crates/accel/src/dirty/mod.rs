@@ -1,0 +1,22 @@
+//! Dirty tracking: which guest pages were written since somebody asked last.
+//!
+//! - [`log`]: the one interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, the rings.
+//! - [`enable`]: which of them a machine gets.
+//! - [`pages`]: sets of pages; [`clear`]: how the bitmap is cleared in pieces.
+//! - [`harvest`]: one ring's protocol with the kernel; [`rings`]: all rings of a machine; [`reaper`]: the thread that empties them.
+
+mod clear;
+mod enable;
+mod harvest;
+mod log;
+mod pages;
+mod reaper;
+mod rings;
+
+pub use log::{DirtyLog, Mode};
+pub use pages::DirtyPages;
+
+pub(crate) use enable::enable;
+pub(crate) use harvest::{DirtyPage, Entries};
+pub(crate) use log::TakeOut;
+pub(crate) use reaper::Reaper;

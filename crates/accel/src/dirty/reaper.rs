@@ -1,0 +1,54 @@
+//! The thread that empties the dirty rings now and then, so that a vCPU seldom has to stop for a full one.
+
+use super::DirtyLog;
+use crate::trace::{Trace, trace};
+use crate::{Error, Result};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// As in QEMU.
+const PERIOD: Duration = Duration::from_secs(1);
+const STACK_SIZE: usize = 128 << 10;
+
+/// Ends when it is dropped.
+#[derive(Debug)]
+pub struct Reaper {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Reaper {
+    /// Starts the thread.
+    pub fn start(log: DirtyLog) -> Result<Self> {
+        let (stop, stopped) = channel();
+        let trace = Trace::current();
+        let reap = move || {
+            let _scope = trace.enter();
+            trace!(KvmDirtyRingReaper { s: "init".into() });
+            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                trace!(KvmDirtyRingReaper { s: "wakeup".into() });
+                // An error stays with the rings, and whoever takes the pages is told of it.
+                let _ = log.reap();
+                trace!(KvmDirtyRingReaper { s: "wait".into() });
+            }
+        };
+        let builder = std::thread::Builder::new().name("kvm-reaper".into()).stack_size(STACK_SIZE);
+        let thread = builder.spawn(reap).map_err(|error| Error::Ioctl {
+            ioctl: "clone",
+            context: "the thread of the dirty rings".into(),
+            errno: error.raw_os_error().unwrap_or(libc::EAGAIN),
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It catches nothing to pass on: reaping does not panic.
+            let _ = thread.join();
+        }
+    }
+}
