@@ -73,6 +73,8 @@ export type {
   VcpuStatistics,
   VmStatistics,
 } from './machine/statistics.js'
+export type { BusLockEvent } from './machine/bus-lock-event.js'
+export type { CpuOptions, MsrRule, TopologyOptions } from './machine/cpu-options.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
   traceEvents,

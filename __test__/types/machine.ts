@@ -37,7 +37,9 @@ export type Ends = [
 ]
 
 export type Events = [
-  Expect<Equal<keyof MachineEventMap, 'notify' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>>,
+  Expect<
+    Equal<keyof MachineEventMap, 'notify' | 'bus-lock' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>
+  >,
   Expect<Equal<MachineEventMap['notify'], [NotifyEvent]>>,
   Expect<Equal<MachineEventMap['stop'], [StopEvent]>>,
   Expect<Equal<MachineEventMap['resume'], []>>,

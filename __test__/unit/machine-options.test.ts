@@ -21,6 +21,20 @@ test('defaults', t => {
   t.is(accel.candidates.length, 1)
   t.deepEqual(rest, {
     memory: plain(128 * 1024 * 1024),
+    cpu: {
+      model: 'host',
+      features: [],
+      check: true,
+      enforce: false,
+      kvm: true,
+      pmu: null,
+      migratable: false,
+      tscKhz: null,
+    },
+    topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },
+    cpuPm: false,
+    msrFilter: [],
+    busLockRatelimit: 0,
     cpus: 1,
     kernel,
     kernelFormat: 'auto',

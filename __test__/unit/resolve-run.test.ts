@@ -107,7 +107,10 @@ test('-smp as QEMU takes it', t => {
     ['2', 'cpus=2', '0x2', 'cores=2', '4,sockets=2,cores=2,threads=1', '2,maxcpus=2', 'maxcpus=3'].map(cpus),
     [2, 2, 2, 2, 4, 2, 3],
   )
-  t.regex(resolved(['-smp', '2,cores=2']).run.notices.join(), /-smp: the topology \(cores\)/)
+  const topology = (text: string) => machine('-smp', text).topology
+  t.is(topology('4'), undefined)
+  t.deepEqual(topology('8,cores=2'), { sockets: 4, dies: 1, cores: 2, threads: 1 })
+  t.deepEqual(topology('8,sockets=2,threads=2'), { sockets: 2, dies: 1, cores: 2, threads: 2 })
 })
 
 test('-serial and its defaults', t => {
@@ -140,13 +143,29 @@ test('a multiboot kernel has a list of modules, another has one file', t => {
   ])
 })
 
-test('-cpu: the host is what the guest sees, and anything else is said once', t => {
-  for (const model of ['host', 'max']) t.deepEqual(resolved(['-cpu', model]).run.notices, [])
-  for (const model of ['qemu64', 'EPYC-v3', 'host,-avx', 'Haswell-noTSX']) {
-    const { notices } = resolved(['-cpu', 'kvm64', '-cpu', model]).run
-    t.is(notices.length, 1)
-    t.true(notices[0]?.startsWith(`-cpu ${model}:`))
-  }
+test('-cpu as QEMU takes it', t => {
+  const cpu = (text: string) => machine('-cpu', text).cpu
+  t.deepEqual(cpu('host'), { model: 'host' })
+  t.deepEqual(cpu('EPYC-v3'), { model: 'EPYC-v3' })
+  t.deepEqual(cpu('host,-avx,+sse4_1,avx=on,enforce'), {
+    model: 'host',
+    features: { 'sse4-1': true, avx: false },
+    enforce: true,
+  })
+  t.deepEqual(cpu('host,kvm=off,pmu=no,migratable=on,check=off'), {
+    model: 'host',
+    kvm: false,
+    pmu: false,
+    migratable: true,
+    check: false,
+  })
+  t.is((cpu('host,tsc-frequency=2.5G') as { tscFrequency: number }).tscFrequency, 2_500_000_000)
+})
+
+test('idling and bus locks', t => {
+  t.is(machine('-overcommit', 'cpu-pm=on').cpuPm, true)
+  t.is(machine('-overcommit', 'mem-lock=off,cpu-pm=off').cpuPm, false)
+  t.is(machine('-M', 'pc,bus-lock-ratelimit=7').busLockRatelimit, 7)
 })
 
 test('what describes the board is accepted', t => {
@@ -209,6 +228,12 @@ const refused: readonly (readonly [argv: readonly string[], option: string, mess
   [['-M', 'microvm,acpi=on'], '-machine', /acpi=on.*no ACPI/],
   [['-M', 'microvm,pit=bad'], '-machine', /pit=bad/],
   [['-cpu', 'EPIC'], '-cpu', /Did you mean 'EPYC'/],
+  [['-cpu', 'host,-avx3'], '-cpu', /feature 'avx3'. Did you mean 'avx2?'/],
+  [['-cpu', 'host,avx=maybe'], '-cpu', /on or off/],
+  [['-cpu', 'host,tsc-frequency=x'], '-cpu', /number of Hz/],
+  [['-overcommit', 'mem-lock=on'], '-overcommit', /mem-lock=on/],
+  [['-M', 'bus-lock-ratelimit=x'], '-machine', /expects a number/],
+  [['-smp', '8,clusters=2'], '-smp', /clusters/],
   [['-m', '64MB'], '-m', /64MB/],
   [['-m', '1.5'], '-m', /1\.5/],
   [['-m', '99999999T'], '-m', /2\^53/],

@@ -39,5 +39,8 @@ export const machineProperties: readonly MachineProperty[] = [
   { name: 'x-option-roms', values: ['off'], about: 'there are no option ROMs' },
 ]
 
+/** The one property of `-machine` that changes the machine itself. */
+export const busLockRatelimit = 'bus-lock-ratelimit'
+
 /** Properties of `-machine` that are the accelerator's. */
 export const accelSugar: readonly string[] = ['kernel-irqchip', 'kvm-shadow-mem']

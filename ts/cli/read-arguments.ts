@@ -1,12 +1,13 @@
 import { OptionError } from '../errors/option-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
-import { MAX_CPUS } from '../machine/normal-options.js'
+import { MAX_CPUS, completeTopology, parseCpuText } from '../machine/cpu.js'
+import { cpuFeatures } from '../machine/cpu-features.js'
+import { cpuModels } from '../machine/cpu-models.js'
 import { parseSize } from '../machine/size.js'
 import { parseUint32 } from '../properties/number.js'
 import { parseOptionText } from '../properties/option-text.js'
 import { splitAccelerator } from '../properties/resolve.js'
-import { cpuModels, isCpuModel, isHostModel } from './cpu-models.js'
-import { accelSugar, machineProperties, machineTypes } from './machine-types.js'
+import { accelSugar, busLockRatelimit, machineProperties, machineTypes } from './machine-types.js'
 import { lastOfEach, type RunDraft } from './run-draft.js'
 
 // One function an option: it reads the argument into the draft, or returns a text that is to be printed instead.
@@ -40,9 +41,14 @@ function checkMachineProperty(key: string, value: string): void {
     throw new OptionError(message, { option: '-machine', remedy: `Use ${either(types)}.` })
   }
   if (key === 'accel' || accelSugar.includes(key)) return
+  if (key === busLockRatelimit) {
+    if (/^[0-9]+$/.test(value) && Number.isSafeInteger(Number(value))) return
+    const remedy = 'Give a number of bus locks in a second, 0 for no limit.'
+    throw new OptionError(`-machine ${key}= expects a number, and not '${value}'`, { option: '-machine', remedy })
+  }
   const property = machineProperties.find(({ name }) => name === key)
   if (property === undefined) {
-    const names = ['accel', ...accelSugar, ...machineProperties.map(({ name }) => name)]
+    const names = ['accel', busLockRatelimit, ...accelSugar, ...machineProperties.map(({ name }) => name)]
     const remedy = "Properties of the accelerator belong to '-accel kvm,…'; '-machine help' lists those of the machine."
     throw new OptionError(`-machine has no property '${key}'.${didYouMean(key, names)}`, { option: '-machine', remedy })
   }
@@ -56,16 +62,24 @@ function checkMachineProperty(key: string, value: string): void {
 }
 
 export function readCpu(draft: RunDraft, text: string): string | void {
-  const [model = '', ...features] = text.split(',')
-  if (isHelp(model)) return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}`
-  if (!isCpuModel(model)) {
-    const message = `-cpu does not have the model '${model}'.${didYouMean(model, cpuModels)}`
-    throw new OptionError(message, {
-      option: '-cpu',
-      remedy: "'-cpu help' lists the models; without -cpu the guest sees the host's CPU.",
-    })
+  if (isHelp(text)) {
+    return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}\n\nFeatures:\n${cpuFeatures.join(' ')}`
   }
-  draft.cpu = isHostModel(model) && features.length === 0 ? '' : text
+  draft.cpu = parseCpuText(text, (message, remedy) => new OptionError(`-cpu ${message}`, { option: '-cpu', remedy }))
+}
+
+/** `-overcommit`. */
+export function readOvercommit(draft: RunDraft, text: string): void {
+  for (const [key, value] of lastOfEach(parseOptionText(text, undefined, ['cpu-pm', 'mem-lock']))) {
+    const known = key === 'cpu-pm' || (key === 'mem-lock' && value === 'off')
+    if (!known || (value !== 'on' && value !== 'off')) {
+      throw new OptionError(`-overcommit does not have '${key}=${value}'`, {
+        option: '-overcommit',
+        remedy: "It takes 'cpu-pm=on' and 'cpu-pm=off'; memory is not locked.",
+      })
+    }
+    if (key === 'cpu-pm') draft.cpuPm = value === 'on'
+  }
 }
 
 export function readMemory(draft: RunDraft, text: string): void {
@@ -121,8 +135,21 @@ export function readSmp(draft: RunDraft, text: string): void {
       remedy: `Leave out the topology: '-smp ${Math.min(cpus, MAX_CPUS)}'.`,
     })
   }
-  if (levels.length > 0) draft.notices.push(`-smp: the topology (${levels.join(', ')}) is not shown to the guest`)
+  if ((given.get('clusters') ?? 1) > 1) {
+    const remedy = 'x86 has sockets, dies, cores and threads.'
+    throw new OptionError('-smp: clusters are not part of this topology', { option: '-smp', remedy })
+  }
   draft.cpus = cpus
+  delete draft.topology
+  if (levels.length > 0) {
+    const { clusters: _, ...rest } = Object.fromEntries(given)
+    const complete = completeTopology(cpus, rest)
+    if (complete.sockets * complete.dies * complete.cores * complete.threads !== cpus) {
+      const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
+      throw new OptionError(message, { option: '-smp', remedy: `Leave out the topology: '-smp ${cpus}'.` })
+    }
+    draft.topology = complete
+  }
 }
 
 export function readDevice(draft: RunDraft, text: string): string | void {
@@ -211,6 +238,7 @@ function machineHelp(): string {
     '',
     'Properties, all of which say what is so anyway:',
     ...properties,
+    `${'bus-lock-ratelimit=N'.padEnd(27)} bus locks in a second before the guest is slowed down; 0: no limit`,
     `${'kernel-irqchip=, kvm-shadow-mem='.padEnd(27)} as with -accel kvm,…`,
   ].join('\n')
 }

@@ -3,7 +3,7 @@ import { didYouMean } from '../errors/suggest.js'
 import type { InitrdImage, MachineOptions } from '../machine/options.js'
 import { formatOptionText, type OptionPair } from '../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
-import { accelSugar } from './machine-types.js'
+import { accelSugar, busLockRatelimit } from './machine-types.js'
 import { emptyDraft, type RunDraft } from './run-draft.js'
 import { runOptions, type RunOption } from './run-options.js'
 import type { StatsSettings } from './stats.js'
@@ -82,14 +82,14 @@ function findOption(word: string): RunOption {
 }
 
 function complete(draft: RunDraft, files: RunFiles): RunRequest {
-  const { kernel, initrd, append, cpu, cpus, debugExit, lostTickPolicy, name } = draft
+  const { kernel, initrd, append, cpu, cpuPm, cpus, topology, debugExit, lostTickPolicy, name } = draft
   const accel = accelerators(draft)
   // Reads the properties for their errors; the machine tells the warnings.
   resolveAccelerators(accel)
   if (kernel === undefined) throw noKernel(draft)
   const notices = [...draft.notices]
-  if (cpu) notices.push(`-cpu ${cpu}: the guest sees the host's CPU; other models and features are not made`)
   if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
+  const limit = draft.machine.get(busLockRatelimit)
   const trace = draft.trace.globs.length > 0 ? draft.trace : null
   const machine: MachineOptions = {
     accel,
@@ -99,6 +99,10 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
     noShutdown: draft.noShutdown,
     ...memoryOption(draft),
     ...(cpus !== undefined && { cpus }),
+    ...(topology !== undefined && { topology }),
+    ...(cpu !== undefined && { cpu }),
+    ...(cpuPm !== undefined && { cpuPm }),
+    ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
     ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
     ...(append !== undefined && { append }),
     ...(debugExit !== undefined && { debugExit }),

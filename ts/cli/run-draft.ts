@@ -1,3 +1,4 @@
+import type { CpuOptions, TopologyOptions } from '../machine/cpu-options.js'
 import type { OptionPair } from '../properties/option-text.js'
 import type { StatsSettings } from './stats.js'
 
@@ -7,7 +8,9 @@ export interface RunDraft {
   readonly accels: string[]
   /** `-machine`, merged: of equal keys the last wins. */
   readonly machine: Map<string, string>
-  cpu?: string
+  cpu?: CpuOptions
+  cpuPm?: boolean
+  topology?: TopologyOptions
   /** Bytes. */
   memory?: number
   memPath?: string

@@ -6,6 +6,7 @@ import {
   readMemory,
   readName,
   readNone,
+  readOvercommit,
   readSerial,
   readSmp,
 } from './read-arguments.js'
@@ -54,19 +55,27 @@ export const runOptions: readonly RunOption[] = [
     aliases: ['-M'],
     argument: 'microvm|pc[,PROPERTY=VALUE…]',
     repeated: 'adds',
-    about: 'a name for the board, accel=A:B, kernel-irqchip=, kvm-shadow-mem=',
+    about: 'a name for the board, accel=A:B, kernel-irqchip=, kvm-shadow-mem=, bus-lock-ratelimit=',
     differs:
       'One board under both names. Of the other properties only those are accepted that describe it; -machine help lists them.',
     read: readMachine,
   },
   {
     name: '-cpu',
-    argument: 'host|max|MODEL',
+    argument: 'host|max|MODEL[,+FEATURE|-FEATURE|FEATURE=on|off…][,PROPERTY=VALUE…]',
     repeated: 'last wins',
-    about: "the guest sees the host's CPU; for another model that is said once",
+    about: "the guest's CPU: a model, features, check, enforce, kvm=, pmu=, migratable=, tsc-frequency=",
     differs:
-      'Models and features are accepted and not made: the guest sees what KVM offers, and a warning says so. Default host instead of qemu64.',
+      "Default host instead of qemu64. Models that docs/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
     read: readCpu,
+  },
+  {
+    name: '-overcommit',
+    argument: 'cpu-pm=on|off',
+    repeated: 'last wins',
+    about: 'the guest keeps a physical CPU while it idles',
+    differs: 'No mem-lock=on. The guest is not offered MONITOR and MWAIT.',
+    read: readOvercommit,
   },
   {
     name: '-m',
@@ -93,11 +102,10 @@ export const runOptions: readonly RunOption[] = [
   },
   {
     name: '-smp',
-    argument: '[cpus=]N',
+    argument: '[cpus=]N[,sockets=,dies=,cores=,threads=]',
     repeated: 'last wins',
-    about: 'number of vCPUs, 1 to 255; default 1',
-    differs:
-      'A topology is checked and not shown to the guest, and a warning says so. maxcpus= other than cpus= refused.',
+    about: 'number of vCPUs, 1 to 255, and how they are arranged; default 1',
+    differs: 'maxcpus= other than cpus= refused.',
     read: readSmp,
   },
   {

@@ -1,5 +1,6 @@
 import type { DebugEvent } from './debug/breakpoint.js'
 import type { MachineWarning } from './warning.js'
+import type { BusLockEvent } from './bus-lock-event.js'
 import type { NotifyEvent } from './notify-event.js'
 import type { Exit } from './exit.js'
 import type { RunState } from './run-state.js'
@@ -18,6 +19,8 @@ export interface MachineEventMap {
   notify: [NotifyEvent]
   /** A breakpoint, a watchpoint or a step stopped the machine; follows `stop`. */
   debug: [DebugEvent]
+  /** A bus lock, with option `busLockRatelimit`. They wait and are dropped as notify events are. */
+  'bus-lock': [BusLockEvent]
   /** The machine left the state `running` (QEMU's `STOP`). */
   stop: [StopEvent]
   /** The machine entered the state `running` (QEMU's `RESUME`). */

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
-import { debugEvent, notifyEvent, warning } from '../native/from-native.js'
+import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
 import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
@@ -147,7 +147,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /** Counters, also of a machine that has ended. */
   stats(): MachineStats {
-    return { exits: this.#native.exitCounts(), notify: this.#native.notifyTotals() }
+    return {
+      exits: this.#native.exitCounts(),
+      notify: this.#native.notifyTotals(),
+      busLocks: this.#native.busLockTotals(),
+    }
   }
 
   /**
@@ -452,6 +456,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
     switch (event.kind) {
       case 'notify':
         return this.#tell('notify', notifyEvent(event))
+      case 'bus-lock':
+        return this.#tell('bus-lock', busLockEvent(event))
       case 'warning':
         return this.#tell('warning', warning(event))
       case 'device-access':
@@ -471,7 +477,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #stopped(
     event: Exclude<
       BindingEvent,
-      { kind: 'notify' | 'warning' | 'device-access' | 'dirty-pages' | 'input-drained' | 'closed' }
+      { kind: 'notify' | 'bus-lock' | 'warning' | 'device-access' | 'dirty-pages' | 'input-drained' | 'closed' }
     >,
   ): void {
     const stopping = this.#stopping

@@ -3,12 +3,22 @@ import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
+import {
+  MAX_CPUS,
+  cpuShape,
+  cpuTakes,
+  normaliseCpu,
+  normaliseTopology,
+  topologyShape,
+  topologyTakes,
+  type NormalCpu,
+} from './cpu.js'
+import type { TopologyOptions } from './cpu-options.js'
+import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
 import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions, SerialTarget } from './options.js'
 
-/** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
-export const MAX_CPUS = 255
 const LAST_PORT = 0xffff
 
 /** Where COM1's output goes, in normal form. */
@@ -22,6 +32,11 @@ export interface NormalMachineOptions {
   readonly accel: ResolvedAccelerators
   readonly memory: NormalMemory
   readonly cpus: number
+  readonly topology: Required<TopologyOptions>
+  readonly cpu: NormalCpu
+  readonly cpuPm: boolean
+  readonly msrFilter: readonly NormalMsrRule[]
+  readonly busLockRatelimit: number
   readonly kernel: string | Uint8Array
   readonly kernelFormat: KernelFormat
   readonly initrd: readonly Required<InitrdImage>[]
@@ -52,6 +67,11 @@ const shape = {
   accel: v.any(),
   memory: memoryShape,
   cpus: v.number(),
+  cpu: cpuShape,
+  topology: topologyShape,
+  cpuPm: v.boolean(),
+  msrFilter: msrFilterShape,
+  busLockRatelimit: v.number(),
   kernel: image,
   kernelFormat: v.picklist(formats),
   initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
@@ -75,6 +95,11 @@ const takes: Record<keyof MachineOptions, string> = {
   accel: "an accelerator such as 'kvm,notify-vmexit=run', an object of its properties, or a list of either",
   memory: memoryTakes,
   cpus: `a whole number from 1 to ${MAX_CPUS}`,
+  cpu: cpuTakes,
+  topology: topologyTakes,
+  cpuPm: 'a boolean',
+  msrFilter: msrFilterTakes,
+  busLockRatelimit: 'a whole number from 0 to 2^53 - 1',
   kernel: 'the path of a file, or its bytes as a Uint8Array',
   kernelFormat: either(formats.map(format => `'${format}'`)),
   initrd: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
@@ -105,7 +130,11 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
   return Object.freeze({
     accel: resolveAccelerators(options.accel),
     memory: normaliseMemory(options.memory ?? '128M'),
-    cpus: cpuCount(options.cpus ?? 1),
+    ...normaliseTopology(cpuCount(options.cpus), options.topology),
+    cpu: normaliseCpu(options.cpu ?? 'host'),
+    cpuPm: options.cpuPm ?? false,
+    msrFilter: normaliseMsrFilter(options.msrFilter ?? []),
+    busLockRatelimit: busLocks(options.busLockRatelimit ?? 0),
     kernel: options.kernel,
     kernelFormat: options.kernelFormat ?? 'auto',
     initrd: initrdList(options.initrd),
@@ -130,7 +159,13 @@ function checkShape(key: string, value: unknown): void {
   if (value !== undefined && !v.is(shape[key], value)) throw bad(key, `is ${describe(value)}`)
 }
 
-function cpuCount(cpus: number): number {
+function busLocks(perSecond: number): number {
+  if (!Number.isSafeInteger(perSecond) || perSecond < 0) throw bad('busLockRatelimit', `is ${perSecond}`)
+  return perSecond
+}
+
+function cpuCount(cpus: number | undefined): number | undefined {
+  if (cpus === undefined) return undefined
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) throw bad('cpus', `is ${cpus}`)
   return cpus
 }

@@ -1,4 +1,5 @@
 import type { Writable } from 'node:stream'
+import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
 import type { AccelInput } from '../properties/types.js'
 
 /** How a kernel image is loaded and entered. */
@@ -96,9 +97,41 @@ export interface MachineOptions {
   /**
    * Number of vCPUs, 1 to 255.
    *
-   * @default 1
+   * @default the product of `topology`, else 1
    */
   readonly cpus?: number
+  /**
+   * The guest's CPU, as `-cpu` takes it (`'host,-avx2'`, `'Haswell-noTSX,enforce'`), or an object.
+   *
+   * @default 'host'
+   */
+  readonly cpu?: string | CpuOptions
+  /**
+   * How the vCPUs are arranged, as `-smp` takes it.
+   *
+   * @default one socket with a core for each vCPU
+   */
+  readonly topology?: TopologyOptions
+  /**
+   * The guest keeps a physical CPU while it idles, as `-overcommit cpu-pm=on`: HLT, PAUSE and the like do not leave it where the host
+   * offers that.
+   *
+   * @default false
+   */
+  readonly cpuPm?: boolean
+  /**
+   * MSRs that are answered outside the kernel, at most 16 ranges that do not overlap.
+   *
+   * @default none
+   */
+  readonly msrFilter?: readonly MsrRule[]
+  /**
+   * Bus locks in a second, over all vCPUs, before the guest is slowed down, as `-machine bus-lock-ratelimit=`; each one is told as event
+   * `bus-lock`. 0 leaves bus locks alone. Whole numbers up to 2^53 - 1.
+   *
+   * @default 0
+   */
+  readonly busLockRatelimit?: number
   /** The kernel: path of a file, or its bytes. */
   readonly kernel: string | Uint8Array
   /**

@@ -116,10 +116,12 @@ export type VcpuStatistics = Statistics<VcpuScalar, VcpuHistogram>
 
 /** Counters of a machine: what this package counts itself. */
 export interface MachineStats {
-  /** VM exits by kind: `io`, `mmio`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
+  /** VM exits by kind: `io`, `mmio`, `msr`, `bus-lock`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
   readonly exits: Readonly<Record<string, number>>
   /** Notify exits of each vCPU, drills included. */
   readonly notify: readonly number[]
+  /** Bus locks of each vCPU; empty without option `busLockRatelimit`. */
+  readonly busLocks: readonly number[]
 }
 
 /** What {@link Machine.statistics} returns. */

@@ -9,6 +9,9 @@ export interface MachineWarning {
    * - `MANY_VCPUS`: more vCPUs than the kernel recommends;
    * - `DIRTY_RING_UNSUPPORTED`: `dirty-ring-size` was asked for on a host without dirty rings; the bitmap is used;
    * - `MANUAL_PROTECT_FAILED`: the kernel refused manual protection of dirty pages, which costs speed alone;
+   * - `CPU_FEATURE_UNAVAILABLE`: CPU features were asked for that this host does not offer;
+   * - `CPU_MODEL_UNAVAILABLE`: a CPU model that is not made, and the guest sees the host's;
+   * - `CPU_PM_UNSUPPORTED`: the host cannot leave idling to the guest;
    * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on.
    */
   readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE'

@@ -151,6 +151,8 @@ export declare class BindingMachine {
   exitCounts(): Record<string, number>
   /** Notify exits of each vCPU so far, drills included. */
   notifyTotals(): Array<number>
+  /** Bus locks of each vCPU so far; empty where they are not limited. */
+  busLockTotals(): Array<number>
   /** Ends the machine; the `closed` event tells when nothing of it is left. */
   close(): void
   /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
@@ -218,8 +220,8 @@ export interface BindingConfig {
   accel: BindingAccelProperties
   /** RAM. */
   memory: BindingMemory
-  /** Number of vCPUs. */
-  cpus: number
+  /** The processors. */
+  cpu: BindingCpu
   /** A path or the bytes. */
   kernel: string | Uint8Array
   /** The first word of a multiboot command line. */
@@ -250,6 +252,40 @@ export interface BindingControl {
   efer: bigint
   apicBase: bigint
   pdptrs?: Array<bigint>
+}
+
+/** The processors; see `CpuOptions` in TypeScript. */
+export interface BindingCpu {
+  /** `host`, or another of QEMU's models. */
+  model: string
+  /** In the order in which they apply. */
+  features: Array<BindingFeature>
+  /** Warn of missing features. */
+  check: boolean
+  /** Fail for them. */
+  enforce: boolean
+  /** Tell the guest that this is KVM. */
+  kvm: boolean
+  /** The performance monitoring unit, if something was said of it. */
+  pmu?: boolean
+  /** Without an invariant time-stamp counter. */
+  migratable: boolean
+  /** Of the time-stamp counter, in kHz. */
+  tscKhz?: number
+  /** Packages. */
+  sockets: number
+  /** Dies of a package. */
+  dies: number
+  /** Cores of a die. */
+  cores: number
+  /** Threads of a core. */
+  threads: number
+  /** Idling does not leave the guest. */
+  disableExits: boolean
+  /** MSRs that are answered outside the kernel. */
+  msrRules: Array<BindingMsrRule>
+  /** Bus locks in a second; 0 for no limit. */
+  busLockRatelimit: number
 }
 
 /** `isa-debug-exit`. */
@@ -346,6 +382,9 @@ export interface BindingError {
 export type BindingEvent =
   | { kind: 'notify'; vcpu: number; registers: BindingRegisters; instruction: string; contextInvalid: boolean; resumed: boolean; total: number; injected: boolean; /** Events that did not fit the queue before this one. */
   dropped: number }
+  | { kind: 'bus-lock'; vcpu: number; registers: BindingRegisters; instruction: string; total: number; /** Milliseconds that the vCPU waits. */
+    throttled: number; /** Events that did not fit the queue before this one. */
+  dropped: number }
   | { kind: 'warning'; code: string; message: string }
   | { kind: 'debug'; vcpu: number; reason: string; address: bigint; rip: bigint }
   | { kind: 'paused' }
@@ -364,6 +403,14 @@ export interface BindingException {
   injected: boolean
   errorCode?: number
   payload?: bigint
+}
+
+/** A feature that is to be on or off. */
+export interface BindingFeature {
+  /** QEMU's name. */
+  name: string
+  /** On. */
+  on: boolean
 }
 
 /** Answers of the KVM device. */
@@ -420,6 +467,18 @@ export interface BindingMsrRange {
   count: number
   /** A bit for each: set means allowed. */
   bitmap: BigUint64Array
+}
+
+/** A fixed answer for a range of MSRs. */
+export interface BindingMsrRule {
+  /** The first MSR. */
+  index: number
+  /** How many. */
+  count: number
+  /** A value, `allow` or `fault`. */
+  read: string | bigint
+  /** `allow`, `ignore` or `fault`. */
+  write: string
 }
 
 /** The state of a guest that is a hypervisor itself. */
@@ -583,6 +642,12 @@ export interface BindingVcpuState {
   nested?: BindingNested
   tscKhz?: number
 }
+
+/** Every feature's name. */
+export declare function cpuFeatureNames(): Array<string>
+
+/** Every model that is made, by each of its names. */
+export declare function cpuModelNames(): Array<string>
 
 /** Makes one. */
 export declare function createEventFd(): BindingEventFd | number

@@ -1,6 +1,7 @@
 // From the addon's plain data to the public types.
 
 import type { DebugEvent } from '../machine/debug/breakpoint.js'
+import type { BusLockEvent } from '../machine/bus-lock-event.js'
 import type { NotifyEvent } from '../machine/notify-event.js'
 import type { MachineWarning } from '../machine/warning.js'
 import type { BindingEvent } from './binding.cjs'
@@ -24,6 +25,17 @@ export const debugEvent = ({ vcpu, reason, address, rip }: Extract<BindingEvent,
   reason: reason as DebugEvent['reason'],
   address,
   rip,
+})
+
+/** The public form of a bus lock. */
+export const busLockEvent = ({ registers, ...event }: Extract<BindingEvent, { kind: 'bus-lock' }>): BusLockEvent => ({
+  vcpu: event.vcpu,
+  rip: registers.rip,
+  instruction: event.instruction,
+  registers,
+  total: event.total,
+  throttled: event.throttled,
+  dropped: event.dropped,
 })
 
 /** The public form of a warning. Its code is one of the accelerator's, which the public type lists. */

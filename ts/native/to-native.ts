@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
 import type { AccelProperties } from '../properties/types.js'
-import type { BindingAccelProperties, BindingConfig, BindingMachine, BindingSerial } from './binding.cjs'
+import type { BindingAccelProperties, BindingConfig, BindingCpu, BindingMachine, BindingSerial } from './binding.cjs'
 import { native, unwrap } from './native.js'
 
 /** A machine made with the first candidate whose initialisation succeeded. */
@@ -34,7 +34,7 @@ export async function createNative(options: NormalMachineOptions): Promise<Nativ
 const config = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({
   accel: accel(properties),
   memory: options.memory,
-  cpus: options.cpus,
+  cpu: cpu(options),
   kernel: options.kernel,
   kernelName: typeof options.kernel === 'string' ? basename(options.kernel) : (options.name ?? 'kernel'),
   kernelFormat: options.kernelFormat,
@@ -45,6 +45,20 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
 })
+
+const cpu = ({ cpu, topology, cpuPm, msrFilter, busLockRatelimit }: NormalMachineOptions): BindingCpu => {
+  const { features, pmu, tscKhz, ...rest } = cpu
+  return {
+    ...rest,
+    ...topology,
+    features: [...features],
+    disableExits: cpuPm,
+    msrRules: [...msrFilter],
+    busLockRatelimit,
+    ...(pmu === null ? {} : { pmu }),
+    ...(tscKhz === null ? {} : { tscKhz }),
+  }
+}
 
 const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): BindingAccelProperties => ({
   ...properties,

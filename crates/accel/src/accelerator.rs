@@ -1,12 +1,16 @@
 //! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
 
+use crate::cpu::CpuConfig;
+use crate::cpu::cpuid::Table;
+use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::{DebugSupport, GuestDebug};
 use crate::dirty::{self, DirtyLog, Mode};
 use crate::event::{EventSink, Warning, WarningCode};
 use crate::interrupts::{Interrupts, irqchip};
 use crate::io::{CoalescedOffer, Io};
-use crate::kvm::cpuid::Table;
+use crate::kvm::cpuid::{entries, leaves};
 use crate::kvm::kick::install_handler;
+use crate::kvm::machine_check::machine_checks;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
@@ -36,7 +40,9 @@ pub struct Accelerator {
     /// Declared after `vm`: the kernel lets go of the memory before it is unmapped.
     memory: Memory,
     dirty: DirtyLog,
-    cpus: u32,
+    cpu: CpuConfig,
+    cpuid: Table,
+    msrs: MsrFilter,
     power_on_chips: Option<&'static ChipState>,
     interrupts: Interrupts,
     notify: NotifyStatus,
@@ -44,13 +50,18 @@ pub struct Accelerator {
 }
 
 impl Accelerator {
-    /// Opens the device and builds a VM for `cpus` vCPUs on `ram`: required capabilities, what has to be enabled, memory
+    /// Opens the device and builds a VM for `cpu`, which may be a number of vCPUs, on `ram`: required capabilities, what has to be enabled, memory
     /// slots, then the irqchip.
     ///
     /// # Errors
     /// [`Error::Open`], [`Error::ApiVersion`], [`Error::MissingCapability`], [`Error::TooManyVcpus`],
-    /// [`Error::NotifyUnsupported`], or [`Error::Ioctl`]. Nothing is left behind.
-    pub fn new(properties: AccelProperties, cpus: u32, ram: GuestRam) -> Result<Self> {
+    /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Ioctl`]. Nothing is left behind.
+    pub fn new(properties: AccelProperties, cpu: impl Into<CpuConfig>, ram: GuestRam) -> Result<Self> {
+        let cpu = cpu.into();
+        let topology = cpu.topology;
+        let msrs =
+            MsrFilter::new(&cpu.msr_rules, &topology).map_err(|rule| Error::Cpu { option: "msrFilter", rule })?;
+        check_apic_ids(&cpu)?;
         install_handler().map_err(|e| Error::Ioctl {
             ioctl: "sigaction",
             context: "the kick's signal".into(),
@@ -59,7 +70,7 @@ impl Accelerator {
         let system = System::open(&properties.device)?;
         let vm = system.create_vm()?;
         let mut warnings = Vec::new();
-        warnings.extend(check_vcpu_limits(&vm, cpus)?);
+        warnings.extend(check_vcpu_limits(&vm, topology.cpus())?);
         if let Some(&missing) = REQUIRED.iter().find(|&&capability| system.check(capability) == 0) {
             return Err(Error::MissingCapability(missing));
         }
@@ -71,7 +82,11 @@ impl Accelerator {
         if let Some(bytes) = properties.shadow_mem {
             vm.set_nr_mmu_pages(bytes / u64::from(PAGE))?;
         }
+        let cpuid = cpuid(&system, &cpu, &mut warnings)?;
+        warnings.extend(disable_exits(&system, &vm, &cpu)?);
+        enable_bus_locks(&system, &vm, &cpu)?;
         let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
+        filter_msrs(&system, &vm, &cpu, &msrs)?;
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
@@ -93,7 +108,9 @@ impl Accelerator {
             ram,
             memory,
             dirty,
-            cpus,
+            cpu,
+            cpuid,
+            msrs,
             power_on_chips,
             interrupts,
             notify,
@@ -141,17 +158,25 @@ impl Accelerator {
     /// # Errors
     /// [`Error::Ioctl`] or [`Error::Thread`]; threads already started are joined.
     pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
-        let cpuid = Table::new(&self.system, self.cpus)?;
         let in_kernel_lapic = match self.properties.kernel_irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => true,
         };
         let features = StateFeatures::new(&self.system, &self.vm, in_kernel_lapic)?;
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
-        let vcpus = (0..self.cpus)
+        let topology = self.cpu.topology;
+        let scaling = self.cpu.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
+        let checks = machine_checks(&self.system, &self.cpuid.of_vcpu(0))?;
+        let vcpus = (0..topology.cpus())
             .map(|id| {
-                let vcpu = self.vm.create_vcpu(id, features)?;
-                vcpu.set_cpuid(&cpuid.of_vcpu(id))?;
-                let power_on = vcpu.power_on_state()?;
+                let vcpu = self.vm.create_vcpu(id, topology.apic_id(id), features)?;
+                if let Some(khz) = self.cpu.tsc_khz {
+                    vcpu.set_tsc_khz(scaling, khz)?;
+                }
+                if let Some(capabilities) = checks {
+                    vcpu.set_up_machine_checks(capabilities)?;
+                }
+                vcpu.set_cpuid(&entries(&self.cpuid.of_vcpu(id))?)?;
+                let power_on = vcpu.power_on_state(&self.cpu)?;
                 let start = (id == 0).then_some(*start);
                 if let Some(start) = &start {
                     vcpu.set_start_state(start)?;
@@ -177,6 +202,8 @@ impl Accelerator {
             clock: Clock::new(self.vm.clock()),
             debug: GuestDebug::new(DebugSupport::new(&self.system)),
             dirty: self.dirty.clone(),
+            msrs: self.msrs.clone(),
+            bus_lock_ratelimit: self.cpu.bus_lock_ratelimit,
         };
         Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
     }
@@ -225,6 +252,78 @@ fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
         code: WarningCode::ManyVcpus,
         message: format!("{cpus} vCPUs are more than the {soft} that this host's kernel recommends"),
     }))
+}
+
+/// An xAPIC id has 8 bits, and 255 is the broadcast. A topology leaves ids out where a level's count is no power of two.
+fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
+    let wrong = |rule| Err(Error::Cpu { option: "topology", rule });
+    match cpu.topology.cpus() {
+        0 => wrong("a machine has at least 1 vCPU, and a topology at least 1 of each level".into()),
+        cpus if cpus > 255 || cpu.topology.apic_id(cpus - 1) > 254 => {
+            wrong(format!("{cpus} vCPUs in this topology need APIC ids above 254, which an xAPIC does not have"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The guest's CPUID, and what it lacks of what was asked for.
+fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
+    let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
+    let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
+        .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
+    if table.unknown_model {
+        let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.model);
+        warnings.push(Warning { code: WarningCode::CpuModelUnavailable, message });
+    }
+    if !table.missing.is_empty() && (cpu.check || cpu.enforce) {
+        let message = format!("host doesn't support requested feature: {}", table.missing.join(", "));
+        if cpu.enforce {
+            return Err(Error::Cpu { option: "cpu", rule: message });
+        }
+        warnings.push(Warning { code: WarningCode::CpuFeatureUnavailable, message });
+    }
+    Ok(table)
+}
+
+/// Leaves idling to the guest, as far as the kernel can.
+fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<Warning>> {
+    /// KVM_X86_DISABLE_EXITS_MWAIT, _HLT, _PAUSE and _CSTATE.
+    const EXITS: u32 = 0xf;
+    if !cpu.disable_exits {
+        return Ok(None);
+    }
+    match system.check(Capability::X86DisableExits) & EXITS {
+        0 => Ok(Some(Warning {
+            code: WarningCode::CpuPmUnsupported,
+            message: "cpu-pm=on has no effect: this host does not offer KVM_CAP_X86_DISABLE_EXITS (143)".into(),
+        })),
+        offered => vm.enable(Capability::X86DisableExits, offered.into()).map(|()| None),
+    }
+}
+
+/// The kernel takes the call on hosts that cannot see bus locks, too: only its answer says.
+fn enable_bus_locks(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<()> {
+    /// KVM_BUS_LOCK_DETECTION_EXIT.
+    const EXIT: u32 = 1 << 1;
+    if cpu.bus_lock_ratelimit == 0 {
+        return Ok(());
+    }
+    if system.check(Capability::X86BusLockExit) & EXIT == 0 {
+        return Err(Error::BusLockUnsupported);
+    }
+    vm.enable(Capability::X86BusLockExit, EXIT.into())
+}
+
+/// MSRs that were asked for need the kernel's filter; the core and thread counts are left out without it.
+fn filter_msrs(system: &System, vm: &Vm, cpu: &CpuConfig, msrs: &MsrFilter) -> Result<()> {
+    /// KVM_MSR_EXIT_REASON_FILTER.
+    const FILTER: u64 = 1 << 2;
+    let offered = [Capability::X86UserSpaceMsr, Capability::X86MsrFilter].iter().all(|&cap| system.check(cap) != 0);
+    if !offered {
+        return if cpu.msr_rules.is_empty() { Ok(()) } else { Err(Error::MsrFilterUnsupported) };
+    }
+    vm.enable(Capability::X86UserSpaceMsr, FILTER)?;
+    vm.set_msr_filter(msrs)
 }
 
 /// Asked on the system fd; ports only where there is a ring at all, as QEMU does.

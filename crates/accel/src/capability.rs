@@ -67,6 +67,8 @@ capabilities! {
     Xsave = 55, "KVM_CAP_XSAVE";
     /// KVM_GET_XCRS.
     Xcrs = 56, "KVM_CAP_XCRS";
+    /// The guest's time-stamp counter can have a frequency of its own.
+    TscControl = 60, "KVM_CAP_TSC_CONTROL";
     /// The guest's TSC frequency can be read.
     GetTscKhz = 61, "KVM_CAP_GET_TSC_KHZ";
     /// Hard limit on vCPUs.
@@ -85,6 +87,8 @@ capabilities! {
     IoeventfdAnyLength = 122, "KVM_CAP_IOEVENTFD_ANY_LENGTH";
     /// `kvm_run.immediate_exit`, with which a kick cannot be lost.
     ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
+    /// HLT, PAUSE and the like need not leave the guest; the value says which.
+    X86DisableExits = 143, "KVM_CAP_X86_DISABLE_EXITS";
     /// Coalesced writes to ports.
     CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
     /// KVM_GET_NESTED_STATE; the value is its largest size.
@@ -97,6 +101,12 @@ capabilities! {
     DirtyLogRingAcqRel = 223, "KVM_CAP_DIRTY_LOG_RING_ACQ_REL";
     /// Exceptions keep their payload apart.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
+    /// MSRs can be answered outside the kernel.
+    X86UserSpaceMsr = 188, "KVM_CAP_X86_USER_SPACE_MSR";
+    /// KVM_X86_SET_MSR_FILTER.
+    X86MsrFilter = 189, "KVM_CAP_X86_MSR_FILTER";
+    /// Bus locks leave the guest.
+    X86BusLockExit = 193, "KVM_CAP_X86_BUS_LOCK_EXIT";
     /// KVM_GET_STATS_FD.
     BinaryStatsFd = 203, "KVM_CAP_BINARY_STATS_FD";
     /// Which bits KVM_SET_GUEST_DEBUG takes.

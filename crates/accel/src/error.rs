@@ -59,6 +59,28 @@ pub enum Error {
     /// `notify-required=on` on a host that cannot enforce the policy.
     #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
+    /// Processors that cannot be made.
+    #[error("{rule}")]
+    Cpu {
+        /// The machine option.
+        option: &'static str,
+        /// What was wrong, and the rule.
+        rule: String,
+    },
+    /// A time-stamp counter of another frequency on a host that cannot scale it.
+    #[error("the time-stamp counter cannot run at {wanted} kHz: the host's runs at {current} kHz and does not scale")]
+    TscFrequency {
+        /// kHz.
+        wanted: u32,
+        /// kHz; 0 when unknown.
+        current: u32,
+    },
+    /// `bus-lock-ratelimit` on a host that cannot see bus locks.
+    #[error("bus-lock-ratelimit needs KVM_CAP_X86_BUS_LOCK_EXIT (193), which this host does not offer")]
+    BusLockUnsupported,
+    /// MSRs were to be filtered on a kernel that cannot.
+    #[error("msrFilter needs KVM_CAP_X86_MSR_FILTER (189), which this kernel does not offer")]
+    MsrFilterUnsupported,
     /// Statistics were asked for on a kernel that has none.
     #[error("the kernel does not offer KVM_CAP_BINARY_STATS_FD (203), which statistics need")]
     StatsUnsupported,
@@ -129,10 +151,15 @@ impl Error {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Open { .. } | Self::NotKvm { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
-            Self::MissingCapability(_) | Self::StatsUnsupported => "ERR_KVM_CAPABILITY",
+            Self::MissingCapability(_)
+            | Self::StatsUnsupported
+            | Self::BusLockUnsupported
+            | Self::MsrFilterUnsupported => "ERR_KVM_CAPABILITY",
             Self::StatsFormat { .. } => "ERR_KVM_STATS",
             Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
-            Self::TooManyVcpus { .. } | Self::Memory { .. } => "ERR_MACHINE_CONFIG",
+            Self::TooManyVcpus { .. } | Self::Memory { .. } | Self::Cpu { .. } | Self::TscFrequency { .. } => {
+                "ERR_MACHINE_CONFIG"
+            }
             Self::Reset { source, .. } => source.code(),
             Self::Running { .. } => "ERR_MACHINE_STATE",
             Self::Breakpoint { .. } => "ERR_BREAKPOINT",
@@ -169,6 +196,10 @@ impl Error {
                 "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
             }
             Self::Property { .. } => "See docs/accelerator-properties.md for the values it takes.",
+            Self::Cpu { .. } => "See docs/cpu.md for what it takes.",
+            Self::TscFrequency { .. } => "Leave the frequency out, or use a host with TSC scaling.",
+            Self::BusLockUnsupported => "Use an Intel host from 2021 or later, or leave the limit out.",
+            Self::MsrFilterUnsupported => "Use Linux 5.10 or later.",
             Self::Thread { .. } => {
                 "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines."
             }
@@ -181,6 +212,8 @@ impl Error {
         match self {
             Self::MissingCapability(capability) => Some(*capability),
             Self::StatsUnsupported => Some(Capability::BinaryStatsFd),
+            Self::BusLockUnsupported => Some(Capability::X86BusLockExit),
+            Self::MsrFilterUnsupported => Some(Capability::X86MsrFilter),
             Self::NotifyUnsupported => Some(Capability::X86NotifyVmexit),
             Self::DebugUnsupported => Some(Capability::SetGuestDebug),
             _ => None,
@@ -202,6 +235,17 @@ impl Error {
     pub fn report(&self) -> Option<&str> {
         match self {
             Self::Reset { report, .. } => Some(report),
+            _ => None,
+        }
+    }
+
+    /// The machine option that cannot be.
+    #[must_use]
+    pub const fn option(&self) -> Option<&'static str> {
+        match self {
+            Self::TooManyVcpus { .. } => Some("cpus"),
+            Self::Cpu { option, .. } => Some(option),
+            Self::TscFrequency { .. } => Some("cpu"),
             _ => None,
         }
     }

@@ -16,6 +16,8 @@ pub trait EventSink: Send + Sync {
 pub enum Event {
     /// A notify VM exit, real or injected.
     Notify(Box<NotifyEvent>),
+    /// A bus lock.
+    BusLock(Box<BusLockEvent>),
     /// Something a user should read once.
     Warning(Warning),
     /// All vCPUs are outside the guest.
@@ -41,6 +43,21 @@ pub struct NotifyEvent {
     pub injected: bool,
 }
 
+/// One bus lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BusLockEvent {
+    /// Index of the vCPU.
+    pub vcpu: u32,
+    /// State of the vCPU after the locked access.
+    pub registers: Registers,
+    /// The instruction at rip in Intel syntax; empty when it cannot be read.
+    pub instruction: String,
+    /// Bus locks of this vCPU so far, this one included.
+    pub total: u64,
+    /// How long the vCPU is kept out of the guest for it.
+    pub throttled: std::time::Duration,
+}
+
 /// A warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
@@ -63,6 +80,12 @@ pub enum WarningCode {
     DirtyRingUnsupported,
     /// Manual protection of dirty pages was refused.
     ManualProtectFailed,
+    /// Features were asked for that this host does not offer.
+    CpuFeatureUnavailable,
+    /// A CPU model that is not made: the guest sees the host's.
+    CpuModelUnavailable,
+    /// The host cannot leave idling to the guest.
+    CpuPmUnsupported,
     /// KVM could not emulate an instruction of user-mode code; the guest goes on.
     EmulationFailure,
 }
@@ -77,6 +100,9 @@ impl WarningCode {
             Self::DirtyRingUnsupported => "DIRTY_RING_UNSUPPORTED",
             Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
+            Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
+            Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
+            Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",
             Self::EmulationFailure => "EMULATION_FAILURE",
         }
     }

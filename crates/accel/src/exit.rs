@@ -76,6 +76,24 @@ pub enum Exit<'a> {
         /// KVM_SYSTEM_EVENT_*.
         kind: u32,
     },
+    /// `rdmsr` of an MSR that user space answers for.
+    ReadMsr {
+        /// The MSR.
+        index: u32,
+        /// Where the answer goes.
+        answer: MsrAnswer<'a>,
+    },
+    /// `wrmsr` of an MSR that user space answers for.
+    WriteMsr {
+        /// The MSR.
+        index: u32,
+        /// The value.
+        value: u64,
+        /// Where the answer goes.
+        answer: MsrAnswer<'a>,
+    },
+    /// The guest locked the bus (only when that was asked for).
+    BusLock,
     /// A notify VM exit: no event window opened for longer than the notify window.
     Notify(NotifyInfo),
     /// A #DB or #BP while the guest is debugged.
@@ -84,6 +102,26 @@ pub enum Exit<'a> {
     Failed(i32),
     /// Any other KVM_EXIT_* number.
     Unknown(u32),
+}
+
+/// Where the answer to an MSR access goes, in `kvm_run.msr`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MsrAnswer<'a> {
+    pub(crate) error: &'a mut u8,
+    pub(crate) data: &'a mut u64,
+}
+
+impl MsrAnswer<'_> {
+    /// The value of an `rdmsr`; `None` gives the guest a #GP.
+    pub fn read(self, value: Option<u64>) {
+        *self.error = u8::from(value.is_none());
+        *self.data = value.unwrap_or(0);
+    }
+
+    /// A `wrmsr` is done, or gives the guest a #GP.
+    pub fn written(self, done: bool) {
+        *self.error = u8::from(!done);
+    }
 }
 
 /// `kvm_run.notify`.
@@ -152,9 +190,6 @@ pub const fn reason_name(reason: u32) -> &'static str {
         5 => "KVM_EXIT_HLT",
         26 => "KVM_EXIT_IOAPIC_EOI",
         27 => "KVM_EXIT_HYPERV",
-        29 => "KVM_EXIT_X86_RDMSR",
-        30 => "KVM_EXIT_X86_WRMSR",
-        33 => "KVM_EXIT_X86_BUS_LOCK",
         34 => "KVM_EXIT_XEN",
         _ => "an exit reason unknown to this version",
     }

@@ -46,6 +46,7 @@
 mod accelerator;
 mod bus;
 mod capability;
+pub mod cpu;
 pub mod debug;
 pub mod dirty;
 mod error;
@@ -69,7 +70,7 @@ pub use accelerator::Accelerator;
 pub use bus::{Bus, Request};
 pub use capability::{Capability, REQUIRED};
 pub use error::Error;
-pub use event::{Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
+pub use event::{BusLockEvent, Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
 #[cfg(feature = "baseline")]
 pub use kvm::baseline;
 pub use kvm::object;

@@ -1,5 +1,6 @@
 //! The machine configuration as TypeScript hands it over: normalised there, checked once more here.
 
+use crate::cpu::BindingCpu;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
@@ -101,8 +102,8 @@ pub struct BindingConfig {
     pub accel: BindingAccelProperties,
     /// RAM.
     pub memory: BindingMemory,
-    /// Number of vCPUs.
-    pub cpus: u32,
+    /// The processors.
+    pub cpu: BindingCpu,
     /// A path or the bytes.
     pub kernel: Either<String, Uint8Array>,
     /// The first word of a multiboot command line.
@@ -219,6 +220,9 @@ impl BindingConfig {
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
         let (serial, theirs) = serial(self.serial)?;
-        Ok((BoardConfig { accel, memory, ram, cpus: self.cpus, boot, serial, debug_exit, lost_tick_policy }, theirs))
+        Ok((
+            BoardConfig { accel, memory, ram, cpu: self.cpu.into_accel()?, boot, serial, debug_exit, lost_tick_policy },
+            theirs,
+        ))
     }
 }

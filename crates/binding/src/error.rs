@@ -63,7 +63,7 @@ impl From<kvm_accel::Error> for BindingError {
                 _ => None,
             },
             report: error.report().map(Into::into),
-            option: matches!(error, kvm_accel::Error::TooManyVcpus { .. }).then(|| "cpus".into()),
+            option: error.option().map(Into::into),
             ..Self::default()
         }
     }

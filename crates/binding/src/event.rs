@@ -45,6 +45,17 @@ pub enum BindingEvent {
         /// Events that did not fit the queue before this one.
         dropped: u32,
     },
+    /// A bus lock.
+    BusLock {
+        vcpu: u32,
+        registers: BindingRegisters,
+        instruction: String,
+        total: i64,
+        /// Milliseconds that the vCPU waits.
+        throttled: f64,
+        /// Events that did not fit the queue before this one.
+        dropped: u32,
+    },
     /// Something a user should read.
     Warning { code: String, message: String },
     /// All vCPUs are stopped because of a breakpoint, a watchpoint or a step.
@@ -72,7 +83,7 @@ pub enum BindingEvent {
 impl BindingEvent {
     /// Whether the queue may drop it when it is full.
     pub const fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Notify { .. } | Self::Warning { .. })
+        matches!(self, Self::Notify { .. } | Self::BusLock { .. } | Self::Warning { .. })
     }
 }
 
@@ -80,6 +91,14 @@ impl From<Event> for BindingEvent {
     fn from(event: Event) -> Self {
         match event {
             Event::Notify(event) => notify(*event),
+            Event::BusLock(event) => Self::BusLock {
+                vcpu: event.vcpu,
+                registers: registers(&event.registers),
+                instruction: event.instruction,
+                total: i64::try_from(event.total).unwrap_or(i64::MAX),
+                throttled: event.throttled.as_secs_f64() * 1000.0,
+                dropped: 0,
+            },
             Event::Warning(warning) => Self::Warning { code: warning.code.as_str().into(), message: warning.message },
             Event::Stopped(StopReason::Debug(stop)) => Self::Debug {
                 vcpu: stop.vcpu,

@@ -51,7 +51,7 @@ impl EventQueue {
             state.dropped = state.dropped.saturating_add(1);
             return;
         }
-        if let BindingEvent::Notify { dropped, .. } = &mut event {
+        if let BindingEvent::Notify { dropped, .. } | BindingEvent::BusLock { dropped, .. } = &mut event {
             *dropped = std::mem::take(&mut state.dropped);
         }
         state.events.push_back(event);

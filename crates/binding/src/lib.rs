@@ -9,6 +9,7 @@
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;
+mod cpu;
 mod debug;
 mod device;
 mod dirty_log;

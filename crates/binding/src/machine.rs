@@ -182,6 +182,12 @@ impl BindingMachine {
         self.handle.counts().notify.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
     }
 
+    /// Bus locks of each vCPU so far; empty where they are not limited.
+    #[napi]
+    pub fn bus_lock_totals(&self) -> Vec<i64> {
+        self.handle.counts().bus_locks.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
+    }
+
     /// Ends the machine; the `closed` event tells when nothing of it is left.
     #[napi]
     pub fn close(&self) {

@@ -16,6 +16,10 @@ macro_rules! guest {
 
 /// Every guest program, by name.
 pub const GUESTS: &[Guest] = &[
+    guest!(
+        "cpuid",
+        "Prints CPUID leaf= (0), sub= (0) of cpus= (1) processors, and MSR msr= (none) after writing write= (nothing) to it"
+    ),
     guest!("debug-exit", "Writes value= (5) to the isa-debug-exit port= (0xf4)"),
     guest!(
         "dirty",

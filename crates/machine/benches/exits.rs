@@ -120,7 +120,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         accel: AccelProperties::default(),
         memory: MEMORY,
         ram: Default::default(),
-        cpus: 1,
+        cpu: 1.into(),
         boot: boot(guest, cmdline),
         serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
         debug_exit: None,

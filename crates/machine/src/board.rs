@@ -10,6 +10,7 @@ use crate::error::{GuestImageError, MachineConfigError};
 use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
+use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::KernelIrqchip;
@@ -29,8 +30,8 @@ pub struct BoardConfig {
     pub memory: u64,
     /// Where RAM comes from.
     pub ram: RamBackend,
-    /// Number of vCPUs, at least 1.
-    pub cpus: u32,
+    /// The processors; a number of vCPUs makes some like the host's.
+    pub cpu: CpuConfig,
     /// What runs.
     pub boot: Boot,
     /// Where COM1 writes to.
@@ -62,6 +63,8 @@ pub struct Counts {
     pub exits: Vec<u64>,
     /// Notify exits of each vCPU, drills included.
     pub notify: Vec<u64>,
+    /// Bus locks of each vCPU; empty where they are not limited.
+    pub bus_locks: Vec<u64>,
 }
 
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
@@ -87,7 +90,7 @@ pub struct Counts {
 ///     accel: AccelProperties::default(),
 ///     memory: 1 << 20,
 ///     ram: Default::default(),
-///     cpus: 1,
+///     cpu: 1.into(),
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
@@ -108,8 +111,8 @@ pub struct Board {
     bus: Arc<MachineBus>,
     accel: Accelerator,
     boot: Boot,
-    /// The number of vCPUs an MP table names, if there is one.
-    tables: Option<u32>,
+    /// The vCPUs an MP table names, if there is one.
+    tables: Option<Topology>,
     layout: RamLayout,
     ram: GuestRam,
     serial: Arc<SerialPort>,
@@ -128,20 +131,21 @@ impl Board {
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
-        let BoardConfig { accel, memory, ram: backend, cpus, mut boot, serial, debug_exit, lost_tick_policy } = config;
-        if cpus == 0 {
+        let BoardConfig { accel, memory, ram: backend, cpu, mut boot, serial, debug_exit, lost_tick_policy } = config;
+        let topology = cpu.topology;
+        if topology.cpus() == 0 {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
         }
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout, &backend)?;
         let irqchip = accel.kernel_irqchip;
         let tables = match irqchip {
-            KernelIrqchip::On => Some(cpus),
+            KernelIrqchip::On => Some(topology),
             // Without an IOAPIC there is no line that a table could describe.
             KernelIrqchip::Split => None,
         };
         let start = load(&mut boot, tables, &layout, &ram)?;
-        let mut accel = Accelerator::new(accel, cpus, ram.clone())?;
+        let mut accel = Accelerator::new(accel, cpu, ram.clone())?;
         let irq = match irqchip {
             KernelIrqchip::On => {
                 // As QEMU: what the kernel does by itself is not asked for.
@@ -279,6 +283,7 @@ impl Board {
         Counts {
             exits: ExitKind::ALL.iter().map(|&kind| self.vcpus.exits(kind)).collect(),
             notify: self.vcpus.notify_totals(),
+            bus_locks: self.vcpus.bus_lock_totals(),
         }
     }
 
@@ -302,13 +307,18 @@ impl Board {
 }
 
 /// Loads the images, and the MP table where a boot protocol leaves room for firmware's data.
-fn load(boot: &mut Boot, tables: Option<u32>, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, BoardError> {
+fn load(
+    boot: &mut Boot,
+    tables: Option<Topology>,
+    layout: &RamLayout,
+    ram: &GuestRam,
+) -> Result<StartState, BoardError> {
     let loaded = boot.load(layout, ram);
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;
     let start = loaded?;
-    if let (Some(cpus), StartMode::Protected) = (tables, start.mode) {
-        mptable::write(ram, cpus)?;
+    if let (Some(topology), StartMode::Protected) = (tables, start.mode) {
+        mptable::write(ram, &topology)?;
     }
     Ok(start)
 }

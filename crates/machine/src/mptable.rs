@@ -4,6 +4,7 @@
 
 use crate::MachineConfigError;
 use kvm_accel::GuestRam;
+use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
 
 /// The last KiB of base memory, where the specification has guests look early.
@@ -35,17 +36,18 @@ const NMI: u8 = 1;
 const EXT_INT: u8 = 3;
 const ALL_PROCESSORS: u8 = 0xff;
 
-/// Writes the table for processors with APIC ids from 0 to `cpus` - 1.
+/// Writes the table for the processors of a topology.
 ///
 /// # Errors
 /// More processors than an xAPIC id can name.
-pub fn write(ram: &GuestRam, cpus: u32) -> Result<(), MachineConfigError> {
+pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
     let too_many =
         || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
-    let cpus = u8::try_from(cpus).map_err(|_| too_many())?;
+    let id = |index| u8::try_from(topology.apic_id(index)).ok().filter(|id| *id < ALL_PROCESSORS).ok_or_else(too_many);
+    let ids = (0..topology.cpus()).map(id).collect::<Result<Vec<_>, _>>()?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
     let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");
-    ram.write_slice(&table(cpus), GuestAddress(TABLE.into())).map_err(outside)?;
+    ram.write_slice(&table(&ids), GuestAddress(TABLE.into())).map_err(outside)?;
     ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
 }
 
@@ -66,9 +68,9 @@ fn floating_pointer() -> Vec<u8> {
     bytes
 }
 
-fn table(cpus: u8) -> Vec<u8> {
-    let ioapic_id = cpus;
-    let mut entries: Vec<Vec<u8>> = (0..cpus).map(processor).collect();
+fn table(ids: &[u8]) -> Vec<u8> {
+    let ioapic_id = ids.last().map_or(0, |last| last + 1);
+    let mut entries: Vec<Vec<u8>> = ids.iter().copied().map(processor).collect();
     entries.push([&[BUS, ISA_BUS][..], b"ISA   "].concat());
     entries.push([&[IO_APIC, ioapic_id, IOAPIC_VERSION, 1][..], &IOAPIC.to_le_bytes()].concat());
     entries.extend((0..ISA_LINES).filter(|&line| line != CASCADE).map(|line| {
@@ -116,7 +118,7 @@ mod tests {
     fn test_checksums_are_zero_and_lengths_true() {
         assert_eq!((floating_pointer().len(), sum(&floating_pointer())), (16, 0));
         for cpus in [1, 2, 255] {
-            let table = table(cpus);
+            let table = table(&(0..cpus).collect::<Vec<_>>());
             assert_eq!(sum(&table), 0);
             assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
             assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 15 + 2) * 8);
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn test_write_refuses_more_processors_than_ids() {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
-        assert!(write(&ram, 255).is_ok());
-        assert_eq!(write(&ram, 256).unwrap_err().option(), "cpus");
+        assert!(write(&ram, &Topology::of_cores(255)).is_ok());
+        assert_eq!(write(&ram, &Topology::of_cores(256)).unwrap_err().option(), "cpus");
     }
 }

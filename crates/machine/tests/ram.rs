@@ -237,7 +237,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         accel: AccelProperties::default(),
         memory: 4 * MIB,
         ram: backend,
-        cpus: 1,
+        cpu: 1.into(),
         boot: Boot::new(kernel, options).unwrap(),
         serial: SerialOutput::null(),
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),

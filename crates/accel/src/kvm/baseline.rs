@@ -51,7 +51,7 @@ impl Baseline {
         memory.add_ram(&ram)?;
         vm.create_irqchip()?;
         vm.create_pit()?;
-        let vcpu = vm.create_vcpu(0, StateFeatures::default())?;
+        let vcpu = vm.create_vcpu(0, 0, StateFeatures::default())?;
         vcpu.set_cpuid(system.supported_cpuid()?)?;
         vcpu.set_start_state(start)?;
         Ok(Self { vcpu, _vm: vm, _memory: memory })

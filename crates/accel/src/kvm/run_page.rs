@@ -6,12 +6,13 @@
 
 use super::coalesced_ring::Ring;
 use super::mapping::Mapping;
-use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo};
+use crate::exit::{DebugExit, Exit, InternalError, MsrAnswer, NotifyInfo};
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL,
     KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN,
     KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
-    KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_NOTIFY_CONTEXT_INVALID, kvm_debug_exit_arch, kvm_run,
+    KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_EXIT_X86_BUS_LOCK, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
+    KVM_NOTIFY_CONTEXT_INVALID, KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch, kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{addr_of, addr_of_mut};
@@ -129,6 +130,17 @@ impl RunPage {
                 let flags = unsafe { union.notify.flags };
                 Exit::Notify(NotifyInfo { context_invalid: flags & KVM_NOTIFY_CONTEXT_INVALID != 0 })
             }
+            KVM_EXIT_X86_RDMSR | KVM_EXIT_X86_WRMSR => {
+                // SAFETY: selected by KVM_EXIT_X86_RDMSR or KVM_EXIT_X86_WRMSR.
+                let msr = unsafe { &mut union.msr };
+                let (index, value) = (msr.index, msr.data);
+                let answer = MsrAnswer { error: &mut msr.error, data: &mut msr.data };
+                match reason {
+                    KVM_EXIT_X86_RDMSR => Exit::ReadMsr { index, answer },
+                    _ => Exit::WriteMsr { index, value, answer },
+                }
+            }
+            KVM_EXIT_X86_BUS_LOCK => Exit::BusLock,
             KVM_EXIT_INTERNAL_ERROR => {
                 // SAFETY: selected by KVM_EXIT_INTERNAL_ERROR.
                 let internal = unsafe { union.internal };
@@ -177,6 +189,19 @@ impl RunPage {
         }
     }
 
+    /// Takes the mark that the last KVM_RUN ended with a bus lock; the kernel clears it only when it is entered again.
+    pub fn take_bus_lock(&mut self) -> bool {
+        let run = self.run();
+        let mark = u16::try_from(KVM_RUN_X86_BUS_LOCK).unwrap_or(0);
+        // SAFETY: the mapping holds a whole kvm_run; outside KVM_RUN, which `&mut self` keeps away, nobody else uses this field.
+        unsafe {
+            let flags = addr_of_mut!((*run).flags);
+            let before = flags.read();
+            flags.write(before & !mark);
+            before & mark != 0
+        }
+    }
+
     /// The exit of a KVM_RUN that failed with EFAULT, where the kernel says which access it was.
     pub fn decode_fault(&mut self) -> Option<Exit<'_>> {
         match self.decode() {
@@ -221,6 +246,47 @@ mod tests {
             });
             assert_eq!(page.decode(), Exit::Notify(NotifyInfo { context_invalid }));
         }
+    }
+
+    #[test]
+    fn test_msr_accesses_decode_and_take_their_answer() {
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_X86_RDMSR;
+            run.__bindgen_anon_1.msr.index = 0x35;
+        });
+        match page.decode() {
+            Exit::ReadMsr { index: 0x35, answer } => answer.read(Some(7)),
+            other => panic!("{other:?}"),
+        }
+        // SAFETY: any bit pattern is a valid msr member.
+        let answered = |page: &RunPage| unsafe {
+            ((*page.run()).__bindgen_anon_1.msr.error, (*page.run()).__bindgen_anon_1.msr.data)
+        };
+        assert_eq!(answered(&page), (0, 7));
+        let Exit::ReadMsr { answer, .. } = page.decode() else { panic!() };
+        answer.read(None);
+        assert_eq!(answered(&page), (1, 0));
+        let mut page = fabricated(|run| {
+            run.exit_reason = KVM_EXIT_X86_WRMSR;
+            (run.__bindgen_anon_1.msr.index, run.__bindgen_anon_1.msr.data) = (0x10, 9);
+        });
+        match page.decode() {
+            Exit::WriteMsr { index: 0x10, value: 9, answer } => answer.written(false),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(answered(&page).0, 1);
+    }
+
+    #[test]
+    fn test_bus_lock_is_an_exit_and_a_mark_on_any_other() {
+        let mut page = fabricated(|run| run.exit_reason = KVM_EXIT_X86_BUS_LOCK);
+        assert_eq!(page.decode(), Exit::BusLock);
+        assert!(!page.take_bus_lock());
+        let mut page = fabricated(|run| (run.exit_reason, run.flags) = (KVM_EXIT_SHUTDOWN, 3));
+        assert!(page.take_bus_lock() && !page.take_bus_lock());
+        assert_eq!(page.decode(), Exit::Shutdown);
+        // SAFETY: the page is ours alone.
+        assert_eq!(unsafe { (*page.run()).flags }, 1);
     }
 
     #[test]

@@ -54,6 +54,11 @@ impl System {
         answer.try_into().unwrap_or(0)
     }
 
+    /// For calls that kvm-ioctls lacks.
+    pub(super) const fn fd(&self) -> &Kvm {
+        &self.0
+    }
+
     /// KVM_CREATE_VM of the default type. EINTR is retried: a signal during the call is no failure.
     pub fn create_vm(&self) -> Result<Vm> {
         loop {

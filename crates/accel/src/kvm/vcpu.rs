@@ -22,6 +22,7 @@ use std::os::fd::AsRawFd;
 pub struct Vcpu {
     pub(super) fd: VcpuFd,
     pub(super) id: u32,
+    pub(super) apic_id: u32,
     pub(super) features: StateFeatures,
     page: RunPage,
 }
@@ -29,12 +30,12 @@ pub struct Vcpu {
 const CR0_PE: u64 = 1;
 
 impl Vcpu {
-    pub(super) fn new(fd: VcpuFd, id: u32, features: StateFeatures, run_size: usize) -> Result<Self> {
+    pub(super) fn new(fd: VcpuFd, id: u32, apic_id: u32, features: StateFeatures, run_size: usize) -> Result<Self> {
         let page = RunPage::map(fd.as_raw_fd(), run_size).map_err(failed("mmap", format!("vCPU {id}")))?;
-        Ok(Self { fd, id, features, page })
+        Ok(Self { fd, id, apic_id, features, page })
     }
 
-    /// The index and APIC id.
+    /// The index.
     pub const fn id(&self) -> u32 {
         self.id
     }
@@ -61,6 +62,11 @@ impl Vcpu {
     /// KVM_SET_CPUID2.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
         self.fd.set_cpuid2(cpuid).map_err(self.failed("KVM_SET_CPUID2"))
+    }
+
+    /// Takes from the shared page that the last KVM_RUN ended with a bus lock, whatever else it ended with.
+    pub fn take_bus_lock(&mut self) -> bool {
+        self.page.take_bus_lock()
     }
 
     /// KVM_RUN, then decoding. Completes the I/O or MMIO of the exit before.

@@ -100,12 +100,12 @@ impl Vm {
         self.fd.create_pit2(config).map_err(failed("KVM_CREATE_PIT2", ""))
     }
 
-    /// KVM_CREATE_VCPU and its shared pages.
-    pub fn create_vcpu(&self, id: u32, features: StateFeatures) -> Result<Vcpu> {
-        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: id });
-        let fd = self.fd.create_vcpu(id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
-        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: id, kvm_fd: fd.as_raw_fd() });
-        Vcpu::new(fd, id, features, self.fd.run_size())
+    /// KVM_CREATE_VCPU and its shared pages. The kernel's name for a vCPU is its APIC id.
+    pub fn create_vcpu(&self, id: u32, apic_id: u32, features: StateFeatures) -> Result<Vcpu> {
+        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: apic_id });
+        let fd = self.fd.create_vcpu(apic_id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
+        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: apic_id, kvm_fd: fd.as_raw_fd() });
+        Vcpu::new(fd, id, apic_id, features, self.fd.run_size())
     }
 
     /// The VM's clock, for whichever thread stops last.

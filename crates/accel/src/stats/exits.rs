@@ -26,6 +26,10 @@ exit_kinds! {
     Io = "io";
     /// KVM_EXIT_MMIO.
     Mmio = "mmio";
+    /// KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR.
+    Msr = "msr";
+    /// KVM_EXIT_X86_BUS_LOCK; a bus lock may also end another exit.
+    BusLock = "bus-lock";
     /// KVM_EXIT_NOTIFY.
     Notify = "notify";
     /// KVM_EXIT_SHUTDOWN: triple faults.

@@ -15,6 +15,7 @@ use crate::kvm::kick::Kick;
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Injected notify exits that a vCPU can have waiting.
 const MAX_INJECTED: usize = 64;
@@ -128,6 +129,8 @@ impl Control {
     }
 
     fn kick_all(&self) {
+        // For those that are held back, outside the guest.
+        self.changed.notify_all();
         self.kicks.iter().for_each(Kick::kick);
     }
 
@@ -286,8 +289,23 @@ impl Control {
             _ => return false,
         }
         drop(state);
+        self.changed.notify_all();
         kick.kick();
         true
+    }
+
+    /// Keeps vCPU `index` waiting, outside the guest, until something is asked of it.
+    pub fn hold_back(&self, index: usize, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
+        let nothing_asked = |state: &mut State| {
+            let waits = |some: Option<bool>| some.unwrap_or(false);
+            state.phase == Phase::Running
+                && !waits(state.nmi.get(index).copied())
+                && !waits(state.injected.get(index).map(|queue| !queue.is_empty()))
+        };
+        drop(self.changed.wait_timeout_while(self.lock(), time, nothing_asked).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Leaves an NMI for every vCPU; those of a stopped machine take it when it goes on.
@@ -376,6 +394,22 @@ mod tests {
         assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Guest(Request::Reset)));
         control.quit();
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn test_who_is_held_back_goes_on_when_something_is_asked() {
+        let control = control(1);
+        control.lock().phase = Phase::Running;
+        let long = Duration::from_secs(3600);
+        for ask in [|c: &Control| c.inject_nmi(), |c: &Control| drop(c.request_stop(StopReason::Paused))] {
+            let other = Arc::clone(&control);
+            let held = std::thread::spawn(move || other.hold_back(0, long));
+            ask(&control);
+            held.join().unwrap();
+            control.lock().nmi.fill(false);
+        }
+        control.lock().phase = Phase::Running;
+        control.hold_back(0, Duration::from_millis(1));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! vCPUs on their own threads. Decode (`kvm/run_page.rs`), decide ([`decide`]), loop (`thread.rs`) apart.
 
+mod bus_lock;
 mod control;
 mod debug;
 pub mod decide;
@@ -10,6 +11,7 @@ mod thread;
 
 pub use notify::NotifyStatus;
 
+use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::GuestDebug;
 use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
@@ -48,6 +50,9 @@ pub(crate) struct VmParts {
     pub clock: Clock,
     pub debug: GuestDebug,
     pub dirty: DirtyLog,
+    pub msrs: MsrFilter,
+    /// Bus locks in a second; 0 for no limit.
+    pub bus_lock_ratelimit: u64,
 }
 
 /// What the threads of one machine share.
@@ -60,6 +65,9 @@ pub(crate) struct Shared {
     pub _memory: Memory,
     pub io: Io,
     pub notify: notify::Shared,
+    pub msrs: MsrFilter,
+    /// Only where they are limited.
+    pub bus_locks: Option<bus_lock::Shared>,
     pub counts: Vec<ExitCounts>,
     pub clock: Clock,
     pub debug: GuestDebug,
@@ -94,10 +102,24 @@ impl Vcpus {
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let VmParts { ram, memory, io, clock, debug, dirty } = vm;
+        let VmParts { ram, memory, io, clock, debug, dirty, msrs, bus_lock_ratelimit } = vm;
+        let bus_locks = (bus_lock_ratelimit != 0).then(|| bus_lock::Shared::new(bus_lock_ratelimit, vcpus.len()));
         let control = Control::new(kicks);
-        let shared =
-            Arc::new(Shared { control, bus, sink, ram, _memory: memory, io, notify, counts, clock, debug, dirty });
+        let shared = Arc::new(Shared {
+            control,
+            bus,
+            sink,
+            ram,
+            _memory: memory,
+            io,
+            notify,
+            msrs,
+            bus_locks,
+            counts,
+            clock,
+            debug,
+            dirty,
+        });
         let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, stats: Vec::new() };
@@ -234,6 +256,12 @@ impl Vcpus {
             Ok(reader) => reader.read(),
             Err(error) => Err(error.clone()),
         })
+    }
+
+    /// Bus locks so far, for each vCPU; empty where they are not limited.
+    #[must_use]
+    pub fn bus_lock_totals(&self) -> Vec<u64> {
+        self.shared.bus_locks.as_ref().map(bus_lock::Shared::totals).unwrap_or_default()
     }
 
     /// Notify exits so far, drills included, for each vCPU.

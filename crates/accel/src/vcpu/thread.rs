@@ -3,7 +3,7 @@
 use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
-use super::{PoweredVcpu, Shared, nmi, notify, report};
+use super::{PoweredVcpu, Shared, bus_lock, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::ram::GuestRam;
@@ -85,15 +85,16 @@ impl VcpuThread {
     fn debugged(&mut self) -> Option<StopReason> {
         let begun = self.flush().and_then(|()| self.begin_step());
         let stop = match begun {
-            Ok(()) => self.enter(),
+            Ok(()) if self.shared.bus_locks.is_some() => self.enter::<true>(),
+            Ok(()) => self.enter::<false>(),
             Err(error) => Some(self.refused(&error)),
         };
         let ended = self.end_step();
         stop.or_else(|| ended.err().map(|error| self.refused(&error)))
     }
 
-    /// Runs the guest until the machine stops; the reason when this vCPU is why.
-    fn enter(&mut self) -> Option<StopReason> {
+    /// Runs the guest until the machine stops; the reason when this vCPU is why. Only with `BUS_LOCKS` an exit is looked at for one.
+    fn enter<const BUS_LOCKS: bool>(&mut self) -> Option<StopReason> {
         let shared = Arc::clone(&self.shared);
         let counts = shared.counts.get(self.index)?;
         let kick = shared.control.kick(self.index)?;
@@ -105,6 +106,9 @@ impl VcpuThread {
         };
         // This loop is the exit path: I/O and MMIO go to the bus and back into the guest, and look at nothing else.
         while stop.is_none() {
+            if BUS_LOCKS && self.vcpu.take_bus_lock() {
+                bus_lock::handle(&shared, &self.vcpu, self.index);
+            }
             let outcome = match self.vcpu.run() {
                 Exit::Io { write, port, size, data } => {
                     counts.count(ExitKind::Io);
@@ -132,6 +136,16 @@ impl VcpuThread {
                         Attended::Enter => continue,
                         Attended::Leave(reason) => return reason,
                     }
+                }
+                Exit::ReadMsr { index, answer } => {
+                    counts.count(ExitKind::Msr);
+                    answer.read(shared.msrs.read(cpu_index, index));
+                    continue;
+                }
+                Exit::WriteMsr { index, value, answer } => {
+                    counts.count(ExitKind::Msr);
+                    answer.written(shared.msrs.write(cpu_index, index, value));
+                    continue;
                 }
                 other => {
                     counts.count(kind(&other));
@@ -321,6 +335,7 @@ fn trace_exit(cpu_index: u32, exit: &Exit<'_>) {
 const fn kind(exit: &Exit<'_>) -> ExitKind {
     match exit {
         Exit::Notify(_) => ExitKind::Notify,
+        Exit::BusLock => ExitKind::BusLock,
         Exit::Shutdown => ExitKind::Shutdown,
         Exit::InternalError(_) => ExitKind::InternalError,
         _ => ExitKind::Other,

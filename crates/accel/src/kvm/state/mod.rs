@@ -9,6 +9,7 @@ mod xsave;
 pub use registers::registers_of;
 
 use super::vcpu::Vcpu;
+use crate::cpu::CpuConfig;
 use crate::state::{DebugRegisters, Level, StateFeatures, Step, VcpuState};
 use crate::{Result, StartState};
 use kvm_bindings::{kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_xcr, kvm_xcrs};
@@ -17,21 +18,23 @@ use std::sync::{Mutex, PoisonError};
 /// Where the local APIC's registers hold its id, in bits 31:24.
 const APIC_ID: usize = 0x20;
 
-/// The power-on states that were read so far, by what they depend on: the boot processor or another, and what is read.
-static POWER_ON: Mutex<Vec<(bool, StateFeatures, &'static VcpuState)>> = Mutex::new(Vec::new());
+/// The power-on states that were read so far, by what they depend on: the boot processor or another, what is read,
+/// and the processor.
+static POWER_ON: Mutex<Vec<(bool, StateFeatures, CpuConfig, &'static VcpuState)>> = Mutex::new(Vec::new());
 
 impl Vcpu {
     /// The state of a vCPU that has not run yet; to be called before any register is set. It is the same in every machine of a
-    /// process but for the APIC id, and reading it costs more than making the vCPU: each kind is read once.
-    pub fn power_on_state(&self) -> Result<&'static VcpuState> {
+    /// process with this processor but for the APIC id, and reading it costs more than making the vCPU: each kind is read once.
+    pub fn power_on_state(&self, cpu: &CpuConfig) -> Result<&'static VcpuState> {
         let mut known = POWER_ON.lock().unwrap_or_else(PoisonError::into_inner);
         let boot = self.id == 0;
-        let found = known.iter().find(|(other, features, _)| *other == boot && *features == self.features);
-        if let Some((_, _, state)) = found {
+        let found =
+            known.iter().find(|(other, features, of, _)| *other == boot && *features == self.features && of == cpu);
+        if let Some((.., state)) = found {
             return Ok(state);
         }
         let state: &'static VcpuState = Box::leak(Box::new(self.state()?));
-        known.push((boot, self.features, state));
+        known.push((boot, self.features, cpu.clone(), state));
         Ok(state)
     }
 
@@ -143,7 +146,7 @@ impl Vcpu {
             *register = byte.cast_signed();
         }
         if let Some(byte) = lapic.regs.get_mut(APIC_ID + 3) {
-            *byte = u8::try_from(self.id).unwrap_or(u8::MAX).cast_signed();
+            *byte = u8::try_from(self.apic_id).unwrap_or(u8::MAX).cast_signed();
         }
         self.fd.set_lapic(&lapic).map_err(self.failed("KVM_SET_LAPIC"))
     }

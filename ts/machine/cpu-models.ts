@@ -21,8 +21,3 @@ export const cpuModels: readonly string[] = models
 export function isCpuModel(name: string): boolean {
   return models.includes(name.replace(/-v[0-9]+$/, ''))
 }
-
-/** The guest sees what KVM offers, which is what these two ask for. */
-export function isHostModel(name: string): boolean {
-  return name === 'host' || name === 'max'
-}

@@ -1,0 +1,117 @@
+import { text } from 'node:stream/consumers'
+import { Machine, guestImage, type MachineOptions } from 'kvm-accel'
+import { cpuFeatures } from '../../ts/machine/cpu-features.js'
+import { isCpuModel } from '../../ts/machine/cpu-models.js'
+import { native } from '../../ts/native/native.js'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+interface Told {
+  /** EAX to EDX of each processor. */
+  readonly cpus: readonly (readonly number[])[]
+  readonly msr: string | undefined
+  readonly reason: string
+  readonly warnings: readonly string[]
+  readonly exits: Readonly<Record<string, number>>
+}
+
+/** What the guest `cpuid` prints. */
+const told = async (append: string, options: Partial<MachineOptions> = {}): Promise<Told> => {
+  const kernel = guestImage('cpuid')
+  await using machine = await Machine.create({
+    kernel,
+    append,
+    memory: '16M',
+    serial: 'stream',
+    noReboot: true,
+    ...options,
+  })
+  const warnings: string[] = []
+  machine.on('warning', ({ code }) => warnings.push(code))
+  const output = text(machine.serial)
+  await machine.start()
+  const { reason } = await machine.wait()
+  const { exits } = machine.stats()
+  await machine.stop()
+  const printed = await output
+  const cpus: number[][] = []
+  for (const [, cpu, registers = ''] of printed.matchAll(/^(\d+): (.*)$/gm)) {
+    cpus[Number(cpu)] = registers.trim().split(' ').map(Number)
+  }
+  return { cpus, msr: /^msr: (\S+)/m.exec(printed)?.[1], reason, warnings, exits }
+}
+
+test('TypeScript knows the accelerator’s features and models', t => {
+  const { cpuFeatureNames, cpuModelNames } = native()
+  t.deepEqual([...cpuFeatures].toSorted(), cpuFeatureNames().toSorted())
+  for (const name of cpuModelNames()) t.true(isCpuModel(name), name)
+})
+
+test('A feature is taken away by its name', async t => {
+  const leaf = 'leaf=0x80000001'
+  const [host] = (await told(leaf)).cpus
+  const [without] = (await told(leaf, { cpu: 'host,-lahf_lm,-nx' })).cpus
+  t.is((host?.[2] ?? 0) & 1, 1)
+  t.is((without?.[2] ?? 1) & 1, 0)
+  t.is((without?.[3] ?? 0) & (1 << 20), 0)
+})
+
+test('KVM hides when it is asked to, and shows hypercall features only then', async t => {
+  const features = async (cpu: string) => (await told('leaf=0x40000001', { cpu })).cpus[0]?.[0] ?? 0
+  const offered = await features('host')
+  t.is(offered & ((1 << 7) | (1 << 9) | (1 << 11) | (1 << 13)), 0)
+  t.is((await features('host,+kvm-pv-unhalt')) & (1 << 7), 1 << 7)
+  t.is((await features('host,-kvm-steal-time')) & (1 << 5), 0)
+  t.not((await told('leaf=0x40000000', { cpu: 'host,kvm=off' })).cpus[0]?.[1], 0x4b4d564b)
+})
+
+test('A model has its name and misses what the host misses', async t => {
+  const { cpus, warnings } = await told('leaf=0x80000002', { cpu: 'Haswell,-hle,-rtm' })
+  t.is(Buffer.from(Uint32Array.from(cpus[0] ?? []).buffer).toString(), 'Intel Core Proce')
+  t.true(warnings.every(code => code === 'CPU_FEATURE_UNAVAILABLE'))
+  t.deepEqual((await told('', { cpu: 'Penryn' })).warnings, ['CPU_MODEL_UNAVAILABLE'])
+  await t.throwsAsync(told('', { cpu: 'host,+3dnowext,+amx-tile,+avx512er,enforce' }), {
+    code: 'ERR_MACHINE_CONFIG',
+    message: /host doesn't support requested feature: CPUID/,
+  })
+})
+
+test('A topology is in the APIC ids, and MSR 0x35 counts it', async t => {
+  const topology = { sockets: 1, cores: 1, threads: 2 }
+  const { cpus, msr, exits } = await told('cpus=2 leaf=0xb sub=1 msr=0x35', { topology })
+  t.deepEqual(
+    cpus.map(([, count, , id]) => [count, id]),
+    [
+      [2, 0],
+      [2, 1],
+    ],
+  )
+  t.is(msr, '0x10002')
+  t.is(exits['msr'], 1)
+  const apart = await told('cpus=2 leaf=0xb sub=1', { topology: { sockets: 2 } })
+  t.deepEqual(
+    apart.cpus.map(([, count, , id]) => [count, id]),
+    [
+      [1, 0],
+      [1, 1],
+    ],
+  )
+})
+
+test('MSRs are answered by rules', async t => {
+  const read = { index: 0x1234, read: 0x1_2345_6789n, write: 'ignore' } as const
+  t.is((await told('msr=0x1234 write=5', { msrFilter: [read] })).msr, '0x123456789')
+  const fault = await told('msr=0x1235', { msrFilter: [{ index: 0x1230, count: 8, read: 'fault' }] })
+  t.is(fault.msr, undefined, 'a #GP without a handler is a triple fault')
+  t.true(fault.reason === 'guest-reset' || fault.reason === 'internal-error', fault.reason)
+  const twice = [read, { index: 0x1234, read: 'fault' } as const]
+  await t.throwsAsync(told('', { msrFilter: twice }), { code: 'ERR_MACHINE_CONFIG', message: /two ranges/ })
+})
+
+test('What this host cannot do is said', async t => {
+  await t.throwsAsync(told('', { busLockRatelimit: 10 }), { code: 'ERR_KVM_CAPABILITY', message: /193/ })
+  const error = await told('', { cpu: { tscFrequency: 123_000_000 } }).catch((error: unknown) => error)
+  if (error instanceof Error) t.regex(error.message, /123000 kHz/)
+  t.true(['guest-reset'].includes((await told('', { cpuPm: true })).reason))
+})

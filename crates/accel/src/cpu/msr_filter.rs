@@ -1,0 +1,232 @@
+//! MSRs that user space answers for: which ones leave the guest, and what is answered.
+//!
+//! The kernel leaves every MSR to itself but those of at most [`MAX_RANGES`] ranges.
+
+use super::Topology;
+use std::sync::Arc;
+
+/// KVM_MSR_FILTER_MAX_RANGES.
+pub const MAX_RANGES: usize = 16;
+/// KVM_MSR_FILTER_MAX_BITMAP_SIZE in bits.
+pub const MAX_MSRS: u32 = 0x600 * 8;
+/// MSR_CORE_THREAD_COUNT.
+pub const CORE_THREAD_COUNT: u32 = 0x35;
+/// The x2APIC's: the kernel filters none of them.
+const X2APIC: std::ops::RangeInclusive<u32> = 0x800..=0x8ff;
+
+/// Answers the accesses to a range of MSRs. Called on vCPU threads, concurrently; the vCPU waits for the answer, so a handler may
+/// ask another thread.
+pub trait MsrHandler: Send + Sync {
+    /// `rdmsr`: the value, or `None` for a #GP.
+    fn read(&self, vcpu: u32, index: u32) -> Option<u64>;
+    /// `wrmsr`: false for a #GP.
+    fn write(&self, vcpu: u32, index: u32, value: u64) -> bool;
+}
+
+/// What a fixed rule answers to `rdmsr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadAnswer {
+    /// The kernel answers.
+    Allow,
+    /// This value.
+    Value(u64),
+    /// #GP.
+    Fault,
+}
+
+/// What a fixed rule answers to `wrmsr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteAnswer {
+    /// The kernel answers.
+    Allow,
+    /// Nothing happens.
+    Ignore,
+    /// #GP.
+    Fault,
+}
+
+/// A fixed answer for a range of MSRs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MsrRule {
+    /// The first MSR.
+    pub index: u32,
+    /// How many, at least 1.
+    pub count: u32,
+    /// What is read.
+    pub read: ReadAnswer,
+    /// What a write does.
+    pub write: WriteAnswer,
+}
+
+impl MsrHandler for MsrRule {
+    fn read(&self, _vcpu: u32, _index: u32) -> Option<u64> {
+        match self.read {
+            ReadAnswer::Value(value) => Some(value),
+            ReadAnswer::Allow | ReadAnswer::Fault => None,
+        }
+    }
+
+    fn write(&self, _vcpu: u32, _index: u32, _value: u64) -> bool {
+        self.write == WriteAnswer::Ignore
+    }
+}
+
+/// A range of MSRs that leave the guest, and who answers.
+#[derive(Clone)]
+pub struct MsrRange {
+    /// The first MSR.
+    pub index: u32,
+    /// How many.
+    pub count: u32,
+    /// `rdmsr` leaves the guest.
+    pub reads: bool,
+    /// `wrmsr` leaves the guest.
+    pub writes: bool,
+    /// Who answers.
+    pub handler: Arc<dyn MsrHandler>,
+}
+
+impl MsrRange {
+    fn contains(&self, index: u32) -> bool {
+        index.checked_sub(self.index).is_some_and(|offset| offset < self.count)
+    }
+
+    fn last(&self) -> u32 {
+        self.index.saturating_add(self.count - 1)
+    }
+}
+
+/// The MSRs of a machine that leave the guest.
+#[derive(Clone, Default)]
+pub struct MsrFilter(Vec<MsrRange>);
+
+impl std::fmt::Debug for MsrFilter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|range| (range.index, range.count))).finish()
+    }
+}
+
+impl MsrFilter {
+    /// The rules, and the core and thread counts unless a rule has them.
+    ///
+    /// # Errors
+    /// The rule that was broken, as a sentence.
+    pub fn new(rules: &[MsrRule], topology: &Topology) -> Result<Self, String> {
+        let mut filter = Self::default();
+        for rule in rules {
+            filter.add(MsrRange {
+                index: rule.index,
+                count: rule.count,
+                reads: rule.read != ReadAnswer::Allow,
+                writes: rule.write != WriteAnswer::Allow,
+                handler: Arc::new(rule.clone()),
+            })?;
+        }
+        if filter.find(CORE_THREAD_COUNT).is_none() && filter.0.len() < MAX_RANGES {
+            let read = ReadAnswer::Value(topology.core_thread_count());
+            let rule = MsrRule { index: CORE_THREAD_COUNT, count: 1, read, write: WriteAnswer::Allow };
+            let (index, count, handler) = (rule.index, rule.count, Arc::new(rule));
+            filter.add(MsrRange { index, count, reads: true, writes: false, handler })?;
+        }
+        Ok(filter)
+    }
+
+    /// One more range.
+    ///
+    /// # Errors
+    /// The rule that was broken, as a sentence.
+    pub fn add(&mut self, range: MsrRange) -> Result<(), String> {
+        if range.count == 0 || range.count > MAX_MSRS || range.index.checked_add(range.count - 1).is_none() {
+            return Err(format!(
+                "a range has 1 to {MAX_MSRS} MSRs and ends at 0xffffffff, and not {} from {:#x}",
+                range.count, range.index
+            ));
+        }
+        if !range.reads && !range.writes {
+            return Err(format!("MSR {:#x} is left to the kernel for reads and for writes", range.index));
+        }
+        if range.index <= *X2APIC.end() && range.last() >= *X2APIC.start() {
+            return Err("the kernel filters no MSR of the x2APIC, 0x800 to 0x8ff".into());
+        }
+        if let Some(other) = self.0.iter().find(|other| range.index <= other.last() && other.index <= range.last()) {
+            return Err(format!("MSR {:#x} is in two ranges", range.index.max(other.index)));
+        }
+        if self.0.len() == MAX_RANGES {
+            return Err(format!("the kernel has {MAX_RANGES} ranges of MSRs"));
+        }
+        self.0.push(range);
+        Ok(())
+    }
+
+    /// The ranges, for the kernel.
+    #[must_use]
+    pub fn ranges(&self) -> &[MsrRange] {
+        &self.0
+    }
+
+    fn find(&self, index: u32) -> Option<&MsrRange> {
+        self.0.iter().find(|range| range.contains(index))
+    }
+
+    /// An `rdmsr` that left the guest; `None` for a #GP.
+    #[must_use]
+    pub fn read(&self, vcpu: u32, index: u32) -> Option<u64> {
+        self.find(index)?.handler.read(vcpu, index)
+    }
+
+    /// A `wrmsr` that left the guest; false for a #GP.
+    #[must_use]
+    pub fn write(&self, vcpu: u32, index: u32, value: u64) -> bool {
+        self.find(index).is_some_and(|range| range.handler.write(vcpu, index, value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(index: u32, count: u32, read: ReadAnswer, write: WriteAnswer) -> MsrRule {
+        MsrRule { index, count, read, write }
+    }
+
+    fn filter(rules: &[MsrRule]) -> Result<MsrFilter, String> {
+        MsrFilter::new(rules, &Topology { sockets: 1, dies: 1, cores: 2, threads: 2 })
+    }
+
+    #[test]
+    fn test_core_and_thread_counts_are_read_and_written_in_the_kernel() {
+        let filter = filter(&[]).unwrap();
+        let [range] = filter.ranges() else { panic!("{filter:?}") };
+        assert_eq!((range.index, range.count, range.reads, range.writes), (0x35, 1, true, false));
+        assert_eq!(filter.read(0, 0x35), Some(0x2_0004));
+    }
+
+    #[test]
+    fn test_rules_answer_for_their_range() {
+        let filter = filter(&[
+            rule(0x10, 2, ReadAnswer::Value(7), WriteAnswer::Fault),
+            rule(0x35, 1, ReadAnswer::Fault, WriteAnswer::Ignore),
+        ])
+        .unwrap();
+        assert_eq!((filter.read(0, 0x11), filter.read(0, 0x12), filter.read(0, 0x35)), (Some(7), None, None));
+        assert!(!filter.write(0, 0x10, 1) && filter.write(0, 0x35, 1) && !filter.write(0, 0x99, 1));
+    }
+
+    #[test]
+    fn test_rules_that_cannot_be_are_refused() {
+        let fault = |index, count| rule(index, count, ReadAnswer::Fault, WriteAnswer::Fault);
+        for (rules, part) in [
+            (vec![fault(1, 0)], "1 to 12288"),
+            (vec![fault(1, MAX_MSRS + 1)], "1 to 12288"),
+            (vec![fault(u32::MAX, 2)], "0xffffffff"),
+            (vec![rule(1, 1, ReadAnswer::Allow, WriteAnswer::Allow)], "left to the kernel"),
+            (vec![fault(0x7ff, 2)], "x2APIC"),
+            (vec![fault(0x10, 4), fault(0x13, 1)], "0x13 is in two"),
+            ((0..17).map(|i| fault(0x100 + i, 1)).collect(), "16 ranges"),
+        ] {
+            let problem = filter(&rules).unwrap_err();
+            assert!(problem.contains(part), "{problem}");
+        }
+        assert_eq!(filter(&(0..16).map(|i| fault(0x100 + i, 1)).collect::<Vec<_>>()).unwrap().ranges().len(), 16);
+    }
+}

@@ -1,0 +1,130 @@
+//! The processors as TypeScript hands them over.
+
+use kvm_accel::cpu::msr_filter::{MsrRule, ReadAnswer, WriteAnswer};
+use kvm_accel::cpu::{CpuConfig, FeatureChange, Topology, features, models};
+use kvm_accel_machine::MachineConfigError;
+use napi::bindgen_prelude::{BigInt, Either};
+use napi_derive::napi;
+
+/// The processors; see `CpuOptions` in TypeScript.
+#[napi(object, object_to_js = false)]
+pub struct BindingCpu {
+    /// `host`, or another of QEMU's models.
+    pub model: String,
+    /// In the order in which they apply.
+    pub features: Vec<BindingFeature>,
+    /// Warn of missing features.
+    pub check: bool,
+    /// Fail for them.
+    pub enforce: bool,
+    /// Tell the guest that this is KVM.
+    pub kvm: bool,
+    /// The performance monitoring unit, if something was said of it.
+    pub pmu: Option<bool>,
+    /// Without an invariant time-stamp counter.
+    pub migratable: bool,
+    /// Of the time-stamp counter, in kHz.
+    pub tsc_khz: Option<u32>,
+    /// Packages.
+    pub sockets: u32,
+    /// Dies of a package.
+    pub dies: u32,
+    /// Cores of a die.
+    pub cores: u32,
+    /// Threads of a core.
+    pub threads: u32,
+    /// Idling does not leave the guest.
+    pub disable_exits: bool,
+    /// MSRs that are answered outside the kernel.
+    pub msr_rules: Vec<BindingMsrRule>,
+    /// Bus locks in a second; 0 for no limit.
+    pub bus_lock_ratelimit: i64,
+}
+
+/// A feature that is to be on or off.
+#[napi(object, object_to_js = false)]
+pub struct BindingFeature {
+    /// QEMU's name.
+    pub name: String,
+    /// On.
+    pub on: bool,
+}
+
+/// A fixed answer for a range of MSRs.
+#[napi(object, object_to_js = false)]
+pub struct BindingMsrRule {
+    /// The first MSR.
+    pub index: u32,
+    /// How many.
+    pub count: u32,
+    /// A value, `allow` or `fault`.
+    pub read: Either<String, BigInt>,
+    /// `allow`, `ignore` or `fault`.
+    pub write: String,
+}
+
+/// Every feature's name.
+#[napi]
+pub fn cpu_feature_names() -> Vec<String> {
+    features::names().into_iter().map(Into::into).collect()
+}
+
+/// Every model that is made, by each of its names.
+#[napi]
+pub fn cpu_model_names() -> Vec<String> {
+    models::MODELS.iter().flat_map(|model| model.names).map(|name| (*name).into()).collect()
+}
+
+impl BindingCpu {
+    /// The accelerator's configuration.
+    pub fn into_accel(self) -> Result<CpuConfig, MachineConfigError> {
+        let features =
+            self.features.into_iter().map(|BindingFeature { name, on }| FeatureChange { name, on }).collect();
+        Ok(CpuConfig {
+            model: self.model,
+            features,
+            check: self.check,
+            enforce: self.enforce,
+            kvm: self.kvm,
+            pmu: self.pmu,
+            migratable: self.migratable,
+            tsc_khz: self.tsc_khz,
+            topology: topology(self.sockets, self.dies, self.cores, self.threads)?,
+            disable_exits: self.disable_exits,
+            msr_rules: self.msr_rules.into_iter().map(BindingMsrRule::into_accel).collect::<Result<_, _>>()?,
+            bus_lock_ratelimit: self.bus_lock_ratelimit.max(0).unsigned_abs(),
+        })
+    }
+}
+
+fn topology(sockets: u32, dies: u32, cores: u32, threads: u32) -> Result<Topology, MachineConfigError> {
+    let topology = Topology { sockets, dies, cores, threads };
+    if [sockets, dies, cores, threads].iter().all(|count| (1..=255).contains(count)) {
+        return Ok(topology);
+    }
+    let message = "A topology has 1 to 255 of each level";
+    Err(MachineConfigError::new("topology", message, "Leave it out for a core of each vCPU."))
+}
+
+impl BindingMsrRule {
+    fn into_accel(self) -> Result<MsrRule, MachineConfigError> {
+        let wrong = |what: &str| {
+            MachineConfigError::new("msrFilter", format!("There is no answer '{what}' for an MSR"), "See docs/cpu.md.")
+        };
+        let read = match self.read {
+            Either::B(value) => ReadAnswer::Value(value.get_u64().1),
+            Either::A(word) => match word.as_str() {
+                "allow" => ReadAnswer::Allow,
+                "fault" => ReadAnswer::Fault,
+                other => return Err(wrong(other)),
+            },
+        };
+        let write = match self.write.as_str() {
+            "allow" => WriteAnswer::Allow,
+            "ignore" => WriteAnswer::Ignore,
+            "fault" => WriteAnswer::Fault,
+            other => return Err(wrong(other)),
+        };
+        Ok(MsrRule { index: self.index, count: self.count, read, write })
+    }
+}
