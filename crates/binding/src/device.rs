@@ -8,7 +8,8 @@ use kvm_accel_machine::bus::AddressSpace;
 use kvm_accel_machine::devices::{Access, Delegated, Next};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub struct BindingDevicePlace {
     /// Its number in events and answers.
     pub index: u32,
     /// What its worker takes it over with; without meaning for other devices.
-    pub token: u32,
+    pub token: i64,
 }
 
 /// One access, as [`BindingEvent::DeviceAccess`] tells it too.
@@ -64,17 +65,13 @@ impl From<Access> for BindingDeviceAccess {
 }
 
 /// Devices that wait for their workers, by token.
-static FOR_WORKERS: Mutex<Option<HashMap<u32, Arc<Delegated>>>> = Mutex::new(None);
+static FOR_WORKERS: Mutex<BTreeMap<i64, Arc<Delegated>>> = Mutex::new(BTreeMap::new());
 
-/// Puts a device where a worker finds it.
-fn leave_for_worker(device: &Arc<Delegated>) -> u32 {
-    let mut waiting = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let waiting = waiting.get_or_insert_default();
-    let mut token = u32::try_from(waiting.len()).unwrap_or(u32::MAX);
-    while waiting.contains_key(&token) {
-        token = token.wrapping_add(1);
-    }
-    waiting.insert(token, Arc::clone(device));
+/// Puts a device where a worker finds it. No token is given twice: a worker that ends forgets its own late, when others may wait.
+fn leave_for_worker(device: &Arc<Delegated>) -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(1);
+    let token = NEXT.fetch_add(1, Ordering::Relaxed);
+    FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner).insert(token, Arc::clone(device));
     token
 }
 
@@ -112,15 +109,14 @@ pub struct BindingDeviceServer {
 
 /// Takes over the device of a token; `null` when there is none.
 #[napi]
-pub fn take_device(token: u32) -> Option<BindingDeviceServer> {
-    let mut waiting = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = waiting.as_mut()?.remove(&token)?;
+pub fn take_device(token: i64) -> Option<BindingDeviceServer> {
+    let device = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&token)?;
     Some(BindingDeviceServer { device })
 }
 
 /// Forgets a device whose worker never came.
 #[napi]
-pub fn forget_device(token: u32) {
+pub fn forget_device(token: i64) {
     drop(take_device(token));
 }
 
@@ -151,5 +147,21 @@ impl BindingDeviceServer {
     #[napi]
     pub fn answer(&self, id: u32, value: BigInt) {
         self.device.answer(id, value.get_u64().1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_does_not_forget_the_device_of_another() {
+        let device = Arc::new(Delegated::pulled());
+        let ended = leave_for_worker(&device);
+        assert!(take_device(ended).is_some());
+        assert!(take_device(ended).is_none(), "served once");
+        let waiting = leave_for_worker(&device);
+        forget_device(ended);
+        assert!(take_device(waiting).is_some());
     }
 }
