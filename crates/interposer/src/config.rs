@@ -39,6 +39,8 @@ pub struct ExitRule {
 pub enum Given {
     /// KVM_EXIT_NOTIFY with these flags; only where capability 219 is enabled.
     Notify(u32),
+    /// KVM_EXIT_X86_BUS_LOCK, with its mark in `kvm_run.flags`.
+    BusLock,
     /// KVM_EXIT_DEBUG.
     Debug { exception: u32, pc: u64, dr6: u64, dr7: u64 },
 }
@@ -103,12 +105,14 @@ impl Config {
             self.answers.push((request, value));
         } else if let Some(rest) = rule.strip_prefix("notify:") {
             self.add_exit(rest, Given::Notify(0))?;
+        } else if let Some(rest) = rule.strip_prefix("buslock:") {
+            self.add_exit(rest, Given::BusLock)?;
         } else if let Some(rest) = rule.strip_prefix("debug:") {
             self.add_exit(rest, Given::Debug { exception: 1, pc: 0, dr6: 0, dr7: 0 })?;
         } else if let Some(rest) = rule.strip_prefix("fail:") {
             self.fail.push(fail_rule(rest)?);
         } else {
-            return Err("expected cap219, cap:, answer:, notify:, debug:, fail: or log=".into());
+            return Err("expected cap219, cap:, answer:, notify:, buslock:, debug:, fail: or log=".into());
         }
         Ok(())
     }
@@ -242,6 +246,7 @@ mod tests {
             "notify:when=1",
             "notify:pc=1",
             "debug:flags=1",
+            "buslock:flags=1",
             "debug:exception=4294967296",
             "notify:after=-1",
             "notify:port=65536",

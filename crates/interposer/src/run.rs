@@ -6,7 +6,10 @@ use crate::hooks::{errno, kernel_ioctl};
 use crate::log::{Call, Log};
 use crate::names::RUN;
 use crate::notify;
-use kvm_bindings::{KVM_EXIT_DEBUG, KVM_EXIT_IO, KVM_EXIT_NOTIFY, kvm_debug_exit_arch, kvm_run};
+use kvm_bindings::{
+    KVM_EXIT_DEBUG, KVM_EXIT_IO, KVM_EXIT_NOTIFY, KVM_EXIT_X86_BUS_LOCK, KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch,
+    kvm_run,
+};
 use libc::c_int;
 use std::ptr::{addr_of, addr_of_mut, null_mut};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -95,6 +98,11 @@ fn give(run: *mut kvm_run, exit: Given) {
             Given::Notify(flags) => {
                 addr_of_mut!((*run).exit_reason).write(KVM_EXIT_NOTIFY);
                 addr_of_mut!((*run).__bindgen_anon_1.notify.flags).write(flags);
+            }
+            Given::BusLock => {
+                let flags = addr_of_mut!((*run).flags);
+                flags.write(flags.read() | u16::try_from(KVM_RUN_X86_BUS_LOCK).unwrap_or(0));
+                addr_of_mut!((*run).exit_reason).write(KVM_EXIT_X86_BUS_LOCK);
             }
             Given::Debug { exception, pc, dr6, dr7 } => {
                 let arch = kvm_debug_exit_arch { exception, pc, dr6, dr7, ..Default::default() };
