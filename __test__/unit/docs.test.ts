@@ -1,8 +1,8 @@
 // The tables of the documents are written from the code's tables. To write them anew: UPDATE_DOCS=1 npx ava __test__/unit/docs.test.ts
 
 import test from 'ava'
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { machineProperties } from '../../ts/cli/machine-types.js'
 import { runOptions } from '../../ts/cli/run-options.js'
 import * as errors from '../../ts/errors/index.js'
@@ -86,6 +86,47 @@ test('docs/errors.md: every class, reason and problem is told', t => {
   const words = [...classes, ...unavailableReasons, ...guestImageProblems, ...breakpointProblems]
   t.deepEqual(
     words.filter(word => !page.includes(code(word))),
+    [],
+  )
+})
+
+const pages = [
+  'README.md',
+  'ARCHITECTURE.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
+]
+
+for (const page of pages) {
+  test(`${page}: the files that it names are there, and links lead somewhere`, t => {
+    const text = readFileSync(join(root, page), 'utf8')
+    const named = [...text.matchAll(/`((?:crates|docs|examples|npm|ts|__test__)\/[\w./-]+)`/g)].map(
+      ([, path = '']) => path,
+    )
+    const linked = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path = '']) => join(dirname(page), path))
+    t.deepEqual(
+      [...named, ...linked].filter(path => !existsSync(join(root, path))),
+      [],
+    )
+  })
+}
+
+test('README.md: every document is in its list', t => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  t.deepEqual(
+    pages.slice(1).filter(page => !readme.includes(`](${page})`)),
+    [],
+  )
+})
+
+test('docs/proof.md: the tests that it names are there', t => {
+  const page = readFileSync(join(root, 'docs/proof.md'), 'utf8')
+  const named: [string, string][] = []
+  for (const [, path = '', titles = ''] of page.matchAll(/`([^`]+\.(?:ts|rs))`((?:,? “[^”]+”)+)/g))
+    for (const [, title = ''] of titles.matchAll(/“([^”]+)”/g)) named.push([path, title])
+  t.true(named.length > 20)
+  t.deepEqual(
+    named.filter(([path, title]) => !readFileSync(join(root, path), 'utf8').includes(title)),
     [],
   )
 })
