@@ -37,7 +37,7 @@ const STACK_SIZE: usize = 256 << 10;
 /// A vCPU that has not run, and what a reset puts back.
 pub(crate) struct PoweredVcpu {
     pub vcpu: Vcpu,
-    pub power_on: &'static VcpuState,
+    pub power_on: Arc<VcpuState>,
     /// Where the boot protocol starts this vCPU; the others wait for INIT and SIPI.
     pub start: Option<StartState>,
 }

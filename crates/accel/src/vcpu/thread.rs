@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct VcpuThread {
     pub(super) vcpu: Vcpu,
     /// What a reset puts back.
-    power_on: &'static VcpuState,
+    power_on: Arc<VcpuState>,
     start: Option<StartState>,
     /// Registers that a user has changed, for the next entry.
     copy: StateCopy,
@@ -256,7 +256,7 @@ impl VcpuThread {
     fn reset(&mut self) -> Result<()> {
         self.copy = StateCopy::default();
         self.end_step()?;
-        self.vcpu.reset(self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
+        self.vcpu.reset(&self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
             vcpu: self.vcpu.id(),
             source: Box::new(source),
             report: report::registers_and_code(&self.vcpu, &self.shared.ram),

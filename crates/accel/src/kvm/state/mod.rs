@@ -3,39 +3,37 @@
 mod events;
 mod msrs;
 mod nested;
+mod recent;
 mod registers;
 mod xsave;
 
 pub use registers::registers_of;
 
+use self::recent::Recent;
 use super::vcpu::Vcpu;
 use crate::cpu::CpuConfig;
 use crate::state::{DebugRegisters, Level, StateFeatures, Step, VcpuState};
 use crate::{Result, StartState};
 use kvm_bindings::{kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_xcr, kvm_xcrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the local APIC's registers hold its id, in bits 31:24.
 const APIC_ID: usize = 0x20;
 
 /// The power-on states that were read so far, by what they depend on: the boot processor or another, what is read,
 /// and the processor.
-static POWER_ON: Mutex<Vec<(bool, StateFeatures, CpuConfig, &'static VcpuState)>> = Mutex::new(Vec::new());
+static POWER_ON: Mutex<Recent<(bool, StateFeatures, CpuConfig), VcpuState>> = Mutex::new(Recent::new());
 
 impl Vcpu {
     /// The state of a vCPU that has not run yet; to be called before any register is set. It is the same in every machine of a
     /// process with this processor but for the APIC id, and reading it costs more than making the vCPU: each kind is read once.
-    pub fn power_on_state(&self, cpu: &CpuConfig) -> Result<&'static VcpuState> {
+    pub fn power_on_state(&self, cpu: &CpuConfig) -> Result<Arc<VcpuState>> {
         let mut known = POWER_ON.lock().unwrap_or_else(PoisonError::into_inner);
         let boot = self.id == 0;
-        let found =
-            known.iter().find(|(other, features, of, _)| *other == boot && *features == self.features && of == cpu);
-        if let Some((.., state)) = found {
+        if let Some(state) = known.find(|(b, features, of)| *b == boot && *features == self.features && of == cpu) {
             return Ok(state);
         }
-        let state: &'static VcpuState = Box::leak(Box::new(self.state()?));
-        known.push((boot, self.features, cpu.clone(), state));
-        Ok(state)
+        Ok(known.keep((boot, self.features, cpu.clone()), self.state()?))
     }
 
     /// Back to power-on, and to where the boot protocol starts this vCPU, if it does.
