@@ -53,14 +53,10 @@ function optionText(key: keyof AccelValues, value: string | number | boolean): s
 
 function complete(given: ReadonlyMap<string, unknown>): AccelProperties {
   const values = Object.fromEntries(
-    (accelProperties as readonly AccelProperty[]).map(property => {
-      const value = (
-        given.has(property.key) ? given.get(property.key) : property.default
-      ) as AccelValues[keyof AccelValues]
-      const remedy = property.refuse?.(value)
-      if (remedy !== undefined) throw notImplemented(property.name, String(value), remedy)
-      return [property.key, value]
-    }),
+    (accelProperties as readonly AccelProperty[]).map(({ key, default: otherwise }) => [
+      key,
+      given.has(key) ? given.get(key) : otherwise,
+    ]),
   ) as unknown as AccelValues
   if (values.notifyRequired && values.notifyVmexit === 'disable') {
     const message = "property 'notify-required' is on, and notify-vmexit=disable leaves nothing to require"
@@ -75,14 +71,6 @@ function unknownProperty(key: string): AccelPropertyError {
   const remedy = `The properties are ${accelPropertyNames.join(', ')}.`
   const message = `there is no property 'kvm-accel.${key}'.${didYouMean(key, accelPropertyNames)}`
   return new AccelPropertyError(message, { property: key, remedy })
-}
-
-function notImplemented(property: string, value: string, remedy: string): AccelPropertyError {
-  return new AccelPropertyError(`property '${property}' is '${value}', which is not implemented yet`, {
-    property,
-    value,
-    remedy,
-  })
 }
 
 function wrongShape(options: unknown, issue: v.BaseIssue<unknown>): AccelPropertyError {

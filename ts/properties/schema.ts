@@ -23,8 +23,6 @@ export interface AccelProperty<K extends keyof AccelValues = keyof AccelValues> 
   readonly about: string
   /** Option text to value; throws {@link AccelPropertyError}. */
   readonly parse: (text: string) => AccelValues[K]
-  /** Why a valid value cannot be acted on, asked once all properties are read: the last of duplicates wins. */
-  refuse?(value: AccelValues[K]): string | undefined
 }
 
 const kernelIrqchip: AccelProperty<'kernelIrqchip'> = {
@@ -34,9 +32,9 @@ const kernelIrqchip: AccelProperty<'kernelIrqchip'> = {
   default: 'on',
   defaultText: 'on',
   ours: false,
-  about: 'Where the interrupt controllers live: all in the kernel (on), or only the local APICs (split).',
+  about:
+    'Where the interrupt controllers live: all in the kernel (on), only the local APICs there (split), or none, for one vCPU (off).',
   parse: text => oneOf('kernel-irqchip', text, ['on', 'off', 'split']),
-  refuse: value => (value === 'off' ? 'Use kernel-irqchip=on or kernel-irqchip=split.' : undefined),
 }
 
 const kvmShadowMem: AccelProperty<'kvmShadowMem'> = {

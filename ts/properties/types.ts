@@ -20,7 +20,8 @@ export interface NotifyBudget {
 /** The properties of `-accel kvm` as a typed object. Each key is the property's name in camel case. */
 export interface AccelOptions {
   /**
-   * `kernel-irqchip`: where the interrupt controllers live. `off` is refused until user-space PIC and PIT exist.
+   * `kernel-irqchip`: where the interrupt controllers live. `on`: PIC, IOAPIC, local APICs and PIT in the kernel; `split`: only the
+   * local APICs; `off`: none, PIC and PIT in the machine, no APIC, one vCPU.
    *
    * @default 'on'
    */

@@ -6,7 +6,7 @@ use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::{DebugSupport, GuestDebug};
 use crate::dirty::{self, DirtyLog, Mode};
 use crate::event::{EventSink, Warning, WarningCode};
-use crate::interrupts::{Interrupts, irqchip};
+use crate::interrupts::{Interrupts, UserIrqchip, irqchip};
 use crate::io::{CoalescedOffer, Io};
 use crate::kvm::cpuid::{entries, leaves};
 use crate::kvm::kick::install_handler;
@@ -27,7 +27,6 @@ const IDENTITY_MAP: u32 = 0xfeff_c000;
 const PAGE: u32 = 0x1000;
 
 /// A VM with memory and interrupt controllers, and no vCPU yet.
-#[derive(Debug)]
 pub struct Accelerator {
     /// The VM's, opened when they are first asked for. Declared first: the file keeps the VM alive.
     stats: Option<StatsReader>,
@@ -45,6 +44,8 @@ pub struct Accelerator {
     msrs: MsrFilter,
     power_on_chips: Option<&'static ChipState>,
     interrupts: Interrupts,
+    /// Interrupt controllers outside the kernel.
+    irqchip: Option<Arc<dyn UserIrqchip>>,
     notify: NotifyStatus,
     warnings: Vec<Warning>,
 }
@@ -71,6 +72,13 @@ impl Accelerator {
         let vm = system.create_vm()?;
         let mut warnings = Vec::new();
         warnings.extend(check_vcpu_limits(&vm, topology.cpus())?);
+        if properties.kernel_irqchip == KernelIrqchip::Off && topology.cpus() > 1 {
+            return Err(Error::Property {
+                property: "kernel-irqchip",
+                rule: "does not take 'off' with more than one vCPU: without local APICs nobody starts the second one"
+                    .into(),
+            });
+        }
         if let Some(&missing) = REQUIRED.iter().find(|&&capability| system.check(capability) == 0) {
             return Err(Error::MissingCapability(missing));
         }
@@ -82,7 +90,10 @@ impl Accelerator {
         if let Some(bytes) = properties.shadow_mem {
             vm.set_nr_mmu_pages(bytes / u64::from(PAGE))?;
         }
-        let cpuid = cpuid(&system, &cpu, &mut warnings)?;
+        let mut cpuid = cpuid(&system, &cpu, &mut warnings)?;
+        if properties.kernel_irqchip == KernelIrqchip::Off {
+            cpuid.hide_local_apic();
+        }
         warnings.extend(disable_exits(&system, &vm, &cpu)?);
         enable_bus_locks(&system, &vm, &cpu)?;
         let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
@@ -96,7 +107,7 @@ impl Accelerator {
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
         let power_on_chips = match properties.kernel_irqchip {
             KernelIrqchip::On => Some(vm.power_on_chip_state()?),
-            KernelIrqchip::Split => None,
+            KernelIrqchip::Split | KernelIrqchip::Off => None,
         };
         let io = Io::new(vm.io_calls(), coalesced);
         Ok(Self {
@@ -113,6 +124,7 @@ impl Accelerator {
             msrs,
             power_on_chips,
             interrupts,
+            irqchip: None,
             notify,
             warnings,
         })
@@ -147,6 +159,11 @@ impl Accelerator {
         &self.interrupts
     }
 
+    /// Interrupt controllers outside the kernel, for `kernel-irqchip=split` and `off`. Before [`Accelerator::launch`].
+    pub fn set_user_irqchip(&mut self, irqchip: Arc<dyn UserIrqchip>) {
+        self.irqchip = Some(irqchip);
+    }
+
     /// What devices keep accesses in the kernel with.
     #[must_use]
     pub const fn io(&self) -> &Io {
@@ -160,6 +177,7 @@ impl Accelerator {
     pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
         let in_kernel_lapic = match self.properties.kernel_irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => true,
+            KernelIrqchip::Off => false,
         };
         let features = StateFeatures::new(&self.system, &self.vm, in_kernel_lapic)?;
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
@@ -203,6 +221,7 @@ impl Accelerator {
             debug: GuestDebug::new(DebugSupport::new(&self.system)),
             dirty: self.dirty.clone(),
             msrs: self.msrs.clone(),
+            irqchip: self.irqchip.clone(),
             bus_lock_ratelimit: self.cpu.bus_lock_ratelimit,
         };
         Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
@@ -231,6 +250,15 @@ impl Accelerator {
     /// [`Error::Ioctl`] when the kernel refuses.
     pub fn reset_chips(&self) -> Result<()> {
         self.power_on_chips.map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
+    }
+}
+
+impl std::fmt::Debug for Accelerator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Accelerator")
+            .field("vm", &self.vm)
+            .field("properties", &self.properties)
+            .finish_non_exhaustive()
     }
 }
 

@@ -26,6 +26,13 @@ pub enum Exit<'a> {
     },
     /// A signal arrived, or `immediate_exit` was set.
     Interrupted,
+    /// The guest halted (only without a local APIC in the kernel).
+    Halted,
+    /// The guest has ended a level-triggered interrupt of an IOAPIC outside the kernel.
+    IoapicEoi {
+        /// Its vector.
+        vector: u8,
+    },
     /// The interrupt window opened (only when asked for).
     IrqWindowOpen,
     /// Triple fault.
@@ -187,8 +194,6 @@ impl InternalError {
 pub const fn reason_name(reason: u32) -> &'static str {
     match reason {
         4 => "KVM_EXIT_DEBUG",
-        5 => "KVM_EXIT_HLT",
-        26 => "KVM_EXIT_IOAPIC_EOI",
         27 => "KVM_EXIT_HYPERV",
         34 => "KVM_EXIT_XEN",
         _ => "an exit reason unknown to this version",

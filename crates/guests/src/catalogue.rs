@@ -32,6 +32,10 @@ pub const GUESTS: &[Guest] = &[
         "Writes the vector of each interrupt it takes to port 0xe0: messages, NMIs, and IOAPIC pin= (none), level= (0)"
     ),
     guest!(
+        "irqchips",
+        "Takes ticks= (10) interrupts of the PIT and of COM1 through the PIC, and with ioapic=1 through the IOAPIC"
+    ),
+    guest!(
         "mmio-loop",
         "Loads (or with store=1 stores) count= (1000) times at an unclaimed address; prints the TSC ticks that took"
     ),

@@ -3,10 +3,11 @@
 use crate::boot::Boot;
 use crate::bus::{AddressSpace, BusBuilder, BusDevice, MachineBus};
 use crate::devices::{
-    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices, I8042, I8042_COMMAND_PORT, Irq,
-    SerialOutput, SerialPort,
+    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices, I8042, I8042_COMMAND_PORT, SerialOutput,
+    SerialPort,
 };
 use crate::error::{GuestImageError, MachineConfigError};
+use crate::interrupts::{Lines, PitTimer};
 use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
@@ -108,6 +109,9 @@ pub struct Board {
     delegated: DelegatedDevices,
     /// Declared next: the vCPU threads end before anything they use goes away.
     vcpus: Vcpus,
+    /// Ticks of a PIT outside the kernel.
+    timer: Option<PitTimer>,
+    lines: Lines,
     bus: Arc<MachineBus>,
     accel: Accelerator,
     boot: Boot,
@@ -140,24 +144,18 @@ impl Board {
         let ram = ram::allocate(&layout, &backend)?;
         let irqchip = accel.kernel_irqchip;
         let tables = match irqchip {
-            KernelIrqchip::On => Some(topology),
+            KernelIrqchip::On | KernelIrqchip::Split => Some(topology),
             // Without an IOAPIC there is no line that a table could describe.
-            KernelIrqchip::Split => None,
+            KernelIrqchip::Off => None,
         };
         let start = load(&mut boot, tables, &layout, &ram)?;
         let mut accel = Accelerator::new(accel, cpu, ram.clone())?;
-        let irq = match irqchip {
-            KernelIrqchip::On => {
-                // As QEMU: what the kernel does by itself is not asked for.
-                if lost_tick_policy != LostTickPolicy::Delay {
-                    accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
-                }
-                let irqfd = accel.interrupts().irqfd(COM1_IRQ)?;
-                Irq::edge(move || irqfd.raise())
-            }
-            // No controller takes the line.
-            KernelIrqchip::Split => Irq::none(),
-        };
+        // As QEMU: what the kernel does by itself is not asked for.
+        if irqchip == KernelIrqchip::On && lost_tick_policy != LostTickPolicy::Delay {
+            accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
+        }
+        let lines = Lines::new(&mut accel, irqchip);
+        let irq = lines.isa(COM1_IRQ)?;
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
         let mut bus = BusBuilder::new()
             .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
@@ -169,15 +167,17 @@ impl Board {
             let lost = LostRam::new(ram.clone(), range.start);
             bus = bus.memory("RAM", range.start, range.end - range.start, Arc::new(lost));
         }
-        let mut bus = bus.build()?;
+        let mut bus = lines.place(bus).build()?;
         bus.accelerate(accel.io())?;
         let bus = Arc::new(bus);
         let vcpus = accel.launch(&start, Arc::clone(&bus) as Arc<dyn Bus>, sink)?;
+        let timer = lines.start_timer().map_err(|error| {
+            let message = format!("the PIT's thread cannot be started: {error}");
+            MachineConfigError::new("accel", message, "Raise the limit on threads (ulimit -u, the cgroup's pids.max).")
+        })?;
         let warnings = accel.take_warnings();
-        Ok((
-            Self { delegated: DelegatedDevices::default(), vcpus, bus, accel, boot, tables, layout, ram, serial },
-            warnings,
-        ))
+        let delegated = DelegatedDevices::default();
+        Ok((Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, layout, ram, serial }, warnings))
     }
 
     /// What became of the notify properties on this host.
@@ -206,6 +206,7 @@ impl Board {
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
         self.serial.reset();
+        self.lines.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;
         Ok(())
@@ -301,6 +302,7 @@ impl Board {
     pub fn end(&mut self) -> Counts {
         self.delegated.close();
         self.vcpus.end();
+        self.timer = None;
         self.serial.flush_pending();
         self.counts()
     }

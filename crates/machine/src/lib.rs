@@ -3,6 +3,7 @@
 //! - [`layout`] and [`ram`]: where RAM lies in the guest's address space, and its allocation.
 //! - [`bus`]: who answers which ports and addresses, the machine's half of [`kvm_accel::Bus`].
 //! - [`devices`]: COM1, the reset line of the i8042, `isa-debug-exit`.
+//! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, multiboot 1 or PVH rules.
 
@@ -11,6 +12,7 @@ pub mod boot;
 pub mod bus;
 pub mod devices;
 mod error;
+pub mod interrupts;
 pub mod layout;
 mod mptable;
 pub mod ram;

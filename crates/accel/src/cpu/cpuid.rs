@@ -118,6 +118,11 @@ impl Table {
         Ok(table)
     }
 
+    /// Without a local APIC, and what hangs on it.
+    pub fn hide_local_apic(&mut self) {
+        ["apic", "x2apic", "tsc-deadline"].into_iter().for_each(|name| self.remove(name));
+    }
+
     /// The CPUID of one vCPU.
     #[must_use]
     pub fn of_vcpu(&self, index: u32) -> Vec<Leaf> {

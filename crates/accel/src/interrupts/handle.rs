@@ -30,6 +30,8 @@ impl Interrupts {
         let (table, resamples) = match irqchip {
             KernelIrqchip::On => (RoutingTable::for_full_irqchip(limit), None),
             KernelIrqchip::Split => (RoutingTable::for_split_irqchip(limit), Some(Arc::default())),
+            // Nothing to route to: the kernel refuses every route.
+            KernelIrqchip::Off => (RoutingTable::new(0), None),
         };
         let router = Arc::new(Router::new(&calls, table)?);
         Ok(Self { calls, router, resamples })

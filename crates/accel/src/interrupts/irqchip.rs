@@ -14,6 +14,7 @@ pub(crate) fn create(vm: &Vm, mode: KernelIrqchip) -> Result<()> {
             vm.create_irqchip()?;
             vm.create_pit()
         }
+        KernelIrqchip::Off => Ok(()),
         KernelIrqchip::Split => vm.enable(Capability::SplitIrqchip, SPLIT_PINS),
     }
 }

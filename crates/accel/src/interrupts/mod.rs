@@ -6,6 +6,8 @@
 //! - [`msi`]: message-signalled interrupts and interrupt lines without an eventfd.
 //! - [`pit`]: what becomes of timer ticks that the guest was too late for.
 //!
+//! - [`user_irqchip`]: the seam towards controllers outside the kernel.
+//!
 //! [`Interrupts`] is the handle that devices keep.
 
 mod handle;
@@ -15,9 +17,11 @@ mod msi;
 mod pit;
 mod router;
 pub mod routing;
+mod user_irqchip;
 
 pub use handle::Interrupts;
 pub use irqfd::Irqfd;
 pub use msi::{Delivery, Msi};
 pub use pit::LostTickPolicy;
 pub use router::RouteChanges;
+pub use user_irqchip::{UserIrqchip, Wake};

@@ -14,7 +14,9 @@ pub struct Router(Mutex<RoutingTable>);
 impl Router {
     /// Gives the kernel its first table.
     pub fn new(calls: &IrqCalls, table: RoutingTable) -> Result<Self> {
-        calls.set_gsi_routing(table.entries())?;
+        if !table.entries().is_empty() {
+            calls.set_gsi_routing(table.entries())?;
+        }
         Ok(Self(Mutex::new(table)))
     }
 

@@ -8,11 +8,12 @@ use super::coalesced_ring::Ring;
 use super::mapping::Mapping;
 use crate::exit::{DebugExit, Exit, InternalError, MsrAnswer, NotifyInfo};
 use kvm_bindings::{
-    KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HYPERCALL,
-    KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IRQ_WINDOW_OPEN,
-    KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT,
-    KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_EXIT_X86_BUS_LOCK, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR,
-    KVM_NOTIFY_CONTEXT_INVALID, KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch, kvm_run,
+    KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT,
+    KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI,
+    KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR,
+    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_EXIT_X86_BUS_LOCK,
+    KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_NOTIFY_CONTEXT_INVALID, KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch,
+    kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{addr_of, addr_of_mut};
@@ -70,6 +71,25 @@ impl RunPage {
     /// The pages themselves, for a view that outlives this value.
     pub const fn mapping(&self) -> &Arc<Mapping> {
         &self.0
+    }
+
+    /// Whether the kernel takes an interrupt now (`ready_for_interrupt_injection`); asked once after each KVM_RUN, because an interrupt that
+    /// was given is not in it.
+    pub fn take_ready_for_injection(&self) -> bool {
+        // SAFETY: the field lies inside the mapping, and the kernel accesses it only inside KVM_RUN, which this vCPU's own thread is not in.
+        unsafe { addr_of_mut!((*self.run()).ready_for_interrupt_injection).replace(0) != 0 }
+    }
+
+    /// Has the kernel exit when it takes an interrupt, or no longer.
+    pub fn request_interrupt_window(&self, wanted: bool) {
+        // SAFETY: as above.
+        unsafe { addr_of_mut!((*self.run()).request_interrupt_window).write(wanted.into()) };
+    }
+
+    /// The guest's interrupt flag at the last exit.
+    pub fn interrupts_enabled(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { addr_of!((*self.run()).if_flag).read() != 0 }
     }
 
     /// The byte for kicks.
@@ -182,6 +202,11 @@ impl RunPage {
             KVM_EXIT_DIRTY_RING_FULL => Exit::DirtyRingFull,
             KVM_EXIT_INTR => Exit::Interrupted,
             KVM_EXIT_IRQ_WINDOW_OPEN => Exit::IrqWindowOpen,
+            KVM_EXIT_HLT => Exit::Halted,
+            KVM_EXIT_IOAPIC_EOI => {
+                // SAFETY: selected by KVM_EXIT_IOAPIC_EOI.
+                Exit::IoapicEoi { vector: unsafe { union.eoi.vector } }
+            }
             KVM_EXIT_SHUTDOWN => Exit::Shutdown,
             KVM_EXIT_SET_TPR => Exit::SetTpr,
             KVM_EXIT_TPR_ACCESS => Exit::TprAccess,

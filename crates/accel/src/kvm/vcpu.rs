@@ -12,7 +12,7 @@ use crate::registers::Registers;
 use crate::start_state::{StartMode, StartState};
 use crate::state::StateFeatures;
 use crate::trace::trace;
-use kvm_bindings::{CpuId, kvm_guest_debug, kvm_guest_debug_arch, kvm_regs, kvm_segment, kvm_sregs};
+use kvm_bindings::{CpuId, kvm_guest_debug, kvm_guest_debug_arch, kvm_interrupt, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use std::ffi::c_char;
 use std::os::fd::AsRawFd;
@@ -132,6 +132,16 @@ impl Vcpu {
     pub fn local_apic(&self) -> Option<[u8; 0x400]> {
         let apic = self.fd.get_lapic().ok()?;
         Some(apic.regs.map(c_char::cast_unsigned))
+    }
+
+    /// KVM_INTERRUPT: an interrupt of a PIC outside the kernel.
+    pub fn interrupt(&self, vector: u8) -> Result<()> {
+        const KVM_INTERRUPT: libc::c_ulong = 0x4004_ae86;
+        let argument = kvm_interrupt { irq: vector.into() };
+        // SAFETY: the ioctl reads one kvm_interrupt, which outlives the call.
+        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_ref(&self.fd, KVM_INTERRUPT, &argument) };
+        let done = if result < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
+        done.map_err(self.failed("KVM_INTERRUPT"))
     }
 
     /// KVM_NMI.

@@ -3,13 +3,15 @@
 use crate::{Error, Result};
 use std::str::FromStr;
 
-/// Where the interrupt controllers live. `off` is refused until user-space PIC and PIT exist.
+/// Where the interrupt controllers live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelIrqchip {
     /// PIC, IOAPIC, local APICs and PIT in the kernel.
     On,
-    /// Local APICs in the kernel; no other interrupt source yet.
+    /// Local APICs in the kernel; IOAPIC, PIC and PIT are the machine's.
     Split,
+    /// PIC and PIT are the machine's, for one vCPU; there is no APIC.
+    Off,
 }
 
 impl FromStr for KernelIrqchip {
@@ -19,7 +21,7 @@ impl FromStr for KernelIrqchip {
         let rule = match value {
             "on" => return Ok(Self::On),
             "split" => return Ok(Self::Split),
-            "off" => "does not take 'off': not implemented yet".to_owned(),
+            "off" => return Ok(Self::Off),
             other => format!("does not accept value '{other}': on, off or split"),
         };
         Err(Error::Property { property: "kernel-irqchip", rule })

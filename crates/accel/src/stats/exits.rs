@@ -30,6 +30,8 @@ exit_kinds! {
     Msr = "msr";
     /// KVM_EXIT_X86_BUS_LOCK; a bus lock may also end another exit.
     BusLock = "bus-lock";
+    /// KVM_EXIT_HLT, which only a guest without a local APIC in the kernel has.
+    Halt = "halt";
     /// KVM_EXIT_NOTIFY.
     Notify = "notify";
     /// KVM_EXIT_SHUTDOWN: triple faults.

@@ -78,6 +78,8 @@ struct State {
     work: Vec<VecDeque<Work>>,
     /// vCPUs that have not yet taken an NMI; a second one is the same, as in hardware.
     nmi: Vec<bool>,
+    /// vCPUs that are to look at their interrupt controller.
+    interrupted: Vec<bool>,
 }
 
 /// Shared by the vCPU threads and their owner.
@@ -112,6 +114,7 @@ impl Control {
             injected,
             work,
             nmi: vec![false; kicks.len()],
+            interrupted: vec![false; kicks.len()],
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), kicks }
     }
@@ -163,6 +166,7 @@ impl Control {
                 state.phase = Phase::Stopping;
                 state.reason = Some(reason);
                 drop(state);
+                self.changed.notify_all();
                 self.kick_all();
             }
             Phase::Stopping => {
@@ -311,7 +315,33 @@ impl Control {
     /// Leaves an NMI for every vCPU; those of a stopped machine take it when it goes on.
     pub fn inject_nmi(&self) {
         self.lock().nmi.fill(true);
+        self.changed.notify_all();
         self.kick_all();
+    }
+
+    /// Has vCPU `index` look at its interrupt controller.
+    pub fn interrupt(&self, index: usize) {
+        if let Some(interrupted) = self.lock().interrupted.get_mut(index) {
+            *interrupted = true;
+        }
+        self.changed.notify_all();
+        if let Some(kick) = self.kicks.get(index) {
+            kick.kick();
+        }
+    }
+
+    /// Called by the thread of a halted vCPU: waits until something is asked of it.
+    pub fn doze(&self, index: usize) {
+        let mut state = self.lock();
+        let asked = |state: &mut State| {
+            state.phase != Phase::Running
+                || state.nmi.get(index) != Some(&false)
+                || state.injected.get(index).is_none_or(|waiting| !waiting.is_empty())
+                || state.interrupted.get_mut(index).is_none_or(std::mem::take)
+        };
+        while !asked(&mut state) {
+            state = self.wait(state);
+        }
     }
 
     /// Ends all threads, wherever they are.

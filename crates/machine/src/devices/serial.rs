@@ -20,7 +20,7 @@ pub const COM1_BASE: u16 = 0x3f8;
 /// The number of ports of a 16550A.
 pub const COM1_PORTS: u32 = 8;
 /// The interrupt line of COM1.
-pub const COM1_IRQ: u32 = 4;
+pub const COM1_IRQ: u8 = 4;
 
 /// How many bytes of input wait for the guest at most, besides the UART's own 64.
 pub const SERIAL_INPUT_CAPACITY: usize = 64 * 1024;

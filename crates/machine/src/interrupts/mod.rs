@@ -1,0 +1,89 @@
+//! The machine's interrupt lines, wherever their controllers are.
+//!
+//! - [`UserChips`]: PIC, IOAPIC and PIT outside the kernel, as `kernel-irqchip=split` and `off` have them.
+//! - [`timer`]: the thread that makes the PIT tick; [`ports`]: where the guest finds the registers.
+//!
+//! With `kernel-irqchip=on` all of them are in the kernel, and nothing here exists but [`Lines::Kernel`].
+
+mod chips;
+mod clock;
+mod ports;
+mod timer;
+
+pub use chips::UserChips;
+pub use timer::PitTimer;
+
+use crate::bus::BusBuilder;
+use crate::devices::Irq;
+use kvm_accel::Accelerator;
+use kvm_accel::interrupts::{Interrupts, Irqfd};
+use kvm_accel::properties::KernelIrqchip;
+use std::sync::Arc;
+
+/// What devices raise their lines on.
+pub enum Lines {
+    /// The controllers are in the kernel.
+    Kernel(Interrupts),
+    /// They are here.
+    User(Arc<UserChips>),
+}
+
+impl Lines {
+    /// The lines of an accelerator, whose vCPUs do not exist yet.
+    #[must_use]
+    pub fn new(accel: &mut Accelerator, irqchip: KernelIrqchip) -> Self {
+        let interrupts = accel.interrupts().clone();
+        let ioapic = match irqchip {
+            KernelIrqchip::On => return Self::Kernel(interrupts),
+            KernelIrqchip::Split => Some(interrupts),
+            KernelIrqchip::Off => None,
+        };
+        let chips = Arc::new(UserChips::new(ioapic));
+        accel.set_user_irqchip(Arc::clone(&chips) as _);
+        Self::User(chips)
+    }
+
+    /// The line of an ISA device, edge-triggered.
+    ///
+    /// # Errors
+    /// [`kvm_accel::Error::Ioctl`] when the kernel refuses.
+    pub fn isa(&self, line: u8) -> kvm_accel::Result<Irq> {
+        Ok(match self {
+            Self::Kernel(interrupts) => {
+                let irqfd: Irqfd = interrupts.irqfd(line.into())?;
+                Irq::edge(move || irqfd.raise())
+            }
+            Self::User(chips) => {
+                let chips = Arc::clone(chips);
+                Irq::edge(move || chips.pulse(line))
+            }
+        })
+    }
+
+    /// Places the registers of the controllers that are here.
+    #[must_use]
+    pub fn place(&self, bus: BusBuilder) -> BusBuilder {
+        match self {
+            Self::Kernel(_) => bus,
+            Self::User(chips) => ports::place(chips, bus),
+        }
+    }
+
+    /// Starts the PIT, where it is here.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start_timer(&self) -> std::io::Result<Option<PitTimer>> {
+        match self {
+            Self::Kernel(_) => Ok(None),
+            Self::User(chips) => PitTimer::start(Arc::clone(chips)).map(Some),
+        }
+    }
+
+    /// Back to power-on; what is in the kernel is the accelerator's.
+    pub fn reset(&self) {
+        if let Self::User(chips) = self {
+            chips.reset();
+        }
+    }
+}
