@@ -1,7 +1,7 @@
 //! The machine's interrupt lines, wherever their controllers are.
 //!
 //! - [`UserChips`]: PIC, IOAPIC and PIT outside the kernel, as `kernel-irqchip=split` and `off` have them.
-//! - [`timer`]: the thread that makes the PIT tick; [`ports`]: where the guest finds the registers.
+//! - `timer`: the thread that makes the PIT tick; `ports`: where the guest finds the registers.
 //!
 //! With `kernel-irqchip=on` all of them are in the kernel, and nothing here exists but [`Lines::Kernel`].
 
