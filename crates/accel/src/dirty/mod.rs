@@ -1,9 +1,9 @@
 //! Dirty tracking: which guest pages were written since somebody asked last.
 //!
-//! - [`log`]: the one interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, the rings.
-//! - [`enable`]: which of them a machine gets.
-//! - [`pages`]: sets of pages; [`clear`]: how the bitmap is cleared in pieces.
-//! - [`harvest`]: one ring's protocol with the kernel; [`rings`]: all rings of a machine; [`reaper`]: the thread that empties them.
+//! - `log`: the one interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, the rings.
+//! - `enable`: which of them a machine gets.
+//! - `pages`: sets of pages; `clear`: how the bitmap is cleared in pieces.
+//! - `harvest`: one ring's protocol with the kernel; `rings`: all rings of a machine; `reaper`: the thread that empties them.
 
 mod clear;
 mod enable;

@@ -1,12 +1,12 @@
 //! Interrupts on their way to the guest: which controllers there are, where each GSI leads, and who may raise one.
 //!
-//! - [`irqchip`]: the controllers that `kernel-irqchip` asks for.
-//! - [`routing`]: the GSI routing table as a value; [`router`]: the same table in the kernel, changed in batches.
-//! - [`irqfd`]: eventfds that raise a GSI, and those that are signalled when a level-triggered one is acknowledged.
-//! - [`msi`]: message-signalled interrupts and interrupt lines without an eventfd.
-//! - [`pit`]: what becomes of timer ticks that the guest was too late for.
+//! - `irqchip`: the controllers that `kernel-irqchip` asks for.
+//! - [`routing`]: the GSI routing table as a value; `router`: the same table in the kernel, changed in batches.
+//! - `irqfd`: eventfds that raise a GSI, and those that are signalled when a level-triggered one is acknowledged.
+//! - `msi`: message-signalled interrupts and interrupt lines without an eventfd.
+//! - `pit`: what becomes of timer ticks that the guest was too late for.
 //!
-//! - [`user_irqchip`]: the seam towards controllers outside the kernel.
+//! - `user_irqchip`: the seam towards controllers outside the kernel.
 //!
 //! [`Interrupts`] is the handle that devices keep.
 

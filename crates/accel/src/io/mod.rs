@@ -1,7 +1,7 @@
 //! Accesses that do not leave the kernel one by one: writes that are kept until someone looks, and writes that only signal.
 //!
-//! - [`ioeventfd`]: a guest's write signals an eventfd, and the vCPU goes on.
-//! - [`coalesced`]: a guest's writes wait in a ring that all vCPUs share.
+//! - `ioeventfd`: a guest's write signals an eventfd, and the vCPU goes on.
+//! - `coalesced`: a guest's writes wait in a ring that all vCPUs share.
 //!
 //! [`Io`] is the handle that devices and buses keep.
 

@@ -1,6 +1,6 @@
 //! A vCPU's register file in user space: typed, in the kernel's own division, and which parts of it are written when.
 //!
-//! The kernel holds the registers; a copy exists only while a user has changed one ([`StateCopy`]). Reading and writing are
+//! The kernel holds the registers; a copy exists only while a user has changed one (`StateCopy`). Reading and writing are
 //! in `kvm/state/`, in QEMU's order, which [`Level::steps`] spells out.
 
 mod clock;
