@@ -5,6 +5,7 @@
 //! - [`devices`]: COM1, the reset line of the i8042, `isa-debug-exit`.
 //! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
+//! - [`virtio`]: block devices, networks and the like.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, multiboot 1 or PVH rules.
 
 pub mod board;
@@ -16,5 +17,6 @@ pub mod interrupts;
 pub mod layout;
 mod mptable;
 pub mod ram;
+pub mod virtio;
 
 pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError};
