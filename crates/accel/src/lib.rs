@@ -75,7 +75,7 @@ pub use event::{BusLockEvent, Event, EventSink, Fault, FaultKind, NotifyEvent, S
 pub use kvm::baseline;
 pub use kvm::object;
 pub use kvm::probe::{HostReport, probe};
-pub use kvm::ram::{GuestRam, Loss, LossReason};
+pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason};
 pub use properties::AccelProperties;
 pub use registers::{Registers, Segment};
 pub use start_state::{StartMode, StartState};

@@ -6,12 +6,12 @@ mod support;
 use kvm_accel::memory::Region;
 use kvm_accel::properties::NotifyProperties;
 use kvm_accel::trace::{Filter, Trace, TraceEvent};
-use kvm_accel::{AccelProperties, Accelerator, Error, FaultKind, GuestRam, Request, StopReason};
+use kvm_accel::{AccelProperties, Accelerator, Error, FaultKind, GuestRam, GuestRegion, Request, StopReason};
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::{Guest, kvm};
-use vm_memory::{Bytes, FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+use vm_memory::{Bytes, FileOffset, GuestAddress, MmapRegion};
 
 const MIB: u64 = 1 << 20;
 fn ram() -> GuestRam {
@@ -101,7 +101,7 @@ fn file_ram(size: u64) -> (GuestRam, File) {
     std::fs::remove_file(path).unwrap();
     file.set_len(size).unwrap();
     let mapping = MmapRegion::from_file(FileOffset::new(file.try_clone().unwrap(), 0), size.try_into().unwrap());
-    let region = GuestRegionMmap::new(mapping.unwrap(), GuestAddress(0)).unwrap();
+    let region = GuestRegion::new(mapping.unwrap(), GuestAddress(0)).unwrap();
     (GuestRam::from_regions(vec![region], 4096).unwrap(), file)
 }
 
@@ -217,4 +217,24 @@ fn test_logging_is_switched_in_place_and_the_vm_may_go_before_the_handle() {
     }
     drop(accel);
     assert_eq!(memory.set_log_dirty(true).unwrap_err().errno(), Some(libc::EBADF));
+}
+
+#[test]
+fn test_what_this_process_writes_is_in_the_dirty_log() {
+    if !support::kvm() {
+        return;
+    }
+    let ram = ram();
+    let accel = accelerator(&ram);
+    let log = accel.dirty_log();
+    ram.write_obj(1_u32, GuestAddress(0x1000)).unwrap();
+    log.start().unwrap();
+    assert_eq!(log.take().unwrap().pages(), 0);
+    // Across a page's end.
+    ram.write_obj(1_u32, GuestAddress(0x3_1ffe)).unwrap();
+    assert!(log.take().unwrap().ranges().eq(std::iter::once(0x3_1000..0x3_3000)));
+    assert_eq!(log.take().unwrap().pages(), 0);
+    ram.write_obj(1_u32, GuestAddress(0x1000)).unwrap();
+    log.stop().unwrap();
+    assert_eq!(log.take().unwrap().pages(), 0);
 }

@@ -28,9 +28,8 @@ pub trait TakeOut: Send + Sync {
     fn take_out(&self);
 }
 
-/// Which pages of a machine's memory the guest has written. Cloning is cheap; all clones are the same.
-///
-/// Writes of this process (a loader's, a device's) are not among them; see [`DirtyLog::mark_all`].
+/// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
+/// clones are the same.
 #[derive(Clone)]
 pub struct DirtyLog(Arc<Log>);
 
@@ -86,8 +85,9 @@ impl DirtyLog {
         if state.logging {
             return Ok(());
         }
-        state.pages.clear();
         let Log { mode, calls, memory, .. } = &*self.0;
+        self.read_written(&mut state);
+        state.pages.clear();
         memory.set_log_dirty(true)?;
         if *mode == Mode::ManualProtect {
             // Such a log begins with every page dirty and none protected.
@@ -138,10 +138,13 @@ impl DirtyLog {
             }
             Mode::Bitmap | Mode::ManualProtect => self.read_bitmaps(&mut state)?,
         }
+        if state.logging {
+            self.read_written(&mut state);
+        }
         Ok(DirtyPages::new(&std::mem::take(&mut state.pages)))
     }
 
-    /// Notes all pages: for what this process wrote into guest memory without saying where.
+    /// Notes all pages: for what was written to guest memory behind this process's back.
     pub fn mark_all(&self) {
         let mut state = self.lock();
         if state.logging {
@@ -207,6 +210,17 @@ impl DirtyLog {
             }
         }
         Ok(())
+    }
+
+    /// What this process has written: it notes that whether somebody asks or not.
+    fn read_written(&self, state: &mut State) {
+        let mut written = Vec::new();
+        self.0.memory.slots().take_written(|slot, page| written.push((slot.id, page)));
+        for (slot, page) in written {
+            if let Some(pages) = self.pages_of(&mut state.pages, slot) {
+                pages.insert(page);
+            }
+        }
     }
 
     fn insert_all(&self, state: &mut State) {

@@ -6,10 +6,17 @@ use std::fmt;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
+use vm_memory::bitmap::AtomicBitmap;
 use vm_memory::mmap::FromRangesError;
 use vm_memory::{
     Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
 };
+
+/// Guest memory that notes which of its pages this process has written.
+pub type GuestMappings = GuestMemoryMmap<AtomicBitmap>;
+
+/// One piece of [`GuestMappings`].
+pub type GuestRegion = GuestRegionMmap<AtomicBitmap>;
 
 /// Guest memory as vm-memory regions. Cloning is cheap: the mappings are shared and live as long as any clone.
 #[derive(Clone, Debug)]
@@ -19,7 +26,7 @@ pub struct GuestRam(Arc<Ram>);
 struct Ram {
     /// Declared first: no page is replaced any more when the mappings go.
     _guards: Vec<Guard>,
-    memory: GuestMemoryMmap,
+    memory: GuestMappings,
     watch: Arc<Watch>,
 }
 
@@ -58,9 +65,9 @@ impl fmt::Display for Loss {
 }
 
 impl Deref for GuestRam {
-    type Target = GuestMemoryMmap;
+    type Target = GuestMappings;
 
-    fn deref(&self) -> &GuestMemoryMmap {
+    fn deref(&self) -> &GuestMappings {
         &self.0.memory
     }
 }
@@ -74,7 +81,7 @@ impl GuestRam {
         let regions = ranges
             .iter()
             .map(|&(start, size)| {
-                GuestRegionMmap::new(MmapRegion::new(size)?, start).ok_or(FromRangesError::InvalidGuestRegion)
+                GuestRegion::new(MmapRegion::new(size)?, start).ok_or(FromRangesError::InvalidGuestRegion)
             })
             .collect::<Result<_, _>>()?;
         Self::from_regions(regions, page_size())
@@ -84,8 +91,8 @@ impl GuestRam {
     ///
     /// # Errors
     /// When the regions are not in order and apart.
-    pub fn from_regions(regions: Vec<GuestRegionMmap>, page: usize) -> Result<Self, FromRangesError> {
-        let memory = GuestMemoryMmap::from_regions(regions)?;
+    pub fn from_regions(regions: Vec<GuestRegion>, page: usize) -> Result<Self, FromRangesError> {
+        let memory = GuestMappings::from_regions(regions)?;
         let watch = Arc::<Watch>::default();
         let guards = memory
             .iter()
@@ -163,7 +170,7 @@ impl GuestRam {
 }
 
 /// The length of a region's file when it is too short for the region.
-fn truncated(region: &GuestRegionMmap) -> Option<u64> {
+fn truncated(region: &GuestRegion) -> Option<u64> {
     let file = region.file_offset()?;
     let len = file.file().metadata().ok()?.size();
     (len < file.start() + region.len()).then_some(len)

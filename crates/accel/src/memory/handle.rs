@@ -1,5 +1,6 @@
 //! The slots in the kernel, changed in transactions.
 
+use super::PAGE;
 use super::plan::{Full, plan, plan_log_dirty};
 use super::region::{Extent, Region};
 use super::slot::{Slot, SlotCall};
@@ -111,6 +112,19 @@ impl Slots<'_> {
     #[must_use]
     pub fn get(&self, id: u32) -> Option<&Slot> {
         self.0.table.get(id)
+    }
+
+    /// The pages that this process has written since the last call, a loader or a device, as a slot and a page of it.
+    pub(crate) fn take_written(&self, mut each: impl FnMut(&Slot, u64)) {
+        for region in self.0.backing.iter().flat_map(|ram| ram.iter()) {
+            for (word, bits) in (0..).zip((**region).bitmap().get_and_reset()) {
+                for bit in (0..64).filter(|bit| bits & (1 << bit) != 0) {
+                    let host = region.as_ptr() as u64 + (word * 64 + bit) * PAGE;
+                    let slots = self.iter().filter(|slot| host.wrapping_sub(slot.host) < slot.size);
+                    slots.for_each(|slot| each(slot, (host - slot.host) / PAGE));
+                }
+            }
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 use super::{HugePages, file, huge_pages};
 use crate::MachineConfigError;
 use crate::layout::{PAGE_SIZE, RamLayout};
-use kvm_accel::GuestRam;
+use kvm_accel::{GuestRam, GuestRegion};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use vm_memory::{FileOffset, GuestAddress, GuestRegionMmap, MmapRegion};
+use vm_memory::{FileOffset, GuestAddress, MmapRegion};
 
 /// Where RAM comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
             offset += range.end - range.start;
             let mapping = MmapRegion::build(file, len, libc::PROT_READ | libc::PROT_WRITE, visibility | source.flags);
             let mapping = mapping.map_err(io::Error::other)?;
-            GuestRegionMmap::new(mapping, GuestAddress(range.start)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+            GuestRegion::new(mapping, GuestAddress(range.start)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
         })
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?;
