@@ -74,6 +74,7 @@ export type {
   VmStatistics,
 } from './machine/statistics.js'
 export type { BusLockEvent } from './machine/bus-lock-event.js'
+export type { RngOptions } from './machine/virtio/rng.js'
 export type { CpuOptions, MsrRule, TopologyOptions } from './machine/cpu-options.js'
 export type { MachineWarning } from './machine/warning.js'
 export {

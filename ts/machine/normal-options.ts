@@ -15,6 +15,7 @@ import {
 } from './cpu.js'
 import type { TopologyOptions } from './cpu-options.js'
 import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
+import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
 import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions, SerialTarget } from './options.js'
@@ -44,6 +45,7 @@ export interface NormalMachineOptions {
   readonly serial: Serial
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly lostTickPolicy: LostTickPolicy
+  readonly rng: NormalRng | null
   readonly noReboot: boolean
   readonly noShutdown: boolean
   readonly trace: readonly string[]
@@ -83,6 +85,7 @@ const shape = {
   ]),
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   lostTickPolicy: v.picklist(lostTickPolicies),
+  rng: rngShape,
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
   trace: v.union([v.string(), v.array(v.string())]),
@@ -107,6 +110,7 @@ const takes: Record<keyof MachineOptions, string> = {
   serial: "'stdio', 'null', 'stream', { file: PATH } or a Writable",
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
+  rng: rngTakes,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
   trace: "a glob of trace events such as 'kvm_*', or a list of them",
@@ -142,6 +146,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     serial: serialTarget(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
+    rng: normaliseRng(options.rng ?? false),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,
     trace: traceGlobs(options.trace ?? []),

@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
+import type { RngOptions } from './virtio/rng.js'
 import type { AccelInput } from '../properties/types.js'
 
 /** How a kernel image is loaded and entered. */
@@ -162,6 +163,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly debugExit?: boolean | DebugExitOptions
+  /**
+   * Adds `virtio-rng`: random bytes of the host.
+   *
+   * @default false
+   */
+  readonly rng?: boolean | RngOptions
   /**
    * A guest's reset ends the machine, as `-no-reboot`.
    *

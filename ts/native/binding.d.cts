@@ -240,6 +240,8 @@ export interface BindingConfig {
   trace: Array<string>
   /** `delay` or `discard`. */
   lostTickPolicy: string
+  /** Virtio devices, in the order of their transports. */
+  virtio: Array<BindingVirtio>
 }
 
 /** Control registers. */
@@ -642,6 +644,10 @@ export interface BindingVcpuState {
   nested?: BindingNested
   tscKhz?: number
 }
+
+/** One device. */
+export type BindingVirtio =
+  | { kind: 'rng'; source: string }
 
 /** Every feature's name. */
 export declare function cpuFeatureNames(): Array<string>

@@ -4,7 +4,14 @@ import { basename } from 'node:path'
 import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
 import type { AccelProperties } from '../properties/types.js'
-import type { BindingAccelProperties, BindingConfig, BindingCpu, BindingMachine, BindingSerial } from './binding.cjs'
+import type {
+  BindingAccelProperties,
+  BindingConfig,
+  BindingCpu,
+  BindingMachine,
+  BindingSerial,
+  BindingVirtio,
+} from './binding.cjs'
 import { native, unwrap } from './native.js'
 
 /** A machine made with the first candidate whose initialisation succeeded. */
@@ -42,6 +49,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   modules: [...options.initrd],
   serial: serial(options.serial),
   lostTickPolicy: options.lostTickPolicy,
+  virtio: virtio(options),
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
 })
@@ -65,6 +73,9 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   kvmShadowMem: kvmShadowMem ?? -1,
   ...(notifyBudget ? { notifyBudget } : {}),
 })
+
+/** All virtio devices; a guest finds those of one kind in this order. */
+const virtio = ({ rng }: NormalMachineOptions): BindingVirtio[] => [...(rng ? [{ kind: 'rng' as const, ...rng }] : [])]
 
 const serial = (target: Serial): BindingSerial => {
   switch (target.kind) {

@@ -1,6 +1,7 @@
 //! The machine configuration as TypeScript hands it over: normalised there, checked once more here.
 
 use crate::cpu::BindingCpu;
+use crate::virtio::BindingVirtio;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
@@ -122,6 +123,8 @@ pub struct BindingConfig {
     pub trace: Vec<String>,
     /// `delay` or `discard`.
     pub lost_tick_policy: String,
+    /// Virtio devices, in the order of their transports.
+    pub virtio: Vec<BindingVirtio>,
 }
 
 impl TryFrom<BindingAccelProperties> for AccelProperties {
@@ -219,9 +222,20 @@ impl BindingConfig {
         let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
+        let virtio = self.virtio.into_iter().map(BindingVirtio::into_device).collect::<Result<_, _>>()?;
         let (serial, theirs) = serial(self.serial)?;
         Ok((
-            BoardConfig { accel, memory, ram, cpu: self.cpu.into_accel()?, boot, serial, debug_exit, lost_tick_policy },
+            BoardConfig {
+                accel,
+                memory,
+                ram,
+                cpu: self.cpu.into_accel()?,
+                boot,
+                serial,
+                debug_exit,
+                lost_tick_policy,
+                virtio,
+            },
             theirs,
         ))
     }

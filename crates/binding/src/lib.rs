@@ -25,3 +25,4 @@ mod machine;
 mod statistics;
 mod trace;
 mod vcpu_state;
+mod virtio;

@@ -11,6 +11,8 @@ use crate::interrupts::{Lines, PitTimer};
 use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
+use crate::virtio::transports::{self, Place};
+use crate::virtio::{Mmio, VirtioDevice};
 use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
@@ -41,6 +43,8 @@ pub struct BoardConfig {
     pub debug_exit: Option<DebugExit>,
     /// What becomes of ticks of the in-kernel PIT that the guest is too late for.
     pub lost_tick_policy: LostTickPolicy,
+    /// Virtio devices, in the order of their transports.
+    pub virtio: Vec<Arc<dyn VirtioDevice>>,
 }
 
 /// Why a board could not be built or reset.
@@ -96,6 +100,7 @@ pub struct Counts {
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
 ///     lost_tick_policy: LostTickPolicy::Delay,
+///     virtio: Vec::new(),
 /// };
 /// let (events, received) = mpsc::channel();
 /// let (board, _warnings) = Board::new(config, Arc::new(Events(events)), Box::new(|| {}))?;
@@ -120,6 +125,7 @@ pub struct Board {
     layout: RamLayout,
     ram: GuestRam,
     serial: Arc<SerialPort>,
+    virtio: Vec<Arc<Mmio>>,
 }
 
 impl Board {
@@ -135,7 +141,8 @@ impl Board {
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
-        let BoardConfig { accel, memory, ram: backend, cpu, mut boot, serial, debug_exit, lost_tick_policy } = config;
+        let BoardConfig { accel, memory, ram: backend, cpu, mut boot, serial, debug_exit, lost_tick_policy, virtio } =
+            config;
         let topology = cpu.topology;
         if topology.cpus() == 0 {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
@@ -143,6 +150,8 @@ impl Board {
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout, &backend)?;
         let irqchip = accel.kernel_irqchip;
+        let places = transports::places(virtio.len(), irqchip)?;
+        boot.announce(transports::command_line(&places));
         let tables = match irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => Some(topology),
             // Without an IOAPIC there is no line that a table could describe.
@@ -155,13 +164,19 @@ impl Board {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
         }
         let lines = Lines::new(&mut accel, irqchip);
-        let irq = lines.isa(COM1_IRQ)?;
+        let irq = lines.edge(COM1_IRQ)?;
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
         let mut bus = BusBuilder::new()
             .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
             .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
+        }
+        let mut mmio = Vec::new();
+        for (device, Place { base, line }) in virtio.into_iter().zip(places) {
+            let transport = Arc::new(Mmio::new(device, ram.clone(), lines.edge(line)?)?);
+            bus = bus.memory("virtio-mmio", base, transports::SIZE, Arc::clone(&transport) as Arc<dyn BusDevice>);
+            mmio.push(transport);
         }
         for range in layout.ranges() {
             let lost = LostRam::new(ram.clone(), range.start);
@@ -177,7 +192,10 @@ impl Board {
         })?;
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();
-        Ok((Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, layout, ram, serial }, warnings))
+        Ok((
+            Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, layout, ram, serial, virtio: mmio },
+            warnings,
+        ))
     }
 
     /// What became of the notify properties on this host.
@@ -202,6 +220,8 @@ impl Board {
     /// # Errors
     /// [`BoardError`]: an image file that is gone, or a state that the kernel refused. The machine cannot go on then.
     pub fn reset(&mut self) -> Result<(), BoardError> {
+        // First: they let go of guest memory.
+        self.virtio.iter().for_each(|transport| transport.reset());
         load(&mut self.boot, self.tables, &self.layout, &self.ram)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
@@ -302,6 +322,7 @@ impl Board {
     pub fn end(&mut self) -> Counts {
         self.delegated.close();
         self.vcpus.end();
+        self.virtio.iter().for_each(|transport| transport.reset());
         self.timer = None;
         self.serial.flush_pending();
         self.counts()

@@ -5,7 +5,7 @@
 //! - [`devices`]: COM1, the reset line of the i8042, `isa-debug-exit`.
 //! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
-//! - [`virtio`]: block devices, networks and the like.
+//! - [`virtio`]: virtio devices and their transports.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, multiboot 1 or PVH rules.
 
 pub mod board;

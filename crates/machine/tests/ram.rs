@@ -242,6 +242,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         serial: SerialOutput::null(),
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
         lost_tick_policy: LostTickPolicy::Delay,
+        virtio: Vec::new(),
     };
     let (sender, events) = channel();
     Board::new(config, Arc::new(Channel(Mutex::new(sender))), Box::new(|| {})).map(|(board, _)| (board, events))

@@ -9,6 +9,7 @@ mod coalesced;
 mod handle;
 mod ioeventfd;
 
+pub use crate::kvm::event_fd::borrow_fd;
 use coalesced::Coalesced;
 pub use coalesced::KeptWrite;
 pub(crate) use handle::CoalescedOffer;

@@ -11,6 +11,7 @@ pub mod coalesced_ring;
 pub mod cpuid;
 pub mod dirty_log;
 pub mod dirty_ring;
+pub mod event_fd;
 pub mod io_calls;
 pub mod ioctl_trace;
 pub mod irq;

@@ -30,6 +30,8 @@ use placement::Placement;
 pub struct Boot {
     kernel: BootImage,
     options: BootOptions,
+    /// What the machine adds to Linux's command line.
+    announced: String,
 }
 
 impl Boot {
@@ -40,7 +42,12 @@ impl Boot {
     /// command line or modules.
     pub fn new(kernel: BootImage, options: BootOptions) -> Result<Self, MachineConfigError> {
         options.check()?;
-        Ok(Self { kernel, options })
+        Ok(Self { kernel, options, announced: String::new() })
+    }
+
+    /// Adds words to the command line of a kernel that could be Linux: devices that it cannot find by itself.
+    pub fn announce(&mut self, words: String) {
+        self.announced = words;
     }
 
     /// Loads the guest into `ram`, which has the given layout, and answers how the first vCPU starts.
@@ -55,6 +62,7 @@ impl Boot {
             kernel: &self.kernel,
             head: &head,
             options: &self.options,
+            announced: &self.announced,
             layout,
             ram,
             space: Placement::new(layout),
@@ -73,7 +81,19 @@ struct Guest<'a> {
     /// The kernel's first bytes.
     head: &'a [u8],
     options: &'a BootOptions,
+    announced: &'a str,
     layout: &'a RamLayout,
     ram: &'a GuestRam,
     space: Placement,
+}
+
+impl Guest<'_> {
+    /// The command line for Linux: the user's, then what the machine adds.
+    fn linux_cmdline(&self) -> String {
+        [self.options.cmdline.as_str(), self.announced]
+            .into_iter()
+            .filter(|words| !words.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
 }

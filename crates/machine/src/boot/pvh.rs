@@ -42,17 +42,17 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> 
 
 /// Builds what the kernel is told, and answers the address of the start-of-day structure in it.
 fn start_info(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(BootData, u64), GuestImageError> {
-    let cmdline = guest.options.cmdline.as_str();
+    let cmdline = guest.linux_cmdline();
     let memory_map = guest.layout.memory_map();
     let strings = modules.iter().map(|placed| boot_data::string(&placed.module.cmdline)).sum::<usize>();
-    let size = boot_data::string(cmdline)
+    let size = boot_data::string(&cmdline)
         + strings
         + modules.len() * boot_data::piece(size_of::<hvm_modlist_entry>())
         + memory_map.len() * boot_data::piece(size_of::<hvm_memmap_table_entry>())
         + boot_data::piece(size_of::<hvm_start_info>());
     let mut data = BootData::reserve(guest, size)?;
 
-    let cmdline_paddr = data.push_string(cmdline);
+    let cmdline_paddr = data.push_string(&cmdline);
     let module_list: Vec<_> = modules
         .iter()
         .map(|placed| hvm_modlist_entry {

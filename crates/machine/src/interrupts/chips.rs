@@ -71,7 +71,7 @@ impl UserChips {
         result
     }
 
-    /// An edge on an ISA line.
+    /// An edge on a line.
     pub fn pulse(&self, line: u8) {
         let mut chips = self.lock();
         let pin = if line == TIMER_LINE { TIMER_PIN } else { line };

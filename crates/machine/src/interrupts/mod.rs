@@ -43,11 +43,11 @@ impl Lines {
         Self::User(chips)
     }
 
-    /// The line of an ISA device, edge-triggered.
+    /// An edge-triggered line: those of the PIC, 0 to 15, and the other pins of an IOAPIC, 16 to 23.
     ///
     /// # Errors
     /// [`kvm_accel::Error::Ioctl`] when the kernel refuses.
-    pub fn isa(&self, line: u8) -> kvm_accel::Result<Irq> {
+    pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
         Ok(match self {
             Self::Kernel(interrupts) => {
                 let irqfd: Irqfd = interrupts.irqfd(line.into())?;

@@ -1,3 +1,25 @@
-//! virtio devices.
+//! Virtio devices behind MMIO transports (Virtual I/O Device specification 1.2).
+//!
+//! - [`VirtioDevice`] and [`Worker`]: what a device is to its transport, and what it does on its own thread.
+//! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it. Everything in it comes from the guest, and is checked.
+//! - [`Mmio`]: the transport's registers (section 4.2). [`transports`]: where transports are.
+//! - [`throttle`]: rate limits.
+//! - [`Rng`]: the entropy device.
+//!
+//! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
+//! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
 
+mod device;
+mod interrupt;
+mod io_thread;
+mod mmio;
+mod queue;
+mod rng;
 pub mod throttle;
+pub mod transports;
+
+pub use device::{Driver, Malformed, VirtioDevice, Worker};
+pub use interrupt::ConfigInterrupt;
+pub use mmio::Mmio;
+pub use queue::{Chain, VirtQueue};
+pub use rng::Rng;

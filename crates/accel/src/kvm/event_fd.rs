@@ -1,0 +1,11 @@
+//! Eventfds for safe code.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use vmm_sys_util::eventfd::EventFd;
+
+/// The descriptor of an eventfd, for waiting on it.
+#[must_use]
+pub fn borrow_fd(event: &EventFd) -> BorrowedFd<'_> {
+    // SAFETY: an EventFd owns its descriptor, and cannot go while it is borrowed.
+    unsafe { BorrowedFd::borrow_raw(event.as_raw_fd()) }
+}

@@ -1,0 +1,158 @@
+//! The thread on which a device works.
+
+use super::{Malformed, Worker};
+use kvm_accel::io::borrow_fd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use vmm_sys_util::eventfd::EventFd;
+
+/// What a transport asks of its device's thread.
+enum Command {
+    Start(Box<dyn Worker>),
+    /// Answered when the worker is gone.
+    Stop(mpsc::SyncSender<()>),
+}
+
+/// A device's thread, idle while there is no worker. It ends when this is dropped.
+pub struct IoThread {
+    /// `None` while it is being dropped.
+    commands: Option<Sender<Command>>,
+    /// Counts commands.
+    wake: Arc<EventFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl IoThread {
+    /// Starts a thread. `doorbells` are the queues' in order; `failed` hears why a worker could not go on.
+    ///
+    /// # Errors
+    /// When there is no thread or descriptor to be had.
+    pub fn new(
+        name: &str,
+        doorbells: Vec<Arc<EventFd>>,
+        failed: impl Fn(Malformed) + Send + 'static,
+    ) -> io::Result<Self> {
+        let wake = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+        let (commands, received) = channel();
+        let inside = Inside { wake: Arc::clone(&wake), doorbells, received, failed };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || inside.run())?;
+        Ok(Self { commands: Some(commands), wake, thread: Some(thread) })
+    }
+
+    /// Hands over the worker.
+    pub fn start(&self, worker: Box<dyn Worker>) {
+        self.send(Command::Start(worker));
+    }
+
+    /// Returns when there is no worker any more.
+    pub fn stop(&self) {
+        let (stopped, wait) = sync_channel(1);
+        self.send(Command::Stop(stopped));
+        // An error: the thread is gone, and the worker with it.
+        let _ = wait.recv();
+    }
+
+    fn send(&self, command: Command) {
+        if let Some(commands) = &self.commands {
+            // An error: the thread has ended by a panic of a worker, which was dropped.
+            let _ = commands.send(command);
+        }
+        ring(&self.wake);
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        self.commands = None;
+        ring(&self.wake);
+        if let Some(thread) = self.thread.take() {
+            // A worker that panicked has been dropped on its thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Adds 1; a counter that is full wakes anyway.
+pub fn ring(event: &EventFd) {
+    let _ = event.write(1);
+}
+
+struct Inside<F> {
+    wake: Arc<EventFd>,
+    doorbells: Vec<Arc<EventFd>>,
+    received: Receiver<Command>,
+    failed: F,
+}
+
+impl<F: Fn(Malformed)> Inside<F> {
+    fn run(self) {
+        let mut worker: Option<Box<dyn Worker>> = None;
+        let mut ready = Vec::new();
+        loop {
+            if wait(&self.wake, &self.doorbells, worker.as_deref(), &mut ready).is_err() {
+                // No memory for a list of a few descriptors: nothing to be done about it but to try again.
+                std::thread::yield_now();
+                continue;
+            }
+            if ready.first() == Some(&true) {
+                // The count does not matter: all commands are taken.
+                let _ = self.wake.read();
+                loop {
+                    match self.received.try_recv() {
+                        Ok(Command::Start(new)) => worker = Some(new),
+                        Ok(Command::Stop(stopped)) => {
+                            worker = None;
+                            // Nobody waits any more: then nobody needs to know.
+                            let _ = stopped.send(());
+                        }
+                        Err(mpsc::TryRecvError::Empty) => break,
+                        Err(mpsc::TryRecvError::Disconnected) => return,
+                    }
+                }
+                // What was ready belonged to the worker before.
+                continue;
+            }
+            let Some(active) = worker.as_deref_mut() else { continue };
+            if let Err(malformed) = self.serve(active, &ready) {
+                worker = None;
+                (self.failed)(malformed);
+            }
+        }
+    }
+
+    fn serve(&self, worker: &mut dyn Worker, ready: &[bool]) -> Result<(), Malformed> {
+        let (doorbells, sources) = ready.get(1..).unwrap_or_default().split_at(self.doorbells.len());
+        for (queue, doorbell) in self.doorbells.iter().enumerate().filter(|(queue, _)| doorbells[*queue]) {
+            // How often it rang says nothing about how much there is.
+            let _ = doorbell.read();
+            worker.notified(queue)?;
+        }
+        sources.iter().enumerate().filter(|(_, ready)| **ready).try_for_each(|(source, _)| worker.ready(source))
+    }
+}
+
+/// Waits until something happens, and says to what: the wake event, each doorbell, each source of the worker.
+fn wait(
+    wake: &EventFd,
+    doorbells: &[Arc<EventFd>],
+    worker: Option<&dyn Worker>,
+    ready: &mut Vec<bool>,
+) -> Result<(), Errno> {
+    let mut fds = Vec::with_capacity(1 + doorbells.len());
+    fds.push(PollFd::from_borrowed_fd(borrow_fd(wake), PollFlags::IN));
+    if let Some(worker) = worker {
+        fds.extend(doorbells.iter().map(|doorbell| PollFd::from_borrowed_fd(borrow_fd(doorbell), PollFlags::IN)));
+        worker.sources(&mut fds);
+    }
+    match poll(&mut fds, None) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error),
+    }
+    ready.clear();
+    ready.extend(fds.iter().map(|fd| !fd.revents().is_empty()));
+    Ok(())
+}

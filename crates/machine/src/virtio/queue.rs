@@ -1,0 +1,112 @@
+//! A virtqueue as a worker uses it.
+
+use super::Malformed;
+use super::interrupt::Interrupt;
+use kvm_accel::{GuestMappings, GuestRam};
+use std::sync::Arc;
+use virtio_queue::desc::split::Descriptor;
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
+use vm_memory::bitmap::MS;
+
+/// A queue that the driver has set up.
+pub struct VirtQueue {
+    queue: Queue,
+    ram: GuestRam,
+    interrupt: Arc<Interrupt>,
+}
+
+impl VirtQueue {
+    /// A queue as the registers describe it; `Err` when it reaches beyond RAM.
+    pub(super) fn new(queue: Queue, ram: GuestRam, interrupt: Arc<Interrupt>) -> Result<Self, Malformed> {
+        if queue.ready() && !queue.is_valid(&*ram) {
+            return Err(Malformed("a queue is not in RAM".into()));
+        }
+        Ok(Self { queue, ram, interrupt })
+    }
+
+    /// The next buffers that the driver has made available. When there are none, the driver will notify the queue once there are.
+    ///
+    /// # Errors
+    /// When the ring cannot be.
+    pub fn pop(&mut self) -> Result<Option<Chain>, Malformed> {
+        if !self.queue.ready() {
+            return Ok(None);
+        }
+        loop {
+            if let Some(chain) = self.queue.iter(self.ram.clone())?.next() {
+                return Ok(Some(Chain { chain, ram: self.ram.clone() }));
+            }
+            if !self.queue.enable_notification(&*self.ram)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes the chain that was popped last the next one again.
+    pub fn undo_pop(&mut self) {
+        self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(1));
+    }
+
+    /// Gives a chain back to the driver with `written` bytes in its writable part, and interrupts when the driver wants that.
+    ///
+    /// # Errors
+    /// When there is no such chain or the ring cannot be written.
+    pub fn push(&mut self, head: u16, written: u32) -> Result<(), Malformed> {
+        self.queue.add_used(&*self.ram, head, written)?;
+        if self.queue.needs_notification(&*self.ram)? {
+            self.interrupt.used();
+        }
+        Ok(())
+    }
+
+    /// Guest memory.
+    #[must_use]
+    pub const fn memory(&self) -> &GuestRam {
+        &self.ram
+    }
+
+    /// The number of descriptors.
+    #[must_use]
+    pub fn size(&self) -> u16 {
+        self.queue.size()
+    }
+}
+
+/// Buffers of the driver that belong together: those the device reads, then those it writes.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    chain: DescriptorChain<GuestRam>,
+    ram: GuestRam,
+}
+
+/// What notes the pages that are written.
+type Pages<'a> = MS<'a, GuestMappings>;
+
+impl Chain {
+    /// Names the chain when it is given back.
+    #[must_use]
+    pub fn head(&self) -> u16 {
+        self.chain.head_index()
+    }
+
+    /// What the device reads.
+    ///
+    /// # Errors
+    /// When it is not in RAM, or longer than a chain may be.
+    pub fn reader(&self) -> Result<Reader<'_, Pages<'_>>, Malformed> {
+        Ok(self.chain.clone().reader(&self.ram)?)
+    }
+
+    /// What the device writes.
+    ///
+    /// # Errors
+    /// When it is not in RAM, or longer than a chain may be.
+    pub fn writer(&self) -> Result<Writer<'_, Pages<'_>>, Malformed> {
+        Ok(self.chain.clone().writer(&self.ram)?)
+    }
+
+    /// The single buffers, indirect ones resolved; what they say is not checked.
+    pub fn descriptors(&self) -> impl Iterator<Item = Descriptor> {
+        self.chain.clone()
+    }
+}

@@ -1,0 +1,65 @@
+//! Where a machine's MMIO transports are: addresses as QEMU's microvm has them, and lines that nothing else uses.
+
+use crate::MachineConfigError;
+use kvm_accel::properties::KernelIrqchip;
+
+/// The first transport.
+pub const BASE: u64 = 0xfeb0_0000;
+/// Bytes of each.
+pub const SIZE: u64 = 0x200;
+
+/// The lines, those of the PIC first: without ACPI a guest can use no other.
+const LINES: [u8; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
+/// How many of them the PIC has.
+const PIC_LINES: usize = 8;
+
+/// One transport's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The first address.
+    pub base: u64,
+    /// The interrupt line, an edge.
+    pub line: u8,
+}
+
+/// The places of `count` transports.
+///
+/// # Errors
+/// When there are too few lines.
+pub fn places(count: usize, irqchip: KernelIrqchip) -> Result<Vec<Place>, MachineConfigError> {
+    let lines = if irqchip == KernelIrqchip::Off { PIC_LINES } else { LINES.len() };
+    if count > lines {
+        let message = format!("{count} virtio devices need as many interrupt lines, and there are {lines}");
+        return Err(MachineConfigError::new("device", message, "Leave some devices out."));
+    }
+    Ok((0..).zip(LINES).take(count).map(|(at, line)| Place { base: BASE + at * SIZE, line }).collect())
+}
+
+/// What Linux's command line says of transports, for guests that do not learn of them by ACPI.
+#[must_use]
+pub fn command_line(places: &[Place]) -> String {
+    let words = places.iter().map(|Place { base, line }| format!("virtio_mmio.device={SIZE}@{base:#x}:{line}"));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn test_places_are_apart_and_announced_as_linux_reads_them() {
+        let two = places(2, KernelIrqchip::On).unwrap();
+        let words = "virtio_mmio.device=512@0xfeb00000:5 virtio_mmio.device=512@0xfeb00200:6";
+        assert_eq!(command_line(&two), words);
+        assert_eq!(command_line(&[]), "");
+    }
+
+    #[test]
+    fn test_there_are_as_many_places_as_lines() {
+        assert_eq!(places(16, KernelIrqchip::Split).unwrap().len(), 16);
+        assert!(places(17, KernelIrqchip::On).is_err());
+        assert!(places(8, KernelIrqchip::Off).unwrap().iter().all(|place| place.line < 16));
+        assert!(places(9, KernelIrqchip::Off).is_err());
+    }
+}
