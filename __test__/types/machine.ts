@@ -25,7 +25,7 @@ export type Options = [
   Expect<Equal<WritableKeys<MachineOptions>, never>>,
   Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
-  Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'multiboot' | 'pvh' | undefined>>,
+  Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
   Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable>>,
 ]
 

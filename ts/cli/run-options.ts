@@ -112,8 +112,8 @@ export const runOptions: readonly RunOption[] = [
     name: '-kernel',
     argument: 'FILE',
     repeated: 'last wins',
-    about: 'ELF64 with a PVH note, or ELF32 with a multiboot-1 header',
-    differs: 'Required: there is no firmware. No bzImage.',
+    about: 'a bzImage, ELF64 with or without a PVH note, or ELF32 with a multiboot-1 header',
+    differs: 'Required: there is no firmware. A bzImage starts in 64-bit mode, not in its real-mode code.',
     read: (draft, file) => void (draft.kernel = file),
   },
   {

@@ -53,7 +53,7 @@ export interface NormalMachineOptions {
   readonly name: string | null
 }
 
-const formats = ['auto', 'flat', 'multiboot', 'pvh'] as const satisfies readonly KernelFormat[]
+const formats = ['auto', 'flat', 'linux', 'multiboot', 'pvh'] as const satisfies readonly KernelFormat[]
 
 const lostTickPolicies = ['delay', 'discard'] as const satisfies readonly LostTickPolicy[]
 

@@ -4,7 +4,7 @@ import type { RngOptions } from './virtio/rng.js'
 import type { AccelInput } from '../properties/types.js'
 
 /** How a kernel image is loaded and entered. */
-export type KernelFormat = 'auto' | 'flat' | 'multiboot' | 'pvh'
+export type KernelFormat = 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh'
 
 /** One initial RAM disk, or one multiboot module. */
 export interface InitrdImage {
@@ -136,8 +136,9 @@ export interface MachineOptions {
   /** The kernel: path of a file, or its bytes. */
   readonly kernel: string | Uint8Array
   /**
-   * The kernel's format. `auto` looks for the magic number of `multiboot` and `pvh` and refuses an image without one;
-   * `flat` must be asked for: loaded at 0x1000 and entered there in real mode.
+   * The kernel's format. `auto` looks for magic numbers and refuses an image without one: a multiboot-1 header, a bzImage, a PVH note; ELF64
+   * without the note is `linux`, too. `linux` enters a bzImage or a vmlinux by Linux's 64-bit boot protocol. `flat` must be asked for: loaded
+   * at 0x1000 and entered there in real mode.
    *
    * @default 'auto'
    */

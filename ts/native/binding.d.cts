@@ -226,7 +226,7 @@ export interface BindingConfig {
   kernel: string | Uint8Array
   /** The first word of a multiboot command line. */
   kernelName: string
-  /** `auto`, `flat`, `multiboot` or `pvh`. */
+  /** `auto`, `flat`, `linux`, `multiboot` or `pvh`. */
   kernelFormat: string
   /** The kernel's command line. */
   append: string

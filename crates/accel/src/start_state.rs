@@ -24,4 +24,14 @@ pub enum StartMode {
     Real,
     /// Flat 32-bit protected mode, paging off, interrupts off (multiboot 1, PVH).
     Protected,
+    /// 64-bit mode, interrupts off: code segment 0x10 and data segments 0x18, which the GDT in guest memory has as the whole address space
+    /// (Linux's 64-bit boot protocol).
+    Long {
+        /// Physical address of the top-level page table, which maps the first instruction and the GDT to their own addresses.
+        page_table: u64,
+        /// Physical address of the GDT.
+        gdt: u64,
+        /// Offset of the GDT's last byte.
+        gdt_limit: u16,
+    },
 }

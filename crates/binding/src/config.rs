@@ -109,7 +109,7 @@ pub struct BindingConfig {
     pub kernel: Either<String, Uint8Array>,
     /// The first word of a multiboot command line.
     pub kernel_name: String,
-    /// `auto`, `flat`, `multiboot` or `pvh`.
+    /// `auto`, `flat`, `linux`, `multiboot` or `pvh`.
     pub kernel_format: String,
     /// The kernel's command line.
     pub append: String,

@@ -336,11 +336,11 @@ fn load(
     layout: &RamLayout,
     ram: &GuestRam,
 ) -> Result<StartState, BoardError> {
-    let loaded = boot.load(layout, ram);
+    let loaded = boot.load(layout, ram, None);
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;
     let start = loaded?;
-    if let (Some(topology), StartMode::Protected) = (tables, start.mode) {
+    if let (Some(topology), StartMode::Protected | StartMode::Long { .. }) = (tables, start.mode) {
         mptable::write(ram, &topology)?;
     }
     Ok(start)

@@ -57,11 +57,11 @@ impl GuestImageProblem {
     const fn default_remedy(self) -> &'static str {
         match self {
             Self::Truncated => "Copy or download the image again: it is shorter than its headers say.",
-            Self::WrongClass => "Use an image for x86: ELF64 with a PVH note, or ELF32 with a multiboot-1 header.",
+            Self::WrongClass => "Use an image for x86-64: a bzImage, ELF64, or ELF32 with a multiboot-1 header.",
             Self::Overlap => "Link the image so that its parts lie apart, or give the guest more memory.",
             Self::DoesNotFit => "Give the guest more memory, or link the image at lower addresses.",
             Self::Unrecognised => {
-                "Use a multiboot-1 image or an uncompressed kernel with a PVH note, \
+                "Use a bzImage, an ELF64 kernel or a multiboot-1 image, \
                  or ask for the flat format if the file is real-mode code for 0x1000."
             }
             Self::Unreadable => "Name a regular file that this process may read.",

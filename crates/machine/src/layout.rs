@@ -23,6 +23,18 @@ const MAX_SIZE: u64 = (1 << 52) - (HOLE_END - HOLE_START);
 /// Extended BIOS data, video memory and ROMs on a PC: backed by RAM here, but no guest may count on it.
 const LEGACY_AREA: Range<u64> = 0x9_fc00..0x10_0000;
 
+/// What firmware keeps for itself there: the last KiB of base memory, and the BIOS area with the MP table and ACPI's tables.
+const FIRMWARE: [Range<u64>; 2] = [0x9_fc00..0xa_0000, 0xe_0000..0x10_0000];
+
+/// What a range of the guest's memory is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryKind {
+    /// RAM that a guest may use.
+    Ram,
+    /// Firmware's tables.
+    Reserved,
+}
+
 /// RAM of a valid size, split around the hole below 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamLayout {
@@ -77,6 +89,15 @@ impl RamLayout {
     #[must_use]
     pub fn contains(&self, range: &Range<u64>) -> bool {
         self.ranges().any(|ram| ram.start <= range.start && range.end <= ram.end)
+    }
+
+    /// What the guest is told of its memory, in address order: what it may use, and what firmware keeps.
+    #[must_use]
+    pub fn firmware_map(&self) -> Vec<(Range<u64>, MemoryKind)> {
+        let usable = self.memory_map().into_iter().map(|range| (range, MemoryKind::Ram));
+        let mut map: Vec<_> = usable.chain(FIRMWARE.map(|range| (range, MemoryKind::Reserved))).collect();
+        map.sort_by_key(|(range, _)| range.start);
+        map
     }
 
     /// What the guest is told it may use, in address order: RAM without the PC's legacy area below 1 MiB.

@@ -6,7 +6,7 @@
 //! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
 //! - [`virtio`]: virtio devices and their transports.
-//! - [`boot`]: from a guest image to the state of the first vCPU, by flat, multiboot 1 or PVH rules.
+//! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
 
 pub mod board;
 pub mod boot;

@@ -115,9 +115,10 @@ fn a_pvh_kernel_finds_its_start_of_day_structure() {
     assert_eq!((ram.u64(list + 32), ram.u64(list + 40)), (16 * MIB - 3 * PAGE_SIZE, 6));
 
     let (memmap, entries) = (ram.u64(info + 40), ram.u32(info + 48));
-    assert_eq!(entries, 2);
+    assert_eq!(entries, 4);
     assert_eq!((ram.u64(memmap), ram.u64(memmap + 8), ram.u32(memmap + 16)), (0, 0x9_fc00, 1));
-    assert_eq!((ram.u64(memmap + 24), ram.u64(memmap + 32), ram.u32(memmap + 40)), (MIB, 15 * MIB, 1));
+    assert_eq!((ram.u64(memmap + 24), ram.u64(memmap + 32), ram.u32(memmap + 40)), (0x9_fc00, 0x400, 2));
+    assert_eq!((ram.u64(memmap + 72), ram.u64(memmap + 80), ram.u32(memmap + 88)), (MIB, 15 * MIB, 1));
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn modules_stay_below_the_hole_and_the_memory_map_tells_of_high_ram() {
     let state = ram.load(&pvh_guest(0x10_0000, CODE), BootOptions { modules, ..options("") }).unwrap();
     assert_eq!(ram.u64(ram.u64(state.rbx + 16)), (3 << 30) - PAGE_SIZE);
     let memmap = ram.u64(state.rbx + 40);
-    assert_eq!((ram.u64(memmap + 48), ram.u64(memmap + 56)), (4 << 30, 2 << 30));
+    assert_eq!((ram.u64(memmap + 96), ram.u64(memmap + 104)), (4 << 30, 2 << 30));
 }
 
 #[test]
@@ -155,10 +156,10 @@ fn loading_again_restores_what_the_guest_overwrote() {
         let modules = vec![module(b"module", "")];
         let image = BootImage::from_bytes(ImageRole::Kernel, kernel);
         let mut boot = Boot::new(image, BootOptions { modules, ..options("x") }).unwrap();
-        let first = boot.load(&ram.layout, &ram.memory).unwrap();
+        let first = boot.load(&ram.layout, &ram.memory, None).unwrap();
         let loaded = ram.bytes(0, 8 << 20);
         ram.memory.write_slice(&vec![0xee; 7 << 20], GuestAddress(0x1_0000)).unwrap();
-        assert_eq!(boot.load(&ram.layout, &ram.memory).unwrap(), first);
+        assert_eq!(boot.load(&ram.layout, &ram.memory, None).unwrap(), first);
         assert_eq!(ram.bytes(0x10_0000, 0x5000), loaded[0x10_0000..0x10_5000]);
         assert_eq!(ram.bytes(first.rbx, 48), loaded[usize::try_from(first.rbx).unwrap()..][..48]);
     }
@@ -179,7 +180,7 @@ fn images_may_be_files() {
     std::fs::remove_dir_all(&directory).unwrap();
     let ram = Ram::of(4 * MIB);
     for _ in 0..2 {
-        let state = boot.load(&ram.layout, &ram.memory).unwrap();
+        let state = boot.load(&ram.layout, &ram.memory, None).unwrap();
         assert_eq!(ram.bytes(0x10_0000, CODE.len()), CODE);
         assert_eq!(ram.bytes(ram.u64(ram.u64(state.rbx + 16)), 6), b"initrd");
     }

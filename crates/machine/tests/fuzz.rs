@@ -9,9 +9,10 @@ use kvm_accel_machine::GuestImageError;
 use kvm_accel_machine::boot::{BootOptions, KernelFormat};
 use proptest::prelude::*;
 use std::ops::Range;
-use support::{MIB, Piece, Ram, elf32, elf64, module, multiboot_header, note, pvh_note};
+use support::{MIB, Piece, Ram, bzimage, elf32, elf64, module, multiboot_header, note, pvh_note};
 
-const FORMATS: [KernelFormat; 4] = [KernelFormat::Auto, KernelFormat::Flat, KernelFormat::Multiboot, KernelFormat::Pvh];
+const FORMATS: [KernelFormat; 5] =
+    [KernelFormat::Auto, KernelFormat::Flat, KernelFormat::Linux, KernelFormat::Multiboot, KernelFormat::Pvh];
 
 fn load(ram: &Ram, kernel: &[u8], format: KernelFormat) -> Result<StartState, GuestImageError> {
     let options = match format {
@@ -117,6 +118,7 @@ proptest! {
             b"\x7fELF\x01\x01".to_vec(),
             b"\x7fELF\x02\x01".to_vec(),
             multiboot_header(1 << 16, &[]),
+            bzimage(0x10_0000, &[])[..0x202].to_vec(),
         ]),
         bytes in prop::collection::vec(any::<u8>(), 0..2000),
     ) {

@@ -28,6 +28,11 @@ pub struct Vcpu {
 }
 
 const CR0_PE: u64 = 1;
+const CR0_ET: u64 = 1 << 4;
+const CR0_PG: u64 = 1 << 31;
+const CR4_PAE: u64 = 1 << 5;
+const EFER_LME: u64 = 1 << 8;
+const EFER_LMA: u64 = 1 << 10;
 
 impl Vcpu {
     pub(super) fn new(fd: VcpuFd, id: u32, apic_id: u32, features: StateFeatures, run_size: usize) -> Result<Self> {
@@ -99,6 +104,10 @@ impl Vcpu {
                 }
             }
             StartMode::Protected => set_flat_segments(&mut sregs),
+            StartMode::Long { page_table, gdt, gdt_limit } => {
+                (sregs.gdt.base, sregs.gdt.limit) = (gdt, gdt_limit);
+                set_long_mode(&mut sregs, page_table);
+            }
         }
         self.fd.set_sregs(&sregs).map_err(self.failed("KVM_SET_SREGS"))?;
         let regs = kvm_regs {
@@ -168,24 +177,42 @@ impl Vcpu {
     }
 }
 
+/// A data segment of 4 GiB from address 0 on.
+const FLAT_DATA: kvm_segment = kvm_segment {
+    base: 0,
+    limit: 0xffff_ffff,
+    selector: 0x10,
+    type_: 3,
+    present: 1,
+    dpl: 0,
+    db: 1,
+    s: 1,
+    l: 0,
+    g: 1,
+    avl: 0,
+    unusable: 0,
+    padding: 0,
+};
+/// The type of a code segment that can be read and has been used.
+const CODE: u8 = 0xb;
+
+fn set_segments(sregs: &mut kvm_sregs, code: kvm_segment, data: kvm_segment) {
+    sregs.cs = code;
+    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+}
+
 /// Flat 4 GiB code and data segments, protection on, paging off: what multiboot 1 and PVH ask for.
 fn set_flat_segments(sregs: &mut kvm_sregs) {
-    let data = kvm_segment {
-        base: 0,
-        limit: 0xffff_ffff,
-        selector: 0x10,
-        type_: 3,
-        present: 1,
-        dpl: 0,
-        db: 1,
-        s: 1,
-        l: 0,
-        g: 1,
-        avl: 0,
-        unusable: 0,
-        padding: 0,
-    };
-    sregs.cs = kvm_segment { selector: 8, type_: 0xb, ..data };
-    (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
+    set_segments(sregs, kvm_segment { selector: 8, type_: CODE, ..FLAT_DATA }, FLAT_DATA);
     sregs.cr0 |= CR0_PE;
+}
+
+/// 64-bit mode in Linux's segments, __BOOT_CS and __BOOT_DS.
+fn set_long_mode(sregs: &mut kvm_sregs, page_table: u64) {
+    let code = kvm_segment { selector: 0x10, type_: CODE, db: 0, l: 1, ..FLAT_DATA };
+    set_segments(sregs, code, kvm_segment { selector: 0x18, ..FLAT_DATA });
+    sregs.cr0 = CR0_PE | CR0_ET | CR0_PG;
+    sregs.cr3 = page_table;
+    sregs.cr4 = CR4_PAE;
+    sregs.efer = EFER_LME | EFER_LMA;
 }

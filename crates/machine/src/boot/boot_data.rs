@@ -4,6 +4,7 @@ use super::Guest;
 use super::placement::BOOT_DATA_FLOOR;
 use crate::GuestImageError;
 use crate::GuestImageProblem::DoesNotFit;
+use crate::layout::PAGE_SIZE;
 use vm_memory::{Bytes, GuestAddress};
 
 /// Every piece starts at a multiple of this.
@@ -26,18 +27,23 @@ pub(super) const fn string(text: &str) -> usize {
 }
 
 impl BootData {
-    /// Reserves `size` bytes, the sum of all pieces, in low memory or else above the kernel.
+    /// Reserves `size` bytes, the sum of all pieces, from a multiple of a page on, in low memory or else above the kernel.
     pub fn reserve(guest: &mut Guest<'_>, size: usize) -> Result<Self, GuestImageError> {
-        let address = guest.space.lowest(size as u64, ALIGN as u64, BOOT_DATA_FLOOR).ok_or_else(|| {
+        let address = guest.space.lowest(size as u64, PAGE_SIZE, BOOT_DATA_FLOOR).ok_or_else(|| {
             let what = format!("leaves no room for the {size} bytes of boot data that go with it");
             guest.kernel.refuse(DoesNotFit, what)
         })?;
         Ok(Self { address, bytes: Vec::with_capacity(size) })
     }
 
+    /// Where the next piece will lie.
+    pub const fn next(&self) -> u64 {
+        self.address + self.bytes.len() as u64
+    }
+
     /// Appends a piece and answers its address.
     pub fn push(&mut self, bytes: &[u8]) -> u64 {
-        let address = self.address + self.bytes.len() as u64;
+        let address = self.next();
         self.bytes.extend_from_slice(bytes);
         self.bytes.resize(piece(self.bytes.len()), 0);
         address

@@ -1,19 +1,21 @@
 //! Which boot protocol an image is for, by its magic numbers.
 
-use super::BootImage;
-use super::elf::Class;
+use super::elf::{Class, Elf};
 use super::multiboot::Header;
+use super::{BootImage, bzimage};
 use crate::{GuestImageError, GuestImageProblem, MachineConfigError};
 use std::str::FromStr;
 
 /// The boot protocol that the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KernelFormat {
-    /// Multiboot or PVH, whichever the image has a header or a note for.
+    /// Multiboot, PVH or Linux, whichever the image has a header or a note for.
     #[default]
     Auto,
     /// No header at all: real-mode code, loaded and entered at 0x1000. Never assumed, since anything could be it.
     Flat,
+    /// Linux's 64-bit boot protocol: a bzImage, or an ELF64 vmlinux.
+    Linux,
     /// Multiboot 1.
     Multiboot,
     /// Xen's PVH entry, as Linux has it.
@@ -27,12 +29,13 @@ impl FromStr for KernelFormat {
         match text {
             "auto" => Ok(Self::Auto),
             "flat" => Ok(Self::Flat),
+            "linux" => Ok(Self::Linux),
             "multiboot" => Ok(Self::Multiboot),
             "pvh" => Ok(Self::Pvh),
             _ => Err(MachineConfigError::new(
                 "kernelFormat",
                 format!("'{text}' is not a kernel format"),
-                "Use auto, flat, multiboot or pvh.",
+                "Use auto, flat, linux, multiboot or pvh.",
             )),
         }
     }
@@ -41,17 +44,16 @@ impl FromStr for KernelFormat {
 /// The protocol that was found.
 pub(super) enum Protocol {
     Flat,
+    Linux,
     Multiboot(Header),
     Pvh,
 }
-
-/// Linux's boot sector signature and setup header, at their offsets in a bzImage.
-const BZIMAGE: [(usize, &[u8]); 2] = [(0x1fe, &[0x55, 0xaa]), (0x202, b"HdrS")];
 
 /// Finds the protocol for a kernel that begins with `head`.
 pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) -> Result<Protocol, GuestImageError> {
     match format {
         KernelFormat::Flat => Ok(Protocol::Flat),
+        KernelFormat::Linux => Ok(Protocol::Linux),
         KernelFormat::Pvh => Ok(Protocol::Pvh),
         KernelFormat::Multiboot => Header::find(kernel, head)?.map(Protocol::Multiboot).ok_or_else(|| {
             kernel.refuse(
@@ -63,27 +65,25 @@ pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) ->
     }
 }
 
-/// As QEMU's `-kernel`: a multiboot header goes before a PVH note, except in ELF64, which multiboot cannot load.
+/// As QEMU's `-kernel`: a multiboot header goes before a PVH note, except in ELF64, which multiboot cannot load. An ELF64 file without the note,
+/// which QEMU refuses, is taken for a Linux kernel.
 fn detect(kernel: &BootImage, head: &[u8]) -> Result<Protocol, GuestImageError> {
     let class = Class::of(head);
     match (Header::find(kernel, head)?, class) {
         (Some(header), Some(Class::Elf32)) => Ok(Protocol::Multiboot(header)),
         (Some(header), _) if header.addresses.is_some() => Ok(Protocol::Multiboot(header)),
-        (_, Some(Class::Elf64)) => Ok(Protocol::Pvh),
+        (_, Some(Class::Elf64)) => {
+            let pvh = Elf::parse(kernel, head)?.pvh_entry(kernel)?.is_some();
+            Ok(if pvh { Protocol::Pvh } else { Protocol::Linux })
+        }
+        _ if bzimage::is(head) => Ok(Protocol::Linux),
         (None, Some(Class::Elf32)) => Err(kernel.refuse(
             GuestImageProblem::WrongClass,
             "is a 32-bit ELF file without a multiboot-1 header; a PVH kernel must be ELF64",
         )),
-        _ if BZIMAGE.iter().all(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic))) => {
-            let error =
-                kernel.refuse(GuestImageProblem::Unrecognised, "is a bzImage, a format that is not supported yet");
-            Err(error.with_remedy(
-                "Boot the uncompressed vmlinux; Linux's scripts/extract-vmlinux gets it out of a bzImage.",
-            ))
-        }
         _ => Err(kernel.refuse(
             GuestImageProblem::Unrecognised,
-            "is neither an ELF file nor does it have a multiboot-1 header with load addresses",
+            "is neither an ELF file nor a bzImage, nor does it have a multiboot-1 header with load addresses",
         )),
     }
 }

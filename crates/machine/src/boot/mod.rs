@@ -5,10 +5,13 @@
 //! every header is checked against the file and the RAM before a byte is written.
 
 mod boot_data;
+mod bzimage;
 mod elf;
 mod flat;
 mod format;
 mod image;
+mod linux;
+mod long_mode;
 mod modules;
 mod multiboot;
 mod options;
@@ -50,13 +53,19 @@ impl Boot {
         self.announced = words;
     }
 
-    /// Loads the guest into `ram`, which has the given layout, and answers how the first vCPU starts.
+    /// Loads the guest into `ram`, which has the given layout, and answers how the first vCPU starts. `rsdp` is where the board puts
+    /// ACPI's root pointer, for protocols that hand it over.
     ///
     /// Exclusive, because reading moves the position of the images' files.
     ///
     /// # Errors
     /// When the images cannot be read, are not what they claim to be, or do not fit.
-    pub fn load(&mut self, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, GuestImageError> {
+    pub fn load(
+        &mut self,
+        layout: &RamLayout,
+        ram: &GuestRam,
+        rsdp: Option<u64>,
+    ) -> Result<StartState, GuestImageError> {
         let head = self.kernel.head()?;
         let guest = Guest {
             kernel: &self.kernel,
@@ -65,9 +74,11 @@ impl Boot {
             announced: &self.announced,
             layout,
             ram,
+            rsdp,
             space: Placement::new(layout),
         };
         match format::protocol(&self.kernel, &head, self.options.format)? {
+            Protocol::Linux => linux::load(guest),
             Protocol::Flat => flat::load(guest),
             Protocol::Multiboot(header) => multiboot::load(guest, &header),
             Protocol::Pvh => pvh::load(guest),
@@ -84,6 +95,7 @@ struct Guest<'a> {
     announced: &'a str,
     layout: &'a RamLayout,
     ram: &'a GuestRam,
+    rsdp: Option<u64>,
     space: Placement,
 }
 

@@ -19,8 +19,8 @@ pub(super) struct PlacedModule<'a> {
 pub(super) enum Side {
     /// Directly above the kernel, as multiboot loaders do; below it when there is no room.
     AboveKernel,
-    /// At the end of low RAM, out of the way of a kernel that grows, as Linux expects its initrd.
-    Top,
+    /// At the end of low RAM, out of the way of a kernel that grows, as Linux expects its initrd; no byte lies beyond `last`.
+    Top { last: u64 },
 }
 
 impl Side {
@@ -32,7 +32,7 @@ impl Side {
                     .lowest(size, PAGE_SIZE, end.max(BOOT_DATA_FLOOR))
                     .or_else(|| space.lowest(size, PAGE_SIZE, BOOT_DATA_FLOOR))
             }
-            Self::Top => space.highest(size),
+            Self::Top { last } => space.highest(size, last),
         }
     }
 }
@@ -48,7 +48,12 @@ impl<'a> Guest<'a> {
         let size = module.image.len()?;
         let address = side.place(&mut self.space, size).ok_or_else(|| {
             let ram = self.layout.size();
-            let what = format!("has {size:#x} bytes, which find no room beside the kernel in {ram:#x} bytes of RAM");
+            let bound = match side {
+                Side::Top { last } if last < ram => format!(" up to {last:#x} (header field initrd_addr_max)"),
+                _ => String::new(),
+            };
+            let what =
+                format!("has {size:#x} bytes, which find no room beside the kernel in {ram:#x} bytes of RAM{bound}");
             module.image.refuse(DoesNotFit, what).with_remedy("Give the guest more memory, or use a smaller image.")
         })?;
         Ok(PlacedModule { module, address, size })

@@ -54,10 +54,10 @@ impl Placement {
         self.fixed(start..start + size).ok().map(|()| start)
     }
 
-    /// Takes `size` bytes of usable RAM in pages of their own, as high as possible below 4 GiB.
-    pub fn highest(&mut self, size: u64) -> Option<u64> {
+    /// Takes `size` bytes of usable RAM in pages of their own, as high as possible below 4 GiB and not beyond `last`.
+    pub fn highest(&mut self, size: u64, last: u64) -> Option<u64> {
         let fit = |gap: Range<u64>| {
-            let start = gap.end.checked_sub(size)? / PAGE_SIZE * PAGE_SIZE;
+            let start = gap.end.min(last.saturating_add(1)).checked_sub(size)? / PAGE_SIZE * PAGE_SIZE;
             (start >= gap.start.max(BOOT_DATA_FLOOR)).then_some(start)
         };
         let start = self.gaps().into_iter().rev().find_map(fit)?;

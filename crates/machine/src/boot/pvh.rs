@@ -9,10 +9,12 @@ use super::modules::{PlacedModule, Side};
 use super::{Guest, boot_data};
 use crate::GuestImageError;
 use crate::GuestImageProblem::{Unrecognised, WrongClass};
+use crate::layout::MemoryKind;
 use boot_data::BootData;
 use kvm_accel::{StartMode, StartState};
 use linux_loader::loader::elf::start_info::{
-    XEN_HVM_MEMMAP_TYPE_RAM, XEN_HVM_START_MAGIC_VALUE, hvm_memmap_table_entry, hvm_modlist_entry, hvm_start_info,
+    XEN_HVM_MEMMAP_TYPE_RAM, XEN_HVM_MEMMAP_TYPE_RESERVED, XEN_HVM_START_MAGIC_VALUE, hvm_memmap_table_entry,
+    hvm_modlist_entry, hvm_start_info,
 };
 use vm_memory::ByteValued;
 
@@ -30,7 +32,7 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> 
         error.with_remedy("Build Linux with CONFIG_PVH=y, or link the guest as ELF32 with a multiboot-1 header.")
     })?;
     guest.place_kernel(&elf.segments, entry)?;
-    let modules = guest.place_modules(Side::Top)?;
+    let modules = guest.place_modules(Side::Top { last: u32::MAX.into() })?;
     let (data, info) = start_info(&mut guest, &modules)?;
 
     kernel.copy_elf64_to(guest.ram)?;
@@ -43,7 +45,7 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> 
 /// Builds what the kernel is told, and answers the address of the start-of-day structure in it.
 fn start_info(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(BootData, u64), GuestImageError> {
     let cmdline = guest.linux_cmdline();
-    let memory_map = guest.layout.memory_map();
+    let memory_map = guest.layout.firmware_map();
     let strings = modules.iter().map(|placed| boot_data::string(&placed.module.cmdline)).sum::<usize>();
     let size = boot_data::string(&cmdline)
         + strings
@@ -62,10 +64,13 @@ fn start_info(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(Bo
             reserved: 0,
         })
         .collect();
-    let memmap = memory_map.iter().map(|range| hvm_memmap_table_entry {
+    let memmap = memory_map.iter().map(|(range, kind)| hvm_memmap_table_entry {
         addr: range.start,
         size: range.end - range.start,
-        type_: XEN_HVM_MEMMAP_TYPE_RAM,
+        type_: match kind {
+            MemoryKind::Ram => XEN_HVM_MEMMAP_TYPE_RAM,
+            MemoryKind::Reserved => XEN_HVM_MEMMAP_TYPE_RESERVED,
+        },
         reserved: 0,
     });
     let info = hvm_start_info {
@@ -74,6 +79,7 @@ fn start_info(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(Bo
         nr_modules: u32::try_from(modules.len()).unwrap_or(u32::MAX),
         modlist_paddr: data.push(&module_list.iter().flat_map(|entry| entry.as_slice()).copied().collect::<Vec<_>>()),
         cmdline_paddr,
+        rsdp_paddr: guest.rsdp.unwrap_or(0),
         memmap_paddr: data.push(&memmap.flat_map(|entry| entry.as_slice().to_vec()).collect::<Vec<_>>()),
         memmap_entries: u32::try_from(memory_map.len()).unwrap_or(u32::MAX),
         ..hvm_start_info::default()

@@ -137,7 +137,7 @@ impl Ram {
 
     pub fn load(&self, kernel: &[u8], options: BootOptions) -> Result<StartState, GuestImageError> {
         let kernel = BootImage::from_bytes(ImageRole::Kernel, kernel.to_vec());
-        Boot::new(kernel, options).unwrap().load(&self.layout, &self.memory)
+        Boot::new(kernel, options).unwrap().load(&self.layout, &self.memory, None)
     }
 
     pub fn bytes(&self, address: u64, len: usize) -> Vec<u8> {
@@ -166,3 +166,40 @@ pub fn module(bytes: &[u8], cmdline: &str) -> Module {
 }
 
 pub const MIB: u64 = 1 << 20;
+
+/// A setup header's fields at their offsets in a bzImage, with the width that they have there.
+pub mod setup {
+    pub const SETUP_SECTS: usize = 0x1f1;
+    pub const SYSSIZE: usize = 0x1f4;
+    pub const VERSION: usize = 0x206;
+    pub const LOADFLAGS: usize = 0x211;
+    pub const CODE32_START: usize = 0x214;
+    pub const INITRD_ADDR_MAX: usize = 0x22c;
+    pub const RELOCATABLE: usize = 0x234;
+    pub const XLOADFLAGS: usize = 0x236;
+    pub const CMDLINE_SIZE: usize = 0x238;
+    pub const PREF_ADDRESS: usize = 0x258;
+    pub const INIT_SIZE: usize = 0x260;
+}
+
+/// A relocatable bzImage of two setup sectors whose kernel, `code` behind 512 bytes, prefers `address` and unpacks within 1 MiB.
+pub fn bzimage(address: u64, code: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 3 * 512 + 512];
+    file.extend(code);
+    file.resize(file.len().next_multiple_of(16), 0);
+    let paragraphs = u32::try_from((file.len() - 3 * 512) / 16).unwrap();
+    put(&mut file, setup::SETUP_SECTS, &[2]);
+    put(&mut file, setup::SYSSIZE, &paragraphs.to_le_bytes());
+    put(&mut file, 0x1fe, &[0x55, 0xaa, 0xeb, 0x6a]);
+    put(&mut file, 0x202, b"HdrS");
+    put(&mut file, setup::VERSION, &[0x0f, 2]);
+    put(&mut file, setup::LOADFLAGS, &[1]);
+    put(&mut file, setup::CODE32_START, &0x10_0000u32.to_le_bytes());
+    put(&mut file, setup::INITRD_ADDR_MAX, &0x7fff_ffffu32.to_le_bytes());
+    put(&mut file, setup::RELOCATABLE, &[1]);
+    put(&mut file, setup::XLOADFLAGS, &[1]);
+    put(&mut file, setup::CMDLINE_SIZE, &2047u32.to_le_bytes());
+    put(&mut file, setup::PREF_ADDRESS, &address.to_le_bytes());
+    put(&mut file, setup::INIT_SIZE, &0x10_0000u32.to_le_bytes());
+    file
+}
