@@ -15,6 +15,8 @@ mod io_thread;
 mod mmio;
 mod queue;
 mod rng;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod throttle;
 pub mod transports;
 

@@ -1,0 +1,111 @@
+//! A driver for tests and fuzzers: queues in a small RAM, and a worker that is called on the test's own thread.
+
+use super::interrupt::{ConfigInterrupt, Interrupt};
+use super::{Driver, VirtQueue, VirtioDevice};
+use crate::devices::Irq;
+use kvm_accel::GuestRam;
+use rustix::event::{Timespec, poll};
+use std::sync::Arc;
+use virtio_queue::{Queue, QueueT};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Bytes of RAM.
+pub const RAM: u64 = 0x4_0000;
+/// Descriptors of each queue.
+const SIZE: u16 = 16;
+/// Bytes for the rings of a queue: descriptors, then at a quarter the available ring, at half the used ring.
+const STRIDE: u64 = 0x1000;
+/// The rest of RAM is for buffers.
+const BUFFERS: u64 = 0x2_0000;
+
+/// RAM, and queues whose rings are empty.
+///
+/// # Errors
+/// When there is no memory for it, or a device has more queues than fit.
+pub fn driver(device: &dyn VirtioDevice, features: u64) -> Result<(GuestRam, Driver), Box<dyn std::error::Error>> {
+    let len = usize::try_from(RAM)?;
+    let ram = GuestRam::from_ranges(&[(GuestAddress(0), len)])?;
+    let interrupt = Arc::new(Interrupt::new(Irq::none()));
+    let mut queues = Vec::new();
+    for (number, &largest) in (0..BUFFERS / STRIDE).zip(device.queues()) {
+        let base = number * STRIDE;
+        let mut queue = Queue::new(largest)?;
+        queue.set_size(largest.min(SIZE));
+        queue.try_set_desc_table_address(GuestAddress(base))?;
+        queue.try_set_avail_ring_address(GuestAddress(base + STRIDE / 4))?;
+        queue.try_set_used_ring_address(GuestAddress(base + STRIDE / 2))?;
+        queue.set_event_idx(features & 1 << virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX != 0);
+        queue.set_ready(true);
+        queues.push(VirtQueue::new(queue, ram.clone(), Arc::clone(&interrupt)).map_err(|error| error.to_string())?);
+    }
+    Ok((ram, Driver { features, queues, config: ConfigInterrupt(interrupt) }))
+}
+
+/// Lets a driver of which nothing is true work with a device: what it offers is what `input` says, and so are its writes to the
+/// configuration space. Descriptors mostly point into RAM, because otherwise few get further than the first check.
+///
+/// # Errors
+/// As [`driver`]; never for what the input is.
+pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut input = Input(input);
+    let (ram, driver) = driver(device, device.features() & u64::from_le_bytes(input.take()))?;
+    let queues = driver.queues.len();
+    let mut worker = device.activate(driver);
+    for round in 1..=4_u16 {
+        let [offset, len] = input.take();
+        let data: [u8; 8] = input.take();
+        device.write_config(offset.into(), &data[..usize::from(len % 9)]);
+        device.read_config(offset.into(), &mut [0; 8]);
+        for (number, base) in (0..queues).zip((0..).step_by(usize::try_from(STRIDE)?)) {
+            for descriptor in 0..u64::from(SIZE) {
+                let mut raw: [u8; 16] = input.take();
+                // Mostly in RAM, mostly short, mostly of this table.
+                let [.., wild] = raw[..8] else { continue };
+                if wild < 0xf0 {
+                    raw[2..8].fill(0);
+                    raw[2] = 2;
+                    raw[10..12].fill(0);
+                    (raw[14], raw[15]) = (raw[14] % 16, 0);
+                }
+                ram.write_slice(&raw, GuestAddress(base + 16 * descriptor))?;
+            }
+            let heads: [u8; 16] = input.take();
+            let available = base + STRIDE / 4;
+            for (slot, head) in (0..).zip(heads) {
+                ram.write_obj(u16::from(head % 18), GuestAddress(available + 4 + 2 * slot))?;
+            }
+            let [more] = input.take();
+            let jump = if more == 0xff { 0x1234 } else { u16::from(more % 17) };
+            let index: u16 = ram.read_obj(GuestAddress(available + 2))?;
+            ram.write_obj(index.wrapping_add(jump), GuestAddress(available + 2))?;
+            let buffer: [u8; 64] = input.take();
+            ram.write_slice(&buffer, GuestAddress(BUFFERS + 64 * u64::from(round)))?;
+            if worker.notified(number).is_err() {
+                return Ok(());
+            }
+        }
+        let mut sources = Vec::new();
+        worker.sources(&mut sources);
+        poll(&mut sources, Some(&Timespec::default()))?;
+        let ready: Vec<_> = sources.iter().map(|source| !source.revents().is_empty()).collect();
+        for (source, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
+            if worker.ready(source).is_err() {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes to take from, zeroes when they are used up.
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let (taken, rest) = self.0.split_at(N.min(self.0.len()));
+        self.0 = rest;
+        let mut bytes = [0; N];
+        bytes[..taken.len()].copy_from_slice(taken);
+        bytes
+    }
+}

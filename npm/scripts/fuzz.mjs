@@ -1,0 +1,40 @@
+// `npm run fuzz [-- SECONDS [TARGET...]]`: what guests and files can send, for so many seconds a target (20 unless told). Finds
+// crashes, hangs and memory that grows; what it found is kept under crates/machine/fuzz/artifacts, and its corpus beside it for the next run.
+// Needs cargo-fuzz (`cargo install cargo-fuzz --locked`). Ends with status 1 when a target failed.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './steps.mjs'
+
+const [seconds = '20', ...only] = process.argv.slice(2)
+const crate = join(root, 'crates/machine')
+const all = readdirSync(join(crate, 'fuzz/fuzz_targets')).map(name => name.replace(/\.rs$/, ''))
+const unknown = only.filter(target => !all.includes(target))
+if (!/^\d+$/.test(seconds) || unknown.length > 0) {
+  console.error(`usage: npm run fuzz [-- SECONDS [TARGET...]], with targets ${all.join(', ')}`)
+  process.exit(2)
+}
+try {
+  execFileSync('cargo', ['fuzz', '--version'], { stdio: 'ignore' })
+} catch {
+  console.error('cargo-fuzz is missing. Install it: cargo install cargo-fuzz --locked')
+  process.exit(2)
+}
+const failed = (only.length > 0 ? only : all).filter(target => {
+  // Without a sanitizer: those need a nightly compiler, and outside a few lines the code is safe.
+  const limits = [
+    `-max_total_time=${seconds}`,
+    '-timeout=10',
+    '-rss_limit_mb=2048',
+    '-verbosity=0',
+    '-print_final_stats=1',
+  ]
+  const { status } = spawnSync('cargo', ['fuzz', 'run', '-s', 'none', target, '--', ...limits], {
+    cwd: crate,
+    stdio: 'inherit',
+  })
+  console.log(`${status === 0 ? '✔' : '✘'} fuzz ${target}`)
+  return status !== 0
+})
+process.exitCode = failed.length > 0 ? 1 : 0
