@@ -5,6 +5,7 @@
 
 use super::run_page::ImmediateExit;
 use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use vmm_sys_util::errno;
@@ -16,8 +17,8 @@ thread_local! {
 }
 
 extern "C" fn handle(_signal: libc::c_int, _info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    // SAFETY: `attach` set the pointer to a counter that outlives `detach`, which this thread has not called yet. It touched this
-    // thread's variable, too, so that nothing is allocated here.
+    // SAFETY: `Kick::attach` set the pointer; the guard it gave borrows the counter, which so neither moves nor ends, and takes the
+    // pointer back on this thread. The variable needs no destructor, so that nothing is allocated here.
     if let Some(handled) = unsafe { HANDLED.get().as_ref() } {
         handled.fetch_add(1, Ordering::SeqCst);
     }
@@ -46,10 +47,15 @@ impl Kick {
         Self { immediate_exit, thread: Mutex::new(None), handled: AtomicU64::new(0) }
     }
 
-    /// Called by the vCPU's thread when it starts: opens the signal and names the thread to be kicked. The thread keeps this value
-    /// where it is until it calls [`Kick::detach`].
-    pub fn attach(&self) {
+    /// Called by the vCPU's thread when it starts: [`Kick::aim`], and signals are counted as long as the guard lives.
+    pub fn attach(&self) -> Attached<'_> {
         HANDLED.set(&raw const self.handled);
+        self.aim();
+        Attached { kick: self, _here: PhantomData }
+    }
+
+    /// Opens the signal and names this thread as the one to be kicked, until [`Kick::disarm`]. Counts nothing, so the value may move.
+    pub fn aim(&self) {
         // A thread whose mask cannot be changed is still kicked by `immediate_exit`, only later.
         let _ = unblock_signal(SIGRTMIN());
         // SAFETY: gettid has no preconditions.
@@ -62,10 +68,9 @@ impl Kick {
         self.immediate_exit.clone()
     }
 
-    /// Called by the vCPU's thread when it ends.
-    pub fn detach(&self) {
+    /// Kicks go to no thread any more.
+    pub fn disarm(&self) {
         *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        HANDLED.set(std::ptr::null());
     }
 
     /// Makes the vCPU look at what is asked of it. The request must be stored before.
@@ -104,8 +109,24 @@ impl Kick {
     }
 }
 
+/// The thread that made it runs a vCPU, and counts its signals.
+#[derive(Debug)]
+pub struct Attached<'a> {
+    kick: &'a Kick,
+    _here: PhantomData<*const ()>,
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        self.kick.disarm();
+        HANDLED.set(std::ptr::null());
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::{HANDLED, Kick, install_handler};
+    use crate::kvm::run_page::RunPage;
     use loom::sync::atomic::{AtomicBool, Ordering};
     use loom::sync::{Arc, Mutex};
     use loom::thread;
@@ -151,6 +172,24 @@ mod tests {
             self.handle_signal();
             self.run()
         }
+    }
+
+    #[test]
+    fn test_signals_are_counted_only_where_the_count_stays() {
+        use std::sync::atomic::Ordering;
+        install_handler().unwrap();
+        let kick = Kick::new(RunPage::map(-1, 3 * 4096).unwrap().immediate_exit());
+        kick.aim();
+        assert!(HANDLED.get().is_null(), "a value that may move is not written to");
+        kick.interrupt();
+        assert_eq!(kick.handled.load(Ordering::SeqCst), 0);
+        let attached = kick.attach();
+        kick.interrupt();
+        assert_eq!(kick.handled.load(Ordering::SeqCst), 1);
+        drop(attached);
+        assert!(HANDLED.get().is_null());
+        kick.interrupt();
+        assert_eq!(kick.handled.load(Ordering::SeqCst), 1, "nobody to signal");
     }
 
     #[test]

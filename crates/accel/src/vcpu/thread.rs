@@ -6,6 +6,7 @@ use super::decide::{Outcome, decide, goes_on};
 use super::{PoweredVcpu, Shared, bus_lock, external, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
+use crate::kvm::kick::Kick;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::vcpu::Vcpu;
 use crate::state::{Level, StateCopy, VcpuState};
@@ -49,9 +50,7 @@ impl VcpuThread {
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let kick = shared.control.kick(self.index);
-        if let Some(kick) = kick {
-            kick.attach();
-        }
+        let attached = kick.map(Kick::attach);
         // One vCPU is enough: it stops the others.
         let first = kick.filter(|_| self.index == 0);
         let loss = first.map(|kick| shared.ram.interrupt_on_loss(kick.immediate_exit()));
@@ -86,9 +85,7 @@ impl VcpuThread {
             }
         }
         drop(loss);
-        if let Some(kick) = kick {
-            kick.detach();
-        }
+        drop(attached);
         trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id() });
     }
 

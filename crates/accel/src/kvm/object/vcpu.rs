@@ -46,7 +46,7 @@ impl Vcpu {
         kick::install_handler()?;
         let page = RunPage::map(fd.as_raw_fd(), run_size)?;
         let kick = Kick::new(page.immediate_exit());
-        kick.attach();
+        kick.aim();
         let watched = Arc::new(Watched::new(kick));
         let watch = Watch::over(&watched)?;
         let immediate_exit = page.immediate_exit();
@@ -110,5 +110,6 @@ impl Vcpu {
 impl Drop for Vcpu {
     fn drop(&mut self) {
         kicks::forget(self.token);
+        self.watched.disarm();
     }
 }

@@ -43,6 +43,11 @@ impl Watched {
     pub fn kick(&self) {
         self.kick.kick();
     }
+
+    /// The vCPU is gone, and its thread may end.
+    pub fn disarm(&self) {
+        self.kick.disarm();
+    }
 }
 
 #[derive(Debug, Default)]
