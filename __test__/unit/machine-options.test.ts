@@ -69,8 +69,9 @@ test('forms of each option', t => {
   t.deepEqual(normal({ memory: { size: '1M', path: 'ram' } }).memory, { ...plain(MiB), backend: 'file', path: 'ram' })
   t.is(normal({ memory: { size: '2G', hugePages: '1G' } }).memory.hugePages, 1024 * MiB)
   t.is(normal({ cpus: 255 }).cpus, 255)
-  t.deepEqual(normal({ rng: true }).rng, { source: '/dev/urandom' })
-  t.deepEqual(normal({ rng: { source: '/dev/hwrng' } }).rng, { source: '/dev/hwrng' })
+  t.deepEqual(normal({ rng: true }).rng, { source: '/dev/urandom', maxBytes: null, period: 65_536 })
+  const limited = { source: '/dev/hwrng', maxBytes: 1024, period: 1000 }
+  t.deepEqual(normal({ rng: limited }).rng, limited)
   t.is(normal({ rng: false }).rng, null)
   t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
   t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })

@@ -647,7 +647,7 @@ export interface BindingVcpuState {
 
 /** One device. */
 export type BindingVirtio =
-  | { kind: 'rng'; source: string }
+  | { kind: 'rng'; source: string; maxBytes?: number; period: number }
 
 /** Every feature's name. */
 export declare function cpuFeatureNames(): Array<string>

@@ -3,6 +3,7 @@
 import { basename } from 'node:path'
 import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
+import type { NormalRng } from '../machine/virtio/rng.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
   BindingAccelProperties,
@@ -75,7 +76,13 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
 })
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ rng }: NormalMachineOptions): BindingVirtio[] => [...(rng ? [{ kind: 'rng' as const, ...rng }] : [])]
+const virtio = ({ rng }: NormalMachineOptions): BindingVirtio[] => [...(rng ? [entropy(rng)] : [])]
+
+const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
+  kind: 'rng',
+  ...rest,
+  ...(maxBytes === null ? {} : { maxBytes }),
+})
 
 const serial = (target: Serial): BindingSerial => {
   switch (target.kind) {

@@ -5,19 +5,25 @@ use kvm_accel_machine::virtio::{Rng, VirtioDevice};
 use napi_derive::napi;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One device.
 #[napi(discriminant = "kind", discriminant_case = "lowercase", object_to_js = false)]
 pub enum BindingVirtio {
-    /// `virtio-rng`: random bytes from a file.
-    Rng { source: String },
+    /// `virtio-rng`: random bytes from a file, at most so many in a period of milliseconds.
+    Rng { source: String, max_bytes: Option<i64>, period: u32 },
 }
 
 impl BindingVirtio {
     /// The device.
     pub fn into_device(self) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
         Ok(match self {
-            Self::Rng { source } => Arc::new(Rng::new(Path::new(&source))?),
+            Self::Rng { source, max_bytes, period } => {
+                let period = Duration::from_millis(period.into());
+                // Checked in TypeScript; less than a byte a second is one.
+                let limit = max_bytes.map(|bytes| (u64::try_from(bytes).unwrap_or(0), period));
+                Arc::new(Rng::new(Path::new(&source), limit)?)
+            }
         })
     }
 }

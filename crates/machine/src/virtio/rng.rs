@@ -1,11 +1,14 @@
 //! The entropy device (section 5.4): buffers that the driver wants filled with random bytes.
 
+use super::throttle::{Rate, ThrottleConfig, ThrottleHolder, ThrottleLease};
 use super::{Driver, Malformed, VirtQueue, VirtioDevice, Worker};
 use crate::MachineConfigError;
+use rustix::event::PollFd;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 /// QEMU's size.
@@ -17,20 +20,32 @@ const LARGEST: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Rng {
     source: Arc<File>,
+    throttle: ThrottleHolder,
 }
 
 impl Rng {
-    /// Entropy from a file, usually `/dev/urandom`.
+    /// Entropy from a file, usually `/dev/urandom`; with a limit, so many bytes in such a time on average.
     ///
     /// # Errors
-    /// When it cannot be opened.
-    pub fn new(source: &Path) -> Result<Self, MachineConfigError> {
+    /// When the file cannot be opened, or the limit is none.
+    pub fn new(source: &Path, limit: Option<(u64, Duration)>) -> Result<Self, MachineConfigError> {
         let source = File::open(source).map_err(|error| {
             let message = format!("{} cannot be opened for random bytes: {error}", source.display());
             MachineConfigError::new("rng", message, "Take /dev/urandom.")
         })?;
-        Ok(Self { source: Arc::new(source) })
+        let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
+        let throttle = ThrottleHolder::new(&ThrottleConfig { bytes, ..Default::default() }).map_err(|error| {
+            let message = format!("the rate limit of virtio-rng has no timer: {error}");
+            MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
+        })?;
+        Ok(Self { source: Arc::new(source), throttle })
     }
+}
+
+/// The rate in bytes a second, at least 1.
+fn rate(bytes: u64, period: Duration) -> Result<Rate, MachineConfigError> {
+    let second = u128::from(bytes) * 1000 / period.as_millis().max(1);
+    Rate::new("rng", u64::try_from(second).unwrap_or(u64::MAX).max(1))
 }
 
 impl VirtioDevice for Rng {
@@ -51,12 +66,16 @@ impl VirtioDevice for Rng {
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
-        Box::new(Requests { source: Arc::clone(&self.source), queues: driver.queues })
+        let (source, throttle) = (Arc::clone(&self.source), self.throttle.lease());
+        Box::new(Requests { source, throttle, waiting: false, queues: driver.queues })
     }
 }
 
 struct Requests {
     source: Arc<File>,
+    throttle: ThrottleLease,
+    /// A request waits for the throttle.
+    waiting: bool,
     queues: Vec<VirtQueue>,
 }
 
@@ -66,11 +85,27 @@ impl Worker for Requests {
         while let Some(chain) = queue.pop()? {
             let mut writer = chain.writer()?;
             let mut bytes = vec![0; writer.available_bytes().min(LARGEST)];
+            // A timer that cannot be set limits nothing.
+            if !self.throttle.admit(bytes.len() as u64).unwrap_or(true) {
+                queue.undo_pop();
+                self.waiting = true;
+                return Ok(());
+            }
             // A source that has nothing gives nothing: the driver asks again.
             let read = self.source.as_ref().read(&mut bytes).unwrap_or(0);
             let written = writer.write(&bytes[..read]).map_err(|error| Malformed(error.to_string()))?;
             queue.push(chain.head(), u32::try_from(written).unwrap_or(0))?;
         }
         Ok(())
+    }
+
+    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
+        poll.extend(self.throttle.source().filter(|_| self.waiting));
+    }
+
+    fn ready(&mut self, _: usize) -> Result<(), Malformed> {
+        self.throttle.fired();
+        self.waiting = false;
+        self.notified(0)
     }
 }

@@ -10,6 +10,7 @@ use rustix::time::{
 };
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units a second.
@@ -210,6 +211,68 @@ impl Throttle {
     pub fn fired(&self) {
         // Nothing to read: somebody armed it again in between, and it fires later.
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+    }
+}
+
+/// A device's throttle while nobody works with it. Each worker has it in turn, so that a reset of the device is no way around a limit.
+/// Cloning is cheap; all clones are the same.
+#[derive(Clone, Debug)]
+pub struct ThrottleHolder(Arc<Mutex<Option<Throttle>>>);
+
+impl ThrottleHolder {
+    /// Empty buckets.
+    ///
+    /// # Errors
+    /// As [`Throttle::new`].
+    pub fn new(config: &ThrottleConfig) -> io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(Some(Throttle::new(config)?)))))
+    }
+
+    /// The throttle, which comes back when the lease is dropped.
+    #[must_use]
+    pub fn lease(&self) -> ThrottleLease {
+        ThrottleLease { throttle: self.lock().take(), holder: self.clone() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Throttle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A worker's use of its device's throttle: see [`ThrottleHolder`].
+#[derive(Debug)]
+pub struct ThrottleLease {
+    /// `None` where another worker still has it; the transport lets one go before the next one comes.
+    throttle: Option<Throttle>,
+    holder: ThrottleHolder,
+}
+
+impl ThrottleLease {
+    /// As [`Throttle::admit`].
+    ///
+    /// # Errors
+    /// As [`Throttle::admit`].
+    pub fn admit(&mut self, bytes: u64) -> io::Result<bool> {
+        self.throttle.as_mut().map_or(Ok(true), |throttle| throttle.admit(bytes))
+    }
+
+    /// As [`Throttle::source`].
+    #[must_use]
+    pub fn source(&self) -> Option<PollFd<'_>> {
+        self.throttle.as_ref().map(Throttle::source)
+    }
+
+    /// As [`Throttle::fired`].
+    pub fn fired(&self) {
+        self.throttle.iter().for_each(Throttle::fired);
+    }
+}
+
+impl Drop for ThrottleLease {
+    fn drop(&mut self) {
+        if let Some(throttle) = self.throttle.take() {
+            *self.holder.lock() = Some(throttle);
+        }
     }
 }
 

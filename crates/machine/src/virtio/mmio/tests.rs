@@ -56,7 +56,7 @@ fn start(mmio: &Mmio, descriptors: u32) {
 }
 
 fn rng() -> Rng {
-    Rng::new(Path::new("/dev/urandom")).unwrap()
+    Rng::new(Path::new("/dev/urandom"), None).unwrap()
 }
 
 /// Makes `len` writable bytes at [`BUFFER`] available, as the `index`th buffer.
@@ -155,6 +155,28 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(used(&ram), 1);
+}
+
+#[test]
+fn test_a_limit_holds_across_resets() {
+    let ram = ram();
+    let limit = Some((1, Duration::from_millis(1)));
+    let (mmio, line) = transport(Rng::new(Path::new("/dev/urandom"), limit).unwrap(), &ram);
+    let ask = |round| {
+        offer(&ram, round, 64 << 10);
+        write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+    };
+    start(&mmio, DESCRIPTORS);
+    // A minute's worth, to be paid for.
+    ask(0);
+    line.recv_timeout(Duration::from_secs(30)).unwrap();
+    for _ in 0..2 {
+        ask(1);
+        assert!(line.recv_timeout(Duration::from_millis(50)).is_err());
+        mmio.reset();
+        ram.write_obj(0_u32, GuestAddress(USED.into())).unwrap();
+        start(&mmio, DESCRIPTORS);
+    }
 }
 
 /// Tells when its worker has gone.
