@@ -42,6 +42,7 @@ test('defaults', t => {
     append: '',
     serial: { kind: 'null' },
     debugExit: null,
+    acpi: true,
     lostTickPolicy: 'delay',
     rng: null,
     noReboot: false,

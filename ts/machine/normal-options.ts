@@ -44,6 +44,7 @@ export interface NormalMachineOptions {
   readonly append: string
   readonly serial: Serial
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
+  readonly acpi: boolean
   readonly lostTickPolicy: LostTickPolicy
   readonly rng: NormalRng | null
   readonly noReboot: boolean
@@ -84,6 +85,7 @@ const shape = {
     v.strictObject({ file: v.pipe(text, v.nonEmpty()) }),
   ]),
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
+  acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
   rng: rngShape,
   noReboot: v.boolean(),
@@ -109,6 +111,7 @@ const takes: Record<keyof MachineOptions, string> = {
   append: 'a text without NUL',
   serial: "'stdio', 'null', 'stream', { file: PATH } or a Writable",
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
+  acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   rng: rngTakes,
   noReboot: 'a boolean',
@@ -145,6 +148,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     append: options.append ?? '',
     serial: serialTarget(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
+    acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
     rng: normaliseRng(options.rng ?? false),
     noReboot: options.noReboot ?? false,

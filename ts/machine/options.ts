@@ -183,6 +183,12 @@ export interface MachineOptions {
    */
   readonly noShutdown?: boolean
   /**
+   * Whether the guest finds ACPI's tables, as `-M acpi=` and `-no-acpi`. It can power off and reset either way: see docs/boot.md.
+   *
+   * @default true
+   */
+  readonly acpi?: boolean
+  /**
    * What becomes of timer ticks that the guest is too late for, `lost_tick_policy` of QEMU's `kvm-pit`: `delay` delivers them late,
    * so that a guest that counts ticks keeps its time; `discard` drops them. For `kernel-irqchip=on`, whose PIT is in the kernel.
    *

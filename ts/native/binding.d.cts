@@ -240,6 +240,8 @@ export interface BindingConfig {
   trace: Array<string>
   /** `delay` or `discard`. */
   lostTickPolicy: string
+  /** Whether ACPI's tables are there. */
+  acpi: boolean
   /** Virtio devices, in the order of their transports. */
   virtio: Array<BindingVirtio>
 }

@@ -49,6 +49,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   append: options.append,
   modules: [...options.initrd],
   serial: serial(options.serial),
+  acpi: options.acpi,
   lostTickPolicy: options.lostTickPolicy,
   virtio: virtio(options),
   trace: [...options.trace],

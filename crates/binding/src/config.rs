@@ -123,6 +123,8 @@ pub struct BindingConfig {
     pub trace: Vec<String>,
     /// `delay` or `discard`.
     pub lost_tick_policy: String,
+    /// Whether ACPI's tables are there.
+    pub acpi: bool,
     /// Virtio devices, in the order of their transports.
     pub virtio: Vec<BindingVirtio>,
 }
@@ -234,6 +236,7 @@ impl BindingConfig {
                 serial,
                 debug_exit,
                 lost_tick_policy,
+                acpi: self.acpi,
                 virtio,
             },
             theirs,

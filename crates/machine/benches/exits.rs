@@ -125,6 +125,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
         debug_exit: None,
         lost_tick_policy: LostTickPolicy::Delay,
+        acpi: true,
         virtio: Vec::new(),
     };
     let (board, _) = Board::new(config, sink, Box::new(|| {})).unwrap();

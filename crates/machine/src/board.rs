@@ -1,10 +1,11 @@
 //! The board: RAM, images, buses and devices around an accelerator.
 
+use crate::acpi;
 use crate::boot::Boot;
 use crate::bus::{AddressSpace, BusBuilder, BusDevice, MachineBus};
 use crate::devices::{
-    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices, I8042, I8042_COMMAND_PORT, SerialOutput,
-    SerialPort,
+    ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices,
+    I8042, I8042_COMMAND_PORT, SerialOutput, SerialPort,
 };
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::interrupts::{Lines, PitTimer};
@@ -43,6 +44,8 @@ pub struct BoardConfig {
     pub debug_exit: Option<DebugExit>,
     /// What becomes of ticks of the in-kernel PIT that the guest is too late for.
     pub lost_tick_policy: LostTickPolicy,
+    /// Whether ACPI's tables are there; its registers always are.
+    pub acpi: bool,
     /// Virtio devices, in the order of their transports.
     pub virtio: Vec<Arc<dyn VirtioDevice>>,
 }
@@ -100,6 +103,7 @@ pub struct Counts {
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
 ///     lost_tick_policy: LostTickPolicy::Delay,
+///     acpi: true,
 ///     virtio: Vec::new(),
 /// };
 /// let (events, received) = mpsc::channel();
@@ -120,8 +124,8 @@ pub struct Board {
     bus: Arc<MachineBus>,
     accel: Accelerator,
     boot: Boot,
-    /// The vCPUs an MP table names, if there is one.
-    tables: Option<Topology>,
+    tables: Tables,
+    pm: Arc<AcpiPm>,
     layout: RamLayout,
     ram: GuestRam,
     serial: Arc<SerialPort>,
@@ -141,8 +145,18 @@ impl Board {
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
-        let BoardConfig { accel, memory, ram: backend, cpu, mut boot, serial, debug_exit, lost_tick_policy, virtio } =
-            config;
+        let BoardConfig {
+            accel,
+            memory,
+            ram: backend,
+            cpu,
+            mut boot,
+            serial,
+            debug_exit,
+            lost_tick_policy,
+            acpi,
+            virtio,
+        } = config;
         let topology = cpu.topology;
         if topology.cpus() == 0 {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
@@ -152,12 +166,16 @@ impl Board {
         let irqchip = accel.kernel_irqchip;
         let places = transports::places(virtio.len(), irqchip)?;
         boot.announce(transports::command_line(&places));
-        let tables = match irqchip {
+        let processors = match irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => Some(topology),
             // Without an IOAPIC there is no line that a table could describe.
             KernelIrqchip::Off => None,
         };
-        let start = load(&mut boot, tables, &layout, &ram)?;
+        let description =
+            acpi::Description { processors, serial: &[(COM1_BASE, COM1_IRQ)], rtc: false, virtio: &places };
+        let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
+        let tables = Tables { processors, acpi };
+        let start = load(&mut boot, &tables, &layout, &ram)?;
         let mut accel = Accelerator::new(accel, cpu, ram.clone())?;
         // As QEMU: what the kernel does by itself is not asked for.
         if irqchip == KernelIrqchip::On && lost_tick_policy != LostTickPolicy::Delay {
@@ -166,8 +184,10 @@ impl Board {
         let lines = Lines::new(&mut accel, irqchip);
         let irq = lines.edge(COM1_IRQ)?;
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
+        let pm = Arc::new(AcpiPm::new());
         let mut bus = BusBuilder::new()
             .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
+            .ports("ACPI", ACPI_PM_BASE, ACPI_PM_PORTS, Arc::clone(&pm) as Arc<dyn BusDevice>)
             .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
@@ -193,7 +213,7 @@ impl Board {
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();
         Ok((
-            Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, layout, ram, serial, virtio: mmio },
+            Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, pm, layout, ram, serial, virtio: mmio },
             warnings,
         ))
     }
@@ -222,10 +242,11 @@ impl Board {
     pub fn reset(&mut self) -> Result<(), BoardError> {
         // First: they let go of guest memory.
         self.virtio.iter().for_each(|transport| transport.reset());
-        load(&mut self.boot, self.tables, &self.layout, &self.ram)?;
+        load(&mut self.boot, &self.tables, &self.layout, &self.ram)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
         self.serial.reset();
+        self.pm.reset();
         self.lines.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;
@@ -329,19 +350,27 @@ impl Board {
     }
 }
 
-/// Loads the images, and the MP table where a boot protocol leaves room for firmware's data.
-fn load(
-    boot: &mut Boot,
-    tables: Option<Topology>,
-    layout: &RamLayout,
-    ram: &GuestRam,
-) -> Result<StartState, BoardError> {
-    let loaded = boot.load(layout, ram, None);
+/// What firmware would have left in memory.
+struct Tables {
+    /// Whom the MP table names, if there is one.
+    processors: Option<Topology>,
+    acpi: Option<acpi::Tables>,
+}
+
+/// Loads the images, and the tables where a boot protocol leaves room for firmware's data.
+fn load(boot: &mut Boot, tables: &Tables, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, BoardError> {
+    let loaded = boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP));
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;
     let start = loaded?;
-    if let (Some(topology), StartMode::Protected | StartMode::Long { .. }) = (tables, start.mode) {
-        mptable::write(ram, &topology)?;
+    if start.mode == StartMode::Real {
+        return Ok(start);
+    }
+    if let Some(topology) = &tables.processors {
+        mptable::write(ram, topology)?;
+    }
+    if let Some(acpi) = &tables.acpi {
+        acpi.write(ram)?;
     }
     Ok(start)
 }

@@ -6,11 +6,15 @@
 //! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
 //! - [`virtio`]: virtio devices and their transports.
+//! - [`acpi`]: the tables that tell a guest of it.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
 
+pub mod acpi;
 pub mod board;
 pub mod boot;
 pub mod bus;
+mod checksum;
+mod clock;
 pub mod devices;
 mod error;
 pub mod interrupts;

@@ -3,6 +3,8 @@
 //! It also keeps Linux from searching 128 KiB for one, 16 bytes at a time, each with its own page mapping.
 
 use crate::MachineConfigError;
+use crate::acpi::{IOAPIC, LOCAL_APIC};
+use crate::checksum::set_checksum;
 use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
@@ -13,9 +15,7 @@ const FLOATING_POINTER: u64 = 0x9_fc00;
 const TABLE: u32 = 0xf_0000;
 
 const SPECIFICATION_1_4: u8 = 4;
-const LOCAL_APIC: u32 = 0xfee0_0000;
 const LOCAL_APIC_VERSION: u8 = 0x14;
-const IOAPIC: u32 = 0xfec0_0000;
 const IOAPIC_VERSION: u8 = 0x11;
 /// ISA interrupt lines; line n is pin n of the IOAPIC, but the timer's is pin 2, because line 2 is the second PIC's: the accelerator's
 /// routing table ([`kvm_accel::interrupts::routing`]).
@@ -41,22 +41,19 @@ const ALL_PROCESSORS: u8 = 0xff;
 /// # Errors
 /// More processors than an xAPIC id can name.
 pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
-    let too_many =
-        || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
-    let id = |index| u8::try_from(topology.apic_id(index)).ok().filter(|id| *id < ALL_PROCESSORS).ok_or_else(too_many);
-    let ids = (0..topology.cpus()).map(id).collect::<Result<Vec<_>, _>>()?;
+    let ids = apic_ids(topology)?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
     let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");
     ram.write_slice(&table(&ids), GuestAddress(TABLE.into())).map_err(outside)?;
     ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
 }
 
-/// Makes the bytes sum to 0 by the one at `at`.
-fn checksum(bytes: &mut [u8], at: usize) {
-    let sum = bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
-    if let Some(byte) = bytes.get_mut(at) {
-        *byte = byte.wrapping_sub(sum);
-    }
+/// The processors' APIC ids, as far as a byte that also has a value for all of them can name them.
+pub fn apic_ids(topology: &Topology) -> Result<Vec<u8>, MachineConfigError> {
+    let too_many =
+        || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
+    let id = |index| u8::try_from(topology.apic_id(index)).ok().filter(|id| *id < ALL_PROCESSORS).ok_or_else(too_many);
+    (0..topology.cpus()).map(id).collect()
 }
 
 fn floating_pointer() -> Vec<u8> {
@@ -64,7 +61,7 @@ fn floating_pointer() -> Vec<u8> {
     bytes.extend(TABLE.to_le_bytes());
     // Length in paragraphs, specification, checksum, features: a table follows, virtual wire mode.
     bytes.extend([1, SPECIFICATION_1_4, 0, 0, 0, 0, 0, 0]);
-    checksum(&mut bytes, 10);
+    set_checksum(&mut bytes, 10);
     bytes
 }
 
@@ -94,7 +91,7 @@ fn table(ids: &[u8]) -> Vec<u8> {
     // No extended table.
     bytes.extend([0; 4]);
     bytes.extend(body);
-    checksum(&mut bytes, 7);
+    set_checksum(&mut bytes, 7);
     bytes
 }
 

@@ -42,6 +42,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         memory: 16 << 20,
         ram: Default::default(),
         lost_tick_policy: Default::default(),
+        acpi: true,
         virtio: Vec::new(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline, ..Default::default() }).unwrap(),

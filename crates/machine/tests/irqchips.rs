@@ -50,6 +50,7 @@ fn board(
         serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
         debug_exit: None,
         lost_tick_policy: Default::default(),
+        acpi: true,
         virtio: Vec::new(),
     };
     let (board, _) = Board::new(config, Arc::new(Events(Mutex::new(sender))), Box::new(|| {}))?;

@@ -242,6 +242,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         serial: SerialOutput::null(),
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
         lost_tick_policy: LostTickPolicy::Delay,
+        acpi: true,
         virtio: Vec::new(),
     };
     let (sender, events) = channel();

@@ -7,7 +7,7 @@ use kvm_accel::Request;
 pub const I8042_COMMAND_PORT: u16 = 0x64;
 
 /// "Pulse output port" with bit 0, the processor's reset line, low.
-const PULSE_RESET: u8 = 0xfe;
+pub const PULSE_RESET: u8 = 0xfe;
 
 /// Both buffers empty: a command may be written (Linux's `reboot=k` waits for that), no data waits at port 0x60.
 const STATUS: u8 = 0;

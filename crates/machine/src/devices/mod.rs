@@ -1,5 +1,6 @@
 //! The board's devices. Each has its own lock and knows neither its address nor the accelerator.
 
+mod acpi_pm;
 mod debug_exit;
 mod delegated;
 mod i8042;
@@ -9,9 +10,10 @@ mod pit;
 mod serial;
 mod serial_output;
 
+pub use acpi_pm::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, PM_CONTROL, PM_TIMER, S5_SLEEP_TYPE};
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
-pub use i8042::{I8042, I8042_COMMAND_PORT};
+pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};

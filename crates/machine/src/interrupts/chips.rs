@@ -1,7 +1,7 @@
 //! PIC, IOAPIC and PIT outside the kernel, and what connects them: lines, the vCPU, the local APICs.
 
-use super::clock::Clock;
-use crate::devices::{IOAPIC_PINS, Ioapic, Pic, Pit, Written};
+use crate::clock::Clock;
+use crate::devices::{IOAPIC_PINS, Ioapic, PIT_FREQUENCY, Pic, Pit, Written};
 use kvm_accel::interrupts::{Interrupts, Msi, UserIrqchip, Wake};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Chips {
             pic: Pic::default(),
             ioapic: Ioapic::default(),
             pit: Pit::default(),
-            clock: Clock::default(),
+            clock: Clock::new(PIT_FREQUENCY),
             over: false,
         }
     }

@@ -6,7 +6,6 @@
 //! With `kernel-irqchip=on` all of them are in the kernel, and nothing here exists but [`Lines::Kernel`].
 
 mod chips;
-mod clock;
 mod ports;
 mod timer;
 

@@ -1,13 +1,14 @@
-//! The PIT's time: it stands still while the machine does.
+//! Time of the machine's timers: it stands still while the machine does.
 
-use crate::devices::PIT_FREQUENCY;
 use std::time::{Duration, Instant};
 
 const NANOSECONDS: u128 = 1_000_000_000;
 
-/// Ticks of the PIT since power-on.
-#[derive(Clone, Debug, Default)]
+/// Ticks since power-on.
+#[derive(Clone, Debug)]
 pub struct Clock {
+    /// Ticks in a second.
+    frequency: u64,
     /// Before it was last started.
     before: Duration,
     /// While it runs.
@@ -15,6 +16,16 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// A clock that stands still at 0.
+    pub const fn new(frequency: u64) -> Self {
+        Self { frequency, before: Duration::ZERO, since: None }
+    }
+
+    #[cfg(test)]
+    pub const fn after(frequency: u64, before: Duration) -> Self {
+        Self { before, ..Self::new(frequency) }
+    }
+
     pub fn start(&mut self) {
         self.since.get_or_insert_with(Instant::now);
     }
@@ -34,12 +45,12 @@ impl Clock {
 
     /// Now.
     pub fn now(&self) -> u64 {
-        u64::try_from(self.elapsed().as_nanos() * u128::from(PIT_FREQUENCY) / NANOSECONDS).unwrap_or(u64::MAX)
+        u64::try_from(self.elapsed().as_nanos() * u128::from(self.frequency) / NANOSECONDS).unwrap_or(u64::MAX)
     }
 
     /// How long it is until `tick`; nothing for one that has passed.
     pub fn until(&self, tick: u64) -> Duration {
-        let at = (u128::from(tick) * NANOSECONDS).div_ceil(u128::from(PIT_FREQUENCY));
+        let at = (u128::from(tick) * NANOSECONDS).div_ceil(u128::from(self.frequency));
         Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX)).saturating_sub(self.elapsed())
     }
 }
@@ -48,14 +59,16 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_193_182;
+
     #[test]
     fn test_clock_stands_still_and_knows_when_a_tick_comes() {
-        let mut clock = Clock { before: Duration::from_secs(1), since: None };
-        assert_eq!((clock.now(), clock.now()), (PIT_FREQUENCY, PIT_FREQUENCY));
-        assert_eq!(clock.until(PIT_FREQUENCY), Duration::ZERO);
-        assert_eq!(clock.until(2 * PIT_FREQUENCY), Duration::from_secs(1));
+        let mut clock = Clock::after(SECOND, Duration::from_secs(1));
+        assert_eq!((clock.now(), clock.now()), (SECOND, SECOND));
+        assert_eq!(clock.until(SECOND), Duration::ZERO);
+        assert_eq!(clock.until(2 * SECOND), Duration::from_secs(1));
         clock.start();
-        assert!(clock.now() >= PIT_FREQUENCY && clock.runs());
+        assert!(clock.now() >= SECOND && clock.runs());
         clock.stop();
         assert_eq!(clock.now(), clock.now());
     }

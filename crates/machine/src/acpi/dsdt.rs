@@ -1,0 +1,57 @@
+//! DSDT: the devices that a guest cannot find by itself, and the sleep type that powers off.
+
+use super::{Description, bytes_of, table};
+use crate::devices::S5_SLEEP_TYPE;
+use crate::virtio::transports::{self, Place};
+use acpi_tables::Aml;
+use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path, ResourceTemplate, Scope};
+use acpi_tables::sdt::Sdt;
+
+const RTC_PORT: u16 = 0x70;
+const RTC_LINE: u8 = 8;
+
+pub fn dsdt(board: &Description<'_>) -> Sdt {
+    let mut devices = Vec::new();
+    for (unit, (base, line)) in (1..).zip(board.serial) {
+        let name = format!("COM{unit}");
+        devices.extend(device(&name, &EISAName::new("PNP0501"), unit, &[&io(*base, 8), &edge(*line)]));
+    }
+    if board.rtc {
+        devices.extend(device("RTC_", &EISAName::new("PNP0B00"), 0, &[&io(RTC_PORT, 2), &edge(RTC_LINE)]));
+    }
+    for (unit, Place { base, line }) in (0..).zip(board.virtio) {
+        let registers = Memory32Fixed::new(true, low32(*base), low32(transports::SIZE));
+        devices.extend(device(&format!("VR{unit:02X}"), &"LNRO0005", unit, &[&registers, &edge(*line)]));
+    }
+    let mut dsdt = table(*b"DSDT", 2);
+    dsdt.append_slice(&Scope::raw(Path::new("\\_SB_"), devices));
+    let off = Package::new(vec![&S5_SLEEP_TYPE, &0u8, &0u8, &0u8]);
+    dsdt.append_slice(&bytes_of(&Name::new(Path::new("\\_S5_"), &off)));
+    dsdt
+}
+
+/// A device without methods. `name` has 4 characters.
+fn device(name: &str, id: &dyn Aml, unit: u8, resources: &[&dyn Aml]) -> Vec<u8> {
+    let children = [
+        Name::new(Path::new("_HID"), id),
+        Name::new(Path::new("_UID"), &unit),
+        // DMA sees what the processors' caches hold; of no matter to devices without DMA.
+        Name::new(Path::new("_CCA"), &1u8),
+        Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources.to_vec())),
+    ];
+    bytes_of(&Device::new(Path::new(name), children.iter().map(|child| child as &dyn Aml).collect()))
+}
+
+fn io(base: u16, len: u8) -> IO {
+    IO::new(base, base, 1, len)
+}
+
+/// An interrupt line of its own, edge-triggered as all devices of the board have it.
+fn edge(line: u8) -> Interrupt {
+    Interrupt::new(true, true, false, false, line.into())
+}
+
+/// An address that fits by construction: devices lie below 4 GiB.
+fn low32(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

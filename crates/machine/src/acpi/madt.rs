@@ -1,0 +1,46 @@
+//! MADT: local APICs, the IOAPIC, and where an ISA line is not the pin of its number.
+
+use super::fadt::SCI;
+use super::{bytes_of, table};
+use crate::MachineConfigError;
+use crate::mptable::apic_ids;
+use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
+use acpi_tables::sdt::Sdt;
+use kvm_accel::cpu::Topology;
+
+pub const LOCAL_APIC: u32 = 0xfee0_0000;
+pub const IOAPIC: u32 = 0xfec0_0000;
+
+/// There are two 8259, which have to be masked before the APICs are used.
+const PCAT_COMPAT: u32 = 1;
+
+const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
+const LOCAL_APIC_NMI: u8 = 4;
+const ALL_PROCESSORS: u8 = 0xff;
+
+/// Polarity and trigger of an override.
+const CONFORMING: u16 = 0;
+const LEVEL_HIGH: u16 = 0b1101;
+
+pub fn madt(processors: Topology) -> Result<Sdt, MachineConfigError> {
+    let ids = apic_ids(&processors)?;
+    let mut madt = table(*b"APIC", 5);
+    madt.append_slice(&LOCAL_APIC.to_le_bytes());
+    madt.append_slice(&PCAT_COMPAT.to_le_bytes());
+    let ioapic_id = ids.last().map_or(0, |last| last + 1);
+    for (uid, id) in (0..=u8::MAX).zip(ids) {
+        madt.append_slice(&bytes_of(&ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled)));
+    }
+    madt.append_slice(&bytes_of(&IoApic::new(ioapic_id, IOAPIC, 0)));
+    // The routing table has the timer's line at pin 2.
+    madt.append_slice(&source_override(0, 2, CONFORMING));
+    madt.append_slice(&source_override(SCI, SCI, LEVEL_HIGH));
+    // Input 1 of each local APIC, as the MP table has it.
+    madt.append_slice(&[LOCAL_APIC_NMI, 6, ALL_PROCESSORS, 0, 0, 1]);
+    Ok(madt)
+}
+
+fn source_override(line: u8, gsi: u8, flags: u16) -> Vec<u8> {
+    const ISA_BUS: u8 = 0;
+    [&[INTERRUPT_SOURCE_OVERRIDE, 10, ISA_BUS, line][..], &u32::from(gsi).to_le_bytes(), &flags.to_le_bytes()].concat()
+}

@@ -1,0 +1,134 @@
+//! ACPI: what the board has, as tables in guest memory (ACPI specification 6.5).
+//!
+//! - [`Tables`]: the bytes, laid out from [`RSDP`] on, where guests search for the root pointer and boot protocols hand it over.
+//! - `dsdt`: the devices, as AML. `madt`: the interrupt controllers.
+//!
+//! The registers behind it are [`crate::devices::AcpiPm`]; the reset register is the keyboard controller's.
+
+mod dsdt;
+mod fadt;
+mod madt;
+
+pub(crate) use madt::{IOAPIC, LOCAL_APIC};
+
+use crate::MachineConfigError;
+use crate::checksum::set_checksum;
+use crate::virtio::transports::Place;
+use acpi_tables::Aml;
+use acpi_tables::facs::FACS;
+use acpi_tables::rsdp::Rsdp;
+use acpi_tables::sdt::Sdt;
+use acpi_tables::xsdt::XSDT;
+use kvm_accel::GuestRam;
+use kvm_accel::cpu::Topology;
+use vm_memory::{Bytes, GuestAddress};
+
+/// The root pointer: the start of what guests search for it.
+pub const RSDP: u64 = 0xe_0000;
+/// The tables end here: the MP table follows.
+const END: u64 = 0xf_0000;
+/// FACS wants it; the others do not mind.
+const ALIGN: usize = 64;
+
+const OEM_ID: [u8; 6] = *b"KVMACC";
+const OEM_TABLE_ID: [u8; 8] = *b"KVMACCEL";
+const OEM_REVISION: u32 = 1;
+
+/// What the tables tell of a board.
+#[derive(Clone, Debug)]
+pub struct Description<'a> {
+    /// The processors; none where they have no local APICs.
+    pub processors: Option<Topology>,
+    /// First port and line of each serial port, COM1 first.
+    pub serial: &'a [(u16, u8)],
+    /// Whether there is a CMOS clock.
+    pub rtc: bool,
+    /// Virtio transports.
+    pub virtio: &'a [Place],
+}
+
+/// All tables of a board.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tables(Vec<u8>);
+
+impl Tables {
+    /// Makes the tables.
+    ///
+    /// # Errors
+    /// More processors than an xAPIC id can name.
+    pub fn new(board: &Description<'_>) -> Result<Self, MachineConfigError> {
+        let mut layout = Layout(vec![0; Rsdp::len()]);
+        let dsdt = layout.place(dsdt::dsdt(board).as_slice());
+        let facs = layout.place(&bytes_of(&FACS::new()));
+        let fadt = layout.place(&bytes_of(&fadt::fadt(board, dsdt, facs)));
+        let madt = board.processors.map(madt::madt).transpose()?.map(|madt| layout.place(madt.as_slice()));
+
+        let mut rsdt = table(*b"RSDT", 1);
+        let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
+        for address in [Some(fadt), madt].into_iter().flatten() {
+            rsdt.append_slice(&address.to_le_bytes());
+            xsdt.add_entry(address.into());
+        }
+        let rsdt = layout.place(rsdt.as_slice());
+        let xsdt = layout.place(&bytes_of(&xsdt));
+        let Layout(mut bytes) = layout;
+        bytes[..Rsdp::len()].copy_from_slice(&rsdp(rsdt, xsdt));
+        if RSDP + bytes.len() as u64 > END {
+            let message = "The ACPI tables of so many devices and vCPUs are longer than 64 KiB";
+            return Err(MachineConfigError::new("acpi", message, "Leave some devices out."));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Writes them to guest memory.
+    ///
+    /// # Errors
+    /// RAM that ends below them, which no machine's does.
+    pub fn write(&self, ram: &GuestRam) -> Result<(), MachineConfigError> {
+        let outside = |_| MachineConfigError::new("memory", "RAM ends below the ACPI tables", "Give at least 1 MiB.");
+        ram.write_slice(&self.0, GuestAddress(RSDP)).map_err(outside)
+    }
+}
+
+/// The tables so far, from [`RSDP`] on.
+struct Layout(Vec<u8>);
+
+impl Layout {
+    /// Appends a table and answers its address.
+    fn place(&mut self, table: &[u8]) -> u32 {
+        self.0.resize(self.0.len().next_multiple_of(ALIGN), 0);
+        let offset = self.0.len();
+        self.0.extend(table);
+        // Below 1 MiB, or refused later.
+        u32::try_from(RSDP + offset as u64).unwrap_or(u32::MAX)
+    }
+}
+
+/// The root pointer. The library's names the XSDT alone, and older guests read the RSDT.
+fn rsdp(rsdt: u32, xsdt: u32) -> Vec<u8> {
+    const CHECKSUM: usize = 8;
+    const RSDT: usize = 16;
+    /// What the first checksum covers.
+    const REVISION_0_LEN: usize = 20;
+    const EXTENDED_CHECKSUM: usize = 32;
+    let mut bytes = bytes_of(&Rsdp::new(OEM_ID, xsdt.into()));
+    bytes[RSDT..RSDT + 4].copy_from_slice(&rsdt.to_le_bytes());
+    set_checksum(&mut bytes[..REVISION_0_LEN], CHECKSUM);
+    set_checksum(&mut bytes, EXTENDED_CHECKSUM);
+    bytes
+}
+
+/// A table with nothing but its header.
+fn table(signature: [u8; 4], revision: u8) -> Sdt {
+    const HEADER_LEN: u32 = 36;
+    Sdt::new(signature, HEADER_LEN, revision, OEM_ID, OEM_TABLE_ID, OEM_REVISION)
+}
+
+fn bytes_of(aml: &dyn Aml) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    aml.to_aml_bytes(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
