@@ -12,9 +12,11 @@ export interface MachineWarning {
    * - `CPU_FEATURE_UNAVAILABLE`: CPU features were asked for that this host does not offer;
    * - `CPU_MODEL_UNAVAILABLE`: a CPU model that is not made, and the guest sees the host's;
    * - `CPU_PM_UNSUPPORTED`: the host cannot leave idling to the guest;
-   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on.
+   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on;
+   * - `DEVICE_NEEDS_RESET`: the guest's driver broke the rules of a virtio device, which does nothing until it is reset; told once for each
+   *   device.
    */
-  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE'
+  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET'
   /** For people: one line, and the register dump where there is one. */
   readonly message: string
 }

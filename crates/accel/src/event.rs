@@ -88,6 +88,8 @@ pub enum WarningCode {
     CpuPmUnsupported,
     /// KVM could not emulate an instruction of user-mode code; the guest goes on.
     EmulationFailure,
+    /// A driver broke the rules of its device, which does nothing until it is reset.
+    DeviceNeedsReset,
 }
 
 impl WarningCode {
@@ -100,6 +102,7 @@ impl WarningCode {
             Self::DirtyRingUnsupported => "DIRTY_RING_UNSUPPORTED",
             Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
+            Self::DeviceNeedsReset => "DEVICE_NEEDS_RESET",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",

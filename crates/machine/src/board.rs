@@ -13,7 +13,7 @@ use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
 use crate::virtio::transports::{self, Place};
-use crate::virtio::{Mmio, VirtioDevice};
+use crate::virtio::{Malformed, Mmio, VirtioDevice};
 use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
@@ -22,7 +22,8 @@ use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::Readings;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
+    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
+    WarningCode,
 };
 use std::sync::Arc;
 
@@ -194,7 +195,8 @@ impl Board {
         }
         let mut mmio = Vec::new();
         for (device, Place { base, line }) in virtio.into_iter().zip(places) {
-            let transport = Arc::new(Mmio::new(device, ram.clone(), lines.edge(line)?)?);
+            let tell = needs_reset(device.name(), &sink);
+            let transport = Arc::new(Mmio::new(device, ram.clone(), lines.edge(line)?, tell)?);
             bus = bus.memory("virtio-mmio", base, transports::SIZE, Arc::clone(&transport) as Arc<dyn BusDevice>);
             mmio.push(transport);
         }
@@ -373,4 +375,13 @@ fn load(boot: &mut Boot, tables: &Tables, layout: &RamLayout, ram: &GuestRam) ->
         acpi.write(ram)?;
     }
     Ok(start)
+}
+
+/// Tells the machine's owner that a device does nothing until its driver resets it.
+fn needs_reset(name: &'static str, sink: &Arc<dyn EventSink>) -> Box<dyn Fn(&Malformed) + Send + Sync> {
+    let sink = Arc::clone(sink);
+    Box::new(move |malformed| {
+        let message = format!("{name} needs a reset, because of its driver: {malformed}");
+        sink.emit(Event::Warning(Warning { code: WarningCode::DeviceNeedsReset, message }));
+    })
 }

@@ -2,14 +2,14 @@
 
 use super::interrupt::{ConfigInterrupt, Interrupt};
 use super::io_thread::{IoThread, ring};
-use super::{Driver, VirtQueue, VirtioDevice};
+use super::{Driver, Malformed, VirtQueue, VirtioDevice};
 use crate::MachineConfigError;
 use crate::bus::{BusDevice, Doorbell};
 use crate::devices::Irq;
 use kvm_accel::io::Written;
 use kvm_accel::{GuestRam, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED,
     VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
@@ -43,10 +43,27 @@ pub struct Mmio {
     interrupt: Arc<Interrupt>,
     doorbells: Vec<Doorbell>,
     registers: Mutex<Registers>,
-    /// DEVICE_NEEDS_RESET: the worker has given up.
-    needs_reset: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
     /// Declared last: the worker may use all of the above.
     thread: IoThread,
+}
+
+/// DEVICE_NEEDS_RESET, and who is told of it.
+struct Trouble {
+    needs_reset: AtomicBool,
+    interrupt: Arc<Interrupt>,
+    /// Called once: a guest could go on and on.
+    told: Once,
+    tell: Box<dyn Fn(&Malformed) + Send + Sync>,
+}
+
+impl Trouble {
+    /// The device does nothing from now on.
+    fn report(&self, malformed: &Malformed) {
+        self.needs_reset.store(true, Ordering::SeqCst);
+        self.interrupt.config();
+        self.told.call_once(|| (self.tell)(malformed));
+    }
 }
 
 /// What the driver has written, but for Status's DEVICE_NEEDS_RESET.
@@ -94,11 +111,16 @@ impl Registers {
 }
 
 impl Mmio {
-    /// A transport for a device, whose thread starts to wait.
+    /// A transport for a device, whose thread starts to wait. The first time that the device needs a reset, `tell` hears why.
     ///
     /// # Errors
     /// When there is no thread or no descriptor to be had.
-    pub fn new(device: Arc<dyn VirtioDevice>, ram: GuestRam, irq: Irq) -> Result<Self, MachineConfigError> {
+    pub fn new(
+        device: Arc<dyn VirtioDevice>,
+        ram: GuestRam,
+        irq: Irq,
+        tell: Box<dyn Fn(&Malformed) + Send + Sync>,
+    ) -> Result<Self, MachineConfigError> {
         let name = device.name();
         let refuse = |why: &dyn std::fmt::Display| {
             let message = format!("{name} cannot be made: {why}");
@@ -119,18 +141,16 @@ impl Mmio {
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|error| refuse(&error))?;
         let interrupt = Arc::new(Interrupt::new(irq));
-        let needs_reset = Arc::new(AtomicBool::new(false));
+        let needs_reset = AtomicBool::new(false);
+        let trouble = Arc::new(Trouble { needs_reset, interrupt: Arc::clone(&interrupt), told: Once::new(), tell });
         let failed = {
-            let (interrupt, needs_reset) = (Arc::clone(&interrupt), Arc::clone(&needs_reset));
-            move |_| {
-                needs_reset.store(true, Ordering::SeqCst);
-                interrupt.config();
-            }
+            let trouble = Arc::clone(&trouble);
+            move |malformed| trouble.report(&malformed)
         };
         let events = doorbells.iter().map(|doorbell| Arc::clone(&doorbell.event)).collect();
         let thread = IoThread::new(name, events, failed).map_err(|error| refuse(&error))?;
         let registers = Mutex::new(registers);
-        Ok(Self { device, ram, interrupt, doorbells, registers, needs_reset, thread })
+        Ok(Self { device, ram, interrupt, doorbells, registers, trouble, thread })
     }
 
     /// Back to power-on; the device has let go of guest memory when this returns.
@@ -143,7 +163,7 @@ impl Mmio {
             self.thread.stop();
         }
         registers.reset();
-        self.needs_reset.store(false, Ordering::SeqCst);
+        self.trouble.needs_reset.store(false, Ordering::SeqCst);
         self.interrupt.reset();
     }
 
@@ -162,7 +182,7 @@ impl Mmio {
             register::VIRTIO_MMIO_QUEUE_NUM_MAX => registers.queue().map_or(0, |queue| queue.max_size().into()),
             register::VIRTIO_MMIO_QUEUE_READY => registers.queue().is_some_and(QueueT::ready).into(),
             register::VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
-            register::VIRTIO_MMIO_STATUS if self.needs_reset.load(Ordering::SeqCst) => {
+            register::VIRTIO_MMIO_STATUS if self.trouble.needs_reset.load(Ordering::SeqCst) => {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
             }
             register::VIRTIO_MMIO_STATUS => registers.status,
@@ -234,10 +254,7 @@ impl Mmio {
                 let config = ConfigInterrupt(Arc::clone(&self.interrupt));
                 self.thread.start(self.device.activate(Driver { features, queues, config }));
             }
-            Err(_) => {
-                self.needs_reset.store(true, Ordering::SeqCst);
-                self.interrupt.config();
-            }
+            Err(malformed) => self.trouble.report(&malformed),
         }
     }
 

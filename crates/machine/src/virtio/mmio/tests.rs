@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::virtio::{Malformed, Rng, Worker};
+use crate::virtio::{Rng, Worker};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn ram() -> GuestRam {
 fn transport(device: impl VirtioDevice + 'static, ram: &GuestRam) -> (Mmio, Receiver<()>) {
     let (raised, line) = channel();
     let irq = Irq::edge(move || _ = raised.send(()));
-    (Mmio::new(Arc::new(device), ram.clone(), irq).unwrap(), line)
+    (Mmio::new(Arc::new(device), ram.clone(), irq, Box::new(|_| {})).unwrap(), line)
 }
 
 fn write(mmio: &Mmio, offset: u32, value: u32) {
@@ -141,13 +141,23 @@ fn test_a_queue_outside_ram_needs_a_reset() {
 #[test]
 fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     let ram = ram();
-    let (mmio, line) = transport(rng(), &ram);
+    let (raised, line) = channel();
+    let (tell, told) = channel();
+    let irq = Irq::edge(move || _ = raised.send(()));
+    let tell = Box::new(move |malformed: &Malformed| _ = tell.send(malformed.clone()));
+    let mmio = Mmio::new(Arc::new(rng()), ram.clone(), irq, tell).unwrap();
     start(&mmio, DESCRIPTORS);
     // More buffers than the queue has.
     ram.write_obj(100_u16, GuestAddress(u64::from(AVAILABLE) + 2)).unwrap();
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_ne!(read(&mmio, register::VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+    assert!(told.recv_timeout(Duration::from_secs(60)).unwrap().0.contains("available ring index"));
+    write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
+    // Again, and nobody is told again.
+    start(&mmio, 0xffff_f000);
+    line.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert!(told.try_recv().is_err());
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
     ram.write_obj(0_u32, GuestAddress(USED.into())).unwrap();
     start(&mmio, DESCRIPTORS);
