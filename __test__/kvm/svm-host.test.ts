@@ -15,7 +15,8 @@ const seconds = 900
 const inside = (flags: readonly string[], command: readonly string[], out: string): Promise<Finished> => {
   mkdirSync(out, { recursive: true })
   const script = process.env['KVM_ACCEL_SVM_HOST'] ?? ''
-  const args = [...flags, '-t', String(seconds), '--', ...command]
+  const beside = [process.execPath, '__test__/helpers/beside-a-vm.mjs']
+  const args = [...flags, '-t', String(seconds), '--', ...beside, ...command]
   return run(script, args, { env: { OUT: out }, limit: seconds + 60 })
 }
 
