@@ -1,7 +1,7 @@
 import test from 'ava'
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { isMultiboot } from '../../ts/cli/multiboot.js'
+import { isMultiboot, isQcow2 } from '../../ts/cli/image-files.js'
 import { writePidfile } from '../../ts/cli/pidfile.js'
 import { OptionError } from '../../ts/errors/index.js'
 import { scratch } from '../helpers/paths.js'
@@ -68,4 +68,10 @@ test('a multiboot header is found where the specification has it', t => {
   t.false(isMultiboot(file('empty')))
   t.false(isMultiboot('/nonexistent'))
   t.false(isMultiboot(scratch()))
+})
+
+test('a qcow2 image is known by its first bytes', t => {
+  t.true(isQcow2(file('a.qcow2', Buffer.from('QFI\xfb\0\0\0\x03', 'latin1'))))
+  t.false(isQcow2(file('a.raw', 'QFI')))
+  t.false(isQcow2('/nonexistent'))
 })

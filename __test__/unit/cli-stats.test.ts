@@ -4,7 +4,7 @@ import { statsTable } from '../../ts/cli/stats.js'
 import { OptionError } from '../../ts/errors/index.js'
 
 const stats = (...argv: string[]) => {
-  const request = resolveRun(['-kernel', 'k', ...argv], { isMultiboot: () => false })
+  const request = resolveRun(['-kernel', 'k', ...argv], { isMultiboot: () => false, isQcow2: () => false })
   return request.kind === 'run' ? request.run.stats : undefined
 }
 

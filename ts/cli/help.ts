@@ -1,5 +1,5 @@
 import { accelProperties } from '../properties/schema.js'
-import type { RunOption } from './run-options.js'
+import type { RunOption } from './run-option.js'
 
 const COLUMN = 30
 const WIDTH = 100

@@ -3,7 +3,12 @@ import { didYouMean } from '../errors/suggest.js'
 import type { InitrdImage, MachineOptions } from '../machine/options.js'
 import { formatOptionText, type OptionPair } from '../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
+import { Board } from './board.js'
+import type { RunFiles } from './image-files.js'
+import { machineDevices } from './machine-devices.js'
 import { accelSugar, busLockRatelimit } from './machine-types.js'
+import { memoryOption } from './options/memory.js'
+import { addSerialPorts } from './options/characters.js'
 import { emptyDraft, type RunDraft } from './run-draft.js'
 import { runOptions, type RunOption } from './run-options.js'
 import type { StatsSettings } from './stats.js'
@@ -31,18 +36,18 @@ export type RunRequest =
   | { readonly kind: 'print'; readonly text: string }
   | { readonly kind: 'run'; readonly machine: MachineOptions; readonly run: RunSettings }
 
-/** What reading a command line needs to know of files. */
-export interface RunFiles {
-  /** Whether a kernel has a multiboot header: only then is `-initrd` a list. */
-  readonly isMultiboot: (path: string) => boolean
-}
-
 /**
  * Reads QEMU's command line. Pure but for `files`.
  *
  * @throws {@link OptionError}, and what {@link resolveAccelerators} throws.
  */
 export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest {
+  const draft = readArgv(argv)
+  return typeof draft === 'string' ? { kind: 'print', text: draft } : complete(draft, files)
+}
+
+/** Reads each option. @returns What they say, or a text that one asks to be printed. */
+export function readArgv(argv: readonly string[]): RunDraft | string {
   const draft = emptyDraft()
   for (let at = 0; at < argv.length; at++) {
     const option = findOption(argv[at] ?? '')
@@ -56,15 +61,16 @@ export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest
       argument = next
     }
     const text = option.read(draft, argument)
-    if (text !== undefined) return { kind: 'print', text }
+    if (text !== undefined) return text
   }
-  return complete(draft, files)
+  return draft
 }
 
 function findOption(word: string): RunOption {
   if (!word.startsWith('-') || word === '-') {
-    const remedy = 'There are no disks: give a kernel with -kernel.'
-    throw new OptionError(`'${word}' is no option, and a disk image is not supported`, { option: word, remedy })
+    const remedy = `For a disk use '-drive file=${word},format=raw,if=virtio'.`
+    const message = `'${word}' is no option; in QEMU a disk image alone is an IDE disk, and the board has none`
+    throw new OptionError(message, { option: word, remedy })
   }
   const name = word.startsWith('--') ? word.slice(1) : word
   const option = runOptions.find(option => option.name === name || option.aliases?.includes(name))
@@ -82,19 +88,20 @@ function findOption(word: string): RunOption {
 }
 
 function complete(draft: RunDraft, files: RunFiles): RunRequest {
-  const { kernel, initrd, append, cpu, cpuPm, cpus, topology, debugExit, lostTickPolicy, name } = draft
+  const { kernel, initrd, append, cpu, cpuPm, cpus, topology, lostTickPolicy, name } = draft
   const accel = accelerators(draft)
   // Reads the properties for their errors; the machine tells the warnings.
   resolveAccelerators(accel)
+  const board = resolveBoard(draft, files)
   if (kernel === undefined) throw noKernel(draft)
-  const notices = [...draft.notices]
+  const notices = [...draft.notices, ...board.unused()]
   if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
   const limit = draft.machine.get(busLockRatelimit)
   const trace = draft.trace.globs.length > 0 ? draft.trace : null
   const machine: MachineOptions = {
     accel,
     kernel,
-    serial: draft.serial ?? (draft.nographic && !draft.nodefaults ? 'stdio' : 'null'),
+    ...machineDevices(board.devices, draft),
     noReboot: draft.noReboot,
     noShutdown: draft.noShutdown,
     ...memoryOption(draft),
@@ -105,7 +112,6 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
     ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
     ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
     ...(append !== undefined && { append }),
-    ...(debugExit !== undefined && { debugExit }),
     ...(lostTickPolicy !== undefined && { lostTickPolicy }),
     ...(name !== undefined && { name }),
     ...(trace !== null && { trace: tracedEvents(trace) }),
@@ -124,13 +130,12 @@ function complete(draft: RunDraft, files: RunFiles): RunRequest {
   }
 }
 
-function memoryOption({
-  memory: size,
-  memPath: path,
-  memPrealloc: prealloc,
-}: RunDraft): Pick<MachineOptions, 'memory'> {
-  if (path === undefined && !prealloc) return size === undefined ? {} : { memory: size }
-  return { memory: { size: size ?? '128M', prealloc, ...(path !== undefined && { path }) } }
+/** Joins the devices' ids. Ports that -serial asks for come first, disks of `-drive if=virtio` last, as in QEMU. */
+export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
+  const board = new Board(draft, files)
+  addSerialPorts(draft, board)
+  for (const add of [...draft.devices, ...draft.virtioDrives]) add(board)
+  return board
 }
 
 /** The fallback list, with `-machine`'s sugar in front of each accelerator's own properties, which win over it. */

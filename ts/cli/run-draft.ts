@@ -1,4 +1,6 @@
 import type { CpuOptions, TopologyOptions } from '../machine/cpu-options.js'
+import type { AddDevice } from './board.js'
+import type { CharacterTarget, DriveDraft, FwCfgContent, NetworkBackend, ObjectDraft, RtcDraft } from './board-draft.js'
 import type { OptionPair } from '../properties/option-text.js'
 import type { StatsSettings } from './stats.js'
 
@@ -19,9 +21,25 @@ export interface RunDraft {
   kernel?: string
   initrd?: string
   append?: string
-  debugExit?: { iobase: number; iosize: number }
+  firmware?: string
+  readonly fwCfg: Map<string, FwCfgContent>
+  rtc?: RtcDraft
+  /** `-drive` and `-blockdev`, by id or node name. */
+  readonly drives: Map<string, DriveDraft>
+  /** Block nodes that stand for others' files. */
+  readonly lowerNodes: Set<string>
+  /** `-netdev`. */
+  readonly networks: Map<string, NetworkBackend>
+  /** `-chardev`. */
+  readonly characters: Map<string, CharacterTarget>
+  readonly objects: Map<string, ObjectDraft>
+  /** `-device`, and what is short for it, in order; then the disks of `-drive if=virtio`. */
+  readonly devices: AddDevice[]
+  readonly virtioDrives: AddDevice[]
+  readonly deviceIds: Set<string>
+  /** Arguments of `-serial`, in order: they may name a chardev that comes later. */
+  readonly serials: string[]
   lostTickPolicy?: 'delay' | 'discard'
-  serial?: 'stdio' | 'null' | { file: string }
   nographic: boolean
   nodefaults: boolean
   noReboot: boolean
@@ -41,6 +59,16 @@ export function emptyDraft(): RunDraft {
     accels: [],
     machine: new Map(),
     memPrealloc: false,
+    fwCfg: new Map(),
+    drives: new Map(),
+    lowerNodes: new Set(),
+    networks: new Map(),
+    characters: new Map(),
+    objects: new Map(),
+    devices: [],
+    virtioDrives: [],
+    deviceIds: new Set(),
+    serials: [],
     nographic: false,
     nodefaults: false,
     noReboot: false,

@@ -1,7 +1,7 @@
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
 import { printError, printWarning } from './messages.js'
-import { isMultiboot } from './multiboot.js'
+import { isMultiboot, isQcow2 } from './image-files.js'
 import { writePidfile } from './pidfile.js'
 import { resolveRun, type RunRequest, type RunSettings } from './resolve-run.js'
 import { Signals } from './signals.js'
@@ -13,7 +13,7 @@ const INTERNAL_ERROR = 70
 /** `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status. Never throws. */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
-    const request = resolveRun(argv, { isMultiboot })
+    const request = resolveRun(argv, { isMultiboot, isQcow2 })
     if (request.kind === 'run') return await runMachine(request)
     process.stdout.write(`${request.text}\n`)
     return 0

@@ -1,0 +1,96 @@
+// What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
+
+import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
+import type { RngOptions } from '../machine/virtio/rng.js'
+
+/** Limits of a disk by QEMU's names behind `throttling.`, `bps-total` for example. */
+export type Throttling = Readonly<Record<string, number>>
+
+/** A drive or a block node. */
+export interface DriveDraft {
+  readonly path: string
+  /** Absent: not told. */
+  readonly format?: 'raw' | 'qcow2'
+  readonly readOnly: boolean
+  /** Discards of the guest reach the file. */
+  readonly discard: boolean
+  readonly throttling: Throttling
+}
+
+/** A disk of the guest. */
+export interface DiskDraft extends Required<DriveDraft> {
+  readonly id?: string
+  readonly serial?: string
+}
+
+/** One forwarded port: `tcp:127.0.0.1:8080-:80`. */
+export interface Forward {
+  readonly protocol: 'tcp' | 'udp'
+  /** Absent: all addresses of the host. */
+  readonly hostAddress?: string
+  readonly hostPort: number
+  readonly guestPort: number
+}
+
+/** Where a network card leads. */
+export type NetworkBackend =
+  { readonly tap: string } | { readonly user: { readonly forwards: readonly Forward[] } } | { readonly stream: string }
+
+/** A network card of the guest. */
+export interface NetworkDraft {
+  readonly backend: NetworkBackend
+  readonly id?: string
+  readonly mac?: string
+  readonly mtu?: number
+}
+
+/** A socket that a character device listens on or connects to. */
+export interface SocketTarget {
+  readonly address: { readonly path: string } | { readonly host: string; readonly port: number }
+  readonly server: boolean
+  /** Whether the machine waits for the first client. */
+  readonly wait: boolean
+}
+
+/** Where a character device leads. */
+export type CharacterTarget = 'stdio' | 'null' | 'pty' | { readonly file: string } | { readonly socket: SocketTarget }
+
+/** A port of the virtio console: a terminal, or with a name a channel of bytes. */
+export interface PortDraft {
+  readonly kind: 'console' | 'serial'
+  readonly target: CharacterTarget
+  readonly name?: string
+}
+
+/** A file of fw_cfg. */
+export type FwCfgContent = { readonly file: string } | { readonly string: string }
+
+/** The real-time clock. */
+export interface RtcDraft {
+  /** A date is where it starts. */
+  readonly base: 'utc' | 'localtime' | Date
+  readonly clock: 'host' | 'vm'
+}
+
+/** The devices of a machine. */
+export interface BoardDraft {
+  disks: DiskDraft[]
+  networks: NetworkDraft[]
+  rng?: RngOptions & { readonly maxBytes?: number; readonly period?: number }
+  vsock?: { readonly cid: number; readonly path?: string }
+  balloon?: { readonly deflateOnOom: boolean; readonly freePageReporting: boolean }
+  consoles: PortDraft[]
+  /** COM1 to COM4; null is a port that is not there. */
+  serials: (CharacterTarget | null)[]
+  debugConsole?: { readonly port: number; readonly target: CharacterTarget }
+  debugExit?: Required<DebugExitOptions>
+  pvpanic?: { readonly port: number; readonly events: number }
+  /** A UUID, or one made at random. */
+  vmGenerationId?: string
+  testDevices?: true
+}
+
+/** Something that `-object` made. */
+export type ObjectDraft =
+  | { readonly kind: 'rng'; readonly source: string }
+  | { readonly kind: 'memory'; readonly memory: MemoryOptions & { readonly size: number } }

@@ -1,0 +1,165 @@
+import { OptionError } from '../../errors/option-error.js'
+import { number, onOff, only, required, size, text, id as idOf, type Parameter } from '../parameters.js'
+import { device, virtioParameters, type DeviceModel } from './device-model.js'
+
+const mac: Parameter<string> = {
+  takes: 'XX:XX:XX:XX:XX:XX',
+  read: value => (/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(value) ? value.toLowerCase() : undefined),
+}
+
+/** Virtio devices, but for the console's. */
+export const virtioDevices: readonly DeviceModel[] = [
+  device(
+    {
+      name: 'virtio-blk-device',
+      about: 'a disk',
+      differs:
+        'One queue. Blocks of 512 bytes. Errors are reported to the guest (werror=report), which QEMU pauses for when the host is full.',
+      parameters: {
+        drive: idOf,
+        serial: text('TEXT'),
+        discard: onOff,
+        'write-zeroes': only('on', 'it is always offered'),
+        'config-wce': only('off', 'the guest cannot switch its write cache off'),
+        'write-cache': only('auto|on', 'the guest has a write cache, and flushes it'),
+        'num-queues': only('1', 'a disk has one queue'),
+        logical_block_size: only('512', 'blocks are of 512 bytes'),
+        physical_block_size: only('512', 'blocks are of 512 bytes'),
+        'share-rw': onOff,
+        scsi: only('off', 'it takes no SCSI commands'),
+        werror: only('report|auto', 'errors are reported to the guest'),
+        rerror: only('report|auto', 'errors are reported to the guest'),
+        ...virtioParameters,
+      },
+    },
+    (board, { subject, given, id }) => {
+      const name = required(subject, 'drive', given.drive, '-device virtio-blk-device,drive=disk0')
+      const drive = board.drive(subject, name)
+      board.devices.disks.push({
+        ...drive,
+        discard: drive.discard && given.discard !== false,
+        id: id ?? name,
+        ...(given.serial !== undefined && { serial: given.serial }),
+      })
+    },
+  ),
+  device(
+    {
+      name: 'virtio-net-device',
+      about: 'a network card',
+      differs: 'One pair of queues. Needs netdev=. What it offloads is what its back end can.',
+      parameters: {
+        netdev: idOf,
+        mac,
+        host_mtu: number(68, 0xffff),
+        mq: only('off', 'a card has one pair of queues'),
+        rss: only('off', 'a card has one pair of queues'),
+        failover: only('off', 'there is no other card to fail over to'),
+        ...virtioParameters,
+      },
+    },
+    (board, { subject, given, id }) => {
+      const name = required(subject, 'netdev', given.netdev, '-device virtio-net-device,netdev=net0')
+      board.devices.networks.push({
+        backend: board.network(subject, name),
+        ...(id !== undefined && { id }),
+        ...(given.mac !== undefined && { mac: given.mac }),
+        ...(given.host_mtu !== undefined && { mtu: given.host_mtu }),
+      })
+    },
+  ),
+  device(
+    {
+      name: 'virtio-rng-device',
+      about: 'random bytes of the host',
+      differs: 'Without rng= the bytes are of /dev/urandom.',
+      parameters: { rng: idOf, 'max-bytes': size('B'), period: number(1), ...virtioParameters },
+    },
+    (board, { subject, given }) => {
+      const { rng, 'max-bytes': maxBytes, period } = given
+      board.set(subject, 'rng', {
+        ...(rng !== undefined && { source: board.entropy(subject, rng) }),
+        ...(maxBytes !== undefined && { maxBytes }),
+        ...(period !== undefined && { period }),
+      })
+    },
+  ),
+  ...['vhost-vsock-device', 'virtio-vsock-device'].map(name =>
+    device(
+      {
+        name,
+        about: 'sockets between guest and host',
+        differs:
+          name === 'vhost-vsock-device'
+            ? "The host's end is Unix sockets by path= and streams of Node, as Firecracker has them, and not the AF_VSOCK of the host."
+            : 'Ours: the same as vhost-vsock-device.',
+        parameters: { 'guest-cid': number(3, 0xffff_fffe), path: text('PATH'), ...virtioParameters },
+      },
+      (board, { subject, given }) => {
+        const cid = required(subject, 'guest-cid', given['guest-cid'], `-device ${name},guest-cid=3,path=/tmp/vsock`)
+        board.set(subject, 'vsock', { cid, ...(given.path !== undefined && { path: given.path }) })
+      },
+    ),
+  ),
+  device(
+    {
+      name: 'virtio-balloon-device',
+      about: "takes memory from the guest and gives it back, at the machine's request",
+      differs: 'Its size is set from TypeScript: there is no monitor.',
+      parameters: {
+        'deflate-on-oom': onOff,
+        'free-page-reporting': onOff,
+        'free-page-hint': only('off', 'it serves live migration'),
+        'page-poison': only('on|off', 'reported pages read as they are'),
+        ...virtioParameters,
+      },
+    },
+    (board, { subject, given }) => {
+      board.set(subject, 'balloon', {
+        deflateOnOom: given['deflate-on-oom'] ?? false,
+        freePageReporting: given['free-page-reporting'] ?? false,
+      })
+    },
+  ),
+]
+
+/** The virtio console and its ports. */
+export const consoleDevices: readonly DeviceModel[] = [
+  device(
+    {
+      name: 'virtio-serial-device',
+      about: 'the bus of virtconsole and virtserialport',
+      differs: 'A machine has one.',
+      parameters: { max_ports: number(1, 31), 'emergency-write': onOff, ...virtioParameters },
+    },
+    (board, { subject: { option, what } }) => {
+      if (board.hasPortBus) {
+        throw new OptionError(`${what} was given before, and a machine has one`, { option, remedy: 'Give it once.' })
+      }
+      board.hasPortBus = true
+    },
+  ),
+  ...(['virtconsole', 'virtserialport'] as const).map(name =>
+    device(
+      {
+        name,
+        about: name === 'virtconsole' ? 'a terminal of the guest, hvc0 and on' : 'a channel of bytes with a name',
+        differs: 'Ports are numbered in order: no nr=. Without chardev= what the guest writes is dropped.',
+        parameters: { chardev: idOf, name: text('NAME') },
+      },
+      (board, { subject, given }) => {
+        if (!board.hasPortBus) {
+          throw new OptionError(`${subject.what} needs a bus before it`, {
+            option: '-device',
+            remedy: "Put '-device virtio-serial-device' in front of it.",
+          })
+        }
+        board.devices.consoles.push({
+          kind: name === 'virtconsole' ? 'console' : 'serial',
+          target: given.chardev === undefined ? 'null' : board.character(subject, given.chardev),
+          ...(given.name !== undefined && { name: given.name }),
+        })
+      },
+    ),
+  ),
+]

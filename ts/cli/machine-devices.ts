@@ -1,0 +1,47 @@
+import { OptionError } from '../errors/option-error.js'
+import type { MachineOptions } from '../machine/options.js'
+import type { BoardDraft, CharacterTarget } from './board-draft.js'
+import type { RunDraft } from './run-draft.js'
+
+/** The devices of a command line as options of a machine. */
+export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
+  const { rng, debugExit, serials } = board
+  refuseMissing(board, draft)
+  if (rng?.maxBytes !== undefined || rng?.period !== undefined) throw notYet('-device', 'virtio-rng-device,max-bytes=')
+  return {
+    serial: serialTarget(serials[0] ?? 'null'),
+    ...(debugExit !== undefined && { debugExit }),
+    ...(rng !== undefined && { rng }),
+  }
+}
+
+/** What the command line can say and the machine does not have. */
+function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): void {
+  const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
+    [board.disks.length > 0, '-drive', 'disks'],
+    [board.networks.length > 0, '-netdev', 'network cards'],
+    [board.vsock !== undefined, '-device', 'vhost-vsock-device'],
+    [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
+    [board.consoles.length > 0, '-device', 'virtconsole and virtserialport'],
+    [board.serials.slice(1).some(port => port !== null), '-serial', 'COM2 to COM4'],
+    [board.debugConsole !== undefined, '-device', 'isa-debugcon'],
+    [board.pvpanic !== undefined, '-device', 'pvpanic'],
+    [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
+    [board.testDevices === true, '-device', 'pc-testdev'],
+    [firmware !== undefined, '-bios', 'firmware'],
+    [fwCfg.size > 0, '-fw_cfg', 'fw_cfg'],
+    [rtc !== undefined, '-rtc', 'a real-time clock'],
+  ]
+  const first = missing.find(([there]) => there)
+  if (first !== undefined) throw notYet(first[1], first[2])
+}
+
+function notYet(option: string, what: string): OptionError {
+  return new OptionError(`${option}: this version's machine has no ${what}`, { option, remedy: 'Leave it out.' })
+}
+
+function serialTarget(target: CharacterTarget): NonNullable<MachineOptions['serial']> {
+  if (typeof target === 'object' && 'file' in target) return target
+  if (target === 'stdio' || target === 'null') return target
+  throw notYet('-serial', target === 'pty' ? 'pty' : 'sockets')
+}

@@ -1,0 +1,65 @@
+import { OptionError } from '../../errors/option-error.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** Options whose one argument says that there is none of something. */
+export const absentOptions: readonly RunOption[] = [
+  {
+    name: '-display',
+    argument: 'none',
+    repeated: 'no effect',
+    about: 'accepted: there is no display',
+    differs: 'Nothing but none.',
+    read: readNone('-display', 'none', 'there is no display'),
+  },
+  {
+    name: '-vnc',
+    argument: 'none',
+    repeated: 'no effect',
+    about: 'accepted: there is no display',
+    differs: 'Nothing but none.',
+    read: readNone('-vnc', 'none', 'there is no display'),
+  },
+  ...(
+    [
+      ['-vga', 'none', 'there is no display'],
+      ['-monitor', 'none', 'there is no monitor'],
+      ['-parallel', 'none', 'there is no parallel port'],
+      ['-nic', 'none', 'there are no default network cards'],
+      ['-net', 'none', 'there are no default network cards'],
+      ['-sandbox', 'off', 'system calls are not filtered'],
+    ] as const
+  ).map(([name, argument, because]): RunOption => ({
+    name,
+    argument,
+    repeated: 'no effect',
+    about: `accepted: ${because}`,
+    differs: `Nothing but ${argument}.`,
+    read: readNone(name, argument, because),
+  })),
+  {
+    name: '-nodefaults',
+    repeated: 'no effect',
+    about: 'no default serial port; there are no other default devices',
+    differs: '',
+    read: draft => void (draft.nodefaults = true),
+  },
+  {
+    name: '-no-user-config',
+    repeated: 'no effect',
+    about: 'accepted: there are no configuration files',
+    differs: '',
+    read: () => {},
+  },
+]
+
+/** An option whose only possible argument says that there is none of it. */
+function readNone(option: string, only: string, because: string): (draft: RunDraft, text: string) => void {
+  return (_, text) => {
+    if (text === only) return
+    throw new OptionError(`${option} does not have '${text}'`, {
+      option,
+      remedy: `${because[0]?.toUpperCase()}${because.slice(1)}: use '${option} ${only}', or leave it out.`,
+    })
+  }
+}

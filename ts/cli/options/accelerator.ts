@@ -1,0 +1,28 @@
+import { splitAccelerator } from '../../properties/resolve.js'
+import { isHelp } from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** The accelerator. */
+export const acceleratorOptions: readonly RunOption[] = [
+  {
+    name: '-accel',
+    argument: 'kvm[,PROPERTY=VALUE…]',
+    repeated: 'adds',
+    about: 'the accelerator and its properties; the first of several that there is',
+    differs: 'Only kvm; other names of QEMU are skipped with a warning when kvm follows. Without -accel: kvm.',
+    read: readAccel,
+  },
+  {
+    name: '-enable-kvm',
+    repeated: 'no effect',
+    about: 'the same as -machine accel=kvm',
+    differs: '',
+    read: draft => void draft.machine.set('accel', 'kvm'),
+  },
+]
+
+function readAccel(draft: RunDraft, text: string): string | void {
+  if (isHelp(splitAccelerator(text).name)) return 'Accelerators supported by kvm-accel:\nkvm'
+  draft.accels.push(text)
+}

@@ -1,0 +1,90 @@
+import { OptionError } from '../../errors/option-error.js'
+import { parseOptionText } from '../../properties/option-text.js'
+import { onOff, only, readParameters, text, type Parameter } from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** What is booted. */
+export const bootOptions: readonly RunOption[] = [
+  {
+    name: '-kernel',
+    argument: 'FILE',
+    repeated: 'last wins',
+    about: 'a bzImage, ELF64 with or without a PVH note, or ELF32 with a multiboot-1 header',
+    differs: 'Required: there is no firmware. A bzImage starts in 64-bit mode, not in its real-mode code.',
+    read: (draft, file) => void (draft.kernel = file),
+  },
+  {
+    name: '-initrd',
+    argument: 'FILE',
+    repeated: 'last wins',
+    about: "initial RAM disk; for multiboot a list of modules: 'FILE ARGS,FILE ARGS'",
+    differs: '',
+    read: (draft, file) => void (draft.initrd = file),
+  },
+  {
+    name: '-append',
+    argument: 'TEXT',
+    repeated: 'last wins',
+    about: "the kernel's command line",
+    differs: '',
+    read: (draft, text) => void (draft.append = text),
+  },
+  {
+    name: '-bios',
+    argument: 'FILE',
+    repeated: 'last wins',
+    about: 'firmware, which is started where there is no -kernel',
+    differs: 'A path; no directory of firmware is searched (no -L). Without it there is no firmware.',
+    read: (draft, file) => void (draft.firmware = file),
+  },
+  {
+    name: '-fw_cfg',
+    argument: '[name=]NAME,file=PATH|string=TEXT',
+    repeated: 'adds',
+    about: 'a file of fw_cfg, for firmware and guests; names begin with opt/',
+    differs: 'No gen_id=.',
+    read: readFwCfg,
+  },
+  {
+    name: '-boot',
+    argument: '[order=]c|strict=on|off|menu=off',
+    repeated: 'adds',
+    about: 'accepted: a kernel is booted directly, and firmware has disks alone to boot from',
+    differs: 'No other order, once=, menu=on, splash= or reboot-timeout=.',
+    read: (_, argument) => void readParameters({ option: '-boot' }, parseOptionText(argument, 'order'), bootParameters),
+  },
+]
+
+const bootParameters = {
+  order: only('c', 'there are disks alone to boot from'),
+  strict: onOff,
+  menu: only('off', 'what is booted is chosen on the command line'),
+}
+
+/** QEMU's limit: 55 characters and a NUL. */
+const fwCfgName: Parameter<string> = {
+  takes: 'opt/NAME',
+  read: name => (/^[\x21-\x7e]{1,55}$/.test(name) ? name : undefined),
+}
+
+const fwCfgParameters = {
+  name: fwCfgName,
+  file: text('PATH'),
+  string: { takes: 'TEXT', read: value => value } satisfies Parameter<string>,
+}
+
+function readFwCfg(draft: RunDraft, argument: string): void {
+  const option = '-fw_cfg'
+  const { name, file, string } = readParameters({ option }, parseOptionText(argument, 'name'), fwCfgParameters)
+  const remedy = "For example '-fw_cfg name=opt/org.example/greeting,string=hello'."
+  if (name === undefined) throw new OptionError('-fw_cfg needs name=', { option, remedy })
+  if ((file === undefined) === (string === undefined)) {
+    throw new OptionError(`-fw_cfg ${name} needs one of file= and string=`, { option, remedy })
+  }
+  if (draft.fwCfg.has(name)) {
+    throw new OptionError(`-fw_cfg: there is a '${name}' already`, { option, remedy: 'Give each its own name.' })
+  }
+  if (!name.startsWith('opt/')) draft.notices.push(`-fw_cfg ${name}: names of your own begin with 'opt/'`)
+  draft.fwCfg.set(name, file === undefined ? { string: string ?? '' } : { file })
+}

@@ -1,0 +1,73 @@
+import { OptionError } from '../../errors/option-error.js'
+import type { Board } from '../board.js'
+import { readCharacter, readShortCharacter } from '../character.js'
+import { optionPairs, required } from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+import { addUnique } from '../unique.js'
+
+/** Serial ports and where they lead. */
+export const characterOptions: readonly RunOption[] = [
+  {
+    name: '-chardev',
+    argument: 'stdio|null|pty|file|socket,id=ID[,path=PATH][,host=HOST,port=PORT][,server=on][,wait=off]',
+    repeated: 'adds',
+    about: 'where a serial port, a console or a channel leads',
+    differs:
+      'No other back end, logfile=, reconnect=, telnet=, websocket= or TLS; a file is truncated (no append=on). mux=on is accepted, and still one device uses it.',
+    read: readChardev,
+  },
+  {
+    name: '-serial',
+    argument: 'stdio|null|none|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    repeated: 'adds',
+    about: 'where the next of COM1 to COM4 goes; default for COM1 null, with -nographic stdio',
+    differs:
+      'No other back ends. mon:stdio is stdio: there is no monitor. With none the port exists and its output is dropped. Without -serial and -nographic: null.',
+    read: (draft, text) => void draft.serials.push(text),
+  },
+  {
+    name: '-debugcon',
+    argument: 'stdio|null|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    repeated: 'refused',
+    about: 'the same as -device isa-debugcon,iobase=0xe9 with that back end',
+    differs: '',
+    read: (draft, text) => {
+      draft.devices.push(board => {
+        const target = namedCharacter(board, '-debugcon', text)
+        board.set({ option: '-debugcon' }, 'debugConsole', { port: 0xe9, target })
+      })
+    },
+  },
+  {
+    name: '-nographic',
+    repeated: 'no effect',
+    about: 'COM1 on stdio, unless -serial or -nodefaults says otherwise',
+    differs: 'No monitor on the same terminal: Ctrl-C ends the machine.',
+    read: draft => void (draft.nographic = true),
+  },
+]
+
+function readChardev(draft: RunDraft, argument: string): void {
+  const character = readCharacter(optionPairs('-chardev', argument, 'backend'))
+  const id = required({ option: '-chardev' }, 'id', character.id, '-chardev stdio,id=console0')
+  addUnique('-chardev', draft.characters, id, character.target)
+}
+
+function namedCharacter(board: Board, option: string, text: string) {
+  const [, id] = /^chardev:(.*)$/.exec(text) ?? []
+  return id === undefined ? readShortCharacter(option, text) : board.character({ option }, id)
+}
+
+/** COM1 to COM4 by `-serial`, before devices ask for ports that are left. */
+export function addSerialPorts({ serials, nographic, nodefaults }: RunDraft, board: Board): void {
+  if (serials.length > 4) {
+    throw new OptionError('-serial was given more than four times, and there are COM1 to COM4', {
+      option: '-serial',
+      remedy: "More ports: '-device virtio-serial-device' and '-device virtserialport'.",
+    })
+  }
+  const ports = serials.map(text => (text === 'none' ? null : namedCharacter(board, '-serial', text)))
+  board.devices.serials.push(...ports)
+  if (serials.length === 0 && nographic && !nodefaults) board.devices.serials.push('stdio')
+}

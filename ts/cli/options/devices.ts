@@ -1,0 +1,44 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean } from '../../errors/suggest.js'
+import { deviceModels } from '../devices/index.js'
+import { isHelp, optionPairs, parametersHelp } from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** Devices. */
+export const deviceOptions: readonly RunOption[] = [
+  {
+    name: '-device',
+    argument: 'NAME[,id=ID][,PROPERTY=VALUE…]',
+    repeated: 'adds',
+    about: 'a device; -device help lists them, -device NAME,help what one takes',
+    differs:
+      'Those of the table of devices, without bus= and addr=. Virtio devices are virtio-mmio: virtio-blk-pci and the like are refused, and so is the short virtio-blk.',
+    read: readDevice,
+  },
+]
+
+function readDevice(draft: RunDraft, argument: string): string | void {
+  const option = '-device'
+  const pairs = optionPairs(option, argument, 'driver')
+  const name = pairs.findLast(({ key }) => key === 'driver')?.value ?? ''
+  if (isHelp(name)) {
+    return ['Devices:', ...deviceModels.map(({ name, about }) => `${name.padEnd(24)} ${about}`)].join('\n')
+  }
+  const model = deviceModels.find(model => model.name === name)
+  if (model === undefined) throw noDevice(option, name)
+  const rest = pairs.filter(({ key }) => key !== 'driver')
+  if (rest.some(({ key, bare }) => bare && isHelp(key))) {
+    return [`${name} options:`, '  id=ID', parametersHelp(model.parameters)].join('\n').trimEnd()
+  }
+  draft.devices.push(model.read(rest, draft.deviceIds))
+}
+
+function noDevice(option: string, name: string): OptionError {
+  const names = deviceModels.map(({ name }) => name)
+  const ours = name.replace(/(-pci)?(-transitional|-non-transitional)?$/, '-device')
+  const remedy = names.includes(ours)
+    ? `There is no PCI: use '-device ${ours}'.`
+    : "'-device help' lists the devices that there are."
+  return new OptionError(`-device does not have '${name}'.${didYouMean(name, names)}`, { option, remedy })
+}

@@ -1,0 +1,91 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean } from '../../errors/suggest.js'
+import type { MachineOptions, MemoryOptions } from '../../machine/options.js'
+import { formatSize, parseSize } from '../../machine/size.js'
+import { parseOptionText } from '../../properties/option-text.js'
+import { lastOfEach, type RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** Guest memory. */
+export const memoryOptions: readonly RunOption[] = [
+  {
+    name: '-m',
+    argument: '[size=]SIZE[,maxmem=SIZE]',
+    repeated: 'last wins',
+    about: 'guest memory: 64M, 1.5G, or 128 for MiB; default 128M, at least 1M',
+    differs: 'maxmem= other than the size and slots= other than 0 refused, and so is less than 1 MiB.',
+    read: readMemory,
+  },
+  {
+    name: '-mem-path',
+    argument: 'PATH',
+    repeated: 'last wins',
+    about: 'guest memory from a file, or from an unnamed one in a directory (on hugetlbfs: huge pages)',
+    differs: '',
+    read: (draft, path) => void (draft.memPath = path),
+  },
+  {
+    name: '-mem-prealloc',
+    repeated: 'no effect',
+    about: 'the host provides all guest memory before the guest starts',
+    differs: '',
+    read: draft => void (draft.memPrealloc = true),
+  },
+]
+
+function readMemory(draft: RunDraft, text: string): void {
+  const given = lastOfEach(parseOptionText(text, 'size'))
+  for (const key of given.keys()) {
+    if (key === 'size' || key === 'maxmem' || (key === 'slots' && given.get(key) === '0')) continue
+    const remedy = "Use '-m SIZE'. Memory cannot be added while a guest runs."
+    throw new OptionError(`-m has no parameter '${key}'.${didYouMean(key, ['size', 'maxmem'])}`, {
+      option: '-m',
+      remedy,
+    })
+  }
+  const size = readSize(given.get('size') ?? '')
+  const most = given.get('maxmem')
+  if (most !== undefined && readSize(most) !== (size ?? 128 * 2 ** 20)) {
+    const remedy = "Memory cannot be added while a guest runs: leave out 'maxmem'."
+    throw new OptionError(`-m has maxmem=${most}, which is not its size`, { option: '-m', remedy })
+  }
+  if (size === undefined) delete draft.memory
+  else draft.memory = size
+}
+
+/** Bytes, to the next 8 KiB as QEMU; undefined for its default, which it takes an empty size and 0 for. */
+function readSize(text: string): number | undefined {
+  const bytes = text === '' ? 0 : parseSize(text)
+  if (typeof bytes === 'string') {
+    const message = `-m expects a size below 2^53 bytes, and not '${text}'`
+    throw new OptionError(message, { option: '-m', remedy: "For example '-m 64M', '-m 1.5G', or '-m 128' for MiB." })
+  }
+  return bytes === 0 ? undefined : Math.ceil(bytes / 8192) * 8192
+}
+
+/** Where guest memory comes from: one of `-mem-path` and `-machine memory-backend=`. */
+export function memoryOption(draft: RunDraft): Pick<MachineOptions, 'memory'> {
+  const { memory: size, memPath: path, memPrealloc: prealloc } = draft
+  const id = draft.machine.get('memory-backend')
+  if (id !== undefined) return { memory: backendMemory(draft, id) }
+  if (path === undefined && !prealloc) return size === undefined ? {} : { memory: size }
+  return { memory: { size: size ?? '128M', prealloc, ...(path !== undefined && { path }) } }
+}
+
+function backendMemory({ objects, memory: size, memPath }: RunDraft, id: string): MemoryOptions {
+  const option = '-machine'
+  const object = objects.get(id)
+  if (object?.kind !== 'memory') {
+    const message = `-machine memory-backend=: there is no memory '${id}'.${didYouMean(id, objects.keys())}`
+    throw new OptionError(message, { option, remedy: `Make it with '-object memory-backend-memfd,id=${id},size=…'.` })
+  }
+  if (memPath !== undefined) {
+    const remedy = "Use mem-path= of '-object memory-backend-file'."
+    throw new OptionError('-mem-path and -machine memory-backend= exclude each other', { option: '-mem-path', remedy })
+  }
+  if (size !== undefined && size !== object.memory.size) {
+    const message = `-m is ${formatSize(size)}, and memory-backend '${id}' has ${formatSize(object.memory.size)}`
+    throw new OptionError(message, { option: '-m', remedy: 'Leave out -m: the size is that of the backend.' })
+  }
+  return object.memory
+}

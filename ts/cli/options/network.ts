@@ -1,0 +1,113 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean, either } from '../../errors/suggest.js'
+import type { Forward, NetworkBackend } from '../board-draft.js'
+import {
+  id,
+  onOff,
+  only,
+  optionPairs,
+  readParameters,
+  required,
+  text,
+  type Given,
+  type Subject,
+} from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+import { addUnique } from '../unique.js'
+
+/** Networks' back ends. */
+export const networkOptions: readonly RunOption[] = [
+  {
+    name: '-netdev',
+    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
+    repeated: 'adds',
+    about: 'a tap interface, user-mode networking without root, or a stream socket with a frame protocol',
+    differs:
+      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
+    read: readNetdev,
+  },
+]
+
+const flag = 'passt decides it'
+
+const backends = {
+  tap: {
+    id,
+    ifname: text('NAME'),
+    script: only('no', 'no program is run to set an interface up'),
+    downscript: only('no', 'no program is run to take an interface down'),
+    vhost: only('off', 'frames pass through this process'),
+    vnet_hdr: only('on', 'headers for offloads are always used'),
+    queues: only('1', 'a card has one pair of queues'),
+  },
+  user: {
+    id,
+    hostfwd: text('tcp|udp:[ADDRESS]:PORT-[ADDRESS]:PORT'),
+    ipv4: only('on', flag),
+    ipv6: only('on', flag),
+    restrict: only('off', flag),
+  },
+  stream: {
+    id,
+    server: only('off', 'it connects, and does not listen'),
+    'addr.type': only('unix', 'the socket is a Unix socket'),
+    'addr.path': text('PATH'),
+    'addr.abstract': onOff,
+  },
+}
+
+function readNetdev(draft: RunDraft, argument: string): void {
+  const option = '-netdev'
+  const pairs = optionPairs(option, argument, 'type')
+  const type = pairs.findLast(({ key }) => key === 'type')?.value ?? ''
+  const rest = pairs.filter(({ key }) => key !== 'type')
+  const subject = { option, what: `-netdev ${type}` }
+  const add = (name: string | undefined, backend: NetworkBackend) =>
+    addUnique(option, draft.networks, required(subject, 'id', name, `-netdev ${type},id=net0,…`), backend)
+  if (type === 'tap') {
+    const given = readParameters(subject, rest, backends.tap)
+    add(given.id, { tap: required(subject, 'ifname', given.ifname, '-netdev tap,id=net0,ifname=tap0') })
+  } else if (type === 'user') {
+    // Each hostfwd= is one more port, and not a new value.
+    const forwards = rest.filter(({ key }) => key === 'hostfwd' || key.startsWith('hostfwd.'))
+    const given = readParameters(
+      subject,
+      rest.filter(pair => !forwards.includes(pair)),
+      backends.user,
+    )
+    add(given.id, { user: { forwards: forwards.map(({ value }) => readForward(subject, value)) } })
+  } else if (type === 'stream') {
+    const given = readParameters(subject, rest, backends.stream)
+    add(given.id, { stream: streamPath(subject, given) })
+  } else {
+    const types = Object.keys(backends)
+    const message = `-netdev does not have '${type}'.${didYouMean(type, types)}`
+    throw new OptionError(message, { option, remedy: `It has ${either(types)}.` })
+  }
+}
+
+function streamPath(subject: Subject, given: Given<typeof backends.stream>): string {
+  const example = '-netdev stream,id=net0,addr.type=unix,addr.path=/tmp/net.socket'
+  required(subject, 'addr.type', given['addr.type'], example)
+  return required(subject, 'addr.path', given['addr.path'], example)
+}
+
+/** `tcp:[ADDRESS]:PORT-[ADDRESS]:PORT`. */
+function readForward({ option, what = option }: Subject, rule: string): Forward {
+  const parts = /^(?:(tcp|udp)?:)?([^:]*):([0-9]+)-([^:]*):([0-9]+)$/.exec(rule)
+  const [, protocol = 'tcp', hostAddress = '', host = '', guestAddress = '', guest = ''] = parts ?? []
+  const [hostPort, guestPort] = [Number(host), Number(guest)]
+  if (parts === null || hostPort < 1 || hostPort > 0xffff || guestPort < 1 || guestPort > 0xffff) {
+    const remedy = "For example 'hostfwd=tcp:127.0.0.1:8080-:80'."
+    throw new OptionError(`${what}: hostfwd= expects ${backends.user.hostfwd.takes}, and not '${rule}'`, {
+      option,
+      remedy,
+    })
+  }
+  if (guestAddress !== '') {
+    const message = `${what}: hostfwd= has the guest's address '${guestAddress}', and there is one guest`
+    throw new OptionError(message, { option, remedy: `Leave it out: 'hostfwd=${rule.replace(guestAddress, '')}'.` })
+  }
+  return { protocol: protocol as 'tcp' | 'udp', ...(hostAddress && { hostAddress }), hostPort, guestPort }
+}

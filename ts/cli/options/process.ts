@@ -1,0 +1,82 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean } from '../../errors/suggest.js'
+import { parseOptionText } from '../../properties/option-text.js'
+import { readStats, readTrace } from '../read-reports.js'
+import { lastOfEach, type RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+import { versionText } from '../version.js'
+
+/** The process and what it reports. */
+export const processOptions: readonly RunOption[] = [
+  {
+    name: '-no-reboot',
+    repeated: 'no effect',
+    about: "a guest's reset ends the machine, with status 0",
+    differs: '',
+    read: draft => void (draft.noReboot = true),
+  },
+  {
+    name: '-no-shutdown',
+    repeated: 'no effect',
+    about: 'stay when the guest has shut down or failed, until a signal',
+    differs: '',
+    read: draft => void (draft.noShutdown = true),
+  },
+  {
+    name: '-S',
+    repeated: 'no effect',
+    about: 'do not start the vCPUs',
+    differs: 'There is no monitor that could start them: the machine waits for a signal.',
+    read: draft => void (draft.paused = true),
+  },
+  {
+    name: '-name',
+    argument: 'NAME',
+    repeated: 'last wins',
+    about: 'a name for messages',
+    differs: 'No process= and debug-threads=.',
+    read: readName,
+  },
+  {
+    name: '-pidfile',
+    argument: 'FILE',
+    repeated: 'last wins',
+    about: 'write the process id there, and remove the file at the end',
+    differs: 'Refused where something other than a file is; removed only while it holds our own id.',
+    read: (draft, file) => void (draft.pidfile = file),
+  },
+  {
+    name: '-stats',
+    argument: 'SECONDS[,file=PATH]',
+    repeated: 'last wins',
+    about:
+      'exits by kind and the kernel’s statistics every so often: a table on a terminal, else lines of JSON on stderr',
+    differs: 'Ours; QEMU shows the kernel’s statistics in its monitor.',
+    read: readStats,
+  },
+  {
+    name: '-trace',
+    argument: '[enable=]PATTERN[,file=PATH][,format=json|chrome]',
+    repeated: 'adds',
+    about: 'record events whose names match the glob, as lines of JSON on stderr, or into a file; help lists them',
+    differs: 'Of QEMU’s events those of accel/kvm, and ours. No events=FILE; format= is ours, and file= takes text.',
+    read: readTrace,
+  },
+  {
+    name: '-version',
+    repeated: 'no effect',
+    about: 'print the version',
+    differs: '',
+    read: versionText,
+  },
+]
+
+function readName(draft: RunDraft, text: string): void {
+  for (const [key, value] of lastOfEach(parseOptionText(text, 'guest'))) {
+    if (key !== 'guest') {
+      const message = `-name has no parameter '${key}'.${didYouMean(key, ['guest'])}`
+      throw new OptionError(message, { option: '-name', remedy: "Use '-name NAME'." })
+    }
+    draft.name = value
+  }
+}

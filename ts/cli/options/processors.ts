@@ -1,0 +1,111 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean, either } from '../../errors/suggest.js'
+import { MAX_CPUS, completeTopology, parseCpuText } from '../../machine/cpu.js'
+import { cpuFeatures } from '../../machine/cpu-features.js'
+import { cpuModels } from '../../machine/cpu-models.js'
+import { parseUint32 } from '../../properties/number.js'
+import { parseOptionText } from '../../properties/option-text.js'
+import { isHelp } from '../parameters.js'
+import { lastOfEach, type RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+
+/** The vCPUs. */
+export const processorOptions: readonly RunOption[] = [
+  {
+    name: '-cpu',
+    argument: 'host|max|MODEL[,+FEATURE|-FEATURE|FEATURE=on|off…][,PROPERTY=VALUE…]',
+    repeated: 'last wins',
+    about: "the guest's CPU: a model, features, check, enforce, kvm=, pmu=, migratable=, tsc-frequency=",
+    differs:
+      "Default host instead of qemu64. Models that docs/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
+    read: readCpu,
+  },
+  {
+    name: '-smp',
+    argument: '[cpus=]N[,maxcpus=N][,sockets=,dies=,cores=,threads=]',
+    repeated: 'last wins',
+    about: 'number of vCPUs, 1 to 255, and how they are arranged; default 1',
+    differs: 'maxcpus= other than cpus= refused.',
+    read: readSmp,
+  },
+  {
+    name: '-overcommit',
+    argument: 'cpu-pm=on|off',
+    repeated: 'last wins',
+    about: 'the guest keeps a physical CPU while it idles',
+    differs: 'No mem-lock=on. The guest is not offered MONITOR and MWAIT.',
+    read: readOvercommit,
+  },
+]
+
+function readCpu(draft: RunDraft, text: string): string | void {
+  if (isHelp(text)) {
+    return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}\n\nFeatures:\n${cpuFeatures.join(' ')}`
+  }
+  draft.cpu = parseCpuText(text, (message, remedy) => new OptionError(`-cpu ${message}`, { option: '-cpu', remedy }))
+}
+
+const topology = ['sockets', 'dies', 'clusters', 'cores', 'threads'] as const
+
+function readSmp(draft: RunDraft, text: string): void {
+  const given = new Map<string, number>()
+  for (const [key, value] of lastOfEach(parseOptionText(text, 'cpus'))) {
+    if (key !== 'cpus' && key !== 'maxcpus' && !topology.some(level => level === key)) {
+      const known = ['cpus', 'maxcpus', ...topology]
+      throw new OptionError(`-smp has no parameter '${key}'.${didYouMean(key, known)}`, {
+        option: '-smp',
+        remedy: `It takes ${either(known)}.`,
+      })
+    }
+    const count = parseUint32(value)
+    if (typeof count === 'string' || count < 1 || count > MAX_CPUS) {
+      const message = `-smp ${key}= expects a whole number from 1 to ${MAX_CPUS}, and not '${value}'`
+      throw new OptionError(message, { option: '-smp', remedy: "For example '-smp 2'." })
+    }
+    given.set(key, count)
+  }
+  const levels = topology.filter(level => given.has(level))
+  const product = levels.reduce((cpus, level) => cpus * (given.get(level) ?? 1), 1)
+  const cpus = given.get('cpus') ?? given.get('maxcpus') ?? product
+  if ((given.get('maxcpus') ?? cpus) !== cpus) {
+    const remedy = "vCPUs cannot be added while a guest runs: leave out 'maxcpus'."
+    throw new OptionError(`-smp has maxcpus=${given.get('maxcpus')} for ${cpus} vCPUs`, { option: '-smp', remedy })
+  }
+  // QEMU fills in the levels that were left out, so fewer can only fail when they do not divide the vCPUs.
+  if (cpus % product !== 0 || cpus > MAX_CPUS) {
+    const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
+    throw new OptionError(message, {
+      option: '-smp',
+      remedy: `Leave out the topology: '-smp ${Math.min(cpus, MAX_CPUS)}'.`,
+    })
+  }
+  if ((given.get('clusters') ?? 1) > 1) {
+    const remedy = 'x86 has sockets, dies, cores and threads.'
+    throw new OptionError('-smp: clusters are not part of this topology', { option: '-smp', remedy })
+  }
+  draft.cpus = cpus
+  delete draft.topology
+  if (levels.length > 0) {
+    const { clusters: _, ...rest } = Object.fromEntries(given)
+    const complete = completeTopology(cpus, rest)
+    if (complete.sockets * complete.dies * complete.cores * complete.threads !== cpus) {
+      const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
+      throw new OptionError(message, { option: '-smp', remedy: `Leave out the topology: '-smp ${cpus}'.` })
+    }
+    draft.topology = complete
+  }
+}
+
+/** `-overcommit`. */
+function readOvercommit(draft: RunDraft, text: string): void {
+  for (const [key, value] of lastOfEach(parseOptionText(text, undefined, ['cpu-pm', 'mem-lock']))) {
+    const known = key === 'cpu-pm' || (key === 'mem-lock' && value === 'off')
+    if (!known || (value !== 'on' && value !== 'off')) {
+      throw new OptionError(`-overcommit does not have '${key}=${value}'`, {
+        option: '-overcommit',
+        remedy: "It takes 'cpu-pm=on' and 'cpu-pm=off'; memory is not locked.",
+      })
+    }
+    if (key === 'cpu-pm') draft.cpuPm = value === 'on'
+  }
+}

@@ -1,0 +1,226 @@
+import { OptionError } from '../../errors/option-error.js'
+import { didYouMean } from '../../errors/suggest.js'
+import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
+import type { DriveDraft, Throttling } from '../board-draft.js'
+import {
+  id,
+  number,
+  onOff,
+  oneOf,
+  only,
+  optionPairs,
+  readParameters,
+  required,
+  text,
+  type Parameter,
+} from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
+import type { RunOption } from '../run-option.js'
+import { addUnique } from '../unique.js'
+
+/** Disks' back ends. */
+export const storageOptions: readonly RunOption[] = [
+  {
+    name: '-drive',
+    argument: 'file=PATH[,format=raw|qcow2][,if=none|virtio][,id=ID][,readonly=on|off][,throttling.LIMIT=N…]',
+    repeated: 'adds',
+    about: 'an image; if=virtio makes a disk of it, if=none leaves that to -device virtio-blk-device',
+    differs:
+      "if=virtio is a virtio-mmio disk. Without -M microvm the default if=ide is refused. Without format= the image is raw, and one that begins as a qcow2 image is refused: format= has to say what it is. cache=none uses the host's page cache, cache=unsafe flushes; writethrough and directsync are refused. snapshot=on, media=cdrom, throttling.group= and werror= and rerror= other than report are refused.",
+    read: readDrive,
+  },
+  {
+    name: '-blockdev',
+    argument: 'driver=file|raw|qcow2,node-name=ID,filename=PATH|file=ID|file.KEY=VALUE…',
+    repeated: 'adds',
+    about: 'a block node, as key=value with dotted keys or as JSON',
+    differs: 'No other drivers. The file of raw and qcow2 is a node before it, or one of driver file in it.',
+    read: readBlockdev,
+  },
+]
+
+const subjects = ['bps', 'iops'] as const
+const directions = ['total', 'read', 'write'] as const
+const limits = subjects.flatMap(subject => directions.map(direction => `${subject}-${direction}`))
+
+/** `throttling.LIMIT`, and the names that `-drive` had before. */
+const throttlingNames: ReadonlyMap<string, string> = new Map([
+  ...limits.flatMap(limit =>
+    [limit, `${limit}-max`, `${limit}-max-length`].map(name => [`throttling.${name}`, name] as const),
+  ),
+  ['throttling.iops-size', 'iops-size'],
+  ...limits.flatMap(limit => {
+    const old = limit.replace('-total', '').replace('-read', '_rd').replace('-write', '_wr')
+    return [
+      [old, limit],
+      [`${old}_max`, `${limit}-max`],
+      [`${old}_max_length`, `${limit}-max-length`],
+    ] as const
+  }),
+  ['iops_size', 'iops-size'],
+])
+
+/** Splits the limits from the rest. */
+function splitThrottling(option: string, pairs: readonly OptionPair[]): [rest: OptionPair[], limits: Throttling] {
+  const rest: OptionPair[] = []
+  const given: Record<string, number> = {}
+  for (const pair of pairs) {
+    const name = throttlingNames.get(pair.key)
+    if (name === undefined) {
+      if (!pair.key.startsWith('throttling.')) rest.push(pair)
+      else {
+        const message = `${option} has no parameter '${pair.key}'.${didYouMean(pair.key, throttlingNames.keys())}`
+        throw new OptionError(message, {
+          option,
+          remedy: `Limits are ${limits.join(', ')}, -max and -max-length of each.`,
+        })
+      }
+      continue
+    }
+    // QEMU's largest: 10^15.
+    const value = /^[0-9]+$/.test(pair.value) ? Number(pair.value) : Number.NaN
+    if (!(value <= 1e15)) {
+      const message = `${option}: ${pair.key}= expects a whole number up to 10^15, and not '${pair.value}'`
+      throw new OptionError(message, { option, remedy: `For example '${pair.key}=1048576'.` })
+    }
+    given[name] = value
+  }
+  for (const name of Object.keys(given)) {
+    const limit = name.replace(/-max(-length)?$/, '')
+    if (name !== limit && name !== 'iops-size' && !given[limit]) {
+      const message = `${option}: throttling.${name} needs throttling.${limit}`
+      throw new OptionError(message, { option, remedy: 'A burst is above a limit: give both.' })
+    }
+    const [total, direction] = limit.split('-')
+    if (direction !== undefined && direction !== 'total' && given[`${total}-total`] && given[limit]) {
+      const message = `${option}: throttling.${total}-total and throttling.${limit} exclude each other`
+      throw new OptionError(message, { option, remedy: 'Limit the total, or reads and writes.' })
+    }
+  }
+  return [rest, given]
+}
+
+const path = text('PATH')
+const discard: Parameter<boolean> = {
+  takes: 'ignore|unmap',
+  read: word => (['unmap', 'on'].includes(word) ? true : ['ignore', 'off'].includes(word) ? false : undefined),
+}
+
+/** What the file driver of QEMU takes and what is so anyway, or does not show. */
+const fileParameters = {
+  filename: path,
+  aio: oneOf('threads', 'native', 'io_uring'),
+  locking: only('auto|off', 'images are not locked'),
+  'read-only': onOff,
+  'auto-read-only': onOff,
+  discard,
+  'detect-zeroes': only('off', 'what is written is not looked at'),
+  'cache.direct': onOff,
+  'cache.no-flush': onOff,
+}
+
+const errorPolicy = only('report|auto', 'errors are reported to the guest')
+
+const driveParameters = {
+  file: path,
+  format: oneOf('raw', 'qcow2'),
+  if: oneOf('none', 'virtio', 'ide', 'scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'),
+  id,
+  index: number(0, 1023),
+  media: only('disk', 'there are no CD-ROM drives'),
+  readonly: onOff,
+  'read-only': onOff,
+  snapshot: only('off', 'what a guest writes goes into the image; use a qcow2 overlay of it'),
+  cache: only('writeback|none|unsafe', 'the guest decides when its writes are flushed'),
+  'cache.direct': onOff,
+  'cache.no-flush': onOff,
+  'cache.writeback': only('on', 'the guest decides when its writes are flushed'),
+  aio: fileParameters.aio,
+  discard,
+  'detect-zeroes': fileParameters['detect-zeroes'],
+  'copy-on-read': only('off', 'a backing image is read where it is'),
+  werror: errorPolicy,
+  rerror: errorPolicy,
+}
+
+function readDrive(draft: RunDraft, argument: string): void {
+  const subject = { option: '-drive' }
+  const [pairs, throttling] = splitThrottling(
+    '-drive',
+    parseOptionText(argument, undefined, Object.keys(driveParameters)),
+  )
+  const given = readParameters(subject, pairs, driveParameters)
+  const drive: DriveDraft = {
+    path: required(subject, 'file', given.file, '-drive file=disk.img,format=raw,if=virtio'),
+    ...(given.format && { format: given.format }),
+    readOnly: given.readonly ?? given['read-only'] ?? false,
+    discard: given.discard ?? false,
+    throttling,
+  }
+  const bus = given.if ?? (draft.machine.get('type') === 'microvm' ? 'none' : undefined)
+  if (bus !== 'none' && bus !== 'virtio') {
+    const message = bus === undefined ? '-drive without if= is an IDE disk' : `-drive does not have 'if=${bus}'`
+    const remedy = "Use 'if=virtio', or 'if=none,id=ID' with '-device virtio-blk-device,drive=ID'."
+    throw new OptionError(`${message}, and the board has virtio disks`, { option: '-drive', remedy })
+  }
+  const count = draft.drives.size
+  const name = given.id ?? `${bus}${count}`
+  addUnique('-drive', draft.drives, name, drive)
+  if (bus === 'none') return
+  draft.virtioDrives.push(board => {
+    board.devices.disks.push({ ...board.drive(subject, name), ...(given.id !== undefined && { id: given.id }) })
+  })
+}
+
+const blockParameters = {
+  driver: oneOf('file', 'raw', 'qcow2'),
+  'node-name': id,
+  ...fileParameters,
+  file: id,
+  'file.driver': only('file', 'images are files'),
+  ...(Object.fromEntries(Object.entries(fileParameters).map(([key, parameter]) => [`file.${key}`, parameter])) as {
+    readonly [K in keyof typeof fileParameters as `file.${K}`]: (typeof fileParameters)[K]
+  }),
+  'file.node-name': id,
+}
+
+function readBlockdev(draft: RunDraft, argument: string): void {
+  const option = '-blockdev'
+  const subject = { option }
+  const given = readParameters(subject, optionPairs(option, argument, 'driver', blockParameters), blockParameters)
+  const example = '-blockdev driver=file,node-name=disk0,filename=disk.img'
+  const driver = required(subject, 'driver', given.driver, example)
+  const name = required(subject, 'node-name', given['node-name'], example)
+  const readOnly = given['read-only'] ?? false
+  const unmap = given.discard ?? false
+  if (driver === 'file') {
+    if (given.file !== undefined || given['file.filename'] !== undefined) {
+      const remedy = `For example '${example}'.`
+      throw new OptionError('-blockdev: driver file takes filename= and no file=', { option, remedy })
+    }
+    const path = required(subject, 'filename', given.filename, example)
+    addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap, throttling: {} })
+    return
+  }
+  const over = `-blockdev driver=${driver},node-name=disk0,file.driver=file,file.filename=disk.img`
+  if (given.filename !== undefined) {
+    const message = `-blockdev: driver ${driver} takes file= or file.filename=, and no filename=`
+    throw new OptionError(message, { option, remedy: `For example '${over}'.` })
+  }
+  const lower = given.file === undefined ? undefined : draft.drives.get(given.file)
+  if (given.file !== undefined && (lower === undefined || draft.lowerNodes.has(given.file))) {
+    const message = lower
+      ? `-blockdev: node '${given.file}' is in use`
+      : `-blockdev: there is no node '${given.file}'.${didYouMean(given.file, draft.drives.keys())}`
+    throw new OptionError(message, { option, remedy: 'Give the node of the file first, once for each image.' })
+  }
+  if (given.file !== undefined) draft.lowerNodes.add(given.file)
+  const drive: DriveDraft = {
+    path: lower?.path ?? required(subject, 'file.filename', given['file.filename'], over),
+    format: driver,
+    readOnly: readOnly || (lower?.readOnly ?? given['file.read-only'] ?? false),
+    discard: unmap && (lower?.discard ?? given['file.discard'] ?? false),
+    throttling: {},
+  }
+  addUnique(option, draft.drives, name, drive)
+}
