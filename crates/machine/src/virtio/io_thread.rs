@@ -15,6 +15,8 @@ enum Command {
     Start(Box<dyn Worker>),
     /// Answered when the worker is gone.
     Stop(mpsc::SyncSender<()>),
+    /// Whether the worker works; what happens meanwhile waits.
+    Run(bool),
 }
 
 /// A device's thread, idle while there is no worker. It ends when this is dropped.
@@ -56,6 +58,11 @@ impl IoThread {
         let _ = wait.recv();
     }
 
+    /// The machine has stopped, or goes on: a worker works only while it runs.
+    pub fn run(&self, running: bool) {
+        self.send(Command::Run(running));
+    }
+
     fn send(&self, command: Command) {
         if let Some(commands) = &self.commands {
             // An error: the thread has ended by a panic of a worker, which was dropped.
@@ -91,9 +98,10 @@ struct Inside<F> {
 impl<F: Fn(Malformed)> Inside<F> {
     fn run(self) {
         let mut worker: Option<Box<dyn Worker>> = None;
+        let mut running = true;
         let mut ready = Vec::new();
         loop {
-            if wait(&self.wake, &self.doorbells, worker.as_deref(), &mut ready).is_err() {
+            if wait(&self.wake, &self.doorbells, worker.as_deref().filter(|_| running), &mut ready).is_err() {
                 // No memory for a list of a few descriptors: nothing to be done about it but to try again.
                 std::thread::yield_now();
                 continue;
@@ -104,6 +112,7 @@ impl<F: Fn(Malformed)> Inside<F> {
                 loop {
                     match self.received.try_recv() {
                         Ok(Command::Start(new)) => worker = Some(new),
+                        Ok(Command::Run(run)) => running = run,
                         Ok(Command::Stop(stopped)) => {
                             worker = None;
                             // Nobody waits any more: then nobody needs to know.

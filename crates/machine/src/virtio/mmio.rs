@@ -332,6 +332,14 @@ impl BusDevice for Mmio {
     fn ioeventfds(&self) -> &[Doorbell] {
         &self.doorbells
     }
+
+    fn interrupt(&self) {
+        self.thread.run(false);
+    }
+
+    fn resume(&self) {
+        self.thread.run(true);
+    }
 }
 
 #[cfg(test)]

@@ -241,6 +241,21 @@ fn test_a_reset_waits_until_the_worker_has_gone() {
     assert_eq!(told.try_recv(), Ok("gone"));
 }
 
+#[test]
+fn test_a_machine_that_is_stopped_has_devices_that_wait() {
+    let (sender, told) = channel();
+    let (mmio, _line) = transport(Watched(sender), &ram());
+    start(&mmio, DESCRIPTORS);
+    mmio.interrupt();
+    write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 1);
+    assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+    mmio.resume();
+    assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
+    mmio.interrupt();
+    mmio.reset();
+    assert_eq!(told.try_recv(), Ok("gone"));
+}
+
 mod fuzz {
     use super::*;
     use proptest::prelude::*;
