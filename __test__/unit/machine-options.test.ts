@@ -16,6 +16,16 @@ const plain = (size: number) => ({
   hugePages: 0,
 })
 
+const unlimited = {
+  bytesPerSecond: 0,
+  bytesPerSecondMax: 0,
+  bytesPerSecondMaxLength: 1,
+  operationsPerSecond: 0,
+  operationsPerSecondMax: 0,
+  operationsPerSecondMaxLength: 1,
+  operationSize: 0,
+}
+
 test('defaults', t => {
   const { accel, ...rest } = normal({})
   t.is(accel.candidates.length, 1)
@@ -44,6 +54,7 @@ test('defaults', t => {
     debugExit: null,
     acpi: true,
     lostTickPolicy: 'delay',
+    disks: [],
     rng: null,
     noReboot: false,
     noShutdown: false,
@@ -74,6 +85,13 @@ test('forms of each option', t => {
   const limited = { source: '/dev/hwrng', maxBytes: 1024, period: 1000 }
   t.deepEqual(normal({ rng: limited }).rng, limited)
   t.is(normal({ rng: false }).rng, null)
+  t.deepEqual(normal({ disks: [{ path: 'a' }, { path: 'a', id: 'b', readOnly: true }] }).disks, [
+    { path: 'a', format: 'raw', readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
+    { path: 'a', format: 'raw', readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
+  ])
+  const limits = { bytesPerSecond: 5, operationsPerSecond: 7, operationsPerSecondMax: 9, operationSize: 512 }
+  const [throttled] = normal({ disks: [{ path: 'a', throttle: limits }] }).disks
+  t.deepEqual(throttled?.throttle, { ...unlimited, ...limits })
   t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
   t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })
   t.deepEqual(normal({ initrd: 'a b' }).initrd, [{ image: 'a b', cmdline: 'a b' }])
@@ -120,6 +138,20 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [{ serial: 'tcp' }, 'serial', /'tcp'/],
   [{ serial: { file: '' } }, 'serial', /object/],
   [{ lostTickPolicy: 'catchup' }, 'lostTickPolicy', /'catchup'/],
+  [{ disks: [{}] }, 'disks', /list/],
+  [{ disks: [{ path: 'a', format: 'vmdk' }] }, 'disks', /list/],
+  [{ disks: [{ path: 'a' }, { path: 'b', id: 'disk0' }] }, 'disks', /two disks have the id 'disk0'/],
+  [{ disks: [{ path: 'a', serial: 'ä'.repeat(11) }] }, 'disks', /20 bytes/],
+  [{ disks: [{ path: 'a', throttle: { bytesPerSecond: 0 } }] }, 'disks', /bytesPerSecond 0/],
+  [{ disks: [{ path: 'a', throttle: { operationSize: 1.5 } }] }, 'disks', /operationSize 1\.5/],
+  [{ disks: [{ path: 'a', throttle: { bytesPerSecondMax: 5 } }] }, 'disks', /bytesPerSecond is missing/],
+  [{ disks: [{ path: 'a', throttle: { bytesPerSecondMaxLength: 5 } }] }, 'disks', /without bytesPerSecondMax/],
+  [{ disks: [{ path: 'a', throttle: { operationsPerSecond: 9, operationsPerSecondMax: 5 } }] }, 'disks', /is 9/],
+  [
+    { disks: [{ path: 'a', throttle: { bytesPerSecond: 1, bytesPerSecondMax: 1e15, bytesPerSecondMaxLength: 2 } }] },
+    'disks',
+    /for 2 s/,
+  ],
   [{ debugExit: { port: 1 } }, 'debugExit', /object/],
   [{ debugExit: { iosize: 0 } }, 'debugExit', /iosize 0/],
   [{ debugExit: { iobase: 0xffff, iosize: 2 } }, 'debugExit', /iobase 65535/],

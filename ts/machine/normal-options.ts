@@ -15,6 +15,7 @@ import {
 } from './cpu.js'
 import type { TopologyOptions } from './cpu-options.js'
 import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
+import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
@@ -46,6 +47,7 @@ export interface NormalMachineOptions {
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly acpi: boolean
   readonly lostTickPolicy: LostTickPolicy
+  readonly disks: readonly NormalDisk[]
   readonly rng: NormalRng | null
   readonly noReboot: boolean
   readonly noShutdown: boolean
@@ -87,6 +89,7 @@ const shape = {
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
+  disks: disksShape,
   rng: rngShape,
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
@@ -113,6 +116,7 @@ const takes: Record<keyof MachineOptions, string> = {
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
+  disks: disksTakes,
   rng: rngTakes,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
@@ -150,6 +154,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     debugExit: debugExitPorts(options.debugExit ?? false),
     acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
+    disks: normaliseDisks(options.disks ?? []),
     rng: normaliseRng(options.rng ?? false),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,

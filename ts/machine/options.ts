@@ -1,5 +1,6 @@
 import type { Writable } from 'node:stream'
 import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
+import type { DiskOptions } from './virtio/disk.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { AccelInput } from '../properties/types.js'
 
@@ -164,6 +165,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly debugExit?: boolean | DebugExitOptions
+  /**
+   * Disks, QEMU's `-drive`.
+   *
+   * @default none
+   */
+  readonly disks?: readonly DiskOptions[]
   /**
    * Adds `virtio-rng`: random bytes of the host.
    *

@@ -607,6 +607,24 @@ export interface BindingTables {
   idt: BindingTable
 }
 
+/** See `ThrottleOptions` in TypeScript; 0 is no limit. */
+export interface BindingThrottle {
+  /** Bytes. */
+  bytesPerSecond: number
+  /** Bytes. */
+  bytesPerSecondMax: number
+  /** Seconds. */
+  bytesPerSecondMaxLength: number
+  /** Number. */
+  operationsPerSecond: number
+  /** Number. */
+  operationsPerSecondMax: number
+  /** Seconds. */
+  operationsPerSecondMaxLength: number
+  /** Bytes. */
+  operationSize: number
+}
+
 /**
  * Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
  * arguments. A text is an index into `texts`.
@@ -649,6 +667,7 @@ export interface BindingVcpuState {
 
 /** One device. */
 export type BindingVirtio =
+  | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
 
 /** Every feature's name. */

@@ -77,7 +77,10 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
 })
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ rng }: NormalMachineOptions): BindingVirtio[] => [...(rng ? [entropy(rng)] : [])]
+const virtio = ({ disks, rng }: NormalMachineOptions): BindingVirtio[] => [
+  ...disks.map(({ id: _, ...disk }) => ({ kind: 'block' as const, ...disk })),
+  ...(rng ? [entropy(rng)] : []),
+]
 
 const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
   kind: 'rng',

@@ -23,6 +23,7 @@ mod host;
 mod kvm;
 mod machine;
 mod statistics;
+mod throttle;
 mod trace;
 mod vcpu_state;
 mod virtio;

@@ -1,7 +1,8 @@
 //! Virtio devices as TypeScript hands them over.
 
+use crate::throttle::BindingThrottle;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::virtio::{Rng, VirtioDevice};
+use kvm_accel_machine::virtio::{Block, DiskConfig, Rng, VirtioDevice};
 use napi_derive::napi;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::time::Duration;
 /// One device.
 #[napi(discriminant = "kind", discriminant_case = "lowercase", object_to_js = false)]
 pub enum BindingVirtio {
+    /// `virtio-blk`: an image as a disk.
+    Block { path: String, format: String, read_only: bool, serial: String, discard: bool, throttle: BindingThrottle },
     /// `virtio-rng`: random bytes from a file, at most so many in a period of milliseconds.
     Rng { source: String, max_bytes: Option<i64>, period: u32 },
 }
@@ -18,6 +21,14 @@ impl BindingVirtio {
     /// The device.
     pub fn into_device(self) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
         Ok(match self {
+            Self::Block { path, format, read_only, serial, discard, throttle } => Arc::new(Block::new(DiskConfig {
+                path: path.into(),
+                format: format.parse()?,
+                read_only,
+                serial,
+                discard,
+                throttle: throttle.into_config("disks")?,
+            })?),
             Self::Rng { source, max_bytes, period } => {
                 let period = Duration::from_millis(period.into());
                 // Checked in TypeScript; less than a byte a second is one.

@@ -12,6 +12,7 @@ pub mod cpuid;
 pub mod dirty_log;
 pub mod dirty_ring;
 pub mod event_fd;
+pub mod guest_io;
 pub mod io_calls;
 pub mod ioctl_trace;
 pub mod irq;

@@ -4,11 +4,13 @@
 //! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it. Everything in it comes from the guest, and is checked.
 //! - [`Mmio`]: the transport's registers (section 4.2). [`transports`]: where transports are.
 //! - [`throttle`]: rate limits.
+//! - [`mod@block`]: images as disks.
 //! - [`Rng`]: the entropy device.
 //!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
 
+pub mod block;
 mod device;
 mod interrupt;
 mod io_thread;
@@ -20,6 +22,7 @@ pub mod testing;
 pub mod throttle;
 pub mod transports;
 
+pub use block::{Block, DiskConfig, ImageFormat};
 pub use device::{Driver, Malformed, VirtioDevice, Worker};
 pub use interrupt::ConfigInterrupt;
 pub use mmio::Mmio;

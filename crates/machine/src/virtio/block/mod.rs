@@ -1,0 +1,19 @@
+//! The block device (section 5.2): a disk from an image file or a block device of the host.
+//!
+//! - [`Block`]: the device; [`DiskConfig`]: what it is made from.
+//! - `request`: descriptor chains as requests; `requests`: their life, from the queue to the answer.
+//! - `image`: where the bytes are; `raw`: one file, byte for byte. `lock`: an image is written by one machine at a time.
+//! - `config_space`: what the driver is told of the disk.
+
+mod config_space;
+mod device;
+mod image;
+mod lock;
+mod raw;
+mod request;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+pub use device::Block;
+pub use image::{DiskConfig, ImageFormat};

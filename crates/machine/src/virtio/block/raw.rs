@@ -1,0 +1,104 @@
+//! A file or block device that is the disk, byte for byte.
+
+use super::request::SECTOR;
+use kvm_accel::GuestRam;
+use kvm_accel::guest_io::{self, GuestRange, behind, total};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use vm_memory::{Bytes, GuestAddress};
+
+/// For file systems without a call for it.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What frees room, and what only writes zeroes.
+pub const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
+pub const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
+
+#[derive(Debug)]
+pub struct RawImage {
+    file: Arc<File>,
+    len: u64,
+    flush_failed: AtomicBool,
+}
+
+impl RawImage {
+    pub fn new(file: Arc<File>) -> io::Result<Self> {
+        // Not from the metadata: a block device has its length here only.
+        let len = (&*file).seek(SeekFrom::End(0))?;
+        Ok(Self { file, len, flush_failed: AtomicBool::new(false) })
+    }
+
+    /// When it was opened.
+    pub const fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub const fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Only the end of a sector that the file does not fill reads as zeroes; a file that has become shorter is an error.
+    pub fn read(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        let done = guest_io::read_at(ram, &self.file, ranges, offset)?;
+        let missing = total(ranges) - done;
+        if missing >= SECTOR || (missing > 0 && offset + done < self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for range in behind(ranges, done) {
+            let len = usize::try_from(range.len).map_err(io::Error::other)?;
+            ram.write_slice(&ZEROES[..len], GuestAddress(range.address)).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    pub fn write(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        guest_io::write_at(ram, &self.file, ranges, offset).map(|_| ())
+    }
+
+    /// A host that cannot free the room keeps it.
+    pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        match self.fallocate(PUNCH, offset, len) {
+            Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    pub fn write_zeroes(&self, mut offset: u64, len: u64, unmap: bool) -> io::Result<()> {
+        let modes = [PUNCH, ZERO];
+        if modes[usize::from(!unmap)..].iter().any(|&mode| self.fallocate(mode, offset, len).is_ok()) {
+            return Ok(());
+        }
+        let end = offset.saturating_add(len);
+        while offset < end {
+            let most = ZEROES.len() as u64;
+            let count = usize::try_from((end - offset).min(most)).map_err(io::Error::other)?;
+            self.file.write_all_at(&ZEROES[..count], offset)?;
+            offset += (end - offset).min(most);
+        }
+        Ok(())
+    }
+
+    fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> Result<(), Errno> {
+        if len == 0 {
+            Ok(())
+        } else {
+            rustix::io::retry_on_intr(|| rustix::fs::fallocate(&*self.file, mode, offset, len))
+        }
+    }
+
+    pub fn flush_failed(&self) -> bool {
+        self.flush_failed.load(Ordering::Acquire)
+    }
+
+    pub fn flush(&self, flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        if self.flush_failed() {
+            return Err(Errno::IO.into());
+        }
+        flush(&self.file).inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
+    }
+}
