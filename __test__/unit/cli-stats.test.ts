@@ -4,7 +4,11 @@ import { statsTable } from '../../ts/cli/stats.js'
 import { OptionError } from '../../ts/errors/index.js'
 
 const stats = (...argv: string[]) => {
-  const request = resolveRun(['-kernel', 'k', ...argv], { isMultiboot: () => false, isQcow2: () => false })
+  const request = resolveRun(['-kernel', 'k', ...argv], {
+    isMultiboot: () => false,
+    isQcow2: () => false,
+    readText: String,
+  })
   return request.kind === 'run' ? request.run.stats : undefined
 }
 

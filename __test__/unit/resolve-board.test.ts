@@ -3,12 +3,14 @@
 import test from 'ava'
 import type { BoardDraft } from '../../ts/cli/board-draft.js'
 import { deviceModels } from '../../ts/cli/devices/index.js'
-import { readArgv, resolveBoard, resolveRun } from '../../ts/cli/resolve-run.js'
+import { resolveBoard } from '../../ts/cli/draft-machine.js'
+import { readArgv } from '../../ts/cli/read-argv.js'
+import { resolveRun } from '../../ts/cli/resolve-run.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import type { RunDraft } from '../../ts/cli/run-draft.js'
 import { OptionError } from '../../ts/errors/index.js'
 
-const files = { isMultiboot: () => false, isQcow2: (path: string) => path.endsWith('.qcow2') }
+const files = { isMultiboot: () => false, isQcow2: (path: string) => path.endsWith('.qcow2'), readText: String }
 
 const draft = (...argv: string[]): RunDraft => {
   const read = readArgv(argv)

@@ -1,11 +1,16 @@
 import test from 'ava'
+import fc from 'fast-check'
+import { refusedOptions } from '../../ts/cli/refused-options.js'
+import { runOptions } from '../../ts/cli/run-options.js'
 import { resolveRun, type RunRequest } from '../../ts/cli/resolve-run.js'
-import { AcceleratorError, AccelPropertyError, OptionError } from '../../ts/errors/index.js'
+import { AcceleratorError, AccelPropertyError, MachineConfigError, OptionError } from '../../ts/errors/index.js'
 import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
 import type { MachineOptions } from '../../ts/machine/options.js'
 
+const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
+
 const resolve = (argv: readonly string[], isMultiboot = false): RunRequest =>
-  resolveRun(argv, { isMultiboot: () => isMultiboot, isQcow2: () => false })
+  resolveRun(argv, { ...files, isMultiboot: () => isMultiboot })
 
 const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequest, { kind: 'run' }> => {
   const request = resolve(['-kernel', 'k', ...argv], isMultiboot)
@@ -165,6 +170,13 @@ test('-cpu as QEMU takes it', t => {
   t.is((cpu('host,tsc-frequency=2.5G') as { tscFrequency: number }).tscFrequency, 2_500_000_000)
 })
 
+test('ACPI is there unless it is off', t => {
+  t.is(machine('-M', 'microvm,acpi=on').acpi, true)
+  t.is(machine('-M', 'microvm,acpi=off').acpi, false)
+  t.is(machine('-no-acpi').acpi, false)
+  t.is(machine('-M', 'acpi=auto').acpi, undefined)
+})
+
 test('idling and bus locks', t => {
   t.is(machine('-overcommit', 'cpu-pm=on').cpuPm, true)
   t.is(machine('-overcommit', 'mem-lock=off,cpu-pm=off').cpuPm, false)
@@ -174,7 +186,7 @@ test('idling and bus locks', t => {
 test('what describes the board is accepted', t => {
   const { machine: options, run } = resolved([
     '-M',
-    'microvm,acpi=off,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off',
+    'microvm,acpi=auto,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off',
   ])
   t.deepEqual(run.notices, [])
   t.deepEqual(options, machine())
@@ -228,7 +240,7 @@ const refused: readonly (readonly [argv: readonly string[], option: string, mess
   [['-M', 'pc,foo=1'], '-machine', /no property 'foo'/],
   [['-M', 'notify-vmexit=run'], '-machine', /no property 'notify-vmexit'/],
   [['-M', 'microvm,acpi'], '-machine', /expects '=' after 'acpi'/],
-  [['-M', 'microvm,acpi=on'], '-machine', /acpi=on.*no ACPI/],
+  [['-M', 'microvm,usb=on'], '-machine', /usb=on.*no USB/],
   [['-M', 'microvm,pit=bad'], '-machine', /pit=bad/],
   [['-cpu', 'EPIC'], '-cpu', /Did you mean 'EPYC'/],
   [['-cpu', 'host,-avx3'], '-cpu', /feature 'avx3'. Did you mean 'avx2?'/],
@@ -277,4 +289,120 @@ test('accelerators have their own errors', t => {
   t.throws(() => machine('-accel', 'kvm,bad=1', '-accel', 'tcg'), { instanceOf: AccelPropertyError })
   t.throws(() => machine('-M', 'kernel-irqchip=auto'), { instanceOf: AccelPropertyError, message: /kernel-irqchip/ })
   t.throws(() => machine('-accel', 'kvm,help'), { instanceOf: AccelPropertyError, message: /kvm-accel\.help/ })
+})
+
+// The normal form.
+
+const printed = (...argv: string[]): string => {
+  const request = resolve(['-kernel', 'k', ...argv, '--print-config'])
+  return request.kind === 'print' ? request.text : ''
+}
+
+const configured = (text: string, ...argv: string[]): Extract<RunRequest, { kind: 'run' }> => {
+  const request = resolveRun(['--config', 'c', ...argv], { ...files, readText: () => text })
+  if (request.kind !== 'run') throw new Error(request.text)
+  return request
+}
+
+/** Fragments of command lines, one of each option that a machine has. */
+const fragments = [
+  ['-accel', 'kvm,notify-vmexit=internal-error,notify-budget=5/60,kvm-shadow-mem=4194304'],
+  ['-accel', 'kvm,notify-vmexit=disable,kernel-irqchip=split'],
+  ['-accel', 'kvm,device=/dev/other,notify-required=on'],
+  ['-M', 'microvm,acpi=off,bus-lock-ratelimit=7'],
+  ['-cpu', 'EPYC,+avx,-sse4.1,pmu=on,tsc-frequency=2000000'],
+  ['-smp', '8,cores=2'],
+  ['-overcommit', 'cpu-pm=on'],
+  ['-m', '1032k'],
+  ['-m', '1.5G'],
+  ['-mem-path', '/dev/shm'],
+  ['-object', 'memory-backend-memfd,id=m,size=64M,hugetlb=on', '-M', 'memory-backend=m'],
+  ['-initrd', 'i'],
+  ['-append', 'a=b "c"'],
+  ['-serial', 'file:log'],
+  ['-nographic'],
+  ['-device', 'isa-debug-exit'],
+  ['-device', 'virtio-rng-device,max-bytes=1024,period=1000'],
+  ['-device', 'virtio-rng-device'],
+  ['-global', 'kvm-pit.lost_tick_policy=discard'],
+  ['-no-reboot'],
+  ['-no-shutdown'],
+  ['-name', 'n'],
+  ['-trace', 'kvm_*'],
+]
+
+test('--print-config and --config: what was printed is the machine that it was printed of', t => {
+  fc.assert(
+    fc.property(fc.subarray(fragments), chosen => {
+      const argv = chosen.flat()
+      let machine
+      try {
+        machine = normaliseMachineOptions(resolved(argv).machine)
+      } catch {
+        // Some exclude each other.
+        return
+      }
+      const text = printed(...argv)
+      const { candidates, warnings: _ } = machine.accel
+      const again = normaliseMachineOptions(configured(text).machine)
+      t.deepEqual(
+        { ...again, accel: { candidates, warnings: [] } },
+        { ...machine, accel: { candidates, warnings: [] } },
+      )
+      t.deepEqual(again.accel.candidates, candidates)
+    }),
+  )
+})
+
+for (const argv of fragments) {
+  test(`${argv.join(' ')} comes back from --config`, t => {
+    t.deepEqual(
+      normaliseMachineOptions(configured(printed(...argv)).machine),
+      normaliseMachineOptions(resolved(argv).machine),
+    )
+  })
+}
+
+test('--print-config says everything, sizes as -m takes them', t => {
+  t.like(JSON.parse(printed('-m', '64M')), {
+    kernel: 'k',
+    kernelFormat: 'auto',
+    memory: { size: '64M', backend: 'anonymous' },
+    cpus: 1,
+    cpu: { model: 'host' },
+    serial: 'null',
+    debugExit: false,
+  })
+})
+
+test('--config stands alone but for options of the process', t => {
+  t.like(configured('{"kernel":"k","memory":"64M"}', '-no-reboot', '-S', '-pidfile', 'p'), {
+    machine: { kernel: 'k', memory: '64M', noReboot: true },
+    run: { paused: true, pidfile: 'p' },
+  })
+  for (const [text, argv, message] of [
+    ['{"kernel":"k"}', ['-m', '64M'], /-config and -m exclude each other/],
+    ['{"kernel":', [], /cannot read 'c'/],
+    ['{"kernel":"k","serial":"stream"}', [], /nobody would read/],
+  ] as const) {
+    t.throws(() => configured(text, ...argv), { instanceOf: OptionError, message })
+  }
+  t.throws(() => configured('{"kernel":"k","memroy":1}'), {
+    instanceOf: MachineConfigError,
+    message: /Did you mean 'memory'/,
+  })
+})
+
+test('what QEMU has and we have not is refused with what to do', t => {
+  for (const { names, lacks, remedy } of refusedOptions) {
+    for (const name of names) {
+      t.is(
+        runOptions.find(option => option.name === name),
+        undefined,
+        name,
+      )
+      t.throws(() => resolve([name]), { instanceOf: OptionError, message: `${name}: kvm-accel has no ${lacks}` })
+    }
+    t.true(remedy.length > 0)
+  }
 })

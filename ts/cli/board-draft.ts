@@ -76,7 +76,7 @@ export interface RtcDraft {
 export interface BoardDraft {
   disks: DiskDraft[]
   networks: NetworkDraft[]
-  rng?: RngOptions & { readonly maxBytes?: number; readonly period?: number }
+  rng?: RngOptions
   vsock?: { readonly cid: number; readonly path?: string }
   balloon?: { readonly deflateOnOom: boolean; readonly freePageReporting: boolean }
   consoles: PortDraft[]

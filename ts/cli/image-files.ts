@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
 
 const MULTIBOOT = 0x1bad_b002
 /** The specification: within the first 8192 bytes, at a multiple of 4. */
@@ -11,6 +11,8 @@ export interface RunFiles {
   readonly isMultiboot: (path: string) => boolean
   /** Whether an image begins with the magic number of qcow2. */
   readonly isQcow2: (path: string) => boolean
+  /** A configuration. */
+  readonly readText: (path: string) => string
 }
 
 /** Whether a file has a multiboot-1 header. One that cannot be read has none; loading it tells why. */
@@ -47,3 +49,6 @@ function readHead(path: string, most: number): Buffer {
     return head.subarray(0, 0)
   }
 }
+
+/** The files of this host. */
+export const imageFiles: RunFiles = { isMultiboot, isQcow2, readText: path => readFileSync(path, 'utf8') }

@@ -7,7 +7,6 @@ import type { RunDraft } from './run-draft.js'
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
   const { rng, debugExit, serials } = board
   refuseMissing(board, draft)
-  if (rng?.maxBytes !== undefined || rng?.period !== undefined) throw notYet('-device', 'virtio-rng-device,max-bytes=')
   return {
     serial: serialTarget(serials[0] ?? 'null'),
     ...(debugExit !== undefined && { debugExit }),

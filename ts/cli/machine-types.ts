@@ -13,9 +13,9 @@ export interface MachineProperty {
   readonly about: string
 }
 
-/** QEMU's properties of `pc` and `microvm` that are accepted, because they change nothing. */
+/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi` say what is so anyway. */
 export const machineProperties: readonly MachineProperty[] = [
-  { name: 'acpi', values: ['off', 'auto'], about: 'there are no ACPI tables' },
+  { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
   {
     name: 'auto-kernel-cmdline',
     values: ['on', 'off'],

@@ -46,6 +46,9 @@ export interface RunDraft {
   noShutdown: boolean
   paused: boolean
   name?: string
+  /** `-config`. */
+  config?: string
+  printConfig: boolean
   pidfile?: string
   stats?: StatsSettings
   readonly trace: { globs: string[]; file: string | null; format: 'json' | 'chrome' }
@@ -74,6 +77,7 @@ export function emptyDraft(): RunDraft {
     noReboot: false,
     noShutdown: false,
     paused: false,
+    printConfig: false,
     trace: { globs: [], file: null, format: 'json' },
     notices: [],
   }

@@ -1,7 +1,7 @@
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
 import { printError, printWarning } from './messages.js'
-import { isMultiboot, isQcow2 } from './image-files.js'
+import { imageFiles } from './image-files.js'
 import { writePidfile } from './pidfile.js'
 import { resolveRun, type RunRequest, type RunSettings } from './resolve-run.js'
 import { Signals } from './signals.js'
@@ -13,8 +13,9 @@ const INTERNAL_ERROR = 70
 /** `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status. Never throws. */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
-    const request = resolveRun(argv, { isMultiboot, isQcow2 })
+    const request = resolveRun(argv, imageFiles)
     if (request.kind === 'run') return await runMachine(request)
+    for (const notice of request.notices) printWarning(notice)
     process.stdout.write(`${request.text}\n`)
     return 0
   } catch (error) {

@@ -63,6 +63,21 @@ export const processOptions: readonly RunOption[] = [
     read: readTrace,
   },
   {
+    name: '-config',
+    argument: 'FILE',
+    repeated: 'last wins',
+    about: 'a whole machine as JSON, as -print-config prints it; beside it only options of the process',
+    differs: 'Ours.',
+    read: (draft, file) => void (draft.config = file),
+  },
+  {
+    name: '-print-config',
+    repeated: 'no effect',
+    about: 'print the machine as JSON, defaults and all, instead of running it',
+    differs: 'Ours.',
+    read: draft => void (draft.printConfig = true),
+  },
+  {
     name: '-version',
     repeated: 'no effect',
     about: 'print the version',

@@ -1,0 +1,70 @@
+/** Options of QEMU's that there are not, and what to do without them. */
+export interface RefusedOptions {
+  readonly names: readonly string[]
+  /** What there is none of, for the message: `kvm-accel has no …`. */
+  readonly lacks: string
+  readonly remedy: string
+}
+
+/** The single source for messages and for docs/from-qemu.md. */
+export const refusedOptions: readonly RefusedOptions[] = [
+  {
+    names: ['-hda', '-hdb', '-hdc', '-hdd', '-cdrom', '-fda', '-fdb', '-sd', '-mtdblock', '-pflash'],
+    lacks: 'IDE disks, floppies, CD-ROMs and flash',
+    remedy: "Use '-drive file=PATH,format=raw,if=virtio'.",
+  },
+  {
+    names: ['-snapshot'],
+    lacks: 'temporary overlays',
+    remedy: "Make one: 'qemu-img create -f qcow2 -b disk.img -F raw overlay.qcow2'.",
+  },
+  {
+    names: ['-qmp', '-qmp-pretty', '-mon'],
+    lacks: 'monitor',
+    remedy: 'Drive the machine from TypeScript: pause, resume, reset and stop are methods of Machine.',
+  },
+  { names: ['-gdb', '-s'], lacks: 'gdb server', remedy: 'The debugger is machine.debugger; see docs/guest-debug.md.' },
+  {
+    names: ['-daemonize', '-runas', '-chroot'],
+    lacks: 'process management',
+    remedy: 'Let a service manager start it, with the user and the directories that it is to have.',
+  },
+  {
+    names: ['-incoming', '-loadvm', '-only-migratable'],
+    lacks: 'migration and saved machines',
+    remedy: 'Start the guest anew.',
+  },
+  {
+    names: ['-usb', '-usbdevice', '-audio', '-audiodev', '-spice', '-k', '-full-screen', '-alt-grab', '-tpmdev'],
+    lacks: 'display, sound, USB and TPM',
+    remedy: 'Use the serial console, or a network.',
+  },
+  {
+    names: ['-watchdog', '-watchdog-action'],
+    lacks: 'watchdog device',
+    remedy: 'notify-vmexit= and event loops of TypeScript can watch a guest.',
+  },
+  {
+    names: ['-fsdev', '-virtfs'],
+    lacks: 'shared directories',
+    remedy: 'Use a disk, vsock or a network.',
+  },
+  {
+    names: ['-smbios', '-acpitable', '-dtb', '-option-rom', '-L', '-uuid'],
+    lacks: 'tables and ROMs besides its own',
+    remedy: "Firmware takes files by '-fw_cfg name=opt/…,file=PATH'.",
+  },
+  { names: ['-numa'], lacks: 'NUMA nodes', remedy: 'Leave it out: guest memory is one node.' },
+  { names: ['-icount'], lacks: 'instruction counting', remedy: 'Leave it out: KVM runs at the speed of the host.' },
+  { names: ['-d', '-D', '-dfilter', '-plugin'], lacks: "log of QEMU's", remedy: "Use '-trace'." },
+  {
+    names: ['-readconfig', '-writeconfig', '-set'],
+    lacks: 'configuration files of this form',
+    remedy: "Use '--print-config' and '--config FILE'.",
+  },
+  {
+    names: ['-action'],
+    lacks: 'such choice of actions',
+    remedy: "'-no-reboot' and '-no-shutdown' choose what a reset and a shutdown do.",
+  },
+]
