@@ -20,13 +20,13 @@ const draft = (...argv: string[]): RunDraft => {
 
 const board = (...argv: string[]): BoardDraft => resolveBoard(draft(...argv), files).devices
 
-const raw = { format: 'raw', readOnly: false, discard: false, throttling: {} } as const
+const raw = { format: 'raw', readOnly: false, discard: false, throttle: {} } as const
 
 test('-drive if=virtio is a disk; if=none waits for a device; disks of -drive come last, as in QEMU', t => {
   const argv = ['-drive', 'file=a,if=virtio', '-drive', 'file=b,,c,if=none,id=d,format=raw,readonly=on']
   t.deepEqual(board(...argv, '-device', 'virtio-blk-device,drive=d,serial=S1,id=x').disks, [
     { ...raw, path: 'b,c', readOnly: true, id: 'x', serial: 'S1' },
-    { ...raw, path: 'a' },
+    { ...raw, path: 'a', id: 'virtio0' },
   ])
 })
 
@@ -40,12 +40,15 @@ test('what -drive says of discards and limits, in both spellings', t => {
     board('-drive', `file=a,if=none,id=d,${text}`, '-device', `virtio-blk-device,drive=d${device}`).disks[0]
   t.is(disk('discard=unmap')?.discard, true)
   t.is(disk('discard=unmap', ',discard=off')?.discard, false)
-  t.deepEqual(disk('throttling.bps-total=1048576,iops_rd=100,iops_rd_max=200,iops_size=4096')?.throttling, {
-    'bps-total': 1048576,
-    'iops-read': 100,
-    'iops-read-max': 200,
-    'iops-size': 4096,
+  const limits = 'throttling.bps-total=1048576,iops=100,iops_max=200,throttling.iops-total-max-length=3,iops_size=4096'
+  t.deepEqual(disk(limits)?.throttle, {
+    bytesPerSecond: 1048576,
+    operationsPerSecond: 100,
+    operationsPerSecondMax: 200,
+    operationsPerSecondMaxLength: 3,
+    operationSize: 4096,
   })
+  t.deepEqual(disk('bps=0')?.throttle, {})
   t.truthy(disk('cache=none,aio=native,snapshot=off,media=disk,werror=report,cache.direct=on,detect-zeroes=off'))
 })
 
@@ -219,8 +222,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-drive', 'file=a,if=virtio,format=vmdk'], /raw\|qcow2, and not 'vmdk'/],
   [['-drive', 'file=a,if=virtio,throttling.bps-totl=1'], /Did you mean 'throttling.bps-total'/],
   [['-drive', 'file=a,if=virtio,bps=1k'], /bps= expects a whole number/],
-  [['-drive', 'file=a,if=virtio,bps_max=1'], /bps-total-max needs throttling.bps-total/],
-  [['-drive', 'file=a,if=virtio,bps=1,bps_rd=1'], /exclude each other/],
+  [['-drive', 'file=a,if=virtio,bps_rd=1'], /reads and writes together/, /bps-total/],
   [['-drive', 'file=a.qcow2,if=virtio'], /begins as a qcow2 image/, /format=qcow2/],
   [['-drive', 'file=a,if=none,id=d', '-drive', 'file=b,if=none,id=d'], /'d' already/],
   [['-drive', 'file=a,if=none,id=0d'], /id= expects ID, and not '0d'/],

@@ -322,6 +322,8 @@ const fragments = [
   ['-serial', 'file:log'],
   ['-nographic'],
   ['-device', 'isa-debug-exit'],
+  ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],
+  ['-drive', 'file=e,if=none,id=e', '-device', 'virtio-blk-device,drive=e,serial=S'],
   ['-device', 'virtio-rng-device,max-bytes=1024,period=1000'],
   ['-device', 'virtio-rng-device'],
   ['-global', 'kvm-pit.lost_tick_policy=discard'],

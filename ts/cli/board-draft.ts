@@ -2,9 +2,7 @@
 
 import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
 import type { RngOptions } from '../machine/virtio/rng.js'
-
-/** Limits of a disk by QEMU's names behind `throttling.`, `bps-total` for example. */
-export type Throttling = Readonly<Record<string, number>>
+import type { ThrottleOptions } from '../machine/virtio/throttle.js'
 
 /** A drive or a block node. */
 export interface DriveDraft {
@@ -14,12 +12,12 @@ export interface DriveDraft {
   readonly readOnly: boolean
   /** Discards of the guest reach the file. */
   readonly discard: boolean
-  readonly throttling: Throttling
+  readonly throttle: ThrottleOptions
 }
 
 /** A disk of the guest. */
 export interface DiskDraft extends Required<DriveDraft> {
-  readonly id?: string
+  readonly id: string
   readonly serial?: string
 }
 

@@ -1,14 +1,16 @@
 import { OptionError } from '../errors/option-error.js'
 import type { MachineOptions } from '../machine/options.js'
-import type { BoardDraft, CharacterTarget } from './board-draft.js'
+import type { DiskOptions } from '../machine/virtio/disk.js'
+import type { BoardDraft, CharacterTarget, DiskDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { rng, debugExit, serials } = board
+  const { disks, rng, debugExit, serials } = board
   refuseMissing(board, draft)
   return {
     serial: serialTarget(serials[0] ?? 'null'),
+    ...(disks.length > 0 && { disks: disks.map(diskOptions) }),
     ...(debugExit !== undefined && { debugExit }),
     ...(rng !== undefined && { rng }),
   }
@@ -17,7 +19,6 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 /** What the command line can say and the machine does not have. */
 function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
-    [board.disks.length > 0, '-drive', 'disks'],
     [board.networks.length > 0, '-netdev', 'network cards'],
     [board.vsock !== undefined, '-device', 'vhost-vsock-device'],
     [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
@@ -37,6 +38,11 @@ function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): v
 
 function notYet(option: string, what: string): OptionError {
   return new OptionError(`${option}: this version's machine has no ${what}`, { option, remedy: 'Leave it out.' })
+}
+
+function diskOptions({ format, ...disk }: DiskDraft): DiskOptions {
+  if (format !== 'raw') throw notYet('-drive', `disks of format ${format}`)
+  return { ...disk, format }
 }
 
 function serialTarget(target: CharacterTarget): NonNullable<MachineOptions['serial']> {

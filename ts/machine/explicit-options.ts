@@ -5,13 +5,14 @@ import type { NormalMemory } from './memory.js'
 import type { NormalMachineOptions, Serial } from './normal-options.js'
 import type { MachineOptions, MemoryOptions, SerialTarget } from './options.js'
 import { formatSize } from './size.js'
+import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
 
 /**
  * The options of a machine with everything said that is a default otherwise: JSON, as long as no option is a stream, a
  * signal or bytes. Their normal form is the one that they were made from.
  */
 export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
-  const { accel, memory, cpu, serial, debugExit, rng, name, signal, ...same } = normal
+  const { accel, memory, cpu, serial, debugExit, disks, rng, name, signal, ...same } = normal
   return {
     ...same,
     accel: accel.candidates.map(accelOptions),
@@ -19,6 +20,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     cpu: cpuOptions(cpu),
     serial: serialTarget(serial),
     debugExit: debugExit ?? false,
+    disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),
     rng: rng === null ? false : stated(rng),
     ...(name !== null && { name }),
     ...(signal !== null && { signal }),
@@ -70,4 +72,14 @@ function cpuOptions({ features, pmu, tscKhz, ...rest }: NormalCpu): CpuOptions {
 function serialTarget(serial: Serial): SerialTarget {
   if (serial.kind === 'file') return { file: serial.path }
   return serial.kind === 'writable' ? serial.stream : serial.kind
+}
+
+/** Zeros stand for what has no limit, and a burst's length without a burst says nothing. */
+function throttleOptions(throttle: NormalThrottle): ThrottleOptions {
+  const { bytesPerSecondMax, bytesPerSecondMaxLength, operationsPerSecondMax, operationsPerSecondMaxLength } = throttle
+  const lengths = {
+    bytesPerSecondMaxLength: bytesPerSecondMax && bytesPerSecondMaxLength,
+    operationsPerSecondMaxLength: operationsPerSecondMax && operationsPerSecondMaxLength,
+  }
+  return Object.fromEntries(Object.entries({ ...throttle, ...lengths }).filter(([, rate]) => rate !== 0))
 }

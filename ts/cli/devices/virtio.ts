@@ -25,7 +25,7 @@ export const virtioDevices: readonly DeviceModel[] = [
         'num-queues': only('1', 'a disk has one queue'),
         logical_block_size: only('512', 'blocks are of 512 bytes'),
         physical_block_size: only('512', 'blocks are of 512 bytes'),
-        'share-rw': onOff,
+        'share-rw': only('off', 'an image that can be written has one user'),
         scsi: only('off', 'it takes no SCSI commands'),
         werror: only('report|auto', 'errors are reported to the guest'),
         rerror: only('report|auto', 'errors are reported to the guest'),

@@ -1,7 +1,8 @@
 import { OptionError } from '../../errors/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
-import type { DriveDraft, Throttling } from '../board-draft.js'
+import type { ThrottleOptions } from '../../machine/virtio/throttle.js'
+import type { DriveDraft } from '../board-draft.js'
 import {
   id,
   number,
@@ -39,65 +40,55 @@ export const storageOptions: readonly RunOption[] = [
   },
 ]
 
-const subjects = ['bps', 'iops'] as const
-const directions = ['total', 'read', 'write'] as const
-const limits = subjects.flatMap(subject => directions.map(direction => `${subject}-${direction}`))
-
-/** `throttling.LIMIT`, and the names that `-drive` had before. */
-const throttlingNames: ReadonlyMap<string, string> = new Map([
-  ...limits.flatMap(limit =>
-    [limit, `${limit}-max`, `${limit}-max-length`].map(name => [`throttling.${name}`, name] as const),
-  ),
-  ['throttling.iops-size', 'iops-size'],
-  ...limits.flatMap(limit => {
-    const old = limit.replace('-total', '').replace('-read', '_rd').replace('-write', '_wr')
+/** Limits by QEMU's names, and by those that `-drive` had before. */
+const limits: ReadonlyMap<string, keyof ThrottleOptions> = new Map([
+  ...(['bytesPerSecond', 'operationsPerSecond'] as const).flatMap(limit => {
+    const [name, old] = limit === 'bytesPerSecond' ? ['throttling.bps-total', 'bps'] : ['throttling.iops-total', 'iops']
     return [
+      [name, limit],
+      [`${name}-max`, `${limit}Max`],
+      [`${name}-max-length`, `${limit}MaxLength`],
       [old, limit],
-      [`${old}_max`, `${limit}-max`],
-      [`${old}_max_length`, `${limit}-max-length`],
+      [`${old}_max`, `${limit}Max`],
+      [`${old}_max_length`, `${limit}MaxLength`],
     ] as const
   }),
-  ['iops_size', 'iops-size'],
+  ['throttling.iops-size', 'operationSize'],
+  ['iops_size', 'operationSize'],
 ])
 
 /** Splits the limits from the rest. */
-function splitThrottling(option: string, pairs: readonly OptionPair[]): [rest: OptionPair[], limits: Throttling] {
+function splitLimits(option: string, pairs: readonly OptionPair[]): [rest: OptionPair[], throttle: ThrottleOptions] {
   const rest: OptionPair[] = []
-  const given: Record<string, number> = {}
-  for (const pair of pairs) {
-    const name = throttlingNames.get(pair.key)
-    if (name === undefined) {
-      if (!pair.key.startsWith('throttling.')) rest.push(pair)
-      else {
-        const message = `${option} has no parameter '${pair.key}'.${didYouMean(pair.key, throttlingNames.keys())}`
-        throw new OptionError(message, {
-          option,
-          remedy: `Limits are ${limits.join(', ')}, -max and -max-length of each.`,
-        })
-      }
+  const throttle: Partial<Record<keyof ThrottleOptions, number>> = {}
+  for (const { key, value } of pairs) {
+    const limit = limits.get(key)
+    if (limit === undefined) {
+      if (/^(throttling\.)?(bps|iops)/.test(key)) throw noLimit(option, key)
+      rest.push({ key, value })
       continue
     }
-    // QEMU's largest: 10^15.
-    const value = /^[0-9]+$/.test(pair.value) ? Number(pair.value) : Number.NaN
-    if (!(value <= 1e15)) {
-      const message = `${option}: ${pair.key}= expects a whole number up to 10^15, and not '${pair.value}'`
-      throw new OptionError(message, { option, remedy: `For example '${pair.key}=1048576'.` })
+    // QEMU's largest: 10^15. 0 is no limit.
+    const rate = /^[0-9]+$/.test(value) ? Number(value) : Number.NaN
+    if (!(rate <= 1e15)) {
+      const message = `${option}: ${key}= expects a whole number up to 10^15, and not '${value}'`
+      throw new OptionError(message, { option, remedy: `For example '${key}=1048576'.` })
     }
-    given[name] = value
+    if (rate > 0) throttle[limit] = rate
+    else delete throttle[limit]
   }
-  for (const name of Object.keys(given)) {
-    const limit = name.replace(/-max(-length)?$/, '')
-    if (name !== limit && name !== 'iops-size' && !given[limit]) {
-      const message = `${option}: throttling.${name} needs throttling.${limit}`
-      throw new OptionError(message, { option, remedy: 'A burst is above a limit: give both.' })
-    }
-    const [total, direction] = limit.split('-')
-    if (direction !== undefined && direction !== 'total' && given[`${total}-total`] && given[limit]) {
-      const message = `${option}: throttling.${total}-total and throttling.${limit} exclude each other`
-      throw new OptionError(message, { option, remedy: 'Limit the total, or reads and writes.' })
-    }
-  }
-  return [rest, given]
+  return [rest, throttle]
+}
+
+function noLimit(option: string, key: string): OptionError {
+  const ofOneDirection = /(read|write|_rd|_wr)/.test(key)
+  const message = ofOneDirection
+    ? `${option} does not have '${key}': a limit counts reads and writes together`
+    : `${option} has no parameter '${key}'.${didYouMean(key, limits.keys())}`
+  return new OptionError(message, {
+    option,
+    remedy: 'Use throttling.bps-total=, throttling.iops-total=, and their -max= and -max-length=.',
+  })
 }
 
 const path = text('PATH')
@@ -110,7 +101,7 @@ const discard: Parameter<boolean> = {
 const fileParameters = {
   filename: path,
   aio: oneOf('threads', 'native', 'io_uring'),
-  locking: only('auto|off', 'images are not locked'),
+  locking: only('auto|on', 'images are locked'),
   'read-only': onOff,
   'auto-read-only': onOff,
   discard,
@@ -145,17 +136,14 @@ const driveParameters = {
 
 function readDrive(draft: RunDraft, argument: string): void {
   const subject = { option: '-drive' }
-  const [pairs, throttling] = splitThrottling(
-    '-drive',
-    parseOptionText(argument, undefined, Object.keys(driveParameters)),
-  )
+  const [pairs, throttle] = splitLimits('-drive', parseOptionText(argument, undefined, Object.keys(driveParameters)))
   const given = readParameters(subject, pairs, driveParameters)
   const drive: DriveDraft = {
     path: required(subject, 'file', given.file, '-drive file=disk.img,format=raw,if=virtio'),
     ...(given.format && { format: given.format }),
     readOnly: given.readonly ?? given['read-only'] ?? false,
     discard: given.discard ?? false,
-    throttling,
+    throttle,
   }
   const bus = given.if ?? (draft.machine.get('type') === 'microvm' ? 'none' : undefined)
   if (bus !== 'none' && bus !== 'virtio') {
@@ -163,12 +151,11 @@ function readDrive(draft: RunDraft, argument: string): void {
     const remedy = "Use 'if=virtio', or 'if=none,id=ID' with '-device virtio-blk-device,drive=ID'."
     throw new OptionError(`${message}, and the board has virtio disks`, { option: '-drive', remedy })
   }
-  const count = draft.drives.size
-  const name = given.id ?? `${bus}${count}`
+  const name = given.id ?? `${bus}${draft.drives.size}`
   addUnique('-drive', draft.drives, name, drive)
   if (bus === 'none') return
   draft.virtioDrives.push(board => {
-    board.devices.disks.push({ ...board.drive(subject, name), ...(given.id !== undefined && { id: given.id }) })
+    board.devices.disks.push({ ...board.drive(subject, name), id: name })
   })
 }
 
@@ -199,7 +186,7 @@ function readBlockdev(draft: RunDraft, argument: string): void {
       throw new OptionError('-blockdev: driver file takes filename= and no file=', { option, remedy })
     }
     const path = required(subject, 'filename', given.filename, example)
-    addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap, throttling: {} })
+    addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap, throttle: {} })
     return
   }
   const over = `-blockdev driver=${driver},node-name=disk0,file.driver=file,file.filename=disk.img`
@@ -220,7 +207,7 @@ function readBlockdev(draft: RunDraft, argument: string): void {
     format: driver,
     readOnly: readOnly || (lower?.readOnly ?? given['file.read-only'] ?? false),
     discard: unmap && (lower?.discard ?? given['file.discard'] ?? false),
-    throttling: {},
+    throttle: {},
   }
   addUnique(option, draft.drives, name, drive)
 }
