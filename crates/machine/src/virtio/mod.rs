@@ -5,7 +5,7 @@
 //! - [`Mmio`]: the transport's registers (section 4.2). [`transports`]: where transports are.
 //! - [`throttle`]: rate limits.
 //! - [`mod@block`]: images as disks.
-//! - [`Rng`]: the entropy device.
+//! - [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
 //!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
@@ -21,6 +21,7 @@ mod rng;
 pub mod testing;
 pub mod throttle;
 pub mod transports;
+mod vsock;
 
 pub use block::{Block, DiskConfig, ImageFormat};
 pub use device::{Driver, Malformed, VirtioDevice, Worker};
@@ -28,3 +29,4 @@ pub use interrupt::ConfigInterrupt;
 pub use mmio::Mmio;
 pub use queue::{Chain, VirtQueue};
 pub use rng::Rng;
+pub use vsock::{Accepted, Done, Listener, MAX_CONNECTIONS, Vsock, VsockError};

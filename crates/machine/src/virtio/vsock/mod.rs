@@ -1,0 +1,198 @@
+//! The socket device (section 5.10): streams between the guest and sockets of the host.
+//!
+//! - `packet`, `credit`, `connection`: the protocol, pure.
+//! - `host`, `handshake`, `path`: the host's end of a stream, and how programs of the host come to one.
+//! - `ports`: who of this process listens and connects.
+//! - `stream`, `mux`: one stream with both its ends, and all of them and whose turn it is. `worker`: the queues.
+
+mod connection;
+mod credit;
+mod handshake;
+mod host;
+mod key;
+mod mux;
+mod packet;
+mod path;
+mod ports;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use mux::MAX_CONNECTIONS;
+pub use ports::{Accepted, Done, Listener};
+
+use super::{Driver, Malformed, VirtioDevice, Worker};
+use crate::MachineConfigError;
+use mux::Mux;
+use path::HostPath;
+use ports::{Connect, Ports};
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
+use worker::Streams;
+
+/// Receive, transmit, event: QEMU's size.
+const QUEUES: [u16; 3] = [128, 128, 128];
+/// VIRTIO_VSOCK_F_STREAM.
+const FEATURE_STREAM: u64 = 1;
+/// Addresses of guests: 0 to 2 are the hypervisor, the machine itself and the host; the last one means any.
+const CIDS: std::ops::RangeInclusive<u32> = 3..=u32::MAX - 1;
+
+/// Why there is no connection, or none can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VsockError {
+    /// Nobody in the guest listens to the port, or the connection was given up.
+    #[error("the guest refused the connection")]
+    Refused,
+    /// The guest has no driver at work: it has not started one yet, was reset, or has ended.
+    #[error("the guest has no vsock driver at work")]
+    NotReady,
+    /// There are [`MAX_CONNECTIONS`], or no descriptor is left.
+    #[error("the device has too many connections")]
+    TooMany,
+    /// Somebody listens to the port.
+    #[error("port {port} has a listener")]
+    InUse {
+        /// The host's port.
+        port: u32,
+    },
+}
+
+impl VsockError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "ERR_VSOCK"
+    }
+
+    /// The stable name, the same in Rust and TypeScript.
+    #[must_use]
+    pub const fn problem(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NotReady => "not-ready",
+            Self::TooMany => "too-many",
+            Self::InUse { .. } => "in-use",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused => "Have a program in the guest listen to the port.",
+            Self::NotReady => "Try again when the guest has started, or have the guest connect.",
+            Self::TooMany => "Close connections, or raise the limit on open files (ulimit -n).",
+            Self::InUse { .. } => "Close the other listener, or take another port.",
+        }
+    }
+}
+
+/// `virtio-vsock`: the guest's AF_VSOCK.
+///
+/// ```
+/// use kvm_accel_machine::virtio::Vsock;
+///
+/// let vsock = Vsock::new(3, None)?;
+/// let listener = vsock.listen(52, 16, Box::new(|| {}))?;
+/// assert!(listener.accept().is_none());
+/// assert!(vsock.listen(52, 16, Box::new(|| {})).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Vsock {
+    cid: u32,
+    path: Option<Arc<HostPath>>,
+    ports: Arc<Ports>,
+}
+
+impl Vsock {
+    /// A device with the guest's address. Programs of the host reach the guest at `path`, and are reached at `path` with `_` and the port
+    /// behind it.
+    ///
+    /// # Errors
+    /// An address that no guest can have; a path that cannot be listened to.
+    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, MachineConfigError> {
+        if !CIDS.contains(&cid) {
+            let message = format!("{cid} is no guest's address (CID)");
+            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294."));
+        }
+        let ports = Ports::new().map_err(|error| {
+            let message = format!("virtio-vsock cannot be made: {error}");
+            MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
+        })?;
+        let path = path.map(HostPath::new).transpose()?.map(Arc::new);
+        Ok(Self { cid, path, ports: Arc::new(ports) })
+    }
+
+    /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the
+    /// device's thread.
+    pub fn connect(&self, port: u32, socket: UnixStream, done: Done) {
+        self.ports.connect(Connect { port, socket, done });
+    }
+
+    /// Listens to a port of the host, also over resets. `arrived` is called on the device's thread when there is something to accept;
+    /// a guest is refused while `backlog` connections wait.
+    ///
+    /// # Errors
+    /// [`VsockError::InUse`].
+    pub fn listen(
+        &self,
+        port: u32,
+        backlog: usize,
+        arrived: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Listener, VsockError> {
+        self.ports.listen(port, backlog, arrived)
+    }
+}
+
+impl fmt::Debug for Vsock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vsock").field("cid", &self.cid).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl VirtioDevice for Vsock {
+    fn name(&self) -> &'static str {
+        "virtio-vsock"
+    }
+
+    fn id(&self) -> u32 {
+        VIRTIO_ID_VSOCK
+    }
+
+    fn features(&self) -> u64 {
+        FEATURE_STREAM
+    }
+
+    fn queues(&self) -> &[u16] {
+        &QUEUES
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let cid = u64::from(self.cid).to_le_bytes();
+        let rest = usize::try_from(offset).ok().and_then(|offset| cid.get(offset..)).unwrap_or_default();
+        for (at, byte) in data.iter_mut().enumerate() {
+            *byte = rest.get(at).copied().unwrap_or(0);
+        }
+    }
+
+    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+        let mux = Mux::new(self.cid.into(), Arc::clone(&self.ports), self.path.clone());
+        match (<[_; 3]>::try_from(driver.queues), mux) {
+            (Ok(queues), Ok(mux)) => Box::new(Streams::new(queues, mux, Arc::clone(&self.ports))),
+            _ => Box::new(Broken),
+        }
+    }
+}
+
+/// There was no descriptor left.
+struct Broken;
+
+impl Worker for Broken {
+    fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
+        Err(Malformed("no descriptor is left".into()))
+    }
+}

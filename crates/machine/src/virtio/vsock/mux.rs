@@ -1,0 +1,387 @@
+//! All streams of a device: which socket belongs to which connection, and whose turn it is to say something to the guest.
+//!
+//! Sockets are watched for edges by one epoll instance, so a wait costs the same for one stream and for thousands. Nobody is waited
+//! for: what a socket does not take stays within its stream's credit, and a stream that the guest gives no room is not read.
+
+use super::VsockError;
+use super::connection::{Connection, Effect, Message};
+use super::credit::BUFFER;
+use super::handshake::{Handshake, Said};
+use super::host::HostEnd;
+use super::key::{Key, LISTENER, NO_PORT, WAKE};
+use super::packet::{HOST_CID, Header, Op, STREAM};
+use super::path::HostPath;
+use super::ports::{Connect, Ports};
+use super::stream::{Opening, Stream};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, Read};
+use std::sync::Arc;
+
+/// Connections at a time, those included that have not said yet where they want to.
+pub const MAX_CONNECTIONS: usize = 2048;
+/// Answers to packets that belong to no connection; while so many wait, no packet is taken.
+const MAX_STRAYS: usize = 256;
+/// Ports of connections that the host makes, as Firecracker counts them.
+const FIRST_PORT: u32 = 1 << 30;
+/// Bytes that are moved at once.
+const CHUNK: usize = 64 << 10;
+/// Sockets that are looked at before the queues have their turn.
+const EVENTS: usize = 64;
+
+/// Sockets of no connection.
+enum Other {
+    /// It has not said to which port.
+    Asking(OwnedFd, Handshake),
+    /// The guest has ended the connection, and its last bytes are not written yet.
+    Rest(HostEnd),
+}
+
+/// See the module.
+pub struct Mux {
+    cid: u64,
+    ports: Arc<Ports>,
+    path: Option<Arc<HostPath>>,
+    epoll: OwnedFd,
+    streams: HashMap<Key, Stream>,
+    others: HashMap<Key, Other>,
+    turns: VecDeque<Key>,
+    strays: VecDeque<Header>,
+    next_port: u32,
+    next_other: u32,
+    buffer: Box<[u8]>,
+}
+
+impl Mux {
+    pub fn new(cid: u64, ports: Arc<Ports>, path: Option<Arc<HostPath>>) -> io::Result<Self> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, ports.wake_fd(), WAKE.data(), EventFlags::IN)?;
+        if let Some(path) = &path {
+            epoll::add(&epoll, path.listener(), LISTENER.data(), EventFlags::IN | EventFlags::ET)?;
+        }
+        Ok(Self {
+            cid,
+            ports,
+            path,
+            epoll,
+            streams: HashMap::new(),
+            others: HashMap::new(),
+            turns: VecDeque::new(),
+            strays: VecDeque::new(),
+            next_port: FIRST_PORT,
+            next_other: 0,
+            buffer: vec![0; CHUNK].into_boxed_slice(),
+        })
+    }
+
+    /// Readable when [`Mux::poll`] has something to do.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+
+    /// Has [`Mux::poll`] called again.
+    pub fn again(&self) {
+        self.ports.wake();
+    }
+
+    /// Whether there are connections.
+    pub fn is_used(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Whether a packet of the guest can be answered.
+    pub fn takes_packets(&self) -> bool {
+        self.strays.len() < MAX_STRAYS
+    }
+
+    /// A packet of the guest; `body` has `header.len` bytes at least.
+    pub fn packet(&mut self, header: &Header, body: &mut impl Read) -> io::Result<()> {
+        // Not from this guest or not for this host: nobody to answer.
+        if header.src_cid != self.cid || header.dst_cid != HOST_CID {
+            return Ok(());
+        }
+        let key = Key { host: header.dst_port, guest: header.src_port };
+        if header.kind != STREAM || key.host == NO_PORT || key.guest == NO_PORT {
+            self.stray(header);
+            return Ok(());
+        }
+        let Some(stream) = self.streams.get_mut(&key) else {
+            match header.op {
+                Op::Request => self.accept(key, header),
+                _ => self.stray(header),
+            }
+            return Ok(());
+        };
+        match stream.connection.packet(header) {
+            Effect::None => {}
+            Effect::Opened => stream.opened(key),
+            Effect::Data => stream.take(header.len, body, &mut self.buffer)?,
+            Effect::Ended => stream.ended(),
+            Effect::Over { orderly } => self.over(key, orderly),
+        }
+        self.settle(key);
+        Ok(())
+    }
+
+    /// The guest wants a connection.
+    fn accept(&mut self, key: Key, request: &Header) {
+        let socket = if self.is_full() { None } else { self.reach(key) };
+        match socket {
+            Some(socket) if self.watch(&socket, key).is_ok() => {
+                self.insert(key, Stream::new(Connection::accept(request), HostEnd::new(socket), None));
+            }
+            _ => self.stray(request),
+        }
+    }
+
+    /// Who listens to a port: somebody in this process, or else a program at its path.
+    fn reach(&self, key: Key) -> Option<OwnedFd> {
+        match self.ports.reach(key.host, key.guest) {
+            Some(socket) => socket.map(OwnedFd::from),
+            None => self.path.as_ref()?.connect(key.host).ok(),
+        }
+    }
+
+    /// A reset for a packet that belongs to no connection, unless it is one.
+    fn stray(&mut self, packet: &Header) {
+        if packet.op != Op::Reset {
+            let key = Key { host: packet.dst_port, guest: packet.src_port };
+            let mut reset = self.header(key, Op::Reset);
+            reset.kind = packet.kind;
+            self.strays.push_back(reset);
+        }
+    }
+
+    /// The connection is over, as far as the guest is concerned.
+    fn over(&mut self, key: Key, orderly: bool) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let host = stream.host.take();
+        match stream.opening.take() {
+            Some(Opening::Process(done)) => done(Err(VsockError::Refused)),
+            Some(Opening::Path) | None => {}
+        }
+        let Some(mut host) = host.filter(|_| orderly) else { return };
+        host.finish();
+        if !host.is_finished() {
+            let key = self.other();
+            if epoll::modify(&self.epoll, host.as_fd(), key.data(), EDGES).is_ok() {
+                self.others.insert(key, Other::Rest(host));
+            }
+        }
+    }
+
+    /// What a change means for a stream: whether it has a turn, and whether its host side or all of it may go.
+    fn settle(&mut self, key: Key) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        stream.settle();
+        if stream.connection.is_gone() {
+            self.streams.remove(&key);
+        } else if !stream.queued && stream.next().is_some() {
+            stream.queued = true;
+            self.turns.push_back(key);
+        }
+    }
+
+    /// Whether the guest is to be told something.
+    pub fn has_turn(&mut self) -> bool {
+        while let Some(key) = self.turns.front() {
+            match self.streams.get_mut(key) {
+                Some(stream) if stream.next().is_some() => return true,
+                Some(stream) => stream.queued = false,
+                None => {}
+            }
+            self.turns.pop_front();
+        }
+        !self.strays.is_empty()
+    }
+
+    /// What to tell the guest now: a header, and in front of the buffer its data, at most `room` bytes. `None` when there was
+    /// nothing after all.
+    pub fn turn(&mut self, room: usize) -> Option<(Header, &[u8])> {
+        if let Some(stray) = self.strays.pop_front() {
+            return Some((stray, &[]));
+        }
+        let key = self.turns.pop_front()?;
+        let stream = self.streams.get_mut(&key)?;
+        stream.queued = false;
+        let packet = stream.say(room, &mut self.buffer).map(|(message, len)| {
+            let fwd_cnt = stream.connection.tell(message, len);
+            let (op, flags) = match message {
+                Message::Request => (Op::Request, 0),
+                Message::Response => (Op::Response, 0),
+                Message::Reset => (Op::Reset, 0),
+                Message::Shutdown(flags) => (Op::Shutdown, flags),
+                Message::CreditUpdate => (Op::CreditUpdate, 0),
+                Message::CreditRequest => (Op::CreditRequest, 0),
+                Message::Data(_) => (Op::Data, 0),
+            };
+            (op, flags, len, fwd_cnt)
+        });
+        self.settle(key);
+        let (op, flags, len, fwd_cnt) = packet?;
+        let header = Header { flags, len, buf_alloc: BUFFER, fwd_cnt, ..self.header(key, op) };
+        Some((header, &self.buffer[..usize::try_from(len).unwrap_or(0)]))
+    }
+
+    fn header(&self, key: Key, op: Op) -> Header {
+        Header {
+            src_cid: HOST_CID,
+            dst_cid: self.cid,
+            src_port: key.host,
+            dst_port: key.guest,
+            len: 0,
+            kind: STREAM,
+            op,
+            flags: 0,
+            buf_alloc: 0,
+            fwd_cnt: 0,
+        }
+    }
+
+    /// Looks at what has happened to sockets.
+    pub fn poll(&mut self) -> io::Result<()> {
+        let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
+        let mut events = [none; EVENTS];
+        let count = match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
+            Ok(count) => count,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        for Event { flags, data } in events.into_iter().take(count) {
+            match Key::of(data) {
+                WAKE => self.ports.take_connects().into_iter().for_each(|connect| self.connect(connect)),
+                LISTENER => self.listen(),
+                key if key.host == NO_PORT => self.other_event(key, flags),
+                key => self.event(key, flags),
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, key: Key, flags: EventFlags) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(host) = &mut stream.host else { return };
+        host.edge(flags);
+        let finished = host.is_finished();
+        stream.flush();
+        if finished && stream.connection.is_requesting() {
+            stream.connection.host_gone();
+            self.over(key, false);
+        }
+        self.settle(key);
+    }
+
+    fn other_event(&mut self, key: Key, flags: EventFlags) {
+        match self.others.get_mut(&key) {
+            Some(Other::Asking(socket, handshake)) => match handshake.read(&*socket) {
+                Said::Part => {}
+                Said::Nonsense => drop(self.others.remove(&key)),
+                Said::Connect(port) => {
+                    if let Some(Other::Asking(socket, _)) = self.others.remove(&key) {
+                        self.request(port, socket, Opening::Path, true);
+                    }
+                }
+            },
+            Some(Other::Rest(host)) => {
+                host.edge(flags);
+                host.flush();
+                if host.is_finished() {
+                    self.others.remove(&key);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Programs of the host that want a connection.
+    fn listen(&mut self) {
+        let Some(path) = self.path.clone() else { return };
+        // As long as there are some: the edge is not seen again. One too many is closed; no descriptor: the next one brings this about.
+        while let Some(socket) = path.accept() {
+            if self.is_full() {
+                continue;
+            }
+            let key = self.other();
+            if self.watch(&socket, key).is_ok() {
+                self.others.insert(key, Other::Asking(socket, Handshake::default()));
+            }
+        }
+    }
+
+    /// Somebody of this process wants a connection.
+    fn connect(&mut self, Connect { port, socket, done }: Connect) {
+        if self.is_full() {
+            done(Err(VsockError::TooMany));
+        } else {
+            self.request(port, socket.into(), Opening::Process(done), false);
+        }
+    }
+
+    fn request(&mut self, port: u32, socket: OwnedFd, opening: Opening, watched: bool) {
+        let key = Key { host: self.free_port(port), guest: port };
+        let watching =
+            if watched { epoll::modify(&self.epoll, &socket, key.data(), EDGES) } else { self.watch(&socket, key) };
+        let failed = match watching {
+            _ if port == NO_PORT => Some(VsockError::Refused),
+            Err(_) => Some(VsockError::TooMany),
+            Ok(()) => None,
+        };
+        match (failed, opening) {
+            (None, opening) => {
+                self.insert(key, Stream::new(Connection::request(), HostEnd::new(socket), Some(opening)));
+            }
+            (Some(error), Opening::Process(done)) => done(Err(error)),
+            // Closed.
+            (Some(_), Opening::Path) => {}
+        }
+    }
+
+    fn insert(&mut self, key: Key, stream: Stream) {
+        self.streams.insert(key, stream);
+        self.settle(key);
+    }
+
+    fn watch(&self, socket: &OwnedFd, key: Key) -> rustix::io::Result<()> {
+        epoll::add(&self.epoll, socket, key.data(), EDGES)
+    }
+
+    fn is_full(&self) -> bool {
+        self.streams.len() + self.others.len() >= MAX_CONNECTIONS
+    }
+
+    /// A port of the host that has no connection with this one of the guest. There are fewer connections than ports.
+    fn free_port(&mut self, guest: u32) -> u32 {
+        loop {
+            let host = self.next_port;
+            self.next_port = if host == FIRST_PORT * 2 - 1 { FIRST_PORT } else { host + 1 };
+            if !self.streams.contains_key(&Key { host, guest }) {
+                return host;
+            }
+        }
+    }
+
+    fn other(&mut self) -> Key {
+        loop {
+            let key = Key { host: NO_PORT, guest: self.next_other };
+            self.next_other = if key.guest == LISTENER.guest - 1 { 0 } else { key.guest + 1 };
+            if !self.others.contains_key(&key) {
+                return key;
+            }
+        }
+    }
+}
+
+impl Drop for Mux {
+    fn drop(&mut self) {
+        for (_, stream) in self.streams.drain() {
+            if let Some(Opening::Process(done)) = stream.opening {
+                done(Err(VsockError::NotReady));
+            }
+        }
+    }
+}
+
+const EDGES: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);

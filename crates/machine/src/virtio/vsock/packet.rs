@@ -1,0 +1,167 @@
+//! A packet's header (section 5.10.6): what the driver says in it is read once, and nothing of it is believed here.
+//!
+//! Its layout in the buffers is the driver's choice (section 2.7.4.2; Linux spreads payloads over pages), so headers are read from a
+//! chain's bytes and not from its first descriptor.
+
+/// Bytes of a header.
+pub const HEADER: usize = 44;
+/// The host's address.
+pub const HOST_CID: u64 = 2;
+/// Type: a stream.
+pub const STREAM: u16 = 1;
+/// SHUTDOWN: the sender takes no more data.
+pub const NO_RECEIVE: u32 = 1;
+/// SHUTDOWN: the sender gives no more data.
+pub const NO_SEND: u32 = 2;
+
+/// What a packet is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Asks for a connection.
+    Request,
+    /// Accepts one.
+    Response,
+    /// Refuses or ends one at once.
+    Reset,
+    /// Ends one or both directions.
+    Shutdown,
+    /// Data.
+    Data,
+    /// Tells how much the sender can take.
+    CreditUpdate,
+    /// Asks how much the receiver can take.
+    CreditRequest,
+    /// None of section 5.10.6.
+    Other(u16),
+}
+
+impl Op {
+    const KNOWN: [(u16, Self); 7] = [
+        (1, Self::Request),
+        (2, Self::Response),
+        (3, Self::Reset),
+        (4, Self::Shutdown),
+        (5, Self::Data),
+        (6, Self::CreditUpdate),
+        (7, Self::CreditRequest),
+    ];
+
+    fn from_raw(raw: u16) -> Self {
+        Self::KNOWN.iter().find(|(known, _)| *known == raw).map_or(Self::Other(raw), |(_, op)| *op)
+    }
+
+    fn to_raw(self) -> u16 {
+        match self {
+            Self::Other(raw) => raw,
+            op => Self::KNOWN.iter().find(|(_, known)| *known == op).map_or(0, |(raw, _)| *raw),
+        }
+    }
+}
+
+/// A header's fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The sender's address.
+    pub src_cid: u64,
+    /// The receiver's address.
+    pub dst_cid: u64,
+    /// The sender's port.
+    pub src_port: u32,
+    /// The receiver's port.
+    pub dst_port: u32,
+    /// Bytes of data that follow.
+    pub len: u32,
+    /// [`STREAM`], or what this device does not have.
+    pub kind: u16,
+    /// What it is for.
+    pub op: Op,
+    /// Of SHUTDOWN: [`NO_RECEIVE`], [`NO_SEND`].
+    pub flags: u32,
+    /// Bytes of the sender's receive buffer.
+    pub buf_alloc: u32,
+    /// Bytes that the sender has taken out of it so far, modulo 2^32.
+    pub fwd_cnt: u32,
+}
+
+impl Header {
+    /// As it lies in memory.
+    pub fn from_bytes(bytes: &[u8; HEADER]) -> Self {
+        let mut fields = Fields(bytes);
+        Self {
+            src_cid: u64::from_le_bytes(fields.take()),
+            dst_cid: u64::from_le_bytes(fields.take()),
+            src_port: u32::from_le_bytes(fields.take()),
+            dst_port: u32::from_le_bytes(fields.take()),
+            len: u32::from_le_bytes(fields.take()),
+            kind: u16::from_le_bytes(fields.take()),
+            op: Op::from_raw(u16::from_le_bytes(fields.take())),
+            flags: u32::from_le_bytes(fields.take()),
+            buf_alloc: u32::from_le_bytes(fields.take()),
+            fwd_cnt: u32::from_le_bytes(fields.take()),
+        }
+    }
+
+    /// As it lies in memory.
+    pub fn to_bytes(self) -> [u8; HEADER] {
+        let mut bytes = [0; HEADER];
+        let mut rest = bytes.as_mut_slice();
+        for field in [
+            self.src_cid.to_le_bytes().as_slice(),
+            &self.dst_cid.to_le_bytes(),
+            &self.src_port.to_le_bytes(),
+            &self.dst_port.to_le_bytes(),
+            &self.len.to_le_bytes(),
+            &self.kind.to_le_bytes(),
+            &self.op.to_raw().to_le_bytes(),
+            &self.flags.to_le_bytes(),
+            &self.buf_alloc.to_le_bytes(),
+            &self.fwd_cnt.to_le_bytes(),
+        ] {
+            let (place, after) = rest.split_at_mut(field.len());
+            place.copy_from_slice(field);
+            rest = after;
+        }
+        bytes
+    }
+}
+
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut field = [0; N];
+        let (taken, rest) = self.0.split_at(N.min(self.0.len()));
+        field[..taken.len()].copy_from_slice(taken);
+        self.0 = rest;
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, unsafe_code)]
+    use super::*;
+    use proptest::prelude::*;
+    use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
+
+    proptest! {
+        #[test]
+        fn test_a_header_is_what_virtio_vsock_reads(bytes in prop::collection::vec(any::<u8>(), HEADER)) {
+            let bytes: [u8; HEADER] = bytes.try_into().unwrap();
+            let header = Header::from_bytes(&bytes);
+            prop_assert_eq!(header.to_bytes(), bytes);
+            let mut memory = [0; PKT_HEADER_SIZE];
+            // SAFETY: the packet is gone before `memory` is, and nobody else uses it.
+            let mut packet = unsafe { VsockPacket::new(&mut memory, None) }.unwrap();
+            packet.set_header_from_raw(&bytes).unwrap();
+            prop_assert_eq!(
+                (header.src_cid, header.dst_cid, header.src_port, header.dst_port, header.len),
+                (packet.src_cid(), packet.dst_cid(), packet.src_port(), packet.dst_port(), packet.len())
+            );
+            prop_assert_eq!(
+                (header.kind, header.op.to_raw(), header.flags, header.buf_alloc, header.fwd_cnt),
+                (packet.type_(), packet.op(), packet.flags(), packet.buf_alloc(), packet.fwd_cnt())
+            );
+        }
+    }
+}
