@@ -13,6 +13,7 @@ import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { javascriptHandlers } from './bench/javascript-handlers.mjs'
+import { linux } from './bench/linux.mjs'
 import { memory } from './bench/memory.mjs'
 import { spawned } from './bench/spawned.mjs'
 import { trace } from './bench/trace.mjs'
@@ -57,6 +58,7 @@ try {
   await measure(javascriptHandlers({ rounds: 4 * rounds }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
+  await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
 } finally {
   rust.end()
