@@ -6,14 +6,14 @@ import { either } from '../../errors/suggest.js'
 import { normaliseThrottle, throttleShape, type NormalThrottle, type ThrottleOptions } from './throttle.js'
 
 /** How an image holds a disk. */
-export type DiskFormat = 'raw'
+export type DiskFormat = 'raw' | 'qcow2'
 
 /** A disk, QEMU's `-drive` with `-device virtio-blk-device`. The guest has it as `/dev/vda` and so on, in the order of the list. */
 export interface DiskOptions {
-  /** A file, or a block device of the host. It is locked: no other machine, of ours or of QEMU's, may write it meanwhile. */
+  /** A file, or a block device of the host. It is locked: no other machine, of ours or of QEMU's, may write it meanwhile. The images behind a qcow2 image are locked, too. */
   readonly path: string
   /**
-   * How the image holds the disk. It is never guessed, since a guest can write whatever header it likes.
+   * How the image holds the disk: `raw` byte for byte, `qcow2` in QEMU's format, with the images behind it. It is never guessed, since a guest can write whatever header it likes.
    *
    * @default 'raw'
    */
@@ -55,7 +55,7 @@ export interface NormalDisk extends Required<DiskOptions> {
   readonly throttle: NormalThrottle
 }
 
-const formats = ['raw'] as const satisfies readonly DiskFormat[]
+const formats = ['raw', 'qcow2'] as const satisfies readonly DiskFormat[]
 
 /** The longest serial number, in bytes. */
 const SERIAL = 20

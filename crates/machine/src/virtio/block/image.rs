@@ -1,17 +1,20 @@
 //! What a disk is made from, and where its bytes are.
 
-use super::lock::{self, Lock};
+use super::file::{self, OpenFile, refuse, unreadable};
+use super::lock::Lock;
+use super::qcow2::Qcow2Image;
 use super::raw::RawImage;
-use super::request::{Action, SECTOR, Status};
+use super::request::{Action, Status};
 use crate::MachineConfigError;
 use crate::virtio::throttle::ThrottleConfig;
 use kvm_accel::GuestRam;
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How an image holds a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum ImageFormat {
     /// Byte for byte.
     #[default]
     Raw,
+    /// QEMU's format: only what was written takes room, and another image may be behind it.
+    Qcow2,
 }
 
 impl FromStr for ImageFormat {
@@ -27,9 +32,10 @@ impl FromStr for ImageFormat {
     fn from_str(name: &str) -> Result<Self, MachineConfigError> {
         match name {
             "raw" => Ok(Self::Raw),
+            "qcow2" => Ok(Self::Qcow2),
             other => {
                 let message = format!("there is no image format '{other}'");
-                Err(MachineConfigError::new("disks", message, "Take 'raw'."))
+                Err(MachineConfigError::new("disks", message, "Take 'raw' or 'qcow2'."))
             }
         }
     }
@@ -55,15 +61,16 @@ pub struct DiskConfig {
 /// An open image.
 #[derive(Debug)]
 pub struct Image {
-    raw: RawImage,
-    sectors: u64,
+    medium: Medium,
+    flush_failed: AtomicBool,
     /// Held as long as the image is open.
     _lock: Lock,
 }
 
-/// An image cannot be opened: `what` follows the path in the message.
-fn refuse(path: &Path, what: impl std::fmt::Display, remedy: &'static str) -> MachineConfigError {
-    MachineConfigError::new("disks", format!("the disk image {} {what}", path.display()), remedy)
+#[derive(Debug)]
+enum Medium {
+    Raw(RawImage),
+    Qcow2(Qcow2Image),
 }
 
 impl Image {
@@ -73,56 +80,50 @@ impl Image {
     /// [`MachineConfigError`] for a path that cannot be opened, is no disk, or is in use.
     pub fn open(config: &DiskConfig) -> Result<Self, MachineConfigError> {
         let DiskConfig { path, read_only, .. } = config;
-        // Non-blocking: a FIFO is refused, not waited for.
-        let file = File::options().read(true).write(!read_only).custom_flags(libc::O_NONBLOCK).open(path);
-        let file = file.map_err(|error| {
-            let remedy = match error.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
-                    "Check the permissions; a disk that may only be read takes readOnly: true."
-                }
-                _ => "Check the path and its permissions.",
-            };
-            refuse(path, format_args!("cannot be opened: {error}"), remedy)
-        })?;
-        let unreadable = |error: io::Error| {
-            refuse(path, format_args!("cannot be used: {error}"), "Check the file and the device it is on.")
-        };
-        let kind = file.metadata().map_err(unreadable)?.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(refuse(path, "is neither a file nor a block device", "Name a disk image, or a block device."));
-        }
-        let lock = lock::take(&file, *read_only).map_err(|what| {
-            refuse(path, what, "Stop the other user of the image, give each machine a copy, or read it only.")
-        })?;
-        let file = Arc::new(file);
-        match config.format {
-            ImageFormat::Raw => {
-                let raw = RawImage::new(file).map_err(unreadable)?;
-                Ok(Self { sectors: raw.len().div_ceil(SECTOR), raw, _lock: lock })
+        let OpenFile { file, lock } = file::open(path, *read_only)?;
+        let medium = match config.format {
+            ImageFormat::Raw => RawImage::new(file).map(Medium::Raw).map_err(|error| unreadable(path, &error))?,
+            ImageFormat::Qcow2 => {
+                let image = Qcow2Image::new(file, path, *read_only).map(Medium::Qcow2);
+                let remedy = "See what `qemu-img check` says of it.";
+                image.map_err(|error| refuse(path, format_args!("cannot be used as qcow2: {error}"), remedy))?
             }
-        }
+        };
+        Ok(Self { medium, flush_failed: AtomicBool::new(false), _lock: lock })
     }
 
-    /// The size of the disk; a last sector that is not whole in the file is filled up with zeroes.
+    /// The size of the disk.
     pub const fn sectors(&self) -> u64 {
-        self.sectors
+        match &self.medium {
+            Medium::Raw(raw) => raw.sectors(),
+            Medium::Qcow2(qcow2) => qcow2.sectors(),
+        }
     }
 
     /// The file to do requests on without this image's help, if it is as simple as that.
     pub const fn file(&self) -> Option<&Arc<File>> {
-        Some(self.raw.file())
+        match &self.medium {
+            Medium::Raw(raw) => Some(raw.file()),
+            Medium::Qcow2(_) => None,
+        }
     }
 
     /// Does what a request asks for, and returns when it is done. `durable`: what is written is on the medium then.
     pub fn perform(&self, ram: &GuestRam, action: &Action, durable: bool) -> Status {
-        let done = match action {
-            Action::Read { offset, ranges } => self.raw.read(ram, ranges, *offset),
-            Action::Write { offset, ranges } => self.raw.write(ram, ranges, *offset),
-            Action::Discard { offset, len } => self.raw.discard(*offset, *len),
-            Action::WriteZeroes { offset, len, unmap } => self.raw.write_zeroes(*offset, *len, *unmap),
-            Action::Flush => Ok(()),
-            Action::Id { .. } => return Status::Unsupported,
-            Action::Refuse(status) => return *status,
+        let done = match (action, &self.medium) {
+            (Action::Read { offset, ranges }, Medium::Raw(raw)) => raw.read(ram, ranges, *offset),
+            (Action::Read { offset, ranges }, Medium::Qcow2(qcow2)) => qcow2.read(ram, ranges, *offset),
+            (Action::Write { offset, ranges }, Medium::Raw(raw)) => raw.write(ram, ranges, *offset),
+            (Action::Write { offset, ranges }, Medium::Qcow2(qcow2)) => qcow2.write(ram, ranges, *offset),
+            (Action::Discard { offset, len }, Medium::Raw(raw)) => raw.discard(*offset, *len),
+            (Action::Discard { offset, len }, Medium::Qcow2(qcow2)) => qcow2.discard(*offset, *len),
+            (Action::WriteZeroes { offset, len, unmap }, Medium::Raw(raw)) => raw.write_zeroes(*offset, *len, *unmap),
+            (Action::WriteZeroes { offset, len, unmap }, Medium::Qcow2(qcow2)) => {
+                qcow2.write_zeroes(*offset, *len, *unmap)
+            }
+            (Action::Flush, _) => Ok(()),
+            (Action::Id { .. }, _) => return Status::Unsupported,
+            (Action::Refuse(status), _) => return *status,
         };
         let flush = matches!(action, Action::Flush) || (durable && !matches!(action, Action::Read { .. }));
         match done.and_then(|()| if flush { self.flush() } else { Ok(()) }) {
@@ -132,17 +133,23 @@ impl Image {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.flushed(|file| Ok(rustix::fs::fdatasync(file)?))
+        self.flushed(|| match &self.medium {
+            Medium::Raw(raw) => raw.flush(),
+            Medium::Qcow2(qcow2) => qcow2.flush(),
+        })
     }
 
     /// Whether a flush went wrong.
     pub fn flush_failed(&self) -> bool {
-        self.raw.flush_failed()
+        self.flush_failed.load(Ordering::Acquire)
     }
 
-    /// Somebody flushes the file and says how it went. Once it went wrong it never goes right: the kernel has dropped what it could not write,
+    /// Somebody flushes the image and says how it went. Once it went wrong it never goes right: the kernel has dropped what it could not write,
     /// and tells that once.
-    pub fn flushed(&self, flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        self.raw.flush(flush)
+    pub fn flushed(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.flush_failed() {
+            return Err(Errno::IO.into());
+        }
+        flush().inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! - [`Block`]: the device; [`DiskConfig`]: what it is made from.
 //! - `request`: descriptor chains as requests; `requests`: their life, from the queue to the answer.
-//! - `image`: where the bytes are; `raw`: one file, byte for byte. `lock`: an image is written by one machine at a time.
+//! - `image`: where the bytes are; `raw`: one file, byte for byte; `qcow2`. `file` opens them, `lock`: an image is written by one machine at a time.
 //! - `config_space`: what the driver is told of the disk.
 
 mod config_space;
 mod device;
+mod file;
 mod image;
 mod lock;
+mod qcow2;
+#[cfg(test)]
+mod qcow2_tests;
 mod raw;
 mod request;
 mod requests;

@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use vm_memory::{Bytes, GuestAddress};
 
 /// For file systems without a call for it.
@@ -22,20 +21,20 @@ pub const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags
 #[derive(Debug)]
 pub struct RawImage {
     file: Arc<File>,
+    /// When it was opened.
     len: u64,
-    flush_failed: AtomicBool,
 }
 
 impl RawImage {
-    pub fn new(file: Arc<File>) -> io::Result<Self> {
+    pub fn new(file: File) -> io::Result<Self> {
         // Not from the metadata: a block device has its length here only.
-        let len = (&*file).seek(SeekFrom::End(0))?;
-        Ok(Self { file, len, flush_failed: AtomicBool::new(false) })
+        let len = (&file).seek(SeekFrom::End(0))?;
+        Ok(Self { file: Arc::new(file), len })
     }
 
-    /// When it was opened.
-    pub const fn len(&self) -> u64 {
-        self.len
+    /// The last one may not be whole in the file; it is filled up with zeroes.
+    pub const fn sectors(&self) -> u64 {
+        self.len.div_ceil(SECTOR)
     }
 
     pub const fn file(&self) -> &Arc<File> {
@@ -91,14 +90,7 @@ impl RawImage {
         }
     }
 
-    pub fn flush_failed(&self) -> bool {
-        self.flush_failed.load(Ordering::Acquire)
-    }
-
-    pub fn flush(&self, flush: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        if self.flush_failed() {
-            return Err(Errno::IO.into());
-        }
-        flush(&self.file).inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
+    pub fn flush(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&*self.file)?)
     }
 }

@@ -167,7 +167,7 @@ impl Requests {
     fn outcome(&self, action: &Action, result: io::Result<u32>) -> Status {
         let done = match (action, &result) {
             (Action::Flush, _) => {
-                let flushed = self.disk.image.flushed(|_| result.map(|_| ()));
+                let flushed = self.disk.image.flushed(|| result.map(|_| ()));
                 return if flushed.is_ok() { Status::Ok } else { Status::IoError };
             }
             (Action::Read { ranges, .. }, Ok(count)) => {

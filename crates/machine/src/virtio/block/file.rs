@@ -1,0 +1,50 @@
+//! Opening the files of an image.
+
+use super::lock::{self, Lock};
+use crate::MachineConfigError;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A file or a block device, locked.
+pub struct OpenFile {
+    pub file: File,
+    pub lock: Lock,
+}
+
+/// An image cannot be used: `what` follows the path in the message.
+pub fn refuse(path: &Path, what: impl std::fmt::Display, remedy: &'static str) -> MachineConfigError {
+    MachineConfigError::new("disks", format!("the disk image {} {what}", path.display()), remedy)
+}
+
+/// Opens a file, and locks it against others who would write it.
+///
+/// # Errors
+/// [`MachineConfigError`] for a path that cannot be opened, is neither a file nor a block device, or is in use.
+pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError> {
+    // Non-blocking: a FIFO is refused, not waited for.
+    let file = File::options().read(true).write(!read_only).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
+                "Check the permissions; a disk that may only be read takes readOnly: true."
+            }
+            _ => "Check the path and its permissions.",
+        };
+        refuse(path, format_args!("cannot be opened: {error}"), remedy)
+    })?;
+    let kind = file.metadata().map_err(|error| unreadable(path, &error))?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(refuse(path, "is neither a file nor a block device", "Name a disk image, or a block device."));
+    }
+    let lock = lock::take(&file, read_only).map_err(|what| {
+        refuse(path, what, "Stop the other user of the image, give each machine a copy, or read it only.")
+    })?;
+    Ok(OpenFile { file, lock })
+}
+
+/// Something that hardly ever goes wrong.
+pub fn unreadable(path: &Path, error: &io::Error) -> MachineConfigError {
+    refuse(path, format_args!("cannot be used: {error}"), "Check the file and the device it is on.")
+}

@@ -1,0 +1,124 @@
+#![allow(clippy::unwrap_used)]
+
+use super::tests::{FLUSH, Guest, Temporary, pattern};
+use super::{Block, DiskConfig, ImageFormat};
+use imago::file::File as Storage;
+use imago::qcow2::Qcow2;
+use imago::{FormatCreateBuilder, StorageCreateOptions};
+use proptest::prelude::*;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use virtio_bindings::virtio_blk::*;
+
+/// An empty image of 1 MiB in a file of its own, in front of another one if that is named.
+fn create(backing: Option<&Path>) -> Temporary {
+    let file = Temporary::new(&[]);
+    let options = StorageCreateOptions::new().filename(&file.0).overwrite(true);
+    let storage = <Storage as imago::Storage>::create_open(options).unwrap();
+    let mut builder = Qcow2::<Storage>::create_builder(storage).size(1 << 20);
+    if let Some(backing) = backing {
+        builder = builder.backing(backing.to_str().unwrap().into(), "raw".into());
+    }
+    builder.create().unwrap();
+    file
+}
+
+fn config(file: &Temporary) -> DiskConfig {
+    DiskConfig { format: ImageFormat::Qcow2, discard: true, ..file.config() }
+}
+
+#[test]
+fn what_was_flushed_is_there_for_the_next_machine() {
+    let file = create(None);
+    let before = std::fs::metadata(&file.0).unwrap().len();
+    assert!(before < 512 << 10, "an empty image is small: {before}");
+    let block = Block::new(config(&file)).unwrap();
+    let mut guest = Guest::new(&block, FLUSH);
+    assert_eq!(guest.write(100, &pattern(4096)), 0);
+    assert_eq!(guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]).0, 0);
+    // As if the process was killed: nobody closes the image.
+    let flushed = Temporary::new(&file.bytes());
+    assert_eq!(guest.read(100, 4096), (0, pattern(4096)));
+    let mut again = Guest::new(&Block::new(config(&flushed)).unwrap(), FLUSH);
+    assert_eq!(again.read(100, 4096), (0, pattern(4096)));
+    assert_eq!(again.read(2047, 512), (0, vec![0; 512]));
+    assert_eq!(again.read(2048, 512).0, 1);
+}
+
+#[test]
+fn zeroes_take_no_room_and_discarding_is_allowed() {
+    let file = create(None);
+    let mut guest = Guest::new(&Block::new(config(&file)).unwrap(), FLUSH);
+    assert_eq!(guest.write(0, &pattern(256 << 10)), 0);
+    assert_eq!(guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 0, 200, 0), 0);
+    assert_eq!(guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 200, 56, 1), 0);
+    assert_eq!(guest.read(0, 128 << 10), (0, vec![0; 128 << 10]));
+    assert_eq!(guest.segment(VIRTIO_BLK_T_DISCARD, 256, 256, 0), 0);
+    assert_eq!(guest.read(512, 512).0, 0);
+}
+
+#[test]
+fn an_image_shows_what_is_behind_it_and_leaves_it_alone() {
+    let base = Temporary::new(&pattern(1 << 20));
+    let file = create(Some(&base.0));
+    let block = Block::new(config(&file)).unwrap();
+    let refused = Block::new(base.config()).unwrap_err();
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    let mut guest = Guest::new(&block, FLUSH);
+    assert_eq!(guest.read(3, 2048).1, pattern(1 << 20)[3 * 512..][..2048]);
+    assert_eq!(guest.write(3, &[1; 512]), 0);
+    assert_eq!(guest.read(3, 512), (0, vec![1; 512]));
+    assert_eq!(guest.read(4, 512).1, pattern(1 << 20)[4 * 512..][..512]);
+    assert_eq!(base.bytes(), pattern(1 << 20));
+}
+
+#[test]
+fn what_is_no_image_is_refused_with_what_it_is() {
+    let raw = Temporary::new(&pattern(4096));
+    let error = Block::new(config(&raw)).unwrap_err();
+    assert!(error.to_string().contains("cannot be used as qcow2"), "{error}");
+    let large = create(None);
+    File::options().write(true).open(&large.0).unwrap().write_all_at(&[0xff; 4], 36).unwrap();
+    let error = Block::new(config(&large)).unwrap_err();
+    assert!(error.to_string().contains("larger than any image needs"), "{error}");
+    let missing = create(Some(Path::new("/nonexistent/base")));
+    let error = Block::new(config(&missing)).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/base"), "{error}");
+    let itself = Temporary::new(&[]);
+    let options = StorageCreateOptions::new().filename(&itself.0).overwrite(true);
+    let storage = <Storage as imago::Storage>::create_open(options).unwrap();
+    let builder = Qcow2::<Storage>::create_builder(storage).size(1 << 20);
+    builder.backing(itself.0.to_str().unwrap().into(), "qcow2".into()).create().unwrap();
+    let error = Block::new(DiskConfig { read_only: true, ..config(&itself) }).unwrap_err();
+    assert!(error.to_string().contains("backs itself"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn an_image_that_cannot_be_is_an_error_at_most(changes in prop::collection::vec((0_usize..1 << 18, any::<u8>()), 1..40)) {
+        let file = create(None);
+        {
+            let mut guest = Guest::new(&Block::new(config(&file)).unwrap(), FLUSH);
+            guest.write(100, &pattern(4096));
+            guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]);
+        }
+        let mut bytes = file.bytes();
+        let len = bytes.len();
+        for (at, value) in changes {
+            // Half of the changes in the header, the rest anywhere in the tables.
+            let at = if at % 2 == 0 { at % 104 } else { at % len };
+            bytes[at] = value;
+        }
+        std::fs::write(&file.0, bytes).unwrap();
+        if let Ok(block) = Block::new(config(&file)) {
+            let mut guest = Guest::new(&block, FLUSH);
+            guest.read(100, 4096);
+            guest.write(200, &pattern(4096));
+            guest.segment(VIRTIO_BLK_T_DISCARD, 0, 1000, 0);
+            guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1000, 1);
+            guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]);
+        }
+    }
+}
