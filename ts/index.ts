@@ -43,8 +43,8 @@ export type {
   LostTickPolicy,
   MachineOptions,
   MemoryOptions,
-  SerialTarget,
 } from './machine/options.js'
+export type { SerialTarget, SocketTarget } from './machine/serial/target.js'
 export type { RunState } from './machine/run-state.js'
 export { Debugger } from './machine/debug/debugger.js'
 export type { Breakpoint, DebugEvent, MemoryPlace } from './machine/debug/breakpoint.js'

@@ -14,6 +14,7 @@ import {
   type NotifyStatus,
   type RunState,
   type SerialTarget,
+  type SocketTarget,
   type StopEvent,
 } from 'kvm-accel'
 import type { Equal, Expect, WritableKeys } from './expect.js'
@@ -26,7 +27,7 @@ export type Options = [
   Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
-  Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable>>,
+  Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | SocketTarget | Writable>>,
 ]
 
 export type Ends = [

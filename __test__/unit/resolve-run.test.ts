@@ -321,6 +321,8 @@ const fragments = [
   ['-append', 'a=b "c"'],
   ['-serial', 'file:log'],
   ['-nographic'],
+  ['-serial', 'unix:/s,server=on,wait=off'],
+  ['-chardev', 'socket,id=s,host=localhost,port=4444', '-serial', 'chardev:s'],
   ['-device', 'isa-debug-exit'],
   ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],
   ['-drive', 'file=e,if=none,id=e', '-device', 'virtio-blk-device,drive=e,serial=S'],

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors/option-error.js'
 import type { MachineOptions } from '../machine/options.js'
+import type { SerialTarget } from '../machine/serial/target.js'
 import type { DiskOptions } from '../machine/virtio/disk.js'
 import type { BoardDraft, CharacterTarget, DiskDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
@@ -45,8 +46,9 @@ function diskOptions({ format, ...disk }: DiskDraft): DiskOptions {
   return { ...disk, format }
 }
 
-function serialTarget(target: CharacterTarget): NonNullable<MachineOptions['serial']> {
-  if (typeof target === 'object' && 'file' in target) return target
-  if (target === 'stdio' || target === 'null') return target
-  throw notYet('-serial', target === 'pty' ? 'pty' : 'sockets')
+function serialTarget(target: CharacterTarget): SerialTarget {
+  if (target === 'pty') throw notYet('-serial', 'pty')
+  if (typeof target === 'string' || 'file' in target) return target
+  const { address, server, wait } = target.socket
+  return { socket: 'path' in address ? address.path : address, server, wait }
 }

@@ -1,5 +1,6 @@
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
+import type { MachineOptions } from '../machine/options.js'
 import { printError, printWarning } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './pidfile.js'
@@ -27,9 +28,13 @@ export async function run(argv: readonly string[]): Promise<number> {
 async function runMachine({ machine: options, run }: Extract<RunRequest, { kind: 'run' }>): Promise<number> {
   for (const notice of run.notices) printWarning(notice)
   using signals = new Signals()
+  // A machine may wait for a client before it is there.
+  const making = new AbortController()
+  void signals.received.then(signal => making.abort(signal))
   const removePidfile = run.pidfile === null ? undefined : writePidfile(run.pidfile)
   try {
-    await using machine = await Machine.create(options)
+    if (waitsForClient(options)) printWarning('waiting for the first client of the serial port')
+    await using machine = await Machine.create({ ...options, signal: making.signal })
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
     await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
@@ -41,9 +46,16 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     } finally {
       disconnect?.()
     }
+  } catch (error) {
+    if (making.signal.aborted && error === making.signal.reason) return ended(error as NodeJS.Signals)
+    throw error
   } finally {
     removePidfile?.()
   }
+}
+
+function waitsForClient({ serial }: MachineOptions): boolean {
+  return typeof serial === 'object' && 'wait' in serial && serial.wait === true
 }
 
 async function untilTheEnd(machine: Machine, { paused, noShutdown }: RunSettings, signals: Signals): Promise<number> {

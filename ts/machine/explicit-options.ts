@@ -2,8 +2,9 @@ import type { AccelOptions, AccelProperties } from '../properties/types.js'
 import type { CpuOptions } from './cpu-options.js'
 import type { NormalCpu } from './cpu.js'
 import type { NormalMemory } from './memory.js'
-import type { NormalMachineOptions, Serial } from './normal-options.js'
-import type { MachineOptions, MemoryOptions, SerialTarget } from './options.js'
+import type { NormalMachineOptions } from './normal-options.js'
+import type { MachineOptions, MemoryOptions } from './options.js'
+import { explicitSerial } from './serial/target.js'
 import { formatSize } from './size.js'
 import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
 
@@ -18,7 +19,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     accel: accel.candidates.map(accelOptions),
     memory: memoryOptions(memory),
     cpu: cpuOptions(cpu),
-    serial: serialTarget(serial),
+    serial: explicitSerial(serial),
     debugExit: debugExit ?? false,
     disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),
     rng: rng === null ? false : stated(rng),
@@ -67,11 +68,6 @@ function cpuOptions({ features, pmu, tscKhz, ...rest }: NormalCpu): CpuOptions {
     ...(pmu !== null && { pmu }),
     ...(tscKhz !== null && { tscFrequency: tscKhz * 1000 }),
   }
-}
-
-function serialTarget(serial: Serial): SerialTarget {
-  if (serial.kind === 'file') return { file: serial.path }
-  return serial.kind === 'writable' ? serial.stream : serial.kind
 }
 
 /** Zeros stand for what has no limit, and a burst's length without a burst says nothing. */

@@ -19,6 +19,7 @@ import { normaliseMachineOptions, type NormalMachineOptions } from './normal-opt
 import type { NotifyDrill } from './notify-event.js'
 import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
+import { closeLines, openLine, type SerialLine } from './serial/line.js'
 import { SerialPort } from './serial-port.js'
 import type { MachineStatistics, MachineStats } from './statistics.js'
 import { Watch } from './watch.js'
@@ -67,6 +68,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
   readonly #wake: Socket
+  readonly #lines: { readonly port: SerialPort; readonly line: SerialLine }[] = []
   readonly #devices: Devices
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
@@ -122,9 +124,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
     normal.signal?.throwIfAborted()
     const { machine: native, properties } = await createNative(normal)
     const machine = new Machine(native, normal, properties)
-    if (normal.serial.kind === 'writable') machine.serial.pipe(normal.serial.stream, { end: false })
     normal.signal?.addEventListener('abort', machine.#abort, { once: true })
     if (normal.signal?.aborted) machine.#abort()
+    await machine.#connect()
     // The caller's handlers are not there yet; those of the addon's events come with the event loop anyway.
     setImmediate(() => {
       for (const skipped of normal.accel.warnings) machine.#tell('warning', skipped)
@@ -412,6 +414,18 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#ended.resolve(this.#exit)
   }
 
+  /** Opens what ports lead to. */
+  async #connect(): Promise<void> {
+    const { serial, signal } = this.#options
+    try {
+      const line = await openLine(this.serial, serial, signal)
+      if (line) this.#lines.push({ port: this.serial, line })
+    } catch (error) {
+      await this.#close()
+      throw error
+    }
+  }
+
   async #close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = deferred()
@@ -550,6 +564,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.serial.machineEnded()
     this.#stopping?.resolve()
     this.#stepping?.resolve(undefined)
-    this.#closed?.resolve()
+    if (this.#lines.length === 0) this.#closed?.resolve()
+    else void closeLines(this.#lines).finally(() => this.#closed?.resolve())
   }
 }

@@ -1,4 +1,3 @@
-import { Writable } from 'node:stream'
 import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
@@ -19,15 +18,10 @@ import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virti
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
-import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions, SerialTarget } from './options.js'
+import { normaliseSerial, serialShape, serialTakes, type Serial } from './serial/target.js'
+import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions } from './options.js'
 
 const LAST_PORT = 0xffff
-
-/** Where COM1's output goes, in normal form. */
-export type Serial =
-  | { readonly kind: 'stdio' | 'null' | 'stream' }
-  | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'writable'; readonly stream: Writable }
 
 /** {@link MachineOptions} in normal form: everything set, everything checked that needs no host. */
 export interface NormalMachineOptions {
@@ -81,11 +75,7 @@ const shape = {
   kernelFormat: v.picklist(formats),
   initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
   append: text,
-  serial: v.union([
-    v.picklist(['stdio', 'null', 'stream']),
-    v.instance(Writable),
-    v.strictObject({ file: v.pipe(text, v.nonEmpty()) }),
-  ]),
+  serial: serialShape,
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
@@ -112,7 +102,7 @@ const takes: Record<keyof MachineOptions, string> = {
   kernelFormat: either(formats.map(format => `'${format}'`)),
   initrd: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
   append: 'a text without NUL',
-  serial: "'stdio', 'null', 'stream', { file: PATH } or a Writable",
+  serial: serialTakes,
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
@@ -150,7 +140,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     kernelFormat: options.kernelFormat ?? 'auto',
     initrd: initrdList(options.initrd),
     append: options.append ?? '',
-    serial: serialTarget(options.serial ?? 'null'),
+    serial: normaliseSerial(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
     acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
@@ -192,11 +182,6 @@ function initrdList(initrd: MachineOptions['initrd']): readonly Required<InitrdI
 
 function isBytesOrPath(value: string | Uint8Array | readonly InitrdImage[]): value is string | Uint8Array {
   return typeof value === 'string' || value instanceof Uint8Array
-}
-
-function serialTarget(serial: SerialTarget): Serial {
-  if (typeof serial === 'string') return { kind: serial }
-  return serial instanceof Writable ? { kind: 'writable', stream: serial } : { kind: 'file', path: serial.file }
 }
 
 function debugExitPorts(debugExit: NonNullable<MachineOptions['debugExit']>): NormalMachineOptions['debugExit'] {

@@ -1,6 +1,6 @@
-import type { Writable } from 'node:stream'
 import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
 import type { DiskOptions } from './virtio/disk.js'
+import type { SerialTarget } from './serial/target.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { AccelInput } from '../properties/types.js'
 
@@ -18,9 +18,6 @@ export interface InitrdImage {
    */
   readonly cmdline?: string
 }
-
-/** Where COM1's output goes. */
-export type SerialTarget = 'stdio' | 'null' | 'stream' | { readonly file: string } | Writable
 
 /** The port that ends a machine with a status, QEMU's `isa-debug-exit`. */
 export interface DebugExitOptions {
@@ -153,8 +150,9 @@ export interface MachineOptions {
    */
   readonly append?: string
   /**
-   * Where COM1's output goes: `stdio` is this process's standard output, `stream` keeps it for readers of
-   * `machine.serial`, `{ file }` truncates and writes a file. Input is always written to `machine.serial`.
+   * Where COM1 leads. `stdio` is this process's standard output, `stream` keeps what the guest writes for readers of
+   * `machine.serial`, `{ file }` truncates and writes a file, `{ socket }` is a socket that listens or connects. Input is what is written
+   * to `machine.serial`, and what a socket's client sends.
    *
    * @default 'null'
    */

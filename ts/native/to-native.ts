@@ -2,7 +2,9 @@
 
 import { basename } from 'node:path'
 import { explainUnavailable } from '../host/explain.js'
-import type { NormalMachineOptions, Serial } from '../machine/normal-options.js'
+import type { NormalMachineOptions } from '../machine/normal-options.js'
+import type { Serial } from '../machine/serial/target.js'
+import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
@@ -78,9 +80,14 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
 
 /** All virtio devices; a guest finds those of one kind in this order. */
 const virtio = ({ disks, rng }: NormalMachineOptions): BindingVirtio[] => [
-  ...disks.map(({ id: _, ...disk }) => ({ kind: 'block' as const, ...disk })),
+  ...disks.map(block),
   ...(rng ? [entropy(rng)] : []),
 ]
+
+const block = (disk: NormalDisk): BindingVirtio => {
+  const { id: _, ...rest } = disk
+  return { kind: 'block', ...rest }
+}
 
 const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
   kind: 'rng',
@@ -93,6 +100,7 @@ const serial = (target: Serial): BindingSerial => {
     case 'stdio':
       return { kind: 'stdout' }
     case 'writable':
+    case 'socket':
       return { kind: 'stream' }
     case 'file':
       return { kind: 'file', path: target.path }

@@ -1,0 +1,96 @@
+// A serial port on a socket.
+
+import { once } from 'node:events'
+import { existsSync, linkSync } from 'node:fs'
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { Machine, MachineConfigError, guestImage, type MachineOptions } from 'kvm-accel'
+import { scratch } from '../helpers/paths.js'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+const make = (serial: NonNullable<MachineOptions['serial']>, options: Partial<MachineOptions> = {}): Promise<Machine> =>
+  Machine.create({ kernel: guestImage('serial-echo'), memory: '16M', noReboot: true, serial, ...options })
+
+const client = async (path: string): Promise<Socket> => {
+  const socket = connect({ path })
+  await once(socket, 'connect')
+  return socket
+}
+
+const until = async (socket: Socket, text: string): Promise<string> => {
+  let heard = ''
+  while (!heard.includes(text)) heard += String((await once(socket, 'data'))[0])
+  return heard
+}
+
+test('a client of a listening port talks with the guest; the next one when it has gone; the end closes it', async t => {
+  const path = join(scratch(), 'com1')
+  await using machine = await make({ socket: path, server: true })
+  await machine.start()
+  const first = await client(path)
+  const second = await client(path)
+  first.write('hello')
+  t.true((await until(first, 'hello')).endsWith('hello'))
+  second.write('again')
+  first.destroy()
+  t.true((await until(second, 'again')).endsWith('again'))
+  second.write('q')
+  await machine.wait()
+  await once(second.resume(), 'close')
+  t.false(existsSync(path))
+})
+
+test('with wait the machine is there when its first client is, and has not lost a byte', async t => {
+  const path = join(scratch(), 'com1')
+  const made = make({ socket: path, server: true, wait: true }, { kernel: guestImage('hello') })
+  while (!existsSync(path)) await new Promise(setImmediate)
+  const socket = await client(path)
+  await using machine = await made
+  let text = ''
+  socket.on('data', chunk => (text += String(chunk)))
+  await machine.start()
+  await once(socket, 'end')
+  t.regex(text, /^Hello[^]*Goodbye/)
+})
+
+test('waiting for a client can be aborted', async t => {
+  const path = join(scratch(), 'com1')
+  const controller = new AbortController()
+  const made = make({ socket: path, server: true, wait: true }, { signal: controller.signal })
+  setTimeout(() => controller.abort(), 100)
+  await t.throwsAsync(made, { any: true, name: 'AbortError' })
+  t.false(existsSync(path))
+})
+
+test('a port connects by TCP, and goes on when its peer does not', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const peer = once(server, 'connection') as Promise<[Socket]>
+  await using machine = await make({ socket: { host: '127.0.0.1', port } })
+  const [socket] = await peer
+  await machine.start()
+  socket.write('over TCP')
+  t.true((await until(socket, 'over TCP')).endsWith('over TCP'))
+  socket.destroy()
+  server.close()
+  machine.serial.write('q')
+  t.is((await machine.wait()).reason, 'guest-reset')
+})
+
+test('a place that cannot be had is an error, a socket that was left behind is none', async t => {
+  const path = join(scratch(), 'com1')
+  await t.throwsAsync(make({ socket: path }), { instanceOf: MachineConfigError, message: /cannot connect/ })
+  await t.throwsAsync(make({ socket: '/nonexistent/x', server: true }), { message: /cannot listen/ })
+  await using first = await make({ socket: path, server: true })
+  await t.throwsAsync(make({ socket: path, server: true }), { message: /EADDRINUSE/ })
+  await first.stop()
+  const left = createServer().listen(`${path}.server`)
+  await once(left, 'listening')
+  linkSync(`${path}.server`, path)
+  left.close()
+  await using second = await make({ socket: path, server: true })
+  await second.stop()
+})
