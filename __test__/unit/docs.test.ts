@@ -3,7 +3,12 @@
 import test from 'ava'
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { deviceModels } from '../../ts/cli/devices/index.js'
+import { virtioParameters } from '../../ts/cli/devices/device-model.js'
+import { resolveBoard } from '../../ts/cli/draft-machine.js'
 import { machineProperties } from '../../ts/cli/machine-types.js'
+import { readArgv } from '../../ts/cli/read-argv.js'
+import { refusedOptions } from '../../ts/cli/refused-options.js'
 import { runOptions } from '../../ts/cli/run-options.js'
 import * as errors from '../../ts/errors/index.js'
 import { breakpointProblems } from '../../ts/errors/breakpoint-error.js'
@@ -36,6 +41,22 @@ const machine = table(
   ...machineProperties.map(({ name, values, about }) => [code(name), values.map(code).join(', '), about]),
 )
 
+/** Of a device's properties those of every virtio device are told once. */
+const devices = table(
+  ['device', 'properties', 'what it is', 'differs'],
+  ...deviceModels.map(({ name, parameters, about, differs }) => [
+    code(name),
+    ['id', ...Object.keys(parameters).filter(key => !Object.hasOwn(virtioParameters, key))].map(code).join(', '),
+    about,
+    differs,
+  ]),
+)
+
+const refused = table(
+  ['option', 'there is no', 'instead'],
+  ...refusedOptions.map(({ names, lacks, remedy }) => [names.map(code).join(', '), lacks, remedy]),
+)
+
 const events = table(
   ['event', 'arguments', 'when'],
   ...Object.entries(traceEvents).map(([name, { about, args }]) => [
@@ -62,6 +83,8 @@ const properties = table(
 for (const [file, name, text] of [
   ['command-line.md', 'options', options],
   ['command-line.md', 'machine', machine],
+  ['from-qemu.md', 'devices', devices],
+  ['from-qemu.md', 'refused', refused],
   ['accelerator-properties.md', 'properties', properties],
   ['trace.md', 'events', events],
 ] as const) {
@@ -130,3 +153,23 @@ test('docs/proof.md: the tests that it names are there', t => {
     [],
   )
 })
+
+for (const page of ['command-line.md', 'from-qemu.md']) {
+  test(`docs/${page}: the command lines in it are ones`, t => {
+    const text = readFileSync(join(root, 'docs', page), 'utf8')
+    const lines = [...text.matchAll(/^ {4}(?:kvm-accel run|kvm-accel-system-x86_64) +(-[^>\n]+)/gm)].map(
+      ([, line = '']) => line,
+    )
+    t.true(lines.length > 0)
+    for (const line of lines) {
+      const argv = line.trim().split(/ +/)
+      if (argv.includes('--config')) continue
+      const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
+      t.notThrows(() => {
+        const draft = readArgv(argv)
+        if (typeof draft === 'string') throw new Error(draft)
+        resolveBoard(draft, files)
+      }, line)
+    }
+  })
+}

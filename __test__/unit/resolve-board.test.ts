@@ -189,7 +189,7 @@ test('what is unused is told', t => {
 test('fw_cfg, firmware, the clock', t => {
   const { fwCfg, firmware, rtc, notices } = draft(
     ...['-fw_cfg', 'name=opt/a,string=b=c', '-fw_cfg', 'opt/f,file=p', '-fw_cfg', 'name=x,string='],
-    ...['-bios', 'bios.bin', '-rtc', '2001-02-03T04:05:06,clock=vm', '-boot', 'order=c,strict=on,menu=off'],
+    ...['-bios', 'bios.bin', '-rtc', 'base=2001-02-03T04:05:06,clock=vm', '-boot', 'order=c,strict=on,menu=off'],
   )
   t.deepEqual(Object.fromEntries(fwCfg), { 'opt/a': { string: 'b=c' }, 'opt/f': { file: 'p' }, x: { string: '' } })
   t.is(firmware, 'bios.bin')

@@ -325,6 +325,7 @@ const fragments = [
   ['-chardev', 'socket,id=s,host=localhost,port=4444', '-serial', 'chardev:s'],
   ['-device', 'isa-debug-exit'],
   ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],
+  ['-blockdev', 'qcow2,node-name=q,file.driver=file,file.filename=q', '-device', 'virtio-blk-device,drive=q'],
   ['-drive', 'file=e,if=none,id=e', '-device', 'virtio-blk-device,drive=e,serial=S'],
   ['-device', 'virtio-rng-device,max-bytes=1024,period=1000'],
   ['-device', 'virtio-rng-device'],

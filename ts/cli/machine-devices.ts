@@ -1,8 +1,7 @@
 import { OptionError } from '../errors/option-error.js'
 import type { MachineOptions } from '../machine/options.js'
 import type { SerialTarget } from '../machine/serial/target.js'
-import type { DiskOptions } from '../machine/virtio/disk.js'
-import type { BoardDraft, CharacterTarget, DiskDraft } from './board-draft.js'
+import type { BoardDraft, CharacterTarget } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
@@ -11,7 +10,7 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
   refuseMissing(board, draft)
   return {
     serial: serialTarget(serials[0] ?? 'null'),
-    ...(disks.length > 0 && { disks: disks.map(diskOptions) }),
+    ...(disks.length > 0 && { disks }),
     ...(debugExit !== undefined && { debugExit }),
     ...(rng !== undefined && { rng }),
   }
@@ -39,11 +38,6 @@ function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): v
 
 function notYet(option: string, what: string): OptionError {
   return new OptionError(`${option}: this version's machine has no ${what}`, { option, remedy: 'Leave it out.' })
-}
-
-function diskOptions({ format, ...disk }: DiskDraft): DiskOptions {
-  if (format !== 'raw') throw notYet('-drive', `disks of format ${format}`)
-  return { ...disk, format }
 }
 
 function serialTarget(target: CharacterTarget): SerialTarget {

@@ -23,7 +23,7 @@ export const refusedOptions: readonly RefusedOptions[] = [
     lacks: 'monitor',
     remedy: 'Drive the machine from TypeScript: pause, resume, reset and stop are methods of Machine.',
   },
-  { names: ['-gdb', '-s'], lacks: 'gdb server', remedy: 'The debugger is machine.debugger; see docs/guest-debug.md.' },
+  { names: ['-gdb', '-s'], lacks: 'gdb server', remedy: 'The debugger is machine.debug; see docs/guest-debug.md.' },
   {
     names: ['-daemonize', '-runas', '-chroot'],
     lacks: 'process management',
@@ -42,7 +42,7 @@ export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-watchdog', '-watchdog-action'],
     lacks: 'watchdog device',
-    remedy: 'notify-vmexit= and event loops of TypeScript can watch a guest.',
+    remedy: "Use '-accel kvm,notify-vmexit=internal-error', and in a program machine.stats().",
   },
   {
     names: ['-fsdev', '-virtfs'],

@@ -36,7 +36,7 @@ export const boardOptions: readonly RunOption[] = [
   },
   {
     name: '-rtc',
-    argument: '[base=]utc|localtime|DATE[,clock=host|vm][,driftfix=none]',
+    argument: 'base=utc|localtime|DATE[,clock=host|vm][,driftfix=none]',
     repeated: 'last wins',
     about: 'what the real-time clock shows at the start, and which clock drives it',
     differs: 'No clock=rt and driftfix=slew.',
@@ -140,10 +140,6 @@ const rtcParameters = {
 }
 
 function readRtc(draft: RunDraft, text: string): void {
-  const { base = 'utc', clock = 'host' } = readParameters(
-    { option: '-rtc' },
-    parseOptionText(text, 'base'),
-    rtcParameters,
-  )
+  const { base = 'utc', clock = 'host' } = readParameters({ option: '-rtc' }, parseOptionText(text), rtcParameters)
   draft.rtc = { base, clock }
 }

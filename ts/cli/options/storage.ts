@@ -77,6 +77,10 @@ function splitLimits(option: string, pairs: readonly OptionPair[]): [rest: Optio
     if (rate > 0) throttle[limit] = rate
     else delete throttle[limit]
   }
+  if (throttle.operationSize !== undefined && throttle.operationsPerSecond === undefined) {
+    const message = `${option}: throttling.iops-size= needs throttling.iops-total=`
+    throw new OptionError(message, { option, remedy: 'It says how many operations a large one counts as.' })
+  }
   return [rest, throttle]
 }
 
