@@ -17,8 +17,8 @@ const test = requires(kvm)
 
 const LATCH = new URL('../helpers/latch-device.mjs', import.meta.url)
 
-/** mov dx, 0x510 */
-const AT_510 = [0xba, 0x10, 0x05]
+/** mov dx, 0x550 */
+const AT_550 = [0xba, 0x50, 0x05]
 /** out 0xf4, al */
 const EXIT = [0xe6, 0xf4]
 /** in al, 0x60; jmp to it */
@@ -47,8 +47,8 @@ const status = (value: number): Exit => ({ reason: 'debug-exit', status: (value 
 test('a handler answers in and out', async t => {
   const seen: unknown[] = []
   // mov ax, 0x1234; out dx, ax; in al, dx
-  const exit = await run([...AT_510, 0xb8, 0x34, 0x12, 0xef, 0xec, ...EXIT], {
-    pio: [0x510, 2],
+  const exit = await run([...AT_550, 0xb8, 0x34, 0x12, 0xef, 0xec, ...EXIT], {
+    pio: [0x550, 2],
     read: (offset, size) => {
       seen.push(['read', offset, size])
       return 0x2a
@@ -64,8 +64,8 @@ test('a handler answers in and out', async t => {
 
 test('a handler may be asynchronous, and the event loop goes on', async t => {
   let turns = 0
-  const exit = await run([...AT_510, 0xec, ...EXIT], {
-    pio: [0x510, 1],
+  const exit = await run([...AT_550, 0xec, ...EXIT], {
+    pio: [0x550, 1],
     read: async () => {
       while (turns < 5) await sleep(1).then(() => turns++)
       return 9n
@@ -95,22 +95,22 @@ test('memory has devices, too, with 8 bytes as a bigint', async t => {
 })
 
 test('without a read handler the guest reads all ones, and without a write handler nothing happens', async t => {
-  t.deepEqual(await run([...AT_510, 0xec, ...EXIT], { pio: [0x510, 1], write: () => {} }), status(0x7f))
-  t.deepEqual(await run([...AT_510, 0xee, 0xec, ...EXIT], { pio: [0x510, 1], read: () => 3 }), status(3))
+  t.deepEqual(await run([...AT_550, 0xec, ...EXIT], { pio: [0x550, 1], write: () => {} }), status(0x7f))
+  t.deepEqual(await run([...AT_550, 0xee, 0xec, ...EXIT], { pio: [0x550, 1], read: () => 3 }), status(3))
 })
 
 test('a worker serves a device', async t => {
   // mov al, 20; out dx, al; in al, dx
-  const code = [...AT_510, 0xb0, 20, 0xee, 0xec, ...EXIT]
-  t.deepEqual(await run(code, { pio: [0x510, 1], worker: LATCH }), status(21))
+  const code = [...AT_550, 0xb0, 20, 0xee, 0xec, ...EXIT]
+  t.deepEqual(await run(code, { pio: [0x550, 1], worker: LATCH }), status(21))
   const data = { start: 6 }
-  t.deepEqual(await run([...AT_510, 0xec, ...EXIT], { pio: [0x510, 1], worker: LATCH, workerData: data }), status(7))
+  t.deepEqual(await run([...AT_550, 0xec, ...EXIT], { pio: [0x550, 1], worker: LATCH, workerData: data }), status(7))
 })
 
 test('a device survives a reset of its machine', async t => {
-  await using machine = await make([...AT_510, 0xec, ...EXIT], { noShutdown: true })
+  await using machine = await make([...AT_550, 0xec, ...EXIT], { noShutdown: true })
   let reads = 0
-  machine.addDevice({ pio: [0x510, 1], read: () => ++reads })
+  machine.addDevice({ pio: [0x550, 1], read: () => ++reads })
   await machine.start()
   t.deepEqual(await machine.wait(), status(1))
   await machine.reset()
@@ -156,14 +156,14 @@ const misplaced: readonly (readonly [string, object, RegExp])[] = [
   ['no place', { read: () => 0 }, /has no place/],
   ['two places', { pio: [1, 1], mmio: [0xd000_0000, 1], read: () => 0 }, /or two/],
   ['a negative port', { pio: [-1, 1], read: () => 0 }, /is at \[-1,1\]/],
-  ['an empty claim', { pio: [0x510, 0], read: () => 0 }, /at least 1 long/],
+  ['an empty claim', { pio: [0x550, 0], read: () => 0 }, /at least 1 long/],
   ['a port beyond the last', { pio: [0xffff, 2], read: () => 0 }, /0xffff at most/],
   ['COM1', { pio: [0x3f0, 16], read: () => 0 }, /overlaps serial at 0x3f8/],
   ['RAM', { mmio: [0x1000, 0x1000], read: () => 0 }, /overlaps RAM/],
   ['an address beyond 64 bits', { mmio: [1n << 64n, 1], read: () => 0 }, /64 bits/],
-  ['no handler', { pio: [0x510, 1] }, /has no handler/],
-  ['a handler that is no function', { pio: [0x510, 1], read: 5 }, /no function/],
-  ['a worker with handlers', { pio: [0x510, 1], read: () => 0, worker: LATCH }, /handlers of its own/],
+  ['no handler', { pio: [0x550, 1] }, /has no handler/],
+  ['a handler that is no function', { pio: [0x550, 1], read: 5 }, /no function/],
+  ['a worker with handlers', { pio: [0x550, 1], read: () => 0, worker: LATCH }, /handlers of its own/],
 ]
 
 for (const [what, device, message] of misplaced) {
@@ -180,9 +180,9 @@ for (const [what, device, message] of misplaced) {
 
 test('devices do not overlap each other, and come before start()', async t => {
   await using machine = await make(POLL_60)
-  const device: DeviceOptions = { pio: [0x510, 4], read: () => 0, name: 'latch' }
+  const device: DeviceOptions = { pio: [0x550, 4], read: () => 0, name: 'latch' }
   machine.addDevice(device)
-  t.throws(() => machine.addDevice({ ...device, pio: [0x512, 1] }), { message: /overlaps latch at 0x510/ })
+  t.throws(() => machine.addDevice({ ...device, pio: [0x552, 1] }), { message: /overlaps latch at 0x550/ })
   await machine.start()
   t.throws(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
 })

@@ -52,6 +52,8 @@ test('defaults', t => {
     append: '',
     serial: { kind: 'null' },
     debugExit: null,
+    fwCfg: {},
+    testDevices: false,
     acpi: true,
     lostTickPolicy: 'delay',
     disks: [],

@@ -6,18 +6,20 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, rng, debugExit, serials } = board
+  const { disks, rng, debugExit, testDevices, serials } = board
   refuseMissing(board, draft)
   return {
     serial: serialTarget(serials[0] ?? 'null'),
     ...(disks.length > 0 && { disks }),
     ...(debugExit !== undefined && { debugExit }),
+    ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
+    ...(testDevices !== undefined && { testDevices }),
     ...(rng !== undefined && { rng }),
   }
 }
 
 /** What the command line can say and the machine does not have. */
-function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): void {
+function refuseMissing(board: BoardDraft, { firmware, rtc }: RunDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
     [board.networks.length > 0, '-netdev', 'network cards'],
     [board.vsock !== undefined, '-device', 'vhost-vsock-device'],
@@ -27,9 +29,7 @@ function refuseMissing(board: BoardDraft, { firmware, fwCfg, rtc }: RunDraft): v
     [board.debugConsole !== undefined, '-device', 'isa-debugcon'],
     [board.pvpanic !== undefined, '-device', 'pvpanic'],
     [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
-    [board.testDevices === true, '-device', 'pc-testdev'],
     [firmware !== undefined, '-bios', 'firmware'],
-    [fwCfg.size > 0, '-fw_cfg', 'fw_cfg'],
     [rtc !== undefined, '-rtc', 'a real-time clock'],
   ]
   const first = missing.find(([there]) => there)

@@ -170,7 +170,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * const machine = await Machine.create({ kernel: 'vmlinux' })
    * let latch = 0
    * machine.addDevice({
-   *   pio: [0x510, 2],
+   *   pio: [0x550, 2],
    *   read: () => latch,
    *   write: (offset, size, value) => void (latch = Number(value)),
    * })

@@ -15,6 +15,7 @@ import {
 import type { TopologyOptions } from './cpu-options.js'
 import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
 import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
+import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
@@ -39,6 +40,8 @@ export interface NormalMachineOptions {
   readonly append: string
   readonly serial: Serial
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
+  readonly fwCfg: FwCfgFiles
+  readonly testDevices: boolean
   readonly acpi: boolean
   readonly lostTickPolicy: LostTickPolicy
   readonly disks: readonly NormalDisk[]
@@ -77,6 +80,8 @@ const shape = {
   append: text,
   serial: serialShape,
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
+  fwCfg: fwCfgShape,
+  testDevices: v.boolean(),
   acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
   disks: disksShape,
@@ -104,6 +109,8 @@ const takes: Record<keyof MachineOptions, string> = {
   append: 'a text without NUL',
   serial: serialTakes,
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
+  fwCfg: fwCfgTakes,
+  testDevices: 'a boolean',
   acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   disks: disksTakes,
@@ -142,6 +149,8 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     append: options.append ?? '',
     serial: normaliseSerial(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
+    fwCfg: options.fwCfg ?? {},
+    testDevices: options.testDevices ?? false,
     acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
     disks: normaliseDisks(options.disks ?? []),

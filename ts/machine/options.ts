@@ -1,6 +1,7 @@
 import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
 import type { DiskOptions } from './virtio/disk.js'
 import type { SerialTarget } from './serial/target.js'
+import type { FwCfgFiles } from './fw-cfg.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { AccelInput } from '../properties/types.js'
 
@@ -169,6 +170,19 @@ export interface MachineOptions {
    * @default none
    */
   readonly disks?: readonly DiskOptions[]
+  /**
+   * Files of fw_cfg, as `-fw_cfg`: `opt/NAME` is the user's, QEMU and firmware have the others. At most 55 characters.
+   *
+   * @default none but the machine's own
+   */
+  readonly fwCfg?: FwCfgFiles
+  /**
+   * Adds `pc-testdev`, which kvm-unit-tests use: latches at ports 0xe0 and 0xe8, a page to flush at 0xe4, interrupt lines at 0x2000, and
+   * memory that is not RAM at 0xff000000.
+   *
+   * @default false
+   */
+  readonly testDevices?: boolean
   /**
    * Adds `virtio-rng`: random bytes of the host.
    *

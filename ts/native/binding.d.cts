@@ -242,6 +242,8 @@ export interface BindingConfig {
   lostTickPolicy: string
   /** Whether ACPI's tables are there. */
   acpi: boolean
+  /** Other devices at fixed ports. */
+  legacy: BindingLegacy
   /** Virtio devices, in the order of their transports. */
   virtio: Array<BindingVirtio>
 }
@@ -417,6 +419,14 @@ export interface BindingFeature {
   on: boolean
 }
 
+/** A file of fw_cfg. */
+export interface BindingFwCfgFile {
+  /** Its name in the directory. */
+  name: string
+  /** The path of a file, or the bytes. */
+  contents: string | Uint8Array
+}
+
 /** Answers of the KVM device. */
 export interface BindingHost {
   /** KVM_GET_API_VERSION. */
@@ -429,6 +439,14 @@ export interface BindingHost {
 export interface BindingInterrupt {
   vector: number
   soft: boolean
+}
+
+/** Which devices there are, and what they hold. */
+export interface BindingLegacy {
+  /** Files of fw_cfg. */
+  fwCfg: Array<BindingFwCfgFile>
+  /** `pc-testdev`. */
+  testDevices: boolean
 }
 
 /** RAM and where it comes from. */

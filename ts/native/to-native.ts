@@ -5,12 +5,14 @@ import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions } from '../machine/normal-options.js'
 import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
+import type { FwCfgContent } from '../machine/fw-cfg.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
   BindingAccelProperties,
   BindingConfig,
   BindingCpu,
+  BindingLegacy,
   BindingMachine,
   BindingSerial,
   BindingVirtio,
@@ -53,6 +55,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   serial: serial(options.serial),
   acpi: options.acpi,
   lostTickPolicy: options.lostTickPolicy,
+  legacy: legacy(options),
   virtio: virtio(options),
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
@@ -77,6 +80,16 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   kvmShadowMem: kvmShadowMem ?? -1,
   ...(notifyBudget ? { notifyBudget } : {}),
 })
+
+const legacy = ({ fwCfg, testDevices }: NormalMachineOptions): BindingLegacy => ({
+  fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: contents(content) })),
+  testDevices,
+})
+
+const contents = (content: FwCfgContent): Uint8Array | string => {
+  if (content instanceof Uint8Array) return content
+  return 'file' in content ? content.file : new TextEncoder().encode(content.string)
+}
 
 /** All virtio devices; a guest finds those of one kind in this order. */
 const virtio = ({ disks, rng }: NormalMachineOptions): BindingVirtio[] => [

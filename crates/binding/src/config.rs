@@ -1,6 +1,7 @@
 //! The machine configuration as TypeScript hands it over: normalised there, checked once more here.
 
 use crate::cpu::BindingCpu;
+use crate::legacy::BindingLegacy;
 use crate::virtio::BindingVirtio;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
@@ -125,6 +126,8 @@ pub struct BindingConfig {
     pub lost_tick_policy: String,
     /// Whether ACPI's tables are there.
     pub acpi: bool,
+    /// Other devices at fixed ports.
+    pub legacy: BindingLegacy,
     /// Virtio devices, in the order of their transports.
     pub virtio: Vec<BindingVirtio>,
 }
@@ -235,6 +238,7 @@ impl BindingConfig {
                 boot,
                 serial,
                 debug_exit,
+                legacy: self.legacy.into_board()?,
                 lost_tick_policy,
                 acpi: self.acpi,
                 virtio,

@@ -21,6 +21,7 @@ mod guest;
 mod handle;
 mod host;
 mod kvm;
+mod legacy;
 mod machine;
 mod statistics;
 mod throttle;

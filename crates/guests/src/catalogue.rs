@@ -26,6 +26,7 @@ pub const GUESTS: &[Guest] = &[
         "Writes count= (200) pages that seed= (1) chooses below end= (8) MiB, on cpus= (1) processors; wait= (0) for a byte then"
     ),
     guest!("emulation-failure", "Runs an x87 instruction, which KVM's instruction emulator lacks"),
+    guest!("fw-cfg", "Prints what fw_cfg says of the machine and of its file opt/test, by ports and by DMA"),
     guest!("hello", "The demo: says what it is"),
     guest!(
         "interrupts",
@@ -53,5 +54,9 @@ pub const GUESTS: &[Guest] = &[
     guest!("smp", "Starts the other of cpus= (2) processors; each does count= (8) port writes"),
     guest!("spin", "Prints one line, then runs an empty loop for ever"),
     guest!("string-io", "Does string output and input in pieces of many sizes and checks them"),
+    guest!(
+        "test-devices",
+        "Prints what pc-testdev answers: latches, a flushed page, lines 3 to 7, memory that is not RAM"
+    ),
     guest!("triple-fault", "Ends by a triple fault"),
 ];

@@ -1,5 +1,9 @@
 //! The board: RAM, images, buses and devices around an accelerator.
 
+mod legacy;
+
+pub use legacy::LegacyConfig;
+
 use crate::acpi;
 use crate::boot::Boot;
 use crate::bus::{AddressSpace, BusBuilder, BusDevice, MachineBus};
@@ -25,6 +29,7 @@ use kvm_accel::{
     AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
     WarningCode,
 };
+use legacy::{Connections, Legacy};
 use std::sync::Arc;
 
 /// What a machine is made of.
@@ -43,6 +48,8 @@ pub struct BoardConfig {
     pub serial: SerialOutput,
     /// `isa-debug-exit`, if there is one.
     pub debug_exit: Option<DebugExit>,
+    /// The other devices at fixed ports.
+    pub legacy: LegacyConfig,
     /// What becomes of ticks of the in-kernel PIT that the guest is too late for.
     pub lost_tick_policy: LostTickPolicy,
     /// Whether ACPI's tables are there; its registers always are.
@@ -103,6 +110,7 @@ pub struct Counts {
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
+///     legacy: Default::default(),
 ///     lost_tick_policy: LostTickPolicy::Delay,
 ///     acpi: true,
 ///     virtio: Vec::new(),
@@ -130,6 +138,7 @@ pub struct Board {
     layout: RamLayout,
     ram: GuestRam,
     serial: Arc<SerialPort>,
+    legacy: Legacy,
     virtio: Vec<Arc<Mmio>>,
 }
 
@@ -154,6 +163,7 @@ impl Board {
             mut boot,
             serial,
             debug_exit,
+            legacy,
             lost_tick_policy,
             acpi,
             virtio,
@@ -186,7 +196,10 @@ impl Board {
         let irq = lines.edge(COM1_IRQ)?;
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
         let pm = Arc::new(AcpiPm::new());
-        let mut bus = BusBuilder::new()
+        let connections = Connections { layout: &layout, ram: &ram, lines: &lines, cpus: topology.cpus() };
+        let legacy = Legacy::new(legacy, &connections)?;
+        let mut bus = legacy
+            .place(BusBuilder::new(), &connections)
             .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
             .ports("ACPI", ACPI_PM_BASE, ACPI_PM_PORTS, Arc::clone(&pm) as Arc<dyn BusDevice>)
             .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
@@ -215,7 +228,22 @@ impl Board {
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();
         Ok((
-            Self { delegated, vcpus, timer, lines, bus, accel, boot, tables, pm, layout, ram, serial, virtio: mmio },
+            Self {
+                delegated,
+                vcpus,
+                timer,
+                lines,
+                bus,
+                accel,
+                boot,
+                tables,
+                pm,
+                layout,
+                ram,
+                serial,
+                legacy,
+                virtio: mmio,
+            },
             warnings,
         ))
     }
@@ -248,6 +276,7 @@ impl Board {
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
         self.serial.reset();
+        self.legacy.reset();
         self.pm.reset();
         self.lines.reset();
         self.accel.reset_chips()?;

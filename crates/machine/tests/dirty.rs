@@ -43,6 +43,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         ram: Default::default(),
         lost_tick_policy: Default::default(),
         acpi: true,
+        legacy: Default::default(),
         virtio: Vec::new(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline, ..Default::default() }).unwrap(),

@@ -51,6 +51,7 @@ fn board(
         debug_exit: None,
         lost_tick_policy: Default::default(),
         acpi: true,
+        legacy: Default::default(),
         virtio: Vec::new(),
     };
     let (board, _) = Board::new(config, Arc::new(Events(Mutex::new(sender))), Box::new(|| {}))?;

@@ -149,6 +149,18 @@ impl GuestRam {
         }
     }
 
+    /// Takes the page at a guest physical address out of the page tables that the kernel keeps for the guest, which the next access fills
+    /// again. Nothing where there is no RAM, nor where the host forbids it (huge pages, files on a file system without executables).
+    pub fn flush(&self, address: u64) {
+        let Some(host) = host_address(self, address & !(page_size() as u64 - 1), crate::memory::PAGE) else { return };
+        // More rights and back: unlike fewer, they leave every other thread its access meanwhile.
+        for rights in [libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_WRITE] {
+            // SAFETY: the page is a mapping of our own that all of this process may read and write, before, meanwhile and after; nobody
+            // here jumps to guest memory.
+            let _ = unsafe { libc::mprotect(host as *mut _, page_size(), rights) };
+        }
+    }
+
     /// Has the host provide every page now (MADV_POPULATE_WRITE, Linux 5.14).
     ///
     /// # Errors

@@ -3,19 +3,26 @@
 mod acpi_pm;
 mod debug_exit;
 mod delegated;
+mod fw_cfg;
 mod i8042;
 mod ioapic;
 mod pic;
 mod pit;
 mod serial;
 mod serial_output;
+mod test_device;
 
 pub use acpi_pm::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, PM_CONTROL, PM_TIMER, S5_SLEEP_TYPE};
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
+pub use fw_cfg::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, MAX_FILE_NAME, key as fw_cfg_key};
 pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};
 pub use serial::{COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, SERIAL_INPUT_CAPACITY, SerialPort};
 pub use serial_output::SerialOutput;
+pub use test_device::{
+    TEST_BYTE_LATCH_BASE, TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS,
+    TEST_MEMORY_BASE, TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
+};

@@ -86,7 +86,8 @@ impl UserChips {
     /// The level of a line whose device keeps it up until it is served.
     pub fn set_line(&self, line: u8, high: bool) {
         let mut chips = self.lock();
-        let msi = chips.ioapic.set_line(line, high);
+        let pin = if line == TIMER_LINE { TIMER_PIN } else { line };
+        let msi = chips.ioapic.set_line(pin, high);
         self.send(msi);
         self.with_pic(chips, |pic| pic.set_line(line, high));
     }

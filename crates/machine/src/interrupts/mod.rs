@@ -59,6 +59,21 @@ impl Lines {
         })
     }
 
+    /// The level of any line, for a device that has them all; a line that the kernel refuses stays as it is.
+    #[must_use]
+    pub fn levels(&self) -> Box<dyn Fn(u8, bool) + Send + Sync> {
+        match self {
+            Self::Kernel(interrupts) => {
+                let interrupts = interrupts.clone();
+                Box::new(move |line, high| drop(interrupts.set_line(line.into(), high)))
+            }
+            Self::User(chips) => {
+                let chips = Arc::clone(chips);
+                Box::new(move |line, high| chips.set_line(line, high))
+            }
+        }
+    }
+
     /// Places the registers of the controllers that are here.
     #[must_use]
     pub fn place(&self, bus: BusBuilder) -> BusBuilder {

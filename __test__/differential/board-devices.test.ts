@@ -1,0 +1,23 @@
+// The board's devices answer a guest as those of QEMU's `-M pc` do, by the command line that kvm-unit-tests use.
+
+import { guestFile } from '../helpers/guest-file.js'
+import { cli } from '../helpers/paths.js'
+import { kvm, qemu, requires } from '../helpers/requires.js'
+import { start } from '../helpers/spawn.js'
+
+const test = requires(kvm, qemu)
+
+const argv = (guest: string): string[] => [
+  ...['-nodefaults', '-device', 'pc-testdev', '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-vnc', 'none'],
+  ...['-serial', 'stdio', '-device', 'pci-testdev', '-machine', 'accel=kvm', '-M', 'pc', '-m', '16M', '-smp', '2'],
+  ...['-no-reboot', '-kernel', guestFile(guest, 'multiboot'), '-fw_cfg', 'name=opt/test,string=a file of the user'],
+]
+
+for (const guest of ['test-devices', 'fw-cfg']) {
+  test(`${guest} prints the same under QEMU`, async t => {
+    const theirs = await start('qemu-system-x86_64', argv(guest)).finished
+    const ours = await start(process.execPath, [cli, 'run', ...argv(guest)]).finished
+    t.is(ours.stdout, theirs.stdout, theirs.stderr + ours.stderr)
+    t.regex(ours.stdout, /\ndone\n$/)
+  })
+}

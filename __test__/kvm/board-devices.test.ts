@@ -1,0 +1,105 @@
+// The board's devices at fixed ports, from inside a guest.
+
+import { text } from 'node:stream/consumers'
+import { Machine, MachineConfigError, guestImage, type MachineOptions } from 'kvm-accel'
+import { kvm, requires } from '../helpers/requires.js'
+
+const test = requires(kvm)
+
+/** What a guest prints on COM1 until it resets. */
+const printed = async (name: string, options: Partial<MachineOptions> = {}): Promise<string> => {
+  await using machine = await Machine.create({
+    kernel: guestImage(name),
+    memory: '16M',
+    serial: 'stream',
+    noReboot: true,
+    ...options,
+  })
+  const output = text(machine.serial)
+  await machine.start()
+  await machine.wait()
+  return await output
+}
+
+const testDevices = `long 0x12345678
+word 0xabcd
+byte 0xef
+all 0x4321abef
+bytes 0x13121110
+bytes by a long 0xfedcba98
+string 0x4040404
+flushed 0x5a5a5a5a
+requests 0x8
+requests 0x28
+requests 0x68
+requests 0xe8
+memory 0xaabbcc00
+across pages 0x11223344
+behind the crossing 0x1122
+moved 0x20
+stored 0x77777777
+done
+`
+
+for (const irqchip of ['on', 'split', 'off'] as const) {
+  test(`pc-testdev answers as kvm-unit-tests expect, kernel-irqchip=${irqchip}`, async t => {
+    t.is(await printed('test-devices', { accel: `kvm,kernel-irqchip=${irqchip}`, testDevices: true }), testDevices)
+  })
+}
+
+test('without testDevices nobody answers there', async t => {
+  t.regex(await printed('test-devices'), /^long 0xffffffff\n.*memory 0xffffffff\n.*moved 0x0\n/s)
+})
+
+test('a guest reads fw_cfg by ports and by DMA', async t => {
+  const fwCfg = { 'opt/test': { string: 'a file of 27 characters, so' }, 'opt/other': new Uint8Array(100) }
+  const output = await printed('fw-cfg', { cpus: 2, fwCfg })
+  t.is(
+    output,
+    `signature 0x554d4551
+id 0x3
+cpus 0x2
+cpus behind their end 0x2
+ram 0x1000000
+nothing 0x0
+dma high 0x554d4551
+dma low 0x47464320
+file of 0x1b
+a file of 27 characters, so
+skip 0x0
+read 0x0
+ile of 27 characters, so
+write 0x1
+read to nowhere 0x1
+done
+`,
+  )
+})
+
+test('an unassigned address space of PCI reads all ones', async t => {
+  // mov dx, 0xcf8; mov eax, 0x80000000; out dx, eax; in eax, dx; mov ebx, eax; mov dl, 0xfc; in eax, dx; and eax, ebx; inc eax; out 0xf4, al
+  const code = [0xba, 0xf8, 0x0c, 0x66, 0xb8, 0, 0, 0, 0x80, 0x66, 0xef, 0x66, 0xed, 0x66, 0x89, 0xc3, 0xb2, 0xfc]
+  const rest = [0x66, 0xed, 0x66, 0x21, 0xd8, 0x66, 0x40, 0xe6, 0xf4]
+  await using machine = await Machine.create({
+    kernel: Uint8Array.from([...code, ...rest]),
+    kernelFormat: 'flat',
+    memory: '1M',
+    debugExit: true,
+  })
+  await machine.start()
+  t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 1 })
+})
+
+test('a file of fw_cfg that cannot be read is refused', async t => {
+  const create = (file: string) => Machine.create({ kernel: guestImage('hello'), fwCfg: { 'opt/test': { file } } })
+  for (const file of ['/nonexistent', '/dev/zero']) {
+    await t.throwsAsync(create(file), { instanceOf: MachineConfigError, message: new RegExp(`'${file}' for fw_cfg`) })
+  }
+  const twice = { 'etc/e820': new Uint8Array(1) }
+  await t.throwsAsync(Machine.create({ kernel: guestImage('hello'), fwCfg: twice }), { message: /there already/ })
+})
+
+test('the TSC deadline timer is offered', async t => {
+  const [, , , ecx] = (await printed('cpuid', { append: 'leaf=1' })).split(' ')
+  t.truthy(Number(ecx) & (1 << 24), ecx)
+})

@@ -1,0 +1,136 @@
+//! What fw_cfg has to say: numbered items, and files, which a directory names.
+
+use crate::MachineConfigError;
+use crate::layout::RamLayout;
+use std::collections::BTreeMap;
+
+/// The longest name of a file, in bytes.
+pub const MAX_FILE_NAME: usize = 55;
+
+/// Numbers of items.
+pub mod key {
+    /// `QEMU`: there is such a device.
+    pub const SIGNATURE: u16 = 0x00;
+    /// Bits: the interfaces.
+    pub const ID: u16 = 0x01;
+    /// The machine's UUID.
+    pub const UUID: u16 = 0x02;
+    /// Bytes of RAM.
+    pub const RAM_SIZE: u16 = 0x03;
+    /// There is no screen.
+    pub const NO_GRAPHIC: u16 = 0x04;
+    /// Processors.
+    pub const CPUS: u16 = 0x05;
+    /// Processors there may be.
+    pub const MAX_CPUS: u16 = 0x0f;
+    /// The directory.
+    pub const FILE_DIRECTORY: u16 = 0x19;
+    /// The first file.
+    pub const FILE_FIRST: u16 = 0x20;
+    /// The IOAPIC has the PIT at pin 2.
+    pub const IRQ0_OVERRIDE: u16 = 0x8002;
+}
+
+/// A selector's bit without a meaning for reads.
+const WRITE_CHANNEL: u16 = 0x4000;
+
+/// The interface by ports, and DMA.
+const ID_PORTS_AND_DMA: u32 = 0b11;
+
+/// A directory entry: size, key, two bytes of nothing, the name and its NUL.
+const NAME_FIELD: usize = MAX_FILE_NAME + 1;
+
+/// A type of memory in `etc/e820`.
+const E820_RAM: u32 = 1;
+
+/// The items of a machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FwCfgItems {
+    numbered: BTreeMap<u16, Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl FwCfgItems {
+    /// What each machine tells: its memory and its processors.
+    #[must_use]
+    pub fn of_machine(layout: &RamLayout, cpus: u32) -> Self {
+        let mut items = Self::default();
+        let cpus = u16::try_from(cpus).unwrap_or(u16::MAX);
+        for (key, bytes) in [
+            (key::SIGNATURE, &b"QEMU"[..]),
+            (key::ID, &ID_PORTS_AND_DMA.to_le_bytes()),
+            (key::UUID, &[0; 16]),
+            (key::RAM_SIZE, &layout.size().to_le_bytes()),
+            (key::NO_GRAPHIC, &1u16.to_le_bytes()),
+            (key::CPUS, &cpus.to_le_bytes()),
+            (key::MAX_CPUS, &cpus.to_le_bytes()),
+            (key::IRQ0_OVERRIDE, &1u32.to_le_bytes()),
+        ] {
+            items.numbered.insert(key, bytes.to_vec());
+        }
+        items.files.insert("etc/e820".to_owned(), e820(layout));
+        items.number_files();
+        items
+    }
+
+    /// Adds a file.
+    ///
+    /// # Errors
+    /// A name that is empty, longer than [`MAX_FILE_NAME`], not of printable ASCII, or there already; contents of 4 GiB and more.
+    pub fn add_file(&mut self, name: &str, contents: Vec<u8>) -> Result<(), MachineConfigError> {
+        let refuse = |rule: &str, remedy| {
+            Err(MachineConfigError::new("fwCfg", format!("the fw_cfg file '{name}' {rule}"), remedy))
+        };
+        if name.is_empty() || name.len() > MAX_FILE_NAME || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let rule = format!("needs a name of 1 to {MAX_FILE_NAME} printable ASCII characters");
+            return refuse(&rule, "Name it opt/…, by RFQDN as QEMU advises: opt/org.example/file.");
+        }
+        if u32::try_from(contents.len()).is_err() {
+            return refuse("is longer than its size field can tell, 4 GiB", "Hand it over on a disk.");
+        }
+        if self.files.contains_key(name) {
+            return refuse("is there already", "Choose another name.");
+        }
+        if self.files.len() >= usize::from(WRITE_CHANNEL - key::FILE_FIRST) {
+            return refuse("is one too many", "Put several into one file.");
+        }
+        self.files.insert(name.to_owned(), contents);
+        self.number_files();
+        Ok(())
+    }
+
+    /// The bytes behind a selector; none where there is no item.
+    #[must_use]
+    pub fn get(&self, selector: u16) -> Option<&[u8]> {
+        let key = selector & !WRITE_CHANNEL;
+        let file = |index: u16| self.files.values().nth(index.into());
+        let item = self.numbered.get(&key).or_else(|| key.checked_sub(key::FILE_FIRST).and_then(file));
+        item.map(Vec::as_slice)
+    }
+
+    /// Keys go by the order of names, as in QEMU.
+    fn number_files(&mut self) {
+        let mut directory = self.files.len().to_be_bytes()[4..].to_vec();
+        for (key, (name, contents)) in (key::FILE_FIRST..).zip(&self.files) {
+            let size = u32::try_from(contents.len()).unwrap_or(u32::MAX);
+            directory.extend(size.to_be_bytes());
+            directory.extend(key.to_be_bytes());
+            directory.extend([0; 2]);
+            let mut field = [0; NAME_FIELD];
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            directory.extend(field);
+        }
+        self.numbered.insert(key::FILE_DIRECTORY, directory);
+    }
+}
+
+/// All RAM, whatever a boot protocol would keep back of it: firmware makes its own map from this.
+fn e820(layout: &RamLayout) -> Vec<u8> {
+    layout
+        .ranges()
+        .flat_map(|range| {
+            let size = range.end - range.start;
+            [&range.start.to_le_bytes()[..], &size.to_le_bytes(), &E820_RAM.to_le_bytes()].concat()
+        })
+        .collect()
+}
