@@ -1,50 +1,37 @@
+import { Machine, type MachineOptions } from 'kvm-accel'
+import { append, guestFile } from '../helpers/linux-guest.js'
 import { cli } from '../helpers/paths.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 
 const test = requires(kvm, linux)
 
-/** Keeps the boot of the test kernel short; `reboot=t` is a triple fault. */
-const append =
-  'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet doreboot'
+const initrd = process.env['KVM_ACCEL_TEST_INITRD'] ?? ''
 
-const boot = (irqchip: string, cpus: string, append: string) => {
-  const kernel = [
-    '-kernel',
-    process.env['KVM_ACCEL_TEST_KERNEL'] ?? '',
-    '-initrd',
-    process.env['KVM_ACCEL_TEST_INITRD'] ?? '',
-  ]
-  const machine = [
-    '-M',
-    'microvm',
-    '-accel',
-    `kvm,kernel-irqchip=${irqchip}`,
-    '-m',
-    '64M',
-    '-smp',
-    cpus,
-    ...kernel,
-    '-append',
-    append,
-  ]
-  return run(process.execPath, [cli, 'run', ...machine, '-serial', 'stdio', '-display', 'none', '-no-reboot'], {
-    limit: 300,
-  })
-}
+type Irqchip = 'on' | 'split' | 'off'
 
-for (const [irqchip, cpus] of [
-  ['on', '1'],
-  ['on', '2'],
-  ['split', '1'],
-  ['split', '2'],
-  ['off', '1'],
+const words = (irqchip: Irqchip, ...more: readonly string[]) =>
+  [append, ...more, ...(irqchip === 'off' ? ['noapic nolapic'] : [])].join(' ')
+
+const where = (irqchip: Irqchip, cpus: number) =>
+  `with kernel-irqchip=${irqchip} on ${cpus} vCPU${cpus === 1 ? '' : 's'}`
+
+/** By the command line. */
+for (const [image, irqchip, cpus] of [
+  ['vmlinux-tiny', 'on', 2],
+  ['vmlinux-tiny', 'split', 4],
+  ['vmlinux-tiny', 'off', 1],
+  ['bzImage-tiny', 'split', 2],
 ] as const) {
-  const where = `with kernel-irqchip=${irqchip} on ${cpus} vCPU${cpus === '1' ? '' : 's'}`
-  test(`Linux reaches user space by PVH ${where} and ends with status 0 when it reboots`, async t => {
-    t.timeout(300_000)
-    const line = irqchip === 'off' ? `${append} noapic nolapic` : append
-    const { status, stdout, stderr } = await boot(irqchip, cpus, line)
+  test(`Linux reaches user space from ${image} ${where(irqchip, cpus)} and ends with status 0 when it reboots`, async t => {
+    t.timeout(600_000)
+    const line = words(irqchip, 'doreboot')
+    const machine = ['-M', 'microvm', '-accel', `kvm,kernel-irqchip=${irqchip}`, '-m', '64M', '-smp', String(cpus)]
+    const guest = ['-kernel', guestFile(image), '-initrd', initrd, '-append', line]
+    const rest = ['-serial', 'stdio', '-display', 'none', '-no-reboot']
+    const { status, stdout, stderr } = await run(process.execPath, [cli, 'run', ...machine, ...guest, ...rest], {
+      limit: 600,
+    })
     t.is(status, 0, stderr)
     t.is(stderr, '')
     t.regex(stdout, /^INIT: hello from userspace/m)
@@ -53,3 +40,59 @@ for (const [irqchip, cpus] of [
     t.regex(stdout, /^INIT: reboot/m)
   })
 }
+
+/** A machine of `options`, and what it says until it ends or says `until`. */
+const boot = async (options: Partial<MachineOptions>, until?: string) => {
+  await using machine = await Machine.create({ kernel: '', initrd, memory: '64M', serial: 'stream', ...options })
+  let resets = 0
+  machine.on('reset', () => resets++)
+  await machine.start()
+  let text = ''
+  for await (const chunk of machine.serial) {
+    text += String(chunk)
+    if (until !== undefined && text.split(until).length > 2) await machine.stop()
+  }
+  return { text, resets, exit: await machine.wait() }
+}
+
+for (const [irqchip, cpus] of [
+  ['on', 4],
+  ['split', 1],
+  ['off', 1],
+] as const) {
+  test(`Linux’s 64-bit protocol boots a vmlinux ${where(irqchip, cpus)}`, async t => {
+    t.timeout(600_000)
+    const accel = { kernelIrqchip: irqchip }
+    const kernel = { kernel: guestFile('vmlinux-tiny'), kernelFormat: 'linux' } as const
+    const { text, exit } = await boot({ ...kernel, accel, cpus, append: words(irqchip, 'doreboot'), noReboot: true })
+    t.true(text.includes(`INIT: cpus=${cpus}`), text)
+    t.is(exit.reason, 'guest-reset')
+  })
+}
+
+test('Linux powers off by ACPI, on two vCPUs, and the machine has shut down', async t => {
+  t.timeout(600_000)
+  const { text, exit } = await boot({ kernel: guestFile('vmlinux-net'), cpus: 2, append: words('on') })
+  t.true(text.includes('INIT: cpus=2'), text)
+  t.regex(text, /^INIT: poweroff/m)
+  t.deepEqual(exit, { reason: 'guest-shutdown' })
+})
+
+test('Linux reboots by ACPI’s reset register, and finds its devices and tables as it did before', async t => {
+  t.timeout(600_000)
+  const kernel = { kernel: guestFile('vmlinux-net'), kernelFormat: 'linux' } as const
+  // Without quiet: the kernel tells what it finds.
+  const line = words('on', 'doreboot').replace('reboot=t', 'reboot=a').replace('quiet', '')
+  const { text, resets, exit } = await boot({ ...kernel, append: line }, 'ACPI: 1 ACPI AML tables successfully')
+  t.is(resets, 1)
+  t.is(exit.reason, 'host-quit')
+  for (const found of [
+    /ACPI: RSDP 0x00000000000E0000/g,
+    /ACPI: PM-Timer IO Port: 0x608/g,
+    /INT_SRC_OVR \(bus 0 bus_irq 9 global_irq 9 high level\)/g,
+  ]) {
+    t.is(text.match(found)?.length, 2, `${found}: ${text}`)
+  }
+  t.regex(text, /00:0\d: ttyS0 at I\/O 0x3f8 \(irq = 4/)
+  t.notRegex(text, /ACPI (BIOS )?(Error|Warning)/i)
+})
