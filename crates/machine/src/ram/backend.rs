@@ -87,8 +87,10 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
             let len = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
             let file = source.file.as_ref().map(|file| FileOffset::from_arc(Arc::clone(file), offset));
             offset += range.end - range.start;
-            let mapping = MmapRegion::build(file, len, libc::PROT_READ | libc::PROT_WRITE, visibility | source.flags);
-            let mapping = mapping.map_err(io::Error::other)?;
+            let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, visibility | source.flags);
+            // A trial, because the other makes its bitmap first, and a size that cannot be mapped ends the process there.
+            drop(MmapRegion::<()>::build(file.clone(), len, protection, flags).map_err(io::Error::other)?);
+            let mapping = MmapRegion::build(file, len, protection, flags).map_err(io::Error::other)?;
             GuestRegion::new(mapping, GuestAddress(range.start)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
         })
         .collect::<io::Result<Vec<_>>>()
