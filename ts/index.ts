@@ -78,7 +78,7 @@ export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
 export type { ThrottleOptions } from './machine/virtio/throttle.js'
 export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'
 export type { RngOptions } from './machine/virtio/rng.js'
-export type { CpuOptions, MsrRule, TopologyOptions } from './machine/cpu-options.js'
+export type { CpuOptions, MsrRead, MsrRule, MsrValue, MsrWrite, TopologyOptions } from './machine/cpu-options.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
   traceEvents,

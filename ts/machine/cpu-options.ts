@@ -63,7 +63,16 @@ export interface TopologyOptions {
   readonly threads?: number
 }
 
-/** A fixed answer for accesses to MSRs. */
+/** What an MSR is read as: 64 bits, or a #GP. */
+export type MsrValue = number | bigint | 'fault'
+
+/** Answers `rdmsr`. The vCPU waits for a promise, the others go on. */
+export type MsrRead = (index: number, vcpu: number) => MsrValue | Promise<MsrValue>
+
+/** Takes `wrmsr`; `'fault'` is a #GP. The vCPU waits for a promise, the others go on. */
+export type MsrWrite = (index: number, value: bigint, vcpu: number) => void | 'fault' | Promise<void | 'fault'>
+
+/** Answers for accesses to MSRs: fixed ones, or functions. */
 export interface MsrRule {
   /** The first MSR, 0 to 2^32 - 1, but none of the x2APIC's (0x800 to 0x8ff). */
   readonly index: number
@@ -74,15 +83,17 @@ export interface MsrRule {
    */
   readonly count?: number
   /**
-   * What `rdmsr` gives: a value of 64 bits, `fault` for a #GP, or `allow` to leave it to the kernel.
+   * What `rdmsr` gives: a value of 64 bits, `fault` for a #GP, `allow` to leave it to the kernel, or what a function says, which is called
+   * on the machine's thread with the MSR and the vCPU. One that throws ends the machine.
    *
    * @default 'allow'
    */
-  readonly read?: number | bigint | 'fault' | 'allow'
+  readonly read?: MsrValue | 'allow' | MsrRead
   /**
-   * What `wrmsr` does: nothing with `ignore`, a #GP with `fault`, or `allow` to leave it to the kernel.
+   * What `wrmsr` does: nothing with `ignore`, a #GP with `fault`, `allow` to leave it to the kernel, or a call of a function with the MSR,
+   * the value and the vCPU.
    *
    * @default 'allow'
    */
-  readonly write?: 'ignore' | 'fault' | 'allow'
+  readonly write?: 'ignore' | 'fault' | 'allow' | MsrWrite
 }

@@ -1,9 +1,9 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { Worker } from 'node:worker_threads'
 import type { BindingDeviceAccess, BindingMachine } from '../native/binding.cjs'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 import { native, unwrap } from '../native/native.js'
 import { registerBits, registerValue, type DeviceOptions, type DevicePlace, type LocalDevice } from './device.js'
+import type { Handling } from './handling.js'
 
 /** The JavaScript devices of one machine. `failed` is told what a handler or a worker threw; the guest still waits then. */
 export class Devices {
@@ -11,17 +11,13 @@ export class Devices {
   readonly #failed: (error: unknown) => void
   /** By index; a worker's device answers for itself. */
   readonly #local: (LocalDevice | undefined)[] = []
-  readonly #handling = new AsyncLocalStorage<{ open: boolean }>()
+  readonly #handling: Handling
   #ended = false
 
-  constructor(machine: BindingMachine, failed: (error: unknown) => void) {
+  constructor(machine: BindingMachine, handling: Handling, failed: (error: unknown) => void) {
     this.#native = machine
+    this.#handling = handling
     this.#failed = failed
-  }
-
-  /** Whether the caller is a handler of this machine, whose vCPU cannot stop before the handler has answered. */
-  get handling(): boolean {
-    return this.#handling.getStore()?.open === true
   }
 
   add(device: DeviceOptions): void {
@@ -36,9 +32,7 @@ export class Devices {
   /** Answers an access; never throws. */
   access(index: number, access: BindingDeviceAccess): void {
     const device = this.#local[index]
-    if (!device) return
-    const handling = { open: true }
-    void this.#handling.run(handling, () => this.#handle(index, device, access)).finally(() => (handling.open = false))
+    if (device) this.#handling.run(() => this.#handle(index, device, access))
   }
 
   /** The machine is ending: its workers are told so by the addon, and nothing is a failure any more. */

@@ -12,6 +12,8 @@ import { Debugger } from './debug/debugger.js'
 import { deferred, type Deferred } from './deferred.js'
 import { DirtyLog } from './dirty-log.js'
 import { Devices } from './devices.js'
+import { Handling } from './handling.js'
+import { Msrs } from './msrs.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
 import type { MachineAccel } from './machine-accel.js'
@@ -69,7 +71,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly #properties: AccelProperties
   readonly #wake: Socket
   readonly #lines: { readonly port: SerialPort; readonly line: SerialLine }[] = []
+  /** The user's code that a vCPU waits for. */
+  readonly #handling = new Handling()
   readonly #devices: Devices
+  readonly #msrs: Msrs
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
@@ -107,7 +112,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.startTrace = this.#traces.start
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
-    this.#devices = new Devices(native, error => this.#thrown(error))
+    const failed = (error: unknown) => this.#thrown(error)
+    this.#devices = new Devices(native, this.#handling, failed)
+    this.#msrs = new Msrs(native, options.msrFilter, this.#handling, failed)
     this.#keepAlive(false)
   }
 
@@ -255,7 +262,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     const stopped = this.#stopVcpus().then(() => {
       if (this.#state === 'running') this.#enter('pause')
     })
-    if (!this.#devices.handling) await stopped
+    if (!this.#handling.open) await stopped
   }
 
   /**
@@ -269,7 +276,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.#check('reset')
     if (this.#state === 'running') {
       const done = this.#resetRunning()
-      if (!this.#devices.handling) await done
+      if (!this.#handling.open) await done
       return
     }
     this.#resetNative()
@@ -431,6 +438,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
       this.#closed = deferred()
       this.#options.signal?.removeEventListener('abort', this.#abort)
       this.#devices.end()
+      this.#msrs.end()
       this.#wake.ref()
       this.#native.close()
     }
@@ -476,6 +484,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
         return this.#tell('warning', warning(event))
       case 'device-access':
         return this.#devices.access(event.device, event.access)
+      case 'msr-access':
+        return this.#msrs.access(event.access)
       case 'dirty-pages':
         return this.dirtyLog.taken(event.id, event.ranges, event.error)
       case 'input-drained':
@@ -491,7 +501,17 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #stopped(
     event: Exclude<
       BindingEvent,
-      { kind: 'notify' | 'bus-lock' | 'warning' | 'device-access' | 'dirty-pages' | 'input-drained' | 'closed' }
+      {
+        kind:
+          | 'notify'
+          | 'bus-lock'
+          | 'warning'
+          | 'device-access'
+          | 'msr-access'
+          | 'dirty-pages'
+          | 'input-drained'
+          | 'closed'
+      }
     >,
   ): void {
     const stopping = this.#stopping

@@ -2,7 +2,7 @@
 
 import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
-import type { MsrRule } from './cpu-options.js'
+import type { MsrRead, MsrRule, MsrWrite } from './cpu-options.js'
 
 /** The kernel's most ranges. */
 const MAX_RANGES = 16
@@ -13,8 +13,8 @@ const MAX_MSRS = 12_288
 export interface NormalMsrRule {
   readonly index: number
   readonly count: number
-  readonly read: bigint | 'fault' | 'allow'
-  readonly write: 'ignore' | 'fault' | 'allow'
+  readonly read: bigint | 'fault' | 'allow' | MsrRead
+  readonly write: 'ignore' | 'fault' | 'allow' | MsrWrite
 }
 
 /** Shape only. */
@@ -22,8 +22,8 @@ export const msrFilterShape = v.array(
   v.strictObject({
     index: v.number(),
     count: v.optional(v.number()),
-    read: v.optional(v.union([v.number(), v.bigint(), v.picklist(['fault', 'allow'])])),
-    write: v.optional(v.picklist(['ignore', 'fault', 'allow'])),
+    read: v.optional(v.union([v.number(), v.bigint(), v.picklist(['fault', 'allow']), v.function()])),
+    write: v.optional(v.union([v.picklist(['ignore', 'fault', 'allow']), v.function()])),
   }),
 )
 
@@ -38,7 +38,7 @@ export function normaliseMsrFilter(rules: readonly MsrRule[]): readonly NormalMs
     if (!Number.isInteger(count) || count < 1 || count > MAX_MSRS || index + count > 2 ** 32) {
       throw bad(`has a range of ${count} MSRs, and the kernel takes 1 to ${MAX_MSRS}`)
     }
-    if (typeof read === 'string') return { index, count, read, write }
+    if (typeof read === 'string' || typeof read === 'function') return { index, count, read, write }
     const value = typeof read === 'bigint' || Number.isSafeInteger(read) ? BigInt(read) : -1n
     if (value < 0n || value >= 1n << 64n) throw bad(`has the value ${read}, which is no number of 64 bits`)
     return { index, count, read: value, write }

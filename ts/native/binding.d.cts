@@ -145,6 +145,8 @@ export declare class BindingMachine {
   addDevice(claim: BindingDeviceClaim): BindingDevicePlace | BindingError
   /** Answers an access of the `device-access` event. */
   answerDevice(device: number, id: number, value: bigint): void
+  /** Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP. */
+  answerMsr(id: number, answer?: bigint | undefined | null): void
   /** Input for COM1: how many bytes were taken. */
   serialInput(bytes: Uint8Array): number
   /** Exits so far, by kind. */
@@ -399,6 +401,7 @@ export type BindingEvent =
   | { kind: 'debug-exit'; value: number }
   | { kind: 'fault'; vcpu: number; fault: string; message: string; report: string }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
+  | { kind: 'msr-access'; access: BindingMsrAccess }
   | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
   | { kind: 'input-drained' }
   | { kind: 'closed' }
@@ -479,6 +482,20 @@ export interface BindingMsr {
   value: bigint
 }
 
+/** One access of the guest, which waits for `answerMsr`. */
+export interface BindingMsrAccess {
+  /** Names it in the answer. */
+  id: number
+  /** The rule that asks, by its place. */
+  rule: number
+  /** Who waits. */
+  vcpu: number
+  /** The MSR. */
+  index: number
+  /** What is written; absent for a read. */
+  write?: bigint
+}
+
 /** One range of the MSR filter. */
 export interface BindingMsrRange {
   /** KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE. */
@@ -491,15 +508,15 @@ export interface BindingMsrRange {
   bitmap: BigUint64Array
 }
 
-/** A fixed answer for a range of MSRs. */
+/** Who answers for a range of MSRs. */
 export interface BindingMsrRule {
   /** The first MSR. */
   index: number
   /** How many. */
   count: number
-  /** A value, `allow` or `fault`. */
+  /** A value, `allow`, `fault`, or `ask` for a `msr-access` event. */
   read: string | bigint
-  /** `allow`, `ignore` or `fault`. */
+  /** `allow`, `ignore`, `fault` or `ask`. */
   write: string
 }
 

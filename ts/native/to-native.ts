@@ -68,7 +68,11 @@ const cpu = ({ cpu, topology, cpuPm, msrFilter, busLockRatelimit }: NormalMachin
     ...topology,
     features: [...features],
     disableExits: cpuPm,
-    msrRules: [...msrFilter],
+    msrRules: msrFilter.map(({ read, write, ...range }) => ({
+      ...range,
+      read: typeof read === 'function' ? 'ask' : read,
+      write: typeof write === 'function' ? 'ask' : write,
+    })),
     busLockRatelimit,
     ...(pmu === null ? {} : { pmu }),
     ...(tscKhz === null ? {} : { tscKhz }),

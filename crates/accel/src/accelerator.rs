@@ -58,10 +58,12 @@ impl Accelerator {
     /// [`Error::Open`], [`Error::ApiVersion`], [`Error::MissingCapability`], [`Error::TooManyVcpus`],
     /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Ioctl`]. Nothing is left behind.
     pub fn new(properties: AccelProperties, cpu: impl Into<CpuConfig>, ram: GuestRam) -> Result<Self> {
-        let cpu = cpu.into();
+        let mut cpu = cpu.into();
         let topology = cpu.topology;
-        let msrs =
-            MsrFilter::new(&cpu.msr_rules, &topology).map_err(|rule| Error::Cpu { option: "msrFilter", rule })?;
+        // Who answers belongs to this machine, and what is left of `cpu` is compared with that of others.
+        let ranges = std::mem::take(&mut cpu.msrs);
+        let msrs_asked = !ranges.is_empty();
+        let msrs = MsrFilter::new(ranges, &topology).map_err(|rule| Error::Cpu { option: "msrFilter", rule })?;
         check_apic_ids(&cpu)?;
         install_handler().map_err(|e| Error::Ioctl {
             ioctl: "sigaction",
@@ -97,7 +99,7 @@ impl Accelerator {
         warnings.extend(disable_exits(&system, &vm, &cpu)?);
         enable_bus_locks(&system, &vm, &cpu)?;
         let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
-        filter_msrs(&system, &vm, &cpu, &msrs)?;
+        filter_msrs(&system, &vm, msrs_asked, &msrs)?;
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
@@ -343,12 +345,12 @@ fn enable_bus_locks(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<()> {
 }
 
 /// MSRs that were asked for need the kernel's filter; the core and thread counts are left out without it.
-fn filter_msrs(system: &System, vm: &Vm, cpu: &CpuConfig, msrs: &MsrFilter) -> Result<()> {
+fn filter_msrs(system: &System, vm: &Vm, asked: bool, msrs: &MsrFilter) -> Result<()> {
     /// KVM_MSR_EXIT_REASON_FILTER.
     const FILTER: u64 = 1 << 2;
     let offered = [Capability::X86UserSpaceMsr, Capability::X86MsrFilter].iter().all(|&cap| system.check(cap) != 0);
     if !offered {
-        return if cpu.msr_rules.is_empty() { Ok(()) } else { Err(Error::MsrFilterUnsupported) };
+        return if asked { Err(Error::MsrFilterUnsupported) } else { Ok(()) };
     }
     vm.enable(Capability::X86UserSpaceMsr, FILTER)?;
     vm.set_msr_filter(msrs)

@@ -8,7 +8,7 @@ use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, sha
 use kvm_accel::{AccelProperties, Error};
 use kvm_accel_machine::board::{BoardConfig, BoardError};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
-use kvm_accel_machine::devices::{DebugExit, SerialOutput};
+use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs, SerialOutput};
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
 use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use napi::bindgen_prelude::{Either, Uint8Array};
@@ -16,6 +16,7 @@ use napi_derive::napi;
 use std::fs::File;
 use std::io::PipeReader;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Accelerator properties; see `AccelProperties` in TypeScript.
 #[napi(object, object_to_js = false)]
@@ -213,8 +214,8 @@ impl BindingMemory {
 }
 
 impl BindingConfig {
-    /// The board's configuration, and the user's end of a serial stream.
-    pub fn into_board(self) -> Result<(BoardConfig, Option<PipeReader>), BoardError> {
+    /// The board's configuration, and the user's end of a serial stream; `msrs` answer what JavaScript is asked.
+    pub fn into_board(self, msrs: &Arc<DelegatedMsrs>) -> Result<(BoardConfig, Option<PipeReader>), BoardError> {
         let (memory, ram) = self.memory.into_board()?;
         let accel = self.accel.try_into()?;
         let modules = self
@@ -234,7 +235,7 @@ impl BindingConfig {
                 accel,
                 memory,
                 ram,
-                cpu: self.cpu.into_accel()?,
+                cpu: self.cpu.into_accel(msrs)?,
                 boot,
                 serial,
                 debug_exit,

@@ -1,10 +1,11 @@
 //! The processors as TypeScript hands them over.
 
-use kvm_accel::cpu::msr_filter::{MsrRule, ReadAnswer, WriteAnswer};
+use crate::msrs::BindingMsrRule;
 use kvm_accel::cpu::{CpuConfig, FeatureChange, Topology, features, models};
 use kvm_accel_machine::MachineConfigError;
-use napi::bindgen_prelude::{BigInt, Either};
+use kvm_accel_machine::devices::DelegatedMsrs;
 use napi_derive::napi;
+use std::sync::Arc;
 
 /// The processors; see `CpuOptions` in TypeScript.
 #[napi(object, object_to_js = false)]
@@ -50,19 +51,6 @@ pub struct BindingFeature {
     pub on: bool,
 }
 
-/// A fixed answer for a range of MSRs.
-#[napi(object, object_to_js = false)]
-pub struct BindingMsrRule {
-    /// The first MSR.
-    pub index: u32,
-    /// How many.
-    pub count: u32,
-    /// A value, `allow` or `fault`.
-    pub read: Either<String, BigInt>,
-    /// `allow`, `ignore` or `fault`.
-    pub write: String,
-}
-
 /// Every feature's name.
 #[napi]
 pub fn cpu_feature_names() -> Vec<String> {
@@ -76,8 +64,8 @@ pub fn cpu_model_names() -> Vec<String> {
 }
 
 impl BindingCpu {
-    /// The accelerator's configuration.
-    pub fn into_accel(self) -> Result<CpuConfig, MachineConfigError> {
+    /// The accelerator's configuration; `msrs` answer what JavaScript is asked.
+    pub fn into_accel(self, msrs: &Arc<DelegatedMsrs>) -> Result<CpuConfig, MachineConfigError> {
         let features =
             self.features.into_iter().map(|BindingFeature { name, on }| FeatureChange { name, on }).collect();
         Ok(CpuConfig {
@@ -91,7 +79,7 @@ impl BindingCpu {
             tsc_khz: self.tsc_khz,
             topology: topology(self.sockets, self.dies, self.cores, self.threads)?,
             disable_exits: self.disable_exits,
-            msr_rules: self.msr_rules.into_iter().map(BindingMsrRule::into_accel).collect::<Result<_, _>>()?,
+            msrs: (0..).zip(self.msr_rules).map(|(at, rule)| rule.into_range(at, msrs)).collect::<Result<_, _>>()?,
             bus_lock_ratelimit: self.bus_lock_ratelimit.max(0).unsigned_abs(),
         })
     }
@@ -104,27 +92,4 @@ fn topology(sockets: u32, dies: u32, cores: u32, threads: u32) -> Result<Topolog
     }
     let message = "A topology has 1 to 255 of each level";
     Err(MachineConfigError::new("topology", message, "Leave it out for a core of each vCPU."))
-}
-
-impl BindingMsrRule {
-    fn into_accel(self) -> Result<MsrRule, MachineConfigError> {
-        let wrong = |what: &str| {
-            MachineConfigError::new("msrFilter", format!("There is no answer '{what}' for an MSR"), "See docs/cpu.md.")
-        };
-        let read = match self.read {
-            Either::B(value) => ReadAnswer::Value(value.get_u64().1),
-            Either::A(word) => match word.as_str() {
-                "allow" => ReadAnswer::Allow,
-                "fault" => ReadAnswer::Fault,
-                other => return Err(wrong(other)),
-            },
-        };
-        let write = match self.write.as_str() {
-            "allow" => WriteAnswer::Allow,
-            "ignore" => WriteAnswer::Ignore,
-            "fault" => WriteAnswer::Fault,
-            other => return Err(wrong(other)),
-        };
-        Ok(MsrRule { index: self.index, count: self.count, read, write })
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::device::BindingDeviceAccess;
 use crate::error::BindingError;
+use crate::msrs::BindingMsrAccess;
 use kvm_accel::{Event, NotifyEvent, Registers, Request, StopReason};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
@@ -72,6 +73,8 @@ pub enum BindingEvent {
     Fault { vcpu: u32, fault: String, message: String, report: String },
     /// The guest accesses a device of JavaScript's and waits for `answerDevice`.
     DeviceAccess { device: u32, access: BindingDeviceAccess },
+    /// The guest accesses an MSR of JavaScript's and waits for `answerMsr`.
+    MsrAccess { access: BindingMsrAccess },
     /// The answer to `takeDirtyPages`: start and length of each run of pages, or why there are none.
     DirtyPages { id: u32, ranges: Option<Vec<f64>>, error: Option<BindingError> },
     /// COM1 takes input again.

@@ -23,6 +23,7 @@ mod host;
 mod kvm;
 mod legacy;
 mod machine;
+mod msrs;
 mod statistics;
 mod throttle;
 mod trace;

@@ -7,13 +7,14 @@ use crate::error::BindingError;
 use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
 use crate::handle::Handle;
+use crate::msrs;
 use crate::trace::{BindingTraceSession, START_LIMIT};
 use kvm_accel::trace::Trace;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
-use kvm_accel_machine::devices::Delegated;
+use kvm_accel_machine::devices::{Delegated, DelegatedMsrs};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
@@ -29,6 +30,7 @@ pub struct BindingMachine {
     pub(crate) handle: Arc<Handle>,
     pub(crate) devices: Vec<Arc<Delegated>>,
     pub(crate) start_trace: Option<BindingTraceSession>,
+    msrs: Arc<DelegatedMsrs>,
     notify: NotifyStatus,
     wake: Option<UnixStream>,
     serial: Option<PipeReader>,
@@ -55,7 +57,6 @@ pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<Bi
 
 fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     let patterns = std::mem::take(&mut config.trace);
-    let (config, serial) = config.into_board()?;
     let (queue, wake) = EventQueue::new().map_err(|error| {
         MachineConfigError::new(
             "signal",
@@ -64,12 +65,14 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
         )
     })?;
     let queue = Arc::new(queue);
+    let msrs = msrs::asking(&queue);
+    let (config, serial) = config.into_board(&msrs)?;
     let drained = Arc::clone(&queue);
     let waker = Arc::clone(&queue);
     let trace = Trace::new(move || waker.wake());
     let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
     let scope = trace.enter();
-    let (board, warnings) = Board::new(
+    let (mut board, warnings) = Board::new(
         config,
         Arc::clone(&queue) as Arc<dyn EventSink>,
         Box::new(move || drained.push(BindingEvent::InputDrained)),
@@ -77,12 +80,14 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     for warning in warnings {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
+    board.set_delegated_msrs(Arc::clone(&msrs));
     let notify = board.notify();
     drop(scope);
     Ok(BindingMachine {
         handle: Arc::new(Handle::new(board, queue, trace)),
         devices: Vec::new(),
         start_trace,
+        msrs,
         notify,
         wake: Some(wake),
         serial,
@@ -160,6 +165,12 @@ impl BindingMachine {
         if let Some(device) = usize::try_from(device).ok().and_then(|index| self.devices.get(index)) {
             device.answer(id, value.get_u64().1);
         }
+    }
+
+    /// Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP.
+    #[napi]
+    pub fn answer_msr(&self, id: u32, answer: Option<BigInt>) {
+        self.msrs.answer(id, answer.map(|value| value.get_u64().1));
     }
 
     /// Input for COM1: how many bytes were taken.

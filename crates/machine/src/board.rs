@@ -9,7 +9,7 @@ use crate::boot::Boot;
 use crate::bus::{AddressSpace, BusBuilder, BusDevice, MachineBus};
 use crate::devices::{
     ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices,
-    I8042, I8042_COMMAND_PORT, SerialOutput, SerialPort,
+    DelegatedMsrs, I8042, I8042_COMMAND_PORT, SerialOutput, SerialPort,
 };
 use crate::error::{GuestImageError, MachineConfigError};
 use crate::interrupts::{Lines, PitTimer};
@@ -305,6 +305,11 @@ impl Board {
         self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;
         self.delegated.push(device);
         Ok(())
+    }
+
+    /// MSRs of [`BoardConfig::cpu`] that another thread answers for: they are closed with the machine. Before the vCPUs first run.
+    pub fn set_delegated_msrs(&mut self, msrs: Arc<DelegatedMsrs>) {
+        self.delegated.set_msrs(msrs);
     }
 
     /// An NMI for every vCPU: see [`Vcpus::inject_nmi`].

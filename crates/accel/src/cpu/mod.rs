@@ -12,7 +12,7 @@ mod tsc;
 pub use topology::Topology;
 pub use tsc::may_set;
 
-use msr_filter::MsrRule;
+use msr_filter::MsrRange;
 
 /// A feature that is to be on or off, by QEMU's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -53,8 +53,8 @@ pub struct CpuConfig {
     pub topology: Topology,
     /// The guest keeps a physical CPU while it idles.
     pub disable_exits: bool,
-    /// MSRs that are answered outside the kernel.
-    pub msr_rules: Vec<MsrRule>,
+    /// MSRs that are answered outside the kernel; a [`MsrRule`](msr_filter::MsrRule) makes one with fixed answers.
+    pub msrs: Vec<MsrRange>,
     /// Bus locks in a second before the guest is slowed down; 0 leaves them alone.
     pub bus_lock_ratelimit: u64,
 }
@@ -81,7 +81,7 @@ impl CpuConfig {
             tsc_khz: None,
             topology: Topology::of_cores(cpus),
             disable_exits: false,
-            msr_rules: Vec::new(),
+            msrs: Vec::new(),
             bus_lock_ratelimit: 0,
         }
     }

@@ -96,37 +96,52 @@ impl MsrRange {
     }
 }
 
-/// The MSRs of a machine that leave the guest.
-#[derive(Clone, Default)]
-pub struct MsrFilter(Vec<MsrRange>);
-
-impl std::fmt::Debug for MsrFilter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|range| (range.index, range.count))).finish()
+impl PartialEq for MsrRange {
+    /// The same range, answered by the same handler.
+    fn eq(&self, other: &Self) -> bool {
+        let of = |range: &Self| (range.index, range.count, range.reads, range.writes);
+        of(self) == of(other) && Arc::ptr_eq(&self.handler, &other.handler)
     }
 }
 
+impl Eq for MsrRange {}
+
+impl std::fmt::Debug for MsrRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { index, count, reads, writes, .. } = self;
+        write!(f, "MsrRange({index:#x} + {count}, reads {reads}, writes {writes})")
+    }
+}
+
+impl From<MsrRule> for MsrRange {
+    fn from(rule: MsrRule) -> Self {
+        Self {
+            index: rule.index,
+            count: rule.count,
+            reads: rule.read != ReadAnswer::Allow,
+            writes: rule.write != WriteAnswer::Allow,
+            handler: Arc::new(rule),
+        }
+    }
+}
+
+/// The MSRs of a machine that leave the guest.
+#[derive(Clone, Debug, Default)]
+pub struct MsrFilter(Vec<MsrRange>);
+
 impl MsrFilter {
-    /// The rules, and the core and thread counts unless a rule has them.
+    /// The ranges, and the core and thread counts unless a range has them.
     ///
     /// # Errors
     /// The rule that was broken, as a sentence.
-    pub fn new(rules: &[MsrRule], topology: &Topology) -> Result<Self, String> {
+    pub fn new(ranges: Vec<MsrRange>, topology: &Topology) -> Result<Self, String> {
         let mut filter = Self::default();
-        for rule in rules {
-            filter.add(MsrRange {
-                index: rule.index,
-                count: rule.count,
-                reads: rule.read != ReadAnswer::Allow,
-                writes: rule.write != WriteAnswer::Allow,
-                handler: Arc::new(rule.clone()),
-            })?;
+        for range in ranges {
+            filter.add(range)?;
         }
         if filter.find(CORE_THREAD_COUNT).is_none() && filter.0.len() < MAX_RANGES {
             let read = ReadAnswer::Value(topology.core_thread_count());
-            let rule = MsrRule { index: CORE_THREAD_COUNT, count: 1, read, write: WriteAnswer::Allow };
-            let (index, count, handler) = (rule.index, rule.count, Arc::new(rule));
-            filter.add(MsrRange { index, count, reads: true, writes: false, handler })?;
+            filter.add(MsrRule { index: CORE_THREAD_COUNT, count: 1, read, write: WriteAnswer::Allow }.into())?;
         }
         Ok(filter)
     }
@@ -190,7 +205,8 @@ mod tests {
     }
 
     fn filter(rules: &[MsrRule]) -> Result<MsrFilter, String> {
-        MsrFilter::new(rules, &Topology { sockets: 1, dies: 1, cores: 2, threads: 2 })
+        let ranges = rules.iter().cloned().map(MsrRange::from).collect();
+        MsrFilter::new(ranges, &Topology { sockets: 1, dies: 1, cores: 2, threads: 2 })
     }
 
     #[test]

@@ -3,9 +3,11 @@
 //! The vCPU that made the access waits for the answer, as it would for a device's own code. A pause waits with it, because a
 //! register read has no value before it is answered; what does not wait is the end: [`Delegated::close`] answers everything.
 
+use super::DelegatedMsrs;
+use super::answers::Answers;
 use crate::bus::BusDevice;
 use kvm_accel::Request;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,18 +42,26 @@ pub type Asked = Box<dyn Fn(Access) + Send + Sync>;
 
 /// A device answered elsewhere: by whoever is told through [`Asked`], or by a thread that calls [`Delegated::next`].
 pub struct Delegated {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// Absent where a thread pulls.
-    asked: Option<Asked>,
+    answers: Answers<u64>,
+    to: To,
+}
+
+/// Who is told of an access.
+enum To {
+    Pushed(Asked),
+    Pulled(Pulled),
 }
 
 #[derive(Default)]
-struct State {
-    last_id: u32,
+struct Pulled {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
     /// Accesses that nobody has pulled.
-    waiting: VecDeque<Access>,
-    answers: HashMap<u32, u64>,
+    accesses: VecDeque<Access>,
     closed: bool,
 }
 
@@ -59,73 +69,60 @@ impl Delegated {
     /// A device whose accesses `asked` is told.
     #[must_use]
     pub fn pushing(asked: Asked) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), asked: Some(asked) }
+        Self { answers: Answers::default(), to: To::Pushed(asked) }
     }
 
     /// A device whose accesses a thread fetches with [`Delegated::next`].
     #[must_use]
     pub fn pulled() -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), asked: None }
+        Self { answers: Answers::default(), to: To::Pulled(Pulled::default()) }
     }
 
     /// The next access, for at most `patience`: whoever waits has to look at its own end, too.
     pub fn next(&self, patience: Duration) -> Next {
-        let idle = |state: &mut State| state.waiting.is_empty() && !state.closed;
-        let (mut state, _) =
-            self.changed.wait_timeout_while(self.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
-        match state.waiting.pop_front() {
+        let To::Pulled(pulled) = &self.to else { return Next::Closed };
+        let idle = |waiting: &mut Waiting| waiting.accesses.is_empty() && !waiting.closed;
+        let (mut waiting, _) =
+            pulled.changed.wait_timeout_while(pulled.lock(), patience, idle).unwrap_or_else(PoisonError::into_inner);
+        match waiting.accesses.pop_front() {
             Some(access) => Next::Access(access),
-            None if state.closed => Next::Closed,
+            None if waiting.closed => Next::Closed,
             None => Next::Idle,
         }
     }
 
     /// Answers an access: the value read; anything for a write.
     pub fn answer(&self, id: u32, value: u64) {
-        let mut state = self.lock();
-        // A closed device's vCPU is gone: nobody would take the answer out.
-        if !state.closed {
-            state.answers.insert(id, value);
-        }
-        drop(state);
-        self.changed.notify_all();
+        self.answers.answer(id, value);
     }
 
     /// From now on reads give all ones and writes are lost, at once, those that wait included.
     pub fn close(&self) {
-        let mut state = self.lock();
-        state.closed = true;
-        state.answers.clear();
-        state.waiting.clear();
-        drop(state);
-        self.changed.notify_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.answers.close();
+        if let To::Pulled(pulled) = &self.to {
+            *pulled.lock() = Waiting { accesses: VecDeque::new(), closed: true };
+            pulled.changed.notify_all();
+        }
     }
 
     /// Waits for the answer; `None` once the machine ends.
     fn ask(&self, write: bool, offset: u64, size: usize, value: u64) -> Option<u64> {
-        let mut state = self.lock();
-        if state.closed {
-            return None;
-        }
-        state.last_id = state.last_id.wrapping_add(1);
-        let id = state.last_id;
-        let access = Access { id, write, offset, size, value };
-        if self.asked.is_none() {
-            state.waiting.push_back(access);
-        }
-        // Whoever is told takes locks of its own, and this one.
-        drop(state);
-        match &self.asked {
-            Some(asked) => asked(access),
-            None => self.changed.notify_all(),
-        }
-        let unanswered = |state: &mut State| !state.answers.contains_key(&id) && !state.closed;
-        let mut state = self.changed.wait_while(self.lock(), unanswered).unwrap_or_else(PoisonError::into_inner);
-        state.answers.remove(&id)
+        self.answers.ask(|id| {
+            let access = Access { id, write, offset, size, value };
+            match &self.to {
+                To::Pushed(asked) => asked(access),
+                To::Pulled(pulled) => {
+                    pulled.lock().accesses.push_back(access);
+                    pulled.changed.notify_all();
+                }
+            }
+        })
+    }
+}
+
+impl Pulled {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -143,19 +140,28 @@ impl BusDevice for Delegated {
     }
 }
 
-/// The delegated devices of a machine; dropping it lets every vCPU go that waits for one.
+/// The delegated devices and MSRs of a machine; dropping it lets every vCPU go that waits for one.
 #[derive(Default)]
-pub struct DelegatedDevices(Vec<Arc<Delegated>>);
+pub struct DelegatedDevices {
+    devices: Vec<Arc<Delegated>>,
+    msrs: Option<Arc<DelegatedMsrs>>,
+}
 
 impl DelegatedDevices {
     /// Remembers a device until the machine ends.
     pub fn push(&mut self, device: Arc<Delegated>) {
-        self.0.push(device);
+        self.devices.push(device);
+    }
+
+    /// Remembers the MSRs until the machine ends.
+    pub fn set_msrs(&mut self, msrs: Arc<DelegatedMsrs>) {
+        self.msrs = Some(msrs);
     }
 
     /// See [`Delegated::close`].
     pub fn close(&self) {
-        self.0.iter().for_each(|device| device.close());
+        self.devices.iter().for_each(|device| device.close());
+        self.msrs.iter().for_each(|msrs| msrs.close());
     }
 }
 
@@ -232,6 +238,5 @@ mod tests {
         device.read(0, &mut data);
         assert_eq!(data, [0xff]);
         device.answer(1, 5);
-        assert!(device.lock().answers.is_empty());
     }
 }

@@ -1,8 +1,10 @@
 //! The board's devices. Each has its own lock and knows neither its address nor the accelerator.
 
 mod acpi_pm;
+mod answers;
 mod debug_exit;
 mod delegated;
+mod delegated_msrs;
 mod fw_cfg;
 mod i8042;
 mod ioapic;
@@ -15,6 +17,7 @@ mod test_device;
 pub use acpi_pm::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, PM_CONTROL, PM_TIMER, S5_SLEEP_TYPE};
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
+pub use delegated_msrs::{Asks, DelegatedMsrs, MsrAccess, MsrAsked};
 pub use fw_cfg::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, MAX_FILE_NAME, key as fw_cfg_key};
 pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};

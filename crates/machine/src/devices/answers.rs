@@ -1,0 +1,90 @@
+//! Questions of vCPU threads that another thread answers, in any order.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What was asked and not taken yet. Nothing but an answer and [`Answers::close`] ends a wait.
+pub struct Answers<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    last_id: u32,
+    /// By question; `None` while it waits.
+    answers: HashMap<u32, Option<T>>,
+    closed: bool,
+}
+
+impl<T> Default for Answers<T> {
+    fn default() -> Self {
+        let state = State { last_id: 0, answers: HashMap::new(), closed: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+}
+
+impl<T> Answers<T> {
+    /// Has `tell` pass the question on under a number, and waits; `None` once it is closed.
+    pub fn ask(&self, tell: impl FnOnce(u32)) -> Option<T> {
+        let mut state = self.lock();
+        if state.closed {
+            return None;
+        }
+        state.last_id = state.last_id.wrapping_add(1);
+        let id = state.last_id;
+        state.answers.insert(id, None);
+        // Whoever is told takes locks of its own, and this one.
+        drop(state);
+        tell(id);
+        let waits = |state: &mut State<T>| matches!(state.answers.get(&id), Some(None));
+        let mut state = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+        state.answers.remove(&id).flatten()
+    }
+
+    /// Answers a question; does nothing when nobody waits for it.
+    pub fn answer(&self, id: u32, answer: T) {
+        if let Some(waiting @ None) = self.lock().answers.get_mut(&id) {
+            *waiting = Some(answer);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Ends every wait, now and later.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.answers.clear();
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_an_answer_is_for_one_question_and_taken_once() {
+        let answers = Answers::default();
+        let seen = answers.ask(|id| {
+            answers.answer(id + 1, 'x');
+            answers.answer(id, 'a');
+            answers.answer(id, 'b');
+        });
+        assert_eq!(seen, Some('a'));
+        assert!(answers.lock().answers.is_empty());
+    }
+
+    #[test]
+    fn test_close_ends_what_waits_and_what_comes_after() {
+        let answers = Answers::<u64>::default();
+        assert_eq!(answers.ask(|_| answers.close()), None);
+        assert_eq!(answers.ask(|_| panic!("asked")), None);
+        answers.answer(1, 5);
+        assert!(answers.lock().answers.is_empty());
+    }
+}
