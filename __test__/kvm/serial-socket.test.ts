@@ -1,4 +1,4 @@
-// A serial port on a socket.
+// A serial port on a socket, and on a pseudo-terminal.
 
 import { once } from 'node:events'
 import { existsSync, linkSync } from 'node:fs'
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { Machine, MachineConfigError, guestImage, type MachineOptions } from 'kvm-accel'
 import { scratch } from '../helpers/paths.js'
 import { kvm, requires } from '../helpers/requires.js'
+import { run } from '../helpers/spawn.js'
 
 const test = requires(kvm)
 
@@ -93,4 +94,19 @@ test('a place that cannot be had is an error, a socket that was left behind is n
   left.close()
   await using second = await make({ socket: path, server: true })
   await second.stop()
+})
+
+test('a pseudo-terminal: programs come and go, and what nobody reads stalls nothing', async t => {
+  await using machine = await make('pty')
+  await machine.start()
+  const { path = '' } = machine.serial
+  const talk =
+    'exec 3<>"$0"; echo "$1" >&3; while read -r line <&3; do case $line in *"$1"*) echo heard; break; esac; done'
+  for (const word of ['first', 'second']) {
+    // What it echoes while nobody has the terminal open is lost.
+    machine.serial.write('x'.repeat(10_000))
+    t.is((await run('sh', ['-c', talk, path, word])).stdout, 'heard\n')
+  }
+  machine.serial.write('q')
+  await machine.wait()
 })

@@ -27,7 +27,9 @@ export type Options = [
   Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
-  Expect<Equal<SerialTarget, 'stdio' | 'null' | 'stream' | { readonly file: string } | SocketTarget | Writable>>,
+  Expect<
+    Equal<SerialTarget, 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string } | SocketTarget | Writable>
+  >,
 ]
 
 export type Ends = [

@@ -321,6 +321,7 @@ const fragments = [
   ['-append', 'a=b "c"'],
   ['-serial', 'file:log'],
   ['-nographic'],
+  ['-serial', 'pty'],
   ['-serial', 'unix:/s,server=on,wait=off'],
   ['-chardev', 'socket,id=s,host=localhost,port=4444', '-serial', 'chardev:s'],
   ['-device', 'isa-debug-exit'],

@@ -41,7 +41,6 @@ function notYet(option: string, what: string): OptionError {
 }
 
 function serialTarget(target: CharacterTarget): SerialTarget {
-  if (target === 'pty') throw notYet('-serial', 'pty')
   if (typeof target === 'string' || 'file' in target) return target
   const { address, server, wait } = target.socket
   return { socket: 'path' in address ? address.path : address, server, wait }

@@ -35,6 +35,7 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   try {
     if (waitsForClient(options)) printWarning('waiting for the first client of the serial port')
     await using machine = await Machine.create({ ...options, signal: making.signal })
+    if (options.serial === 'pty') printWarning(`COM1 is at ${machine.serial.path}`)
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
     await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)

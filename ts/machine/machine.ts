@@ -426,7 +426,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
     const { serial, signal } = this.#options
     try {
       const line = await openLine(this.serial, serial, signal)
-      if (line) this.#lines.push({ port: this.serial, line })
+      if (!line) return
+      this.#lines.push({ port: this.serial, line })
+      this.serial.path = line.path
     } catch (error) {
       await this.#close()
       throw error

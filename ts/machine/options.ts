@@ -152,8 +152,9 @@ export interface MachineOptions {
   readonly append?: string
   /**
    * Where COM1 leads. `stdio` is this process's standard output, `stream` keeps what the guest writes for readers of
-   * `machine.serial`, `{ file }` truncates and writes a file, `{ socket }` is a socket that listens or connects. Input is what is written
-   * to `machine.serial`, and what a socket's client sends.
+   * `machine.serial`, `{ file }` truncates and writes a file, `{ socket }` is a socket that listens or
+   * connects, `pty` a new pseudo-terminal. Input is what is written
+   * to `machine.serial`, and what a socket's client or a terminal sends.
    *
    * @default 'null'
    */

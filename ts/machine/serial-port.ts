@@ -11,6 +11,8 @@ type Input = (bytes: Uint8Array) => number
  * else: no other machine, and not the event loop.
  */
 export class SerialPort extends Duplex {
+  /** Where the port is for other programs: a pseudo-terminal's device, or the address of a socket. `undefined` for other targets. */
+  path: string | undefined
   readonly #input: Input
   readonly #output: Socket | undefined
   #waiting: { rest: Uint8Array; done: () => void } | undefined

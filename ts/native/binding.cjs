@@ -852,5 +852,6 @@ module.exports.forgetDevice = nativeBinding.forgetDevice
 module.exports.guestImage = nativeBinding.guestImage
 module.exports.kickVcpu = nativeBinding.kickVcpu
 module.exports.openKvm = nativeBinding.openKvm
+module.exports.openPty = nativeBinding.openPty
 module.exports.probeHost = nativeBinding.probeHost
 module.exports.takeDevice = nativeBinding.takeDevice

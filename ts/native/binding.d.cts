@@ -549,6 +549,14 @@ export interface BindingNotifyStatus {
   enabled: boolean
 }
 
+/** A pseudo-terminal in raw mode. */
+export interface BindingPty {
+  /** A socket, the caller's: what is written to it a terminal program reads, and the other way round. */
+  fd: number
+  /** Where programs find it: `/dev/pts/3`. */
+  path: string
+}
+
 /** General registers of a vCPU. */
 export interface BindingRegisters {
   rax: bigint
@@ -728,6 +736,9 @@ export declare function kickVcpu(token: number): boolean
 
 /** Opens the device. */
 export declare function openKvm(device: string): BindingKvm | BindingError
+
+/** Makes a pseudo-terminal, which ends when its socket is closed. */
+export declare function openPty(): BindingPty | BindingError
 
 /** Opens the device and asks for every capability; creates no VM. */
 export declare function probeHost(device: string): BindingHost | BindingError

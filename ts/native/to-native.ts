@@ -118,6 +118,7 @@ const serial = (target: Serial): BindingSerial => {
       return { kind: 'stdout' }
     case 'writable':
     case 'socket':
+    case 'pty':
       return { kind: 'stream' }
     case 'file':
       return { kind: 'file', path: target.path }

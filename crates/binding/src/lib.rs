@@ -24,6 +24,7 @@ mod kvm;
 mod legacy;
 mod machine;
 mod msrs;
+mod pty;
 mod statistics;
 mod throttle;
 mod trace;

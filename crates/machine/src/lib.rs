@@ -20,6 +20,7 @@ mod error;
 pub mod interrupts;
 pub mod layout;
 mod mptable;
+pub mod pty;
 pub mod ram;
 pub mod virtio;
 

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
+import { openPty } from './pty.js'
 import { openSocket } from './socket.js'
 import type { Serial } from './target.js'
 
@@ -10,7 +11,7 @@ export type SerialPortStream = Duplex
 
 /** The other end of a port. */
 export interface SerialLine {
-  /** Where it is: the address of a socket. */
+  /** Where it is: a terminal's device, or the address of a socket. */
   readonly path: string
   /** Gives it up, after what the port wrote has gone out. */
   readonly close: () => Promise<void>
@@ -37,6 +38,8 @@ export async function openLine(
       return undefined
     case 'socket':
       return openSocket(port, target, signal)
+    case 'pty':
+      return openPty(port)
     default:
       return undefined
   }

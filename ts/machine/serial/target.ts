@@ -23,13 +23,14 @@ export interface SocketTarget {
 
 /**
  * Where a serial port leads. `stdio` is this process's standard output, `stream` keeps what the guest writes for readers of the port's stream,
- * `{ file }` truncates and writes a file. Input comes from a socket's client, and from whoever writes to the port's stream.
+ * `{ file }` truncates and writes a file, `pty` is a
+ * new pseudo-terminal, whose name the port's `path` has. Input comes from a socket's client or a terminal, and from whoever writes to the port's stream.
  */
-export type SerialTarget = 'stdio' | 'null' | 'stream' | { readonly file: string } | SocketTarget | Writable
+export type SerialTarget = 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string } | SocketTarget | Writable
 
 /** {@link SerialTarget} in normal form. */
 export type Serial =
-  | { readonly kind: 'stdio' | 'null' | 'stream' }
+  | { readonly kind: 'stdio' | 'null' | 'stream' | 'pty' }
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'writable'; readonly stream: Writable }
   | NormalSocket
@@ -50,7 +51,7 @@ const words = v.pipe(
 
 /** Everything is checked here. */
 export const serialShape = v.union([
-  v.picklist(['stdio', 'null', 'stream']),
+  v.picklist(['stdio', 'null', 'stream', 'pty']),
   v.instance(Writable),
   v.strictObject({ file: words }),
   v.pipe(
@@ -71,7 +72,7 @@ export const serialShape = v.union([
 
 /** What the option takes, for messages. */
 export const serialTakes =
-  "'stdio', 'null', 'stream', { file: PATH }, { socket, server, wait } with the path of a socket or { host, port } and wait only with server, or a Writable"
+  "'stdio', 'null', 'stream', 'pty', { file: PATH }, { socket, server, wait } with the path of a socket or { host, port } and wait only with server, or a Writable"
 
 /** Fills in the defaults. */
 export function normaliseSerial(target: SerialTarget): Serial {

@@ -1,0 +1,234 @@
+//! A pseudo-terminal behind a socket, for a serial port that a terminal program opens.
+//!
+//! A thread passes bytes between the two, because the state of a terminal is not something to wait for: while nobody has it open it
+//! always reads as hung up. What is written to it then is lost, as on QEMU's `-chardev pty`.
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
+use rustix::io::{Errno, read, write};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often is looked whether somebody has opened the terminal.
+const LOOK: Duration = Duration::from_millis(200);
+/// How long the last bytes may take when the socket has been closed.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Bytes that are passed at once.
+const BLOCK: usize = 4096;
+
+/// A pseudo-terminal in raw mode. It ends when the socket is closed.
+#[derive(Debug)]
+pub struct Pty {
+    /// What is written here a terminal program reads, and the other way round.
+    pub socket: OwnedFd,
+    /// Where programs find it, `/dev/pts/3` for example.
+    pub path: String,
+}
+
+/// Makes a pseudo-terminal.
+///
+/// # Errors
+/// When the host gives none.
+///
+/// # Examples
+/// ```
+/// let pty = kvm_accel_machine::pty::open_pty()?;
+/// assert!(pty.path.starts_with("/dev/pts/"));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn open_pty() -> std::io::Result<Pty> {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&controller)?;
+    unlockpt(&controller)?;
+    let path = ptsname(&controller, Vec::new())?;
+    {
+        // Closed at once: a terminal that was never open does not read as hung up.
+        let terminal = open(path.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut modes = tcgetattr(&terminal)?;
+        // Otherwise the guest's output would come back as its input.
+        modes.make_raw();
+        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, near) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fcntl_setfl(&controller, OFlags::RDWR | OFlags::NONBLOCK)?;
+    thread::Builder::new().name("pty".into()).spawn(move || Relay::new(near, controller).run())?;
+    Ok(Pty { socket, path: path.to_string_lossy().into_owned() })
+}
+
+/// Bytes on their way from one descriptor to the other.
+#[derive(Default)]
+struct Pipe {
+    bytes: Vec<u8>,
+}
+
+/// What came of reading.
+enum Input {
+    Bytes,
+    Nothing,
+    End,
+}
+
+impl Pipe {
+    fn fill(&mut self, from: &OwnedFd) -> Input {
+        let mut block = [0; BLOCK];
+        match read(from, &mut block) {
+            Ok(0) => Input::End,
+            Ok(count) => {
+                self.bytes.extend_from_slice(block.get(..count).unwrap_or_default());
+                Input::Bytes
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Input::Nothing,
+            Err(_) => Input::End,
+        }
+    }
+
+    /// Whether there is still somebody to write to.
+    fn drain(&mut self, to: &OwnedFd) -> bool {
+        match write(to, &self.bytes) {
+            Ok(count) => {
+                self.bytes.drain(..count.min(self.bytes.len()));
+                true
+            }
+            Err(error) => matches!(error, Errno::AGAIN | Errno::INTR),
+        }
+    }
+}
+
+struct Relay {
+    socket: OwnedFd,
+    controller: OwnedFd,
+    /// From the socket.
+    output: Pipe,
+    /// From the terminal.
+    input: Pipe,
+    /// When to give up, once the socket has been closed.
+    ends: Option<Instant>,
+}
+
+impl Relay {
+    fn new(socket: OwnedFd, controller: OwnedFd) -> Self {
+        Self { socket, controller, output: Pipe::default(), input: Pipe::default(), ends: None }
+    }
+
+    fn run(mut self) {
+        while self.turn() {}
+    }
+
+    /// Waits, and passes what there is. `false`: it is over.
+    fn turn(&mut self) -> bool {
+        let open = !self.hung_up();
+        if !open {
+            self.output.bytes.clear();
+        }
+        if self.ends.is_some_and(|ends| self.output.bytes.is_empty() || Instant::now() >= ends) {
+            return false;
+        }
+        let (of_socket, of_terminal) = self.wait(open);
+        if of_socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+            && self.ends.is_none()
+            && matches!(self.output.fill(&self.socket), Input::End)
+        {
+            self.ends = Some(Instant::now() + LAST_WORDS);
+        }
+        if of_terminal.contains(PollFlags::IN) {
+            // A hang-up is seen at the next turn.
+            let _ = self.input.fill(&self.controller);
+        }
+        if open && !self.output.bytes.is_empty() {
+            let _ = self.output.drain(&self.controller);
+        }
+        self.input.bytes.is_empty() || self.input.drain(&self.socket) || self.ends.is_some()
+    }
+
+    /// Events of the socket and of the terminal. A side is read only when what it said before has gone.
+    fn wait(&self, open: bool) -> (PollFlags, PollFlags) {
+        let when = |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
+        let idle = self.output.bytes.is_empty();
+        let socket = when(idle && self.ends.is_none(), PollFlags::IN)
+            | when(!self.input.bytes.is_empty() && self.ends.is_none(), PollFlags::OUT);
+        let terminal = when(self.input.bytes.is_empty(), PollFlags::IN) | when(!idle, PollFlags::OUT);
+        let timeout = if open && self.ends.is_none() { None } else { Timespec::try_from(LOOK).ok() };
+        let mut fds = vec![PollFd::new(&self.socket, socket)];
+        if open {
+            fds.push(PollFd::new(&self.controller, terminal));
+        }
+        // A closed socket is always ready; only the terminal is waited for then.
+        let waited = if self.ends.is_some() { fds.get_mut(1..).unwrap_or_default() } else { fds.as_mut_slice() };
+        if poll(waited, timeout.as_ref()).is_err() {
+            return (PollFlags::empty(), PollFlags::empty());
+        }
+        let events = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
+        (events(0), events(1))
+    }
+
+    /// Nobody has the terminal open.
+    fn hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(&self.controller, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+    use std::fs::OpenOptions;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    fn make() -> (UnixStream, String) {
+        let Pty { socket, path } = open_pty().unwrap();
+        let stream = UnixStream::from(socket);
+        stream.set_nonblocking(false).unwrap();
+        (stream, path)
+    }
+
+    fn terminal(path: &str) -> std::fs::File {
+        OpenOptions::new().read(true).write(true).open(path).unwrap()
+    }
+
+    #[test]
+    fn test_bytes_pass_both_ways_and_unchanged() {
+        let (mut stream, path) = make();
+        let mut terminal = terminal(&path);
+        let mut bytes = [0; 3];
+        terminal.write_all(b"\x03\r\n").unwrap();
+        stream.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"\x03\r\n");
+        stream.write_all(b"a\n\x04").unwrap();
+        terminal.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"a\n\x04");
+    }
+
+    #[test]
+    fn test_what_nobody_reads_is_lost_and_stalls_nothing() {
+        let (mut stream, path) = make();
+        stream.write_all(&vec![b'x'; 1 << 20]).unwrap();
+        // Whoever comes later is heard, and programs may come and go.
+        for _ in 0..2 {
+            let mut terminal = terminal(&path);
+            terminal.write_all(b"hello").unwrap();
+            let mut bytes = [0; 5];
+            stream.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"hello");
+        }
+    }
+
+    #[test]
+    fn test_it_ends_with_the_socket() {
+        let (mut stream, path) = make();
+        let mut terminal = terminal(&path);
+        stream.write_all(b"bye").unwrap();
+        let mut bytes = [0; 3];
+        terminal.read_exact(&mut bytes).unwrap();
+        drop(stream);
+        // The other end is gone: no bytes, or an input/output error.
+        assert!(!matches!(terminal.read(&mut bytes), Ok(1..)));
+    }
+}
