@@ -1,15 +1,14 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Machine, MachineConfigError, guestImage, type DiskOptions } from 'kvm-accel'
-import { scratch } from '../helpers/paths.js'
+import { append, guestFile, initramfs } from '../helpers/linux-guest.js'
+import { cli, scratch } from '../helpers/paths.js'
+import { emptyQcow2, placeInQcow2 } from '../helpers/qcow2.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
+import { start } from '../helpers/spawn.js'
 
 const test = requires(kvm)
 const linuxTest = requires(kvm, linux)
-
-/** Keeps the boot of the test kernel short; `reboot=t` is a triple fault. */
-const append =
-  'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet doreboot'
 
 let images = 0
 
@@ -28,7 +27,7 @@ const boot = async (disks: readonly DiskOptions[]): Promise<string> => {
     kernel: process.env['KVM_ACCEL_TEST_KERNEL'] ?? '',
     initrd: process.env['KVM_ACCEL_TEST_INITRD'] ?? '',
     memory: '64M',
-    append,
+    append: `${append} doreboot`,
     serial: 'stream',
     noReboot: true,
     disks,
@@ -75,4 +74,38 @@ test('An image is written by one machine at a time', async t => {
   await machine[Symbol.asyncDispose]()
   await using readers = await Machine.create(reading)
   t.truthy(readers)
+})
+
+linuxTest('What a guest has flushed survives kill -9, in a raw image and in qcow2', async t => {
+  t.timeout(600_000)
+  const raw = image('')
+  const qcow2 = image('')
+  writeFileSync(qcow2, emptyQcow2(64 << 20))
+  const initrd = join(scratch(), `initrd-${process.pid}`)
+  const script = `
+for disk in vda vdb; do
+  echo the last words | dd of=/dev/$disk bs=512 seek=300 conv=fsync 2> /dev/null
+done
+echo flushed
+sleep 100000`
+  writeFileSync(initrd, initramfs(script))
+  const argv = [
+    ...['run', '-M', 'microvm', '-m', '64M', '-kernel', guestFile('vmlinux-tiny'), '-initrd', initrd],
+    ...['-append', append, '-serial', 'stdio', '-display', 'none'],
+    ...['-drive', `file=${raw},format=raw,if=none,id=one`, '-device', 'virtio-blk-device,drive=one'],
+    ...['-drive', `file=${qcow2},format=qcow2,if=none,id=two`, '-device', 'virtio-blk-device,drive=two'],
+  ]
+  const { child, finished } = start(process.execPath, [cli, ...argv], { limit: 500 })
+  let output = ''
+  child.stdout?.on('data', (text: string) => {
+    output += text
+    if (/^flushed/m.test(output)) child.kill('SIGKILL')
+  })
+  const { status, stderr, stdout } = await finished
+  t.is(status, null, stderr)
+  t.regex(stdout, /^flushed/m, stderr)
+  const said = (bytes: Buffer, at: number | undefined): string => bytes.toString('latin1', at, (at ?? 0) + 14)
+  t.is(said(readFileSync(raw), 300 * 512), 'the last words')
+  const bytes = readFileSync(qcow2)
+  t.is(said(bytes, placeInQcow2(bytes, 300 * 512)), 'the last words')
 })

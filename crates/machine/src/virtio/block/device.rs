@@ -123,13 +123,11 @@ impl VirtioDevice for Block {
             VIRTIO_BLK_F_FLUSH,
             VIRTIO_BLK_F_TOPOLOGY,
             VIRTIO_BLK_F_CONFIG_WCE,
+            VIRTIO_BLK_F_DISCARD,
+            VIRTIO_BLK_F_WRITE_ZEROES,
         ];
-        let more: &[u32] = if self.0.limits.read_only {
-            &[VIRTIO_BLK_F_RO]
-        } else {
-            &[VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES]
-        };
-        always.iter().chain(more).fold(0, |features, feature| features | 1 << feature)
+        let read_only = self.0.limits.read_only.then_some(&VIRTIO_BLK_F_RO);
+        always.iter().chain(read_only).fold(0, |features, feature| features | 1 << feature)
     }
 
     fn queues(&self) -> &[u16] {

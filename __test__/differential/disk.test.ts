@@ -1,0 +1,69 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { append, guestFile, initramfs } from '../helpers/linux-guest.js'
+import { cli, scratch } from '../helpers/paths.js'
+import { emptyQcow2 } from '../helpers/qcow2.js'
+import { kvm, linux, qemu, requires } from '../helpers/requires.js'
+import { run } from '../helpers/spawn.js'
+
+const test = requires(kvm, linux, qemu)
+
+const lines = (stdout: string): string => stdout.replaceAll('\r', '')
+
+let files = 0
+
+const file = (name: string, contents: string | Uint8Array): string => {
+  const path = join(scratch(), `${process.pid}-${++files}-${name}`)
+  writeFileSync(path, contents)
+  return path
+}
+
+/** What Linux says of its disks, and what comes of using them. A process takes the guest long, so there are few. */
+const script = `
+mount -t sysfs sys /sys
+for disk in vda vdb vdc; do
+  cd /sys/block/$disk
+  for fact in size ro serial queue/logical_block_size queue/physical_block_size queue/minimum_io_size queue/optimal_io_size \\
+    queue/max_segments queue/write_cache queue/discard_max_bytes queue/write_zeroes_max_bytes cache_type; do
+    value=; read value < $fact; echo "$disk $fact $value"
+  done
+done
+for disk in vda vdb; do
+  echo $disk was written | dd of=/dev/$disk bs=512 seek=3 conv=fsync 2> /dev/null
+  blkdiscard -o 1048576 -l 1048576 /dev/$disk && echo $disk discarded
+  dd if=/dev/$disk bs=512 skip=3 count=1 2> /dev/null | head -n 1
+done
+dd if=/dev/zero of=/dev/vdc bs=512 count=1 2> /dev/null || echo vdc not written
+head -n 1 /dev/vdc
+`
+
+test('Linux finds the same disks as under QEMU, with the same argv, and leaves the same bytes', async t => {
+  t.timeout(900_000)
+  const initrd = file('initrd', initramfs(script))
+  const [ours, theirs] = await Promise.all(
+    [
+      [process.execPath, cli, 'run'],
+      ['qemu-system-x86_64', '-nodefaults', '-no-user-config'],
+    ].map(async ([command = '', ...first]) => {
+      const raw = file('raw.img', Buffer.alloc(8 << 20))
+      const qcow2 = file('disk.qcow2', emptyQcow2(64 << 20))
+      const other = file('read-only.img', `${'read only\n'.padEnd(2048)}`)
+      const argv = [
+        ...['-M', 'microvm,acpi=off,rtc=off', '-accel', 'kvm', '-m', '128M', '-display', 'none', '-no-reboot'],
+        ...['-kernel', guestFile('vmlinux-net'), '-initrd', initrd, '-append', append, '-serial', 'stdio'],
+        ...['-drive', `file=${raw},format=raw,if=none,id=one`],
+        ...['-device', 'virtio-blk-device,drive=one,serial=number-one'],
+        ...['-drive', `file=${qcow2},format=qcow2,if=none,id=two`, '-device', 'virtio-blk-device,drive=two'],
+        ...['-drive', `file=${other},format=raw,if=none,id=three,readonly=on`],
+        ...['-device', 'virtio-blk-device,drive=three'],
+      ]
+      const finished = await run(command, [...first, ...argv], { limit: 600 })
+      return { ...finished, raw: readFileSync(raw) }
+    }),
+  )
+  t.is(ours?.status, 0, ours?.stderr)
+  t.is(theirs?.status, 0, theirs?.stderr)
+  t.regex(ours?.stdout ?? '', /vdb size 131072/)
+  t.is(lines(ours?.stdout ?? ''), lines(theirs?.stdout ?? ''))
+  t.true(ours?.raw.equals(theirs?.raw ?? Buffer.alloc(0)))
+})
