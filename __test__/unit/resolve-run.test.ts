@@ -325,6 +325,8 @@ const fragments = [
   ['-serial', 'unix:/s,server=on,wait=off'],
   ['-chardev', 'socket,id=s,host=localhost,port=4444', '-serial', 'chardev:s'],
   ['-device', 'isa-debug-exit'],
+  ['-device', 'pc-testdev'],
+  ['-fw_cfg', 'opt/a,string=b', '-fw_cfg', 'opt/c,file=d'],
   ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],
   ['-blockdev', 'qcow2,node-name=q,file.driver=file,file.filename=q', '-device', 'virtio-blk-device,drive=q'],
   ['-drive', 'file=e,if=none,id=e', '-device', 'virtio-blk-device,drive=e,serial=S'],

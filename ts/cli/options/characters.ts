@@ -1,7 +1,8 @@
 import { OptionError } from '../../errors/option-error.js'
+import { parseOptionText } from '../../properties/option-text.js'
 import type { Board } from '../board.js'
 import { readCharacter, readShortCharacter } from '../character.js'
-import { optionPairs, required } from '../parameters.js'
+import { required } from '../parameters.js'
 import type { RunDraft } from '../run-draft.js'
 import type { RunOption } from '../run-option.js'
 import { addUnique } from '../unique.js'
@@ -49,7 +50,7 @@ export const characterOptions: readonly RunOption[] = [
 ]
 
 function readChardev(draft: RunDraft, argument: string): void {
-  const character = readCharacter(optionPairs('-chardev', argument, 'backend'))
+  const character = readCharacter(parseOptionText(argument, 'backend', ['server', 'wait', 'nodelay']))
   const id = required({ option: '-chardev' }, 'id', character.id, '-chardev stdio,id=console0')
   addUnique('-chardev', draft.characters, id, character.target)
 }
