@@ -294,6 +294,8 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-chardev', 'socket,id=c'], /needs a path=, or a host=/],
   [['-chardev', 'socket,id=c,path=p,wait=off'], /for server=on/],
   [['-chardev', 'null,id=c', '-serial', 'chardev:c', '-debugcon', 'chardev:c'], /'c' is in use/],
+  [['-serial', 'stdio', '-debugcon', 'stdio'], /stdio is in use by -serial/],
+  [['-nographic', '-chardev', 'stdio,id=c'], /stdio is in use by -chardev/],
   [['-serial', 'chardev:c'], /no chardev 'c'/],
   [Array.from({ length: 5 }, () => ['-serial', 'null']).flat(), /more than four/],
   [['-serial', 'null', '-device', 'isa-serial,index=0'], /COM1 is taken/],

@@ -39,6 +39,8 @@ export interface RunDraft {
   readonly deviceIds: Set<string>
   /** Arguments of `-serial`, in order: they may name a chardev that comes later. */
   readonly serials: string[]
+  /** The option that has standard input and output. */
+  stdio?: string
   lostTickPolicy?: 'delay' | 'discard'
   nographic: boolean
   nodefaults: boolean

@@ -1,6 +1,7 @@
 import { OptionError } from '../../errors/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import type { Board } from '../board.js'
+import type { CharacterTarget } from '../board-draft.js'
 import { readCharacter, readShortCharacter } from '../character.js'
 import { required } from '../parameters.js'
 import type { RunDraft } from '../run-draft.js'
@@ -35,7 +36,7 @@ export const characterOptions: readonly RunOption[] = [
     differs: '',
     read: (draft, text) => {
       draft.devices.push(board => {
-        const target = namedCharacter(board, '-debugcon', text)
+        const target = namedCharacter(draft, board, '-debugcon', text)
         board.set({ option: '-debugcon' }, 'debugConsole', { port: 0xe9, target })
       })
     },
@@ -51,24 +52,45 @@ export const characterOptions: readonly RunOption[] = [
 
 function readChardev(draft: RunDraft, argument: string): void {
   const character = readCharacter(parseOptionText(argument, 'backend', ['server', 'wait', 'nodelay']))
+  claimStdio(draft, '-chardev', character.target)
   const id = required({ option: '-chardev' }, 'id', character.id, '-chardev stdio,id=console0')
   addUnique('-chardev', draft.characters, id, character.target)
 }
 
-function namedCharacter(board: Board, option: string, text: string) {
+/** Standard input and output have one user. */
+function claimStdio(draft: RunDraft, option: string, target: CharacterTarget): void {
+  if (target !== 'stdio') return
+  if (draft.stdio !== undefined) {
+    const message = `${option}: stdio is in use by ${draft.stdio}`
+    throw new OptionError(message, {
+      option,
+      remedy: 'One device has it; lead the others to null, a file or a socket.',
+    })
+  }
+  draft.stdio = option
+}
+
+function namedCharacter(draft: RunDraft, board: Board, option: string, text: string): CharacterTarget {
   const [, id] = /^chardev:(.*)$/.exec(text) ?? []
-  return id === undefined ? readShortCharacter(option, text) : board.character({ option }, id)
+  if (id !== undefined) return board.character({ option }, id)
+  const target = readShortCharacter(option, text)
+  claimStdio(draft, option, target)
+  return target
 }
 
 /** COM1 to COM4 by `-serial`, before devices ask for ports that are left. */
-export function addSerialPorts({ serials, nographic, nodefaults }: RunDraft, board: Board): void {
+export function addSerialPorts(draft: RunDraft, board: Board): void {
+  const { serials, nographic, nodefaults } = draft
   if (serials.length > 4) {
     throw new OptionError('-serial was given more than four times, and there are COM1 to COM4', {
       option: '-serial',
       remedy: "More ports: '-device virtio-serial-device' and '-device virtserialport'.",
     })
   }
-  const ports = serials.map(text => (text === 'none' ? null : namedCharacter(board, '-serial', text)))
+  const ports = serials.map(text => (text === 'none' ? null : namedCharacter(draft, board, '-serial', text)))
   board.devices.serials.push(...ports)
-  if (serials.length === 0 && nographic && !nodefaults) board.devices.serials.push('stdio')
+  if (serials.length === 0 && nographic && !nodefaults) {
+    claimStdio(draft, '-nographic', 'stdio')
+    board.devices.serials.push('stdio')
+  }
 }

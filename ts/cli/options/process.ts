@@ -1,8 +1,7 @@
-import { OptionError } from '../../errors/option-error.js'
-import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { readStats, readTrace } from '../read-reports.js'
-import { lastOfEach, type RunDraft } from '../run-draft.js'
+import { onOff, readParameters, text } from '../parameters.js'
+import type { RunDraft } from '../run-draft.js'
 import type { RunOption } from '../run-option.js'
 import { versionText } from '../version.js'
 
@@ -34,7 +33,7 @@ export const processOptions: readonly RunOption[] = [
     argument: 'NAME',
     repeated: 'last wins',
     about: 'a name for messages',
-    differs: 'No process= and debug-threads=.',
+    differs: 'No process=. Threads have names whatever debug-threads= says.',
     read: readName,
   },
   {
@@ -86,12 +85,13 @@ export const processOptions: readonly RunOption[] = [
   },
 ]
 
-function readName(draft: RunDraft, text: string): void {
-  for (const [key, value] of lastOfEach(parseOptionText(text, 'guest'))) {
-    if (key !== 'guest') {
-      const message = `-name has no parameter '${key}'.${didYouMean(key, ['guest'])}`
-      throw new OptionError(message, { option: '-name', remedy: "Use '-name NAME'." })
-    }
-    draft.name = value
-  }
+const nameParameters = {
+  guest: text('NAME'),
+  'debug-threads': onOff,
+}
+
+function readName(draft: RunDraft, argument: string): void {
+  const pairs = parseOptionText(argument, 'guest', Object.keys(nameParameters))
+  const { guest } = readParameters({ option: '-name' }, pairs, nameParameters)
+  if (guest !== undefined) draft.name = guest
 }
