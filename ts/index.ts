@@ -13,11 +13,13 @@ export {
   MachineStateError,
   NotifyUnsupportedError,
   OptionError,
+  VsockError,
   type BreakpointProblem,
   type ErrorDetails,
   type GuestImageKind,
   type GuestImageProblem,
   type UnavailableReason,
+  type VsockProblem,
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
 export { Machine } from './machine/machine.js'
@@ -78,6 +80,10 @@ export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
 export type { ThrottleOptions } from './machine/virtio/throttle.js'
 export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'
 export type { RngOptions } from './machine/virtio/rng.js'
+export type { VsockOptions } from './machine/virtio/vsock.js'
+export { Vsock, type VsockConnectOptions, type VsockListenOptions } from './machine/vsock/vsock.js'
+export { VsockServer, type VsockServerEvents } from './machine/vsock/vsock-server.js'
+export { VsockStream } from './machine/vsock/vsock-stream.js'
 export type { CpuOptions, MsrRead, MsrRule, MsrValue, MsrWrite, TopologyOptions } from './machine/cpu-options.js'
 export type { MachineWarning } from './machine/warning.js'
 export {

@@ -5,8 +5,10 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { root, scratch } from '../helpers/paths.js'
-import { kvm, requires } from '../helpers/requires.js'
+import { guestFile } from '../helpers/linux-guest.js'
+import { kvm, linux, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
+import { vsockInitramfs } from '../helpers/vsock-guest.js'
 
 /** What each program of `examples/` writes to standard output. */
 const outputs: Readonly<Record<string, RegExp>> = {
@@ -24,9 +26,30 @@ const outputs: Readonly<Record<string, RegExp>> = {
   'typescript-serial.ts': /^Hello from a guest, by a serial port in TypeScript\.\n$/,
 }
 
+/** Those that take a Linux kernel and an initrd, and what makes the latter. */
+const linuxOutputs: Readonly<Record<string, { readonly initrd: () => Uint8Array; readonly output: RegExp }>> = {
+  'vsock.ts': { initrd: vsockInitramfs, output: /^Hello, guest\.\n$/ },
+}
+
 test('every example is tested', t => {
-  t.deepEqual(readdirSync(join(root, 'examples')).toSorted(), Object.keys(outputs))
+  const tested = [...Object.keys(outputs), ...Object.keys(linuxOutputs)]
+  t.deepEqual(readdirSync(join(root, 'examples')).toSorted(), tested.toSorted())
 })
+
+const linuxExample = requires(kvm, linux)
+
+for (const [name, { initrd, output }] of Object.entries(linuxOutputs)) {
+  linuxExample(`examples/${name}`, async t => {
+    t.timeout(300_000)
+    const archive = join(scratch(), `${name}.cpio`)
+    writeFileSync(archive, initrd())
+    const argv = ['--import=tsx', join(root, 'examples', name), guestFile('vmlinux-tiny'), archive]
+    const { status, stdout, stderr } = await run(process.execPath, argv, { limit: 300 })
+    t.is(status, 0, stderr)
+    t.is(stderr, '')
+    t.regex(stdout, output)
+  })
+}
 
 const example = requires(kvm)
 
@@ -64,9 +87,11 @@ test('the examples of the README and of TSDoc type-check', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
-  const page = readFileSync(join(root, 'docs/kvm-in-javascript.md'), 'utf8')
-  const kvm = /```ts\n([^]*?)```/.exec(page)?.[1] ?? ''
-  const programs = [{ name: 'readme.ts', code: readme }, { name: 'kvm.ts', code: kvm }, ...documented]
+  const pages = ['kvm-in-javascript', 'vsock'].map(name => {
+    const page = readFileSync(join(root, `docs/${name}.md`), 'utf8')
+    return { name: `docs-${name}.ts`, code: /```ts\n([^]*?)```/.exec(page)?.[1] ?? '' }
+  })
+  const programs = [{ name: 'readme.ts', code: readme }, ...pages, ...documented]
   for (const { name, code } of programs) writeFileSync(join(folder, name), code)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   const compilerOptions = { rootDir: '.', typeRoots: [join(root, 'node_modules/@types')] }

@@ -14,6 +14,7 @@ import {
   MachineStateError,
   NotifyUnsupportedError,
   OptionError,
+  VsockError,
   type GuestImageKind,
   type GuestImageProblem,
   type RunState,
@@ -34,6 +35,7 @@ type Any =
   | MachineStateError
   | NotifyUnsupportedError
   | OptionError
+  | VsockError
 
 export type Errors = [
   Expect<Any extends KvmAccelError ? true : false>,

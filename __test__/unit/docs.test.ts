@@ -14,6 +14,7 @@ import * as errors from '../../ts/errors/index.js'
 import { breakpointProblems } from '../../ts/errors/breakpoint-error.js'
 import { guestImageProblems } from '../../ts/errors/guest-image-error.js'
 import { unavailableReasons } from '../../ts/errors/kvm-unavailable-error.js'
+import { vsockProblems } from '../../ts/errors/vsock-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
 import { traceEvents } from '../../ts/trace/events.js'
 import { root } from '../helpers/paths.js'
@@ -106,7 +107,7 @@ for (const [file, name, text] of [
 test('docs/errors.md: every class, reason and problem is told', t => {
   const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
   const classes = Object.keys(errors).filter(name => name.endsWith('Error'))
-  const words = [...classes, ...unavailableReasons, ...guestImageProblems, ...breakpointProblems]
+  const words = [...classes, ...unavailableReasons, ...guestImageProblems, ...breakpointProblems, ...vsockProblems]
   t.deepEqual(
     words.filter(word => !page.includes(code(word))),
     [],

@@ -58,6 +58,7 @@ test('defaults', t => {
     lostTickPolicy: 'delay',
     disks: [],
     rng: null,
+    vsock: null,
     noReboot: false,
     noShutdown: false,
     trace: [],
@@ -87,6 +88,8 @@ test('forms of each option', t => {
   const limited = { source: '/dev/hwrng', maxBytes: 1024, period: 1000 }
   t.deepEqual(normal({ rng: limited }).rng, limited)
   t.is(normal({ rng: false }).rng, null)
+  t.deepEqual(normal({ vsock: { cid: 3 } }).vsock, { cid: 3, path: null })
+  t.deepEqual(normal({ vsock: { cid: 2 ** 32 - 2, path: 'v' } }).vsock, { cid: 2 ** 32 - 2, path: 'v' })
   t.deepEqual(normal({ disks: [{ path: 'a' }, { path: 'a', id: 'b', readOnly: true }] }).disks, [
     { path: 'a', format: 'raw', readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
     { path: 'a', format: 'raw', readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
@@ -111,6 +114,10 @@ test('forms of each option', t => {
 })
 
 const refused: readonly (readonly [options: Record<string, unknown>, option: string, message: RegExp])[] = [
+  [{ vsock: {} }, 'vsock', /object/],
+  [{ vsock: { cid: 2 } }, 'vsock', /from 3/],
+  [{ vsock: { cid: 2 ** 32 - 1 } }, 'vsock', /4294967294/],
+  [{ vsock: { cid: 3, path: '' } }, 'vsock', /object/],
   [{ memroy: 1 }, 'memroy', /Did you mean 'memory'/],
   [{ kernel: undefined }, 'kernel', /missing/],
   [{ kernel: '' }, 'kernel', /''/],

@@ -6,7 +6,7 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, rng, debugExit, testDevices, serials } = board
+  const { disks, rng, vsock, debugExit, testDevices, serials } = board
   refuseMissing(board, draft)
   return {
     serial: serialTarget(serials[0] ?? 'null'),
@@ -15,6 +15,7 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
     ...(testDevices !== undefined && { testDevices }),
     ...(rng !== undefined && { rng }),
+    ...(vsock !== undefined && { vsock }),
   }
 }
 
@@ -22,7 +23,6 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 function refuseMissing(board: BoardDraft, { firmware, rtc }: RunDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
     [board.networks.length > 0, '-netdev', 'network cards'],
-    [board.vsock !== undefined, '-device', 'vhost-vsock-device'],
     [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
     [board.consoles.length > 0, '-device', 'virtconsole and virtserialport'],
     [board.serials.slice(1).some(port => port !== null), '-serial', 'COM2 to COM4'],

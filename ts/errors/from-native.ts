@@ -9,6 +9,7 @@ import { KvmIoctlError } from './kvm-ioctl-error.js'
 import { KvmUnavailableError, unavailableReasons } from './kvm-unavailable-error.js'
 import { MachineConfigError } from './machine-config-error.js'
 import { NotifyUnsupportedError } from './notify-unsupported-error.js'
+import { VsockError, vsockProblems } from './vsock-error.js'
 
 /** An error as the addon returns it: plain data, the fields of its class beside code and message. */
 export interface NativeError {
@@ -69,6 +70,8 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
         ...details,
         problem: oneOf(breakpointProblems, data.problem) ?? 'unsupported',
       })
+    case 'ERR_VSOCK':
+      return new VsockError(message, { ...details, problem: oneOf(vsockProblems, data.problem) ?? 'refused' })
     case 'ERR_GUEST_MEMORY':
       return new GuestMemoryError(message, { ...details, address: data.address ?? 0n })
     case 'ERR_MACHINE_CONFIG':

@@ -29,6 +29,7 @@ import type { TraceRecordOf } from '../trace/record.js'
 import type { TraceStream } from '../trace/stream.js'
 import { TraceStreams, type TraceOptions } from '../trace/streams.js'
 import { Vcpu } from './vcpu.js'
+import { Vsock } from './vsock/vsock.js'
 
 /**
  * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
@@ -66,6 +67,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly vcpus: readonly Vcpu[]
   /** Which pages of memory the guest writes. */
   readonly dirtyLog: DirtyLog
+  /** Streams between host and guest, with option `vsock`. */
+  readonly vsock: Vsock
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #properties: AccelProperties
@@ -106,6 +109,13 @@ export class Machine extends EventEmitter<MachineEventMap> {
     this.dirtyLog = new DirtyLog(native, operation => {
       if (this.#closed) throw ended(this.#state, operation)
       return this.#state
+    })
+    this.vsock = new Vsock({
+      native,
+      check: operation => {
+        if (this.#closed) throw ended(this.#state, operation)
+      },
+      thrown: error => this.#thrown(error),
     })
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#traces = new TraceStreams(native)
@@ -490,6 +500,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
         return this.#msrs.access(event.access)
       case 'dirty-pages':
         return this.dirtyLog.taken(event.id, event.ranges, event.error)
+      case 'vsock-connected':
+        return this.vsock.connected(event.id, event.hostPort, event.error)
+      case 'vsock-connection':
+        return this.vsock.arrived(event.hostPort)
       case 'input-drained':
         return this.serial.inputDrained()
       case 'closed':
@@ -501,19 +515,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /** All vCPUs are outside the guest. */
   #stopped(
-    event: Exclude<
+    event: Extract<
       BindingEvent,
-      {
-        kind:
-          | 'notify'
-          | 'bus-lock'
-          | 'warning'
-          | 'device-access'
-          | 'msr-access'
-          | 'dirty-pages'
-          | 'input-drained'
-          | 'closed'
-      }
+      { kind: 'paused' | 'debug' | 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'fault' }
     >,
   ): void {
     const stopping = this.#stopping
@@ -582,6 +586,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #gone(): void {
     this.#traces.end()
     this.dirtyLog.end()
+    this.vsock.end()
     this.#wake.destroy()
     this.serial.machineEnded()
     this.#stopping?.resolve()

@@ -17,6 +17,7 @@ import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule 
 import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
+import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
 import { normaliseSerial, serialShape, serialTakes, type Serial } from './serial/target.js'
@@ -46,6 +47,7 @@ export interface NormalMachineOptions {
   readonly lostTickPolicy: LostTickPolicy
   readonly disks: readonly NormalDisk[]
   readonly rng: NormalRng | null
+  readonly vsock: NormalVsock | null
   readonly noReboot: boolean
   readonly noShutdown: boolean
   readonly trace: readonly string[]
@@ -86,6 +88,7 @@ const shape = {
   lostTickPolicy: v.picklist(lostTickPolicies),
   disks: disksShape,
   rng: rngShape,
+  vsock: vsockShape,
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
   trace: v.union([v.string(), v.array(v.string())]),
@@ -115,6 +118,7 @@ const takes: Record<keyof MachineOptions, string> = {
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   disks: disksTakes,
   rng: rngTakes,
+  vsock: vsockTakes,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
   trace: "a glob of trace events such as 'kvm_*', or a list of them",
@@ -155,6 +159,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
     disks: normaliseDisks(options.disks ?? []),
     rng: normaliseRng(options.rng ?? false),
+    vsock: normaliseVsock(options.vsock),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,
     trace: traceGlobs(options.trace ?? []),

@@ -3,6 +3,7 @@ import type { DiskOptions } from './virtio/disk.js'
 import type { SerialTarget } from './serial/target.js'
 import type { FwCfgFiles } from './fw-cfg.js'
 import type { RngOptions } from './virtio/rng.js'
+import type { VsockOptions } from './virtio/vsock.js'
 import type { AccelInput } from '../properties/types.js'
 
 /** How a kernel image is loaded and entered. */
@@ -190,6 +191,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly rng?: boolean | RngOptions
+  /**
+   * Adds `virtio-vsock`: sockets between guest and host, for {@linkcode Machine.vsock} and for programs of the host.
+   *
+   * @default none
+   */
+  readonly vsock?: VsockOptions
   /**
    * A guest's reset ends the machine, as `-no-reboot`.
    *

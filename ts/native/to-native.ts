@@ -7,6 +7,7 @@ import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
+import type { NormalVsock } from '../machine/virtio/vsock.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
   BindingAccelProperties,
@@ -96,9 +97,10 @@ const contents = (content: FwCfgContent): Uint8Array | string => {
 }
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ disks, rng }: NormalMachineOptions): BindingVirtio[] => [
+const virtio = ({ disks, rng, vsock }: NormalMachineOptions): BindingVirtio[] => [
   ...disks.map(block),
   ...(rng ? [entropy(rng)] : []),
+  ...(vsock ? [sockets(vsock)] : []),
 ]
 
 const block = (disk: NormalDisk): BindingVirtio => {
@@ -110,6 +112,12 @@ const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
   kind: 'rng',
   ...rest,
   ...(maxBytes === null ? {} : { maxBytes }),
+})
+
+const sockets = ({ cid, path }: NormalVsock): BindingVirtio => ({
+  kind: 'vsock',
+  cid,
+  ...(path === null ? {} : { path }),
 })
 
 const serial = (target: Serial): BindingSerial => {

@@ -2,7 +2,7 @@
 
 use crate::cpu::BindingCpu;
 use crate::legacy::BindingLegacy;
-use crate::virtio::BindingVirtio;
+use crate::virtio::{BindingVirtio, VirtioHandles};
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
@@ -214,8 +214,12 @@ impl BindingMemory {
 }
 
 impl BindingConfig {
-    /// The board's configuration, and the user's end of a serial stream; `msrs` answer what JavaScript is asked.
-    pub fn into_board(self, msrs: &Arc<DelegatedMsrs>) -> Result<(BoardConfig, Option<PipeReader>), BoardError> {
+    /// The board's configuration, the user's end of a serial stream, and the devices that the user talks to; `msrs` answer what JavaScript
+    /// is asked.
+    pub fn into_board(
+        self,
+        msrs: &Arc<DelegatedMsrs>,
+    ) -> Result<(BoardConfig, Option<PipeReader>, VirtioHandles), BoardError> {
         let (memory, ram) = self.memory.into_board()?;
         let accel = self.accel.try_into()?;
         let modules = self
@@ -228,7 +232,9 @@ impl BindingConfig {
         let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
-        let virtio = self.virtio.into_iter().map(BindingVirtio::into_device).collect::<Result<_, _>>()?;
+        let mut handles = VirtioHandles::default();
+        let virtio =
+            self.virtio.into_iter().map(|device| device.into_device(&mut handles)).collect::<Result<_, _>>()?;
         let (serial, theirs) = serial(self.serial)?;
         Ok((
             BoardConfig {
@@ -245,6 +251,7 @@ impl BindingConfig {
                 virtio,
             },
             theirs,
+            handles,
         ))
     }
 }

@@ -77,6 +77,10 @@ pub enum BindingEvent {
     MsrAccess { access: BindingMsrAccess },
     /// The answer to `takeDirtyPages`: start and length of each run of pages, or why there are none.
     DirtyPages { id: u32, ranges: Option<Vec<f64>>, error: Option<BindingError> },
+    /// What became of `connectVsock`.
+    VsockConnected { id: u32, host_port: u32, error: Option<BindingError> },
+    /// The guest has connected to a port that is listened to.
+    VsockConnection { host_port: u32 },
     /// COM1 takes input again.
     InputDrained,
     /// All threads have ended and the VM is closed.

@@ -30,3 +30,4 @@ mod throttle;
 mod trace;
 mod vcpu_state;
 mod virtio;
+mod vsock;

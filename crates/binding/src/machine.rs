@@ -9,12 +9,14 @@ use crate::event_queue::EventQueue;
 use crate::handle::Handle;
 use crate::msrs;
 use crate::trace::{BindingTraceSession, START_LIMIT};
+use crate::virtio::VirtioHandles;
 use kvm_accel::trace::Trace;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
 use kvm_accel_machine::devices::{Delegated, DelegatedMsrs};
+use kvm_accel_machine::virtio::Listener;
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
@@ -29,6 +31,9 @@ use std::sync::Arc;
 pub struct BindingMachine {
     pub(crate) handle: Arc<Handle>,
     pub(crate) devices: Vec<Arc<Delegated>>,
+    pub(crate) virtio: VirtioHandles,
+    /// By the host's port.
+    pub(crate) listeners: HashMap<u32, Listener>,
     pub(crate) start_trace: Option<BindingTraceSession>,
     msrs: Arc<DelegatedMsrs>,
     notify: NotifyStatus,
@@ -66,7 +71,7 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     })?;
     let queue = Arc::new(queue);
     let msrs = msrs::asking(&queue);
-    let (config, serial) = config.into_board(&msrs)?;
+    let (config, serial, virtio) = config.into_board(&msrs)?;
     let drained = Arc::clone(&queue);
     let waker = Arc::clone(&queue);
     let trace = Trace::new(move || waker.wake());
@@ -86,6 +91,8 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     Ok(BindingMachine {
         handle: Arc::new(Handle::new(board, queue, trace)),
         devices: Vec::new(),
+        virtio,
+        listeners: HashMap::new(),
         start_trace,
         msrs,
         notify,

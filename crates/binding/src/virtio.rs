@@ -2,10 +2,10 @@
 
 use crate::throttle::BindingThrottle;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::virtio::{Block, DiskConfig, Rng, VirtioDevice};
+use kvm_accel_machine::virtio::{Block, DiskConfig, Rng, VirtioDevice, Vsock};
 use napi_derive::napi;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// One device.
@@ -15,11 +15,20 @@ pub enum BindingVirtio {
     Block { path: String, format: String, read_only: bool, serial: String, discard: bool, throttle: BindingThrottle },
     /// `virtio-rng`: random bytes from a file, at most so many in a period of milliseconds.
     Rng { source: String, max_bytes: Option<i64>, period: u32 },
+    /// `virtio-vsock`: the guest's address, and where programs of the host find it.
+    Vsock { cid: u32, path: Option<String> },
+}
+
+/// Devices that JavaScript talks to. They end with the machine, whenever its object is collected.
+#[derive(Default)]
+pub struct VirtioHandles {
+    /// The one socket device.
+    pub vsock: Option<Weak<Vsock>>,
 }
 
 impl BindingVirtio {
-    /// The device.
-    pub fn into_device(self) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
+    /// The device; `handles` has it, too, when JavaScript talks to it.
+    pub fn into_device(self, handles: &mut VirtioHandles) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
         Ok(match self {
             Self::Block { path, format, read_only, serial, discard, throttle } => Arc::new(Block::new(DiskConfig {
                 path: path.into(),
@@ -34,6 +43,11 @@ impl BindingVirtio {
                 // Checked in TypeScript; less than a byte a second is one.
                 let limit = max_bytes.map(|bytes| (u64::try_from(bytes).unwrap_or(0), period));
                 Arc::new(Rng::new(Path::new(&source), limit)?)
+            }
+            Self::Vsock { cid, path } => {
+                let vsock = Arc::new(Vsock::new(cid, path.as_deref().map(Path::new))?);
+                handles.vsock = Some(Arc::downgrade(&vsock));
+                vsock
             }
         })
     }

@@ -1,0 +1,34 @@
+// Streams between Node.js and a Linux guest: node --import=tsx examples/vsock.ts KERNEL INITRD
+// The guest's init listens to port 7 of AF_VSOCK and sends back what it hears, as `socat VSOCK-LISTEN:7,fork EXEC:cat` does.
+
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Machine, VsockError, type VsockStream } from 'kvm-accel'
+
+const [kernel = 'vmlinux', initrd = 'initrd.cpio'] = process.argv.slice(2)
+
+await using machine = await Machine.create({
+  kernel,
+  initrd,
+  append: 'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check quiet',
+  vsock: { cid: 3 },
+})
+await machine.start()
+
+/** The guest takes some time to start; until it listens, it refuses. */
+async function echo(): Promise<VsockStream> {
+  for (;;) {
+    try {
+      return await machine.vsock.connect(7, { allowHalfOpen: true })
+    } catch (error) {
+      if (!(error instanceof VsockError)) throw error
+      await sleep(100)
+    }
+  }
+}
+
+const stream = await echo()
+stream.on('data', text => process.stdout.write(text))
+stream.write('Hello, ')
+stream.end('guest.\n')
+await once(stream, 'end')
