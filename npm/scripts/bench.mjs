@@ -9,6 +9,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
+import { dirtyLog } from './bench/dirty-log.mjs'
 import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
@@ -52,6 +53,7 @@ try {
   await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
   await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'pio' }))
   await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'mmio' }))
+  await measure(dirtyLog({ rounds: options.quick ? 5 : 30 }))
   await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
   await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
   await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))
