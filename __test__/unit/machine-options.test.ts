@@ -50,6 +50,7 @@ test('defaults', t => {
     kernelFormat: 'auto',
     initrd: [],
     append: '',
+    autoKernelCmdline: true,
     serial: { kind: 'null' },
     debugExit: null,
     fwCfg: {},

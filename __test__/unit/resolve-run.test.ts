@@ -175,6 +175,7 @@ test('ACPI is there unless it is off', t => {
   t.is(machine('-M', 'microvm,acpi=off').acpi, false)
   t.is(machine('-no-acpi').acpi, false)
   t.is(machine('-M', 'acpi=auto').acpi, undefined)
+  t.is(machine('-M', 'auto-kernel-cmdline=off').autoKernelCmdline, false)
 })
 
 test('idling and bus locks', t => {
@@ -184,10 +185,7 @@ test('idling and bus locks', t => {
 })
 
 test('what describes the board is accepted', t => {
-  const { machine: options, run } = resolved([
-    '-M',
-    'microvm,acpi=auto,rtc=off,pit=on,pic=on,isa-serial=on,usb=off,auto-kernel-cmdline=off',
-  ])
+  const { machine: options, run } = resolved(['-M', 'microvm,acpi=auto,rtc=off,pit=on,pic=on,isa-serial=on,usb=off'])
   t.deepEqual(run.notices, [])
   t.deepEqual(options, machine())
 })
@@ -309,7 +307,7 @@ const fragments = [
   ['-accel', 'kvm,notify-vmexit=internal-error,notify-budget=5/60,kvm-shadow-mem=4194304'],
   ['-accel', 'kvm,notify-vmexit=disable,kernel-irqchip=split'],
   ['-accel', 'kvm,device=/dev/other,notify-required=on'],
-  ['-M', 'microvm,acpi=off,bus-lock-ratelimit=7'],
+  ['-M', 'microvm,acpi=off,bus-lock-ratelimit=7,auto-kernel-cmdline=off'],
   ['-cpu', 'EPYC,+avx,-sse4.1,pmu=on,tsc-frequency=2000000'],
   ['-smp', '8,cores=2'],
   ['-overcommit', 'cpu-pm=on'],

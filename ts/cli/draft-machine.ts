@@ -34,6 +34,9 @@ export function draftMachine(
     ...(topology !== undefined && { topology }),
     ...(cpu !== undefined && { cpu }),
     ...(cpuPm !== undefined && { cpuPm }),
+    ...(draft.machine.has('auto-kernel-cmdline') && {
+      autoKernelCmdline: draft.machine.get('auto-kernel-cmdline') === 'on',
+    }),
     ...(acpi !== 'auto' && { acpi: acpi === 'on' }),
     ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
     ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),

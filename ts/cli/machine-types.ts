@@ -13,13 +13,13 @@ export interface MachineProperty {
   readonly about: string
 }
 
-/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi` say what is so anyway. */
+/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi` and `auto-kernel-cmdline` say what is so anyway. */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
   {
     name: 'auto-kernel-cmdline',
     values: ['on', 'off'],
-    about: 'there are no virtio-mmio devices to add to the command line',
+    about: 'Linux is told of virtio devices on its command line unless it is off; QEMU does so without ACPI only',
   },
   { name: 'graphics', values: ['off'], about: 'there is no display' },
   { name: 'hpet', values: ['off'], about: 'there is no HPET' },

@@ -39,6 +39,7 @@ export interface NormalMachineOptions {
   readonly kernelFormat: KernelFormat
   readonly initrd: readonly Required<InitrdImage>[]
   readonly append: string
+  readonly autoKernelCmdline: boolean
   readonly serial: Serial
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly fwCfg: FwCfgFiles
@@ -80,6 +81,7 @@ const shape = {
   kernelFormat: v.picklist(formats),
   initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
   append: text,
+  autoKernelCmdline: v.boolean(),
   serial: serialShape,
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   fwCfg: fwCfgShape,
@@ -110,6 +112,7 @@ const takes: Record<keyof MachineOptions, string> = {
   kernelFormat: either(formats.map(format => `'${format}'`)),
   initrd: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
   append: 'a text without NUL',
+  autoKernelCmdline: 'a boolean',
   serial: serialTakes,
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   fwCfg: fwCfgTakes,
@@ -151,6 +154,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     kernelFormat: options.kernelFormat ?? 'auto',
     initrd: initrdList(options.initrd),
     append: options.append ?? '',
+    autoKernelCmdline: options.autoKernelCmdline ?? true,
     serial: normaliseSerial(options.serial ?? 'null'),
     debugExit: debugExitPorts(options.debugExit ?? false),
     fwCfg: options.fwCfg ?? {},

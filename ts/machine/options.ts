@@ -152,6 +152,13 @@ export interface MachineOptions {
    */
   readonly append?: string
   /**
+   * Tells Linux of its virtio devices on the command line, by `virtio_mmio.device=`: for kernels that do not read ACPI's tables. QEMU's
+   * `-machine auto-kernel-cmdline=`.
+   *
+   * @default true
+   */
+  readonly autoKernelCmdline?: boolean
+  /**
    * Where COM1 leads. `stdio` is this process's standard output, `stream` keeps what the guest writes for readers of
    * `machine.serial`, `{ file }` truncates and writes a file, `{ socket }` is a socket that listens or
    * connects, `pty` a new pseudo-terminal. Input is what is written

@@ -240,6 +240,8 @@ export interface BindingConfig {
   kernelFormat: string
   /** The kernel's command line. */
   append: string
+  /** Words for Linux about devices are added to it. */
+  autoKernelCmdline: boolean
   /** Initrd or multiboot modules. */
   modules: Array<BindingModule>
   /** Where COM1 writes to. */

@@ -52,6 +52,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   kernelName: typeof options.kernel === 'string' ? basename(options.kernel) : (options.name ?? 'kernel'),
   kernelFormat: options.kernelFormat,
   append: options.append,
+  autoKernelCmdline: options.autoKernelCmdline,
   modules: [...options.initrd],
   serial: serial(options.serial),
   acpi: options.acpi,

@@ -115,6 +115,8 @@ pub struct BindingConfig {
     pub kernel_format: String,
     /// The kernel's command line.
     pub append: String,
+    /// Words for Linux about devices are added to it.
+    pub auto_kernel_cmdline: bool,
     /// Initrd or multiboot modules.
     pub modules: Vec<BindingModule>,
     /// Where COM1 writes to.
@@ -227,8 +229,13 @@ impl BindingConfig {
             .into_iter()
             .map(|module| Ok(Module { image: image(ImageRole::Initrd, module.image)?, cmdline: module.cmdline }))
             .collect::<Result<_, GuestImageError>>()?;
-        let options =
-            BootOptions { format: self.kernel_format.parse()?, name: self.kernel_name, cmdline: self.append, modules };
+        let options = BootOptions {
+            format: self.kernel_format.parse()?,
+            name: self.kernel_name,
+            cmdline: self.append,
+            fixed_cmdline: !self.auto_kernel_cmdline,
+            modules,
+        };
         let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;

@@ -72,6 +72,18 @@ fn a_bzimage_finds_its_zero_page() {
 }
 
 #[test]
+fn devices_are_announced_on_a_command_line_that_is_not_fixed() {
+    for (fixed_cmdline, expected) in [(false, "quiet virtio_mmio.device=x"), (true, "quiet")] {
+        let ram = Ram::of(64 * MIB);
+        let image = BootImage::from_bytes(ImageRole::Kernel, bzimage(16 * MIB, CODE));
+        let mut boot = Boot::new(image, BootOptions { fixed_cmdline, ..with("quiet", vec![]) }).unwrap();
+        boot.announce("virtio_mmio.device=x".into());
+        let zero_page = boot.load(&ram.layout, &ram.memory, Some(RSDP)).unwrap().rsi;
+        assert_eq!(ram.string(ram.u32(zero_page + 0x228).into()), expected);
+    }
+}
+
+#[test]
 fn a_vmlinux_without_a_pvh_note_is_entered_at_its_own_entry() {
     let ram = Ram::of(32 * MIB);
     ram.memory.write_slice(&[0xee; 0x1000], GuestAddress(16 * MIB)).unwrap();

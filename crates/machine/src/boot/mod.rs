@@ -102,7 +102,8 @@ struct Guest<'a> {
 impl Guest<'_> {
     /// The command line for Linux: the user's, then what the machine adds.
     fn linux_cmdline(&self) -> String {
-        [self.options.cmdline.as_str(), self.announced]
+        let announced = if self.options.fixed_cmdline { "" } else { self.announced };
+        [self.options.cmdline.as_str(), announced]
             .into_iter()
             .filter(|words| !words.is_empty())
             .collect::<Vec<_>>()

@@ -12,6 +12,8 @@ pub struct BootOptions {
     pub name: String,
     /// The command line.
     pub cmdline: String,
+    /// It is the user's alone: the machine adds no words for Linux, QEMU's `auto-kernel-cmdline=off`.
+    pub fixed_cmdline: bool,
     /// Modules in order; Linux takes the first one as its initrd.
     pub modules: Vec<Module>,
 }
