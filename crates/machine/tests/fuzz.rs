@@ -22,6 +22,7 @@ fn load(ram: &Ram, kernel: &[u8], format: KernelFormat) -> Result<StartState, Gu
             name: "fuzz".to_owned(),
             cmdline: "a b".to_owned(),
             modules: vec![module(b"module", "m")],
+            ..BootOptions::default()
         },
     };
     ram.load(kernel, options)
