@@ -39,7 +39,7 @@ test('what -drive says of discards and limits, in both spellings', t => {
   const disk = (text: string, device = '') =>
     board('-drive', `file=a,if=none,id=d,${text}`, '-device', `virtio-blk-device,drive=d${device}`).disks[0]
   t.is(disk('discard=unmap')?.discard, true)
-  t.is(disk('discard=unmap', ',discard=off')?.discard, false)
+  t.is(disk('discard=ignore', ',discard=on')?.discard, false)
   const limits = 'throttling.bps-total=1048576,iops=100,iops_max=200,throttling.iops-total-max-length=3,iops_size=4096'
   t.deepEqual(disk(limits)?.throttle, {
     bytesPerSecond: 1048576,

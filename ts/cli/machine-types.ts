@@ -1,6 +1,6 @@
 /** Names of machines that `-machine` takes. There is one board; both names mean it. */
 export const machineTypes: ReadonlyMap<string, string> = new Map([
-  ['microvm', 'COM1, i8042 reset, in-kernel interrupt controllers and timer; direct kernel boot'],
+  ['microvm', 'COM1, i8042 reset, virtio-mmio devices; direct kernel boot'],
   ['pc', 'the same board, for command lines that name it'],
 ])
 
@@ -28,10 +28,10 @@ export const machineProperties: readonly MachineProperty[] = [
   { name: 'isa-serial', values: ['on'], about: 'COM1 is at port 0x3f8' },
   { name: 'mem-merge', values: ['off'], about: 'guest memory is not offered for merging' },
   { name: 'pcie', values: ['off', 'auto'], about: 'there is no PCI' },
-  { name: 'pic', values: ['on', 'auto'], about: 'the PIC is in the kernel' },
-  { name: 'pit', values: ['on', 'auto'], about: 'the PIT is in the kernel' },
+  { name: 'pic', values: ['on', 'auto'], about: 'there is a PIC' },
+  { name: 'pit', values: ['on', 'auto'], about: 'there is a PIT' },
   { name: 'rtc', values: ['off', 'auto'], about: 'there is no real-time clock' },
-  { name: 'sata', values: ['off'], about: 'there are no disks' },
+  { name: 'sata', values: ['off'], about: 'there are no SATA disks' },
   { name: 'smbus', values: ['off'], about: 'there is no SMBus' },
   { name: 'smm', values: ['off', 'auto'], about: 'there is no system management mode' },
   { name: 'usb', values: ['off'], about: 'there is no USB' },

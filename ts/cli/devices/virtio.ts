@@ -18,9 +18,9 @@ export const virtioDevices: readonly DeviceModel[] = [
       parameters: {
         drive: idOf,
         serial: text('TEXT'),
-        discard: onOff,
+        discard: only('on', 'it is always offered, and discard= of the drive says what comes of it'),
         'write-zeroes': only('on', 'it is always offered'),
-        'config-wce': only('off', 'the guest cannot switch its write cache off'),
+        'config-wce': only('on', 'the guest can switch its write cache off'),
         'write-cache': only('auto|on', 'the guest has a write cache, and flushes it'),
         'num-queues': only('1', 'a disk has one queue'),
         logical_block_size: only('512', 'blocks are of 512 bytes'),
@@ -37,7 +37,6 @@ export const virtioDevices: readonly DeviceModel[] = [
       const drive = board.drive(subject, name)
       board.devices.disks.push({
         ...drive,
-        discard: drive.discard && given.discard !== false,
         id: id ?? name,
         ...(given.serial !== undefined && { serial: given.serial }),
       })
