@@ -29,6 +29,7 @@ pub mod sigbus;
 pub mod state;
 pub mod stats_fd;
 pub mod system;
+pub mod tap;
 pub mod vcpu;
 pub mod vm;
 

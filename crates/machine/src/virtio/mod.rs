@@ -5,6 +5,7 @@
 //! - [`Mmio`]: the transport's registers (section 4.2). [`transports`]: where transports are.
 //! - [`throttle`]: rate limits.
 //! - [`mod@block`]: images as disks.
+//! - [`net`]: networks by a tap, by passt, or over a stream.
 //! - [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
 //!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
@@ -14,7 +15,9 @@ pub mod block;
 mod device;
 mod interrupt;
 mod io_thread;
+pub mod lease;
 mod mmio;
+pub mod net;
 mod queue;
 mod rng;
 #[cfg(any(test, feature = "testing"))]
@@ -27,6 +30,7 @@ pub use block::{Block, DiskConfig, ImageFormat};
 pub use device::{Driver, Malformed, VirtioDevice, Worker};
 pub use interrupt::ConfigInterrupt;
 pub use mmio::Mmio;
+pub use net::{Net, NetConfig};
 pub use queue::{Chain, VirtQueue};
 pub use rng::Rng;
 pub use vsock::{Accepted, Done, Listener, MAX_CONNECTIONS, Vsock, VsockError};

@@ -7,6 +7,12 @@ use std::sync::Arc;
 use virtio_queue::desc::split::Descriptor;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 use vm_memory::bitmap::MS;
+use vm_memory::{Bytes, GuestAddress};
+
+/// Bytes in front of a used ring's entries: flags and index.
+const USED_HEADER: u64 = 4;
+/// Bytes of an entry: a chain's head, and how much of it was written, 32 bits each.
+const USED_ELEMENT: u64 = 8;
 
 /// A queue that the driver has set up.
 pub struct VirtQueue {
@@ -56,6 +62,31 @@ impl VirtQueue {
         if self.queue.needs_notification(&*self.ram)? {
             self.interrupt.used();
         }
+        Ok(())
+    }
+
+    /// Gives several chains back at once: the driver sees all of them or none, and is interrupted.
+    ///
+    /// # Errors
+    /// As [`VirtQueue::push`].
+    pub fn push_together(&mut self, used: &[(u16, u32)]) -> Result<(), Malformed> {
+        let [earlier @ .., (head, written)] = used else { return Ok(()) };
+        if earlier.is_empty() {
+            return self.push(*head, *written);
+        }
+        // Only the last one moves the index that the driver looks at.
+        let first = self.queue.next_used();
+        for (after, (head, written)) in (0..).zip(earlier) {
+            let slot = u64::from(first.wrapping_add(after) % self.queue.size());
+            let element = u64::from(*head) | u64::from(*written) << 32;
+            let address = self.queue.used_ring().checked_add(USED_HEADER + slot * USED_ELEMENT);
+            let address = address.ok_or_else(|| Malformed("the used ring ends beyond all memory".into()))?;
+            self.ram.write_obj(element.to_le(), GuestAddress(address)).map_err(|error| Malformed(error.to_string()))?;
+        }
+        self.queue.set_next_used(first.wrapping_add(u16::try_from(earlier.len()).unwrap_or(0)));
+        self.queue.add_used(&*self.ram, *head, *written)?;
+        // What the driver said about interrupts is about single entries: one too many does no harm.
+        self.interrupt.used();
         Ok(())
     }
 

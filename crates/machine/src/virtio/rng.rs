@@ -1,6 +1,6 @@
 //! The entropy device (section 5.4): buffers that the driver wants filled with random bytes.
 
-use super::throttle::{Rate, ThrottleConfig, ThrottleHolder, ThrottleLease};
+use super::throttle::{Rate, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease};
 use super::{Driver, Malformed, VirtQueue, VirtioDevice, Worker};
 use crate::MachineConfigError;
 use rustix::event::PollFd;
@@ -34,11 +34,11 @@ impl Rng {
             MachineConfigError::new("rng", message, "Take /dev/urandom.")
         })?;
         let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
-        let throttle = ThrottleHolder::new(&ThrottleConfig { bytes, ..Default::default() }).map_err(|error| {
+        let throttle = Throttle::new(&ThrottleConfig { bytes, ..Default::default() }).map_err(|error| {
             let message = format!("the rate limit of virtio-rng has no timer: {error}");
             MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
         })?;
-        Ok(Self { source: Arc::new(source), throttle })
+        Ok(Self { source: Arc::new(source), throttle: ThrottleHolder::new(throttle) })
     }
 }
 

@@ -109,3 +109,91 @@ impl Input<'_> {
         bytes
     }
 }
+
+/// A driver that keeps to the rules: what it offers on one queue, and what it gets back.
+#[derive(Debug)]
+pub struct Ring {
+    base: u64,
+    /// Where the next buffer goes.
+    next: u64,
+    descriptor: u16,
+    offered: u16,
+    taken: u16,
+}
+
+/// Bytes for the buffers of each queue.
+const ROOM: u64 = 0x8000;
+
+/// A buffer of a [`Ring`].
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer {
+    address: u64,
+    len: usize,
+}
+
+impl Buffer {
+    /// What it holds now.
+    #[must_use]
+    pub fn read(&self, ram: &GuestRam) -> Vec<u8> {
+        let mut bytes = vec![0; self.len];
+        // In RAM, since it was offered there.
+        let _ = ram.read_slice(&mut bytes, GuestAddress(self.address));
+        bytes
+    }
+}
+
+impl Ring {
+    /// The queue of this number.
+    #[must_use]
+    pub fn new(_ram: &GuestRam, queue: u64) -> Self {
+        let next = BUFFERS + queue * ROOM;
+        Self { base: queue * STRIDE, next, descriptor: 0, offered: 0, taken: 0 }
+    }
+
+    /// Offers buffers as one chain, the writable ones filled with what is given too; answers the last one. Descriptors and room are used
+    /// again after a round.
+    pub fn offer(&mut self, ram: &GuestRam, buffers: &[(&[u8], bool)]) -> Buffer {
+        let head = self.descriptor;
+        let mut last = Buffer { address: 0, len: 0 };
+        for (index, (bytes, writable)) in buffers.iter().enumerate() {
+            let more = index + 1 < buffers.len();
+            if self.next % ROOM + bytes.len() as u64 > ROOM {
+                self.next -= self.next % ROOM;
+            }
+            let following = (self.descriptor + 1) % SIZE;
+            let flags = u16::from(more) | u16::from(*writable) << 1;
+            let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let raw =
+                [&self.next.to_le_bytes()[..], &len.to_le_bytes(), &flags.to_le_bytes(), &following.to_le_bytes()];
+            let at = GuestAddress(self.base + 16 * u64::from(self.descriptor));
+            let written = ram.write_slice(&raw.concat(), at).and(ram.write_slice(bytes, GuestAddress(self.next)));
+            debug_assert!(written.is_ok());
+            last = Buffer { address: self.next, len: bytes.len() };
+            self.next += bytes.len() as u64;
+            self.descriptor = following;
+        }
+        let available = self.base + STRIDE / 4;
+        let _ = ram.write_obj(head, GuestAddress(available + 4 + 2 * u64::from(self.offered % SIZE)));
+        self.offered = self.offered.wrapping_add(1);
+        let _ = ram.write_obj(self.offered, GuestAddress(available + 2));
+        last
+    }
+
+    /// How much was written into each chain that came back since the last call.
+    pub fn used(&mut self, ram: &GuestRam) -> Vec<u32> {
+        let used = self.base + STRIDE / 2;
+        let index: u16 = ram.read_obj(GuestAddress(used + 2)).unwrap_or(self.taken);
+        let mut written = Vec::new();
+        while self.taken != index {
+            let element = used + 4 + 8 * u64::from(self.taken % SIZE);
+            written.push(ram.read_obj(GuestAddress(element + 4)).unwrap_or(0));
+            self.taken = self.taken.wrapping_add(1);
+        }
+        written
+    }
+
+    /// Offers more than there can be.
+    pub fn corrupt(&mut self, ram: &GuestRam) {
+        let _ = ram.write_obj(self.offered.wrapping_add(SIZE + 1), GuestAddress(self.base + STRIDE / 4 + 2));
+    }
+}

@@ -3,6 +3,7 @@
 //! Each limit is a leaky bucket. It leaks at the average rate; a request passes while the bucket is not overfull, and then goes in, so that a
 //! large request passes too and is paid for afterwards.
 
+use super::lease::{Holder, Lease};
 use crate::MachineConfigError;
 use rustix::event::{PollFd, PollFlags};
 use rustix::time::{
@@ -10,7 +11,6 @@ use rustix::time::{
 };
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units a second.
@@ -214,38 +214,11 @@ impl Throttle {
     }
 }
 
-/// A device's throttle while nobody works with it. Each worker has it in turn, so that a reset of the device is no way around a limit.
-/// Cloning is cheap; all clones are the same.
-#[derive(Clone, Debug)]
-pub struct ThrottleHolder(Arc<Mutex<Option<Throttle>>>);
+/// A device's throttle, which outlives its workers: a reset of the device is no way around a limit.
+pub type ThrottleHolder = Holder<Throttle>;
 
-impl ThrottleHolder {
-    /// Empty buckets.
-    ///
-    /// # Errors
-    /// As [`Throttle::new`].
-    pub fn new(config: &ThrottleConfig) -> io::Result<Self> {
-        Ok(Self(Arc::new(Mutex::new(Some(Throttle::new(config)?)))))
-    }
-
-    /// The throttle, which comes back when the lease is dropped.
-    #[must_use]
-    pub fn lease(&self) -> ThrottleLease {
-        ThrottleLease { throttle: self.lock().take(), holder: self.clone() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Throttle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A worker's use of its device's throttle: see [`ThrottleHolder`].
-#[derive(Debug)]
-pub struct ThrottleLease {
-    /// `None` where another worker still has it; the transport lets one go before the next one comes.
-    throttle: Option<Throttle>,
-    holder: ThrottleHolder,
-}
+/// A worker's use of its device's throttle.
+pub type ThrottleLease = Lease<Throttle>;
 
 impl ThrottleLease {
     /// As [`Throttle::admit`].
@@ -253,26 +226,18 @@ impl ThrottleLease {
     /// # Errors
     /// As [`Throttle::admit`].
     pub fn admit(&mut self, bytes: u64) -> io::Result<bool> {
-        self.throttle.as_mut().map_or(Ok(true), |throttle| throttle.admit(bytes))
+        self.get_mut().map_or(Ok(true), |throttle| throttle.admit(bytes))
     }
 
     /// As [`Throttle::source`].
     #[must_use]
     pub fn source(&self) -> Option<PollFd<'_>> {
-        self.throttle.as_ref().map(Throttle::source)
+        self.get().map(Throttle::source)
     }
 
     /// As [`Throttle::fired`].
     pub fn fired(&self) {
-        self.throttle.iter().for_each(Throttle::fired);
-    }
-}
-
-impl Drop for ThrottleLease {
-    fn drop(&mut self) {
-        if let Some(throttle) = self.throttle.take() {
-            *self.holder.lock() = Some(throttle);
-        }
+        self.get().into_iter().for_each(Throttle::fired);
     }
 }
 

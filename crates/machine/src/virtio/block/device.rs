@@ -5,7 +5,7 @@ use super::image::{DiskConfig, Image};
 use super::request::Limits;
 use super::requests::Requests;
 use crate::MachineConfigError;
-use crate::virtio::throttle::{ThrottleConfig, ThrottleHolder};
+use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
 use crate::virtio::{Driver, Malformed, VirtioDevice, Worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,7 +76,7 @@ impl Block {
         place.copy_from_slice(text);
         let image = Image::open(&config)?;
         let limited = config.throttle != ThrottleConfig::default();
-        let throttle = limited.then(|| ThrottleHolder::new(&config.throttle)).transpose().map_err(|error| {
+        let throttle = limited.then(|| Throttle::new(&config.throttle)).transpose().map_err(|error| {
             let message = format!("the rate limit of a disk has no timer: {error}");
             MachineConfigError::new("disks", message, "Raise this process's limit of open files (ulimit -n).")
         })?;
@@ -86,7 +86,7 @@ impl Block {
             limits,
             serial,
             discard: config.discard,
-            throttle,
+            throttle: throttle.map(ThrottleHolder::new),
             writeback: AtomicBool::new(true),
         })))
     }
