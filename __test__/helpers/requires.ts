@@ -50,3 +50,15 @@ export const requires = (...needs: readonly (() => Missing)[]) => {
     else test.skip(`${title} (missing: ${missing})`, implementation)
   }
 }
+
+/** passt, for user-mode networks. */
+export const passt = (): Missing =>
+  spawnSync('passt', ['--version']).status === 0 ? undefined : 'passt is not installed (apt-get install passt)'
+
+/** Leave to make tap interfaces. */
+export const tap = (): Missing => {
+  const name = `kvmtap${process.pid % 10_000}`
+  const made = spawnSync('ip', ['tuntap', 'add', name, 'mode', 'tap'], { encoding: 'utf8' })
+  spawnSync('ip', ['tuntap', 'del', name, 'mode', 'tap'])
+  return made.status === 0 ? undefined : `tap interfaces cannot be made: ${made.stderr || made.error?.message}`
+}

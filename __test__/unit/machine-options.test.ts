@@ -58,6 +58,7 @@ test('defaults', t => {
     acpi: true,
     lostTickPolicy: 'delay',
     disks: [],
+    networks: [],
     rng: null,
     vsock: null,
     noReboot: false,

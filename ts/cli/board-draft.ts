@@ -1,6 +1,7 @@
 // What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
 
 import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
+import type { NetworkOptions } from '../machine/virtio/network.js'
 import type { RngOptions } from '../machine/virtio/rng.js'
 import type { ThrottleOptions } from '../machine/virtio/throttle.js'
 
@@ -19,27 +20,6 @@ export interface DriveDraft {
 export interface DiskDraft extends Required<DriveDraft> {
   readonly id: string
   readonly serial?: string
-}
-
-/** One forwarded port: `tcp:127.0.0.1:8080-:80`. */
-export interface Forward {
-  readonly protocol: 'tcp' | 'udp'
-  /** Absent: all addresses of the host. */
-  readonly hostAddress?: string
-  readonly hostPort: number
-  readonly guestPort: number
-}
-
-/** Where a network card leads. */
-export type NetworkBackend =
-  { readonly tap: string } | { readonly user: { readonly forwards: readonly Forward[] } } | { readonly stream: string }
-
-/** A network card of the guest. */
-export interface NetworkDraft {
-  readonly backend: NetworkBackend
-  readonly id?: string
-  readonly mac?: string
-  readonly mtu?: number
 }
 
 /** A socket that a character device listens on or connects to. */
@@ -73,7 +53,7 @@ export interface RtcDraft {
 /** The devices of a machine. */
 export interface BoardDraft {
   disks: DiskDraft[]
-  networks: NetworkDraft[]
+  networks: NetworkOptions[]
   rng?: RngOptions
   vsock?: { readonly cid: number; readonly path?: string }
   balloon?: { readonly deflateOnOom: boolean; readonly freePageReporting: boolean }

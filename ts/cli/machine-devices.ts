@@ -6,11 +6,12 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, rng, vsock, debugExit, testDevices, serials } = board
+  const { disks, networks, rng, vsock, debugExit, testDevices, serials } = board
   refuseMissing(board, draft)
   return {
     serial: serialTarget(serials[0] ?? 'null'),
     ...(disks.length > 0 && { disks }),
+    ...(networks.length > 0 && { networks }),
     ...(debugExit !== undefined && { debugExit }),
     ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
     ...(testDevices !== undefined && { testDevices }),
@@ -22,7 +23,6 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 /** What the command line can say and the machine does not have. */
 function refuseMissing(board: BoardDraft, { firmware, rtc }: RunDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
-    [board.networks.length > 0, '-netdev', 'network cards'],
     [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
     [board.consoles.length > 0, '-device', 'virtconsole and virtserialport'],
     [board.serials.slice(1).some(port => port !== null), '-serial', 'COM2 to COM4'],

@@ -13,7 +13,7 @@ import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
  * signal or bytes. Their normal form is the one that they were made from.
  */
 export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
-  const { accel, memory, cpu, serial, debugExit, disks, rng, vsock, name, signal, ...same } = normal
+  const { accel, memory, cpu, serial, debugExit, disks, networks, rng, vsock, name, signal, ...same } = normal
   return {
     ...same,
     accel: accel.candidates.map(accelOptions),
@@ -22,6 +22,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     serial: explicitSerial(serial),
     debugExit: debugExit ?? false,
     disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),
+    networks: networks.map(({ throttle, ...network }) => ({ ...network, throttle: throttleOptions(throttle) })),
     rng: rng === null ? false : stated(rng),
     ...(vsock !== null && { vsock: stated(vsock) }),
     ...(name !== null && { name }),

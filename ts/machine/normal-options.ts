@@ -16,6 +16,7 @@ import type { TopologyOptions } from './cpu-options.js'
 import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
 import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
+import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/network.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
@@ -47,6 +48,7 @@ export interface NormalMachineOptions {
   readonly acpi: boolean
   readonly lostTickPolicy: LostTickPolicy
   readonly disks: readonly NormalDisk[]
+  readonly networks: readonly NormalNetwork[]
   readonly rng: NormalRng | null
   readonly vsock: NormalVsock | null
   readonly noReboot: boolean
@@ -89,6 +91,7 @@ const shape = {
   acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
   disks: disksShape,
+  networks: networksShape,
   rng: rngShape,
   vsock: vsockShape,
   noReboot: v.boolean(),
@@ -120,6 +123,7 @@ const takes: Record<keyof MachineOptions, string> = {
   acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   disks: disksTakes,
+  networks: networksTakes,
   rng: rngTakes,
   vsock: vsockTakes,
   noReboot: 'a boolean',
@@ -162,6 +166,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
     disks: normaliseDisks(options.disks ?? []),
+    networks: normaliseNetworks(options.networks ?? []),
     rng: normaliseRng(options.rng ?? false),
     vsock: normaliseVsock(options.vsock),
     noReboot: options.noReboot ?? false,

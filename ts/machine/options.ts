@@ -2,6 +2,7 @@ import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
 import type { DiskOptions } from './virtio/disk.js'
 import type { SerialTarget } from './serial/target.js'
 import type { FwCfgFiles } from './fw-cfg.js'
+import type { NetworkOptions } from './virtio/network.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { VsockOptions } from './virtio/vsock.js'
 import type { AccelInput } from '../properties/types.js'
@@ -192,6 +193,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly testDevices?: boolean
+  /**
+   * Network cards; Linux has them as `eth0` and so on, in this order.
+   *
+   * @default none
+   */
+  readonly networks?: readonly NetworkOptions[]
   /**
    * Adds `virtio-rng`: random bytes of the host.
    *

@@ -723,6 +723,7 @@ export interface BindingVcpuState {
 /** One device. */
 export type BindingVirtio =
   | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
+  | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
   | { kind: 'vsock'; cid: number; path?: string }
 

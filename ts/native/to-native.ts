@@ -6,6 +6,7 @@ import type { NormalMachineOptions } from '../machine/normal-options.js'
 import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
+import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
 import type { NormalVsock } from '../machine/virtio/vsock.js'
 import type { AccelProperties } from '../properties/types.js'
@@ -98,11 +99,36 @@ const contents = (content: FwCfgContent): Uint8Array | string => {
 }
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ disks, rng, vsock }: NormalMachineOptions): BindingVirtio[] => [
+const virtio = ({ disks, networks, rng, vsock }: NormalMachineOptions): BindingVirtio[] => [
   ...disks.map(block),
+  ...networks.map(network),
   ...(rng ? [entropy(rng)] : []),
   ...(vsock ? [sockets(vsock)] : []),
 ]
+
+const network = ({ backend, mac, mtu, throttle }: NormalNetwork): BindingVirtio => ({
+  kind: 'net',
+  ...place(backend),
+  mac: macBytes(mac),
+  throttle,
+  ...(mtu === undefined ? {} : { mtu }),
+})
+
+const place = (backend: NetworkBackend) => {
+  if ('tap' in backend) return { backend: 'tap', target: backend.tap, tcp: [], udp: [] }
+  if ('stream' in backend) return { backend: 'stream', target: backend.stream, tcp: [], udp: [] }
+  const forwards = backend.user === true ? [] : (backend.user.forwards ?? [])
+  return { backend: 'user', target: '', tcp: ports(forwards, 'tcp'), udp: ports(forwards, 'udp') }
+}
+
+/** In passt's words: `127.0.0.1/8080:80`. */
+const ports = (forwards: readonly Forward[], wanted: 'tcp' | 'udp'): string[] =>
+  forwards
+    .filter(({ protocol = 'tcp' }) => protocol === wanted)
+    .map(({ hostAddress, hostPort, guestPort }) => {
+      const address = hostAddress === undefined ? '' : `${hostAddress}/`
+      return `${address}${hostPort}:${guestPort}`
+    })
 
 const block = (disk: NormalDisk): BindingVirtio => {
   const { id: _, ...rest } = disk

@@ -2,8 +2,10 @@
 
 use crate::throttle::BindingThrottle;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::virtio::{Block, DiskConfig, Rng, VirtioDevice, Vsock};
+use kvm_accel_machine::virtio::net::{Backend, passt};
+use kvm_accel_machine::virtio::{Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
 use napi_derive::napi;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,6 +15,16 @@ use std::time::Duration;
 pub enum BindingVirtio {
     /// `virtio-blk`: an image as a disk.
     Block { path: String, format: String, read_only: bool, serial: String, discard: bool, throttle: BindingThrottle },
+    /// `virtio-net`: a network by a tap interface, a Unix socket, or passt (`user`).
+    Net {
+        backend: String,
+        target: String,
+        tcp: Vec<String>,
+        udp: Vec<String>,
+        mac: Vec<u8>,
+        mtu: Option<u16>,
+        throttle: BindingThrottle,
+    },
     /// `virtio-rng`: random bytes from a file, at most so many in a period of milliseconds.
     Rng { source: String, max_bytes: Option<i64>, period: u32 },
     /// `virtio-vsock`: the guest's address, and where programs of the host find it.
@@ -38,6 +50,12 @@ impl BindingVirtio {
                 discard,
                 throttle: throttle.into_config("disks")?,
             })?),
+            Self::Net { backend, target, tcp, udp, mac, mtu, throttle } => Arc::new(Net::new(NetConfig {
+                backend: network(&backend, &target, passt::Options { tcp, udp })?,
+                mac: mac.try_into().unwrap_or_default(),
+                mtu,
+                throttle: throttle.into_config("networks")?,
+            })?),
             Self::Rng { source, max_bytes, period } => {
                 let period = Duration::from_millis(period.into());
                 // Checked in TypeScript; less than a byte a second is one.
@@ -50,5 +68,27 @@ impl BindingVirtio {
                 vsock
             }
         })
+    }
+}
+
+fn network(backend: &str, target: &str, options: passt::Options) -> Result<Backend, MachineConfigError> {
+    match backend {
+        "tap" => Backend::tap(target),
+        "user" => Backend::passt(&options),
+        "stream" => {
+            let socket = UnixStream::connect(target).map_err(|error| {
+                let message = format!("nobody answers at the socket '{target}': {error}");
+                MachineConfigError::new(
+                    "networks",
+                    message,
+                    "Start the other side first: it listens, and the machine connects.",
+                )
+            })?;
+            Backend::stream(socket.into())
+        }
+        other => {
+            let message = format!("a network does not lead to '{other}'");
+            Err(MachineConfigError::new("networks", message, "Take tap, user or stream."))
+        }
     }
 }

@@ -10,13 +10,27 @@ use std::time::{Duration, Instant};
 /// passt tells what is wrong with its options within milliseconds; one that lives longer has started.
 const START: Duration = Duration::from_millis(100);
 
+/// The guest's network, as with QEMU's `-netdev user`: the gateway leads to the host.
+const ADDRESSES: [&str; 10] = [
+    "--address",
+    "10.0.2.15",
+    "--netmask",
+    "24",
+    "--gateway",
+    "10.0.2.2",
+    "--dns-forward",
+    "10.0.2.3",
+    "--dns",
+    "10.0.2.3",
+];
+
 /// What passt is asked for, in its own words (passt(1)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// TCP ports of the host that lead into the guest, `--tcp-ports`: `8080:80`.
-    pub tcp: Option<String>,
+    /// TCP ports of the host that lead into the guest, `--tcp-ports`: `127.0.0.1/8080:80`.
+    pub tcp: Vec<String>,
     /// UDP ports, `--udp-ports`.
-    pub udp: Option<String>,
+    pub udp: Vec<String>,
 }
 
 /// The process. It ends when its socket is closed; to be sure, it is killed when this is dropped.
@@ -35,9 +49,9 @@ impl Passt {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|error| refuse(&format_args!("gets no socket: {error}"), "Raise the limit of open files."))?;
         let mut command = Command::new("passt");
-        command.args(["--foreground", "--quiet", "--fd", "0"]);
-        for (option, value) in [("--tcp-ports", &options.tcp), ("--udp-ports", &options.udp)] {
-            command.args(value.iter().flat_map(|value| [option, value]));
+        command.args(["--foreground", "--quiet", "--fd", "0"]).args(ADDRESSES);
+        for (option, values) in [("--tcp-ports", &options.tcp), ("--udp-ports", &options.udp)] {
+            command.args(values.iter().flat_map(|value| [option, value]));
         }
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().map_err(|error| {
