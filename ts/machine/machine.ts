@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
 import type { AccelProperties } from '../properties/types.js'
-import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
+import type { BindingError, BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
 import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
@@ -413,7 +413,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /** A machine that cannot be put back to power-on cannot go on: run state `internal-error`. */
   #resetNative(): void {
-    const error = this.#native.reset()
+    this.#restarted(this.#native.reset())
+  }
+
+  #restarted(error: BindingError | null): void {
     if (!error) return
     const { message: detail, report } = error
     this.#failed({ reason: 'internal-error', detail, ...(report === undefined ? {} : { report }) })
@@ -541,6 +544,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
         case 'guest-reset':
           this.#guestReset(stopping !== undefined)
           break
+        case 'guest-wake':
+          this.#guestWoke(stopping !== undefined)
+          break
         case 'fault':
           this.#failed({ reason: 'internal-error', detail: event.message, report: event.report })
           break
@@ -572,6 +578,17 @@ export class Machine extends EventEmitter<MachineEventMap> {
       return
     }
     this.#tell('reset', { guest: true })
+    if (!pausing && !this.#closed) this.#native.resume()
+  }
+
+  /** It slept, and goes on from where it wants to be woken: no reset to anybody but its devices. */
+  #guestWoke(pausing: boolean): void {
+    try {
+      this.#restarted(this.#native.wake())
+    } catch {
+      // As after a reset.
+      return
+    }
     if (!pausing && !this.#closed) this.#native.resume()
   }
 

@@ -67,6 +67,8 @@ pub enum BindingEvent {
     GuestShutdown,
     /// All vCPUs are stopped because the guest wants a reset.
     GuestReset,
+    /// The guest slept and is woken: `wake()` comes next.
+    GuestWake,
     /// All vCPUs are stopped because the guest wrote to isa-debug-exit.
     DebugExit { value: u32 },
     /// All vCPUs are stopped because one cannot go on.
@@ -116,6 +118,7 @@ impl From<Event> for BindingEvent {
             Event::Stopped(StopReason::Paused) => Self::Paused,
             Event::Stopped(StopReason::Guest(Request::Shutdown)) => Self::GuestShutdown,
             Event::Stopped(StopReason::Guest(Request::Reset)) => Self::GuestReset,
+            Event::Stopped(StopReason::Guest(Request::Wake)) => Self::GuestWake,
             Event::Stopped(StopReason::Guest(Request::DebugExit { value })) => Self::DebugExit { value },
             Event::Stopped(StopReason::Fault(fault)) => Self::Fault {
                 vcpu: fault.vcpu,

@@ -145,6 +145,12 @@ impl BindingMachine {
         self.handle.with_board(Board::reset).and_then(Result::err).map(BindingError::from)
     }
 
+    /// Lets a guest go on that slept.
+    #[napi]
+    pub fn wake(&self) -> Option<BindingError> {
+        self.handle.with_board(Board::wake).and_then(Result::err).map(BindingError::from)
+    }
+
     /// An NMI for every vCPU.
     #[napi]
     pub fn inject_nmi(&self) {

@@ -275,9 +275,30 @@ impl Board {
         load(&mut self.boot, &self.tables, &self.layout, &self.ram)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
+        self.pm.reset();
+        self.reset_devices()
+    }
+
+    /// Lets a guest go on that slept ([`kvm_accel::Request::Wake`]): all but memory is at power-on, and the first vCPU is in real mode at the guest's waking
+    /// vector. A guest that has named none is reset.
+    ///
+    /// # Errors
+    /// As [`Board::reset`].
+    pub fn wake(&mut self) -> Result<(), BoardError> {
+        let Some(vector) = self.tables.acpi.as_ref().and_then(|tables| tables.waking_vector(&self.ram)) else {
+            return self.reset();
+        };
+        self.virtio.iter().for_each(|transport| transport.reset());
+        self.pm.wake();
+        self.reset_devices()?;
+        let mut state = self.vcpus.state(0)?;
+        state.registers = acpi::waking_registers(&state.registers, vector);
+        Ok(self.vcpus.set_state(0, state, Level::Runtime)?)
+    }
+
+    fn reset_devices(&mut self) -> Result<(), BoardError> {
         self.serial.reset();
         self.legacy.reset();
-        self.pm.reset();
         self.lines.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;

@@ -8,7 +8,9 @@
 mod dsdt;
 mod fadt;
 mod madt;
+mod wake;
 
+pub use wake::waking_registers;
 pub(crate) use madt::{IOAPIC, LOCAL_APIC};
 
 use crate::MachineConfigError;
@@ -49,7 +51,10 @@ pub struct Description<'a> {
 
 /// All tables of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tables(Vec<u8>);
+pub struct Tables {
+    bytes: Vec<u8>,
+    facs: u32,
+}
 
 impl Tables {
     /// Makes the tables.
@@ -77,7 +82,7 @@ impl Tables {
             let message = "The ACPI tables of so many devices and vCPUs are longer than 64 KiB";
             return Err(MachineConfigError::new("acpi", message, "Leave some devices out."));
         }
-        Ok(Self(bytes))
+        Ok(Self { bytes, facs })
     }
 
     /// Writes them to guest memory.
@@ -86,7 +91,15 @@ impl Tables {
     /// RAM that ends below them, which no machine's does.
     pub fn write(&self, ram: &GuestRam) -> Result<(), MachineConfigError> {
         let outside = |_| MachineConfigError::new("memory", "RAM ends below the ACPI tables", "Give at least 1 MiB.");
-        ram.write_slice(&self.0, GuestAddress(RSDP)).map_err(outside)
+        ram.write_slice(&self.bytes, GuestAddress(RSDP)).map_err(outside)
+    }
+
+    /// Where the guest wants to go on in real mode after it has slept; `None` when it has not said.
+    #[must_use]
+    pub fn waking_vector(&self, ram: &GuestRam) -> Option<u32> {
+        const WAKING_VECTOR: u64 = 12;
+        let vector = ram.read_obj(GuestAddress(u64::from(self.facs) + WAKING_VECTOR)).ok()?;
+        Some(u32::from_le(vector)).filter(|vector| (1..1 << 20).contains(vector))
     }
 }
 

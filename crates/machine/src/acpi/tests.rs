@@ -21,7 +21,7 @@ fn le(bytes: &[u8], at: usize, len: usize) -> usize {
 
 /// A table by its address, as long as it says, with a right checksum.
 fn at(tables: &Tables, address: usize) -> &[u8] {
-    let table = &tables.0[address - 0xe_0000..];
+    let table = &tables.bytes[address - 0xe_0000..];
     let table = &table[..le(table, 4, 4)];
     // FACS has none.
     assert!(&table[..4] == b"FACS" || table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0);
@@ -30,7 +30,7 @@ fn at(tables: &Tables, address: usize) -> &[u8] {
 
 /// All tables that a guest finds by following the addresses, by signature.
 fn found(tables: &Tables) -> BTreeMap<String, &[u8]> {
-    let rsdp = &tables.0[..36];
+    let rsdp = &tables.bytes[..36];
     assert_eq!(&rsdp[..8], b"RSD PTR ");
     for len in [20, 36] {
         assert_eq!(rsdp[..len].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)), 0);
@@ -113,7 +113,7 @@ fn test_dsdt_has_the_devices_and_s5() {
 fn test_the_largest_tables_end_before_the_mp_table() {
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     let tables = tables(Some(255), true, 24);
-    assert!(tables.0.len() < 0x1_0000);
+    assert!(tables.bytes.len() < 0x1_0000);
     tables.write(&ram).unwrap();
     let mut signature = [0; 8];
     ram.read_slice(&mut signature, GuestAddress(0xe_0000)).unwrap();
