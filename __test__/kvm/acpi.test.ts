@@ -50,7 +50,7 @@ test('a guest that sleeps goes on at its waking vector, in real mode, with its m
   // mov byte [0x8000], 0x2a; mov dx, 0x602; mov ax, 0x400; out dx, ax; mov dx, 0x604; mov ax, 0x2400; out dx, ax; jmp $
   const sleep = [0xc6, 0x05, 0x00, 0x80, 0x00, 0x00, 0x2a, 0x66, 0xba, 0x02, 0x06, 0x66, 0xb8, 0x00, 0x04, 0x66, 0xef]
   const rest = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x24, 0x66, 0xef, 0xeb, 0xfe]
-  const { rip } = await machine.vcpus[0]!.state()
+  const { rip } = (await machine.vcpus[0]!.state()).general
   await machine.debug.writeMemory(rip, Uint8Array.from([...sleep, ...rest]))
   await machine.start()
   // No alarm is set; a machine that is paused wakes, too.

@@ -520,7 +520,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #stopped(
     event: Extract<
       BindingEvent,
-      { kind: 'paused' | 'debug' | 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'fault' }
+      { kind: 'paused' | 'debug' | 'guest-shutdown' | 'guest-reset' | 'guest-wake' | 'debug-exit' | 'fault' }
     >,
   ): void {
     const stopping = this.#stopping

@@ -137,6 +137,8 @@ export declare class BindingMachine {
   pause(): void
   /** Back to power-on; the vCPUs must be stopped. */
   reset(): BindingError | null
+  /** Lets a guest go on that slept. */
+  wake(): BindingError | null
   /** An NMI for every vCPU. */
   injectNmi(): void
   /** The drill; false when the vCPU does not exist or has too many waiting. */
@@ -408,6 +410,7 @@ export type BindingEvent =
   | { kind: 'paused' }
   | { kind: 'guest-shutdown' }
   | { kind: 'guest-reset' }
+  | { kind: 'guest-wake' }
   | { kind: 'debug-exit'; value: number }
   | { kind: 'fault'; vcpu: number; fault: string; message: string; report: string }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }

@@ -10,8 +10,8 @@ mod fadt;
 mod madt;
 mod wake;
 
-pub use wake::waking_registers;
 pub(crate) use madt::{IOAPIC, LOCAL_APIC};
+pub use wake::waking_registers;
 
 use crate::MachineConfigError;
 use crate::checksum::set_checksum;
