@@ -1,9 +1,9 @@
-import { EventEmitter } from 'node:events'
+import type { EventEmitter } from 'node:events'
 import { Socket } from 'node:net'
+import type { MachineStateError } from '../errors/machine-state-error.js'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingError, BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
-import { readStatistics } from '../native/statistics.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
 import type { DeviceOptions } from './device.js'
@@ -16,18 +16,13 @@ import { Handling } from './handling.js'
 import { Msrs } from './msrs.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
-import type { MachineAccel } from './machine-accel.js'
 import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
 import type { NotifyDrill } from './notify-event.js'
+import { ObservedMachine } from './observed-machine.js'
 import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
 import { closeLines, openLine, type SerialLine } from './serial/line.js'
 import { SerialPort } from './serial-port.js'
-import type { MachineStatistics, MachineStats } from './statistics.js'
-import { Watch } from './watch.js'
-import type { TraceRecordOf } from '../trace/record.js'
-import type { TraceStream } from '../trace/stream.js'
-import { TraceStreams, type TraceOptions } from '../trace/streams.js'
 import { Vcpu } from './vcpu.js'
 import { Vsock } from './vsock/vsock.js'
 
@@ -53,14 +48,9 @@ import { Vsock } from './vsock/vsock.js'
  * console.log((await machine.wait()).reason)
  * ```
  */
-export class Machine extends EventEmitter<MachineEventMap> {
+export class Machine extends ObservedMachine {
   /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
   readonly serial: SerialPort
-  /**
-   * The records of the events that option `trace` named, from the first ioctl on: the machine's making included. `null` without the option.
-   * At most 65536 records wait.
-   */
-  readonly startTrace: TraceStream | null
   /** Breakpoints, watchpoints, steps and memory. */
   readonly debug: Debugger
   /** The vCPUs, by index. */
@@ -71,7 +61,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
   readonly vsock: Vsock
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
-  readonly #properties: AccelProperties
   readonly #wake: Socket
   readonly #lines: { readonly port: SerialPort; readonly line: SerialLine }[] = []
   /** The user's code that a vCPU waits for. */
@@ -82,8 +71,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #ended = deferred<Exit>()
   #exit: Exit | undefined
   #closed: Deferred<void> | undefined
-  /** Whoever reads trace records. */
-  readonly #traces: TraceStreams
   /** Someone waits for a step to be done. */
   #stepping: Deferred<DebugEvent | undefined> | undefined
   /** Someone waits for all vCPUs to be outside the guest. */
@@ -91,10 +78,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /** @internal Use {@linkcode Machine.create}. */
   private constructor(native: BindingMachine, options: NormalMachineOptions, properties: AccelProperties) {
-    super()
+    super(native, properties)
     this.#native = native
     this.#options = options
-    this.#properties = properties
     this.serial = new SerialPort(native.takeSerialFd(), bytes => native.serialInput(bytes))
     this.vcpus = Array.from(
       { length: options.cpus },
@@ -107,19 +93,15 @@ export class Machine extends EventEmitter<MachineEventMap> {
       step: vcpu => this.#step(vcpu),
     })
     this.dirtyLog = new DirtyLog(native, operation => {
-      if (this.#closed) throw ended(this.#state, operation)
+      this.alive(operation)
       return this.#state
     })
     this.vsock = new Vsock({
       native,
-      check: operation => {
-        if (this.#closed) throw ended(this.#state, operation)
-      },
+      check: operation => this.alive(operation),
       thrown: error => this.#thrown(error),
     })
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
-    this.#traces = new TraceStreams(native)
-    this.startTrace = this.#traces.start
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
     const failed = (error: unknown) => this.#thrown(error)
@@ -156,23 +138,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
     return this.#state
   }
 
-  /** The accelerator's properties, and what became of them on this host. */
-  get accel(): MachineAccel {
-    const { supported, enabled } = this.#native.notifyStatus()
-    const total = this.#native.notifyTotals().reduce((sum, one) => sum + one, 0)
-    const { notifyVmexit: policy, notifyWindow: window } = this.#properties
-    return { ...this.#properties, notify: { policy, window, supported, enabled, total } }
-  }
-
-  /** Counters, also of a machine that has ended. */
-  stats(): MachineStats {
-    return {
-      exits: this.#native.exitCounts(),
-      notify: this.#native.notifyTotals(),
-      busLocks: this.#native.busLockTotals(),
-    }
-  }
-
   /**
    * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
    *
@@ -198,62 +163,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
   addDevice(device: DeviceOptions): void {
     this.#check('addDevice')
     this.#devices.add(device)
-  }
-
-  /**
-   * What the kernel counts for this machine and each of its vCPUs, by the kernel's names, in every run state and without stopping
-   * the guest: `machine.statistics().vcpus[0]?.exits?.value`.
-   *
-   * @throws {@linkcode MachineStateError} when the machine has ended (our own count in {@linkcode Machine.stats} stays).
-   * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such statistics.
-   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of them cannot be.
-   */
-  statistics(): MachineStatistics {
-    const statistics = this.#statistics()
-    if (!statistics) throw ended(this.#state, 'statistics')
-    return statistics
-  }
-
-  /**
-   * {@linkcode Machine.statistics} now and then every `interval` milliseconds, until the machine has ended. A reader that comes late
-   * gets the numbers of then. Leaving the loop stops the timer.
-   *
-   * @param interval Milliseconds, 1 to 2^31 - 1.
-   * @throws RangeError for another interval. The iterator throws what {@linkcode Machine.statistics} throws.
-   */
-  watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
-    return new Watch(() => this.#statistics(), interval, this.#ended.promise)
-  }
-
-  /**
-   * Records what the machine does from here on: the trace events whose names match a glob of `*` and `?`, or any of several. An event's name
-   * alone gives records of its type. docs/trace.md lists the events; what happens before, while the machine is made, is in
-   * {@linkcode Machine.startTrace}.
-   *
-   * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
-   * @throws RangeError for a glob that matches no event, or a limit out of range.
-   * @throws {@linkcode MachineStateError} when the machine has ended.
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
-   *
-   * await using machine = await Machine.create({ kernel: 'vmlinux' })
-   * const exits = machine.trace('kvm_run_exit')
-   * await machine.start()
-   * for await (const { time, vcpu, args } of exits) console.log(time, vcpu, args.reason)
-   * ```
-   */
-  trace<Glob extends string>(
-    globs: Glob | readonly Glob[],
-    options: TraceOptions = {},
-  ): TraceStream<TraceRecordOf<Glob>> {
-    if (this.#closed) throw ended(this.#state, 'trace')
-    return this.#traces.open(globs, options)
-  }
-
-  #statistics(): MachineStatistics | undefined {
-    const read = readStatistics(this.#native)
-    return read && { ...read, counts: this.stats() }
   }
 
   /** Lets the guest run: `prelaunch` to `running`. */
@@ -356,10 +265,25 @@ export class Machine extends EventEmitter<MachineEventMap> {
     await this.stop()
   }
 
+  /** @internal */
+  protected override alive(operation: string): void {
+    if (this.#closed) throw this.endedError(operation)
+  }
+
+  /** @internal */
+  protected override endedError(operation: string): MachineStateError {
+    return ended(this.#state, operation)
+  }
+
+  /** @internal */
+  protected override over(): Promise<unknown> {
+    return this.#ended.promise
+  }
+
   #abort = (): void => void this.stop()
 
   #check(operation: Operation): void {
-    if (this.#closed) throw ended(this.#state, operation)
+    this.alive(operation)
     transition(this.#state, operation)
   }
 
@@ -486,7 +410,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   #takeEvents(): void {
     for (const event of this.#native.take()) this.#take(event)
-    this.#traces.wake()
+    this.traces.wake()
   }
 
   #take(event: BindingEvent): void {
@@ -601,7 +525,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   #gone(): void {
-    this.#traces.end()
+    this.traces.end()
     this.dirtyLog.end()
     this.vsock.end()
     this.#wake.destroy()
