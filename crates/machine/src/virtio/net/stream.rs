@@ -1,7 +1,7 @@
 //! QEMU's `-netdev stream`: each frame behind its length, 32 bits, most significant byte first.
 
 use super::backend::{HEADER, LARGEST, Received};
-use rustix::io::{ioctl_fionbio, read};
+use rustix::io::{Errno, ioctl_fionbio, read};
 use rustix::net::{SendFlags, send};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -59,7 +59,7 @@ impl Stream {
             match read(&self.socket, &mut self.input[self.end..]) {
                 Ok(0) => self.closed = true,
                 Ok(len) => self.end += len,
-                Err(error) if matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                Err(Errno::AGAIN | Errno::INTR) => {
                     return Received::Nothing;
                 }
                 Err(_) => self.closed = true,
@@ -88,7 +88,7 @@ impl Stream {
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
             match send(&self.socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
                 Ok(len) => self.written += len,
-                Err(error) if matches!(error, rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => return,
+                Err(Errno::AGAIN | Errno::INTR) => return,
                 Err(_) => {
                     self.closed = true;
                     break;
