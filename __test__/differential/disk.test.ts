@@ -1,12 +1,15 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { Machine, guestImage } from 'kvm-accel'
 import { append, guestFile, initramfs } from '../helpers/linux-guest.js'
 import { cli, scratch } from '../helpers/paths.js'
 import { emptyQcow2 } from '../helpers/qcow2.js'
+import { Qmp } from '../helpers/qmp.js'
 import { kvm, linux, qemu, requires } from '../helpers/requires.js'
-import { run } from '../helpers/spawn.js'
+import { run, start } from '../helpers/spawn.js'
 
 const test = requires(kvm, linux, qemu)
+const lockTest = requires(kvm, qemu)
 
 const lines = (stdout: string): string => stdout.replaceAll('\r', '')
 
@@ -36,6 +39,26 @@ done
 dd if=/dev/zero of=/dev/vdc bs=512 count=1 2> /dev/null || echo vdc not written
 head -n 1 /dev/vdc
 `
+
+lockTest('QEMU and we keep each other from an image that is being written', async t => {
+  const path = file('shared.img', Buffer.alloc(1 << 20))
+  const options = { kernel: guestImage('hello'), memory: '16M', disks: [{ path }] } as const
+  const drive = ['-drive', `file=${path},format=raw,if=none,id=one`, '-device', 'virtio-blk-device,drive=one']
+  const qemu = ['-M', 'microvm,accel=tcg', '-nodefaults', '-display', 'none', '-S', ...drive, '-monitor']
+  const ours = await Machine.create(options)
+  const refused = await run('qemu-system-x86_64', [...qemu, 'stdio'], { limit: 60, input: 'quit\n' })
+  t.regex(refused.stderr, /Failed to get "write" lock/)
+  await ours[Symbol.asyncDispose]()
+  const socket = join(scratch(), `lock-${process.pid}`)
+  // It greets when all its devices are there.
+  const greeted = new Promise<Qmp>(resolve => void new Qmp(socket, resolve))
+  const theirs = start('qemu-system-x86_64', [...qemu, 'none', '-qmp', `unix:${socket}`])
+  const monitor = await greeted
+  await t.throwsAsync(Machine.create(options), { code: 'ERR_MACHINE_CONFIG', message: /in use by|being written/ })
+  monitor.close()
+  theirs.child.kill()
+  await theirs.finished
+})
 
 test('Linux finds the same disks as under QEMU, with the same argv, and leaves the same bytes', async t => {
   t.timeout(900_000)

@@ -96,7 +96,7 @@ impl Qcow2Image {
     }
 }
 
-/// Refuses tables larger than QEMU's limits, before anybody makes room for them.
+/// Refuses tables larger than QEMU's limits, before anybody makes room for them, and refcounts that cannot be.
 fn check_header(file: &std::fs::File) -> io::Result<()> {
     let mut header = [0; 64];
     let read = file.read_exact_at(&mut header, 0);
@@ -111,7 +111,16 @@ fn check_header(file: &std::fs::File) -> io::Result<()> {
         && l1_entries <= (32 << 20) / 8
         && refcount_bytes.is_some_and(|bytes| bytes <= 8 << 20)
         && snapshots <= 1 << 16;
-    if fits { Ok(()) } else { Err(io::Error::other("its tables are larger than any image needs")) }
+    if !fits {
+        return Err(io::Error::other("its tables are larger than any image needs"));
+    }
+    // Refcount blocks are made in order and never go; the library looks for room in front of a missing one for ever.
+    let bytes = usize::try_from(refcount_bytes.unwrap_or(0)).map_err(io::Error::other)?;
+    let mut table = vec![0; bytes];
+    file.read_exact_at(&mut table, word(48) << 32 | word(52))?;
+    let mut blocks = table.chunks_exact(8).skip_while(|entry| entry.iter().any(|byte| *byte != 0));
+    let whole = table.iter().take(8).any(|byte| *byte != 0) && blocks.all(|entry| entry.iter().all(|byte| *byte == 0));
+    if whole { Ok(()) } else { Err(io::Error::other("its refcount table has holes")) }
 }
 
 /// An image may be wrong in ways that the library did not think of.

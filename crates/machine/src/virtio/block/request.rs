@@ -78,11 +78,12 @@ pub enum Action {
 }
 
 impl Action {
-    /// How many bytes of the disk it is about, for rate limits.
-    pub fn bytes(&self) -> u64 {
+    /// How many bytes rate limits count; as in QEMU, nothing where no data is read or written.
+    pub fn limited(&self) -> Option<u64> {
         match self {
-            Self::Read { ranges, .. } | Self::Write { ranges, .. } => total(ranges),
-            Self::WriteZeroes { .. } | Self::Flush | Self::Discard { .. } | Self::Id { .. } | Self::Refuse(_) => 0,
+            Self::Read { ranges, .. } | Self::Write { ranges, .. } => Some(total(ranges)),
+            Self::WriteZeroes { len, .. } => Some(*len),
+            Self::Flush | Self::Discard { .. } | Self::Id { .. } | Self::Refuse(_) => None,
         }
     }
 }

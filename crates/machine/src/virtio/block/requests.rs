@@ -93,8 +93,8 @@ impl Requests {
                 Job { head: chain.head(), request }
             }
         };
-        if let Some(throttle) = &mut self.throttle {
-            let admitted = throttle.admit(job.request.action.bytes());
+        if let (Some(throttle), Some(bytes)) = (&mut self.throttle, job.request.action.limited()) {
+            let admitted = throttle.admit(bytes);
             if !admitted.map_err(|error| Malformed(format!("a rate limit has no timer: {error}")))? {
                 self.throttled = Some(job);
                 return Ok(None);

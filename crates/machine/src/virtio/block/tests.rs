@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use virtio_bindings::virtio_blk::*;
@@ -383,6 +384,32 @@ fn an_image_is_written_once_and_read_often() {
     assert!(Block::new(file.config()).is_err());
     drop(readers);
     assert!(Block::new(file.config()).is_ok());
+}
+
+#[test]
+fn a_block_device_is_a_disk() {
+    let file = Temporary::new(&pattern(64 << 10));
+    // Not every test host has loop devices, or lets us.
+    let made = Command::new("losetup").arg("--find").arg("--show").arg(&file.0).output();
+    let Some(made) = made.ok().filter(|made| made.status.success()) else { return };
+    let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+    let block = Block::new(DiskConfig { path: path.clone(), discard: true, ..Default::default() });
+    let result = block.map(|block| {
+        let mut guest = Guest::new(&block, FLUSH);
+        let read = guest.read(0, 64 << 10);
+        let done = [
+            guest.write(8, &[3; 512]),
+            guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 16, 8, 0),
+            guest.segment(VIRTIO_BLK_T_DISCARD, 32, 8, 0),
+            guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]).0,
+            guest.request(VIRTIO_BLK_T_IN, 128, &[(512, true)]).0,
+        ];
+        (read, done)
+    });
+    Command::new("losetup").arg("--detach").arg(&path).status().unwrap();
+    assert_eq!(result.unwrap(), ((0, pattern(64 << 10)), [0, 0, 0, 0, 1]));
+    let bytes = file.bytes();
+    assert_eq!((&bytes[8 * 512..][..512], &bytes[16 * 512..][..4096]), (&[3; 512][..], &[0; 4096][..]));
 }
 
 #[test]
