@@ -10,6 +10,7 @@ import { writeFileSync } from 'node:fs'
 import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { dirtyLog } from './bench/dirty-log.mjs'
+import { diskDevice, disks } from './bench/disks.mjs'
 import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
@@ -61,6 +62,8 @@ try {
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
   await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
+  await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
+  await measure(disks({ rounds: options.quick ? 1 : 7 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
 } finally {
   rust.end()
