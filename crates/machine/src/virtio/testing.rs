@@ -5,6 +5,7 @@ use super::{Driver, VirtQueue, VirtioDevice};
 use crate::devices::Irq;
 use kvm_accel::GuestRam;
 use rustix::event::{Timespec, poll};
+use rustix::io::retry_on_intr;
 use std::sync::Arc;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
@@ -86,7 +87,7 @@ pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::
         }
         let mut sources = Vec::new();
         worker.sources(&mut sources);
-        poll(&mut sources, Some(&Timespec::default()))?;
+        retry_on_intr(|| poll(&mut sources, Some(&Timespec::default())))?;
         let ready: Vec<_> = sources.iter().map(|source| !source.revents().is_empty()).collect();
         for (source, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
             if worker.ready(source).is_err() {

@@ -5,6 +5,7 @@ use super::packet::{HEADER, HOST_CID, Header, NO_RECEIVE, NO_SEND, Op, STREAM};
 use super::*;
 use crate::virtio::testing;
 use kvm_accel::GuestRam;
+use proptest::prelude::*;
 use rustix::event::{Timespec, poll};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
@@ -484,4 +485,75 @@ fn tempfile(name: &str) -> std::path::PathBuf {
     let folder = std::env::temp_dir().join(format!("kvm-accel-vsock-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// What may happen to a device with a few connections: each step may be about any of them.
+#[derive(Clone, Debug)]
+enum Step {
+    Packet { op: u16, from: u32, to: u32, flags: u32, len: u32, buf_alloc: u32, fwd_cnt: u32 },
+    Connect(u32),
+    Write(usize, usize),
+    Read(usize),
+    End(usize),
+    Drop(usize),
+    Receive,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let credit = prop_oneof![Just(0), Just(10_000), any::<u32>()];
+    let packet = (0..9_u16, 1000..1003_u32, 0..3_u32, 0..4_u32, 0..3000_u32, credit, any::<u32>());
+    prop_oneof![
+        8 => packet.prop_map(|(op, from, to, flags, len, buf_alloc, fwd_cnt)| Step::Packet { op, from, to, flags, len, buf_alloc, fwd_cnt: fwd_cnt % 20_000 }),
+        1 => (1000..1003_u32).prop_map(Step::Connect),
+        2 => (0..4_usize, 1..9000_usize).prop_map(|(socket, len)| Step::Write(socket, len)),
+        2 => (0..4_usize).prop_map(Step::Read),
+        1 => (0..4_usize).prop_map(Step::End),
+        1 => (0..4_usize).prop_map(Step::Drop),
+        8 => Just(Step::Receive),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever guest and host do, in whatever order: every packet is taken, the guest is sent nothing beyond its room, the device comes to rest,
+    /// and forgets streams that the guest has reset.
+    #[test]
+    fn test_a_device_survives_everybody(steps in prop::collection::vec(any_step(), 1..60)) {
+        let (vsock, mut guest) = device();
+        let listener = listen(&vsock, 1);
+        let mut sockets: Vec<UnixStream> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Packet { op, from, to: port, flags, len, buf_alloc, fwd_cnt } => {
+                    // The first ports are the listener's and nobody's, the last one is that of the first connection of the host.
+                    let dst_port = if port == 2 { 1 << 30 } else { port };
+                    let mut raw = Header { src_port: from, flags, buf_alloc, fwd_cnt, len, ..to(dst_port, Op::Data) }.to_bytes();
+                    raw[30..32].copy_from_slice(&op.to_le_bytes());
+                    guest.send(Header::from_bytes(&raw), &vec![7; len as usize]);
+                }
+                Step::Connect(port) => sockets.push(connect(&vsock, port).0),
+                Step::Write(socket, len) => _ = sockets.get(socket).map(|mut socket| socket.write(&vec![9; len])),
+                Step::Read(socket) => _ = sockets.get(socket).map(|mut socket| socket.read(&mut [0; 5000])),
+                Step::End(socket) => _ = sockets.get(socket).map(|socket| socket.shutdown(std::net::Shutdown::Write)),
+                Step::Drop(socket) => if socket < sockets.len() { drop(sockets.remove(socket)) },
+                Step::Receive => _ = guest.receive(),
+            }
+            while let Some(Accepted { socket, .. }) = listener.accept() {
+                socket.set_nonblocking(true).unwrap();
+                sockets.push(socket);
+            }
+        }
+        // The host goes, the guest resets all it hears of: then there is silence.
+        drop((sockets, listener));
+        let mut packets = 0;
+        while let Some((header, _)) = guest.receive() {
+            packets += 1;
+            prop_assert!(packets < 1000);
+            if header.op != Op::Reset {
+                guest.send(Header { src_port: header.dst_port, ..to(header.src_port, Op::Reset) }, &[]);
+            }
+        }
+        prop_assert_eq!(guest.used_index(1), guest.available[1]);
+    }
 }
