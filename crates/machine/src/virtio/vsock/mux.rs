@@ -22,7 +22,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 /// Connections at a time, those included that have not said yet where they want to.
-pub const MAX_CONNECTIONS: usize = 2048;
+pub const MAX_CONNECTIONS: usize = if cfg!(test) { 16 } else { 2048 };
 /// Answers to packets that belong to no connection; while so many wait, no packet is taken.
 const MAX_STRAYS: usize = 256;
 /// Ports of connections that the host makes, as Firecracker counts them.

@@ -370,6 +370,35 @@ fn test_a_guest_without_room_is_asked_and_gets_no_more_than_it_takes() {
 }
 
 #[test]
+fn test_one_connection_too_many_is_refused() {
+    let folder = tempfile("many");
+    let vsock = Vsock::new(CID, Some(&folder.join("vsock"))).unwrap();
+    let mut guest = Guest::new(&vsock);
+    let listener = vsock.listen(52, MAX_CONNECTIONS, Box::new(|| {})).unwrap();
+    // One that says nothing counts.
+    let silent = UnixStream::connect(folder.join("vsock")).unwrap();
+    guest.turn();
+    let last = 999 + MAX_CONNECTIONS as u32;
+    for src_port in 1000..last {
+        guest.send(Header { src_port, ..to(52, Op::Request) }, &[]);
+        guest.expect(Op::Response);
+    }
+    guest.send(Header { src_port: last, ..to(52, Op::Request) }, &[]);
+    guest.expect(Op::Reset);
+    let (_socket, result) = connect(&vsock, 7);
+    let mut program = UnixStream::connect(folder.join("vsock")).unwrap();
+    guest.turn();
+    assert_eq!(result.try_recv().unwrap(), Err(VsockError::TooMany));
+    assert_eq!(program.read(&mut [0]).unwrap(), 0);
+    drop(silent);
+    guest.turn();
+    guest.send(Header { src_port: last, ..to(52, Op::Request) }, &[]);
+    guest.expect(Op::Response);
+    drop((listener, vsock));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it() {
     let folder = tempfile("paths");
     let path = folder.join("vsock");
