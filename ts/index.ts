@@ -78,6 +78,8 @@ export type {
 export type { BusLockEvent } from './machine/bus-lock-event.js'
 export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
 export type { ThrottleOptions } from './machine/virtio/throttle.js'
+export type { RtcOptions } from './machine/rtc.js'
+export type { DebugConsoleOptions } from './machine/serial/ports.js'
 export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'
 export type { Forward, NetworkBackend, NetworkOptions } from './machine/virtio/network.js'
 export type { RngOptions } from './machine/virtio/rng.js'

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, existsSync } from 'node:fs'
 import { interposer } from './paths.js'
 
 /** Why something that a test needs is missing; nothing when it is there. */
@@ -27,6 +27,13 @@ export const qemu = (): Missing =>
   spawnSync('qemu-system-x86_64', ['--version']).status === 0
     ? undefined
     : 'qemu-system-x86_64 is not installed (apt-get install --no-install-recommends qemu-system-x86 seabios qemu-utils-)'
+
+/** Where Debian's package seabios has its images. */
+export const FIRMWARE = '/usr/share/seabios'
+
+/** SeaBIOS, which QEMU's package brings along. */
+export const firmwareImages = (): Missing =>
+  existsSync(FIRMWARE) ? undefined : `${FIRMWARE} has no firmware (apt-get install --no-install-recommends seabios)`
 
 /** The script that runs a command on a host with hardware virtualization; `.ci/run` names it. */
 export const svmHost = (): Missing =>

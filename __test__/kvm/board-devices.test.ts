@@ -1,8 +1,9 @@
 // The board's devices at fixed ports, from inside a guest.
 
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { Machine, MachineConfigError, guestImage, type MachineOptions } from 'kvm-accel'
-import { kvm, requires } from '../helpers/requires.js'
+import { GuestImageError, Machine, MachineConfigError, guestImage, type MachineOptions } from 'kvm-accel'
+import { FIRMWARE, firmwareImages, kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
@@ -102,4 +103,81 @@ test('a file of fw_cfg that cannot be read is refused', async t => {
 test('the TSC deadline timer is offered', async t => {
   const [, , , ecx] = (await printed('cpuid', { append: 'leaf=1' })).split(' ')
   t.truthy(Number(ecx) & (1 << 24), ecx)
+})
+
+test('the CMOS clock tells the time that it is given, interrupts, and can be set', async t => {
+  const output = await printed('rtc', { cpus: 2, memory: '64M', rtc: { base: '2031-05-06T07:08:09', clock: 'vm' } })
+  const [date = '', ...rest] = output.split('\n')
+  t.regex(date, /^date 203105060708(09|1\d)$/)
+  t.deepEqual(rest, [
+    ...[
+      'status 0280',
+      `memory 0280${(63 * 1024).toString(16)}030000000001`,
+      'periodic came',
+      'update came',
+      'alarm came',
+    ],
+    ...['set 20000101000000', ''],
+  ])
+})
+
+for (const irqchip of ['split', 'off'] as const) {
+  test(`the CMOS clock interrupts, kernel-irqchip=${irqchip}`, async t => {
+    t.regex(
+      await printed('rtc', { accel: `kvm,kernel-irqchip=${irqchip}` }),
+      /periodic came\nupdate came\nalarm came\n/,
+    )
+  })
+}
+
+test('COM2 to COM4 and the debug console write where they lead', async t => {
+  const nothing = await printed('ports')
+  t.is(nothing, 'COM2 not there\nCOM3 not there\nCOM4 not there\ndebug 0xff\n')
+  await using machine = await Machine.create({
+    kernel: guestImage('ports'),
+    memory: '16M',
+    noReboot: true,
+    serials: ['stream', 'stream', null, 'stream'],
+    append: 'debug=0x402',
+    debugConsole: { port: 0x402, target: 'stream' },
+  })
+  const [com1, com2, com3, com4] = machine.serials
+  t.is(com1, machine.serial)
+  t.is(com3, null)
+  const read = [com1, com2, com4, machine.debugConsole].map(port => (port ? text(port) : ''))
+  await machine.start()
+  await machine.wait()
+  await machine.stop()
+  const first = 'COM2 there\nCOM3 not there\nCOM4 there\ndebug 0xe9\n'
+  t.deepEqual(await Promise.all(read), [first, 'I am COM2', 'I am COM4', 'I am debug'])
+})
+
+const seabios = requires(kvm, firmwareImages)
+
+for (const image of ['bios.bin', 'bios-256k.bin', 'bios-microvm.bin']) {
+  seabios(`${image} finds its machine and says on COM1 that there is nothing to boot`, async t => {
+    t.timeout(300_000)
+    await using machine = await Machine.create({
+      firmware: join(FIRMWARE, image),
+      memory: '64M',
+      cpus: 2,
+      serial: 'stream',
+      debugConsole: { port: 0x402, target: 'stream' },
+    })
+    const log = machine.debugConsole === null ? '' : text(machine.debugConsole)
+    await machine.start()
+    let screen = ''
+    for await (const chunk of machine.serial) {
+      screen += String(chunk)
+      if (screen.includes('No bootable device')) break
+    }
+    await machine.stop()
+    t.regex(screen, /SeaBIOS/)
+    t.regex(await log, /Found 2 cpu\(s\) max supported 2 cpu\(s\)[^]*sercon: using ioport 0x3f8/)
+  })
+}
+
+test('firmware of another size is refused', async t => {
+  const error = await t.throwsAsync(Machine.create({ firmware: new Uint8Array(1000) }), { instanceOf: GuestImageError })
+  t.like(error, { image: 'firmware', problem: 'malformed' })
 })

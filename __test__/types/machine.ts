@@ -22,9 +22,9 @@ import type { Equal, Expect, WritableKeys } from './expect.js'
 type RequiredKeys<T> = { [K in keyof T]-?: object extends Pick<T, K> ? never : K }[keyof T]
 
 export type Options = [
-  Expect<Equal<RequiredKeys<MachineOptions>, 'kernel'>>,
+  Expect<Equal<RequiredKeys<MachineOptions>, never>>,
   Expect<Equal<WritableKeys<MachineOptions>, never>>,
-  Expect<Equal<MachineOptions['kernel'], string | Uint8Array>>,
+  Expect<Equal<MachineOptions['kernel'], string | Uint8Array | undefined>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
   Expect<
@@ -80,8 +80,7 @@ export async function uses(machine: Machine): Promise<void> {
   machine.on('warning', (_warning, _another) => {})
   // @ts-expect-error: a machine is made by create()
   new Machine()
-  // @ts-expect-error: a machine needs a kernel
-  await Machine.create({ memory: '16M' })
+  await Machine.create({ firmware: 'bios.bin' })
   // @ts-expect-error: no such format
   await Machine.create({ kernel: 'vmlinux', kernelFormat: 'bzImage' })
   // @ts-expect-error: an option that is not given is left out

@@ -47,11 +47,14 @@ test('defaults', t => {
     busLockRatelimit: 0,
     cpus: 1,
     kernel,
+    firmware: null,
     kernelFormat: 'auto',
     initrd: [],
     append: '',
     autoKernelCmdline: true,
-    serial: { kind: 'null' },
+    serials: [{ kind: 'null' }],
+    debugConsole: null,
+    rtc: { base: 'utc', clock: 'host' },
     debugExit: null,
     fwCfg: {},
     testDevices: false,
@@ -107,10 +110,26 @@ test('forms of each option', t => {
     { image: 'a', cmdline: 'a x' },
     { image: kernel, cmdline: '' },
   ])
-  t.deepEqual(normal({ serial: 'stdio' }).serial, { kind: 'stdio' })
-  t.deepEqual(normal({ serial: { file: 'log' } }).serial, { kind: 'file', path: 'log' })
+  t.deepEqual(normal({ serial: 'stdio' }).serials[0], { kind: 'stdio' })
+  t.deepEqual(normal({ serial: { file: 'log' } }).serials[0], { kind: 'file', path: 'log' })
   const stream = new PassThrough()
-  t.deepEqual(normal({ serial: stream }).serial, { kind: 'writable', stream })
+  t.deepEqual(normal({ serial: stream }).serials[0], { kind: 'writable', stream })
+  t.deepEqual(normal({ serials: [null, 'stdio', null, 'pty'] }).serials, [
+    { kind: 'null' },
+    { kind: 'stdio' },
+    null,
+    { kind: 'pty' },
+  ])
+  t.deepEqual(normal({ debugConsole: { target: 'null' } }).debugConsole, { port: 0xe9, target: { kind: 'null' } })
+  t.deepEqual(normal({ rtc: { base: new Date(0), clock: 'vm' } }).rtc, {
+    base: '1970-01-01T00:00:00.000Z',
+    clock: 'vm',
+  })
+  t.is(normal({ rtc: { base: '2026-01-31T12:00:00' } }).rtc.base, '2026-01-31T12:00:00.000Z')
+  t.is(normal({ rtc: { base: '2026-01-31' } }).rtc.base, '2026-01-31T00:00:00.000Z')
+  const fwCfg = { 'opt/a': { string: 'b' }, 'opt/c': { file: 'd' }, 'opt/e': kernel }
+  t.deepEqual(normal({ fwCfg }).fwCfg, fwCfg)
+  t.like(normaliseMachineOptions({ firmware: 'bios.bin' }), { kernel: null, firmware: 'bios.bin' })
   const { signal } = new AbortController()
   t.is(normal({ signal }).signal, signal)
 })
@@ -153,6 +172,16 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [{ disks: [{ path: 'a', format: 'vmdk' }] }, 'disks', /list/],
   [{ disks: [{ path: 'a' }, { path: 'b', id: 'disk0' }] }, 'disks', /two disks have the id 'disk0'/],
   [{ disks: [{ path: 'a', serial: 'ä'.repeat(11) }] }, 'disks', /20 bytes/],
+  [{ serial: 'null', serials: ['null'] }, 'serials', /beside 'serial'/],
+  [{ serials: ['null', null, null, null, null] }, 'serials', /list/],
+  [{ debugConsole: { port: 65536, target: 'null' } }, 'debugConsole', /object/],
+  [{ rtc: { base: '2026-13-01' } }, 'rtc', /object/],
+  [{ rtc: { base: 'now' } }, 'rtc', /object/],
+  [{ fwCfg: { '': kernel } }, 'fwCfg', /object/],
+  [{ fwCfg: { 'opt/ä': kernel } }, 'fwCfg', /object/],
+  [{ fwCfg: { ['n'.repeat(56)]: kernel } }, 'fwCfg', /object/],
+  [{ fwCfg: { 'opt/a': { bytes: 'b' } } }, 'fwCfg', /object/],
+  [{ firmware: '' }, 'firmware', /''/],
   [{ disks: [{ path: 'a', throttle: { bytesPerSecond: 0 } }] }, 'disks', /bytesPerSecond 0/],
   [{ disks: [{ path: 'a', throttle: { operationSize: 1.5 } }] }, 'disks', /operationSize 1\.5/],
   [{ disks: [{ path: 'a', throttle: { bytesPerSecondMax: 5 } }] }, 'disks', /bytesPerSecond is missing/],

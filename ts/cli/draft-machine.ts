@@ -15,17 +15,20 @@ export function draftMachine(
   draft: RunDraft,
   files: RunFiles,
 ): { readonly machine: MachineOptions; readonly unused: readonly string[] } {
-  const { kernel, initrd, append, cpu, cpuPm, cpus, topology, lostTickPolicy, noReboot, noShutdown } = draft
+  const { kernel, firmware, initrd, append, cpu, cpuPm, cpus, topology, lostTickPolicy, noReboot, noShutdown } = draft
   const accel = accelerators(draft)
   // Reads the properties for their errors; the machine tells the warnings.
   resolveAccelerators(accel)
   const board = resolveBoard(draft, files)
-  if (kernel === undefined) throw noKernel(draft)
+  if (kernel === undefined && (firmware === undefined || append !== undefined || initrd !== undefined)) {
+    throw noKernel(draft)
+  }
   const limit = draft.machine.get(busLockRatelimit)
   const acpi = draft.machine.get('acpi') ?? 'auto'
   const machine: MachineOptions = {
     accel,
-    kernel,
+    ...(kernel !== undefined && { kernel }),
+    ...(firmware !== undefined && { firmware }),
     ...machineDevices(board.devices, draft),
     noReboot,
     noShutdown,
@@ -39,7 +42,9 @@ export function draftMachine(
     }),
     ...(acpi !== 'auto' && { acpi: acpi === 'on' }),
     ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
-    ...(initrd !== undefined && { initrd: files.isMultiboot(kernel) ? modules(initrd) : initrd }),
+    ...(initrd !== undefined && {
+      initrd: kernel !== undefined && files.isMultiboot(kernel) ? modules(initrd) : initrd,
+    }),
     ...(append !== undefined && { append }),
     ...(lostTickPolicy !== undefined && { lostTickPolicy }),
   }
@@ -81,7 +86,7 @@ function noKernel({ append, initrd }: RunDraft): OptionError {
   const remedy = "For example '-kernel vmlinux'."
   const orphan = append !== undefined ? '-append' : initrd !== undefined ? '-initrd' : undefined
   if (orphan !== undefined) return new OptionError(`${orphan} is only allowed with -kernel`, { option: orphan, remedy })
-  return new OptionError('-kernel is missing, and a machine has no firmware to start without one', {
+  return new OptionError('-kernel is missing, and so is -bios, firmware that could start without one', {
     option: '-kernel',
     remedy,
   })

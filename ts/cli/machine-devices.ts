@@ -6,10 +6,16 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, networks, rng, vsock, debugExit, testDevices, serials } = board
-  refuseMissing(board, draft)
+  const { disks, networks, rng, vsock, debugConsole, debugExit, testDevices, serials } = board
+  refuseMissing(board)
   return {
-    serial: serialTarget(serials[0] ?? 'null'),
+    ...(serials.slice(1).some(target => target !== null)
+      ? { serials: serials.map(target => target && serialTarget(target)) }
+      : { serial: serialTarget(serials[0] ?? 'null') }),
+    ...(debugConsole !== undefined && {
+      debugConsole: { port: debugConsole.port, target: serialTarget(debugConsole.target) },
+    }),
+    ...(draft.rtc !== undefined && { rtc: draft.rtc }),
     ...(disks.length > 0 && { disks }),
     ...(networks.length > 0 && { networks }),
     ...(debugExit !== undefined && { debugExit }),
@@ -21,16 +27,12 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 }
 
 /** What the command line can say and the machine does not have. */
-function refuseMissing(board: BoardDraft, { firmware, rtc }: RunDraft): void {
+function refuseMissing(board: BoardDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
     [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
     [board.consoles.length > 0, '-device', 'virtconsole and virtserialport'],
-    [board.serials.slice(1).some(port => port !== null), '-serial', 'COM2 to COM4'],
-    [board.debugConsole !== undefined, '-device', 'isa-debugcon'],
     [board.pvpanic !== undefined, '-device', 'pvpanic'],
     [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
-    [firmware !== undefined, '-bios', 'firmware'],
-    [rtc !== undefined, '-rtc', 'a real-time clock'],
   ]
   const first = missing.find(([there]) => there)
   if (first !== undefined) throw notYet(first[1], first[2])

@@ -1,6 +1,6 @@
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
-import type { MachineOptions } from '../machine/options.js'
+import type { SerialTarget } from '../machine/serial/target.js'
 import { printError, printWarning } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './pidfile.js'
@@ -33,15 +33,18 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   void signals.received.then(signal => making.abort(signal))
   const removePidfile = run.pidfile === null ? undefined : writePidfile(run.pidfile)
   try {
-    if (waitsForClient(options)) printWarning('waiting for the first client of the serial port')
+    const targets = options.serials ?? [options.serial ?? null]
+    if (targets.some(waitsForClient)) printWarning('waiting for the first client of the serial port')
     await using machine = await Machine.create({ ...options, signal: making.signal })
-    if (options.serial === 'pty') printWarning(`COM1 is at ${machine.serial.path}`)
+    for (const [index, port] of machine.serials.entries()) {
+      if (targets[index] === 'pty') printWarning(`COM${index + 1} is at ${port?.path}`)
+    }
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
     await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
-    const disconnect =
-      options.serial === 'stdio' ? connectInput(machine.serial, () => signals.raise('SIGINT')) : undefined
+    const interactive = machine.serials[targets.indexOf('stdio')]
+    const disconnect = interactive ? connectInput(interactive, () => signals.raise('SIGINT')) : undefined
     try {
       return await untilTheEnd(machine, run, signals)
     } finally {
@@ -55,8 +58,8 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   }
 }
 
-function waitsForClient({ serial }: MachineOptions): boolean {
-  return typeof serial === 'object' && 'wait' in serial && serial.wait === true
+function waitsForClient(target: SerialTarget | null): boolean {
+  return typeof target === 'object' && target !== null && 'wait' in target && target.wait === true
 }
 
 async function untilTheEnd(machine: Machine, { paused, noShutdown }: RunSettings, signals: Signals): Promise<number> {

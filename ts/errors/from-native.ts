@@ -62,7 +62,7 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
     case 'ERR_GUEST_IMAGE':
       return new GuestImageError(message, {
         ...details,
-        image: data.image === 'initrd' ? 'initrd' : 'kernel',
+        image: data.image === 'initrd' || data.image === 'firmware' ? data.image : 'kernel',
         problem: oneOf(guestImageProblems, data.problem) ?? 'malformed',
       })
     case 'ERR_BREAKPOINT':

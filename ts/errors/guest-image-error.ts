@@ -1,7 +1,7 @@
 import { KvmAccelError, type ErrorDetails } from './kvm-accel-error.js'
 
 /** Which image was refused. */
-export type GuestImageKind = 'kernel' | 'initrd'
+export type GuestImageKind = 'kernel' | 'initrd' | 'firmware'
 
 /** What can be wrong with an image. */
 export const guestImageProblems = [
@@ -26,7 +26,7 @@ export const guestImageProblems = [
  */
 export type GuestImageProblem = (typeof guestImageProblems)[number]
 
-/** A kernel or an initrd that cannot be loaded. */
+/** A kernel, an initrd or firmware that cannot be loaded. */
 export class GuestImageError extends KvmAccelError {
   override readonly name = 'GuestImageError'
   declare readonly code: 'ERR_GUEST_IMAGE'

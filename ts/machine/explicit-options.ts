@@ -4,6 +4,7 @@ import type { NormalCpu } from './cpu.js'
 import type { NormalMemory } from './memory.js'
 import type { NormalMachineOptions } from './normal-options.js'
 import type { MachineOptions, MemoryOptions } from './options.js'
+import { explicitSerials } from './serial/ports.js'
 import { explicitSerial } from './serial/target.js'
 import { formatSize } from './size.js'
 import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
@@ -13,13 +14,34 @@ import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
  * signal or bytes. Their normal form is the one that they were made from.
  */
 export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
-  const { accel, memory, cpu, serial, debugExit, disks, networks, rng, vsock, name, signal, ...same } = normal
+  const {
+    accel,
+    memory,
+    cpu,
+    kernel,
+    firmware,
+    serials,
+    debugConsole,
+    append,
+    initrd,
+    debugExit,
+    disks,
+    networks,
+    rng,
+    vsock,
+    name,
+    signal,
+    ...same
+  } = normal
   return {
     ...same,
     accel: accel.candidates.map(accelOptions),
     memory: memoryOptions(memory),
     cpu: cpuOptions(cpu),
-    serial: explicitSerial(serial),
+    ...(kernel !== null && { kernel, append, initrd }),
+    ...(firmware !== null && { firmware }),
+    ...(serials.length > 1 ? { serials: explicitSerials(serials) } : { serial: explicitSerial(serials[0]) }),
+    ...(debugConsole !== null && { debugConsole: { ...debugConsole, target: explicitSerial(debugConsole.target) } }),
     debugExit: debugExit ?? false,
     disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),
     networks: networks.map(({ throttle, ...network }) => ({ ...network, throttle: throttleOptions(throttle) })),

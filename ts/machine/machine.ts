@@ -23,8 +23,12 @@ import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
 import { closeLines, openLine, type SerialLine } from './serial/line.js'
 import { SerialPort } from './serial-port.js'
+import type { Serial } from './serial/target.js'
 import { Vcpu } from './vcpu.js'
 import { Vsock } from './vsock/vsock.js'
+
+/** The debug console's number among ports; COM1 is 0. */
+const DEBUG_CONSOLE = 4
 
 /**
  * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
@@ -51,6 +55,10 @@ import { Vsock } from './vsock/vsock.js'
 export class Machine extends ObservedMachine {
   /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
   readonly serial: SerialPort
+  /** COM1 to COM4, as far as option `serials` names them; `null` for one that is not there. */
+  readonly serials: readonly (SerialPort | null)[]
+  /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
+  readonly debugConsole: SerialPort | null
   /** Breakpoints, watchpoints, steps and memory. */
   readonly debug: Debugger
   /** The vCPUs, by index. */
@@ -81,7 +89,11 @@ export class Machine extends ObservedMachine {
     super(native, properties)
     this.#native = native
     this.#options = options
-    this.serial = new SerialPort(native.takeSerialFd(), bytes => native.serialInput(bytes))
+    const port = (index: number) =>
+      new SerialPort(native.takeSerialFd(index), bytes => native.serialInput(index, bytes))
+    this.serial = port(0)
+    this.serials = options.serials.map((target, index) => (index === 0 ? this.serial : target && port(index)))
+    this.debugConsole = options.debugConsole && port(DEBUG_CONSOLE)
     this.vcpus = Array.from(
       { length: options.cpus },
       (_, index) => new Vcpu(index, native, event => this.#check(event)),
@@ -358,14 +370,23 @@ export class Machine extends ObservedMachine {
     this.#ended.resolve(this.#exit)
   }
 
+  /** The streams of all ports, and where they lead. */
+  #ports(): { readonly port: SerialPort; readonly target: Serial }[] {
+    const { serials, debugConsole } = this.#options
+    const ports = serials.map((target, index) => ({ port: this.serials[index], target }))
+    ports.push({ port: this.debugConsole, target: debugConsole?.target ?? null })
+    return ports.flatMap(({ port, target }) => (port && target ? [{ port, target }] : []))
+  }
+
   /** Opens what ports lead to. */
   async #connect(): Promise<void> {
-    const { serial, signal } = this.#options
     try {
-      const line = await openLine(this.serial, serial, signal)
-      if (!line) return
-      this.#lines.push({ port: this.serial, line })
-      this.serial.path = line.path
+      for (const { port, target } of this.#ports()) {
+        const line = await openLine(port, target, this.#options.signal)
+        if (!line) continue
+        this.#lines.push({ port, line })
+        port.path = line.path
+      }
     } catch (error) {
       await this.#close()
       throw error
@@ -388,7 +409,7 @@ export class Machine extends ObservedMachine {
     if (this.#closed) return
     if (alive) this.#wake.ref()
     else this.#wake.unref()
-    this.serial.keepAlive(alive)
+    for (const { port } of this.#ports()) port.keepAlive(alive)
   }
 
   /** Emits. */
@@ -432,7 +453,7 @@ export class Machine extends ObservedMachine {
       case 'vsock-connection':
         return this.vsock.arrived(event.hostPort)
       case 'input-drained':
-        return this.serial.inputDrained()
+        return this.serials[event.port]?.inputDrained()
       case 'closed':
         return this.#gone()
       default:
@@ -529,7 +550,7 @@ export class Machine extends ObservedMachine {
     this.dirtyLog.end()
     this.vsock.end()
     this.#wake.destroy()
-    this.serial.machineEnded()
+    for (const { port } of this.#ports()) port.machineEnded()
     this.#stopping?.resolve()
     this.#stepping?.resolve(undefined)
     if (this.#lines.length === 0) this.#closed?.resolve()

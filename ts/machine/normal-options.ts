@@ -21,7 +21,17 @@ import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.j
 import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
-import { normaliseSerial, serialShape, serialTakes, type Serial } from './serial/target.js'
+import { normaliseRtc, rtcShape, rtcTakes, type NormalRtc } from './rtc.js'
+import {
+  debugConsoleShape,
+  debugConsoleTakes,
+  normaliseDebugConsole,
+  normaliseSerials,
+  serialsShape,
+  serialsTakes,
+  type NormalDebugConsole,
+} from './serial/ports.js'
+import { serialShape, serialTakes, type Serial } from './serial/target.js'
 import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions } from './options.js'
 
 const LAST_PORT = 0xffff
@@ -36,12 +46,15 @@ export interface NormalMachineOptions {
   readonly cpuPm: boolean
   readonly msrFilter: readonly NormalMsrRule[]
   readonly busLockRatelimit: number
-  readonly kernel: string | Uint8Array
+  readonly kernel: string | Uint8Array | null
+  readonly firmware: string | Uint8Array | null
   readonly kernelFormat: KernelFormat
   readonly initrd: readonly Required<InitrdImage>[]
   readonly append: string
   readonly autoKernelCmdline: boolean
-  readonly serial: Serial
+  readonly serials: readonly [Serial, ...(Serial | null)[]]
+  readonly debugConsole: NormalDebugConsole | null
+  readonly rtc: NormalRtc
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly fwCfg: FwCfgFiles
   readonly testDevices: boolean
@@ -80,11 +93,15 @@ const shape = {
   msrFilter: msrFilterShape,
   busLockRatelimit: v.number(),
   kernel: image,
+  firmware: image,
   kernelFormat: v.picklist(formats),
   initrd: v.union([image, v.array(v.strictObject({ image, cmdline: v.optional(text) }))]),
   append: text,
   autoKernelCmdline: v.boolean(),
   serial: serialShape,
+  serials: serialsShape,
+  debugConsole: debugConsoleShape,
+  rtc: rtcShape,
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   fwCfg: fwCfgShape,
   testDevices: v.boolean(),
@@ -112,11 +129,15 @@ const takes: Record<keyof MachineOptions, string> = {
   msrFilter: msrFilterTakes,
   busLockRatelimit: 'a whole number from 0 to 2^53 - 1',
   kernel: 'the path of a file, or its bytes as a Uint8Array',
+  firmware: 'the path of a file, or its bytes as a Uint8Array',
   kernelFormat: either(formats.map(format => `'${format}'`)),
   initrd: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
   append: 'a text without NUL',
   autoKernelCmdline: 'a boolean',
   serial: serialTakes,
+  serials: serialsTakes,
+  debugConsole: debugConsoleTakes,
+  rtc: rtcTakes,
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   fwCfg: fwCfgTakes,
   testDevices: 'a boolean',
@@ -144,8 +165,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     throw new MachineConfigError('the options of a machine are an object', { option: '', remedy })
   }
   for (const [key, value] of Object.entries(options)) checkShape(key, value)
-  if (options.kernel === undefined)
-    throw bad('kernel', 'is missing, and a machine has no firmware to start without one')
+  refuseOrphans(options)
   return Object.freeze({
     accel: resolveAccelerators(options.accel),
     memory: normaliseMemory(options.memory ?? '128M'),
@@ -154,12 +174,15 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     cpuPm: options.cpuPm ?? false,
     msrFilter: normaliseMsrFilter(options.msrFilter ?? []),
     busLockRatelimit: busLocks(options.busLockRatelimit ?? 0),
-    kernel: options.kernel,
+    kernel: options.kernel ?? null,
+    firmware: options.firmware ?? null,
     kernelFormat: options.kernelFormat ?? 'auto',
     initrd: initrdList(options.initrd),
     append: options.append ?? '',
     autoKernelCmdline: options.autoKernelCmdline ?? true,
-    serial: normaliseSerial(options.serial ?? 'null'),
+    serials: normaliseSerials(options.serial ?? 'null', options.serials),
+    debugConsole: options.debugConsole === undefined ? null : normaliseDebugConsole(options.debugConsole),
+    rtc: normaliseRtc(options.rtc ?? {}),
     debugExit: debugExitPorts(options.debugExit ?? false),
     fwCfg: options.fwCfg ?? {},
     testDevices: options.testDevices ?? false,
@@ -175,6 +198,17 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     signal: options.signal ?? null,
     name: options.name ?? null,
   })
+}
+
+/** What goes with something that is missing, or in place of something that is there. */
+function refuseOrphans({ kernel, firmware, append, initrd, serial, serials }: MachineOptions): void {
+  if (kernel === undefined) {
+    if (firmware === undefined) throw bad('kernel', 'is missing, and so is firmware to start without one')
+    if (append !== undefined) throw bad('append', 'is given without a kernel to read it')
+    if (initrd !== undefined) throw bad('initrd', 'is given without a kernel to take it')
+  }
+  if (serial !== undefined && serials !== undefined)
+    throw bad('serials', "is given beside 'serial', which is its first")
 }
 
 function checkShape(key: string, value: unknown): void {

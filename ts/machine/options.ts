@@ -2,6 +2,8 @@ import type { CpuOptions, MsrRule, TopologyOptions } from './cpu-options.js'
 import type { DiskOptions } from './virtio/disk.js'
 import type { SerialTarget } from './serial/target.js'
 import type { FwCfgFiles } from './fw-cfg.js'
+import type { RtcOptions } from './rtc.js'
+import type { DebugConsoleOptions } from './serial/ports.js'
 import type { NetworkOptions } from './virtio/network.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { VsockOptions } from './virtio/vsock.js'
@@ -134,8 +136,16 @@ export interface MachineOptions {
    * @default 0
    */
   readonly busLockRatelimit?: number
-  /** The kernel: path of a file, or its bytes. */
-  readonly kernel: string | Uint8Array
+  /** The kernel: path of a file, or its bytes. Without it, there is {@linkcode firmware}. */
+  readonly kernel?: string | Uint8Array
+  /**
+   * Firmware, as `-bios`: path of an image, or its bytes, a multiple of 64 KiB up to 8 MiB. It ends at 4 GiB, where a guest cannot write it.
+   * Without a kernel the first vCPU starts there, at the reset vector, and the image's last 256 KiB are in RAM below 1 MiB, too; with one, which is
+   * entered directly, nobody starts the firmware.
+   *
+   * @default none
+   */
+  readonly firmware?: string | Uint8Array
   /**
    * The kernel's format. `auto` looks for magic numbers and refuses an image without one: a multiboot-1 header, a bzImage, a PVH note; ELF64
    * without the note is `linux`, too. `linux` enters a bzImage or a vmlinux by Linux's 64-bit boot protocol. `flat` must be asked for: loaded
@@ -168,6 +178,20 @@ export interface MachineOptions {
    * @default 'null'
    */
   readonly serial?: SerialTarget
+  /**
+   * Where COM1 to COM4 lead, in place of `serial`; `null` for one that is not there. Each is a stream in {@linkcode Machine.serials}.
+   *
+   * @default COM1 alone
+   */
+  readonly serials?: readonly (SerialTarget | null)[]
+  /**
+   * Adds a port whose bytes go somewhere, as `-debugcon` and `isa-debugcon`: firmware writes its messages there.
+   *
+   * @default none
+   */
+  readonly debugConsole?: DebugConsoleOptions
+  /** The CMOS clock, as `-rtc`. */
+  readonly rtc?: RtcOptions
   /**
    * Adds `isa-debug-exit`: a guest that writes V there ends its machine with status `(V << 1) | 1`.
    *

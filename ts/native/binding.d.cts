@@ -125,8 +125,8 @@ export declare class BindingMachine {
   dirtyTotals(): Array<number> | BindingError
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
-  /** The reading end of a serial stream; the caller owns it. -1 without one. */
-  takeSerialFd(): number
+  /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
+  takeSerialFd(port: number): number
   /** What became of the notify properties. */
   notifyStatus(): BindingNotifyStatus
   /** All events that wait. */
@@ -149,8 +149,8 @@ export declare class BindingMachine {
   answerDevice(device: number, id: number, value: bigint): void
   /** Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP. */
   answerMsr(id: number, answer?: bigint | undefined | null): void
-  /** Input for COM1: how many bytes were taken. */
-  serialInput(bytes: Uint8Array): number
+  /** Input for a serial port: how many bytes were taken. */
+  serialInput(port: number, bytes: Uint8Array): number
   /** Exits so far, by kind. */
   exitCounts(): Record<string, number>
   /** Notify exits of each vCPU so far, drills included. */
@@ -171,14 +171,6 @@ export declare class BindingMachine {
   vcpuState(vcpu: number): BindingVcpuState | BindingError | null
   /** Changes them for its next entry. */
   setVcpuState(vcpu: number, state: BindingVcpuState): BindingError | null
-  /** Connects to a port of the guest; a `vsock-connected` event with this `id` tells what became of it. */
-  connectVsock(guestPort: number, id: number): BindingVsockStream | BindingError
-  /** Listens to a port of the host; a `vsock-connection` event tells that there is something to accept. */
-  listenVsock(hostPort: number, backlog: number): BindingError | null
-  /** The next connection to a port that is listened to. */
-  acceptVsock(hostPort: number): BindingVsockStream | null
-  /** Listens no more. */
-  unlistenVsock(hostPort: number): void
 }
 
 /** Records of one reader. */
@@ -234,16 +226,16 @@ export interface BindingConfig {
   memory: BindingMemory
   /** The processors. */
   cpu: BindingCpu
-  /** A path or the bytes. */
-  kernel: string | Uint8Array
+  /** A path or the bytes; none: firmware looks for something. */
+  kernel?: string | Uint8Array
+  /** A path or the bytes of what is at the reset vector. */
+  firmware?: string | Uint8Array
   /** The first word of a multiboot command line. */
   kernelName: string
   /** `auto`, `flat`, `linux`, `multiboot` or `pvh`. */
   kernelFormat: string
   /** The kernel's command line. */
   append: string
-  /** Words for Linux about devices are added to it. */
-  autoKernelCmdline: boolean
   /** Initrd or multiboot modules. */
   modules: Array<BindingModule>
   /** Where COM1 writes to. */
@@ -306,6 +298,14 @@ export interface BindingCpu {
   msrRules: Array<BindingMsrRule>
   /** Bus locks in a second; 0 for no limit. */
   busLockRatelimit: number
+}
+
+/** The debug console. */
+export interface BindingDebugConsole {
+  /** Its I/O port. */
+  port: number
+  /** Where it writes to. */
+  target: BindingSerial
 }
 
 /** `isa-debug-exit`. */
@@ -416,9 +416,7 @@ export type BindingEvent =
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
   | { kind: 'msr-access'; access: BindingMsrAccess }
   | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
-  | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
-  | { kind: 'vsock-connection'; hostPort: number }
-  | { kind: 'input-drained' }
+  | { kind: 'input-drained'; port: number }
   | { kind: 'closed' }
 
 /** An exception on its way. */
@@ -461,6 +459,12 @@ export interface BindingInterrupt {
 
 /** Which devices there are, and what they hold. */
 export interface BindingLegacy {
+  /** COM2 to COM4. */
+  serials: Array<BindingSerialPort>
+  /** The debug console. */
+  debugConsole?: BindingDebugConsole
+  /** The CMOS clock. */
+  rtc: BindingRtc
   /** Files of fw_cfg. */
   fwCfg: Array<BindingFwCfgFile>
   /** `pc-testdev`. */
@@ -594,6 +598,14 @@ export interface BindingRegisters {
   rflags: bigint
 }
 
+/** What the CMOS clock shows. */
+export interface BindingRtc {
+  /** Milliseconds by which it is ahead of the host's. */
+  offset: number
+  /** It stands still while the machine does. */
+  stops: boolean
+}
+
 /** A segment register with its hidden part. */
 export interface BindingSegment {
   selector: number
@@ -614,12 +626,20 @@ export interface BindingSegments {
   tr: BindingSegment
 }
 
-/** Where COM1 writes to. */
+/** Where a port writes to. */
 export type BindingSerial =
   | { kind: 'null' }
   | { kind: 'stdout' }
   | { kind: 'file'; path: string }
   | { kind: 'stream' }
+
+/** A serial port besides COM1. */
+export interface BindingSerialPort {
+  /** 1 is COM2, 3 is COM4. */
+  port: number
+  /** Where it writes to. */
+  target: BindingSerial
+}
 
 /** System management mode. */
 export interface BindingSmi {
@@ -728,14 +748,6 @@ export type BindingVirtio =
   | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
   | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
-  | { kind: 'vsock'; cid: number; path?: string }
-
-/** A stream; the caller owns its descriptor. */
-export interface BindingVsockStream {
-  fd: number
-  /** The guest's port. */
-  guestPort: number
-}
 
 /** Every feature's name. */
 export declare function cpuFeatureNames(): Array<string>

@@ -3,6 +3,7 @@
 import { basename } from 'node:path'
 import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions } from '../machine/normal-options.js'
+import { rtcOffset } from '../machine/rtc.js'
 import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
@@ -49,13 +50,14 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   accel: accel(properties),
   memory: options.memory,
   cpu: cpu(options),
-  kernel: options.kernel,
   kernelName: typeof options.kernel === 'string' ? basename(options.kernel) : (options.name ?? 'kernel'),
   kernelFormat: options.kernelFormat,
   append: options.append,
   autoKernelCmdline: options.autoKernelCmdline,
   modules: [...options.initrd],
-  serial: serial(options.serial),
+  serial: serial(options.serials[0]),
+  ...(options.kernel === null ? {} : { kernel: options.kernel }),
+  ...(options.firmware === null ? {} : { firmware: options.firmware }),
   acpi: options.acpi,
   lostTickPolicy: options.lostTickPolicy,
   legacy: legacy(options),
@@ -88,7 +90,10 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   ...(notifyBudget ? { notifyBudget } : {}),
 })
 
-const legacy = ({ fwCfg, testDevices }: NormalMachineOptions): BindingLegacy => ({
+const legacy = ({ serials, debugConsole, rtc, fwCfg, testDevices }: NormalMachineOptions): BindingLegacy => ({
+  serials: serials.flatMap((target, port) => (port > 0 && target ? [{ port, target: serial(target) }] : [])),
+  ...(debugConsole && { debugConsole: { port: debugConsole.port, target: serial(debugConsole.target) } }),
+  rtc: { offset: rtcOffset(rtc, new Date()), stops: rtc.clock === 'vm' },
   fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: contents(content) })),
   testDevices,
 })

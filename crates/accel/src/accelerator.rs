@@ -14,7 +14,7 @@ use crate::kvm::machine_check::machine_checks;
 use crate::kvm::ram::GuestRam;
 use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
-use crate::memory::{Limits, Memory};
+use crate::memory::{Limits, MachineMemory, Memory};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::state::{Clock, StateFeatures};
 use crate::stats::{Readings, StatsReader};
@@ -57,7 +57,13 @@ impl Accelerator {
     /// # Errors
     /// [`Error::Open`], [`Error::ApiVersion`], [`Error::MissingCapability`], [`Error::TooManyVcpus`],
     /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Ioctl`]. Nothing is left behind.
-    pub fn new(properties: AccelProperties, cpu: impl Into<CpuConfig>, ram: GuestRam) -> Result<Self> {
+    pub fn new(
+        properties: AccelProperties,
+        cpu: impl Into<CpuConfig>,
+        memory: impl Into<MachineMemory>,
+    ) -> Result<Self> {
+        let mapped = memory.into();
+        let ram = mapped.ram.clone();
         let mut cpu = cpu.into();
         let topology = cpu.topology;
         // Who answers belongs to this machine, and what is left of `cpu` is compared with that of others.
@@ -103,7 +109,7 @@ impl Accelerator {
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
-        memory.add_ram(&ram)?;
+        memory.add_all(mapped)?;
         let dirty = DirtyLog::new(dirty, vm.dirty_calls(), memory.clone());
         irqchip::create(&vm, properties.kernel_irqchip)?;
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;

@@ -20,6 +20,8 @@ pub struct StartState {
 /// The processor mode of a [`StartState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartMode {
+    /// The reset vector, 16 bytes below 4 GiB: registers as a reset leaves them, and no other field counts.
+    Reset,
     /// 16-bit real mode, all segments 0.
     Real,
     /// Flat 32-bit protected mode, paging off, interrupts off (multiboot 1, PVH).

@@ -2,20 +2,19 @@
 
 use crate::cpu::BindingCpu;
 use crate::legacy::BindingLegacy;
+use crate::serial::{BindingSerial, SerialStreams};
 use crate::virtio::{BindingVirtio, VirtioHandles};
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
 use kvm_accel_machine::board::{BoardConfig, BoardError};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
-use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs, SerialOutput};
+use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
+use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
 use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
-use std::fs::File;
-use std::io::PipeReader;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 /// Accelerator properties; see `AccelProperties` in TypeScript.
@@ -68,19 +67,6 @@ pub struct BindingDebugExit {
     pub iosize: u32,
 }
 
-/// Where COM1 writes to.
-#[napi(discriminant = "kind", discriminant_case = "lowercase", object_to_js = false)]
-pub enum BindingSerial {
-    /// Nowhere.
-    Null,
-    /// The process's standard output.
-    Stdout,
-    /// A file, truncated.
-    File { path: String },
-    /// A pipe whose reading end is `takeSerialFd()`.
-    Stream,
-}
-
 /// RAM and where it comes from.
 #[napi(object, object_to_js = false)]
 pub struct BindingMemory {
@@ -107,8 +93,10 @@ pub struct BindingConfig {
     pub memory: BindingMemory,
     /// The processors.
     pub cpu: BindingCpu,
-    /// A path or the bytes.
-    pub kernel: Either<String, Uint8Array>,
+    /// A path or the bytes; none: firmware looks for something.
+    pub kernel: Option<Either<String, Uint8Array>>,
+    /// A path or the bytes of what is at the reset vector.
+    pub firmware: Option<Either<String, Uint8Array>>,
     /// The first word of a multiboot command line.
     pub kernel_name: String,
     /// `auto`, `flat`, `linux`, `multiboot` or `pvh`.
@@ -174,27 +162,6 @@ fn lost_tick_policy(policy: &str) -> Result<LostTickPolicy, MachineConfigError> 
     }
 }
 
-/// Where COM1 writes to, and the user's end of a stream.
-fn serial(target: BindingSerial) -> Result<(SerialOutput, Option<PipeReader>), MachineConfigError> {
-    let failed = |error: std::io::Error| {
-        MachineConfigError::new(
-            "serial",
-            format!("The serial port's output cannot be opened: {error}"),
-            "Check the path and its permissions.",
-        )
-    };
-    match target {
-        BindingSerial::Null => Ok((SerialOutput::null(), None)),
-        BindingSerial::Stdout => Ok((SerialOutput::stdout()?, None)),
-        BindingSerial::File { path } => Ok((SerialOutput::file(File::create(path).map_err(failed)?)?, None)),
-        BindingSerial::Stream => {
-            // A pipe holds 64 KiB of single bytes, a socket some hundred.
-            let (theirs, ours) = std::io::pipe().map_err(failed)?;
-            Ok((SerialOutput::file(OwnedFd::from(ours).into())?, Some(theirs)))
-        }
-    }
-}
-
 impl BindingMemory {
     /// The size and the back end.
     fn into_board(self) -> Result<(u64, RamBackend), MachineConfigError> {
@@ -216,12 +183,12 @@ impl BindingMemory {
 }
 
 impl BindingConfig {
-    /// The board's configuration, the user's end of a serial stream, and the devices that the user talks to; `msrs` answer what JavaScript
+    /// The board's configuration, the user's ends of serial streams, and the devices that the user talks to; `msrs` answer what JavaScript
     /// is asked.
     pub fn into_board(
         self,
         msrs: &Arc<DelegatedMsrs>,
-    ) -> Result<(BoardConfig, Option<PipeReader>, VirtioHandles), BoardError> {
+    ) -> Result<(BoardConfig, SerialStreams, VirtioHandles), BoardError> {
         let (memory, ram) = self.memory.into_board()?;
         let accel = self.accel.try_into()?;
         let modules = self
@@ -236,13 +203,19 @@ impl BindingConfig {
             fixed_cmdline: !self.auto_kernel_cmdline,
             modules,
         };
-        let boot = Boot::new(image(ImageRole::Kernel, self.kernel)?, options)?;
+        let boot = match self.kernel {
+            Some(kernel) => Boot::new(image(ImageRole::Kernel, kernel)?, options)?,
+            None => Boot::by_firmware(),
+        };
+        let firmware = self.firmware.map(|source| Firmware::new(image(ImageRole::Firmware, source)?)).transpose()?;
         let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
         let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
         let mut handles = VirtioHandles::default();
         let virtio =
             self.virtio.into_iter().map(|device| device.into_device(&mut handles)).collect::<Result<_, _>>()?;
-        let (serial, theirs) = serial(self.serial)?;
+        let mut streams = SerialStreams::default();
+        let serial = streams.open(0, self.serial)?;
+        let legacy = self.legacy.into_board(&mut streams)?;
         Ok((
             BoardConfig {
                 accel,
@@ -250,14 +223,15 @@ impl BindingConfig {
                 ram,
                 cpu: self.cpu.into_accel(msrs)?,
                 boot,
+                firmware,
                 serial,
                 debug_exit,
-                legacy: self.legacy.into_board()?,
+                legacy,
                 lost_tick_policy,
                 acpi: self.acpi,
                 virtio,
             },
-            theirs,
+            streams,
             handles,
         ))
     }

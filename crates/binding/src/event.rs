@@ -83,8 +83,8 @@ pub enum BindingEvent {
     VsockConnected { id: u32, host_port: u32, error: Option<BindingError> },
     /// The guest has connected to a port that is listened to.
     VsockConnection { host_port: u32 },
-    /// COM1 takes input again.
-    InputDrained,
+    /// A serial port takes input again.
+    InputDrained { port: u32 },
     /// All threads have ended and the VM is closed.
     Closed,
 }

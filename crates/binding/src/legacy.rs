@@ -1,7 +1,9 @@
 //! Devices at fixed ports as TypeScript hands them over.
 
+use crate::serial::{BindingSerial, DEBUG_CONSOLE, SerialStreams};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::LegacyConfig;
+use kvm_accel_machine::board::{LegacyConfig, SerialConfig};
+use kvm_accel_machine::devices::RtcConfig;
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 
@@ -14,9 +16,42 @@ pub struct BindingFwCfgFile {
     pub contents: Either<String, Uint8Array>,
 }
 
+/// A serial port besides COM1.
+#[napi(object, object_to_js = false)]
+pub struct BindingSerialPort {
+    /// 1 is COM2, 3 is COM4.
+    pub port: u32,
+    /// Where it writes to.
+    pub target: BindingSerial,
+}
+
+/// The debug console.
+#[napi(object, object_to_js = false)]
+pub struct BindingDebugConsole {
+    /// Its I/O port.
+    pub port: u32,
+    /// Where it writes to.
+    pub target: BindingSerial,
+}
+
+/// What the CMOS clock shows.
+#[napi(object, object_to_js = false)]
+pub struct BindingRtc {
+    /// Milliseconds by which it is ahead of the host's.
+    pub offset: f64,
+    /// It stands still while the machine does.
+    pub stops: bool,
+}
+
 /// Which devices there are, and what they hold.
 #[napi(object, object_to_js = false)]
 pub struct BindingLegacy {
+    /// COM2 to COM4.
+    pub serials: Vec<BindingSerialPort>,
+    /// The debug console.
+    pub debug_console: Option<BindingDebugConsole>,
+    /// The CMOS clock.
+    pub rtc: BindingRtc,
     /// Files of fw_cfg.
     pub fw_cfg: Vec<BindingFwCfgFile>,
     /// `pc-testdev`.
@@ -25,9 +60,32 @@ pub struct BindingLegacy {
 
 impl BindingLegacy {
     /// The board's part of it.
-    pub fn into_board(self) -> Result<LegacyConfig, MachineConfigError> {
-        let fw_cfg = self.fw_cfg.into_iter().map(|file| Ok((file.name, contents(file.contents)?)));
-        Ok(LegacyConfig { fw_cfg: fw_cfg.collect::<Result<_, MachineConfigError>>()?, test_devices: self.test_devices })
+    pub fn into_board(self, streams: &mut SerialStreams) -> Result<LegacyConfig, MachineConfigError> {
+        let mut config = LegacyConfig { test_devices: self.test_devices, rtc: self.rtc.into(), ..Default::default() };
+        for BindingSerialPort { port, target } in self.serials {
+            let slot = usize::try_from(port).ok().and_then(|port| config.serials.get_mut(port.checked_sub(1)?));
+            let slot = slot.ok_or_else(|| {
+                MachineConfigError::new("serials", format!("There is no COM{}", port + 1), "A board has COM1 to COM4.")
+            })?;
+            *slot = Some(SerialConfig { output: streams.open(port, target)?, input_drained: None });
+        }
+        if let Some(BindingDebugConsole { port, target }) = self.debug_console {
+            let port = u16::try_from(port).map_err(|_| {
+                MachineConfigError::new("debugConsole", "A port is 0 to 0xffff", "QEMU's is 0xe9, SeaBIOS's 0x402.")
+            })?;
+            config.debug_console = Some((port, streams.open(DEBUG_CONSOLE, target)?));
+        }
+        for file in self.fw_cfg {
+            config.fw_cfg.push((file.name, contents(file.contents)?));
+        }
+        Ok(config)
+    }
+}
+
+impl From<BindingRtc> for RtcConfig {
+    #[allow(clippy::cast_possible_truncation, reason = "an offset beyond what a clock can show is as far as it goes")]
+    fn from(raw: BindingRtc) -> Self {
+        Self { offset: (raw.offset * 1e6) as i64, stops: raw.stops }
     }
 }
 

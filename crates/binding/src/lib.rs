@@ -25,6 +25,7 @@ mod legacy;
 mod machine;
 mod msrs;
 mod pty;
+mod serial;
 mod statistics;
 mod throttle;
 mod trace;

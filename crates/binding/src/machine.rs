@@ -8,6 +8,7 @@ use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
 use crate::handle::Handle;
 use crate::msrs;
+use crate::serial::SerialStreams;
 use crate::trace::{BindingTraceSession, START_LIMIT};
 use crate::virtio::VirtioHandles;
 use kvm_accel::trace::Trace;
@@ -21,7 +22,6 @@ use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use std::collections::HashMap;
-use std::io::PipeReader;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub struct BindingMachine {
     msrs: Arc<DelegatedMsrs>,
     notify: NotifyStatus,
     wake: Option<UnixStream>,
-    serial: Option<PipeReader>,
+    serial: SerialStreams,
 }
 
 /// What became of the notify properties.
@@ -71,17 +71,21 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     })?;
     let queue = Arc::new(queue);
     let msrs = msrs::asking(&queue);
-    let (config, serial, virtio) = config.into_board(&msrs)?;
-    let drained = Arc::clone(&queue);
+    let (mut config, serial, virtio) = config.into_board(&msrs)?;
+    let drained = |port: u32| {
+        let queue = Arc::clone(&queue);
+        Box::new(move || queue.push(BindingEvent::InputDrained { port }))
+    };
+    for (port, serial) in (1..).zip(&mut config.legacy.serials) {
+        if let Some(serial) = serial {
+            serial.input_drained = Some(drained(port));
+        }
+    }
     let waker = Arc::clone(&queue);
     let trace = Trace::new(move || waker.wake());
     let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
     let scope = trace.enter();
-    let (mut board, warnings) = Board::new(
-        config,
-        Arc::clone(&queue) as Arc<dyn EventSink>,
-        Box::new(move || drained.push(BindingEvent::InputDrained)),
-    )?;
+    let (mut board, warnings) = Board::new(config, Arc::clone(&queue) as Arc<dyn EventSink>, drained(0))?;
     for warning in warnings {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
@@ -109,10 +113,10 @@ impl BindingMachine {
         self.wake.take().map_or(-1, IntoRawFd::into_raw_fd)
     }
 
-    /// The reading end of a serial stream; the caller owns it. -1 without one.
+    /// The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one.
     #[napi]
-    pub fn take_serial_fd(&mut self) -> i32 {
-        self.serial.take().map_or(-1, IntoRawFd::into_raw_fd)
+    pub fn take_serial_fd(&mut self, port: u32) -> i32 {
+        self.serial.take_fd(port)
     }
 
     /// What became of the notify properties.
@@ -186,10 +190,11 @@ impl BindingMachine {
         self.msrs.answer(id, answer.map(|value| value.get_u64().1));
     }
 
-    /// Input for COM1: how many bytes were taken.
+    /// Input for a serial port: how many bytes were taken.
     #[napi]
-    pub fn serial_input(&self, bytes: Uint8Array) -> u32 {
-        let taken = self.handle.with_board(|board| board.serial_input(&bytes)).unwrap_or(0);
+    pub fn serial_input(&self, port: u32, bytes: Uint8Array) -> u32 {
+        let port = usize::try_from(port).unwrap_or(usize::MAX);
+        let taken = self.handle.with_board(|board| board.serial_input(port, &bytes)).unwrap_or(0);
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 

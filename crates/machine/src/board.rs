@@ -2,7 +2,7 @@
 
 mod legacy;
 
-pub use legacy::LegacyConfig;
+pub use legacy::{LegacyConfig, SerialConfig};
 
 use crate::acpi;
 use crate::boot::Boot;
@@ -12,6 +12,7 @@ use crate::devices::{
     DelegatedMsrs, I8042, I8042_COMMAND_PORT, SerialOutput, SerialPort,
 };
 use crate::error::{GuestImageError, MachineConfigError};
+use crate::firmware::Firmware;
 use crate::interrupts::{Lines, PitTimer};
 use crate::layout::RamLayout;
 use crate::mptable;
@@ -21,6 +22,7 @@ use crate::virtio::{Malformed, Mmio, VirtioDevice};
 use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
+use kvm_accel::memory::MachineMemory;
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::Readings;
@@ -44,6 +46,8 @@ pub struct BoardConfig {
     pub cpu: CpuConfig,
     /// What runs.
     pub boot: Boot,
+    /// What is at the reset vector, if anything is.
+    pub firmware: Option<Firmware>,
     /// Where COM1 writes to.
     pub serial: SerialOutput,
     /// `isa-debug-exit`, if there is one.
@@ -108,6 +112,7 @@ pub struct Counts {
 ///     ram: Default::default(),
 ///     cpu: 1.into(),
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
+///     firmware: None,
 ///     serial: SerialOutput::null(),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
 ///     legacy: Default::default(),
@@ -133,6 +138,7 @@ pub struct Board {
     bus: Arc<MachineBus>,
     accel: Accelerator,
     boot: Boot,
+    firmware: Option<Firmware>,
     tables: Tables,
     pm: Arc<AcpiPm>,
     layout: RamLayout,
@@ -161,9 +167,10 @@ impl Board {
             ram: backend,
             cpu,
             mut boot,
+            firmware,
             serial,
             debug_exit,
-            legacy,
+            mut legacy,
             lost_tick_policy,
             acpi,
             virtio,
@@ -182,12 +189,12 @@ impl Board {
             // Without an IOAPIC there is no line that a table could describe.
             KernelIrqchip::Off => None,
         };
-        let description =
-            acpi::Description { processors, serial: &[(COM1_BASE, COM1_IRQ)], rtc: false, virtio: &places };
+        let description = acpi::Description { processors, serial: &legacy.serial_ports(), rtc: true, virtio: &places };
         let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
         let tables = Tables { processors, acpi };
-        let start = load(&mut boot, &tables, &layout, &ram)?;
-        let mut accel = Accelerator::new(accel, cpu, ram.clone())?;
+        let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram)?;
+        let regions = firmware.iter().map(Firmware::region).collect();
+        let mut accel = Accelerator::new(accel, cpu, MachineMemory { ram: ram.clone(), regions })?;
         // As QEMU: what the kernel does by itself is not asked for.
         if irqchip == KernelIrqchip::On && lost_tick_policy != LostTickPolicy::Delay {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
@@ -196,6 +203,9 @@ impl Board {
         let irq = lines.edge(COM1_IRQ)?;
         let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
         let pm = Arc::new(AcpiPm::new());
+        if let (StartMode::Reset, Some(acpi)) = (start.mode, &tables.acpi) {
+            legacy.fw_cfg.extend(acpi.files());
+        }
         let connections = Connections { layout: &layout, ram: &ram, lines: &lines, cpus: topology.cpus() };
         let legacy = Legacy::new(legacy, &connections)?;
         let mut bus = legacy
@@ -236,6 +246,7 @@ impl Board {
                 bus,
                 accel,
                 boot,
+                firmware,
                 tables,
                 pm,
                 layout,
@@ -272,7 +283,7 @@ impl Board {
     pub fn reset(&mut self) -> Result<(), BoardError> {
         // First: they let go of guest memory.
         self.virtio.iter().for_each(|transport| transport.reset());
-        load(&mut self.boot, &self.tables, &self.layout, &self.ram)?;
+        load(&mut self.boot, self.firmware.as_ref(), &self.tables, &self.layout, &self.ram)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
         self.pm.reset();
@@ -371,9 +382,11 @@ impl Board {
         self.vcpus.inject_notify(vcpu, context_invalid)
     }
 
-    /// Input for COM1: how many bytes were taken. The rest may be given again when the input has drained.
-    pub fn serial_input(&self, bytes: &[u8]) -> usize {
-        self.serial.input(bytes)
+    /// Input for a serial port, COM1 being 0: how many bytes were taken. The rest may be given again when the input has drained.
+    pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
+        let Some(more) = port.checked_sub(1) else { return self.serial.input(bytes) };
+        // What nobody will read is taken.
+        self.legacy.serial(more).map_or(bytes.len(), |serial| serial.input(bytes))
     }
 
     /// What was counted so far.
@@ -403,6 +416,7 @@ impl Board {
         self.virtio.iter().for_each(|transport| transport.reset());
         self.timer = None;
         self.serial.flush_pending();
+        self.legacy.flush_pending();
         self.counts()
     }
 }
@@ -415,12 +429,22 @@ struct Tables {
 }
 
 /// Loads the images, and the tables where a boot protocol leaves room for firmware's data.
-fn load(boot: &mut Boot, tables: &Tables, layout: &RamLayout, ram: &GuestRam) -> Result<StartState, BoardError> {
+fn load(
+    boot: &mut Boot,
+    firmware: Option<&Firmware>,
+    tables: &Tables,
+    layout: &RamLayout,
+    ram: &GuestRam,
+) -> Result<StartState, BoardError> {
     let loaded = boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP));
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;
     let start = loaded?;
-    if start.mode == StartMode::Real {
+    if let Some(firmware) = firmware {
+        firmware.load(ram, start.mode == StartMode::Reset)?;
+    }
+    // The one has no protocol that would say so, and the other makes tables of its own.
+    if matches!(start.mode, StartMode::Real | StartMode::Reset) {
         return Ok(start);
     }
     if let Some(topology) = &tables.processors {

@@ -7,15 +7,18 @@ pub enum ImageRole {
     Kernel,
     /// A module handed to the kernel; the first one is Linux's initrd.
     Initrd,
+    /// Code at the reset vector.
+    Firmware,
 }
 
 impl ImageRole {
-    /// `kernel` or `initrd`, as in QEMU's options.
+    /// `kernel`, `initrd` or `firmware`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Kernel => "kernel",
             Self::Initrd => "initrd",
+            Self::Firmware => "firmware",
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! - [`layout`] and [`ram`]: where RAM lies in the guest's address space, and its allocation.
 //! - [`bus`]: who answers which ports and addresses, the machine's half of [`kvm_accel::Bus`].
-//! - [`devices`]: COM1, the reset line of the i8042, `isa-debug-exit`.
+//! - [`devices`]: what is at fixed ports: serial ports, clock, fw_cfg, debug consoles, test devices.
 //! - [`interrupts`]: lines, and the controllers that are outside the kernel.
 //! - [`board`]: all of it around an accelerator, as one machine.
 //! - [`virtio`]: virtio devices and their transports.
 //! - [`acpi`]: the tables that tell a guest of it.
+//! - [`firmware`]: an image at the reset vector.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
 
 pub mod acpi;
@@ -17,6 +18,7 @@ mod checksum;
 mod clock;
 pub mod devices;
 mod error;
+pub mod firmware;
 pub mod interrupts;
 pub mod layout;
 mod mptable;

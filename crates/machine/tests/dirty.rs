@@ -43,6 +43,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         ram: Default::default(),
         lost_tick_policy: Default::default(),
         acpi: true,
+        firmware: None,
         legacy: Default::default(),
         virtio: Vec::new(),
         cpu: cpus.into(),
@@ -122,7 +123,7 @@ fn test_pages_that_were_taken_are_clean_until_they_are_written_again() {
         let area =
             |pages: &kvm_accel::dirty::DirtyPages| pages.ranges().filter(|range| AREA.contains(&range.start)).count();
         assert_eq!(area(&log.take().unwrap()), 0);
-        assert_eq!(machine.board.serial_input(b"x"), 1);
+        assert_eq!(machine.board.serial_input(0, b"x"), 1);
         assert_eq!(machine.line(), "dirty: done\n");
         assert_eq!(area(&log.take().unwrap()), 0);
         log.mark_all();

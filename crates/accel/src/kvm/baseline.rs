@@ -48,7 +48,7 @@ impl Baseline {
         vm.set_identity_map_address(0xfeff_c000)?;
         vm.set_tss_address(0xfeff_d000)?;
         let memory = Memory::new(vm.slot_calls(), Limits::new(0, 0));
-        memory.add_ram(&ram)?;
+        memory.add_all(ram.into())?;
         vm.create_irqchip()?;
         vm.create_pit()?;
         let vcpu = vm.create_vcpu(0, 0, StateFeatures::default())?;

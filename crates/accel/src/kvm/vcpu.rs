@@ -94,8 +94,12 @@ impl Vcpu {
 
     /// Puts the state a boot protocol asks for on top of the reset values.
     pub fn set_start_state(&self, start: &StartState) -> Result<()> {
+        if start.mode == StartMode::Reset {
+            return Ok(());
+        }
         let mut sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
         match start.mode {
+            StartMode::Reset => {}
             StartMode::Real => {
                 for segment in
                     [&mut sregs.cs, &mut sregs.ds, &mut sregs.es, &mut sregs.fs, &mut sregs.gs, &mut sregs.ss]

@@ -2,7 +2,7 @@
 
 use super::PAGE;
 use super::plan::{Full, plan, plan_log_dirty};
-use super::region::{Extent, Region};
+use super::region::{Extent, MachineMemory, Region};
 use super::slot::{Slot, SlotCall};
 use super::table::{Limits, SlotTable};
 use crate::kvm::memory_slots::SlotCalls;
@@ -52,13 +52,14 @@ impl Memory {
         Self { calls, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The first transaction: all of a machine's RAM.
-    pub(crate) fn add_ram(&self, ram: &GuestRam) -> Result<()> {
+    /// The first transaction: all of a machine's RAM, and what there is besides.
+    pub(crate) fn add_all(&self, MachineMemory { ram, regions }: MachineMemory) -> Result<()> {
         let mut changes = self.change();
         for region in ram.iter() {
             let start = region.start_addr().raw_value();
-            changes.add(Region::new(ram, start..start + region.len()))?;
+            changes.add(Region::new(&ram, start..start + region.len()))?;
         }
+        regions.into_iter().try_for_each(|region| changes.add(region))?;
         changes.commit()
     }
 

@@ -12,7 +12,7 @@ mod slot;
 mod table;
 
 pub use handle::{Memory, MemoryChanges, Slots};
-pub use region::Region;
+pub use region::{MachineMemory, Region};
 pub use slot::Slot;
 pub(crate) use slot::SlotCall;
 pub(crate) use table::Limits;

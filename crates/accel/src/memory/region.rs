@@ -42,6 +42,21 @@ impl Region {
     }
 }
 
+/// All that is mapped before a machine has interrupt controllers.
+#[derive(Clone, Debug)]
+pub struct MachineMemory {
+    /// RAM, at its own addresses.
+    pub ram: GuestRam,
+    /// What else there is: firmware.
+    pub regions: Vec<Region>,
+}
+
+impl From<GuestRam> for MachineMemory {
+    fn from(ram: GuestRam) -> Self {
+        Self { ram, regions: Vec::new() }
+    }
+}
+
 /// A [`Region`] with its host address in place of its RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {

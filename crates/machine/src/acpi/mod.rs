@@ -1,12 +1,14 @@
 //! ACPI: what the board has, as tables in guest memory (ACPI specification 6.5).
 //!
 //! - [`Tables`]: the bytes, laid out from [`RSDP`] on, where guests search for the root pointer and boot protocols hand it over.
+//! - `loader`: the same for firmware, which places them itself.
 //! - `dsdt`: the devices, as AML. `madt`: the interrupt controllers.
 //!
 //! The registers behind it are [`crate::devices::AcpiPm`]; the reset register is the keyboard controller's.
 
 mod dsdt;
 mod fadt;
+mod loader;
 mod madt;
 mod wake;
 

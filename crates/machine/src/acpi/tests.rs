@@ -119,3 +119,38 @@ fn test_the_largest_tables_end_before_the_mp_table() {
     ram.read_slice(&mut signature, GuestAddress(0xe_0000)).unwrap();
     assert_eq!(&signature, b"RSD PTR ");
 }
+
+/// Does what firmware does, with the files at the addresses that the tables have without it.
+#[test]
+fn test_firmware_puts_the_same_tables_together() {
+    for (cpus, transports) in [(Some(4), 3), (None, 0)] {
+        let tables = tables(cpus, true, transports);
+        let mut files: BTreeMap<_, _> = tables.files().into_iter().collect();
+        let script = files.remove("etc/table-loader").unwrap();
+        let place = |name: &str| if name == "etc/acpi/rsdp" { 0xe_0000 } else { 0xe_0040 };
+        assert_eq!(script.len() % 128, 0);
+        for command in script.chunks(128) {
+            let text = |at: usize| {
+                let name = command[at..at + 56].split(|byte| *byte == 0).next().unwrap();
+                String::from_utf8(name.to_vec()).unwrap()
+            };
+            let file = files.get_mut(&text(4)).unwrap();
+            match le(command, 0, 4) {
+                1 => assert!(file.len() > 30),
+                2 => {
+                    let (at, size) = (le(command, 116, 4), usize::from(command[120]));
+                    let address = le(file, at, size) + place(&text(60));
+                    file[at..at + size].copy_from_slice(&address.to_le_bytes()[..size]);
+                }
+                3 => {
+                    let [at, start, len] = [60, 64, 68].map(|field| le(command, field, 4));
+                    let sum = file[start..start + len].iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte));
+                    file[at] = file[at].wrapping_sub(sum);
+                }
+                other => unreachable!("{other}"),
+            }
+        }
+        assert_eq!(files["etc/acpi/rsdp"], tables.0[..36]);
+        assert_eq!(files["etc/acpi/tables"], tables.0[64..]);
+    }
+}

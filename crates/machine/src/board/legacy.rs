@@ -1,11 +1,12 @@
 //! The board's devices at fixed ports, as every PC has them, and what a machine's owner can choose about them.
 
-use crate::MachineConfigError;
+use super::BoardError;
 use crate::bus::{BusBuilder, BusDevice};
 use crate::devices::{
-    FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, TEST_BYTE_LATCH_BASE, TEST_FLUSH_BASE, TEST_LATCH_BASE,
-    TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS, TEST_MEMORY_BASE, TEST_MEMORY_SIZE, TestFlush, TestLatch,
-    TestLines,
+    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugConsole, FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, InputDrained,
+    MORE_COM_PORTS, RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig, SerialOutput, SerialPort, TEST_BYTE_LATCH_BASE,
+    TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS, TEST_MEMORY_BASE,
+    TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
 };
 use crate::interrupts::Lines;
 use crate::layout::RamLayout;
@@ -13,12 +14,34 @@ use kvm_accel::GuestRam;
 use std::sync::Arc;
 
 /// What can be chosen; by default, what a machine has anyway.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LegacyConfig {
+    /// COM2 to COM4.
+    pub serials: [Option<SerialConfig>; 3],
+    /// What the CMOS clock shows.
+    pub rtc: RtcConfig,
+    /// A port whose bytes go somewhere, as firmware's messages do.
+    pub debug_console: Option<(u16, SerialOutput)>,
     /// Files of fw_cfg, by name.
     pub fw_cfg: Vec<(String, Vec<u8>)>,
     /// Whether there is `pc-testdev`.
     pub test_devices: bool,
+}
+
+/// A serial port besides COM1.
+pub struct SerialConfig {
+    /// Where it writes to.
+    pub output: SerialOutput,
+    /// Called on a vCPU thread when it takes input again after it was full.
+    pub input_drained: Option<InputDrained>,
+}
+
+impl LegacyConfig {
+    /// First port and line of each serial port, COM1 first.
+    pub(super) fn serial_ports(&self) -> Vec<(u16, u8)> {
+        let more = self.serials.iter().zip(MORE_COM_PORTS).filter_map(|(serial, place)| serial.as_ref().map(|_| place));
+        std::iter::once((COM1_BASE, COM1_IRQ)).chain(more).collect()
+    }
 }
 
 /// The rest of the machine, as far as these devices are connected to it.
@@ -31,28 +54,76 @@ pub(super) struct Connections<'a> {
 
 /// The devices.
 pub(super) struct Legacy {
+    serials: [Option<Arc<SerialPort>>; 3],
+    rtc: Arc<Rtc>,
     fw_cfg: Arc<FwCfg>,
+    debug_console: Option<(u16, Arc<DebugConsole>)>,
     test_devices: bool,
 }
 
 impl Legacy {
-    pub fn new(config: LegacyConfig, to: &Connections<'_>) -> Result<Self, MachineConfigError> {
+    /// # Errors
+    /// Files of fw_cfg that cannot be, and what the kernel refuses.
+    pub fn new(config: LegacyConfig, to: &Connections<'_>) -> Result<Self, BoardError> {
+        let mut serials = [None, None, None];
+        for ((port, config), (_, line)) in serials.iter_mut().zip(config.serials).zip(MORE_COM_PORTS) {
+            if let Some(SerialConfig { output, input_drained }) = config {
+                *port = Some(Arc::new(SerialPort::new(to.lines.edge(line)?, output, input_drained)));
+            }
+        }
+        let rtc = Rtc::new(config.rtc, to.layout, to.cpus, to.lines.edge(RTC_IRQ)?);
         let mut items = FwCfgItems::of_machine(to.layout, to.cpus);
         for (name, contents) in config.fw_cfg {
             items.add_file(&name, contents)?;
         }
-        Ok(Self { fw_cfg: Arc::new(FwCfg::new(items, to.ram.clone())), test_devices: config.test_devices })
+        Ok(Self {
+            serials,
+            rtc: Arc::new(rtc),
+            fw_cfg: Arc::new(FwCfg::new(items, to.ram.clone())),
+            debug_console: config.debug_console.map(|(port, output)| (port, Arc::new(DebugConsole::new(output)))),
+            test_devices: config.test_devices,
+        })
     }
 
     /// Places them.
     pub fn place(&self, bus: BusBuilder, to: &Connections<'_>) -> BusBuilder {
-        let bus = bus.ports("fw_cfg", FW_CFG_BASE, FW_CFG_PORTS, Arc::clone(&self.fw_cfg) as Arc<dyn BusDevice>);
+        let mut bus = bus.ports("RTC", RTC_BASE, RTC_PORTS, Arc::clone(&self.rtc) as Arc<dyn BusDevice>).ports(
+            "fw_cfg",
+            FW_CFG_BASE,
+            FW_CFG_PORTS,
+            Arc::clone(&self.fw_cfg) as Arc<dyn BusDevice>,
+        );
+        for (serial, (base, _)) in self.serials.iter().zip(MORE_COM_PORTS) {
+            if let Some(serial) = serial {
+                bus = bus.ports("serial", base, COM1_PORTS, Arc::clone(serial) as Arc<dyn BusDevice>);
+            }
+        }
+        if let Some((port, console)) = &self.debug_console {
+            bus = bus.ports("isa-debugcon", *port, 1, Arc::clone(console) as Arc<dyn BusDevice>);
+        }
         if self.test_devices { place_test_devices(bus, to) } else { bus }
     }
 
     /// Back to power-on.
     pub fn reset(&self) {
+        self.serials.iter().flatten().for_each(|serial| serial.reset());
+        self.rtc.reset();
         self.fw_cfg.reset();
+    }
+
+    /// COM2 is 0.
+    pub fn serial(&self, index: usize) -> Option<&SerialPort> {
+        self.serials.get(index)?.as_deref()
+    }
+
+    /// Passes on what output readers take at once.
+    pub fn flush_pending(&self) {
+        for serial in self.serials.iter().flatten() {
+            serial.flush_pending();
+        }
+        if let Some((_, console)) = &self.debug_console {
+            console.flush_pending();
+        }
     }
 }
 

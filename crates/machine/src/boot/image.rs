@@ -61,12 +61,12 @@ impl BootImage {
     }
 
     /// An error about this image.
-    pub(super) fn refuse(&self, problem: GuestImageProblem, what: impl AsRef<str>) -> GuestImageError {
+    pub(crate) fn refuse(&self, problem: GuestImageProblem, what: impl AsRef<str>) -> GuestImageError {
         GuestImageError::new(&ImageName { role: self.role, name: &self.name }, problem, what)
     }
 
     /// The size in bytes, at this moment and never 0.
-    pub(super) fn len(&self) -> Result<u64, GuestImageError> {
+    pub(crate) fn len(&self) -> Result<u64, GuestImageError> {
         let len = match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
             Content::File(file) => file.metadata().map_err(|error| self.unreadable(&error))?.len(),
@@ -101,7 +101,7 @@ impl BootImage {
     }
 
     /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory.
-    pub(super) fn copy_to(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> Result<(), GuestImageError> {
+    pub(crate) fn copy_to(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> Result<(), GuestImageError> {
         fn copy(source: &mut impl Source, ram: &GuestRam, offset: u64, len: u64, address: u64) -> io::Result<()> {
             let len = usize::try_from(len).map_err(io::Error::other)?;
             source.seek(SeekFrom::Start(offset))?;

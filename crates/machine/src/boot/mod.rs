@@ -25,13 +25,14 @@ pub use options::{BootOptions, Module};
 use crate::layout::RamLayout;
 use crate::{GuestImageError, MachineConfigError};
 use format::Protocol;
-use kvm_accel::{GuestRam, StartState};
+use kvm_accel::{GuestRam, StartMode, StartState};
 use placement::Placement;
 
 /// A guest that can be loaded, as often as the machine is reset.
 #[derive(Debug)]
 pub struct Boot {
-    kernel: BootImage,
+    /// None: whatever firmware finds.
+    kernel: Option<BootImage>,
     options: BootOptions,
     /// What the machine adds to Linux's command line.
     announced: String,
@@ -45,7 +46,13 @@ impl Boot {
     /// command line or modules.
     pub fn new(kernel: BootImage, options: BootOptions) -> Result<Self, MachineConfigError> {
         options.check()?;
-        Ok(Self { kernel, options, announced: String::new() })
+        Ok(Self { kernel: Some(kernel), options, announced: String::new() })
+    }
+
+    /// A guest that firmware starts: nothing is loaded, and the first vCPU begins at the reset vector.
+    #[must_use]
+    pub fn by_firmware() -> Self {
+        Self { kernel: None, options: BootOptions::default(), announced: String::new() }
     }
 
     /// Adds words to the command line of a kernel that could be Linux: devices that it cannot find by itself.
@@ -66,9 +73,12 @@ impl Boot {
         ram: &GuestRam,
         rsdp: Option<u64>,
     ) -> Result<StartState, GuestImageError> {
-        let head = self.kernel.head()?;
+        let Some(kernel) = &self.kernel else {
+            return Ok(StartState { mode: StartMode::Reset, rip: 0, rax: 0, rbx: 0, rsi: 0, rsp: 0 });
+        };
+        let head = kernel.head()?;
         let guest = Guest {
-            kernel: &self.kernel,
+            kernel,
             head: &head,
             options: &self.options,
             announced: &self.announced,
@@ -77,7 +87,7 @@ impl Boot {
             rsdp,
             space: Placement::new(layout),
         };
-        match format::protocol(&self.kernel, &head, self.options.format)? {
+        match format::protocol(kernel, &head, self.options.format)? {
             Protocol::Linux => linux::load(guest),
             Protocol::Flat => flat::load(guest),
             Protocol::Multiboot(header) => multiboot::load(guest, &header),

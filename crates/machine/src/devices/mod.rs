@@ -2,6 +2,7 @@
 
 mod acpi_pm;
 mod answers;
+mod debug_console;
 mod debug_exit;
 mod delegated;
 mod delegated_msrs;
@@ -10,11 +11,13 @@ mod i8042;
 mod ioapic;
 mod pic;
 mod pit;
+mod rtc;
 mod serial;
 mod serial_output;
 mod test_device;
 
 pub use acpi_pm::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, PM_CONTROL, PM_TIMER, S5_SLEEP_TYPE};
+pub use debug_console::DebugConsole;
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
 pub use delegated_msrs::{Asks, DelegatedMsrs, MsrAccess, MsrAsked};
@@ -23,7 +26,10 @@ pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};
-pub use serial::{COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, SERIAL_INPUT_CAPACITY, SerialPort};
+pub use rtc::{RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig};
+pub use serial::{
+    COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, MORE_COM_PORTS, SERIAL_INPUT_CAPACITY, SerialPort,
+};
 pub use serial_output::SerialOutput;
 pub use test_device::{
     TEST_BYTE_LATCH_BASE, TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS,

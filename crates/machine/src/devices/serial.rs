@@ -22,6 +22,9 @@ pub const COM1_PORTS: u32 = 8;
 /// The interrupt line of COM1.
 pub const COM1_IRQ: u8 = 4;
 
+/// First port and line of COM2 to COM4; lines are shared with the port before the last.
+pub const MORE_COM_PORTS: [(u16, u8); 3] = [(0x2f8, 3), (0x3e8, COM1_IRQ), (0x2e8, 3)];
+
 /// How many bytes of input wait for the guest at most, besides the UART's own 64.
 pub const SERIAL_INPUT_CAPACITY: usize = 64 * 1024;
 

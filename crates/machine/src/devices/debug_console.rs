@@ -1,0 +1,86 @@
+//! QEMU's `isa-debugcon`, and the same that firmware of other emulators writes to: a port whose bytes go somewhere, without a UART.
+
+use super::SerialOutput;
+use super::serial_output::OutputInterrupt;
+use crate::bus::BusDevice;
+use kvm_accel::Request;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the port reads as: how firmware knows that somebody listens.
+const READBACK: u8 = 0xe9;
+
+/// The port.
+pub struct DebugConsole {
+    output: Mutex<SerialOutput>,
+    output_interrupt: Option<Arc<OutputInterrupt>>,
+}
+
+impl DebugConsole {
+    /// A port that writes there.
+    #[must_use]
+    pub fn new(output: SerialOutput) -> Self {
+        Self { output_interrupt: output.interrupt(), output: Mutex::new(output) }
+    }
+
+    /// Writes kept output as far as there is room, without waiting; for teardown.
+    pub fn flush_pending(&self) -> bool {
+        self.output().flush_pending()
+    }
+
+    fn output(&self) -> MutexGuard<'_, SerialOutput> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BusDevice for DebugConsole {
+    fn read(&self, _offset: u64, data: &mut [u8]) {
+        data.fill(READBACK);
+    }
+
+    fn write(&self, _offset: u64, data: &[u8]) -> Option<Request> {
+        self.output().write(data);
+        None
+    }
+
+    fn interrupt(&self) {
+        if let Some(interrupt) = &self.output_interrupt {
+            interrupt.set();
+        }
+    }
+
+    fn resume(&self) {
+        self.flush_pending();
+        if let Some(interrupt) = &self.output_interrupt {
+            interrupt.clear();
+        }
+    }
+}
+
+impl fmt::Debug for DebugConsole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DebugConsole").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn test_bytes_go_out_and_the_port_says_that_it_is_there() {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        let console = DebugConsole::new(SerialOutput::socket(ours).unwrap());
+        assert_eq!(console.write(0, b"a"), None);
+        console.write(0, b"bc");
+        let mut read = [0; 3];
+        theirs.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"abc");
+        let mut byte = [0; 2];
+        console.read(0, &mut byte);
+        assert_eq!(byte, [READBACK; 2]);
+    }
+}

@@ -1,0 +1,406 @@
+//! The MC146818's registers as a function of the time it is told: date and time, alarm, periodic and update interrupts, and bytes that the
+//! battery keeps.
+
+use super::time::{CLOCK, Calendar, Format, SECOND, register};
+
+/// Status registers.
+pub const A: u8 = 0x0a;
+pub const B: u8 = 0x0b;
+pub const C: u8 = 0x0c;
+pub const D: u8 = 0x0d;
+
+/// The bytes there are, registers included.
+pub const BYTES: usize = 128;
+
+/// Of A: an update is about to come; how the oscillator is divided; the rate of the periodic interrupt.
+const A_UPDATE_IN_PROGRESS: u8 = 0x80;
+const A_DIVIDER: u8 = 0x70;
+const A_RATE: u8 = 0x0f;
+/// The divider of the 32768 Hz that there are, at 1024 Hz.
+const A_POWER_ON: u8 = 0x26;
+/// Dividers from here on hold the clock.
+const DIVIDER_RESET: u8 = 0x60;
+
+/// Of B: the clock stands still to be set; binary numbers; 24 hours.
+const B_SET: u8 = 0x80;
+const B_SQUARE_WAVE: u8 = 0x08;
+const B_BINARY: u8 = 0x04;
+const B_24_HOURS: u8 = 0x02;
+/// Of B which interrupts are wanted, and of C which have come.
+const PERIODIC: u8 = 0x40;
+const ALARM: u8 = 0x20;
+const UPDATE: u8 = 0x10;
+const INTERRUPTS: u8 = PERIODIC | ALARM | UPDATE;
+/// Of C: one that is wanted has come.
+const C_REQUEST: u8 = 0x80;
+/// Of D: the battery is good.
+const D_VALID: u8 = 0x80;
+
+/// An update is told this long before it comes: 8 of 32768 Hz.
+const UPDATE_WARNING: i64 = SECOND * 8 / TICKS;
+/// Of the oscillator, in a second.
+const TICKS: i64 = 32_768;
+/// An alarm's register that matches anything.
+const ANY: u8 = 0xc0;
+
+/// The chip. All times are nanoseconds since 1970 by its own clock, but for those that are said to be the host's.
+#[derive(Clone, Debug)]
+pub struct Chip {
+    bytes: [u8; BYTES],
+    /// What the host's clock lacks.
+    offset: i64,
+    /// Where the clock stands still, if it does.
+    held: Option<i64>,
+    /// Flags of C are those up to here.
+    seen: i64,
+    /// The interrupt line has risen, and nobody was told.
+    edge: bool,
+}
+
+impl Chip {
+    /// A chip whose clock is ahead of the host's by `offset`.
+    pub const fn new(offset: i64, host: i64) -> Self {
+        let mut bytes = [0; BYTES];
+        bytes[A as usize] = A_POWER_ON;
+        bytes[B as usize] = B_24_HOURS;
+        Self { bytes, offset, held: None, seen: host.saturating_add(offset), edge: false }
+    }
+
+    /// The machine is reset: no interrupts any more; time and bytes stay.
+    pub fn reset(&mut self) {
+        *self.at(B) &= !(INTERRUPTS | B_SQUARE_WAVE);
+        *self.at(C) = 0;
+    }
+
+    /// A byte that firmware finds.
+    pub fn preset(&mut self, index: u8, value: u8) {
+        *self.at(index) = value;
+    }
+
+    /// Time stood still for `duration`.
+    pub const fn delay(&mut self, duration: i64) {
+        self.offset = self.offset.saturating_sub(duration);
+    }
+
+    /// The value of a register at a time of the host.
+    pub fn read(&mut self, index: u8, host: i64) -> u8 {
+        self.advance(host);
+        match index {
+            A if self.updates_soon(host) => self.byte(A) | A_UPDATE_IN_PROGRESS,
+            C => {
+                self.edge = false;
+                std::mem::take(self.at(C))
+            }
+            D => D_VALID,
+            _ => Calendar::at(self.now(host)).register(index, self.format()).unwrap_or(self.byte(index)),
+        }
+    }
+
+    /// Writes a register at a time of the host.
+    pub fn write(&mut self, index: u8, value: u8, host: i64) {
+        self.advance(host);
+        match index {
+            A | B => {
+                let now = self.now(host);
+                *self.at(index) = if index == A { value & !A_UPDATE_IN_PROGRESS } else { value };
+                self.hold(now, host);
+            }
+            C | D => {}
+            _ if CLOCK.contains(&index) => self.set_time(index, value, host),
+            _ => *self.at(index) = value,
+        }
+        self.request();
+    }
+
+    /// Whether the interrupt line has risen since this was asked last.
+    pub const fn take_edge(&mut self) -> bool {
+        std::mem::replace(&mut self.edge, false)
+    }
+
+    /// Notes what has come up to now.
+    pub fn advance(&mut self, host: i64) {
+        let now = self.now(host);
+        let before = std::mem::replace(&mut self.seen, now);
+        if self.held.is_some() || now <= before {
+            return;
+        }
+        let mut came = 0;
+        if now.div_euclid(SECOND) != before.div_euclid(SECOND) {
+            came |= UPDATE;
+        }
+        if self.period().is_some_and(|period| ticks(now).div_euclid(period) != ticks(before).div_euclid(period)) {
+            came |= PERIODIC;
+        }
+        if self.next_alarm(before).is_some_and(|alarm| alarm <= now) {
+            came |= ALARM;
+        }
+        *self.at(C) |= came;
+        self.request();
+    }
+
+    /// When, by the host's clock, the interrupt line rises next if nothing is written or read meanwhile.
+    pub fn next_interrupt(&self) -> Option<i64> {
+        let wanted = self.byte(B) & INTERRUPTS;
+        if self.held.is_some() || wanted == 0 || self.byte(C) & C_REQUEST != 0 {
+            return None;
+        }
+        let second = (self.seen.div_euclid(SECOND) + 1).saturating_mul(SECOND);
+        let tick = |period: i64| at_tick((ticks(self.seen).div_euclid(period) + 1) * period);
+        [
+            self.period().map(tick).filter(|_| wanted & PERIODIC != 0),
+            self.next_alarm(self.seen).filter(|_| wanted & ALARM != 0),
+            Some(second).filter(|_| wanted & UPDATE != 0),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|time| time.saturating_sub(self.offset))
+    }
+
+    /// Sets the request of C if it is due.
+    fn request(&mut self) {
+        if self.byte(C) & self.byte(B) & INTERRUPTS != 0 {
+            self.edge |= self.byte(C) & C_REQUEST == 0;
+            *self.at(C) |= C_REQUEST;
+        }
+    }
+
+    fn now(&self, host: i64) -> i64 {
+        self.held.unwrap_or_else(|| host.saturating_add(self.offset))
+    }
+
+    /// Stops or starts the clock, as A and B ask for, at its own time `now`.
+    fn hold(&mut self, now: i64, host: i64) {
+        let holds = self.byte(B) & B_SET != 0 || self.byte(A) & A_DIVIDER >= DIVIDER_RESET;
+        if !holds && self.held.is_some() {
+            self.offset = now.saturating_sub(host);
+        }
+        self.held = holds.then_some(now);
+        self.seen = now;
+    }
+
+    fn set_time(&mut self, index: u8, value: u8, host: i64) {
+        let (now, format) = (self.now(host), self.format());
+        let calendar = Calendar::at(now);
+        let mut registers = CLOCK.map(|register| calendar.register(register, format).unwrap_or(0));
+        for (register, byte) in CLOCK.into_iter().zip(&mut registers) {
+            if register == index {
+                *byte = value;
+            }
+        }
+        let read = |index| {
+            CLOCK.into_iter().zip(registers).find(|(register, _)| *register == index).map_or(0, |(_, byte)| byte)
+        };
+        let set = Calendar::read(read, format).nanoseconds().saturating_add(now.rem_euclid(SECOND));
+        self.seen = set;
+        match &mut self.held {
+            Some(held) => *held = set,
+            None => self.offset = set.saturating_sub(host),
+        }
+    }
+
+    const fn format(&self) -> Format {
+        let b = self.bytes[B as usize];
+        Format { binary: b & B_BINARY != 0, hours_24: b & B_24_HOURS != 0 }
+    }
+
+    fn updates_soon(&self, host: i64) -> bool {
+        self.held.is_none() && self.now(host).rem_euclid(SECOND) >= SECOND - UPDATE_WARNING
+    }
+
+    /// Of the periodic interrupt, in ticks.
+    fn period(&self) -> Option<i64> {
+        Some(match self.byte(A) & A_RATE {
+            0 => return None,
+            // The two rates that the divider has twice.
+            rate @ 1..=2 => 1 << (rate + 6),
+            rate => 1 << (rate - 1),
+        })
+    }
+
+    /// The first second after `time` that the alarm's registers match.
+    fn next_alarm(&self, time: i64) -> Option<i64> {
+        let format = self.format();
+        let wanted = |index| Some(self.byte(index)).filter(|byte| byte & ANY != ANY);
+        let second = wanted(register::SECONDS_ALARM).map(|byte| format.decode(byte));
+        let minute = wanted(register::MINUTES_ALARM).map(|byte| format.decode(byte));
+        let hour = wanted(register::HOURS_ALARM).map(|byte| format.decode_hour(byte));
+        let differs = |wanted: Option<u8>, is: u8| wanted.is_some_and(|wanted| wanted != is);
+        let mut at = time.div_euclid(SECOND) + 1;
+        // At most a day's hours, an hour's minutes and a minute's seconds, each twice.
+        for _ in 0..2 * (24 + 60 + 60) {
+            let is = Calendar::at(at.saturating_mul(SECOND));
+            at = if differs(hour, is.hour) {
+                (at.div_euclid(3600) + 1) * 3600
+            } else if differs(minute, is.minute) {
+                (at.div_euclid(60) + 1) * 60
+            } else if differs(second, is.second) {
+                at + 1
+            } else {
+                return Some(at.saturating_mul(SECOND));
+            };
+        }
+        None
+    }
+
+    fn byte(&self, index: u8) -> u8 {
+        self.bytes[usize::from(index) % BYTES]
+    }
+
+    fn at(&mut self, index: u8) -> &mut u8 {
+        &mut self.bytes[usize::from(index) % BYTES]
+    }
+}
+
+/// How many ticks have passed by a time; a power of two in a second, so that no fraction of a nanosecond is lost over many.
+fn ticks(time: i64) -> i64 {
+    time.div_euclid(SECOND).saturating_mul(TICKS).saturating_add(time.rem_euclid(SECOND) * TICKS / SECOND)
+}
+
+/// The time at which that many have passed.
+fn at_tick(ticks: i64) -> i64 {
+    let rest = (ticks.rem_euclid(TICKS) * SECOND + TICKS - 1) / TICKS;
+    ticks.div_euclid(TICKS).saturating_mul(SECOND).saturating_add(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Thu Feb 29 23:59:58 2024, by the host.
+    const NOW: i64 = 1_709_251_198 * SECOND;
+
+    fn clock(chip: &mut Chip, host: i64) -> [u8; 8] {
+        CLOCK.map(|index| chip.read(index, host))
+    }
+
+    fn rises(chip: &mut Chip, host: i64) -> bool {
+        chip.take_edge();
+        chip.advance(host);
+        chip.take_edge()
+    }
+
+    #[test]
+    fn test_it_tells_the_time_and_keeps_the_one_that_is_set() {
+        let mut chip = Chip::new(0, NOW);
+        assert_eq!(clock(&mut chip, NOW), [0x58, 0x59, 0x23, 0x05, 0x29, 0x02, 0x24, 0x20]);
+        assert_eq!(clock(&mut chip, NOW + 2 * SECOND), [0, 0, 0, 0x06, 0x01, 0x03, 0x24, 0x20]);
+        chip.write(B, B_SET | B_24_HOURS, NOW);
+        for (index, value) in [(register::YEAR, 0x99), (register::CENTURY, 0x19), (register::SECONDS, 0)] {
+            chip.write(index, value, NOW + SECOND);
+        }
+        assert_eq!(clock(&mut chip, NOW + 9 * SECOND)[0], 0);
+        chip.write(B, B_24_HOURS, NOW + 10 * SECOND);
+        // 1999 has no Feb 29.
+        assert_eq!(clock(&mut chip, NOW + 11 * SECOND), [0x01, 0x59, 0x23, 0x02, 0x01, 0x03, 0x99, 0x19]);
+        chip.reset();
+        assert_eq!(clock(&mut chip, NOW + 11 * SECOND)[6..], [0x99, 0x19]);
+    }
+
+    #[test]
+    fn test_numbers_are_binary_where_they_are_to_be() {
+        let mut chip = Chip::new(0, NOW);
+        chip.write(B, B_BINARY, NOW);
+        assert_eq!(clock(&mut chip, NOW), [58, 59, 11 | 0x80, 5, 29, 2, 24, 0x20]);
+    }
+
+    #[test]
+    fn test_each_second_updates_and_tells_a_moment_before() {
+        let mut chip = Chip::new(0, NOW);
+        assert_eq!((chip.read(A, NOW), chip.read(A, NOW + SECOND - 1)), (A_POWER_ON, A_POWER_ON | 0x80));
+        assert_eq!((chip.read(C, NOW), chip.read(D, NOW)), (PERIODIC, D_VALID));
+        chip.write(B, UPDATE, NOW);
+        assert_eq!(chip.next_interrupt(), Some(NOW + SECOND));
+        assert!(
+            !rises(&mut chip, NOW + SECOND - 1)
+                && rises(&mut chip, NOW + SECOND)
+                && !rises(&mut chip, NOW + 2 * SECOND)
+        );
+        assert_eq!(chip.next_interrupt(), None);
+        // Midnight is the alarm that registers of zero ask for.
+        assert_eq!(chip.read(C, NOW + 2 * SECOND), C_REQUEST | UPDATE | PERIODIC | ALARM);
+        assert_eq!(chip.read(C, NOW + 2 * SECOND), 0);
+        assert_eq!(chip.next_interrupt(), Some(NOW + 3 * SECOND));
+        chip.reset();
+        assert_eq!(chip.next_interrupt(), None);
+    }
+
+    #[test]
+    fn test_the_periodic_interrupt_has_its_rate() {
+        let mut chip = Chip::new(0, NOW);
+        for (rate, frequency) in [(1, 256), (2, 128), (3, 8192), (6, 1024), (15, 2)] {
+            chip.write(A, 0x20 | rate, NOW);
+            chip.write(B, PERIODIC, NOW);
+            assert_eq!(chip.next_interrupt(), Some(NOW + (SECOND + frequency - 1) / frequency), "{rate}");
+        }
+        chip.write(A, 0x20, NOW);
+        assert_eq!(chip.next_interrupt(), None);
+    }
+
+    #[test]
+    fn test_an_alarm_comes_when_its_registers_match() {
+        let mut chip = Chip::new(0, NOW);
+        let mut alarm = |hour, minute, second| {
+            chip.write(register::HOURS_ALARM, hour, NOW);
+            chip.write(register::MINUTES_ALARM, minute, NOW);
+            chip.write(register::SECONDS_ALARM, second, NOW);
+            chip.write(B, ALARM | B_24_HOURS, NOW);
+            chip.next_interrupt().map(|time| (time - NOW) / SECOND)
+        };
+        assert_eq!(alarm(0xff, 0xff, 0xff), Some(1));
+        assert_eq!(alarm(0x23, 0x59, 0x59), Some(1));
+        assert_eq!(alarm(0x23, 0x59, 0x58), Some(86_400));
+        assert_eq!(alarm(0x06, 0x30, 0), Some(2 + 6 * 3600 + 1800));
+        assert_eq!(alarm(0xc0, 0x30, 0xc5), Some(2 + 1800));
+        assert_eq!(alarm(0x25, 0, 0), None);
+        alarm(0, 0, 1);
+        assert!(!rises(&mut chip, NOW + 2 * SECOND) && rises(&mut chip, NOW + 3 * SECOND));
+        assert_eq!(chip.read(C, NOW + 3 * SECOND) & (C_REQUEST | ALARM), C_REQUEST | ALARM);
+    }
+
+    #[test]
+    fn test_an_interrupt_that_is_wanted_late_comes_at_once() {
+        let mut chip = Chip::new(0, NOW);
+        assert!(!rises(&mut chip, NOW + SECOND));
+        chip.write(B, UPDATE, NOW + SECOND);
+        assert!(chip.take_edge());
+        // Whoever asks before being told is not told any more.
+        chip.read(C, NOW + SECOND);
+        assert_eq!(chip.read(C, NOW + 2 * SECOND) & C_REQUEST, C_REQUEST);
+        assert!(!chip.take_edge());
+    }
+
+    #[test]
+    fn test_bytes_are_kept_and_flags_are_not_written() {
+        let mut chip = Chip::new(0, NOW);
+        chip.preset(0x34, 0x12);
+        chip.write(0x7f, 0x55, NOW);
+        chip.write(C, 0xff, NOW);
+        chip.reset();
+        assert_eq!([0x34, 0x7f, C, D].map(|index| chip.read(index, NOW)), [0x12, 0x55, 0, D_VALID]);
+    }
+
+    proptest! {
+        #[test]
+        fn test_no_sequence_of_accesses_hurts(
+            accesses in prop::collection::vec((any::<bool>(), 0u8..128, any::<u8>(), any::<u32>()), 0..100),
+            offset in any::<i64>(),
+        ) {
+            let mut chip = Chip::new(offset / 1000, NOW);
+            let mut host = NOW;
+            for (write, index, value, later) in accesses {
+                host += i64::from(later);
+                if write {
+                    chip.write(index, value, host);
+                } else {
+                    chip.read(index, host);
+                }
+                if let Some(next) = chip.next_interrupt() {
+                    prop_assert!(next > host);
+                    prop_assert!(rises(&mut chip.clone(), next));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The CMOS clock, an MC146818 with 128 bytes: its two ports, and the thread that interrupts.
+//!
+//! - `chip`: the registers, as a function of time. `time`: dates as registers hold them.
+//!
+//! The thread exists from the first interrupt on that a guest asks for, which most never do.
+
+mod chip;
+mod time;
+
+use super::Irq;
+use crate::bus::BusDevice;
+use crate::layout::{HOLE_END, RamLayout};
+use chip::Chip;
+use kvm_accel::Request;
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vm_superio::Trigger;
+
+/// The first port: the index; the second is the register it chooses.
+pub const RTC_BASE: u16 = 0x70;
+/// The number of ports.
+pub const RTC_PORTS: u32 = 2;
+/// The interrupt line.
+pub const RTC_IRQ: u8 = 8;
+
+const INDEX: u64 = 0;
+const DATA: u64 = 1;
+const STACK_SIZE: usize = 128 << 10;
+
+/// What a clock shows, and what drives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RtcConfig {
+    /// Nanoseconds by which it is ahead of the host's.
+    pub offset: i64,
+    /// It stands still while the machine does, instead of going with the host's.
+    pub stops: bool,
+}
+
+/// The clock.
+pub struct Rtc {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// The next interrupt may be another one.
+    changed: Condvar,
+    irq: Irq,
+}
+
+struct State {
+    chip: Chip,
+    index: u8,
+    /// The clock goes with the machine.
+    stops: bool,
+    /// Since when, by the host's clock, the machine stands still.
+    stopped: Option<i64>,
+    over: bool,
+}
+
+impl Rtc {
+    /// A clock of a machine that stands still, with what firmware wants to know in its bytes.
+    #[must_use]
+    pub fn new(config: RtcConfig, layout: &RamLayout, cpus: u32, irq: Irq) -> Self {
+        let now = host();
+        let mut chip = Chip::new(config.offset, now);
+        for (index, value) in presets(layout, cpus) {
+            chip.preset(index, value);
+        }
+        let state = State { chip, index: 0, stops: config.stops, stopped: Some(now), over: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), irq });
+        Self { shared, thread: Mutex::default() }
+    }
+
+    /// The machine is reset; the time and the bytes stay.
+    pub fn reset(&self) {
+        self.shared.state().chip.reset();
+    }
+
+    fn start_thread(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let builder = std::thread::Builder::new().name("kvm-accel RTC".into()).stack_size(STACK_SIZE);
+            // Without a thread the guest polls; the next register it writes tries again.
+            *thread = builder.spawn(move || shared.interrupt()).ok();
+        }
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an edge on the line, if there is one to put.
+    fn raise(&self, state: &mut State) {
+        if state.chip.take_edge() {
+            // A line's trigger cannot fail.
+            let _ = self.irq.trigger();
+        }
+    }
+
+    /// The thread: raises the line when it is time.
+    fn interrupt(&self) {
+        let mut state = self.state();
+        while !state.over {
+            let now = host();
+            let next = state.chip.next_interrupt().filter(|_| state.stopped.is_none());
+            state = match next {
+                Some(next) if next <= now => {
+                    state.chip.advance(now);
+                    self.raise(&mut state);
+                    state
+                }
+                Some(next) => {
+                    let wait = Duration::from_nanos(next.abs_diff(now));
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+impl BusDevice for Rtc {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        for (offset, byte) in (offset..).zip(data) {
+            let mut state = self.shared.state();
+            let index = state.index;
+            *byte = if offset == DATA { state.chip.read(index, host()) } else { 0xff };
+            self.shared.raise(&mut state);
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
+        for (offset, &byte) in (offset..).zip(data) {
+            let mut state = self.shared.state();
+            match offset {
+                // The top bit masks NMIs, which this machine does not.
+                INDEX => state.index = byte & 0x7f,
+                DATA => {
+                    let index = state.index;
+                    state.chip.write(index, byte, host());
+                    self.shared.raise(&mut state);
+                    if state.chip.next_interrupt().is_some() {
+                        drop(state);
+                        self.start_thread();
+                    }
+                    self.shared.changed.notify_all();
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn interrupt(&self) {
+        self.shared.state().stopped.get_or_insert_with(host);
+    }
+
+    fn resume(&self) {
+        let mut state = self.shared.state();
+        if let Some(stopped) = state.stopped.take()
+            && state.stops
+        {
+            state.chip.delay(host().saturating_sub(stopped));
+        }
+        drop(state);
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Drop for Rtc {
+    fn drop(&mut self) {
+        self.shared.state().over = true;
+        self.shared.changed.notify_all();
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        // It has nothing to pass on.
+        let _ = thread.map(JoinHandle::join);
+    }
+}
+
+impl fmt::Debug for Rtc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rtc").finish_non_exhaustive()
+    }
+}
+
+/// Nanoseconds since 1970 by the host.
+fn host() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// What QEMU's board tells firmware: memory in several units, and the other processors.
+fn presets(layout: &RamLayout, cpus: u32) -> Vec<(u8, u8)> {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    /// A coprocessor, no floppy disks.
+    const EQUIPMENT: u8 = 2;
+    let low = layout.low().end;
+    let high = layout.high().map_or(0, |range| range.end - HOLE_END);
+    let word = |value: u64| u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes();
+    let [base, extended] = [word(640), word(low.saturating_sub(MIB) / KIB)];
+    let above_16_mib = word(low.saturating_sub(16 * MIB) / (64 * KIB));
+    let [h0, h1, h2, ..] = (high / (64 * KIB)).to_le_bytes();
+    vec![
+        (0x14, EQUIPMENT),
+        (0x15, base[0]),
+        (0x16, base[1]),
+        (0x17, extended[0]),
+        (0x18, extended[1]),
+        (0x30, extended[0]),
+        (0x31, extended[1]),
+        (0x34, above_16_mib[0]),
+        (0x35, above_16_mib[1]),
+        (0x5b, h0),
+        (0x5c, h1),
+        (0x5d, h2),
+        (0x5f, u8::try_from(cpus.saturating_sub(1)).unwrap_or(u8::MAX)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    fn rtc(memory: u64, cpus: u32, irq: Irq) -> Rtc {
+        Rtc::new(RtcConfig::default(), &RamLayout::new(memory).unwrap(), cpus, irq)
+    }
+
+    fn read(rtc: &Rtc, index: u8) -> u8 {
+        let mut byte = [0];
+        rtc.write(INDEX, &[index]);
+        rtc.read(DATA, &mut byte);
+        byte[0]
+    }
+
+    #[test]
+    fn test_firmware_finds_memory_and_processors() {
+        let rtc = rtc(5 << 30, 4, Irq::none());
+        let bytes = [0x15, 0x16, 0x17, 0x18, 0x34, 0x35, 0x5b, 0x5c, 0x5d, 0x5f].map(|index| read(&rtc, index));
+        assert_eq!(bytes, [0x80, 0x02, 0xff, 0xff, 0x00, 0xbf, 0x00, 0x80, 0x00, 3]);
+        let mut index = [0];
+        rtc.read(INDEX, &mut index);
+        assert_eq!(index, [0xff]);
+    }
+
+    #[test]
+    fn test_it_interrupts_while_the_machine_runs() {
+        let (raised, interrupts) = mpsc::channel();
+        let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
+        // Periodic, 1024 Hz.
+        rtc.write(INDEX, &[chip::B, 0x42]);
+        assert!(interrupts.recv_timeout(Duration::from_millis(50)).is_err());
+        rtc.resume();
+        for _ in 0..5 {
+            interrupts.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_eq!(read(&rtc, chip::C) & 0xc0, 0xc0);
+        }
+        rtc.interrupt();
+        read(&rtc, chip::C);
+        interrupts.try_iter().for_each(drop);
+        assert!(interrupts.recv_timeout(Duration::from_millis(50)).is_err());
+    }
+}
