@@ -171,6 +171,14 @@ export declare class BindingMachine {
   vcpuState(vcpu: number): BindingVcpuState | BindingError | null
   /** Changes them for its next entry. */
   setVcpuState(vcpu: number, state: BindingVcpuState): BindingError | null
+  /** Connects to a port of the guest; a `vsock-connected` event with this `id` tells what became of it. */
+  connectVsock(guestPort: number, id: number): BindingVsockStream | BindingError
+  /** Listens to a port of the host; a `vsock-connection` event tells that there is something to accept. */
+  listenVsock(hostPort: number, backlog: number): BindingError | null
+  /** The next connection to a port that is listened to. */
+  acceptVsock(hostPort: number): BindingVsockStream | null
+  /** Listens no more. */
+  unlistenVsock(hostPort: number): void
 }
 
 /** Records of one reader. */
@@ -236,6 +244,8 @@ export interface BindingConfig {
   kernelFormat: string
   /** The kernel's command line. */
   append: string
+  /** Words for Linux about devices are added to it. */
+  autoKernelCmdline: boolean
   /** Initrd or multiboot modules. */
   modules: Array<BindingModule>
   /** Where COM1 writes to. */
@@ -416,6 +426,8 @@ export type BindingEvent =
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
   | { kind: 'msr-access'; access: BindingMsrAccess }
   | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
+  | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
+  | { kind: 'vsock-connection'; hostPort: number }
   | { kind: 'input-drained'; port: number }
   | { kind: 'closed' }
 
@@ -748,6 +760,14 @@ export type BindingVirtio =
   | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
   | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
+  | { kind: 'vsock'; cid: number; path?: string }
+
+/** A stream; the caller owns its descriptor. */
+export interface BindingVsockStream {
+  fd: number
+  /** The guest's port. */
+  guestPort: number
+}
 
 /** Every feature's name. */
 export declare function cpuFeatureNames(): Array<string>

@@ -1,7 +1,7 @@
 /* The CMOS clock. Interrupts are looked for in the slave PIC's requests, and taken by nobody. */
 #include "runtime/guest.h"
 
-enum { INDEX = 0x70, DATA = 0x71, A = 10, B = 11, C = 12, D = 13, SLAVE = 0xa0 };
+enum { INDEX = 0x70, DATA = 0x71, B = 11, C = 12, D = 13, SLAVE = 0xa0 };
 enum { PERIODIC = 0x40, ALARM = 0x20, UPDATE = 0x10, H24 = 2 };
 
 static u8 get(u8 index) {
@@ -17,13 +17,6 @@ static void set(u8 index, u8 value) {
 static void byte(u8 value) {
     putch("0123456789abcdef"[value >> 4]);
     putch("0123456789abcdef"[value & 15]);
-}
-
-static void wait_for_update(void) {
-    while (!(get(A) & 0x80))
-        ;
-    while (get(A) & 0x80)
-        ;
 }
 
 /* Whether the line has risen since it was looked at last. */
@@ -70,7 +63,8 @@ void main(void) {
     for (u32 i = 0; i < sizeof then / sizeof *then; i++)
         set(then[i][0], then[i][1]);
     set(B, H24);
-    wait_for_update();
+    while (get(0) == 0x59)
+        ;
     puts("set ");
     for (u32 i = 0; i < sizeof fields; i++)
         byte(get(fields[i]));

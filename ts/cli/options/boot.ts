@@ -11,7 +11,7 @@ export const bootOptions: readonly RunOption[] = [
     argument: 'FILE',
     repeated: 'last wins',
     about: 'a bzImage, ELF64 with or without a PVH note, or ELF32 with a multiboot-1 header',
-    differs: 'Required: there is no firmware. A bzImage starts in 64-bit mode, not in its real-mode code.',
+    differs: 'Required where there is no -bios. A bzImage starts in 64-bit mode, not in its real-mode code.',
     read: (draft, file) => void (draft.kernel = file),
   },
   {
