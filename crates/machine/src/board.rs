@@ -206,7 +206,7 @@ impl Board {
         if let (StartMode::Reset, Some(acpi)) = (start.mode, &tables.acpi) {
             legacy.fw_cfg.extend(acpi.files());
         }
-        let connections = Connections { layout: &layout, ram: &ram, lines: &lines, cpus: topology.cpus() };
+        let connections = Connections { layout: &layout, ram: &ram, lines: &lines, cpus: topology.cpus(), pm: &pm };
         let legacy = Legacy::new(legacy, &connections)?;
         let mut bus = legacy
             .place(BusBuilder::new(), &connections)

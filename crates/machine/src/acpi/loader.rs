@@ -41,8 +41,8 @@ impl Tables {
     /// The files; their pointers count from the start of [`TABLES_FILE`].
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
-        let mut root = self.0[..Rsdp::len()].to_vec();
-        let mut tables = self.0[FIRST_TABLE..].to_vec();
+        let mut root = self.bytes[..Rsdp::len()].to_vec();
+        let mut tables = self.bytes[FIRST_TABLE..].to_vec();
         let base = RSDP + FIRST_TABLE as u64;
         let rsdt = offset(&root, ROOT_POINTERS[0], base);
         let xsdt = offset(&root, ROOT_POINTERS[1], base);

@@ -150,7 +150,7 @@ fn test_firmware_puts_the_same_tables_together() {
                 other => unreachable!("{other}"),
             }
         }
-        assert_eq!(files["etc/acpi/rsdp"], tables.0[..36]);
-        assert_eq!(files["etc/acpi/tables"], tables.0[64..]);
+        assert_eq!(files["etc/acpi/rsdp"], tables.bytes[..36]);
+        assert_eq!(files["etc/acpi/tables"], tables.bytes[64..]);
     }
 }

@@ -3,7 +3,7 @@
 use super::BoardError;
 use crate::bus::{BusBuilder, BusDevice};
 use crate::devices::{
-    COM1_BASE, COM1_IRQ, COM1_PORTS, DebugConsole, FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, InputDrained,
+    AcpiPm, COM1_BASE, COM1_IRQ, COM1_PORTS, DebugConsole, FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, InputDrained,
     MORE_COM_PORTS, RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig, SerialOutput, SerialPort, TEST_BYTE_LATCH_BASE,
     TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS, TEST_MEMORY_BASE,
     TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
@@ -50,6 +50,7 @@ pub(super) struct Connections<'a> {
     pub ram: &'a GuestRam,
     pub lines: &'a Lines,
     pub cpus: u32,
+    pub pm: &'a Arc<AcpiPm>,
 }
 
 /// The devices.
@@ -71,7 +72,9 @@ impl Legacy {
                 *port = Some(Arc::new(SerialPort::new(to.lines.edge(line)?, output, input_drained)));
             }
         }
-        let rtc = Rtc::new(config.rtc, to.layout, to.cpus, to.lines.edge(RTC_IRQ)?);
+        let pm = Arc::clone(to.pm);
+        let alarm = Box::new(move || pm.alarm());
+        let rtc = Rtc::new(config.rtc, to.layout, to.cpus, to.lines.edge(RTC_IRQ)?, alarm);
         let mut items = FwCfgItems::of_machine(to.layout, to.cpus);
         for (name, contents) in config.fw_cfg {
             items.add_file(&name, contents)?;

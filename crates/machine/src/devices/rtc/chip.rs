@@ -117,6 +117,11 @@ impl Chip {
         std::mem::replace(&mut self.edge, false)
     }
 
+    /// Whether the alarm is what the line is up for.
+    pub fn alarmed(&self) -> bool {
+        self.byte(C) & self.byte(B) & ALARM != 0
+    }
+
     /// Notes what has come up to now.
     pub fn advance(&mut self, host: i64) {
         let now = self.now(host);

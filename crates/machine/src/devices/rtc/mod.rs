@@ -49,6 +49,8 @@ struct Shared {
     /// The next interrupt may be another one.
     changed: Condvar,
     irq: Irq,
+    /// Wakes a machine that sleeps.
+    alarm: Box<dyn Fn() + Send + Sync>,
 }
 
 struct State {
@@ -62,16 +64,17 @@ struct State {
 }
 
 impl Rtc {
-    /// A clock of a machine that stands still, with what firmware wants to know in its bytes.
+    /// A clock of a machine that stands still, with what firmware wants to know in its bytes. `alarm` is called when the guest's alarm
+    /// interrupts, with the clock's lock held.
     #[must_use]
-    pub fn new(config: RtcConfig, layout: &RamLayout, cpus: u32, irq: Irq) -> Self {
+    pub fn new(config: RtcConfig, layout: &RamLayout, cpus: u32, irq: Irq, alarm: Box<dyn Fn() + Send + Sync>) -> Self {
         let now = host();
         let mut chip = Chip::new(config.offset, now);
         for (index, value) in presets(layout, cpus) {
             chip.preset(index, value);
         }
         let state = State { chip, index: 0, stops: config.stops, stopped: Some(now), over: false };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), irq });
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), irq, alarm });
         Self { shared, thread: Mutex::default() }
     }
 
@@ -99,6 +102,9 @@ impl Shared {
     /// Puts an edge on the line, if there is one to put.
     fn raise(&self, state: &mut State) {
         if state.chip.take_edge() {
+            if state.chip.alarmed() {
+                (self.alarm)();
+            }
             // A line's trigger cannot fail.
             let _ = self.irq.trigger();
         }
@@ -234,7 +240,7 @@ mod tests {
     use std::sync::mpsc;
 
     fn rtc(memory: u64, cpus: u32, irq: Irq) -> Rtc {
-        Rtc::new(RtcConfig::default(), &RamLayout::new(memory).unwrap(), cpus, irq)
+        Rtc::new(RtcConfig::default(), &RamLayout::new(memory).unwrap(), cpus, irq, Box::new(|| {}))
     }
 
     fn read(rtc: &Rtc, index: u8) -> u8 {
@@ -270,5 +276,24 @@ mod tests {
         read(&rtc, chip::C);
         interrupts.try_iter().for_each(drop);
         assert!(interrupts.recv_timeout(Duration::from_millis(50)).is_err());
+    }
+
+    #[test]
+    fn test_an_alarm_is_told_and_a_tick_is_none() {
+        let (alarm, alarms) = mpsc::channel();
+        let layout = RamLayout::new(1 << 20).unwrap();
+        let told = Box::new(move || alarm.send(()).unwrap_or_default());
+        let rtc = Rtc::new(RtcConfig::default(), &layout, 1, Irq::none(), told);
+        rtc.resume();
+        // Periodic, 1024 Hz.
+        rtc.write(INDEX, &[chip::B, 0x42]);
+        assert!(alarms.recv_timeout(Duration::from_millis(50)).is_err());
+        // Every second: nothing of it has to match.
+        for register in [1, 3, 5] {
+            rtc.write(INDEX, &[register, 0xff]);
+        }
+        rtc.write(INDEX, &[chip::B, 0x22]);
+        read(&rtc, chip::C);
+        alarms.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 }

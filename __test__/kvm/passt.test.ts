@@ -1,0 +1,61 @@
+// User-mode networking by passt, from inside a Linux guest.
+
+import { readFileSync, readdirSync } from 'node:fs'
+import { connect } from 'node:net'
+import { linuxGuest } from '../helpers/linux-guest.js'
+import { consoleOf, webServer } from '../helpers/network-guest.js'
+import { kvm, linux, passt, requires } from '../helpers/requires.js'
+
+const children = (): number =>
+  readdirSync('/proc').filter(name => {
+    try {
+      return /^\d+$/.test(name) && readFileSync(`/proc/${name}/stat`, 'utf8').includes(`(passt) `)
+    } catch {
+      return false
+    }
+  }).length
+
+requires(
+  kvm,
+  linux,
+  passt,
+)('passt connects guest and host, both ways, and ends with the machine', async t => {
+  t.timeout(600_000)
+  using server = await webServer('127.0.0.1')
+  const hostPort = 20_000 + (process.pid % 20_000)
+  const before = children()
+  const guest = linuxGuest(
+    `
+mount -t sysfs sys /sys
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+wget -q -O - http://10.0.2.2:${server.port}/
+cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu
+echo listening
+echo hello from the guest | nc -l -p 80
+`,
+    { kernel: 'net' },
+  )
+  const forward = { hostAddress: '127.0.0.1', hostPort, guestPort: 80 }
+  let answer = ''
+  let during = 0
+  const network = { backend: { user: { forwards: [forward] } }, mac: '52:54:00:12:34:56', mtu: 1400 } as const
+  const text = await consoleOf({ ...guest, networks: [network] }, line => {
+    if (line.trim() !== 'listening') return
+    during = children()
+    // The guest may not listen yet: passt then refuses, and the next try is later.
+    const ask = (): void => {
+      const socket = connect(hostPort, '127.0.0.1')
+      socket.on('data', chunk => (answer += String(chunk)))
+      socket.on('error', () => {})
+      socket.on('close', () => answer === '' && setTimeout(ask, 200).unref())
+    }
+    ask()
+  })
+  t.regex(text, /^hello from the host\r?$/m)
+  t.regex(text, /^52:54:00:12:34:56\r?\n1400\r?$/m)
+  t.is(answer, 'hello from the guest\n')
+  t.is(during, before + 1)
+  t.is(children(), before)
+})
