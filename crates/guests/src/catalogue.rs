@@ -48,11 +48,11 @@ pub const GUESTS: &[Guest] = &[
         "pio-loop",
         "Writes count= (1000) times to an unclaimed port on cpus= (1) processors; prints the TSC ticks that took"
     ),
-    guest!("reboot-loop", "Prints one line and resets, each time it starts"),
     guest!(
         "ports",
         "Says on each of COM2 to COM4 and at debug= (0xe9) that it is there, and on COM1 which of them are"
     ),
+    guest!("reboot-loop", "Prints one line and resets, each time it starts"),
     guest!("rtc", "Prints the CMOS clock's date, its bytes for firmware, and which of its interrupts come"),
     guest!("serial-echo", "Echoes COM1 up to a `q`"),
     guest!("serial-flood", "Prints numbered lines for ever, or count= of them"),

@@ -38,7 +38,7 @@ const ROOT_CHECKSUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
 const FADT_POINTERS: [Pointer; 4] = [(36, 4), (40, 4), (132, 8), (140, 8)];
 
 impl Tables {
-    /// The files; their pointers count from the start of [`TABLES_FILE`].
+    /// The files; their pointers count from the start of `etc/acpi/tables`.
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let mut root = self.bytes[..Rsdp::len()].to_vec();
