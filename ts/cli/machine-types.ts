@@ -30,7 +30,7 @@ export const machineProperties: readonly MachineProperty[] = [
   { name: 'pcie', values: ['off', 'auto'], about: 'there is no PCI' },
   { name: 'pic', values: ['on', 'auto'], about: 'there is a PIC' },
   { name: 'pit', values: ['on', 'auto'], about: 'there is a PIT' },
-  { name: 'rtc', values: ['off', 'auto'], about: 'there is no real-time clock' },
+  { name: 'rtc', values: ['on', 'auto', 'off'], about: 'the CMOS clock is there in any case' },
   { name: 'sata', values: ['off'], about: 'there are no SATA disks' },
   { name: 'smbus', values: ['off'], about: 'there is no SMBus' },
   { name: 'smm', values: ['off', 'auto'], about: 'there is no system management mode' },

@@ -73,7 +73,7 @@ export const isaDevices: readonly DeviceModel[] = [
     {
       name: 'pvpanic',
       about: "a port that tells of a guest's panic",
-      differs: 'The machine stops in run state guest-panicked, as with -action panic=pause.',
+      differs: 'Not there yet: it is read, and refused.',
       parameters: { ioport: port, events: number(0, 3) },
     },
     (board, { subject, given }) => {
@@ -84,7 +84,7 @@ export const isaDevices: readonly DeviceModel[] = [
     {
       name: 'vmgenid',
       about: 'a number that changes when the machine is restored from a snapshot',
-      differs: '',
+      differs: 'Not there yet: it is read, and refused.',
       parameters: { guid },
     },
     (board, { subject, given }) => board.set(subject, 'vmGenerationId', given.guid ?? 'auto'),

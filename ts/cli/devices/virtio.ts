@@ -104,7 +104,7 @@ export const virtioDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-balloon-device',
       about: "takes memory from the guest and gives it back, at the machine's request",
-      differs: 'Its size is set from TypeScript: there is no monitor.',
+      differs: 'Not there yet: it is read, and refused.',
       parameters: {
         'deflate-on-oom': onOff,
         'free-page-reporting': onOff,
@@ -128,7 +128,7 @@ export const consoleDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-serial-device',
       about: 'the bus of virtconsole and virtserialport',
-      differs: 'A machine has one.',
+      differs: 'A machine has one. Its ports are not there yet.',
       parameters: { max_ports: number(1, 31), 'emergency-write': onOff, ...virtioParameters },
     },
     (board, { subject: { option, what } }) => {
@@ -143,7 +143,7 @@ export const consoleDevices: readonly DeviceModel[] = [
       {
         name,
         about: name === 'virtconsole' ? 'a terminal of the guest, hvc0 and on' : 'a channel of bytes with a name',
-        differs: 'Ports are numbered in order: no nr=. Without chardev= what the guest writes is dropped.',
+        differs: 'Not there yet: it is read, and refused.',
         parameters: { chardev: idOf, name: text('NAME') },
       },
       (board, { subject, given }) => {
