@@ -15,6 +15,8 @@ export const append =
   'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet'
 
 /**
+ * No pipes in it: on a host that emulates ring 0, BusyBox's shell dies of one now and then, under QEMU too.
+ *
  * An initramfs whose init is `script`, run by BusyBox's shell, which has its commands without files for them, with /proc and /dev mounted. At its end
  * the guest reboots. `files` are added.
  */

@@ -84,7 +84,8 @@ linuxTest('What a guest has flushed survives kill -9, in a raw image and in qcow
   const initrd = join(scratch(), `initrd-${process.pid}`)
   const script = `
 for disk in vda vdb; do
-  echo the last words | dd of=/dev/$disk bs=512 seek=300 conv=fsync 2> /dev/null
+  echo the last words > /words
+  dd if=/words of=/dev/$disk bs=512 seek=300 conv=fsync 2> /dev/null
 done
 echo flushed
 sleep 100000`

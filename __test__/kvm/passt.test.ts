@@ -33,7 +33,8 @@ ip route add default via 10.0.2.2
 wget -q -O - http://10.0.2.2:${server.port}/
 cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu
 echo listening
-echo hello from the guest | nc -l -p 80
+echo hello from the guest > /answer
+nc -l -p 80 < /answer
 `,
     { kernel: 'net' },
   )
