@@ -102,14 +102,24 @@ const addon = () =>
     },
   })
 
+/** The command line in a few files: loading its hundred modules took longer than a small guest runs. */
+const bundleCli = () => {
+  rmSync(join(root, 'dist/cli'), { recursive: true })
+  const entries = ['ts/cli/kvm-accel.ts', 'ts/cli/kvm-accel-system.ts']
+  const format = ['--bundle', '--splitting', '--format=esm', '--platform=node', '--target=node20']
+  const rest = ['--packages=external', '--sourcemap', '--outdir=dist/cli', '--log-level=warning']
+  run('esbuild', bin('esbuild'), [...entries, ...format, ...rest])
+}
+
 const typescript = () =>
   step('compiling TypeScript', {
-    inputs: ['ts', 'tsconfig.json', 'target/kvm-accel/addon.stamp'],
+    inputs: ['ts', 'tsconfig.json', 'npm/scripts/steps.mjs', 'target/kvm-accel/addon.stamp'],
     outputs: ['dist/index.js', 'dist/native/binding.cjs'],
     stamp: 'dist/.kvm-accel.stamp',
     make: () => {
       rmSync(join(root, 'dist'), { recursive: true, force: true })
       run('tsc', bin('tsc'), [])
+      bundleCli()
       const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, 'dist/native', name))
     },

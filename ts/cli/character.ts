@@ -32,7 +32,7 @@ export interface Character {
 
 const backends: Readonly<Record<string, (subject: Subject, pairs: readonly OptionPair[]) => Character>> = {
   stdio: (subject, pairs) => {
-    const signal = only('off|on', 'Ctrl-C is read by the terminal’s own rules')
+    const signal = only('off|on', 'Ctrl-C on a terminal goes to the guest, and Ctrl-A x ends the machine')
     return { id: readParameters(subject, pairs, { ...common, signal }).id, target: 'stdio' }
   },
   file: (subject, pairs) => {

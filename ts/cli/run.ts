@@ -5,7 +5,7 @@ import { printError, printWarning } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './pidfile.js'
 import { resolveRun, type RunRequest, type RunSettings } from './resolve-run.js'
-import { Signals } from './signals.js'
+import { Signals, type Ending } from './signals.js'
 import { connectInput } from './terminal.js'
 
 /** The exit status of a machine that stopped in `internal-error`: EX_SOFTWARE of sysexits.h. */
@@ -44,14 +44,10 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
     const interactive = machine.serials[targets.indexOf('stdio')]
-    const disconnect = interactive ? connectInput(interactive, () => signals.raise('SIGINT')) : undefined
-    try {
-      return await untilTheEnd(machine, run, signals)
-    } finally {
-      disconnect?.()
-    }
+    using _input = interactive && connectInput({ input: interactive }, () => signals.raise('Ctrl-A x'))
+    return await untilTheEnd(machine, run, signals)
   } catch (error) {
-    if (making.signal.aborted && error === making.signal.reason) return ended(error as NodeJS.Signals)
+    if (making.signal.aborted && error === making.signal.reason) return ended(error as Ending)
     throw error
   } finally {
     removePidfile?.()
@@ -83,7 +79,7 @@ function reportInternalError({ detail, report }: Exit): void {
 }
 
 /** QEMU ends with status 0 on a signal, and says which. */
-function ended(signal: NodeJS.Signals): number {
-  process.stderr.write(`kvm-accel: terminating on ${signal}\n`)
+function ended(ending: Ending): number {
+  process.stderr.write(`kvm-accel: terminating on ${ending}\n`)
   return 0
 }

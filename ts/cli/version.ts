@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 
 /** The package's version. */
 export function packageVersion(): string {
-  // The same distance from ts/cli and from dist/cli.
+  // The same distance from ts/cli and from dist/cli, bundled or not.
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   return String((manifest as { version: unknown }).version)
 }

@@ -23,7 +23,8 @@ export const native = (): Addon => {
 const load = (): Addon => {
   const platform = `${process.platform}-${process.arch}`
   try {
-    return createRequire(import.meta.url)('./binding.cjs') as Addon
+    // By its folder: the command line is bundled, and lies beside it.
+    return createRequire(import.meta.url)('../native/binding.cjs') as Addon
   } catch (cause) {
     const supported = process.platform === 'linux' && process.arch === 'x64'
     throw supported

@@ -25,8 +25,8 @@ export const absentOptions: readonly RunOption[] = [
       ['-vga', 'none', 'there is no display'],
       ['-monitor', 'none', 'there is no monitor'],
       ['-parallel', 'none', 'there is no parallel port'],
-      ['-nic', 'none', 'there are no default network cards'],
-      ['-net', 'none', 'there are no default network cards'],
+      ['-nic', 'none', "a network card is '-netdev' with '-device virtio-net-device'"],
+      ['-net', 'none', "a network card is '-netdev' with '-device virtio-net-device'"],
       ['-sandbox', 'off', 'system calls are not filtered'],
     ] as const
   ).map(([name, argument, because]): RunOption => ({

@@ -45,7 +45,7 @@ export const characterOptions: readonly RunOption[] = [
     name: '-nographic',
     repeated: 'no effect',
     about: 'COM1 on stdio, unless -serial or -nodefaults says otherwise',
-    differs: 'No monitor on the same terminal: Ctrl-C ends the machine.',
+    differs: 'No monitor on the same terminal: Ctrl-A c prints the keys.',
     read: draft => void (draft.nographic = true),
   },
 ]

@@ -1,0 +1,72 @@
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, constants, openSync } from 'node:fs'
+import { Socket } from 'node:net'
+import { native, unwrap } from '../../ts/native/native.js'
+import { root } from './paths.js'
+
+/** A command with a terminal as its standard streams, and the one who sits there. */
+export class Seat implements Disposable {
+  readonly child: ChildProcess
+  readonly #path: string
+  readonly #socket: Socket
+  #screen = ''
+
+  constructor(command: string, args: readonly string[]) {
+    const { fd, path } = unwrap(native().openPty())
+    this.#path = path
+    this.#socket = new Socket({ fd, readable: true, writable: true })
+    this.#socket.setEncoding('utf8').on('data', (text: string) => (this.#screen += text))
+    this.#stty('sane', 'rows', '24', 'cols', '80')
+    // Not the terminal that controls this test.
+    const terminal = openSync(path, constants.O_RDWR | constants.O_NOCTTY)
+    this.child = spawn(command, args, { cwd: root, stdio: [terminal, terminal, terminal] })
+    closeSync(terminal)
+  }
+
+  #stty(...args: string[]): string {
+    return execFileSync('stty', ['-F', this.#path, ...args], { encoding: 'utf8' })
+  }
+
+  /** Everything that was written to the terminal. */
+  get screen(): string {
+    return this.#screen
+  }
+
+  /** Lines are edited and echoed by the terminal, and Ctrl-C is a signal. */
+  get cooked(): boolean {
+    const words = this.#stty('-a').split(/[\s;]+/)
+    const all = (...modes: string[]) => modes.every(mode => words.includes(mode))
+    if (all('icanon', 'echo', 'isig')) return true
+    if (all('-icanon', '-echo', '-isig')) return false
+    throw new Error(`half a mode: ${words.join(' ')}`)
+  }
+
+  /** Types, when the text is on the screen. */
+  async type(keys: string, after: string): Promise<void> {
+    await this.see(after)
+    this.#socket.write(keys)
+  }
+
+  /** Waits for a text on the screen. */
+  async see(text: string): Promise<void> {
+    while (!this.#screen.includes(text)) await once(this.#socket, 'data')
+  }
+
+  /** Gives the window another size; who has the terminal as its controlling one would get the signal by itself. */
+  resize(columns: number, rows: number): void {
+    this.#stty('rows', String(rows), 'cols', String(columns))
+    this.child.kill('SIGWINCH')
+  }
+
+  /** The exit status, or the signal that ended it. */
+  async ended(): Promise<number | string> {
+    const [status, signal] = (await once(this.child, 'exit')) as [number | null, string | null]
+    return status ?? signal ?? 'nothing'
+  }
+
+  [Symbol.dispose](): void {
+    this.child.kill('SIGKILL')
+    this.#socket.destroy()
+  }
+}

@@ -1,0 +1,82 @@
+// `kvm-accel run` on a terminal: whose each key is, and that the terminal comes back on every way out.
+
+import { setTimeout as delay } from 'node:timers/promises'
+import { guestFile } from '../helpers/guest-file.js'
+import { cli } from '../helpers/paths.js'
+import { kvm, requires } from '../helpers/requires.js'
+import { Seat } from '../helpers/terminal.js'
+
+const test = requires(kvm)
+
+const echo = (...node: string[]) => {
+  const argv = ['run', '-m', '16M', '-kernel', guestFile('serial-echo'), '-nographic', '-no-reboot']
+  return new Seat(process.execPath, [...node, cli, ...argv])
+}
+
+/** Waits until the terminal is in this mode. */
+const mode = async (seat: Seat, cooked: boolean): Promise<void> => {
+  while (seat.cooked !== cooked) await delay(20)
+}
+
+test('keys reach the guest at once and unechoed, Ctrl-C too, and a guest that ends gives the terminal back', async t => {
+  using seat = echo()
+  t.true(seat.cooked)
+  await seat.see('serial-echo')
+  await mode(seat, false)
+  await seat.type('one\x03', '')
+  await seat.see('one\x03')
+  t.is(seat.screen.split('one').length, 2, 'echoed by nobody but the guest')
+  await seat.type('\x01\x01two', '')
+  await seat.see('\x01two')
+  await Promise.all([seat.ended().then(status => t.is(status, 0)), seat.type('q', 'two')])
+  t.true(seat.cooked)
+})
+
+test('Ctrl-A x ends the machine, Ctrl-A c tells the keys', async t => {
+  using seat = echo()
+  await seat.see('serial-echo')
+  await mode(seat, false)
+  await seat.type('\x01c', '')
+  await seat.see('Ctrl-A x')
+  const [status] = await Promise.all([seat.ended(), seat.type('\x01x', '')])
+  t.is(status, 0)
+  await seat.see('terminating on Ctrl-A x')
+  t.true(seat.cooked)
+})
+
+for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
+  test(`${signal} gives the terminal back`, async t => {
+    using seat = echo()
+    await seat.see('serial-echo')
+    await mode(seat, false)
+    const ended = seat.ended()
+    seat.child.kill(signal)
+    t.is(await ended, 0)
+    t.true(seat.cooked)
+  })
+}
+
+test('a process that is stopped gives the terminal back, and takes it again', async t => {
+  using seat = echo()
+  await seat.see('serial-echo')
+  await mode(seat, false)
+  seat.child.kill('SIGTSTP')
+  await mode(seat, true)
+  seat.child.kill('SIGCONT')
+  await mode(seat, false)
+  const [status] = await Promise.all([seat.ended(), seat.type('q', '')])
+  t.is(status, 0)
+  t.true(seat.cooked)
+})
+
+test('an error that nobody expects gives the terminal back', async t => {
+  const trap = `data:text/javascript,process.on('SIGUSR2', () => { throw new Error('unexpected') })`
+  using seat = echo(`--import=${trap}`)
+  await seat.see('serial-echo')
+  await mode(seat, false)
+  const ended = seat.ended()
+  seat.child.kill('SIGUSR2')
+  t.is(await ended, 1)
+  t.true(seat.cooked)
+  t.true(seat.screen.includes('unexpected'))
+})
