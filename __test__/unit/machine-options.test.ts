@@ -64,6 +64,7 @@ test('defaults', t => {
     networks: [],
     rng: null,
     vsock: null,
+    consoles: [],
     noReboot: false,
     noShutdown: false,
     trace: [],
@@ -93,6 +94,7 @@ test('forms of each option', t => {
   const limited = { source: '/dev/hwrng', maxBytes: 1024, period: 1000 }
   t.deepEqual(normal({ rng: limited }).rng, limited)
   t.is(normal({ rng: false }).rng, null)
+  t.deepEqual(normal({ consoles: [{ target: 'pty' }] }).consoles, [{ target: { kind: 'pty' }, name: null }])
   t.deepEqual(normal({ vsock: { cid: 3 } }).vsock, { cid: 3, path: null })
   t.deepEqual(normal({ vsock: { cid: 2 ** 32 - 2, path: 'v' } }).vsock, { cid: 2 ** 32 - 2, path: 'v' })
   t.deepEqual(normal({ disks: [{ path: 'a' }, { path: 'a', id: 'b', readOnly: true }] }).disks, [

@@ -132,9 +132,8 @@ test('consoles and channels', t => {
   const argv = ['-chardev', 'stdio,id=c,mux=on,signal=off', '-chardev', 'socket,id=s,path=/s,server=on,wait=off']
   const devices = ['virtio-serial-device', 'virtconsole,chardev=c', 'virtserialport,chardev=s,name=org.example.0']
   t.deepEqual(board(...argv, ...devices.flatMap(device => ['-device', device])).consoles, [
-    { kind: 'console', target: 'stdio' },
+    { target: 'stdio' },
     {
-      kind: 'serial',
       target: { socket: { address: { path: '/s' }, server: true, wait: false } },
       name: 'org.example.0',
     },
@@ -272,6 +271,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-device', 'virtio-rng-device', '-device', 'virtio-rng-device'], /a machine has one/],
   [['-device', 'pvpanic,id=p', '-device', 'vmgenid,id=p'], /a device 'p' already/],
   [['-device', 'virtconsole'], /needs a bus/, /virtio-serial-device/],
+  [['-device', 'virtio-serial-device', '-device', 'virtserialport'], /name/, /name=org\.example\.agent/],
   [['-device', 'virtio-net-device'], /needs netdev=/],
   [['-device', 'virtio-net-device,netdev=n'], /no netdev 'n'/],
   [['-netdev', 'user,id=n', '-device', 'virtio-net-device,netdev=n,mac=1'], /mac= expects/],

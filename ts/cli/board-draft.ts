@@ -35,7 +35,6 @@ export type CharacterTarget = 'stdio' | 'null' | 'pty' | { readonly file: string
 
 /** A port of the virtio console: a terminal, or with a name a channel of bytes. */
 export interface PortDraft {
-  readonly kind: 'console' | 'serial'
   readonly target: CharacterTarget
   readonly name?: string
 }

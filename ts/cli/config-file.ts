@@ -25,8 +25,12 @@ export function readConfig(path: string, readText: (path: string) => string): Ma
     const remedy = "Write one: 'kvm-accel run … --print-config > FILE'."
     throw new OptionError(`-config cannot read '${path}': ${why}`, { option, remedy, cause })
   }
-  const { serials, debugConsole } = normaliseMachineOptions(options)
-  if ([...serials, debugConsole?.target].some(target => target?.kind === 'stream')) {
+  const { serials, debugConsole, consoles } = normaliseMachineOptions(options)
+  if (
+    [...serials, debugConsole?.target, ...consoles.map(({ target }) => target)].some(
+      target => target?.kind === 'stream',
+    )
+  ) {
     const remedy = "Use 'stdio', 'null' or a file; 'stream' is for programs."
     throw new OptionError(`-config: a port is a 'stream' in '${path}', which nobody would read`, { option, remedy })
   }

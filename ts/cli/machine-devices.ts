@@ -1,12 +1,13 @@
 import { OptionError } from '../errors/option-error.js'
 import type { MachineOptions } from '../machine/options.js'
 import type { SerialTarget } from '../machine/serial/target.js'
-import type { BoardDraft, CharacterTarget } from './board-draft.js'
+import type { ConsoleOptions } from '../machine/virtio/console.js'
+import type { BoardDraft, CharacterTarget, PortDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, networks, rng, vsock, debugConsole, debugExit, testDevices, serials } = board
+  const { disks, networks, rng, vsock, consoles, debugConsole, debugExit, testDevices, serials } = board
   refuseMissing(board)
   return {
     ...(serials.slice(1).some(target => target !== null)
@@ -23,6 +24,7 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     ...(testDevices !== undefined && { testDevices }),
     ...(rng !== undefined && { rng }),
     ...(vsock !== undefined && { vsock }),
+    ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
   }
 }
 
@@ -30,7 +32,6 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 function refuseMissing(board: BoardDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
     [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
-    [board.consoles.length > 0, '-device', 'virtconsole and virtserialport'],
     [board.pvpanic !== undefined, '-device', 'pvpanic'],
     [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
   ]
@@ -40,6 +41,10 @@ function refuseMissing(board: BoardDraft): void {
 
 function notYet(option: string, what: string): OptionError {
   return new OptionError(`${option}: this version's machine has no ${what}`, { option, remedy: 'Leave it out.' })
+}
+
+function consolePort({ target, name }: PortDraft): ConsoleOptions {
+  return { target: serialTarget(target), ...(name !== undefined && { name }) }
 }
 
 function serialTarget(target: CharacterTarget): SerialTarget {

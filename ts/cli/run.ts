@@ -34,17 +34,22 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
   const removePidfile = run.pidfile === null ? undefined : writePidfile(run.pidfile)
   try {
     const targets = options.serials ?? [options.serial ?? null]
-    if (targets.some(waitsForClient)) printWarning('waiting for the first client of the serial port')
+    const consoles = (options.consoles ?? []).map(({ target }) => target)
+    if ([...targets, ...consoles].some(waitsForClient)) printWarning('waiting for the first client of the serial port')
     await using machine = await Machine.create({ ...options, signal: making.signal })
     for (const [index, port] of machine.serials.entries()) {
       if (targets[index] === 'pty') printWarning(`COM${index + 1} is at ${port?.path}`)
+    }
+    for (const [index, port] of machine.consoles.entries()) {
+      if (consoles[index] === 'pty') printWarning(`${port.name ?? `console ${index}`} is at ${port.path}`)
     }
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
     await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
-    const interactive = machine.serials[targets.indexOf('stdio')]
-    using _input = interactive && connectInput({ input: interactive }, () => signals.raise('Ctrl-A x'))
+    const serial = machine.serials[targets.indexOf('stdio')]
+    const console = machine.consoles[consoles.indexOf('stdio')]
+    using _input = connectInput(console ?? serial, () => signals.raise('Ctrl-A x'))
     return await untilTheEnd(machine, run, signals)
   } catch (error) {
     if (making.signal.aborted && error === making.signal.reason) return ended(error as Ending)

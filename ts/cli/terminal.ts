@@ -1,13 +1,10 @@
 import type { Writable } from 'node:stream'
+import { ConsolePort } from '../machine/console-port.js'
+import type { SerialPort } from '../machine/serial-port.js'
 import { EscapeKeys, escapeKeysHelp } from './escape-keys.js'
 
-/** A guest's console, as the terminal of this process sees it. */
-export interface TerminalConsole {
-  /** Takes what is typed. */
-  readonly input: Writable
-  /** Is told the terminal's size, at once and when it changes. */
-  readonly resize?: (size: { readonly columns: number; readonly rows: number }) => void
-}
+/** A guest's console, which takes what is typed. One of virtio is told the terminal's size, at once and when it changes. */
+type GuestConsole = SerialPort | ConsolePort
 
 /**
  * Connects this process's standard input with a guest's console.
@@ -18,10 +15,11 @@ export interface TerminalConsole {
  * @param quit What Ctrl-A x does.
  * @returns What disconnects it.
  */
-export function connectInput(console: TerminalConsole, quit: () => void): Disposable {
+export function connectInput(console: GuestConsole | null | undefined, quit: () => void): Disposable | undefined {
+  if (!console) return undefined
   // The guest's port may close before the last key.
-  console.input.on('error', () => {})
-  return process.stdin.isTTY ? new Terminal(console, quit) : pipeInput(console.input)
+  console.on('error', () => {})
+  return process.stdin.isTTY ? new Terminal(console, quit) : pipeInput(console)
 }
 
 function pipeInput(input: Writable): Disposable {
@@ -38,11 +36,11 @@ function pipeInput(input: Writable): Disposable {
 
 /** The terminal while it is the guest's. */
 class Terminal implements Disposable {
-  readonly #console: TerminalConsole
+  readonly #console: GuestConsole
   readonly #quit: () => void
   readonly #keys = new EscapeKeys()
 
-  constructor(console: TerminalConsole, quit: () => void) {
+  constructor(console: GuestConsole, quit: () => void) {
     this.#console = console
     this.#quit = quit
     process.on('exit', this.#restore)
@@ -82,7 +80,7 @@ class Terminal implements Disposable {
 
   readonly #resize = (): void => {
     const { columns, rows } = process.stdout
-    if (columns > 0 && rows > 0) this.#console.resize?.({ columns, rows })
+    if (this.#console instanceof ConsolePort && columns > 0 && rows > 0) this.#console.resize({ columns, rows })
   }
 
   readonly #read = (keys: Buffer): void => {
@@ -94,7 +92,7 @@ class Terminal implements Disposable {
   }
 
   #send(bytes: Buffer): void {
-    const { input } = this.#console
+    const input = this.#console
     // As a UART: what a guest does not fetch is lost. Waiting for it would take Ctrl-A away.
     if (!input.writableNeedDrain && input.writable) input.write(bytes)
   }

@@ -4,6 +4,7 @@ import type { NormalCpu } from './cpu.js'
 import type { NormalMemory } from './memory.js'
 import type { NormalMachineOptions } from './normal-options.js'
 import type { MachineOptions, MemoryOptions } from './options.js'
+import { explicitConsoles } from './virtio/console.js'
 import { explicitSerials } from './serial/ports.js'
 import { explicitSerial } from './serial/target.js'
 import { formatSize } from './size.js'
@@ -29,6 +30,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     networks,
     rng,
     vsock,
+    consoles,
     name,
     signal,
     ...same
@@ -47,6 +49,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     networks: networks.map(({ throttle, ...network }) => ({ ...network, throttle: throttleOptions(throttle) })),
     rng: rng === null ? false : stated(rng),
     ...(vsock !== null && { vsock: stated(vsock) }),
+    ...(consoles.length > 0 && { consoles: explicitConsoles(consoles) }),
     ...(name !== null && { name }),
     ...(signal !== null && { signal }),
   }

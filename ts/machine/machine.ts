@@ -6,6 +6,7 @@ import type { BindingError, BindingEvent, BindingMachine } from '../native/bindi
 import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
+import type { ConsolePort } from './console-port.js'
 import type { DeviceOptions } from './device.js'
 import type { DebugEvent } from './debug/breakpoint.js'
 import { Debugger } from './debug/debugger.js'
@@ -21,14 +22,10 @@ import type { NotifyDrill } from './notify-event.js'
 import { ObservedMachine } from './observed-machine.js'
 import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
-import { closeLines, openLine, type SerialLine } from './serial/line.js'
-import { SerialPort } from './serial-port.js'
-import type { Serial } from './serial/target.js'
+import { Ports } from './ports.js'
+import type { SerialPort } from './serial-port.js'
 import { Vcpu } from './vcpu.js'
 import { Vsock } from './vsock/vsock.js'
-
-/** The debug console's number among ports; COM1 is 0. */
-const DEBUG_CONSOLE = 4
 
 /**
  * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
@@ -59,6 +56,8 @@ export class Machine extends ObservedMachine {
   readonly serials: readonly (SerialPort | null)[]
   /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
   readonly debugConsole: SerialPort | null
+  /** The ports of the virtio console, in the order of option `consoles`. */
+  readonly consoles: readonly ConsolePort[]
   /** Breakpoints, watchpoints, steps and memory. */
   readonly debug: Debugger
   /** The vCPUs, by index. */
@@ -70,7 +69,7 @@ export class Machine extends ObservedMachine {
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #wake: Socket
-  readonly #lines: { readonly port: SerialPort; readonly line: SerialLine }[] = []
+  readonly #ports: Ports
   /** The user's code that a vCPU waits for. */
   readonly #handling = new Handling()
   readonly #devices: Devices
@@ -89,11 +88,12 @@ export class Machine extends ObservedMachine {
     super(native, properties)
     this.#native = native
     this.#options = options
-    const port = (index: number) =>
-      new SerialPort(native.takeSerialFd(index), bytes => native.serialInput(index, bytes))
-    this.serial = port(0)
-    this.serials = options.serials.map((target, index) => (index === 0 ? this.serial : target && port(index)))
-    this.debugConsole = options.debugConsole && port(DEBUG_CONSOLE)
+    this.#ports = new Ports(native, options)
+    const { serial, serials, debugConsole, consoles } = this.#ports
+    this.serial = serial
+    this.serials = serials
+    this.debugConsole = debugConsole
+    this.consoles = consoles
     this.vcpus = Array.from(
       { length: options.cpus },
       (_, index) => new Vcpu(index, native, event => this.#check(event)),
@@ -370,23 +370,9 @@ export class Machine extends ObservedMachine {
     this.#ended.resolve(this.#exit)
   }
 
-  /** The streams of all ports, and where they lead. */
-  #ports(): { readonly port: SerialPort; readonly target: Serial }[] {
-    const { serials, debugConsole } = this.#options
-    const ports = serials.map((target, index) => ({ port: this.serials[index], target }))
-    ports.push({ port: this.debugConsole, target: debugConsole?.target ?? null })
-    return ports.flatMap(({ port, target }) => (port && target ? [{ port, target }] : []))
-  }
-
-  /** Opens what ports lead to. */
   async #connect(): Promise<void> {
     try {
-      for (const { port, target } of this.#ports()) {
-        const line = await openLine(port, target, this.#options.signal)
-        if (!line) continue
-        this.#lines.push({ port, line })
-        port.path = line.path
-      }
+      await this.#ports.connect(this.#options.signal)
     } catch (error) {
       await this.#close()
       throw error
@@ -409,7 +395,7 @@ export class Machine extends ObservedMachine {
     if (this.#closed) return
     if (alive) this.#wake.ref()
     else this.#wake.unref()
-    for (const { port } of this.#ports()) port.keepAlive(alive)
+    this.#ports.keepAlive(alive)
   }
 
   /** Emits. */
@@ -453,7 +439,7 @@ export class Machine extends ObservedMachine {
       case 'vsock-connection':
         return this.vsock.arrived(event.hostPort)
       case 'input-drained':
-        return this.serials[event.port]?.inputDrained()
+        return this.#ports.inputDrained(event.port)
       case 'closed':
         return this.#gone()
       default:
@@ -550,10 +536,8 @@ export class Machine extends ObservedMachine {
     this.dirtyLog.end()
     this.vsock.end()
     this.#wake.destroy()
-    for (const { port } of this.#ports()) port.machineEnded()
     this.#stopping?.resolve()
     this.#stepping?.resolve(undefined)
-    if (this.#lines.length === 0) this.#closed?.resolve()
-    else void closeLines(this.#lines).finally(() => this.#closed?.resolve())
+    this.#ports.machineEnded(() => this.#closed?.resolve())
   }
 }

@@ -18,6 +18,7 @@ import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virti
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
 import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/network.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
+import { consolesShape, consolesTakes, normaliseConsoles, type NormalConsole } from './virtio/console.js'
 import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
 import { matchesNothing } from '../trace/glob.js'
@@ -64,6 +65,7 @@ export interface NormalMachineOptions {
   readonly networks: readonly NormalNetwork[]
   readonly rng: NormalRng | null
   readonly vsock: NormalVsock | null
+  readonly consoles: readonly NormalConsole[]
   readonly noReboot: boolean
   readonly noShutdown: boolean
   readonly trace: readonly string[]
@@ -111,6 +113,7 @@ const shape = {
   networks: networksShape,
   rng: rngShape,
   vsock: vsockShape,
+  consoles: consolesShape,
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
   trace: v.union([v.string(), v.array(v.string())]),
@@ -147,6 +150,7 @@ const takes: Record<keyof MachineOptions, string> = {
   networks: networksTakes,
   rng: rngTakes,
   vsock: vsockTakes,
+  consoles: consolesTakes,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
   trace: "a glob of trace events such as 'kvm_*', or a list of them",
@@ -192,6 +196,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     networks: normaliseNetworks(options.networks ?? []),
     rng: normaliseRng(options.rng ?? false),
     vsock: normaliseVsock(options.vsock),
+    consoles: normaliseConsoles(options.consoles ?? []),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,
     trace: traceGlobs(options.trace ?? []),

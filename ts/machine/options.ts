@@ -6,6 +6,7 @@ import type { RtcOptions } from './rtc.js'
 import type { DebugConsoleOptions } from './serial/ports.js'
 import type { NetworkOptions } from './virtio/network.js'
 import type { RngOptions } from './virtio/rng.js'
+import type { ConsoleOptions } from './virtio/console.js'
 import type { VsockOptions } from './virtio/vsock.js'
 import type { AccelInput } from '../properties/types.js'
 
@@ -235,6 +236,12 @@ export interface MachineOptions {
    * @default none
    */
   readonly vsock?: VsockOptions
+  /**
+   * Adds `virtio-console`: terminals and named channels of bytes, for {@linkcode Machine.consoles}. At most 16.
+   *
+   * @default none
+   */
+  readonly consoles?: readonly ConsoleOptions[]
   /**
    * A guest's reset ends the machine, as `-no-reboot`.
    *

@@ -98,6 +98,10 @@ export declare class BindingKvmVm {
 
 /** A machine. `wakeFd` becomes readable when `take()` has something. */
 export declare class BindingMachine {
+  /** The user's end of a console's port, which the caller owns; -1 without one. */
+  takeConsoleFd(port: number): number
+  /** The size of a console's terminal has changed. */
+  resizeConsole(port: number, columns: number, rows: number): void
   /** This kernel lets guests be debugged. */
   debugSupported(): boolean
   /** Adds a breakpoint for all vCPUs. */
@@ -262,6 +266,14 @@ export interface BindingConfig {
   legacy: BindingLegacy
   /** Virtio devices, in the order of their transports. */
   virtio: Array<BindingVirtio>
+}
+
+/** A port. */
+export interface BindingConsolePort {
+  /** The name of a channel; a terminal has none. */
+  name?: string
+  /** Where what the guest writes goes; what it reads comes from `takeConsoleFd()` in any case. */
+  target: BindingSerial
 }
 
 /** Control registers. */
@@ -758,6 +770,7 @@ export interface BindingVcpuState {
 /** One device. */
 export type BindingVirtio =
   | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
+  | { kind: 'console'; ports: Array<BindingConsolePort> }
   | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
   | { kind: 'vsock'; cid: number; path?: string }

@@ -9,6 +9,7 @@ import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
 import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
+import type { NormalConsole } from '../machine/virtio/console.js'
 import type { NormalVsock } from '../machine/virtio/vsock.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
@@ -104,11 +105,12 @@ const contents = (content: FwCfgContent): Uint8Array | string => {
 }
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ disks, networks, rng, vsock }: NormalMachineOptions): BindingVirtio[] => [
+const virtio = ({ disks, networks, rng, vsock, consoles }: NormalMachineOptions): BindingVirtio[] => [
   ...disks.map(block),
   ...networks.map(network),
   ...(rng ? [entropy(rng)] : []),
   ...(vsock ? [sockets(vsock)] : []),
+  ...(consoles.length > 0 ? [console(consoles)] : []),
 ]
 
 const network = ({ backend, mac, mtu, throttle }: NormalNetwork): BindingVirtio => ({
@@ -144,6 +146,11 @@ const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
   kind: 'rng',
   ...rest,
   ...(maxBytes === null ? {} : { maxBytes }),
+})
+
+const console = (consoles: readonly NormalConsole[]): BindingVirtio => ({
+  kind: 'console',
+  ports: consoles.map(({ target, name }) => ({ target: serial(target), ...(name !== null && { name }) })),
 })
 
 const sockets = ({ cid, path }: NormalVsock): BindingVirtio => ({

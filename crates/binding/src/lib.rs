@@ -9,6 +9,7 @@
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;
+mod console;
 mod cpu;
 mod debug;
 mod device;

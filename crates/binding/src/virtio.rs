@@ -1,7 +1,9 @@
 //! Virtio devices as TypeScript hands them over.
 
+use crate::console::{self, BindingConsolePort};
 use crate::throttle::BindingThrottle;
 use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::net::{Backend, passt};
 use kvm_accel_machine::virtio::{Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
 use napi_derive::napi;
@@ -15,6 +17,8 @@ use std::time::Duration;
 pub enum BindingVirtio {
     /// `virtio-blk`: an image as a disk.
     Block { path: String, format: String, read_only: bool, serial: String, discard: bool, throttle: BindingThrottle },
+    /// `virtio-console`: terminals and channels.
+    Console { ports: Vec<BindingConsolePort> },
     /// `virtio-net`: a network by a tap interface, a Unix socket, or passt (`user`).
     Net {
         backend: String,
@@ -36,6 +40,10 @@ pub enum BindingVirtio {
 pub struct VirtioHandles {
     /// The one socket device.
     pub vsock: Option<Weak<Vsock>>,
+    /// The one console.
+    pub console: Option<Weak<Console>>,
+    /// The users' ends of its ports, until they are taken.
+    pub console_ends: Vec<Option<UnixStream>>,
 }
 
 impl BindingVirtio {
@@ -50,6 +58,13 @@ impl BindingVirtio {
                 discard,
                 throttle: throttle.into_config("disks")?,
             })?),
+            Self::Console { ports } => {
+                let (console, ends) = console::make(ports)?;
+                let console = Arc::new(console);
+                handles.console = Some(Arc::downgrade(&console));
+                handles.console_ends = ends;
+                console
+            }
             Self::Net { backend, target, tcp, udp, mac, mtu, throttle } => Arc::new(Net::new(NetConfig {
                 backend: network(&backend, &target, passt::Options { tcp, udp })?,
                 mac: mac.try_into().unwrap_or_default(),

@@ -1,5 +1,6 @@
 import { OptionError } from '../../errors/option-error.js'
-import { number, onOff, only, required, size, text, id as idOf, type Parameter } from '../parameters.js'
+import type { Board } from '../board.js'
+import { number, onOff, only, required, size, text, id as idOf, type Parameter, type Subject } from '../parameters.js'
 import { device, virtioParameters, type DeviceModel } from './device-model.js'
 
 const mac: Parameter<string> = {
@@ -128,7 +129,8 @@ export const consoleDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-serial-device',
       about: 'the bus of virtconsole and virtserialport',
-      differs: 'A machine has one. Its ports are not there yet.',
+      differs:
+        'A machine has one, with up to 16 ports. A single virtconsole gets its size in the configuration space, and no control messages.',
       parameters: { max_ports: number(1, 31), 'emergency-write': onOff, ...virtioParameters },
     },
     (board, { subject: { option, what } }) => {
@@ -138,27 +140,38 @@ export const consoleDevices: readonly DeviceModel[] = [
       board.hasPortBus = true
     },
   ),
-  ...(['virtconsole', 'virtserialport'] as const).map(name =>
-    device(
-      {
-        name,
-        about: name === 'virtconsole' ? 'a terminal of the guest, hvc0 and on' : 'a channel of bytes with a name',
-        differs: 'Not there yet: it is read, and refused.',
-        parameters: { chardev: idOf, name: text('NAME') },
-      },
-      (board, { subject, given }) => {
-        if (!board.hasPortBus) {
-          throw new OptionError(`${subject.what} needs a bus before it`, {
-            option: '-device',
-            remedy: "Put '-device virtio-serial-device' in front of it.",
-          })
-        }
-        board.devices.consoles.push({
-          kind: name === 'virtconsole' ? 'console' : 'serial',
-          target: given.chardev === undefined ? 'null' : board.character(subject, given.chardev),
-          ...(given.name !== undefined && { name: given.name }),
-        })
-      },
-    ),
+  device(
+    {
+      name: 'virtconsole',
+      about: 'a terminal of the guest, hvc0 and on',
+      differs: 'No name=. On a terminal of the host the guest hears its size.',
+      parameters: { chardev: idOf },
+    },
+    (board, { subject, given }) => addPort(board, subject, given.chardev),
+  ),
+  device(
+    {
+      name: 'virtserialport',
+      about: 'a channel of bytes, in the guest /dev/virtio-ports/NAME',
+      differs: 'It needs its name=.',
+      parameters: { chardev: idOf, name: text('NAME') },
+    },
+    (board, { subject, given }) => {
+      const example = '-device virtserialport,chardev=agent,name=org.example.agent'
+      addPort(board, subject, given.chardev, required(subject, 'name', given.name, example))
+    },
   ),
 ]
+
+function addPort(board: Board, subject: Subject, chardev: string | undefined, name?: string): void {
+  if (!board.hasPortBus) {
+    throw new OptionError(`${subject.what} needs a bus before it`, {
+      option: '-device',
+      remedy: "Put '-device virtio-serial-device' in front of it.",
+    })
+  }
+  board.devices.consoles.push({
+    target: chardev === undefined ? 'null' : board.character(subject, chardev),
+    ...(name !== undefined && { name }),
+  })
+}

@@ -6,12 +6,13 @@
 //! - [`throttle`]: rate limits.
 //! - [`mod@block`]: images as disks.
 //! - [`net`]: networks by a tap, by passt, or over a stream.
-//! - [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
+//! - [`console`]: terminals and named channels. [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
 //!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
 
 pub mod block;
+pub mod console;
 mod device;
 mod interrupt;
 mod io_thread;

@@ -11,7 +11,7 @@ use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes of RAM.
-pub const RAM: u64 = 0x4_0000;
+pub const RAM: u64 = 0x6_0000;
 /// Descriptors of each queue.
 const SIZE: u16 = 16;
 /// Bytes for the rings of a queue: descriptors, then at a quarter the available ring, at half the used ring.
