@@ -4,8 +4,8 @@
 use kvm_accel::properties::NotifyProperties;
 use kvm_accel::state::Level;
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, Segment, StartMode, StartState, StopReason,
-    Vcpus,
+    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, Request, Segment, StartMode, StartState,
+    StopReason, Vcpus,
 };
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -100,7 +100,17 @@ impl Guest {
     }
 
     pub fn next(&self) -> Event {
-        self.events.recv_timeout(PATIENCE).expect("an event")
+        self.events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no event; {}", self.whereabouts()))
+    }
+
+    /// Where the vCPU is, for a test that waits in vain.
+    fn whereabouts(&self) -> String {
+        let exits =
+            [ExitKind::Io, ExitKind::Interrupted, ExitKind::Halt, ExitKind::Other].map(|kind| self.vcpus.exits(kind));
+        self.vcpus.pause();
+        let stopped = self.events.recv_timeout(PATIENCE);
+        let state = self.vcpus.state(0).map(|state| (state.registers, state.mp_state, state.events));
+        format!("exits {exits:?}, after a pause {stopped:?}, state {state:x?}")
     }
 
     pub fn stopped(&self) -> StopReason {
