@@ -63,6 +63,5 @@ export const measured = async ([command, ...args], kinds) => {
   ])
   const results = Object.fromEntries(told)
   if (kinds.some(([kind]) => !results[kind])) throw new Error(`${command} did not measure:\n${output}`)
-  if (process.env.SHOW) console.error(command, output)
   return results
 }
