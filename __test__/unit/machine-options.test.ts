@@ -64,6 +64,7 @@ test('defaults', t => {
     networks: [],
     rng: null,
     vsock: null,
+    balloon: null,
     consoles: [],
     noReboot: false,
     noShutdown: false,
@@ -94,6 +95,10 @@ test('forms of each option', t => {
   const limited = { source: '/dev/hwrng', maxBytes: 1024, period: 1000 }
   t.deepEqual(normal({ rng: limited }).rng, limited)
   t.is(normal({ rng: false }).rng, null)
+  const balloon = { deflateOnOom: false, freePageReporting: false, statisticsInterval: 0 }
+  t.is(normal({ balloon: false }).balloon, null)
+  t.deepEqual(normal({ balloon: true }).balloon, balloon)
+  t.deepEqual(normal({ balloon: { deflateOnOom: true } }).balloon, { ...balloon, deflateOnOom: true })
   t.deepEqual(normal({ consoles: [{ target: 'pty' }] }).consoles, [{ target: { kind: 'pty' }, name: null }])
   t.deepEqual(normal({ vsock: { cid: 3 } }).vsock, { cid: 3, path: null })
   t.deepEqual(normal({ vsock: { cid: 2 ** 32 - 2, path: 'v' } }).vsock, { cid: 2 ** 32 - 2, path: 'v' })
@@ -137,6 +142,8 @@ test('forms of each option', t => {
 })
 
 const refused: readonly (readonly [options: Record<string, unknown>, option: string, message: RegExp])[] = [
+  [{ balloon: { statisticsInterval: -1 } }, 'balloon', /object/],
+  [{ balloon: { deflateOnOOM: true } }, 'balloon', /object/],
   [{ vsock: {} }, 'vsock', /object/],
   [{ vsock: { cid: 2 } }, 'vsock', /from 3/],
   [{ vsock: { cid: 2 ** 32 - 1 } }, 'vsock', /4294967294/],

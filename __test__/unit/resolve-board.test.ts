@@ -172,6 +172,12 @@ test('vsock and balloon', t => {
     deflateOnOom: true,
     freePageReporting: false,
   })
+  const polled = '-device virtio-balloon-device,free-page-reporting=on,guest-stats-polling-interval=2'
+  t.deepEqual(board(...polled.split(' ')).balloon, {
+    deflateOnOom: false,
+    freePageReporting: true,
+    statisticsInterval: 2000,
+  })
 })
 
 test('what is unused is told', t => {

@@ -325,6 +325,7 @@ const fragments = [
   ['-device', 'isa-debug-exit'],
   ['-device', 'pc-testdev'],
   ['-device', 'vhost-vsock-device,guest-cid=3,path=/v'],
+  ['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=2'],
   ['-fw_cfg', 'opt/a,string=b', '-fw_cfg', 'opt/c,file=d'],
   ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],
   ['-blockdev', 'qcow2,node-name=q,file.driver=file,file.filename=q', '-device', 'virtio-blk-device,drive=q'],

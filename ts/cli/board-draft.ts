@@ -1,6 +1,7 @@
 // What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
 
 import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
+import type { BalloonOptions } from '../machine/virtio/balloon.js'
 import type { NetworkOptions } from '../machine/virtio/network.js'
 import type { RngOptions } from '../machine/virtio/rng.js'
 import type { ThrottleOptions } from '../machine/virtio/throttle.js'
@@ -55,7 +56,7 @@ export interface BoardDraft {
   networks: NetworkOptions[]
   rng?: RngOptions
   vsock?: { readonly cid: number; readonly path?: string }
-  balloon?: { readonly deflateOnOom: boolean; readonly freePageReporting: boolean }
+  balloon?: BalloonOptions
   consoles: PortDraft[]
   /** COM1 to COM4; null is a port that is not there. */
   serials: (CharacterTarget | null)[]

@@ -7,7 +7,7 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, networks, rng, vsock, consoles, debugConsole, debugExit, testDevices, serials } = board
+  const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, serials } = board
   refuseMissing(board)
   return {
     ...(serials.slice(1).some(target => target !== null)
@@ -24,6 +24,7 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     ...(testDevices !== undefined && { testDevices }),
     ...(rng !== undefined && { rng }),
     ...(vsock !== undefined && { vsock }),
+    ...(balloon !== undefined && { balloon }),
     ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
   }
 }
@@ -31,7 +32,6 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
 /** What the command line can say and the machine does not have. */
 function refuseMissing(board: BoardDraft): void {
   const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
-    [board.balloon !== undefined, '-device', 'virtio-balloon-device'],
     [board.pvpanic !== undefined, '-device', 'pvpanic'],
     [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
   ]

@@ -6,6 +6,7 @@ import type { BindingError, BindingEvent, BindingMachine } from '../native/bindi
 import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
+import { Balloon } from './balloon.js'
 import type { ConsolePort } from './console-port.js'
 import type { DeviceOptions } from './device.js'
 import type { DebugEvent } from './debug/breakpoint.js'
@@ -66,6 +67,8 @@ export class Machine extends ObservedMachine {
   readonly dirtyLog: DirtyLog
   /** Streams between host and guest, with option `vsock`. */
   readonly vsock: Vsock
+  /** Memory that the guest does without, with option `balloon`. */
+  readonly balloon: Balloon
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #wake: Socket
@@ -110,6 +113,13 @@ export class Machine extends ObservedMachine {
     })
     this.vsock = new Vsock({
       native,
+      check: operation => this.alive(operation),
+      thrown: error => this.#thrown(error),
+    })
+    this.balloon = new Balloon({
+      native,
+      present: options.balloon !== null,
+      memory: options.memory.size,
       check: operation => this.alive(operation),
       thrown: error => this.#thrown(error),
     })
@@ -438,6 +448,9 @@ export class Machine extends ObservedMachine {
         return this.vsock.connected(event.id, event.hostPort, event.error)
       case 'vsock-connection':
         return this.vsock.arrived(event.hostPort)
+      case 'balloon-change':
+        if (!this.#closed) this.balloon.changed()
+        return
       case 'input-drained':
         return this.#ports.inputDrained(event.port)
       case 'closed':

@@ -14,6 +14,7 @@ import {
 } from './cpu.js'
 import type { TopologyOptions } from './cpu-options.js'
 import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
+import { balloonShape, balloonTakes, normaliseBalloon, type NormalBalloon } from './virtio/balloon.js'
 import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
 import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/network.js'
@@ -65,6 +66,7 @@ export interface NormalMachineOptions {
   readonly networks: readonly NormalNetwork[]
   readonly rng: NormalRng | null
   readonly vsock: NormalVsock | null
+  readonly balloon: NormalBalloon | null
   readonly consoles: readonly NormalConsole[]
   readonly noReboot: boolean
   readonly noShutdown: boolean
@@ -113,6 +115,7 @@ const shape = {
   networks: networksShape,
   rng: rngShape,
   vsock: vsockShape,
+  balloon: balloonShape,
   consoles: consolesShape,
   noReboot: v.boolean(),
   noShutdown: v.boolean(),
@@ -150,6 +153,7 @@ const takes: Record<keyof MachineOptions, string> = {
   networks: networksTakes,
   rng: rngTakes,
   vsock: vsockTakes,
+  balloon: balloonTakes,
   consoles: consolesTakes,
   noReboot: 'a boolean',
   noShutdown: 'a boolean',
@@ -196,6 +200,7 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     networks: normaliseNetworks(options.networks ?? []),
     rng: normaliseRng(options.rng ?? false),
     vsock: normaliseVsock(options.vsock),
+    balloon: normaliseBalloon(options.balloon ?? false),
     consoles: normaliseConsoles(options.consoles ?? []),
     noReboot: options.noReboot ?? false,
     noShutdown: options.noShutdown ?? false,

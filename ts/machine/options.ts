@@ -8,6 +8,7 @@ import type { NetworkOptions } from './virtio/network.js'
 import type { RngOptions } from './virtio/rng.js'
 import type { ConsoleOptions } from './virtio/console.js'
 import type { VsockOptions } from './virtio/vsock.js'
+import type { BalloonOptions } from './virtio/balloon.js'
 import type { AccelInput } from '../properties/types.js'
 
 /** How a kernel image is loaded and entered. */
@@ -230,6 +231,12 @@ export interface MachineOptions {
    * @default false
    */
   readonly rng?: boolean | RngOptions
+  /**
+   * Adds `virtio-balloon`: memory that the guest does without, by {@linkcode Machine.balloon}.
+   *
+   * @default false
+   */
+  readonly balloon?: boolean | BalloonOptions
   /**
    * Adds `virtio-vsock`: sockets between guest and host, for {@linkcode Machine.vsock} and for programs of the host.
    *

@@ -98,6 +98,12 @@ export declare class BindingKvmVm {
 
 /** A machine. `wakeFd` becomes readable when `take()` has something. */
 export declare class BindingMachine {
+  /** Asks the guest for a balloon of so many pages. */
+  setBalloonTarget(pages: number): void
+  /** How many pages are in the balloon; a `balloon-change` event tells of changes after this. */
+  balloonPages(): number
+  /** What the guest has said last. */
+  balloonStatistics(): BindingBalloonStatistics | null
   /** The user's end of a console's port, which the caller owns; -1 without one. */
   takeConsoleFd(port: number): number
   /** The size of a console's terminal has changed. */
@@ -216,6 +222,14 @@ export interface BindingAccelProperties {
   notifyAsked: boolean
   /** The KVM device. */
   device: string
+}
+
+/** What the guest says of its memory. */
+export interface BindingBalloonStatistics {
+  /** Milliseconds since 1970. */
+  time: number
+  /** By the specification's numbers. */
+  values: Array<number | undefined | null>
 }
 
 /** A breakpoint or watchpoint. */
@@ -440,6 +454,7 @@ export type BindingEvent =
   | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
   | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
   | { kind: 'vsock-connection'; hostPort: number }
+  | { kind: 'balloon-change' }
   | { kind: 'input-drained'; port: number }
   | { kind: 'closed' }
 
@@ -769,6 +784,7 @@ export interface BindingVcpuState {
 
 /** One device. */
 export type BindingVirtio =
+  | { kind: 'balloon'; deflateOnOom: boolean; freePageReporting: boolean; statisticsInterval: number }
   | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
   | { kind: 'console'; ports: Array<BindingConsolePort> }
   | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }

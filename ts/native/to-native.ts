@@ -105,11 +105,12 @@ const contents = (content: FwCfgContent): Uint8Array | string => {
 }
 
 /** All virtio devices; a guest finds those of one kind in this order. */
-const virtio = ({ disks, networks, rng, vsock, consoles }: NormalMachineOptions): BindingVirtio[] => [
+const virtio = ({ disks, networks, rng, vsock, balloon, consoles }: NormalMachineOptions): BindingVirtio[] => [
   ...disks.map(block),
   ...networks.map(network),
   ...(rng ? [entropy(rng)] : []),
   ...(vsock ? [sockets(vsock)] : []),
+  ...(balloon ? [{ kind: 'balloon', ...balloon } as const] : []),
   ...(consoles.length > 0 ? [console(consoles)] : []),
 ]
 

@@ -102,7 +102,7 @@ fn file_ram(size: u64) -> (GuestRam, File) {
     file.set_len(size).unwrap();
     let mapping = MmapRegion::from_file(FileOffset::new(file.try_clone().unwrap(), 0), size.try_into().unwrap());
     let region = GuestRegion::new(mapping.unwrap(), GuestAddress(0)).unwrap();
-    (GuestRam::from_regions(vec![region], 4096).unwrap(), file)
+    (GuestRam::from_regions(vec![region], 4096, true).unwrap(), file)
 }
 
 #[test]

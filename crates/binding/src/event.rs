@@ -83,6 +83,8 @@ pub enum BindingEvent {
     VsockConnected { id: u32, host_port: u32, error: Option<BindingError> },
     /// The guest has connected to a port that is listened to.
     VsockConnection { host_port: u32 },
+    /// The balloon has another size; told again only after `balloonPages`.
+    BalloonChange,
     /// A serial port takes input again.
     InputDrained { port: u32 },
     /// All threads have ended and the VM is closed.

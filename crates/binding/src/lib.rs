@@ -6,6 +6,7 @@
 // napi exports nothing under test, so that what only Node calls looks dead.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
+mod balloon;
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;

@@ -1,5 +1,6 @@
 //! The machine class.
 
+use crate::balloon;
 use crate::config::BindingConfig;
 use crate::device::{BindingDeviceClaim, BindingDevicePlace};
 use crate::environment;
@@ -72,6 +73,7 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     let queue = Arc::new(queue);
     let msrs = msrs::asking(&queue);
     let (mut config, serial, virtio) = config.into_board(&msrs)?;
+    balloon::watch(&virtio, &queue);
     let drained = |port: u32| {
         let queue = Arc::clone(&queue);
         Box::new(move || queue.push(BindingEvent::InputDrained { port }))

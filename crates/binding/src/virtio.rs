@@ -5,7 +5,7 @@ use crate::throttle::BindingThrottle;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::net::{Backend, passt};
-use kvm_accel_machine::virtio::{Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
+use kvm_accel_machine::virtio::{Balloon, BalloonConfig, Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
 use napi_derive::napi;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -15,6 +15,8 @@ use std::time::Duration;
 /// One device.
 #[napi(discriminant = "kind", discriminant_case = "lowercase", object_to_js = false)]
 pub enum BindingVirtio {
+    /// `virtio-balloon`; the interval of statistics in milliseconds, 0 for never.
+    Balloon { deflate_on_oom: bool, free_page_reporting: bool, statistics_interval: u32 },
     /// `virtio-blk`: an image as a disk.
     Block { path: String, format: String, read_only: bool, serial: String, discard: bool, throttle: BindingThrottle },
     /// `virtio-console`: terminals and channels.
@@ -38,6 +40,8 @@ pub enum BindingVirtio {
 /// Devices that JavaScript talks to. They end with the machine, whenever its object is collected.
 #[derive(Default)]
 pub struct VirtioHandles {
+    /// The one balloon.
+    pub balloon: Option<Weak<Balloon>>,
     /// The one socket device.
     pub vsock: Option<Weak<Vsock>>,
     /// The one console.
@@ -50,6 +54,13 @@ impl BindingVirtio {
     /// The device; `handles` has it, too, when JavaScript talks to it.
     pub fn into_device(self, handles: &mut VirtioHandles) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
         Ok(match self {
+            Self::Balloon { deflate_on_oom, free_page_reporting, statistics_interval } => {
+                let statistics_interval = Duration::from_millis(statistics_interval.into());
+                let config = BalloonConfig { deflate_on_oom, free_page_reporting, statistics_interval };
+                let balloon = Arc::new(Balloon::new(&config)?);
+                handles.balloon = Some(Arc::downgrade(&balloon));
+                balloon
+            }
             Self::Block { path, format, read_only, serial, discard, throttle } => Arc::new(Block::new(DiskConfig {
                 path: path.into(),
                 format: format.parse()?,

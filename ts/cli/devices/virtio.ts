@@ -8,6 +8,9 @@ const mac: Parameter<string> = {
   read: value => (/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(value) ? value.toLowerCase() : undefined),
 }
 
+/** The machine counts milliseconds in 32 bits. */
+const MAX_SECONDS = 4_294_967
+
 /** Virtio devices, but for the console's. */
 export const virtioDevices: readonly DeviceModel[] = [
   device(
@@ -105,19 +108,23 @@ export const virtioDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-balloon-device',
       about: "takes memory from the guest and gives it back, at the machine's request",
-      differs: 'Not there yet: it is read, and refused.',
+      differs:
+        'Its size is set by machine.balloon. Statistics are asked for by guest-stats-polling-interval=, and read by machine.balloon, too.',
       parameters: {
         'deflate-on-oom': onOff,
         'free-page-reporting': onOff,
+        'guest-stats-polling-interval': number(0, MAX_SECONDS),
         'free-page-hint': only('off', 'it serves live migration'),
-        'page-poison': only('on|off', 'reported pages read as they are'),
+        'page-poison': only('on', 'a guest that poisons free pages keeps them'),
         ...virtioParameters,
       },
     },
     (board, { subject, given }) => {
+      const interval = given['guest-stats-polling-interval']
       board.set(subject, 'balloon', {
         deflateOnOom: given['deflate-on-oom'] ?? false,
         freePageReporting: given['free-page-reporting'] ?? false,
+        ...(interval !== undefined && { statisticsInterval: interval * 1000 }),
       })
     },
   ),

@@ -11,6 +11,7 @@ pub mod coalesced_ring;
 pub mod cpuid;
 pub mod dirty_log;
 pub mod dirty_ring;
+mod discard;
 pub mod event_fd;
 pub mod guest_io;
 pub mod io_calls;

@@ -28,6 +28,9 @@ struct Ram {
     _guards: Vec<Guard>,
     memory: GuestMappings,
     watch: Arc<Watch>,
+    /// Bytes of a page.
+    page: usize,
+    own_files: bool,
 }
 
 /// Guest memory that the host has lost.
@@ -84,14 +87,15 @@ impl GuestRam {
                 GuestRegion::new(MmapRegion::new(size)?, start).ok_or(FromRangesError::InvalidGuestRegion)
             })
             .collect::<Result<_, _>>()?;
-        Self::from_regions(regions, page_size())
+        Self::from_regions(regions, page_size(), false)
     }
 
-    /// Memory of any kind, in pages of `page` bytes, a power of two.
+    /// Memory of any kind, in pages of `page` bytes, a power of two. `own_files`: nobody else uses the files behind it, which were empty, so that
+    /// [`discard`](Self::discard) may make holes in them.
     ///
     /// # Errors
     /// When the regions are not in order and apart.
-    pub fn from_regions(regions: Vec<GuestRegion>, page: usize) -> Result<Self, FromRangesError> {
+    pub fn from_regions(regions: Vec<GuestRegion>, page: usize, own_files: bool) -> Result<Self, FromRangesError> {
         let memory = GuestMappings::from_regions(regions)?;
         let watch = Arc::<Watch>::default();
         let guards = memory
@@ -102,7 +106,17 @@ impl GuestRam {
             })
             .collect::<Result<_, _>>()
             .map_err(|error| vm_memory::mmap::MmapRegionError::Mmap(error.into()))?;
-        Ok(Self(Arc::new(Ram { _guards: guards, memory, watch })))
+        Ok(Self(Arc::new(Ram { _guards: guards, memory, watch, page, own_files })))
+    }
+
+    /// Bytes of a page, of a huge one if it has those.
+    #[must_use]
+    pub fn page_size(&self) -> usize {
+        self.0.page
+    }
+
+    pub(super) fn has_own_files(&self) -> bool {
+        self.0.own_files
     }
 
     /// What was lost, if anything that is lost has been touched. Costs one load.

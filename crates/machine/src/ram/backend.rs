@@ -45,6 +45,8 @@ struct Source {
     /// Flags of mmap beyond private and shared.
     flags: i32,
     page: u64,
+    /// The file is nobody else's.
+    own: bool,
 }
 
 /// Maps the RAM of `layout`; nothing is populated unless the back end says so, so that it costs what the guest touches. It is unmapped
@@ -74,7 +76,7 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
         RamSource::File(path) => {
             let (file, page) = file::open(path, size, backend.share)?;
             // Without a reservation a full file system would be found out by the guest.
-            Source { file: Some(Arc::new(file)), flags: 0, page }
+            Source { file: Some(Arc::new(file)), flags: 0, page, own: path.is_dir() }
         }
     };
     // Those of hugetlbfs, too.
@@ -96,7 +98,7 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?;
     let page = usize::try_from(source.page).map_err(|error| refuse(&error))?;
-    let ram = GuestRam::from_regions(regions, page).map_err(|error| refuse(&error))?;
+    let ram = GuestRam::from_regions(regions, page, source.own).map_err(|error| refuse(&error))?;
     if backend.prealloc {
         ram.populate().map_err(|error| {
             explain(&error, huge.as_ref(), size, &|reason| {
@@ -122,7 +124,7 @@ impl Source {
     fn anonymous(huge: Option<HugePages>) -> Self {
         // Huge pages are reserved, so that a lack of them is an error now and not a SIGBUS later.
         let flags = libc::MAP_ANONYMOUS | huge.map_or(libc::MAP_NORESERVE, HugePages::mmap_flags);
-        Self { file: None, flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes) }
+        Self { file: None, flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes), own: true }
     }
 
     fn memfd(size: u64, huge: Option<HugePages>) -> io::Result<Self> {
@@ -131,6 +133,11 @@ impl Source {
         rustix::fs::ftruncate(&fd, size)?;
         rustix::fs::fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let flags = if huge.is_some() { 0 } else { libc::MAP_NORESERVE };
-        Ok(Self { file: Some(Arc::new(File::from(fd))), flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes) })
+        Ok(Self {
+            file: Some(Arc::new(File::from(fd))),
+            flags,
+            page: huge.map_or(PAGE_SIZE, HugePages::bytes),
+            own: true,
+        })
     }
 }

@@ -7,10 +7,12 @@
 //! - [`mod@block`]: images as disks.
 //! - [`net`]: networks by a tap, by passt, or over a stream.
 //! - [`console`]: terminals and named channels. [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
+//! - [`Balloon`]: memory that the guest does without.
 //!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
 
+mod balloon;
 pub mod block;
 pub mod console;
 mod device;
@@ -27,6 +29,7 @@ pub mod throttle;
 pub mod transports;
 mod vsock;
 
+pub use balloon::{Balloon, BalloonConfig, PAGE as BALLOON_PAGE, Statistic, Statistics};
 pub use block::{Block, DiskConfig, ImageFormat};
 pub use device::{Driver, Malformed, VirtioDevice, Worker};
 pub use interrupt::ConfigInterrupt;

@@ -1,0 +1,109 @@
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Machine, guestImage, type BalloonStatistics, type MachineOptions } from 'kvm-accel'
+import { linuxGuest } from '../helpers/linux-guest.js'
+import { kvm, linux, requires } from '../helpers/requires.js'
+
+const test = requires(kvm, linux)
+const small = requires(kvm)
+
+const MIB = 2 ** 20
+
+/** Memory that costs the host all of it from the start. */
+const memory = (backend: 'anonymous' | 'memfd', size = '128M') => ({ size, backend, prealloc: true }) as const
+
+const guest = (options: MachineOptions): MachineOptions => ({
+  ...linuxGuest('echo ready:; cat'),
+  noReboot: false,
+  ...options,
+})
+
+async function ready(machine: Machine): Promise<void> {
+  let text = ''
+  for await (const chunk of machine.serial.iterator({ destroyOnReturn: false })) {
+    text += String(chunk)
+    if (text.includes('ready:')) return
+  }
+  throw new Error(text)
+}
+
+/** Waits for what has to come. */
+async function until(what: () => boolean): Promise<void> {
+  while (!what()) await sleep(50)
+}
+
+const resident = (): number => process.memoryUsage.rss()
+
+for (const backend of ['anonymous', 'memfd'] as const) {
+  test(`Linux gives memory up and takes it back: ${backend}`, async t => {
+    t.timeout(600_000)
+    await using machine = await Machine.create(guest({ memory: memory(backend), balloon: { statisticsInterval: 100 } }))
+    t.is(machine.balloon.actual, 128 * MIB)
+    t.is(machine.balloon.statistics(), null)
+    await machine.start()
+    await ready(machine)
+
+    const before = resident()
+    const said = async (what: (statistics: BalloonStatistics) => boolean): Promise<BalloonStatistics> => {
+      await until(() => what(machine.balloon.statistics() ?? { time: new Date(0) }))
+      return machine.balloon.statistics() as BalloonStatistics
+    }
+    const { totalMemory = 0, time } = await said(({ freeMemory = 0 }) => freeMemory > 60 * MIB)
+    t.true(totalMemory > 90 * MIB && totalMemory < 128 * MIB, `${totalMemory}`)
+
+    // A change is told, and those that follow.
+    const changed = once(machine.balloon, 'change')
+    machine.balloon.resize('64M')
+    const [first] = (await changed) as [number]
+    t.true(first < 128 * MIB && first >= 64 * MIB, `${first}`)
+    await until(() => machine.balloon.actual === 64 * MIB)
+    const fallen = before - resident()
+    t.true(fallen > 48 * MIB, `the process has ${fallen} bytes less of 64 MiB`)
+    const later = await said(statistics => statistics.time > time && (statistics.totalMemory ?? 0) < 64 * MIB)
+    t.true(totalMemory - (later.totalMemory ?? 0) > 60 * MIB)
+
+    machine.balloon.resize(96 * MIB)
+    await until(() => machine.balloon.actual === 96 * MIB)
+
+    // A reset empties it, and the wish stays.
+    await machine.reset()
+    t.is(machine.balloon.actual, 128 * MIB)
+    await ready(machine)
+    await until(() => machine.balloon.actual === 96 * MIB)
+    await machine.stop()
+    t.throws(() => machine.balloon.actual, { code: 'ERR_MACHINE_STATE' })
+    t.throws(() => machine.balloon.resize('64M'), { code: 'ERR_MACHINE_STATE' })
+    t.throws(() => machine.balloon.statistics(), { code: 'ERR_MACHINE_STATE' })
+  })
+}
+
+// Linux 6.1 reports nothing unless 128 MiB are free.
+test('Linux reports free pages, and the process shrinks unasked', async t => {
+  t.timeout(600_000)
+  await using machine = await Machine.create(
+    guest({ memory: memory('anonymous', '320M'), balloon: { freePageReporting: true } }),
+  )
+  const before = resident()
+  await machine.start()
+  await ready(machine)
+  await until(() => before - resident() > 200 * MIB)
+  t.is(machine.balloon.actual, 320 * MIB)
+  t.not(machine.balloon.statistics(), null, 'as the driver started')
+})
+
+small('A machine without a balloon, and sizes that are none', async t => {
+  await using without = await Machine.create({ kernel: guestImage('hello') })
+  for (const use of [
+    () => without.balloon.actual,
+    () => without.balloon.statistics(),
+    () => without.balloon.resize('64M'),
+  ]) {
+    t.throws(use, { code: 'ERR_MACHINE_CONFIG', message: /no balloon/ })
+  }
+  await using machine = await Machine.create({ kernel: guestImage('hello'), memory: '16M', balloon: true })
+  for (const size of [0, -4096, 4095, 16 * MIB + 1, 1.5, NaN, '17M', '', 'much', '1E']) {
+    t.throws(() => machine.balloon.resize(size), { instanceOf: RangeError, message: /from 4096 bytes to .*16M/ })
+  }
+  for (const size of [4096, '16M', 16 * MIB]) machine.balloon.resize(size)
+  t.is(machine.balloon.actual, 16 * MIB)
+})
