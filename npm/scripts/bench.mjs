@@ -17,9 +17,11 @@ import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { javascriptHandlers } from './bench/javascript-handlers.mjs'
 import { linux } from './bench/linux.mjs'
 import { memory } from './bench/memory.mjs'
+import { networks } from './bench/networks.mjs'
 import { spawned } from './bench/spawned.mjs'
 import { trace } from './bench/trace.mjs'
 import { vcpus } from './bench/vcpus.mjs'
+import { vsock } from './bench/vsock.mjs'
 import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
 import { writes } from './bench/writes.mjs'
@@ -64,6 +66,8 @@ try {
   await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
   await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
   await measure(disks({ rounds: options.quick ? 1 : 7 }))
+  await measure(vsock({ rounds: options.quick ? 100 : 1000, transfers: options.quick ? 2 : 10 }))
+  await measure(networks({ rounds: options.quick ? 1 : 5 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
 } finally {
   rust.end()
