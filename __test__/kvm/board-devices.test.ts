@@ -181,3 +181,65 @@ test('firmware of another size is refused', async t => {
   const error = await t.throwsAsync(Machine.create({ firmware: new Uint8Array(1000) }), { instanceOf: GuestImageError })
   t.like(error, { image: 'firmware', problem: 'malformed' })
 })
+
+/** `in` from port 0x505 to COM1; then what `told` says to it; then `hlt` without interrupts. */
+const panics = (told: number): Uint8Array =>
+  Uint8Array.of(0xba, 0x05, 0x05, 0xec, 0xba, 0xf8, 0x03, 0xee, 0xba, 0x05, 0x05, 0xb0, told, 0xee, 0xfa, 0xf4)
+
+const panicking: MachineOptions = { kernel: panics(1), kernelFormat: 'flat', memory: '1M', serial: 'stream' }
+
+test("a guest's panic ends the machine", async t => {
+  await using machine = await Machine.create({ ...panicking, pvpanic: true })
+  const output = text(machine.serial)
+  await machine.start()
+  t.deepEqual(await machine.wait(), { reason: 'guest-panicked' })
+  t.is(machine.state, 'shutdown')
+  t.is(await output, '\x01', 'it understands panics')
+})
+
+test('under noShutdown it stops in guest-panicked, and can go on or begin anew', async t => {
+  await using machine = await Machine.create({ ...panicking, serial: 'null', pvpanic: true, noShutdown: true })
+  const stops: unknown[] = []
+  machine.on('stop', event => stops.push(event))
+  await machine.start()
+  t.deepEqual(await machine.wait(), { reason: 'guest-panicked' })
+  t.is(machine.state, 'guest-panicked')
+  t.deepEqual(stops, [{ state: 'guest-panicked', exit: { reason: 'guest-panicked' } }])
+  const { general } = (await machine.vcpus[0]?.state()) ?? {}
+  t.is(general?.rip, 0x100en, 'its write is complete')
+  await machine.resume()
+  await machine.pause()
+  t.is(machine.state, 'paused')
+  await machine.reset()
+  await machine.start()
+  t.deepEqual(await machine.wait(), { reason: 'guest-panicked' })
+})
+
+test('a crash kernel that takes over, and a machine without the device, are no panics', async t => {
+  for (const [kernel, pvpanic] of [
+    [panics(2), true],
+    [panics(1), false],
+  ] as const) {
+    await using machine = await Machine.create({ ...panicking, kernel, pvpanic, serial: 'null' })
+    await machine.start()
+    await machine.pause()
+    t.is(machine.state, 'paused')
+  }
+})
+
+test("the machine's generation is where ACPI says", async t => {
+  const vmGenerationId = '324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87'
+  const options = { kernel: guestImage('hello'), memory: '16M', serial: 'null' } as const
+  await using machine = await Machine.create({ ...options, vmGenerationId })
+  const tables = Buffer.from(await machine.debug.readMemory(0xe0000n, 0x2000, { physical: true }))
+  const name = tables.indexOf('ADDR')
+  const address = tables.readUInt32LE(name + 8)
+  const id = await machine.debug.readMemory(BigInt(address), 16, { physical: true })
+  t.is(Buffer.from(id).toString('hex'), 'af6e4e32d1d1f64bbf41b9bb6c91fb87')
+  t.true(tables.includes('VM_Gen_Counter'))
+  const random = async (): Promise<string> => {
+    await using other = await Machine.create({ ...options, vmGenerationId: 'auto' })
+    return Buffer.from(await other.debug.readMemory(BigInt(address), 16, { physical: true })).toString('hex')
+  }
+  t.not(await random(), await random())
+})

@@ -72,7 +72,7 @@ test('pause, resume and reset follow the run states, and calls a state forbids s
   await spin(async machine => {
     t.is(machine.state, 'running')
     const refused = await t.throwsAsync(machine.resume(), { instanceOf: MachineStateError, code: 'ERR_MACHINE_STATE' })
-    t.deepEqual(refused?.allowed, ['prelaunch', 'paused', 'debug'])
+    t.deepEqual(refused?.allowed, ['prelaunch', 'paused', 'debug', 'guest-panicked'])
     await machine.pause()
     t.is(machine.state, 'paused')
     await t.throwsAsync(machine.pause(), { code: 'ERR_MACHINE_STATE' })

@@ -66,6 +66,8 @@ test('defaults', t => {
     vsock: null,
     balloon: null,
     consoles: [],
+    pvpanic: false,
+    vmGenerationId: null,
     noReboot: false,
     noShutdown: false,
     trace: [],
@@ -144,6 +146,8 @@ test('forms of each option', t => {
 const refused: readonly (readonly [options: Record<string, unknown>, option: string, message: RegExp])[] = [
   [{ balloon: { statisticsInterval: -1 } }, 'balloon', /object/],
   [{ balloon: { deflateOnOOM: true } }, 'balloon', /object/],
+  [{ vmGenerationId: 'x' }, 'vmGenerationId', /'x'/],
+  [{ vmGenerationId: 'auto', acpi: false }, 'vmGenerationId', /ACPI/],
   [{ vsock: {} }, 'vsock', /object/],
   [{ vsock: { cid: 2 } }, 'vsock', /from 3/],
   [{ vsock: { cid: 2 ** 32 - 1 } }, 'vsock', /4294967294/],

@@ -2,26 +2,26 @@ import test from 'ava'
 import { MachineStateError } from '../../ts/errors/index.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from '../../ts/machine/run-state.js'
 
-const states = ['prelaunch', 'running', 'paused', 'debug', 'internal-error', 'shutdown'] as const
+const states = ['prelaunch', 'running', 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'] as const
 
 /** What each operation leads to, in the order of `states`; null is refused. */
 const operations: Record<Operation, readonly (RunState | null)[]> = {
-  addDevice: ['prelaunch', null, null, null, null, null],
-  start: ['running', null, null, null, null, null],
-  resume: ['running', null, 'running', 'running', null, null],
-  pause: [null, 'paused', null, null, null, null],
-  injectNmi: ['prelaunch', 'running', 'paused', 'debug', null, null],
-  injectNotify: [null, 'running', null, null, null, null],
-  'vcpu.state': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  'vcpu.setState': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  reset: ['prelaunch', 'running', 'prelaunch', 'prelaunch', 'prelaunch', 'prelaunch'],
-  stop: ['shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown'],
-  'debug.step': ['running', null, 'running', 'running', null, null],
-  'debug.insertBreakpoint': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  'debug.removeBreakpoint': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  'debug.clear': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  'debug.readMemory': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
-  'debug.writeMemory': ['prelaunch', null, 'paused', 'debug', 'internal-error', 'shutdown'],
+  addDevice: ['prelaunch', null, null, null, null, null, null],
+  start: ['running', null, null, null, null, null, null],
+  resume: ['running', null, 'running', 'running', 'running', null, null],
+  pause: [null, 'paused', null, null, null, null, null],
+  injectNmi: ['prelaunch', 'running', 'paused', 'debug', null, null, null],
+  injectNotify: [null, 'running', null, null, null, null, null],
+  'vcpu.state': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  'vcpu.setState': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  reset: ['prelaunch', 'running', 'prelaunch', 'prelaunch', 'prelaunch', 'prelaunch', 'prelaunch'],
+  stop: ['shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown', 'shutdown'],
+  'debug.step': ['running', null, 'running', 'running', 'running', null, null],
+  'debug.insertBreakpoint': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  'debug.removeBreakpoint': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  'debug.clear': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  'debug.readMemory': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
+  'debug.writeMemory': ['prelaunch', null, 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'],
 }
 
 for (const [operation, row] of Object.entries(operations) as [Operation, readonly (RunState | null)[]][]) {
@@ -50,6 +50,7 @@ test('cont after an internal error needs a reset, as in QEMU', t => {
 
 for (const [event, next] of [
   ['guest-shutdown', 'shutdown'],
+  ['guest-panicked', 'guest-panicked'],
   ['debug-exit', 'shutdown'],
   ['internal-error', 'internal-error'],
   ['debug', 'debug'],

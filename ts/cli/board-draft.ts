@@ -62,7 +62,7 @@ export interface BoardDraft {
   serials: (CharacterTarget | null)[]
   debugConsole?: { readonly port: number; readonly target: CharacterTarget }
   debugExit?: Required<DebugExitOptions>
-  pvpanic?: { readonly port: number; readonly events: number }
+  pvpanic?: true
   /** A UUID, or one made at random. */
   vmGenerationId?: string
   testDevices?: true

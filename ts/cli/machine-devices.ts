@@ -1,4 +1,3 @@
-import { OptionError } from '../errors/option-error.js'
 import type { MachineOptions } from '../machine/options.js'
 import type { SerialTarget } from '../machine/serial/target.js'
 import type { ConsoleOptions } from '../machine/virtio/console.js'
@@ -7,8 +6,9 @@ import type { RunDraft } from './run-draft.js'
 
 /** The devices of a command line as options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, serials } = board
-  refuseMissing(board)
+  const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, pvpanic, serials } =
+    board
+  const { vmGenerationId } = board
   return {
     ...(serials.slice(1).some(target => target !== null)
       ? { serials: serials.map(target => target && serialTarget(target)) }
@@ -22,25 +22,13 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     ...(debugExit !== undefined && { debugExit }),
     ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
     ...(testDevices !== undefined && { testDevices }),
+    ...(pvpanic !== undefined && { pvpanic }),
+    ...(vmGenerationId !== undefined && { vmGenerationId }),
     ...(rng !== undefined && { rng }),
     ...(vsock !== undefined && { vsock }),
     ...(balloon !== undefined && { balloon }),
     ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
   }
-}
-
-/** What the command line can say and the machine does not have. */
-function refuseMissing(board: BoardDraft): void {
-  const missing: readonly (readonly [there: boolean, option: string, what: string])[] = [
-    [board.pvpanic !== undefined, '-device', 'pvpanic'],
-    [board.vmGenerationId !== undefined, '-device', 'vmgenid'],
-  ]
-  const first = missing.find(([there]) => there)
-  if (first !== undefined) throw notYet(first[1], first[2])
-}
-
-function notYet(option: string, what: string): OptionError {
-  return new OptionError(`${option}: this version's machine has no ${what}`, { option, remedy: 'Leave it out.' })
 }
 
 function consolePort({ target, name }: PortDraft): ConsoleOptions {

@@ -68,6 +68,7 @@ async function untilTheEnd(machine: Machine, { paused, noShutdown }: RunSettings
   const exit = await Promise.race([machine.wait(), signals.received])
   if (typeof exit === 'string') return ended(exit)
   if (exit.reason === 'internal-error') reportInternalError(exit)
+  if (exit.reason === 'guest-panicked') printWarning('the guest panicked')
   // A debug exit is not held: its port ends QEMU at once.
   if (noShutdown && exit.reason !== 'debug-exit') return ended(await signals.received)
   return exitStatus(exit)

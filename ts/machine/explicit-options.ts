@@ -32,6 +32,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     vsock,
     balloon,
     consoles,
+    vmGenerationId,
     name,
     signal,
     ...same
@@ -52,6 +53,7 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     balloon: balloon ?? false,
     ...(vsock !== null && { vsock: stated(vsock) }),
     ...(consoles.length > 0 && { consoles: explicitConsoles(consoles) }),
+    ...(vmGenerationId !== null && { vmGenerationId }),
     ...(name !== null && { name }),
     ...(signal !== null && { signal }),
   }

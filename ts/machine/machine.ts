@@ -222,10 +222,7 @@ export class Machine extends ObservedMachine {
     }
     this.#resetNative()
     this.#next('reset')
-    if (this.#exit) {
-      this.#exit = undefined
-      this.#ended = deferred()
-    }
+    this.#begun()
     this.#tell('reset', { guest: false })
   }
 
@@ -316,6 +313,7 @@ export class Machine extends ObservedMachine {
   #run(event: 'start' | 'resume'): void {
     this.#check(event)
     this.#next(event)
+    this.#begun()
     this.#keepAlive(true)
     this.#native.resume()
     this.#tell('resume')
@@ -325,6 +323,7 @@ export class Machine extends ObservedMachine {
     const error = this.#native.step(vcpu)
     if (error) unwrap(error)
     this.#next('debug.step')
+    this.#begun()
     this.#keepAlive(true)
     this.#stepping = deferred()
     const { promise } = this.#stepping
@@ -464,7 +463,17 @@ export class Machine extends ObservedMachine {
   #stopped(
     event: Extract<
       BindingEvent,
-      { kind: 'paused' | 'debug' | 'guest-shutdown' | 'guest-reset' | 'guest-wake' | 'debug-exit' | 'fault' }
+      {
+        kind:
+          | 'paused'
+          | 'debug'
+          | 'guest-shutdown'
+          | 'guest-panicked'
+          | 'guest-reset'
+          | 'guest-wake'
+          | 'debug-exit'
+          | 'fault'
+      }
     >,
   ): void {
     const stopping = this.#stopping
@@ -481,6 +490,9 @@ export class Machine extends ObservedMachine {
           break
         case 'guest-shutdown':
           this.#guestEnded({ reason: 'guest-shutdown' })
+          break
+        case 'guest-panicked':
+          this.#guestPanicked()
           break
         case 'debug-exit':
           this.#guestEnded({ reason: 'debug-exit', status: ((event.value << 1) | 1) & 0xff })
@@ -513,6 +525,13 @@ export class Machine extends ObservedMachine {
     else void this.#close()
   }
 
+  /** QEMU's default for a panic is a shutdown, too. */
+  #guestPanicked(): void {
+    const exit: Exit = { reason: 'guest-panicked' }
+    if (!this.#options.noShutdown) return this.#guestEnded(exit)
+    this.#held(exit, 'guest-panicked')
+  }
+
   #guestReset(pausing: boolean): void {
     if (this.#options.noReboot) return this.#guestEnded({ reason: 'guest-reset' })
     try {
@@ -536,12 +555,23 @@ export class Machine extends ObservedMachine {
     if (!pausing && !this.#closed) this.#native.resume()
   }
 
-  /** Stays for inspection, and lets the process end. */
   #failed(exit: Exit): void {
+    this.#held(exit, 'internal-error')
+  }
+
+  /** Stays for inspection, and lets the process end. */
+  #held(exit: Exit, event: GuestEvent): void {
     this.#exit = exit
     this.#keepAlive(false)
-    this.#enter('internal-error', exit)
+    this.#enter(event, exit)
     this.#ended.resolve(exit)
+  }
+
+  /** What came of it before is over. */
+  #begun(): void {
+    if (!this.#exit) return
+    this.#exit = undefined
+    this.#ended = deferred()
   }
 
   #gone(): void {

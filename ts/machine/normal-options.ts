@@ -19,6 +19,7 @@ import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virti
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
 import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/network.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
+import { normaliseVmGenerationId, vmGenerationIdShape, vmGenerationIdTakes } from './vm-generation.js'
 import { consolesShape, consolesTakes, normaliseConsoles, type NormalConsole } from './virtio/console.js'
 import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
@@ -60,6 +61,8 @@ export interface NormalMachineOptions {
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly fwCfg: FwCfgFiles
   readonly testDevices: boolean
+  readonly pvpanic: boolean
+  readonly vmGenerationId: string | null
   readonly acpi: boolean
   readonly lostTickPolicy: LostTickPolicy
   readonly disks: readonly NormalDisk[]
@@ -109,6 +112,8 @@ const shape = {
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   fwCfg: fwCfgShape,
   testDevices: v.boolean(),
+  pvpanic: v.boolean(),
+  vmGenerationId: vmGenerationIdShape,
   acpi: v.boolean(),
   lostTickPolicy: v.picklist(lostTickPolicies),
   disks: disksShape,
@@ -147,6 +152,8 @@ const takes: Record<keyof MachineOptions, string> = {
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   fwCfg: fwCfgTakes,
   testDevices: 'a boolean',
+  pvpanic: 'a boolean',
+  vmGenerationId: vmGenerationIdTakes,
   acpi: 'a boolean',
   lostTickPolicy: either(lostTickPolicies.map(policy => `'${policy}'`)),
   disks: disksTakes,
@@ -194,6 +201,8 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     debugExit: debugExitPorts(options.debugExit ?? false),
     fwCfg: options.fwCfg ?? {},
     testDevices: options.testDevices ?? false,
+    pvpanic: options.pvpanic ?? false,
+    vmGenerationId: normaliseVmGenerationId(options.vmGenerationId, options.acpi ?? true),
     acpi: options.acpi ?? true,
     lostTickPolicy: options.lostTickPolicy ?? 'delay',
     disks: normaliseDisks(options.disks ?? []),

@@ -220,6 +220,20 @@ export interface MachineOptions {
    */
   readonly testDevices?: boolean
   /**
+   * Adds `pvpanic`, at port 0x505 and in ACPI's tables: a guest's kernel that panics ends the machine with reason `guest-panicked`, or stops it in the run state
+   * of that name under `noShutdown`.
+   *
+   * @default false
+   */
+  readonly pvpanic?: boolean
+  /**
+   * The machine's generation, QEMU's `vmgenid`: a UUID, or `'auto'` for a random one. A guest that finds another one than before knows that it was copied, and
+   * gets new random numbers. It does not change while a machine lives. ACPI tells where it is.
+   *
+   * @default none
+   */
+  readonly vmGenerationId?: string
+  /**
    * Network cards; Linux has them as `eth0` and so on, in this order.
    *
    * @default none

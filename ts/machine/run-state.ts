@@ -7,10 +7,11 @@ import { either } from '../errors/suggest.js'
  * - `running`: the vCPUs run;
  * - `paused`: by {@link Machine.pause};
  * - `debug`: at a breakpoint or a watchpoint, or after a step;
+ * - `guest-panicked`: the guest's kernel told `pvpanic` of a panic, under `noShutdown`;
  * - `internal-error`: a vCPU met what the accelerator cannot handle, or a notify exit under `internal-error`;
  * - `shutdown`: the guest shut down, or the machine was stopped.
  */
-export type RunState = 'prelaunch' | 'running' | 'paused' | 'debug' | 'internal-error' | 'shutdown'
+export type RunState = 'prelaunch' | 'running' | 'paused' | 'debug' | 'guest-panicked' | 'internal-error' | 'shutdown'
 
 /** What a user can do to a machine. */
 export type Operation =
@@ -32,9 +33,18 @@ export type Operation =
   | 'debug.writeMemory'
 
 /** What a guest can do to its machine. A reset under `noReboot` is a `guest-shutdown`. */
-export type GuestEvent = 'guest-shutdown' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'debug'
+export type GuestEvent = 'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'debug'
 
-const ANY: readonly RunState[] = ['prelaunch', 'running', 'paused', 'debug', 'internal-error', 'shutdown']
+const ANY: readonly RunState[] = [
+  'prelaunch',
+  'running',
+  'paused',
+  'debug',
+  'guest-panicked',
+  'internal-error',
+  'shutdown',
+]
+const RESUMABLE: readonly RunState[] = ['prelaunch', 'paused', 'debug', 'guest-panicked']
 const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
 
 /**
@@ -42,8 +52,8 @@ const STOPPED: readonly RunState[] = ANY.filter(state => state !== 'running')
  * |---|---|---|
  * | addDevice | prelaunch | prelaunch |
  * | start | prelaunch | running |
- * | resume | prelaunch, paused, debug | running |
- * | debug.step | prelaunch, paused, debug | running |
+ * | resume | prelaunch, paused, debug, guest-panicked | running |
+ * | debug.step | prelaunch, paused, debug, guest-panicked | running |
  * | pause | running | paused |
  * | injectNmi | prelaunch, running, paused, debug | the same |
  * | injectNotify | running | running |
@@ -59,8 +69,8 @@ const operations: Record<
 > = {
   addDevice: { from: ['prelaunch'], to: () => 'prelaunch' },
   start: { from: ['prelaunch'], to: () => 'running' },
-  resume: { from: ['prelaunch', 'paused', 'debug'], to: () => 'running' },
-  'debug.step': { from: ['prelaunch', 'paused', 'debug'], to: () => 'running' },
+  resume: { from: RESUMABLE, to: () => 'running' },
+  'debug.step': { from: RESUMABLE, to: () => 'running' },
   pause: { from: ['running'], to: () => 'paused' },
   injectNmi: { from: ['prelaunch', 'running', 'paused', 'debug'], to: state => state },
   injectNotify: { from: ['running'], to: () => 'running' },
@@ -78,6 +88,7 @@ const operations: Record<
 /** A guest acts only while it runs; what it did just before a pause or a reset still counts as QEMU counts it. */
 const guestEvents: Record<GuestEvent, (state: RunState) => RunState> = {
   'guest-shutdown': () => 'shutdown',
+  'guest-panicked': () => 'guest-panicked',
   'debug-exit': () => 'shutdown',
   'internal-error': () => 'internal-error',
   debug: () => 'debug',

@@ -276,6 +276,8 @@ export interface BindingConfig {
   lostTickPolicy: string
   /** Whether ACPI's tables are there. */
   acpi: boolean
+  /** The machine's generation, 16 bytes. */
+  generation?: Uint8Array
   /** Other devices at fixed ports. */
   legacy: BindingLegacy
   /** Virtio devices, in the order of their transports. */
@@ -445,6 +447,7 @@ export type BindingEvent =
   | { kind: 'debug'; vcpu: number; reason: string; address: bigint; rip: bigint }
   | { kind: 'paused' }
   | { kind: 'guest-shutdown' }
+  | { kind: 'guest-panicked' }
   | { kind: 'guest-reset' }
   | { kind: 'guest-wake' }
   | { kind: 'debug-exit'; value: number }
@@ -508,6 +511,8 @@ export interface BindingLegacy {
   fwCfg: Array<BindingFwCfgFile>
   /** `pc-testdev`. */
   testDevices: boolean
+  /** `pvpanic`. */
+  pvpanic: boolean
 }
 
 /** RAM and where it comes from. */

@@ -7,6 +7,7 @@ import { rtcOffset } from '../machine/rtc.js'
 import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
+import { generationBytes } from '../machine/vm-generation.js'
 import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
 import type { NormalConsole } from '../machine/virtio/console.js'
@@ -60,6 +61,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   ...(options.kernel === null ? {} : { kernel: options.kernel }),
   ...(options.firmware === null ? {} : { firmware: options.firmware }),
   acpi: options.acpi,
+  ...(options.vmGenerationId === null ? {} : { generation: generationBytes(options.vmGenerationId) }),
   lostTickPolicy: options.lostTickPolicy,
   legacy: legacy(options),
   virtio: virtio(options),
@@ -91,12 +93,13 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   ...(notifyBudget ? { notifyBudget } : {}),
 })
 
-const legacy = ({ serials, debugConsole, rtc, fwCfg, testDevices }: NormalMachineOptions): BindingLegacy => ({
+const legacy = ({ serials, debugConsole, rtc, fwCfg, testDevices, pvpanic }: NormalMachineOptions): BindingLegacy => ({
   serials: serials.flatMap((target, port) => (port > 0 && target ? [{ port, target: serial(target) }] : [])),
   ...(debugConsole && { debugConsole: { port: debugConsole.port, target: serial(debugConsole.target) } }),
   rtc: { offset: rtcOffset(rtc, new Date()), stops: rtc.clock === 'vm' },
   fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: contents(content) })),
   testDevices,
+  pvpanic,
 })
 
 const contents = (content: FwCfgContent): Uint8Array | string => {

@@ -7,6 +7,8 @@ pub enum Request {
     Shutdown,
     /// The guest asked for a reset (i8042, triple fault, reset register).
     Reset,
+    /// The guest's kernel panicked, and said so.
+    Panic,
     /// The guest slept (ACPI S3) and has been woken: it goes on at its waking vector.
     Wake,
     /// The guest wrote `value` to `isa-debug-exit`; the process status is `(value << 1) | 1`.

@@ -117,6 +117,8 @@ pub struct BindingConfig {
     pub lost_tick_policy: String,
     /// Whether ACPI's tables are there.
     pub acpi: bool,
+    /// The machine's generation, 16 bytes.
+    pub generation: Option<Uint8Array>,
     /// Other devices at fixed ports.
     pub legacy: BindingLegacy,
     /// Virtio devices, in the order of their transports.
@@ -229,6 +231,7 @@ impl BindingConfig {
                 legacy,
                 lost_tick_policy,
                 acpi: self.acpi,
+                generation: self.generation.and_then(|generation| <[u8; 16]>::try_from(&generation[..]).ok()),
                 virtio,
             },
             streams,

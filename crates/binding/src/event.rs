@@ -65,6 +65,8 @@ pub enum BindingEvent {
     Paused,
     /// All vCPUs are stopped because the guest powered off.
     GuestShutdown,
+    /// Its kernel panicked, and said so to pvpanic.
+    GuestPanicked,
     /// All vCPUs are stopped because the guest wants a reset.
     GuestReset,
     /// The guest slept and is woken: `wake()` comes next.
@@ -119,6 +121,7 @@ impl From<Event> for BindingEvent {
             },
             Event::Stopped(StopReason::Paused) => Self::Paused,
             Event::Stopped(StopReason::Guest(Request::Shutdown)) => Self::GuestShutdown,
+            Event::Stopped(StopReason::Guest(Request::Panic)) => Self::GuestPanicked,
             Event::Stopped(StopReason::Guest(Request::Reset)) => Self::GuestReset,
             Event::Stopped(StopReason::Guest(Request::Wake)) => Self::GuestWake,
             Event::Stopped(StopReason::Guest(Request::DebugExit { value })) => Self::DebugExit { value },

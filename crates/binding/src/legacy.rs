@@ -56,12 +56,19 @@ pub struct BindingLegacy {
     pub fw_cfg: Vec<BindingFwCfgFile>,
     /// `pc-testdev`.
     pub test_devices: bool,
+    /// `pvpanic`.
+    pub pvpanic: bool,
 }
 
 impl BindingLegacy {
     /// The board's part of it.
     pub fn into_board(self, streams: &mut SerialStreams) -> Result<LegacyConfig, MachineConfigError> {
-        let mut config = LegacyConfig { test_devices: self.test_devices, rtc: self.rtc.into(), ..Default::default() };
+        let mut config = LegacyConfig {
+            test_devices: self.test_devices,
+            pvpanic: self.pvpanic,
+            rtc: self.rtc.into(),
+            ..Default::default()
+        };
         for BindingSerialPort { port, target } in self.serials {
             let slot = usize::try_from(port).ok().and_then(|port| config.serials.get_mut(port.checked_sub(1)?));
             let slot = slot.ok_or_else(|| {

@@ -126,6 +126,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         debug_exit: None,
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,
+        generation: None,
         firmware: None,
         legacy: Default::default(),
         virtio: Vec::new(),

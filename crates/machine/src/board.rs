@@ -58,6 +58,8 @@ pub struct BoardConfig {
     pub lost_tick_policy: LostTickPolicy,
     /// Whether ACPI's tables are there; its registers always are.
     pub acpi: bool,
+    /// What ACPI's tables tell as the machine's generation, as the 16 bytes that guests read.
+    pub generation: Option<[u8; 16]>,
     /// Virtio devices, in the order of their transports.
     pub virtio: Vec<Arc<dyn VirtioDevice>>,
 }
@@ -118,6 +120,7 @@ pub struct Counts {
 ///     legacy: Default::default(),
 ///     lost_tick_policy: LostTickPolicy::Delay,
 ///     acpi: true,
+///     generation: None,
 ///     virtio: Vec::new(),
 /// };
 /// let (events, received) = mpsc::channel();
@@ -173,6 +176,7 @@ impl Board {
             mut legacy,
             lost_tick_policy,
             acpi,
+            generation,
             virtio,
         } = config;
         let topology = cpu.topology;
@@ -189,7 +193,14 @@ impl Board {
             // Without an IOAPIC there is no line that a table could describe.
             KernelIrqchip::Off => None,
         };
-        let description = acpi::Description { processors, serial: &legacy.serial_ports(), rtc: true, virtio: &places };
+        let description = acpi::Description {
+            processors,
+            serial: &legacy.serial_ports(),
+            rtc: true,
+            pvpanic: legacy.pvpanic,
+            generation,
+            virtio: &places,
+        };
         let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
         let tables = Tables { processors, acpi };
         let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram)?;

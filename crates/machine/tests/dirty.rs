@@ -43,6 +43,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         ram: Default::default(),
         lost_tick_policy: Default::default(),
         acpi: true,
+        generation: None,
         firmware: None,
         legacy: Default::default(),
         virtio: Vec::new(),

@@ -51,6 +51,7 @@ fn board(
         debug_exit: None,
         lost_tick_policy: Default::default(),
         acpi: true,
+        generation: None,
         firmware: None,
         legacy: Default::default(),
         virtio: Vec::new(),

@@ -243,6 +243,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,
+        generation: None,
         firmware: None,
         legacy: Default::default(),
         virtio: Vec::new(),

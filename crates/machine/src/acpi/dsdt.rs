@@ -1,7 +1,7 @@
 //! DSDT: the devices that a guest cannot find by itself, and the sleep type that powers off.
 
 use super::{Description, bytes_of, table};
-use crate::devices::S5_SLEEP_TYPE;
+use crate::devices::{PVPANIC_PORT, S5_SLEEP_TYPE};
 use crate::virtio::transports::{self, Place};
 use acpi_tables::Aml;
 use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path, ResourceTemplate, Scope};
@@ -10,7 +10,8 @@ use acpi_tables::sdt::Sdt;
 const RTC_PORT: u16 = 0x70;
 const RTC_LINE: u8 = 8;
 
-pub fn dsdt(board: &Description<'_>) -> Sdt {
+/// `generation` is the address of the machine's generation.
+pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
     let mut devices = Vec::new();
     for (unit, (base, line)) in (1..).zip(board.serial) {
         let name = format!("COM{unit}");
@@ -22,6 +23,12 @@ pub fn dsdt(board: &Description<'_>) -> Sdt {
     for (unit, Place { base, line }) in (0..).zip(board.virtio) {
         let registers = Memory32Fixed::new(true, low32(*base), low32(transports::SIZE));
         devices.extend(device(&format!("VR{unit:02X}"), &"LNRO0005", unit, &[&registers, &edge(*line)]));
+    }
+    if board.pvpanic {
+        devices.extend(device("PEVT", &"QEMU0001", 0, &[&io(PVPANIC_PORT, 1)]));
+    }
+    if let Some(address) = generation {
+        devices.extend(generation_counter(address));
     }
     let mut dsdt = table(*b"DSDT", 2);
     dsdt.append_slice(&Scope::raw(Path::new("\\_SB_"), devices));
@@ -40,6 +47,29 @@ fn device(name: &str, id: &dyn Aml, unit: u8, resources: &[&dyn Aml]) -> Vec<u8>
         Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources.to_vec())),
     ];
     bytes_of(&Device::new(Path::new(name), children.iter().map(|child| child as &dyn Aml).collect()))
+}
+
+/// The names are QEMU's and Microsoft's.
+fn generation_counter(address: u32) -> Vec<u8> {
+    const COUNTER: &str = "VM_Gen_Counter";
+    // The lower and the upper half.
+    let place = Package::new(vec![&address, &0u8]);
+    let children = [
+        Name::new(Path::new("_HID"), &"QEMUVGID"),
+        Name::new(Path::new("_CID"), &COUNTER),
+        Name::new(Path::new("_DDN"), &COUNTER),
+        Name::new(Path::new("ADDR"), &place),
+    ];
+    bytes_of(&Device::new(Path::new("VGEN"), children.iter().map(|child| child as &dyn Aml).collect()))
+}
+
+/// Where the table has this address, which is above 64 KiB, as a 32-bit number.
+pub fn find_address(table: &[u8], address: u32) -> Option<u32> {
+    const DWORD_PREFIX: u8 = 0x0c;
+    let [a, b, c, d] = address.to_le_bytes();
+    let number = [DWORD_PREFIX, a, b, c, d];
+    let at = table.windows(number.len()).position(|window| window == number)?;
+    u32::try_from(at + 1).ok()
 }
 
 fn io(base: u16, len: u8) -> IO {

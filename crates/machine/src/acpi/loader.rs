@@ -52,6 +52,8 @@ impl Tables {
             .map(|pointer| offset(&tables, *pointer, base))
             .find(|at| tables[*at..].starts_with(b"FACP"));
         let fadt_pointers = FADT_POINTERS.iter().flat_map(|(at, size)| fadt.map(|fadt| (fadt + at, *size)));
+        let generation = self.generation.map(|at| (usize::try_from(u64::from(at) - base).unwrap_or(0), 4));
+        pointers.extend(generation);
         pointers.extend(fadt_pointers.filter(|pointer| value(&tables, *pointer) != 0));
 
         let mut script = [allocate(ROOT_FILE, ROOT_ALIGN, F_SEGMENT), allocate(TABLES_FILE, ALIGN, HIGH)].concat();
@@ -63,7 +65,8 @@ impl Tables {
             rebase(&mut root, pointer, base);
             script.extend(add_pointer(ROOT_FILE, pointer));
         }
-        for table in [Some(rsdt), Some(xsdt), fadt].into_iter().flatten() {
+        let dsdt = usize::try_from(u64::from(self.dsdt) - base).ok();
+        for table in [Some(rsdt), Some(xsdt), fadt, dsdt].into_iter().flatten() {
             let len = length(&tables, table);
             script.extend(add_checksum(TABLES_FILE, table + CHECKSUM, table, len));
         }

@@ -2,7 +2,7 @@
 //!
 //! - [`Tables`]: the bytes, laid out from [`RSDP`] on, where guests search for the root pointer and boot protocols hand it over.
 //! - `loader`: the same for firmware, which places them itself.
-//! - `dsdt`: the devices, as AML. `madt`: the interrupt controllers.
+//! - `dsdt`: the devices, as AML, and where the machine's generation is (QEMU's docs/specs/vmgenid). `madt`: the interrupt controllers.
 //!
 //! The registers behind it are [`crate::devices::AcpiPm`]; the reset register is the keyboard controller's.
 
@@ -47,6 +47,10 @@ pub struct Description<'a> {
     pub serial: &'a [(u16, u8)],
     /// Whether there is a CMOS clock.
     pub rtc: bool,
+    /// Whether there is `pvpanic`.
+    pub pvpanic: bool,
+    /// The machine's generation, as the 16 bytes that guests read.
+    pub generation: Option<[u8; 16]>,
     /// Virtio transports.
     pub virtio: &'a [Place],
 }
@@ -56,6 +60,9 @@ pub struct Description<'a> {
 pub struct Tables {
     bytes: Vec<u8>,
     facs: u32,
+    dsdt: u32,
+    /// Where DSDT has the generation's address.
+    generation: Option<u32>,
 }
 
 impl Tables {
@@ -65,7 +72,10 @@ impl Tables {
     /// More processors than an xAPIC id can name.
     pub fn new(board: &Description<'_>) -> Result<Self, MachineConfigError> {
         let mut layout = Layout(vec![0; Rsdp::len()]);
-        let dsdt = layout.place(dsdt::dsdt(board).as_slice());
+        let generation = board.generation.map(|generation| layout.place(&generation));
+        let text = dsdt::dsdt(board, generation);
+        let dsdt = layout.place(text.as_slice());
+        let generation = generation.and_then(|address| Some(dsdt + dsdt::find_address(text.as_slice(), address)?));
         let facs = layout.place(&bytes_of(&FACS::new()));
         let fadt = layout.place(&bytes_of(&fadt::fadt(board, dsdt, facs)));
         let madt = board.processors.map(madt::madt).transpose()?.map(|madt| layout.place(madt.as_slice()));
@@ -84,7 +94,7 @@ impl Tables {
             let message = "The ACPI tables of so many devices and vCPUs are longer than 64 KiB";
             return Err(MachineConfigError::new("acpi", message, "Leave some devices out."));
         }
-        Ok(Self { bytes, facs })
+        Ok(Self { bytes, facs, dsdt, generation })
     }
 
     /// Writes them to guest memory.

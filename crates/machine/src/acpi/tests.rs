@@ -3,6 +3,8 @@
 use super::*;
 use std::collections::BTreeMap;
 
+const GENERATION: [u8; 16] = *b"this generation!";
+
 fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
     let virtio: Vec<_> =
         (0..transports).map(|n| Place { base: 0xfeb0_0000 + 512 * u64::from(n), line: 5 + n }).collect();
@@ -10,6 +12,8 @@ fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
         processors: cpus.map(Topology::of_cores),
         serial: &[(0x3f8, 4), (0x2f8, 3)],
         rtc,
+        pvpanic: rtc,
+        generation: rtc.then_some(GENERATION),
         virtio: &virtio,
     };
     Tables::new(&description).unwrap()
@@ -153,4 +157,18 @@ fn test_firmware_puts_the_same_tables_together() {
         assert_eq!(files["etc/acpi/rsdp"], tables.bytes[..36]);
         assert_eq!(files["etc/acpi/tables"], tables.bytes[64..]);
     }
+}
+
+#[test]
+fn test_the_generation_is_where_its_device_says() {
+    let with = tables(Some(1), true, 0);
+    let dsdt = found(&with)["DSDT"].to_vec();
+    assert_eq!((count(&dsdt, b"QEMUVGID"), count(&dsdt, b"VM_Gen_Counter"), count(&dsdt, b"QEMU0001")), (1, 2, 1));
+    // ADDR, a package of two numbers, the first of 32 bits.
+    let name = dsdt.windows(4).position(|window| window == b"ADDR").unwrap();
+    let address = le(&dsdt, name + 4 + 3 + 1, 4);
+    assert_eq!((dsdt[name + 4 + 3], address % 8), (0x0c, 0));
+    assert_eq!(with.bytes[address - 0xe_0000..][..16], GENERATION);
+    let without = tables(Some(1), false, 0);
+    assert_eq!(count(found(&without)["DSDT"], b"QEMUVGID"), 0);
 }

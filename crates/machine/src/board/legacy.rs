@@ -4,9 +4,9 @@ use super::BoardError;
 use crate::bus::{BusBuilder, BusDevice};
 use crate::devices::{
     AcpiPm, COM1_BASE, COM1_IRQ, COM1_PORTS, DebugConsole, FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, InputDrained,
-    MORE_COM_PORTS, RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig, SerialOutput, SerialPort, TEST_BYTE_LATCH_BASE,
-    TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS, TEST_MEMORY_BASE,
-    TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
+    MORE_COM_PORTS, PVPANIC_PORT, Pvpanic, RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig, SerialOutput, SerialPort,
+    TEST_BYTE_LATCH_BASE, TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS,
+    TEST_MEMORY_BASE, TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
 };
 use crate::interrupts::Lines;
 use crate::layout::RamLayout;
@@ -26,6 +26,8 @@ pub struct LegacyConfig {
     pub fw_cfg: Vec<(String, Vec<u8>)>,
     /// Whether there is `pc-testdev`.
     pub test_devices: bool,
+    /// Whether there is `pvpanic`.
+    pub pvpanic: bool,
 }
 
 /// A serial port besides COM1.
@@ -60,6 +62,7 @@ pub(super) struct Legacy {
     fw_cfg: Arc<FwCfg>,
     debug_console: Option<(u16, Arc<DebugConsole>)>,
     test_devices: bool,
+    pvpanic: bool,
 }
 
 impl Legacy {
@@ -85,6 +88,7 @@ impl Legacy {
             fw_cfg: Arc::new(FwCfg::new(items, to.ram.clone())),
             debug_console: config.debug_console.map(|(port, output)| (port, Arc::new(DebugConsole::new(output)))),
             test_devices: config.test_devices,
+            pvpanic: config.pvpanic,
         })
     }
 
@@ -103,6 +107,9 @@ impl Legacy {
         }
         if let Some((port, console)) = &self.debug_console {
             bus = bus.ports("isa-debugcon", *port, 1, Arc::clone(console) as Arc<dyn BusDevice>);
+        }
+        if self.pvpanic {
+            bus = bus.ports("pvpanic", PVPANIC_PORT, 1, Arc::new(Pvpanic));
         }
         if self.test_devices { place_test_devices(bus, to) } else { bus }
     }

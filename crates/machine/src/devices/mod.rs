@@ -11,6 +11,7 @@ mod i8042;
 mod ioapic;
 mod pic;
 mod pit;
+mod pvpanic;
 mod rtc;
 mod serial;
 mod serial_output;
@@ -26,6 +27,7 @@ pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};
+pub use pvpanic::{PVPANIC_PORT, Pvpanic};
 pub use rtc::{RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig};
 pub use serial::{
     COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, MORE_COM_PORTS, SERIAL_INPUT_CAPACITY, SerialPort,
