@@ -94,6 +94,7 @@ const taken = [
   '-netdev user,id=n -device virtio-net-device,netdev=n,mac=52:54:00:12:34:56,host_mtu=1400',
   '-netdev user,id=n,hostfwd=tcp:127.0.0.1:0-:80'.replace(':0-', ':39471-'),
   '-device virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on',
+  '-device virtio-balloon-device,guest-stats-polling-interval=2,page-poison=on',
   '-chardev null,id=c -device virtio-serial-device -device virtconsole,chardev=c',
   `-chardev socket,id=c,path=${folder}/s,server=on,wait=off -device virtio-serial-device,max_ports=4 -device virtserialport,chardev=c,name=org.x`,
   '-device virtio-serial-device -device virtconsole',

@@ -12,17 +12,17 @@ const MIB = 2 ** 20
 /** Memory that costs the host all of it from the start. */
 const memory = (backend: 'anonymous' | 'memfd', size = '128M') => ({ size, backend, prealloc: true }) as const
 
-const guest = (options: MachineOptions): MachineOptions => ({
-  ...linuxGuest('echo ready:; cat'),
+const guest = (options: Partial<MachineOptions>, script = 'cat'): MachineOptions => ({
+  ...linuxGuest(`echo ready:\n${script}`),
   noReboot: false,
   ...options,
 })
 
-async function ready(machine: Machine): Promise<void> {
+async function said(machine: Machine, what: string): Promise<void> {
   let text = ''
   for await (const chunk of machine.serial.iterator({ destroyOnReturn: false })) {
     text += String(chunk)
-    if (text.includes('ready:')) return
+    if (text.includes(what)) return
   }
   throw new Error(text)
 }
@@ -41,14 +41,14 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     t.is(machine.balloon.actual, 128 * MIB)
     t.is(machine.balloon.statistics(), null)
     await machine.start()
-    await ready(machine)
+    await said(machine, 'ready:')
 
     const before = resident()
-    const said = async (what: (statistics: BalloonStatistics) => boolean): Promise<BalloonStatistics> => {
+    const counted = async (what: (statistics: BalloonStatistics) => boolean): Promise<BalloonStatistics> => {
       await until(() => what(machine.balloon.statistics() ?? { time: new Date(0) }))
       return machine.balloon.statistics() as BalloonStatistics
     }
-    const { totalMemory = 0, time } = await said(({ freeMemory = 0 }) => freeMemory > 60 * MIB)
+    const { totalMemory = 0, time } = await counted(({ freeMemory = 0 }) => freeMemory > 60 * MIB)
     t.true(totalMemory > 90 * MIB && totalMemory < 128 * MIB, `${totalMemory}`)
 
     // A change is told, and those that follow.
@@ -59,7 +59,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     await until(() => machine.balloon.actual === 64 * MIB)
     const fallen = before - resident()
     t.true(fallen > 48 * MIB, `the process has ${fallen} bytes less of 64 MiB`)
-    const later = await said(statistics => statistics.time > time && (statistics.totalMemory ?? 0) < 64 * MIB)
+    const later = await counted(statistics => statistics.time > time && (statistics.totalMemory ?? 0) < 64 * MIB)
     t.true(totalMemory - (later.totalMemory ?? 0) > 60 * MIB)
 
     machine.balloon.resize(96 * MIB)
@@ -68,7 +68,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     // A reset empties it, and the wish stays.
     await machine.reset()
     t.is(machine.balloon.actual, 128 * MIB)
-    await ready(machine)
+    await said(machine, 'ready:')
     await until(() => machine.balloon.actual === 96 * MIB)
     await machine.stop()
     t.throws(() => machine.balloon.actual, { code: 'ERR_MACHINE_STATE' })
@@ -76,6 +76,19 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     t.throws(() => machine.balloon.statistics(), { code: 'ERR_MACHINE_STATE' })
   })
 }
+
+test('A Linux guest that runs out of memory takes pages back', async t => {
+  t.timeout(600_000)
+  const script = 'read line; dd if=/dev/zero of=/fill bs=1M count=16; echo done:; cat'
+  await using machine = await Machine.create(guest({ memory: '64M', balloon: { deflateOnOom: true } }, script))
+  machine.balloon.resize('24M')
+  await machine.start()
+  await said(machine, 'ready:')
+  await until(() => machine.balloon.actual === 24 * MIB)
+  machine.serial.write('\n')
+  await said(machine, 'done:')
+  t.true(machine.balloon.actual > 26 * MIB, `${machine.balloon.actual}`)
+})
 
 // Linux 6.1 reports nothing unless 128 MiB are free.
 test('Linux reports free pages, and the process shrinks unasked', async t => {
@@ -85,7 +98,7 @@ test('Linux reports free pages, and the process shrinks unasked', async t => {
   )
   const before = resident()
   await machine.start()
-  await ready(machine)
+  await said(machine, 'ready:')
   await until(() => before - resident() > 200 * MIB)
   t.is(machine.balloon.actual, 320 * MIB)
   t.not(machine.balloon.statistics(), null, 'as the driver started')

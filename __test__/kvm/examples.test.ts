@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { root, scratch } from '../helpers/paths.js'
-import { guestFile } from '../helpers/linux-guest.js'
+import { guestFile, initramfs } from '../helpers/linux-guest.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 import { vsockInitramfs } from '../helpers/vsock-guest.js'
@@ -28,6 +28,10 @@ const outputs: Readonly<Record<string, RegExp>> = {
 
 /** Those that take a Linux kernel and an initrd, and what makes the latter. */
 const linuxOutputs: Readonly<Record<string, { readonly initrd: () => Uint8Array; readonly output: RegExp }>> = {
+  'balloon.ts': {
+    initrd: () => initramfs('cat'),
+    output: /^The guest has 64 MiB of 128 MiB\.\nThe rest is the host’s\.\n$/,
+  },
   'vsock.ts': { initrd: vsockInitramfs, output: /^Hello, guest\.\n$/ },
 }
 
@@ -87,7 +91,7 @@ test('the examples of the README and of TSDoc type-check', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
-  const pages = ['kvm-in-javascript', 'vsock'].map(name => {
+  const pages = ['kvm-in-javascript', 'balloon', 'vsock'].map(name => {
     const page = readFileSync(join(root, `docs/${name}.md`), 'utf8')
     return { name: `docs-${name}.ts`, code: /```ts\n([^]*?)```/.exec(page)?.[1] ?? '' }
   })

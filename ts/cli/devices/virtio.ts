@@ -109,7 +109,7 @@ export const virtioDevices: readonly DeviceModel[] = [
       name: 'virtio-balloon-device',
       about: "takes memory from the guest and gives it back, at the machine's request",
       differs:
-        'Its size is set by machine.balloon. Statistics are asked for by guest-stats-polling-interval=, and read by machine.balloon, too.',
+        'machine.balloon sets its size and reads the statistics of guest-stats-polling-interval=; free page reporting needs nobody. free-page-hint=on and page-poison=off are refused.',
       parameters: {
         'deflate-on-oom': onOff,
         'free-page-reporting': onOff,

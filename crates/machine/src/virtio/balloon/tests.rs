@@ -1,11 +1,13 @@
 #![allow(clippy::unwrap_used)]
 
+use super::pages::{Partial, ranges};
+use super::worker::inflate;
 use super::*;
 use crate::virtio::testing::{self, RAM, Ring};
-use kvm_accel::GuestRam;
+use kvm_accel::{GuestRam, GuestRegion};
 use rustix::event::poll;
 use std::sync::atomic::AtomicUsize;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, MmapRegion};
 
 const INFLATE: usize = 0;
 const DEFLATE: usize = 1;
@@ -173,4 +175,26 @@ fn test_a_ring_that_cannot_be_ends_the_worker_and_not_more() {
         guest.rings[queue].corrupt(&guest.ram);
         assert!(guest.worker.notified(queue).is_err());
     }
+}
+
+#[test]
+fn test_huge_pages_of_ram_go_back_when_they_are_whole() {
+    const HUGE: usize = 4 << 12;
+    let region = GuestRegion::new(MmapRegion::new(2 * HUGE).unwrap(), GuestAddress(0)).unwrap();
+    let ram = GuestRam::from_regions(vec![region], HUGE, false).unwrap();
+    ram.write_slice(&[7; 2 * HUGE], GuestAddress(0)).unwrap();
+    let kept = || (0..8).filter(|page| ram.read_obj::<u8>(GuestAddress(page * PAGE)).unwrap() == 7).count();
+    let mut partial = Partial::new(HUGE as u64).unwrap();
+    inflate(&ram, Some(&mut partial), ranges(vec![0, 1, 2, 5, 8, u32::MAX]));
+    assert_eq!(kept(), 8);
+    partial.deflate(0..PAGE);
+    inflate(&ram, Some(&mut partial), ranges(vec![3]));
+    assert_eq!(kept(), 8, "one was taken back");
+    inflate(&ram, Some(&mut partial), ranges(vec![0]));
+    assert_eq!(kept(), 4);
+    // A driver that may use pages before it says so: what one request has as a whole.
+    inflate(&ram, None, ranges(vec![4, 5, 6]));
+    assert_eq!(kept(), 4);
+    inflate(&ram, None, ranges(vec![4, 5, 6, 7]));
+    assert_eq!(kept(), 0);
 }

@@ -111,7 +111,7 @@ impl Drop for Queues {
 }
 
 /// Gives pages back; what the host cannot take stays where it is, which does no harm.
-fn inflate(ram: &GuestRam, partial: Option<&mut Partial>, ranges: impl Iterator<Item = Range<u64>>) {
+pub(super) fn inflate(ram: &GuestRam, partial: Option<&mut Partial>, ranges: impl Iterator<Item = Range<u64>>) {
     let Some(partial) = partial else {
         return ranges.for_each(|range| drop(ram.discard(range)));
     };
