@@ -67,7 +67,7 @@ impl Queues {
 impl Worker for Queues {
     fn notified(&mut self, number: usize) -> Result<(), Malformed> {
         let Some(role) = self.roles.get(number).copied() else { return Ok(()) };
-        // What the driver says of its free pages was zeroes once, and is zeroes when they come back.
+        // Pages come back as zeroes, which is not what this driver expects to find in them.
         let poisoned = self.features & FEATURE_PAGE_POISON != 0 && self.shared.poison() != 0;
         let Some(queue) = self.queues.get_mut(number) else { return Ok(()) };
         while let Some(chain) = queue.pop()? {
