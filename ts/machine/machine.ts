@@ -3,30 +3,18 @@ import { Socket } from 'node:net'
 import type { MachineStateError } from '../errors/machine-state-error.js'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingError, BindingEvent, BindingMachine } from '../native/binding.cjs'
-import { busLockEvent, debugEvent, notifyEvent, warning } from '../native/from-native.js'
+import { debugEvent } from '../native/from-native.js'
 import { createNative } from '../native/to-native.js'
 import { unwrap } from '../native/native.js'
-import { Balloon } from './balloon.js'
-import type { ConsolePort } from './console-port.js'
-import type { DeviceOptions } from './device.js'
 import type { DebugEvent } from './debug/breakpoint.js'
-import { Debugger } from './debug/debugger.js'
 import { deferred, type Deferred } from './deferred.js'
-import { DirtyLog } from './dirty-log.js'
-import { Devices } from './devices.js'
-import { Handling } from './handling.js'
-import { Msrs } from './msrs.js'
+import { EquippedMachine, type StopEvent } from './equipped-machine.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
 import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
 import type { NotifyDrill } from './notify-event.js'
-import { ObservedMachine } from './observed-machine.js'
 import type { MachineOptions } from './options.js'
 import { ended, transition, type GuestEvent, type Operation, type RunState } from './run-state.js'
-import { Ports } from './ports.js'
-import type { SerialPort } from './serial-port.js'
-import { Vcpu } from './vcpu.js'
-import { Vsock } from './vsock/vsock.js'
 
 /**
  * A virtual machine on /dev/kvm. Each vCPU has a native thread; devices are native; events arrive here.
@@ -50,33 +38,10 @@ import { Vsock } from './vsock/vsock.js'
  * console.log((await machine.wait()).reason)
  * ```
  */
-export class Machine extends ObservedMachine {
-  /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
-  readonly serial: SerialPort
-  /** COM1 to COM4, as far as option `serials` names them; `null` for one that is not there. */
-  readonly serials: readonly (SerialPort | null)[]
-  /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
-  readonly debugConsole: SerialPort | null
-  /** The ports of the virtio console, in the order of option `consoles`. */
-  readonly consoles: readonly ConsolePort[]
-  /** Breakpoints, watchpoints, steps and memory. */
-  readonly debug: Debugger
-  /** The vCPUs, by index. */
-  readonly vcpus: readonly Vcpu[]
-  /** Which pages of memory the guest writes. */
-  readonly dirtyLog: DirtyLog
-  /** Streams between host and guest, with option `vsock`. */
-  readonly vsock: Vsock
-  /** Memory that the guest does without, with option `balloon`. */
-  readonly balloon: Balloon
+export class Machine extends EquippedMachine {
   readonly #native: BindingMachine
   readonly #options: NormalMachineOptions
   readonly #wake: Socket
-  readonly #ports: Ports
-  /** The user's code that a vCPU waits for. */
-  readonly #handling = new Handling()
-  readonly #devices: Devices
-  readonly #msrs: Msrs
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
@@ -88,47 +53,12 @@ export class Machine extends ObservedMachine {
 
   /** @internal Use {@linkcode Machine.create}. */
   private constructor(native: BindingMachine, options: NormalMachineOptions, properties: AccelProperties) {
-    super(native, properties)
+    super(native, options, properties)
     this.#native = native
     this.#options = options
-    this.#ports = new Ports(native, options)
-    const { serial, serials, debugConsole, consoles } = this.#ports
-    this.serial = serial
-    this.serials = serials
-    this.debugConsole = debugConsole
-    this.consoles = consoles
-    this.vcpus = Array.from(
-      { length: options.cpus },
-      (_, index) => new Vcpu(index, native, event => this.#check(event)),
-    )
-    this.debug = new Debugger({
-      native,
-      cpus: options.cpus,
-      check: event => this.#check(event),
-      step: vcpu => this.#step(vcpu),
-    })
-    this.dirtyLog = new DirtyLog(native, operation => {
-      this.alive(operation)
-      return this.#state
-    })
-    this.vsock = new Vsock({
-      native,
-      check: operation => this.alive(operation),
-      thrown: error => this.#thrown(error),
-    })
-    this.balloon = new Balloon({
-      native,
-      present: options.balloon !== null,
-      memory: options.memory.size,
-      check: operation => this.alive(operation),
-      thrown: error => this.#thrown(error),
-    })
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#wake.on('data', () => this.#takeEvents())
     this.#wake.on('error', () => {})
-    const failed = (error: unknown) => this.#thrown(error)
-    this.#devices = new Devices(native, this.#handling, failed)
-    this.#msrs = new Msrs(native, options.msrFilter, this.#handling, failed)
     this.#keepAlive(false)
   }
 
@@ -150,41 +80,14 @@ export class Machine extends ObservedMachine {
     await machine.#connect()
     // The caller's handlers are not there yet; those of the addon's events come with the event loop anyway.
     setImmediate(() => {
-      for (const skipped of normal.accel.warnings) machine.#tell('warning', skipped)
+      for (const skipped of normal.accel.warnings) machine.tell('warning', skipped)
     })
     return machine
   }
 
   /** The run state, by QEMU's name. */
-  get state(): RunState {
+  override get state(): RunState {
     return this.#state
-  }
-
-  /**
-   * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
-   *
-   * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
-   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
-   * `reset()` resolve when they have been asked for: the vCPU stops after the answer.
-   *
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
-   *
-   * const machine = await Machine.create({ kernel: 'vmlinux' })
-   * let latch = 0
-   * machine.addDevice({
-   *   pio: [0x550, 2],
-   *   read: () => latch,
-   *   write: (offset, size, value) => void (latch = Number(value)),
-   * })
-   * ```
-   * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
-   * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
-   */
-  addDevice(device: DeviceOptions): void {
-    this.#check('addDevice')
-    this.#devices.add(device)
   }
 
   /** Lets the guest run: `prelaunch` to `running`. */
@@ -199,11 +102,11 @@ export class Machine extends ObservedMachine {
 
   /** Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out. */
   async pause(): Promise<void> {
-    this.#check('pause')
+    this.check('pause')
     const stopped = this.#stopVcpus().then(() => {
       if (this.#state === 'running') this.#enter('pause')
     })
-    if (!this.#handling.open) await stopped
+    if (!this.handling.open) await stopped
   }
 
   /**
@@ -214,16 +117,16 @@ export class Machine extends ObservedMachine {
    * that was running is then in `internal-error`.
    */
   async reset(): Promise<void> {
-    this.#check('reset')
+    this.check('reset')
     if (this.#state === 'running') {
       const done = this.#resetRunning()
-      if (!this.#handling.open) await done
+      if (!this.handling.open) await done
       return
     }
     this.#resetNative()
     this.#next('reset')
     this.#begun()
-    this.#tell('reset', { guest: false })
+    this.tell('reset', { guest: false })
   }
 
   /**
@@ -247,7 +150,7 @@ export class Machine extends ObservedMachine {
    * @throws {@linkcode MachineStateError} in `internal-error` and `shutdown`.
    */
   injectNmi(): void {
-    this.#check('injectNmi')
+    this.check('injectNmi')
     this.#native.injectNmi()
   }
 
@@ -258,7 +161,7 @@ export class Machine extends ObservedMachine {
    * @throws RangeError when there is no such vCPU, or 64 injections already wait for it.
    */
   injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill = {}): void {
-    this.#check('injectNotify')
+    this.check('injectNotify')
     if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.cpus) {
       throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${this.#options.cpus}, counted from 0`)
     }
@@ -301,7 +204,8 @@ export class Machine extends ObservedMachine {
 
   #abort = (): void => void this.stop()
 
-  #check(operation: Operation): void {
+  /** @internal */
+  protected override check(operation: Operation): void {
     this.alive(operation)
     transition(this.#state, operation)
   }
@@ -311,15 +215,16 @@ export class Machine extends ObservedMachine {
   }
 
   #run(event: 'start' | 'resume'): void {
-    this.#check(event)
+    this.check(event)
     this.#next(event)
     this.#begun()
     this.#keepAlive(true)
     this.#native.resume()
-    this.#tell('resume')
+    this.tell('resume')
   }
 
-  #step(vcpu: number): Promise<DebugEvent | undefined> {
+  /** @internal */
+  protected override step(vcpu: number): Promise<DebugEvent | undefined> {
     const error = this.#native.step(vcpu)
     if (error) unwrap(error)
     this.#next('debug.step')
@@ -327,14 +232,14 @@ export class Machine extends ObservedMachine {
     this.#keepAlive(true)
     this.#stepping = deferred()
     const { promise } = this.#stepping
-    this.#tell('resume')
+    this.tell('resume')
     return promise
   }
 
   /** The machine has left the guest for a reason of its own or the user's. */
   #enter(event: Operation | GuestEvent, exit?: Exit): void {
     this.#next(event)
-    this.#tell('stop', exit ? { state: this.#state, exit } : { state: this.#state })
+    this.tell('stop', exit ? { state: this.#state, exit } : { state: this.#state })
   }
 
   async #stopVcpus(): Promise<void> {
@@ -351,7 +256,7 @@ export class Machine extends ObservedMachine {
     const debugged = this.#state === 'debug'
     if (this.#state !== 'running' && !debugged) return
     this.#resetNative()
-    this.#tell('reset', { guest: false })
+    this.tell('reset', { guest: false })
     if (debugged) return this.#run('resume')
     this.#native.resume()
   }
@@ -374,14 +279,14 @@ export class Machine extends ObservedMachine {
     this.#next(event)
     const first = !this.#exit
     this.#exit ??= exit
-    if (wasRunning) this.#tell('stop', { state: this.#state, exit: this.#exit })
-    if (first || event === 'stop') this.#tell('shutdown', { reason: exit.reason })
+    if (wasRunning) this.tell('stop', { state: this.#state, exit: this.#exit })
+    if (first || event === 'stop') this.tell('shutdown', { reason: exit.reason })
     this.#ended.resolve(this.#exit)
   }
 
   async #connect(): Promise<void> {
     try {
-      await this.#ports.connect(this.#options.signal)
+      await this.ports.connect(this.#options.signal)
     } catch (error) {
       await this.#close()
       throw error
@@ -392,8 +297,8 @@ export class Machine extends ObservedMachine {
     if (!this.#closed) {
       this.#closed = deferred()
       this.#options.signal?.removeEventListener('abort', this.#abort)
-      this.#devices.end()
-      this.#msrs.end()
+      this.devices.end()
+      this.msrs.end()
       this.#wake.ref()
       this.#native.close()
     }
@@ -404,20 +309,20 @@ export class Machine extends ObservedMachine {
     if (this.#closed) return
     if (alive) this.#wake.ref()
     else this.#wake.unref()
-    this.#ports.keepAlive(alive)
+    this.ports.keepAlive(alive)
   }
 
-  /** Emits. */
-  #tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
+  /** @internal Emits. */
+  protected override tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
     try {
       ;(this as EventEmitter).emit(name, ...args)
     } catch (error) {
-      this.#thrown(error)
+      this.thrown(error)
     }
   }
 
-  /** The user's code threw: the machine ends, and the error goes where uncaught errors go. */
-  #thrown(error: unknown): void {
+  /** @internal The user's code threw: the machine ends, and the error goes where uncaught errors go. */
+  protected override thrown(error: unknown): void {
     process.nextTick(() => {
       throw error
     })
@@ -431,51 +336,24 @@ export class Machine extends ObservedMachine {
 
   #take(event: BindingEvent): void {
     switch (event.kind) {
-      case 'notify':
-        return this.#tell('notify', notifyEvent(event))
-      case 'bus-lock':
-        return this.#tell('bus-lock', busLockEvent(event))
-      case 'warning':
-        return this.#tell('warning', warning(event))
-      case 'device-access':
-        return this.#devices.access(event.device, event.access)
-      case 'msr-access':
-        return this.#msrs.access(event.access)
-      case 'dirty-pages':
-        return this.dirtyLog.taken(event.id, event.ranges, event.error)
-      case 'vsock-connected':
-        return this.vsock.connected(event.id, event.hostPort, event.error)
-      case 'vsock-connection':
-        return this.vsock.arrived(event.hostPort)
-      case 'balloon-change':
-        if (!this.#closed) this.balloon.changed()
-        return
-      case 'input-drained':
-        return this.#ports.inputDrained(event.port)
       case 'closed':
         return this.#gone()
-      default:
+      case 'paused':
+      case 'debug':
+      case 'guest-shutdown':
+      case 'guest-panicked':
+      case 'guest-reset':
+      case 'guest-wake':
+      case 'debug-exit':
+      case 'fault':
         return this.#stopped(event)
+      default:
+        return this.deliver(event)
     }
   }
 
   /** All vCPUs are outside the guest. */
-  #stopped(
-    event: Extract<
-      BindingEvent,
-      {
-        kind:
-          | 'paused'
-          | 'debug'
-          | 'guest-shutdown'
-          | 'guest-panicked'
-          | 'guest-reset'
-          | 'guest-wake'
-          | 'debug-exit'
-          | 'fault'
-      }
-    >,
-  ): void {
+  #stopped(event: StopEvent): void {
     const stopping = this.#stopping
     const stepping = this.#stepping
     this.#stopping = undefined
@@ -516,7 +394,7 @@ export class Machine extends ObservedMachine {
 
   #debugged(event: DebugEvent): void {
     this.#enter('debug')
-    this.#tell('debug', event)
+    this.tell('debug', event)
   }
 
   #guestEnded(exit: Exit): void {
@@ -540,7 +418,7 @@ export class Machine extends ObservedMachine {
       // Told by `stop`: nobody called who could be answered.
       return
     }
-    this.#tell('reset', { guest: true })
+    this.tell('reset', { guest: true })
     if (!pausing && !this.#closed) this.#native.resume()
   }
 
@@ -581,6 +459,6 @@ export class Machine extends ObservedMachine {
     this.#wake.destroy()
     this.#stopping?.resolve()
     this.#stepping?.resolve(undefined)
-    this.#ports.machineEnded(() => this.#closed?.resolve())
+    this.ports.machineEnded(() => this.#closed?.resolve())
   }
 }

@@ -1,0 +1,152 @@
+import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
+import { busLockEvent, notifyEvent, warning } from '../native/from-native.js'
+import type { AccelProperties } from '../properties/types.js'
+import { Balloon } from './balloon.js'
+import type { ConsolePort } from './console-port.js'
+import type { DebugEvent } from './debug/breakpoint.js'
+import { Debugger } from './debug/debugger.js'
+import type { DeviceOptions } from './device.js'
+import { Devices } from './devices.js'
+import { DirtyLog } from './dirty-log.js'
+import type { MachineEventMap } from './events.js'
+import { Handling } from './handling.js'
+import { Msrs } from './msrs.js'
+import type { NormalMachineOptions } from './normal-options.js'
+import { ObservedMachine } from './observed-machine.js'
+import { Ports } from './ports.js'
+import type { Operation, RunState } from './run-state.js'
+import type { SerialPort } from './serial-port.js'
+import { Vcpu } from './vcpu.js'
+import { Vsock } from './vsock/vsock.js'
+
+type Kinds =
+  'paused' | 'debug' | 'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'guest-wake' | 'debug-exit' | 'fault'
+
+/** All vCPUs are outside the guest, and why. */
+export type StopEvent = Extract<BindingEvent, { kind: Kinds }>
+
+/** What a machine has: ports, vCPUs, and devices that programs of the host talk to. Its run state is the subclass's. */
+export abstract class EquippedMachine extends ObservedMachine {
+  /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
+  readonly serial: SerialPort
+  /** COM1 to COM4, as far as option `serials` names them; `null` for one that is not there. */
+  readonly serials: readonly (SerialPort | null)[]
+  /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
+  readonly debugConsole: SerialPort | null
+  /** The ports of the virtio console, in the order of option `consoles`. */
+  readonly consoles: readonly ConsolePort[]
+  /** Breakpoints, watchpoints, steps and memory. */
+  readonly debug: Debugger
+  /** The vCPUs, by index. */
+  readonly vcpus: readonly Vcpu[]
+  /** Which pages of memory the guest writes. */
+  readonly dirtyLog: DirtyLog
+  /** Streams between host and guest, with option `vsock`. */
+  readonly vsock: Vsock
+  /** Memory that the guest does without, with option `balloon`. */
+  readonly balloon: Balloon
+  /** @internal Where ports lead. */
+  protected readonly ports: Ports
+  /** @internal The user's code that a vCPU waits for. */
+  protected readonly handling = new Handling()
+  /** @internal Devices in JavaScript. */
+  protected readonly devices: Devices
+  /** @internal MSRs that JavaScript answers. */
+  protected readonly msrs: Msrs
+
+  /** @internal */
+  protected constructor(native: BindingMachine, options: NormalMachineOptions, properties: AccelProperties) {
+    super(native, properties)
+    this.ports = new Ports(native, options)
+    const { serial, serials, debugConsole, consoles } = this.ports
+    this.serial = serial
+    this.serials = serials
+    this.debugConsole = debugConsole
+    this.consoles = consoles
+    const check = (operation: Operation) => this.check(operation)
+    const alive = (operation: string) => this.alive(operation)
+    const thrown = (error: unknown) => this.thrown(error)
+    this.vcpus = Array.from({ length: options.cpus }, (_, index) => new Vcpu(index, native, check))
+    this.debug = new Debugger({ native, cpus: options.cpus, check, step: vcpu => this.step(vcpu) })
+    this.dirtyLog = new DirtyLog(native, operation => {
+      this.alive(operation)
+      return this.state
+    })
+    this.vsock = new Vsock({ native, check: alive, thrown })
+    const { balloon, memory } = options
+    this.balloon = new Balloon({ native, present: balloon !== null, memory: memory.size, check: alive, thrown })
+    this.devices = new Devices(native, this.handling, thrown)
+    this.msrs = new Msrs(native, options.msrFilter, this.handling, thrown)
+  }
+
+  /** The run state, by QEMU's name. */
+  abstract get state(): RunState
+
+  /** @internal Throws when the run state forbids this. */
+  protected abstract check(operation: Operation): void
+
+  /** @internal Lets one vCPU execute one instruction. */
+  protected abstract step(vcpu: number): Promise<DebugEvent | undefined>
+
+  /** @internal The user's code threw. */
+  protected abstract thrown(error: unknown): void
+
+  /** @internal Emits. */
+  protected abstract tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void
+
+  /**
+   * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
+   *
+   * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
+   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
+   * `reset()` resolve when they have been asked for: the vCPU stops after the answer.
+   *
+   * @example
+   * ```ts
+   * import { Machine } from 'kvm-accel'
+   *
+   * const machine = await Machine.create({ kernel: 'vmlinux' })
+   * let latch = 0
+   * machine.addDevice({
+   *   pio: [0x550, 2],
+   *   read: () => latch,
+   *   write: (offset, size, value) => void (latch = Number(value)),
+   * })
+   * ```
+   * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
+   * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
+   */
+  addDevice(device: DeviceOptions): void {
+    this.check('addDevice')
+    this.devices.add(device)
+  }
+
+  /** @internal What is no change of the run state. */
+  protected deliver(event: Exclude<BindingEvent, StopEvent | { kind: 'closed' }>): void {
+    switch (event.kind) {
+      case 'notify':
+        return this.tell('notify', notifyEvent(event))
+      case 'bus-lock':
+        return this.tell('bus-lock', busLockEvent(event))
+      case 'warning':
+        return this.tell('warning', warning(event))
+      case 'device-access':
+        return this.devices.access(event.device, event.access)
+      case 'msr-access':
+        return this.msrs.access(event.access)
+      case 'dirty-pages':
+        return this.dirtyLog.taken(event.id, event.ranges, event.error)
+      case 'vsock-connected':
+        return this.vsock.connected(event.id, event.hostPort, event.error)
+      case 'vsock-connection':
+        return this.vsock.arrived(event.hostPort)
+      case 'balloon-change':
+        // Of a machine that has ended there is nothing to tell any more.
+        return this.state === 'shutdown' ? undefined : this.balloon.changed()
+      case 'input-drained':
+        return this.ports.inputDrained(event.port)
+      default:
+        event satisfies never
+    }
+  }
+}
