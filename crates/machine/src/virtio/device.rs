@@ -24,6 +24,14 @@ pub trait VirtioDevice: Send + Sync {
     fn activate(&self, driver: Driver) -> Box<dyn Worker>;
 }
 
+/// Fills `data` with a configuration space from `offset` on, zeroes beyond its end.
+pub(super) fn read_space(space: &[u8], offset: u64, data: &mut [u8]) {
+    let rest = usize::try_from(offset).ok().and_then(|offset| space.get(offset..)).unwrap_or_default();
+    let len = rest.len().min(data.len());
+    data[..len].copy_from_slice(&rest[..len]);
+    data[len..].fill(0);
+}
+
 /// What the driver has set up.
 pub struct Driver {
     /// The features both sides have.

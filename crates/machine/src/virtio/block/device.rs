@@ -5,6 +5,7 @@ use super::image::{DiskConfig, Image};
 use super::request::Limits;
 use super::requests::Requests;
 use crate::MachineConfigError;
+use crate::virtio::device::read_space;
 use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
 use crate::virtio::{Driver, Malformed, VirtioDevice, Worker};
 use std::sync::Arc;
@@ -135,11 +136,7 @@ impl VirtioDevice for Block {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let bytes = self.config_space().bytes();
-        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
-        let len = rest.len().min(data.len());
-        data[..len].copy_from_slice(&rest[..len]);
-        data[len..].fill(0);
+        read_space(&self.config_space().bytes(), offset, data);
     }
 
     fn write_config(&self, offset: u64, data: &[u8]) {

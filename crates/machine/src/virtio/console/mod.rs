@@ -12,6 +12,7 @@ mod worker;
 
 pub use host_end::HostEnd;
 
+use super::device::read_space;
 use super::lease::Holder;
 use super::{Driver, Malformed, VirtioDevice, Worker};
 use crate::MachineConfigError;
@@ -167,10 +168,7 @@ impl VirtioDevice for Console {
         let Size { columns, rows } = self.terminals.size(0).unwrap_or_default();
         let ports = u32::try_from(self.kinds.len() + first_id(&self.kinds)).unwrap_or(0);
         let space = [&columns.to_le_bytes()[..], &rows.to_le_bytes(), &ports.to_le_bytes()].concat();
-        let rest = usize::try_from(offset).ok().and_then(|offset| space.get(offset..)).unwrap_or_default();
-        for (at, byte) in data.iter_mut().enumerate() {
-            *byte = rest.get(at).copied().unwrap_or(0);
-        }
+        read_space(&space, offset, data);
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {

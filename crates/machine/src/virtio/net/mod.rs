@@ -11,6 +11,7 @@ mod stream;
 
 pub use backend::Backend;
 
+use super::device::read_space;
 use super::lease::Holder;
 use super::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
 use super::{Driver, VirtioDevice, Worker};
@@ -131,10 +132,7 @@ impl VirtioDevice for Net {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let config = self.config();
-        for (at, byte) in (offset..).zip(data) {
-            *byte = usize::try_from(at).ok().and_then(|at| config.get(at)).copied().unwrap_or(0);
-        }
+        read_space(&self.config(), offset, data);
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {

@@ -22,6 +22,7 @@ mod worker;
 pub use mux::MAX_CONNECTIONS;
 pub use ports::{Accepted, Done, Listener};
 
+use super::device::read_space;
 use super::{Driver, Malformed, VirtioDevice, Worker};
 use crate::MachineConfigError;
 use mux::Mux;
@@ -172,11 +173,7 @@ impl VirtioDevice for Vsock {
     }
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
-        let cid = u64::from(self.cid).to_le_bytes();
-        let rest = usize::try_from(offset).ok().and_then(|offset| cid.get(offset..)).unwrap_or_default();
-        for (at, byte) in data.iter_mut().enumerate() {
-            *byte = rest.get(at).copied().unwrap_or(0);
-        }
+        read_space(&u64::from(self.cid).to_le_bytes(), offset, data);
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
