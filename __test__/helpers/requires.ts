@@ -39,6 +39,12 @@ export const firmwareImages = (): Missing =>
 export const svmHost = (): Missing =>
   process.env['KVM_ACCEL_SVM_HOST'] ? undefined : 'KVM_ACCEL_SVM_HOST does not name the svm-host run script'
 
+/** Debian as a guest: the folder that `.ci/debian-guest` prints. */
+export const debian = (): Missing =>
+  process.env['KVM_ACCEL_TEST_DEBIAN']
+    ? undefined
+    : 'KVM_ACCEL_TEST_DEBIAN does not name the folder that .ci/debian-guest makes'
+
 /** A Linux kernel with a PVH note and an initrd whose init prints `INIT:` lines and reboots; `.ci/run` names them. */
 export const linux = (): Missing =>
   process.env['KVM_ACCEL_TEST_KERNEL'] && process.env['KVM_ACCEL_TEST_INITRD']

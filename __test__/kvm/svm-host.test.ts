@@ -1,33 +1,13 @@
 // The second host: a stock kernel with kvm-amd in QEMU's emulator, and the same with the notify capability, where notify exits
 // are real from the guest to JavaScript. Each boot is slow, so one boot answers many tests. `.ci/run` names the script.
 
-import { existsSync, mkdirSync, readFileSync, readdirSync } from 'node:fs'
+import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { kvm, preload, qemu, requires, svmHost } from '../helpers/requires.js'
 import { root, scratch } from '../helpers/paths.js'
-import { run, type Finished } from '../helpers/spawn.js'
+import { inside, patience, seconds } from '../helpers/second-host.js'
+import { run } from '../helpers/spawn.js'
 import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
-
-/** For one boot; the emulator is slow, and slower beside other tests. */
-const seconds = 1800
-
-/** Milliseconds, for the test that starts it. */
-const patience = (seconds + 240) * 1000
-
-/** Starts of the host. Where this one is busy its timer comes too late for Linux, which then panics before it has started anything. */
-const starts = 4
-
-/** Runs a command on the second host, which leaves files in `out`. */
-const inside = async (flags: readonly string[], command: readonly string[], out: string): Promise<Finished> => {
-  mkdirSync(out, { recursive: true })
-  const script = process.env['KVM_ACCEL_SVM_HOST'] ?? ''
-  const beside = [process.execPath, '__test__/helpers/beside-a-vm.mjs']
-  const args = [...flags, '-t', String(seconds), '--', ...beside, ...command]
-  for (let left = starts - 1; ; left--) {
-    const finished = await run(script, args, { env: { OUT: out }, limit: seconds + 60 })
-    if (left === 0 || existsSync(join(out, 'started'))) return finished
-  }
-}
 
 let booted: Promise<SvmReport> | undefined
 
@@ -140,7 +120,17 @@ stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
   t.timeout(patience)
   // Not about the host, and too much for an emulator: hundreds of processes that fail on purpose or by what the interposer answers,
   // example programs, packing, terminals and sockets of this process. passt follows the host's default route, and there is none.
-  const elsewhere = ['examples', 'fault', 'host-limits', 'install', 'passt', 'serial-socket', 'svm-host', 'terminal']
+  const elsewhere = [
+    'debian',
+    'examples',
+    'fault',
+    'host-limits',
+    'install',
+    'passt',
+    'serial-socket',
+    'svm-host',
+    'terminal',
+  ]
   const files = readdirSync(join(root, '__test__/kvm'))
     .filter(name => name.endsWith('.test.ts') && !elsewhere.includes(name.slice(0, -'.test.ts'.length)))
     .map(name => `__test__/kvm/${name}`)

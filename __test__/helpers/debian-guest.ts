@@ -1,0 +1,50 @@
+// Run on the second host: boots Debian from the folder that `.ci/debian-guest` made, logs in, powers off, and leaves a report of each boot.
+
+import { copyFileSync, constants, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Machine, type Exit } from 'kvm-accel'
+
+/** What one boot showed. */
+export interface DebianBoot {
+  readonly cpus: number
+  /** The guest's answer to `nproc`. */
+  readonly nproc: string | undefined
+  readonly exit: Exit
+  readonly console: string
+}
+
+export async function bootDebian(folder: string, cpus: number): Promise<DebianBoot> {
+  await using machine = await Machine.create({
+    kernel: join(folder, 'vmlinuz'),
+    initrd: join(folder, 'initrd.img'),
+    append: 'console=ttyS0 root=/dev/vda rw panic=-1',
+    cpus,
+    memory: '512M',
+    disks: [{ path: '/dev/shm/root.img' }],
+    noReboot: true,
+    serial: 'stream',
+  })
+  await machine.start()
+  let text = ''
+  const answers = [
+    { to: /login: $/, text: 'root\n' },
+    { to: /root@debian:~# $/, text: 'echo nproc=$(nproc); poweroff\n' },
+  ]
+  for await (const chunk of machine.serial) {
+    // For whoever looks why it failed.
+    process.stdout.write(chunk)
+    // Colours, and what switches bracketed paste on.
+    text += String(chunk).replaceAll(/\x1b\[[\d;?]*[A-Za-z]/g, '')
+    if (answers[0]?.to.test(text)) machine.serial.write(answers.shift()?.text)
+  }
+  return { cpus, nproc: /^nproc=(\d+)/m.exec(text)?.[1], exit: await machine.wait(), console: text }
+}
+
+const [folder, ...counts] = process.argv.slice(2)
+if (folder !== undefined && process.env['OUT']) {
+  // The cache is read-only there, and a disk is written.
+  copyFileSync(join(folder, 'root.img'), '/dev/shm/root.img', constants.COPYFILE_FICLONE)
+  const boots: DebianBoot[] = []
+  for (const cpus of counts) boots.push(await bootDebian(folder, Number(cpus)))
+  writeFileSync(join(process.env['OUT'], 'report.json'), JSON.stringify(boots))
+}
