@@ -50,6 +50,12 @@ pub trait Worker: Send {
     /// When the queue cannot be followed.
     fn notified(&mut self, queue: usize) -> Result<(), Malformed>;
 
+    /// The queue in which there may be more than the worker takes at a stretch. Its doorbell is rung again, so that whoever asks something of
+    /// the thread has their turn before: a driver that is as fast as its device holds nobody up.
+    fn unfinished(&self) -> Option<usize> {
+        None
+    }
+
     /// Adds what else there is to wait for. Asked before each wait, so that it may change.
     fn sources<'a>(&'a self, _poll: &mut Vec<PollFd<'a>>) {}
 

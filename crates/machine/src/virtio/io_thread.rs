@@ -140,7 +140,11 @@ impl<F: Fn(Malformed)> Inside<F> {
             let _ = doorbell.read();
             worker.notified(queue)?;
         }
-        sources.iter().enumerate().filter(|(_, ready)| **ready).try_for_each(|(source, _)| worker.ready(source))
+        sources.iter().enumerate().filter(|(_, ready)| **ready).try_for_each(|(source, _)| worker.ready(source))?;
+        if let Some(doorbell) = worker.unfinished().and_then(|queue| self.doorbells.get(queue)) {
+            ring(doorbell);
+        }
+        Ok(())
     }
 }
 
@@ -164,4 +168,50 @@ fn wait(
     ready.clear();
     ready.extend(fds.iter().map(|fd| !fd.revents().is_empty()));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Has always more to do.
+    struct Endless(Arc<AtomicU32>);
+
+    impl Worker for Endless {
+        fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn unfinished(&self) -> Option<usize> {
+            Some(0)
+        }
+    }
+
+    #[test]
+    fn test_a_worker_that_is_never_finished_is_paused_and_stopped() {
+        let doorbell = Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap());
+        let thread = IoThread::new("endless", vec![Arc::clone(&doorbell)], |_| {}).unwrap();
+        let turns = Arc::new(AtomicU32::new(0));
+        let more = || {
+            let before = turns.load(Ordering::Relaxed);
+            while turns.load(Ordering::Relaxed) < before + 3 {
+                std::thread::yield_now();
+            }
+        };
+        thread.start(Box::new(Endless(Arc::clone(&turns))));
+        ring(&doorbell);
+        more();
+        thread.run(false);
+        // Answered after the pause: whatever a turn has added is there, and no turn comes after it.
+        thread.stop();
+        let paused = turns.load(Ordering::Relaxed);
+        thread.start(Box::new(Endless(Arc::clone(&turns))));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        assert_eq!(turns.load(Ordering::Relaxed), paused);
+        thread.run(true);
+        more();
+        thread.stop();
+    }
 }

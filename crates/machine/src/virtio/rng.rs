@@ -15,6 +15,8 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 const QUEUES: [u16; 1] = [8];
 /// A request gets this much at most: no guest keeps the thread for long.
 const LARGEST: usize = 64 << 10;
+/// Requests at a stretch, before the transport has its turn.
+const STRETCH: usize = 16;
 
 /// `virtio-rng`: entropy of the host.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl VirtioDevice for Rng {
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
         let (source, throttle) = (Arc::clone(&self.source), self.throttle.lease());
-        Box::new(Requests { source, throttle, waiting: false, queues: driver.queues })
+        Box::new(Requests { source, throttle, waiting: false, more: false, queues: driver.queues })
     }
 }
 
@@ -76,13 +78,17 @@ struct Requests {
     throttle: ThrottleLease,
     /// A request waits for the throttle.
     waiting: bool,
+    /// There was a stretch of them, and may be more.
+    more: bool,
     queues: Vec<VirtQueue>,
 }
 
 impl Worker for Requests {
     fn notified(&mut self, queue: usize) -> Result<(), Malformed> {
         let Some(queue) = self.queues.get_mut(queue) else { return Ok(()) };
-        while let Some(chain) = queue.pop()? {
+        self.more = false;
+        for _ in 0..STRETCH {
+            let Some(chain) = queue.pop()? else { return Ok(()) };
             let mut writer = chain.writer()?;
             let mut bytes = vec![0; writer.available_bytes().min(LARGEST)];
             // A timer that cannot be set limits nothing.
@@ -96,7 +102,12 @@ impl Worker for Requests {
             let written = writer.write(&bytes[..read]).map_err(|error| Malformed(error.to_string()))?;
             queue.push(chain.head(), u32::try_from(written).unwrap_or(0))?;
         }
+        self.more = true;
         Ok(())
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        self.more.then_some(0)
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {

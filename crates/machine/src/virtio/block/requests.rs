@@ -11,6 +11,9 @@ use std::io;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 
+/// Requests at a stretch, before the transport has its turn.
+const STRETCH: usize = 128;
+
 /// The worker of a disk.
 pub struct Requests {
     disk: Arc<Disk>,
@@ -28,6 +31,8 @@ pub struct Requests {
     throttle: Option<ThrottleLease>,
     /// Popped, and waiting for the throttle's timer.
     throttled: Option<Job>,
+    /// There was a stretch of them, and may be more.
+    more: bool,
 }
 
 /// A request between its queue and its answer.
@@ -50,6 +55,7 @@ impl Requests {
             free: Vec::new(),
             throttle,
             throttled: None,
+            more: false,
         }
     }
 
@@ -59,21 +65,24 @@ impl Requests {
         Self { ring_made: true, ..self }
     }
 
-    /// Takes requests on while there are any and they fit, then answers those that are done; and again while that leads to anything.
+    /// Takes requests on while there are any and they fit, a stretch at most, then answers those that are done; and again while that leads to anything.
     fn serve(&mut self) -> Result<(), Malformed> {
         if !std::mem::replace(&mut self.ring_made, true) {
             let file = self.disk.image.file();
             self.ring = file.and_then(|file| GuestRing::new(self.queue.memory(), file, self.queue.size()).ok());
         }
+        let mut left = STRETCH;
         loop {
-            while self.ring.as_ref().is_none_or(|ring| !ring.is_full()) {
+            while left > 0 && self.ring.as_ref().is_none_or(|ring| !ring.is_full()) {
                 let Some(job) = self.next()? else { break };
                 self.begin(job)?;
+                left -= 1;
             }
             if let Some(ring) = &mut self.ring {
                 ring.submit().map_err(|error| Malformed(format!("io_uring: {error}")))?;
             }
             if !self.complete()? {
+                self.more = left == 0;
                 return Ok(());
             }
         }
@@ -221,6 +230,10 @@ impl Requests {
 impl Worker for Requests {
     fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
         self.serve()
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        self.more.then_some(0)
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {

@@ -184,6 +184,21 @@ pub fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[test]
+fn a_stretch_of_requests_is_answered_at_a_time() {
+    let file = Temporary::new(&[0; 4096]);
+    let mut guest = Guest::without_ring(&Block::new(file.config()).unwrap(), FLUSH);
+    let header = [VIRTIO_BLK_T_IN.to_le_bytes(), [0; 4], [0; 4], [0; 4]].concat();
+    guest.ram.write_slice(&header, GuestAddress(HEADER)).unwrap();
+    for _ in 0..200 {
+        guest.offer(0, &[part(HEADER, 16, false), part(DATA, 512, true), part(STATUS, 1, true)]);
+    }
+    for (answered, unfinished) in [(128, Some(0)), (200, None), (200, None)] {
+        guest.worker.notified(0).unwrap();
+        assert_eq!((guest.used(), guest.worker.unfinished()), (answered, unfinished));
+    }
+}
+
+#[test]
 fn what_was_written_is_read_and_in_the_file() {
     let file = Temporary::new(&[0; 64 << 10]);
     let block = Block::new(file.config()).unwrap();
