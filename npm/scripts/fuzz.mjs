@@ -21,8 +21,11 @@ try {
   console.error('cargo-fuzz is missing. Install it: cargo install cargo-fuzz --locked')
   process.exit(2)
 }
+// Without a sanitizer: those need a nightly compiler, and outside a few lines the code is safe.
+const fuzz = (verb, ...args) =>
+  spawnSync('cargo', ['fuzz', verb, '-s', 'none', ...args], { cwd: crate, stdio: 'inherit' }).status
+if (fuzz('build') !== 0) process.exit(1)
 const failed = (only.length > 0 ? only : all).filter(target => {
-  // Without a sanitizer: those need a nightly compiler, and outside a few lines the code is safe.
   const limits = [
     `-max_total_time=${seconds}`,
     '-timeout=10',
@@ -30,10 +33,7 @@ const failed = (only.length > 0 ? only : all).filter(target => {
     '-verbosity=0',
     '-print_final_stats=1',
   ]
-  const { status } = spawnSync('cargo', ['fuzz', 'run', '-s', 'none', target, '--', ...limits], {
-    cwd: crate,
-    stdio: 'inherit',
-  })
+  const status = fuzz('run', target, '--', ...limits)
   console.log(`${status === 0 ? '✔' : '✘'} fuzz ${target}`)
   return status !== 0
 })

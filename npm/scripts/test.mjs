@@ -97,6 +97,8 @@ if (only.length === 0) {
     await check('the generated binding is the committed one', 'git', ['diff', '--exit-code', '--', 'ts/native'])
   }
   await cargoTest()
+  // Short, to find what is easily found and to keep the targets alive: CONTRIBUTING.md says how to look for longer.
+  if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '8'])
 }
 if (only.length > 0) {
   await ava(only)

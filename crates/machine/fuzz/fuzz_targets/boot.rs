@@ -26,6 +26,7 @@ fuzz_target!(|input: &[u8]| {
         format: FORMATS[usize::from(choice & 3)],
         name: "fuzz".into(),
         cmdline: "a b".into(),
+        fixed_cmdline: choice & 8 != 0,
         modules: vec![Module { image: module, cmdline: "m".into() }],
     };
     let kernel = BootImage::from_bytes(Kernel, image.to_vec());
