@@ -53,6 +53,8 @@ const drive = `-drive file=${disk},format=raw,if=none,id=d`
 /** What both take. */
 const taken = [
   '-M microvm,acpi=off,pit=on,pic=on,rtc=off,isa-serial=on,auto-kernel-cmdline=off,graphics=off,usb=off',
+  '-M microvm,x-option-roms=off,pit=off,pic=off,isa-serial=off,rtc=off',
+  '-M microvm,isa-serial=off,rtc=on -serial null',
   '-M pc,acpi=off,hpet=off,usb=off,vmport=off,sata=off,smbus=off',
   '-M microvm,x_option_roms=off,kernel-irqchip=split',
   '-m 128M,maxmem=128M',

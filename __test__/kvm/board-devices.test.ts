@@ -91,6 +91,55 @@ test('an unassigned address space of PCI reads all ones', async t => {
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 1 })
 })
 
+/** Whether a device keeps what is written to a port, at least in part. */
+const answers = async (port: number, options: Partial<MachineOptions>): Promise<boolean> => {
+  // mov dx, port; mov al, 0x5a; out dx, al; in al, dx; inc al; out 0xf4, al
+  const code = [0xba, port & 0xff, port >> 8, 0xb0, 0x5a, 0xee, 0xec, 0xfe, 0xc0, 0xe6, 0xf4]
+  await using machine = await Machine.create({
+    kernel: Uint8Array.from(code),
+    kernelFormat: 'flat',
+    memory: '1M',
+    debugExit: true,
+    ...options,
+  })
+  await machine.start()
+  return (await machine.wait()).status !== 1
+}
+
+/** The PIC's mask, the PIT's port B, COM1's scratch register. */
+const chips = async (options: Partial<MachineOptions>) => ({
+  pic: await answers(0x21, options),
+  pit: await answers(0x61, options),
+  com1: await answers(0x3ff, options),
+})
+
+for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
+  test(`PIC, PIT and COM1 can be left out, kernel-irqchip=${kernelIrqchip}`, async t => {
+    const accel = { kernelIrqchip }
+    t.deepEqual(await chips({ accel }), { pic: true, pit: true, com1: true })
+    t.deepEqual(await chips({ accel, pit: false }), { pic: true, pit: false, com1: true })
+    t.deepEqual(await chips({ accel, serials: [null] }), { pic: true, pit: true, com1: false })
+    const without = chips({ accel, pic: false })
+    if (kernelIrqchip === 'off') {
+      await t.throwsAsync(without, { instanceOf: MachineConfigError, message: /the PIC alone/ })
+    } else {
+      // The kernel's cannot be left out.
+      t.deepEqual(await without, { pic: kernelIrqchip === 'on', pit: true, com1: true })
+    }
+  })
+}
+
+test('a machine without COM1 has an empty stream for it, and takes what is written; it is reset without a PIT, too', async t => {
+  await using machine = await Machine.create({ kernel: guestImage('triple-fault'), serials: [null], pit: false })
+  t.deepEqual(machine.serials, [null])
+  machine.serial.write('nobody reads this')
+  t.is(await text(machine.serial), '')
+  const reset = new Promise(resolve => machine.once('reset', resolve))
+  await machine.start()
+  await reset
+  await machine.stop()
+})
+
 test('a file of fw_cfg that cannot be read is refused', async t => {
   const create = (file: string) => Machine.create({ kernel: guestImage('hello'), fwCfg: { 'opt/test': { file } } })
   for (const file of ['/nonexistent', '/dev/zero']) {

@@ -54,6 +54,8 @@ test('defaults', t => {
     autoKernelCmdline: true,
     serials: [{ kind: 'null' }],
     debugConsole: null,
+    pic: true,
+    pit: true,
     rtc: { base: 'utc', clock: 'host' },
     debugExit: null,
     fwCfg: {},
@@ -124,7 +126,7 @@ test('forms of each option', t => {
   const stream = new PassThrough()
   t.deepEqual(normal({ serial: stream }).serials[0], { kind: 'writable', stream })
   t.deepEqual(normal({ serials: [null, 'stdio', null, 'pty'] }).serials, [
-    { kind: 'null' },
+    null,
     { kind: 'stdio' },
     null,
     { kind: 'pty' },

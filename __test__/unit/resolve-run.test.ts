@@ -124,7 +124,7 @@ test('-serial and its defaults', t => {
   t.is(machine('-nographic').serial, 'stdio')
   t.is(machine('-nographic', '-nodefaults').serial, 'null')
   t.is(machine('-nographic', '-serial', 'null').serial, 'null')
-  t.is(machine('-serial', 'none').serial, 'null')
+  t.deepEqual(machine('-serial', 'none').serials, [null])
   t.deepEqual(machine('-serial', 'file:a:b').serial, { file: 'a:b' })
   t.is(machine('-serial', 'stdio', '-serial', 'none').serial, 'stdio')
   t.is(machine('-serial', 'mon:stdio').serial, 'stdio')
@@ -188,6 +188,13 @@ test('what describes the board is accepted', t => {
   const { machine: options, run } = resolved(['-M', 'microvm,acpi=auto,rtc=off,pit=on,pic=on,isa-serial=on,usb=off'])
   t.deepEqual(run.notices, [])
   t.deepEqual(options, machine())
+})
+
+test('microvm leaves out what it is told to, as in QEMU', t => {
+  t.like(machine('-M', 'microvm,isa-serial=off,pic=off,pit=off,rtc=on'), { serials: [null], pic: false, pit: false })
+  t.like(machine('-M', 'microvm,isa-serial=off', '-serial', 'file:lost'), { serials: [null] })
+  t.like(machine('-M', 'microvm,isa-serial=off', '-device', 'isa-serial'), { serial: 'null' })
+  t.like(machine('-serial', 'none', '-serial', 'pty'), { serials: [null, 'pty'] })
 })
 
 test('settings of the process', t => {
@@ -307,6 +314,8 @@ const fragments = [
   ['-accel', 'kvm,notify-vmexit=internal-error,notify-budget=5/60,kvm-shadow-mem=4194304'],
   ['-accel', 'kvm,notify-vmexit=disable,kernel-irqchip=split'],
   ['-accel', 'kvm,device=/dev/other,notify-required=on'],
+  ['-M', 'microvm,isa-serial=off,pic=off,pit=off,rtc=on'],
+  ['-M', 'microvm,isa-serial=off,rtc=off', '-serial', 'file:log', '-device', 'isa-serial'],
   ['-M', 'microvm,acpi=off,bus-lock-ratelimit=7,auto-kernel-cmdline=off'],
   ['-cpu', 'EPYC,+avx,-sse4.1,pmu=on,tsc-frequency=2000000'],
   ['-smp', '8,cores=2'],
@@ -320,10 +329,20 @@ const fragments = [
   ['-serial', 'file:log'],
   ['-nographic'],
   ['-serial', 'pty'],
+  ['-serial', 'none'],
+  ['-serial', 'none', '-serial', 'file:log', '-serial', 'none', '-serial', 'pty'],
   ['-serial', 'unix:/s,server=on,wait=off'],
   ['-chardev', 'socket,id=s,host=localhost,port=4444', '-serial', 'chardev:s'],
   ['-device', 'isa-debug-exit'],
+  ['-debugcon', 'file:log'],
+  ['-chardev', 'null,id=d', '-device', 'isa-debugcon,iobase=0x402,chardev=d'],
+  ['-rtc', 'base=2030-01-01T12:00:00,clock=vm'],
+  ['-rtc', 'base=localtime'],
+  ['-bios', 'b'],
   ['-device', 'pc-testdev'],
+  ['-device', 'pvpanic'],
+  ['-device', 'vmgenid'],
+  ['-device', 'vmgenid,guid=00112233-4455-6677-8899-AABBCCDDEEFF'],
   ['-device', 'vhost-vsock-device,guest-cid=3,path=/v'],
   ['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=2'],
   ['-fw_cfg', 'opt/a,string=b', '-fw_cfg', 'opt/c,file=d'],

@@ -10,12 +10,12 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     board
   const { vmGenerationId } = board
   return {
-    ...(serials.slice(1).some(target => target !== null)
-      ? { serials: serials.map(target => target && serialTarget(target)) }
-      : { serial: serialTarget(serials[0] ?? 'null') }),
+    ...serialPorts(serials, draft),
     ...(debugConsole !== undefined && {
       debugConsole: { port: debugConsole.port, target: serialTarget(debugConsole.target) },
     }),
+    ...(draft.machine.get('pic') === 'off' && { pic: false }),
+    ...(draft.machine.get('pit') === 'off' && { pit: false }),
     ...(draft.rtc !== undefined && { rtc: draft.rtc }),
     ...(disks.length > 0 && { disks }),
     ...(networks.length > 0 && { networks }),
@@ -29,6 +29,13 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
     ...(balloon !== undefined && { balloon }),
     ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
   }
+}
+
+/** COM1 is there unless something says that it is not. */
+function serialPorts(serials: BoardDraft['serials'], draft: RunDraft): Pick<MachineOptions, 'serial' | 'serials'> {
+  const [com1 = draft.machine.get('isa-serial') === 'off' ? null : 'null', ...more] = serials
+  if (com1 !== null && more.every(target => target === null)) return { serial: serialTarget(com1) }
+  return { serials: [com1, ...more].map(target => target && serialTarget(target)) }
 }
 
 function consolePort({ target, name }: PortDraft): ConsoleOptions {

@@ -13,7 +13,7 @@ export interface MachineProperty {
   readonly about: string
 }
 
-/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi` and `auto-kernel-cmdline` say what is so anyway. */
+/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi`, `auto-kernel-cmdline`, `isa-serial`, `pic` and `pit` say what is so anyway. */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
   {
@@ -25,11 +25,15 @@ export const machineProperties: readonly MachineProperty[] = [
   { name: 'hpet', values: ['off'], about: 'there is no HPET' },
   { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },
   { name: 'ioapic2', values: ['off', 'auto'], about: 'there is one IOAPIC' },
-  { name: 'isa-serial', values: ['on'], about: 'COM1 is at port 0x3f8' },
+  { name: 'isa-serial', values: ['on', 'off'], about: 'COM1 is at port 0x3f8 unless it is off' },
   { name: 'mem-merge', values: ['off'], about: 'guest memory is not offered for merging' },
   { name: 'pcie', values: ['off', 'auto'], about: 'there is no PCI' },
-  { name: 'pic', values: ['on', 'auto'], about: 'there is a PIC' },
-  { name: 'pit', values: ['on', 'auto'], about: 'there is a PIT' },
+  {
+    name: 'pic',
+    values: ['on', 'auto', 'off'],
+    about: 'there is a PIC unless it is off; with kernel-irqchip=on it is in the kernel, and stays, as in QEMU',
+  },
+  { name: 'pit', values: ['on', 'auto', 'off'], about: 'there is a PIT unless it is off' },
   { name: 'rtc', values: ['on', 'auto', 'off'], about: 'the CMOS clock is there in any case' },
   { name: 'sata', values: ['off'], about: 'there are no SATA disks' },
   { name: 'smbus', values: ['off'], about: 'there is no SMBus' },

@@ -44,7 +44,9 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
     cpu: cpuOptions(cpu),
     ...(kernel !== null && { kernel, append, initrd }),
     ...(firmware !== null && { firmware }),
-    ...(serials.length > 1 ? { serials: explicitSerials(serials) } : { serial: explicitSerial(serials[0]) }),
+    ...(serials.length > 1 || serials[0] === null
+      ? { serials: explicitSerials(serials) }
+      : { serial: explicitSerial(serials[0]) }),
     ...(debugConsole !== null && { debugConsole: { ...debugConsole, target: explicitSerial(debugConsole.target) } }),
     debugExit: debugExit ?? false,
     disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),

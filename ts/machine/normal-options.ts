@@ -55,8 +55,10 @@ export interface NormalMachineOptions {
   readonly initrd: readonly Required<InitrdImage>[]
   readonly append: string
   readonly autoKernelCmdline: boolean
-  readonly serials: readonly [Serial, ...(Serial | null)[]]
+  readonly serials: readonly [Serial | null, ...(Serial | null)[]]
   readonly debugConsole: NormalDebugConsole | null
+  readonly pic: boolean
+  readonly pit: boolean
   readonly rtc: NormalRtc
   readonly debugExit: { readonly iobase: number; readonly iosize: number } | null
   readonly fwCfg: FwCfgFiles
@@ -108,6 +110,8 @@ const shape = {
   serial: serialShape,
   serials: serialsShape,
   debugConsole: debugConsoleShape,
+  pic: v.boolean(),
+  pit: v.boolean(),
   rtc: rtcShape,
   debugExit: v.union([v.boolean(), v.strictObject({ iobase: v.optional(v.number()), iosize: v.optional(v.number()) })]),
   fwCfg: fwCfgShape,
@@ -148,6 +152,8 @@ const takes: Record<keyof MachineOptions, string> = {
   serial: serialTakes,
   serials: serialsTakes,
   debugConsole: debugConsoleTakes,
+  pic: 'a boolean',
+  pit: 'a boolean',
   rtc: rtcTakes,
   debugExit: `a boolean, or { iobase, iosize } with iobase from 0 to ${LAST_PORT} and iosize from 1 to 8`,
   fwCfg: fwCfgTakes,
@@ -197,6 +203,8 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
     autoKernelCmdline: options.autoKernelCmdline ?? true,
     serials: normaliseSerials(options.serial ?? 'null', options.serials),
     debugConsole: options.debugConsole === undefined ? null : normaliseDebugConsole(options.debugConsole),
+    pic: options.pic ?? true,
+    pit: options.pit ?? true,
     rtc: normaliseRtc(options.rtc ?? {}),
     debugExit: debugExitPorts(options.debugExit ?? false),
     fwCfg: options.fwCfg ?? {},

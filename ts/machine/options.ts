@@ -181,7 +181,8 @@ export interface MachineOptions {
    */
   readonly serial?: SerialTarget
   /**
-   * Where COM1 to COM4 lead, in place of `serial`; `null` for one that is not there. Each is a stream in {@linkcode Machine.serials}.
+   * Where COM1 to COM4 lead, in place of `serial`; `null` for one that is not there. Each is a stream in {@linkcode Machine.serials};
+   * without COM1, {@linkcode Machine.serial} is empty, and what is written to it is lost.
    *
    * @default COM1 alone
    */
@@ -192,6 +193,19 @@ export interface MachineOptions {
    * @default none
    */
   readonly debugConsole?: DebugConsoleOptions
+  /**
+   * The two interrupt controllers 8259, as `-M pic=`. Those in the kernel (`kernel-irqchip=on`) are there in any case, as under QEMU; with
+   * `kernel-irqchip=off` there is nothing else that could interrupt, and false is refused.
+   *
+   * @default true
+   */
+  readonly pic?: boolean
+  /**
+   * The timer 8254, as `-M pit=`.
+   *
+   * @default true
+   */
+  readonly pit?: boolean
   /** The CMOS clock, as `-rtc`. */
   readonly rtc?: RtcOptions
   /**

@@ -21,7 +21,7 @@ export class Ports {
     const port = (index: number) =>
       new SerialPort(native.takeSerialFd(index), bytes => native.serialInput(index, bytes))
     this.serial = port(0)
-    this.serials = serials.map((target, index) => (index === 0 ? this.serial : target && port(index)))
+    this.serials = serials.map((target, index) => target && (index === 0 ? this.serial : port(index)))
     this.debugConsole = debugConsole && port(DEBUG_CONSOLE)
     this.consoles = consoles.map(({ target, name }, index) => {
       const read = !['stdio', 'null', 'file'].includes(target.kind)

@@ -266,8 +266,8 @@ export interface BindingConfig {
   autoKernelCmdline: boolean
   /** Initrd or multiboot modules. */
   modules: Array<BindingModule>
-  /** Where COM1 writes to. */
-  serial: BindingSerial
+  /** Where COM1 writes to; none: there is no COM1. */
+  serial?: BindingSerial
   /** `isa-debug-exit`. */
   debugExit?: BindingDebugExit
   /** Events traced from the first ioctl on, as globs; none for no such session. */
@@ -513,6 +513,10 @@ export interface BindingLegacy {
   testDevices: boolean
   /** `pvpanic`. */
   pvpanic: boolean
+  /** Whether there are two 8259. */
+  pic: boolean
+  /** Whether there is a PIT. */
+  pit: boolean
 }
 
 /** RAM and where it comes from. */

@@ -57,7 +57,7 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   append: options.append,
   autoKernelCmdline: options.autoKernelCmdline,
   modules: [...options.initrd],
-  serial: serial(options.serials[0]),
+  ...(options.serials[0] && { serial: serial(options.serials[0]) }),
   ...(options.kernel === null ? {} : { kernel: options.kernel }),
   ...(options.firmware === null ? {} : { firmware: options.firmware }),
   acpi: options.acpi,
@@ -93,13 +93,24 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   ...(notifyBudget ? { notifyBudget } : {}),
 })
 
-const legacy = ({ serials, debugConsole, rtc, fwCfg, testDevices, pvpanic }: NormalMachineOptions): BindingLegacy => ({
+const legacy = ({
+  serials,
+  debugConsole,
+  pic,
+  pit,
+  rtc,
+  fwCfg,
+  testDevices,
+  pvpanic,
+}: NormalMachineOptions): BindingLegacy => ({
   serials: serials.flatMap((target, port) => (port > 0 && target ? [{ port, target: serial(target) }] : [])),
   ...(debugConsole && { debugConsole: { port: debugConsole.port, target: serial(debugConsole.target) } }),
   rtc: { offset: rtcOffset(rtc, new Date()), stops: rtc.clock === 'vm' },
   fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: contents(content) })),
   testDevices,
   pvpanic,
+  pic,
+  pit,
 })
 
 const contents = (content: FwCfgContent): Uint8Array | string => {

@@ -111,10 +111,10 @@ impl Accelerator {
         let memory = Memory::new(vm.slot_calls(), limits);
         memory.add_all(mapped)?;
         let dirty = DirtyLog::new(dirty, vm.dirty_calls(), memory.clone());
-        irqchip::create(&vm, properties.kernel_irqchip)?;
+        irqchip::create(&vm, properties.kernel_irqchip, properties.pit)?;
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
         let power_on_chips = match properties.kernel_irqchip {
-            KernelIrqchip::On => Some(vm.power_on_chip_state()?),
+            KernelIrqchip::On => Some(vm.power_on_chip_state(properties.pit)?),
             KernelIrqchip::Split | KernelIrqchip::Off => None,
         };
         let io = Io::new(vm.io_calls(), coalesced);

@@ -107,8 +107,8 @@ pub struct BindingConfig {
     pub auto_kernel_cmdline: bool,
     /// Initrd or multiboot modules.
     pub modules: Vec<BindingModule>,
-    /// Where COM1 writes to.
-    pub serial: BindingSerial,
+    /// Where COM1 writes to; none: there is no COM1.
+    pub serial: Option<BindingSerial>,
     /// `isa-debug-exit`.
     pub debug_exit: Option<BindingDebugExit>,
     /// Events traced from the first ioctl on, as globs; none for no such session.
@@ -131,6 +131,8 @@ impl TryFrom<BindingAccelProperties> for AccelProperties {
     fn try_from(raw: BindingAccelProperties) -> Result<Self, Error> {
         Ok(Self {
             kernel_irqchip: raw.kernel_irqchip.parse()?,
+            // The board's to say.
+            pit: true,
             shadow_mem: shadow_mem(raw.kvm_shadow_mem)?,
             dirty_ring_size: dirty_ring_size(raw.dirty_ring_size)?,
             notify: NotifyProperties {
@@ -216,7 +218,7 @@ impl BindingConfig {
         let virtio =
             self.virtio.into_iter().map(|device| device.into_device(&mut handles)).collect::<Result<_, _>>()?;
         let mut streams = SerialStreams::default();
-        let serial = streams.open(0, self.serial)?;
+        let serial = self.serial.map(|target| streams.open(0, target)).transpose()?;
         let legacy = self.legacy.into_board(&mut streams)?;
         Ok((
             BoardConfig {

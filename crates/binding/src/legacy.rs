@@ -4,6 +4,7 @@ use crate::serial::{BindingSerial, DEBUG_CONSOLE, SerialStreams};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{LegacyConfig, SerialConfig};
 use kvm_accel_machine::devices::RtcConfig;
+use kvm_accel_machine::interrupts::IsaChips;
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 
@@ -58,6 +59,10 @@ pub struct BindingLegacy {
     pub test_devices: bool,
     /// `pvpanic`.
     pub pvpanic: bool,
+    /// Whether there are two 8259.
+    pub pic: bool,
+    /// Whether there is a PIT.
+    pub pit: bool,
 }
 
 impl BindingLegacy {
@@ -67,6 +72,7 @@ impl BindingLegacy {
             test_devices: self.test_devices,
             pvpanic: self.pvpanic,
             rtc: self.rtc.into(),
+            chips: IsaChips { pic: self.pic, pit: self.pit },
             ..Default::default()
         };
         for BindingSerialPort { port, target } in self.serials {

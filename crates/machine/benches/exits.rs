@@ -122,7 +122,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         ram: Default::default(),
         cpu: 1.into(),
         boot: boot(guest, cmdline),
-        serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
+        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
         debug_exit: None,
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,

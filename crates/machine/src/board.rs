@@ -48,8 +48,8 @@ pub struct BoardConfig {
     pub boot: Boot,
     /// What is at the reset vector, if anything is.
     pub firmware: Option<Firmware>,
-    /// Where COM1 writes to.
-    pub serial: SerialOutput,
+    /// Where COM1 writes to, if there is one.
+    pub serial: Option<SerialOutput>,
     /// `isa-debug-exit`, if there is one.
     pub debug_exit: Option<DebugExit>,
     /// The other devices at fixed ports.
@@ -115,7 +115,7 @@ pub struct Counts {
 ///     cpu: 1.into(),
 ///     boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, code), options)?,
 ///     firmware: None,
-///     serial: SerialOutput::null(),
+///     serial: Some(SerialOutput::null()),
 ///     debug_exit: Some(DebugExit::new(0xf4, 4)?),
 ///     legacy: Default::default(),
 ///     lost_tick_policy: LostTickPolicy::Delay,
@@ -146,7 +146,7 @@ pub struct Board {
     pm: Arc<AcpiPm>,
     layout: RamLayout,
     ram: GuestRam,
-    serial: Arc<SerialPort>,
+    serial: Option<Arc<SerialPort>>,
     legacy: Legacy,
     virtio: Vec<Arc<Mmio>>,
 }
@@ -165,7 +165,7 @@ impl Board {
         input_drained: Box<dyn Fn() + Send + Sync>,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
         let BoardConfig {
-            accel,
+            mut accel,
             memory,
             ram: backend,
             cpu,
@@ -186,6 +186,8 @@ impl Board {
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout, &backend)?;
         let irqchip = accel.kernel_irqchip;
+        let chips = legacy.chips.with(irqchip)?;
+        accel.pit = chips.pit;
         let places = transports::places(virtio.len(), irqchip)?;
         boot.announce(transports::command_line(&places));
         let processors = match irqchip {
@@ -195,7 +197,8 @@ impl Board {
         };
         let description = acpi::Description {
             processors,
-            serial: &legacy.serial_ports(),
+            pic: chips.pic,
+            serial: &legacy.serial_ports(serial.is_some()),
             rtc: true,
             pvpanic: legacy.pvpanic,
             generation,
@@ -207,12 +210,14 @@ impl Board {
         let regions = firmware.iter().map(Firmware::region).collect();
         let mut accel = Accelerator::new(accel, cpu, MachineMemory { ram: ram.clone(), regions })?;
         // As QEMU: what the kernel does by itself is not asked for.
-        if irqchip == KernelIrqchip::On && lost_tick_policy != LostTickPolicy::Delay {
+        if irqchip == KernelIrqchip::On && chips.pit && lost_tick_policy != LostTickPolicy::Delay {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
         }
-        let lines = Lines::new(&mut accel, irqchip);
-        let irq = lines.edge(COM1_IRQ)?;
-        let serial = Arc::new(SerialPort::new(irq, serial, Some(input_drained)));
+        let lines = Lines::new(&mut accel, irqchip, chips);
+        let com1 = |output| {
+            Ok::<_, kvm_accel::Error>(Arc::new(SerialPort::new(lines.edge(COM1_IRQ)?, output, Some(input_drained))))
+        };
+        let serial = serial.map(com1).transpose()?;
         let pm = Arc::new(AcpiPm::new());
         if let (StartMode::Reset, Some(acpi)) = (start.mode, &tables.acpi) {
             legacy.fw_cfg.extend(acpi.files());
@@ -221,9 +226,11 @@ impl Board {
         let legacy = Legacy::new(legacy, &connections)?;
         let mut bus = legacy
             .place(BusBuilder::new(), &connections)
-            .ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(&serial) as Arc<dyn BusDevice>)
             .ports("ACPI", ACPI_PM_BASE, ACPI_PM_PORTS, Arc::clone(&pm) as Arc<dyn BusDevice>)
             .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
+        if let Some(serial) = &serial {
+            bus = bus.ports("serial", COM1_BASE, COM1_PORTS, Arc::clone(serial) as Arc<dyn BusDevice>);
+        }
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
         }
@@ -319,7 +326,9 @@ impl Board {
     }
 
     fn reset_devices(&mut self) -> Result<(), BoardError> {
-        self.serial.reset();
+        if let Some(serial) = &self.serial {
+            serial.reset();
+        }
         self.legacy.reset();
         self.lines.reset();
         self.accel.reset_chips()?;
@@ -395,9 +404,9 @@ impl Board {
 
     /// Input for a serial port, COM1 being 0: how many bytes were taken. The rest may be given again when the input has drained.
     pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
-        let Some(more) = port.checked_sub(1) else { return self.serial.input(bytes) };
+        let serial = port.checked_sub(1).map_or(self.serial.as_deref(), |more| self.legacy.serial(more));
         // What nobody will read is taken.
-        self.legacy.serial(more).map_or(bytes.len(), |serial| serial.input(bytes))
+        serial.map_or(bytes.len(), |serial| serial.input(bytes))
     }
 
     /// What was counted so far.
@@ -426,7 +435,9 @@ impl Board {
         self.vcpus.end();
         self.virtio.iter().for_each(|transport| transport.reset());
         self.timer = None;
-        self.serial.flush_pending();
+        if let Some(serial) = &self.serial {
+            serial.flush_pending();
+        }
         self.legacy.flush_pending();
         self.counts()
     }

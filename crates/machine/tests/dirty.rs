@@ -49,7 +49,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         virtio: Vec::new(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline, ..Default::default() }).unwrap(),
-        serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
+        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
         debug_exit: None,
     };
     let (board, _) = Board::new(config, Arc::new(Events(sender)), Box::new(|| {})).unwrap();

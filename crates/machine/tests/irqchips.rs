@@ -47,7 +47,7 @@ fn board(
         ram: Default::default(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline: cmdline.into(), ..Default::default() }).unwrap(),
-        serial: SerialOutput::file(OwnedFd::from(writer).into()).unwrap(),
+        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
         debug_exit: None,
         lost_tick_policy: Default::default(),
         acpi: true,
@@ -200,7 +200,7 @@ fn level_triggered() -> Guest {
     let start = ram.load(image("interrupts", Format::Pvh).unwrap(), options).unwrap();
     let properties = AccelProperties { kernel_irqchip: KernelIrqchip::Split, ..Default::default() };
     let mut accel = Accelerator::new(properties, 1, ram.memory.clone()).unwrap();
-    let lines = kvm_accel_machine::interrupts::Lines::new(&mut accel, KernelIrqchip::Split);
+    let lines = kvm_accel_machine::interrupts::Lines::new(&mut accel, KernelIrqchip::Split, Default::default());
     let kvm_accel_machine::interrupts::Lines::User(chips) = &lines else { panic!("the kernel has the IOAPIC") };
     let chips = Arc::clone(chips);
     let (sender, told) = channel();

@@ -7,7 +7,7 @@ use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Event, EventSink, FaultKind, LossReason, Request, StopReason};
 use kvm_accel_machine::board::{Board, BoardConfig, BoardError};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
-use kvm_accel_machine::devices::{DebugExit, SerialOutput};
+use kvm_accel_machine::devices::DebugExit;
 use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource, allocate};
 use kvm_accel_machine::{ImageRole, MachineConfigError};
@@ -239,7 +239,7 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         ram: backend,
         cpu: 1.into(),
         boot: Boot::new(kernel, options).unwrap(),
-        serial: SerialOutput::null(),
+        serial: None,
         debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,

@@ -25,7 +25,7 @@ export const characterOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'where the next of COM1 to COM4 goes; default for COM1 null, with -nographic stdio',
     differs:
-      'No other back ends. mon:stdio is stdio: there is no monitor. With none the port exists and its output is dropped. Without -serial and -nographic: null.',
+      'No other back ends. mon:stdio is stdio: there is no monitor. Nothing with -M isa-serial=off. Without -serial and -nographic: null.',
     read: (draft, text) => void draft.serials.push(text),
   },
   {
@@ -78,7 +78,7 @@ function namedCharacter(draft: RunDraft, board: Board, option: string, text: str
   return target
 }
 
-/** COM1 to COM4 by `-serial`, before devices ask for ports that are left. */
+/** COM1 to COM4 by `-serial`, before devices ask for ports that are left. As in QEMU, back ends whose ports `isa-serial=off` leaves out are made for nothing. */
 export function addSerialPorts(draft: RunDraft, board: Board): void {
   const { serials, nographic, nodefaults } = draft
   if (serials.length > 4) {
@@ -88,6 +88,7 @@ export function addSerialPorts(draft: RunDraft, board: Board): void {
     })
   }
   const ports = serials.map(text => (text === 'none' ? null : namedCharacter(draft, board, '-serial', text)))
+  if (draft.machine.get('isa-serial') === 'off') return
   board.devices.serials.push(...ports)
   if (serials.length === 0 && nographic && !nodefaults) {
     claimStdio(draft, '-nographic', 'stdio')

@@ -39,13 +39,13 @@ export const debugConsoleShape = v.strictObject({
 /** What the option takes, for messages. */
 export const debugConsoleTakes = `{ port, target } with a port from 0 to 0xffff, and a target: ${serialTakes}`
 
-/** Where COM1 to COM4 lead; a machine has COM1 in any case. */
+/** Where COM1 to COM4 lead. */
 export function normaliseSerials(
   serial: SerialTarget,
   serials: readonly (SerialTarget | null)[] | undefined,
-): readonly [Serial, ...(Serial | null)[]] {
-  const [first, ...more] = serials ?? [serial]
-  return [normaliseSerial(first ?? 'null'), ...more.map(target => target && normaliseSerial(target))]
+): readonly [Serial | null, ...(Serial | null)[]] {
+  const [first = null, ...more] = (serials ?? [serial]).map(target => target && normaliseSerial(target))
+  return [first, ...more]
 }
 
 /** Fills in the default. */

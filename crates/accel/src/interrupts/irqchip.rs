@@ -7,12 +7,12 @@ use crate::{Capability, Result};
 /// Pins of the IOAPIC that KVM reserves routes for in split mode, as in QEMU.
 const SPLIT_PINS: u64 = 24;
 
-/// Creates the irqchip, and the PIT where the kernel has the rest too. After the memory slots, before the vCPUs.
-pub(crate) fn create(vm: &Vm, mode: KernelIrqchip) -> Result<()> {
+/// Creates the irqchip, and the PIT, if there shall be one, where the kernel has the rest too. After the memory slots, before the vCPUs.
+pub(crate) fn create(vm: &Vm, mode: KernelIrqchip, pit: bool) -> Result<()> {
     match mode {
         KernelIrqchip::On => {
             vm.create_irqchip()?;
-            vm.create_pit()
+            if pit { vm.create_pit() } else { Ok(()) }
         }
         KernelIrqchip::Off => Ok(()),
         KernelIrqchip::Split => vm.enable(Capability::SplitIrqchip, SPLIT_PINS),

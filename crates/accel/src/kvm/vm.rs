@@ -29,7 +29,8 @@ pub struct Vm {
 #[derive(Clone, Debug)]
 pub struct ChipState {
     chips: Vec<kvm_irqchip>,
-    pit: kvm_pit_state2,
+    /// Where there is one.
+    pit: Option<kvm_pit_state2>,
 }
 
 impl Vm {
@@ -114,17 +115,18 @@ impl Vm {
     }
 
     /// The in-kernel chips at power-on (`kernel-irqchip=on` only), the same in every machine of a process: read once, before a
-    /// guest can have changed them.
-    pub fn power_on_chip_state(&self) -> Result<&'static ChipState> {
-        static POWER_ON: OnceLock<ChipState> = OnceLock::new();
-        if let Some(state) = POWER_ON.get() {
+    /// guest can have changed them. `pit`: whether this VM has one.
+    pub fn power_on_chip_state(&self, pit: bool) -> Result<&'static ChipState> {
+        static POWER_ON: [OnceLock<ChipState>; 2] = [const { OnceLock::new() }; 2];
+        let power_on = &POWER_ON[usize::from(pit)];
+        if let Some(state) = power_on.get() {
             return Ok(state);
         }
-        let state = self.chip_state()?;
-        Ok(POWER_ON.get_or_init(|| state))
+        let state = self.chip_state(pit)?;
+        Ok(power_on.get_or_init(|| state))
     }
 
-    fn chip_state(&self) -> Result<ChipState> {
+    fn chip_state(&self, pit: bool) -> Result<ChipState> {
         let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
             .into_iter()
             .map(|chip_id| {
@@ -133,7 +135,8 @@ impl Vm {
                 Ok(chip)
             })
             .collect::<Result<_>>()?;
-        Ok(ChipState { chips, pit: self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))? })
+        let pit = pit.then(|| self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))).transpose()?;
+        Ok(ChipState { chips, pit })
     }
 
     /// Writes the in-kernel chips: a reset.
@@ -141,6 +144,7 @@ impl Vm {
         for chip in &state.chips {
             self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;
         }
-        self.fd.set_pit2(&state.pit).map_err(failed("KVM_SET_PIT2", ""))
+        let Some(pit) = &state.pit else { return Ok(()) };
+        self.fd.set_pit2(pit).map_err(failed("KVM_SET_PIT2", ""))
     }
 }

@@ -17,6 +17,8 @@ pub const DEFAULT_DEVICE: &str = "/dev/kvm";
 pub struct AccelProperties {
     /// `kernel-irqchip`.
     pub kernel_irqchip: KernelIrqchip,
+    /// Whether the kernel has a PIT where it has the other chips; the machine's choice.
+    pub pit: bool,
     /// `kvm-shadow-mem`, in bytes; `None` (-1) leaves it to the kernel.
     pub shadow_mem: Option<u64>,
     /// `dirty-ring-size`: entries of each vCPU's dirty ring; 0 is the bitmap.
@@ -31,6 +33,7 @@ impl Default for AccelProperties {
     fn default() -> Self {
         Self {
             kernel_irqchip: KernelIrqchip::On,
+            pit: true,
             shadow_mem: None,
             dirty_ring_size: 0,
             notify: NotifyProperties::default(),

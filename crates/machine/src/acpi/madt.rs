@@ -22,11 +22,11 @@ const ALL_PROCESSORS: u8 = 0xff;
 const CONFORMING: u16 = 0;
 const LEVEL_HIGH: u16 = 0b1101;
 
-pub fn madt(processors: Topology) -> Result<Sdt, MachineConfigError> {
+pub fn madt(processors: Topology, pic: bool) -> Result<Sdt, MachineConfigError> {
     let ids = apic_ids(&processors)?;
     let mut madt = table(*b"APIC", 5);
     madt.append_slice(&LOCAL_APIC.to_le_bytes());
-    madt.append_slice(&PCAT_COMPAT.to_le_bytes());
+    madt.append_slice(&if pic { PCAT_COMPAT } else { 0 }.to_le_bytes());
     let ioapic_id = ids.last().map_or(0, |last| last + 1);
     for (uid, id) in (0..=u8::MAX).zip(ids) {
         madt.append_slice(&bytes_of(&ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled)));

@@ -43,6 +43,8 @@ const OEM_REVISION: u32 = 1;
 pub struct Description<'a> {
     /// The processors; none where they have no local APICs.
     pub processors: Option<Topology>,
+    /// Whether there are two 8259.
+    pub pic: bool,
     /// First port and line of each serial port, COM1 first.
     pub serial: &'a [(u16, u8)],
     /// Whether there is a CMOS clock.
@@ -78,7 +80,11 @@ impl Tables {
         let generation = generation.and_then(|address| Some(dsdt + dsdt::find_address(text.as_slice(), address)?));
         let facs = layout.place(&bytes_of(&FACS::new()));
         let fadt = layout.place(&bytes_of(&fadt::fadt(board, dsdt, facs)));
-        let madt = board.processors.map(madt::madt).transpose()?.map(|madt| layout.place(madt.as_slice()));
+        let madt = board
+            .processors
+            .map(|processors| madt::madt(processors, board.pic))
+            .transpose()?
+            .map(|madt| layout.place(madt.as_slice()));
 
         let mut rsdt = table(*b"RSDT", 1);
         let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);

@@ -10,6 +10,7 @@ fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
         (0..transports).map(|n| Place { base: 0xfeb0_0000 + 512 * u64::from(n), line: 5 + n }).collect();
     let description = Description {
         processors: cpus.map(Topology::of_cores),
+        pic: true,
         serial: &[(0x3f8, 4), (0x2f8, 3)],
         rtc,
         pvpanic: rtc,

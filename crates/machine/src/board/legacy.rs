@@ -8,7 +8,7 @@ use crate::devices::{
     TEST_BYTE_LATCH_BASE, TEST_FLUSH_BASE, TEST_LATCH_BASE, TEST_LATCH_PORTS, TEST_LINES_BASE, TEST_LINES_PORTS,
     TEST_MEMORY_BASE, TEST_MEMORY_SIZE, TestFlush, TestLatch, TestLines,
 };
-use crate::interrupts::Lines;
+use crate::interrupts::{IsaChips, Lines};
 use crate::layout::RamLayout;
 use kvm_accel::GuestRam;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct LegacyConfig {
     pub test_devices: bool,
     /// Whether there is `pvpanic`.
     pub pvpanic: bool,
+    /// Which of a PC's older chips there are.
+    pub chips: IsaChips,
 }
 
 /// A serial port besides COM1.
@@ -39,10 +41,10 @@ pub struct SerialConfig {
 }
 
 impl LegacyConfig {
-    /// First port and line of each serial port, COM1 first.
-    pub(super) fn serial_ports(&self) -> Vec<(u16, u8)> {
+    /// First port and line of each serial port, COM1 first, if there is `com1`.
+    pub(super) fn serial_ports(&self, com1: bool) -> Vec<(u16, u8)> {
         let more = self.serials.iter().zip(MORE_COM_PORTS).filter_map(|(serial, place)| serial.as_ref().map(|_| place));
-        std::iter::once((COM1_BASE, COM1_IRQ)).chain(more).collect()
+        com1.then_some((COM1_BASE, COM1_IRQ)).into_iter().chain(more).collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! PIC, IOAPIC and PIT outside the kernel, and what connects them: lines, the vCPU, the local APICs.
 
+use super::IsaChips;
 use crate::clock::Clock;
 use crate::devices::{IOAPIC_PINS, Ioapic, PIT_FREQUENCY, Pic, Pit, Written};
 use kvm_accel::interrupts::{Interrupts, Msi, UserIrqchip, Wake};
@@ -19,6 +20,7 @@ pub struct UserChips {
     local_apics: Option<Interrupts>,
     /// Makes the vCPU look at [`UserIrqchip::pending`].
     wake: OnceLock<Wake>,
+    present: IsaChips,
 }
 
 struct Chips {
@@ -43,10 +45,16 @@ impl Chips {
 }
 
 impl UserChips {
-    /// With `local_apics` there is an IOAPIC (`split`), without only the PIC (`off`).
+    /// With `local_apics` there is an IOAPIC (`split`), without only the PIC (`off`). What is not `present` interrupts nobody.
     #[must_use]
-    pub fn new(local_apics: Option<Interrupts>) -> Self {
-        Self { chips: Mutex::new(Chips::new()), timer: Condvar::new(), local_apics, wake: OnceLock::new() }
+    pub fn new(local_apics: Option<Interrupts>, present: IsaChips) -> Self {
+        Self { chips: Mutex::new(Chips::new()), timer: Condvar::new(), local_apics, wake: OnceLock::new(), present }
+    }
+
+    /// Which chips there are.
+    #[must_use]
+    pub const fn present(&self) -> IsaChips {
+        self.present
     }
 
     /// Whether there is an IOAPIC.
@@ -65,7 +73,10 @@ impl UserChips {
         let result = change(&mut chips.pic);
         let interrupts = chips.pic.pending() && !before;
         drop(chips);
-        if interrupts && let Some(wake) = self.wake.get() {
+        if interrupts
+            && self.present.pic
+            && let Some(wake) = self.wake.get()
+        {
             wake();
         }
         result
@@ -215,7 +226,7 @@ impl UserIrqchip for UserChips {
     }
 
     fn pending(&self) -> bool {
-        self.lock().pic.pending()
+        self.present.pic && self.lock().pic.pending()
     }
 
     fn acknowledge(&self) -> u8 {

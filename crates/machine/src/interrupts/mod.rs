@@ -12,12 +12,46 @@ mod timer;
 pub use chips::UserChips;
 pub use timer::PitTimer;
 
+use crate::MachineConfigError;
 use crate::bus::BusBuilder;
 use crate::devices::Irq;
 use kvm_accel::Accelerator;
 use kvm_accel::interrupts::{Interrupts, Irqfd};
 use kvm_accel::properties::KernelIrqchip;
 use std::sync::Arc;
+
+/// Which of a PC's older chips there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsaChips {
+    /// Two 8259. Those in the kernel are there in any case, as under QEMU.
+    pub pic: bool,
+    /// The timer.
+    pub pit: bool,
+}
+
+impl Default for IsaChips {
+    fn default() -> Self {
+        Self { pic: true, pit: true }
+    }
+}
+
+impl IsaChips {
+    /// What there is with this irqchip.
+    ///
+    /// # Errors
+    /// When nothing is left that could interrupt.
+    pub fn with(self, irqchip: KernelIrqchip) -> Result<Self, MachineConfigError> {
+        match irqchip {
+            KernelIrqchip::On => Ok(Self { pic: true, ..self }),
+            KernelIrqchip::Off if !self.pic => {
+                let message =
+                    "kernel-irqchip=off leaves the PIC alone to interrupt the processor, and pic=off leaves it out";
+                Err(MachineConfigError::new("pic", message, "Use kernel-irqchip=split, which has an IOAPIC."))
+            }
+            KernelIrqchip::Split | KernelIrqchip::Off => Ok(self),
+        }
+    }
+}
 
 /// What devices raise their lines on.
 pub enum Lines {
@@ -30,14 +64,14 @@ pub enum Lines {
 impl Lines {
     /// The lines of an accelerator, whose vCPUs do not exist yet.
     #[must_use]
-    pub fn new(accel: &mut Accelerator, irqchip: KernelIrqchip) -> Self {
+    pub fn new(accel: &mut Accelerator, irqchip: KernelIrqchip, present: IsaChips) -> Self {
         let interrupts = accel.interrupts().clone();
         let ioapic = match irqchip {
             KernelIrqchip::On => return Self::Kernel(interrupts),
             KernelIrqchip::Split => Some(interrupts),
             KernelIrqchip::Off => None,
         };
-        let chips = Arc::new(UserChips::new(ioapic));
+        let chips = Arc::new(UserChips::new(ioapic, present));
         accel.set_user_irqchip(Arc::clone(&chips) as _);
         Self::User(chips)
     }
@@ -89,8 +123,8 @@ impl Lines {
     /// When there is no thread to be had.
     pub fn start_timer(&self) -> std::io::Result<Option<PitTimer>> {
         match self {
-            Self::Kernel(_) => Ok(None),
-            Self::User(chips) => PitTimer::start(Arc::clone(chips)).map(Some),
+            Self::User(chips) if chips.present().pit => PitTimer::start(Arc::clone(chips)).map(Some),
+            Self::Kernel(_) | Self::User(_) => Ok(None),
         }
     }
 

@@ -6,15 +6,20 @@ use crate::devices::{IOAPIC_BASE, IOAPIC_LEN, PIC_ELCR, PIC_MASTER, PIC_SLAVE, P
 use kvm_accel::Request;
 use std::sync::Arc;
 
-pub(super) fn place(chips: &Arc<UserChips>, bus: BusBuilder) -> BusBuilder {
+pub(super) fn place(chips: &Arc<UserChips>, mut bus: BusBuilder) -> BusBuilder {
     let pic = |base| Arc::new(PicPorts { chips: Arc::clone(chips), base });
     let pit = |base| Arc::new(PitPorts { chips: Arc::clone(chips), base });
-    let bus = bus
-        .ports("PIC", PIC_MASTER, 2, pic(PIC_MASTER))
-        .ports("PIC", PIC_SLAVE, 2, pic(PIC_SLAVE))
-        .ports("PIC", PIC_ELCR, 2, pic(PIC_ELCR))
-        .ports("PIT", PIT_BASE, 4, pit(PIT_BASE))
-        .ports("PIT", PORT_B, 1, pit(PORT_B));
+    if chips.present().pic {
+        bus = bus.ports("PIC", PIC_MASTER, 2, pic(PIC_MASTER)).ports("PIC", PIC_SLAVE, 2, pic(PIC_SLAVE)).ports(
+            "PIC",
+            PIC_ELCR,
+            2,
+            pic(PIC_ELCR),
+        );
+    }
+    if chips.present().pit {
+        bus = bus.ports("PIT", PIT_BASE, 4, pit(PIT_BASE)).ports("PIT", PORT_B, 1, pit(PORT_B));
+    }
     if !chips.has_ioapic() {
         return bus;
     }
