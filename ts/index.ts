@@ -77,7 +77,7 @@ export type {
 } from './machine/statistics.js'
 export type { BusLockEvent } from './machine/bus-lock-event.js'
 export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
-export type { ThrottleOptions } from './machine/virtio/throttle.js'
+export type { DiskThrottleOptions, RateLimits, ThrottleOptions } from './machine/virtio/throttle.js'
 export type { RtcOptions } from './machine/rtc.js'
 export type { DebugConsoleOptions } from './machine/serial/ports.js'
 export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'

@@ -33,10 +33,17 @@ export type Options = [
 ]
 
 export type Ends = [
-  Expect<Equal<Exit['reason'], 'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'>>,
+  Expect<
+    Equal<
+      Exit['reason'],
+      'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'
+    >
+  >,
   Expect<Equal<RequiredKeys<Exit>, 'reason'>>,
   Expect<Equal<WritableKeys<Exit>, never>>,
-  Expect<Equal<RunState, 'prelaunch' | 'running' | 'paused' | 'debug' | 'guest-panicked' | 'internal-error' | 'shutdown'>>,
+  Expect<
+    Equal<RunState, 'prelaunch' | 'running' | 'paused' | 'debug' | 'guest-panicked' | 'internal-error' | 'shutdown'>
+  >,
 ]
 
 export type Events = [

@@ -16,15 +16,15 @@ const plain = (size: number) => ({
   hugePages: 0,
 })
 
-const unlimited = {
+const none = {
   bytesPerSecond: 0,
   bytesPerSecondMax: 0,
   bytesPerSecondMaxLength: 1,
   operationsPerSecond: 0,
   operationsPerSecondMax: 0,
   operationsPerSecondMaxLength: 1,
-  operationSize: 0,
 }
+const unlimited = { total: none, reads: none, writes: none, operationSize: 0 }
 
 test('defaults', t => {
   const { accel, ...rest } = normal({})
@@ -110,9 +110,15 @@ test('forms of each option', t => {
     { path: 'a', format: 'raw', readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
     { path: 'a', format: 'raw', readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
   ])
-  const limits = { bytesPerSecond: 5, operationsPerSecond: 7, operationsPerSecondMax: 9, operationSize: 512 }
-  const [throttled] = normal({ disks: [{ path: 'a', throttle: limits }] }).disks
-  t.deepEqual(throttled?.throttle, { ...unlimited, ...limits })
+  const limits = { bytesPerSecond: 5, operationsPerSecond: 7, operationsPerSecondMax: 9 }
+  const [both] = normal({ disks: [{ path: 'a', throttle: { ...limits, operationSize: 512 } }] }).disks
+  t.deepEqual(both?.throttle, { ...unlimited, total: { ...none, ...limits }, operationSize: 512 })
+  const [each] = normal({ disks: [{ path: 'a', throttle: { reads: limits, writes: { bytesPerSecond: 1 } } }] }).disks
+  t.deepEqual(each?.throttle, {
+    ...unlimited,
+    reads: { ...none, ...limits },
+    writes: { ...none, bytesPerSecond: 1 },
+  })
   t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
   t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })
   t.deepEqual(normal({ initrd: 'a b' }).initrd, [{ image: 'a b', cmdline: 'a b' }])
@@ -199,6 +205,8 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [{ firmware: '' }, 'firmware', /''/],
   [{ disks: [{ path: 'a', throttle: { bytesPerSecond: 0 } }] }, 'disks', /bytesPerSecond 0/],
   [{ disks: [{ path: 'a', throttle: { operationSize: 1.5 } }] }, 'disks', /operationSize 1\.5/],
+  [{ disks: [{ path: 'a', throttle: { reads: { bytesPerSecond: 0 } } }] }, 'disks', /reads\.bytesPerSecond 0/],
+  [{ disks: [{ path: 'a', throttle: { bytesPerSecond: 1, writes: { bytesPerSecond: 1 } } }] }, 'disks', /in total and/],
   [{ disks: [{ path: 'a', throttle: { bytesPerSecondMax: 5 } }] }, 'disks', /bytesPerSecond is missing/],
   [{ disks: [{ path: 'a', throttle: { bytesPerSecondMaxLength: 5 } }] }, 'disks', /without bytesPerSecondMax/],
   [{ disks: [{ path: 'a', throttle: { operationsPerSecond: 9, operationsPerSecondMax: 5 } }] }, 'disks', /is 9/],

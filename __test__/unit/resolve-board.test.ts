@@ -48,6 +48,13 @@ test('what -drive says of discards and limits, in both spellings', t => {
     operationsPerSecondMaxLength: 3,
     operationSize: 4096,
   })
+  t.deepEqual(
+    disk('throttling.bps-read=1,throttling.iops-write=2,iops_wr_max=3,bps_rd_max_length=4,bps_rd_max=5')?.throttle,
+    {
+      reads: { bytesPerSecond: 1, bytesPerSecondMax: 5, bytesPerSecondMaxLength: 4 },
+      writes: { operationsPerSecond: 2, operationsPerSecondMax: 3 },
+    },
+  )
   t.deepEqual(disk('bps=0')?.throttle, {})
   t.truthy(disk('cache=none,aio=native,snapshot=off,media=disk,werror=report,cache.direct=on,detect-zeroes=off'))
 })
@@ -227,7 +234,6 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-drive', 'file=a,if=virtio,format=vmdk'], /raw\|qcow2, and not 'vmdk'/],
   [['-drive', 'file=a,if=virtio,throttling.bps-totl=1'], /Did you mean 'throttling.bps-total'/],
   [['-drive', 'file=a,if=virtio,bps=1k'], /bps= expects a whole number/],
-  [['-drive', 'file=a,if=virtio,bps_rd=1'], /reads and writes together/, /bps-total/],
   [['-drive', 'file=a.qcow2,if=virtio'], /begins as a qcow2 image/, /format=qcow2/],
   [['-drive', 'file=a,if=none,id=d', '-drive', 'file=b,if=none,id=d'], /'d' already/],
   [['-drive', 'file=a,if=none,id=0d'], /id= expects ID, and not '0d'/],

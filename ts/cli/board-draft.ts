@@ -4,7 +4,7 @@ import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
 import type { BalloonOptions } from '../machine/virtio/balloon.js'
 import type { NetworkOptions } from '../machine/virtio/network.js'
 import type { RngOptions } from '../machine/virtio/rng.js'
-import type { ThrottleOptions } from '../machine/virtio/throttle.js'
+import type { DiskThrottleOptions } from '../machine/virtio/throttle.js'
 
 /** A drive or a block node. */
 export interface DriveDraft {
@@ -14,7 +14,7 @@ export interface DriveDraft {
   readonly readOnly: boolean
   /** Discards of the guest reach the file. */
   readonly discard: boolean
-  readonly throttle: ThrottleOptions
+  readonly throttle: DiskThrottleOptions
 }
 
 /** A disk of the guest. */

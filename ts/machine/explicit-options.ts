@@ -8,7 +8,7 @@ import { explicitConsoles } from './virtio/console.js'
 import { explicitSerials } from './serial/ports.js'
 import { explicitSerial } from './serial/target.js'
 import { formatSize } from './size.js'
-import type { NormalThrottle, ThrottleOptions } from './virtio/throttle.js'
+import { explicitThrottle } from './virtio/throttle.js'
 
 /**
  * The options of a machine with everything said that is a default otherwise: JSON, as long as no option is a stream, a
@@ -49,8 +49,8 @@ export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
       : { serial: explicitSerial(serials[0]) }),
     ...(debugConsole !== null && { debugConsole: { ...debugConsole, target: explicitSerial(debugConsole.target) } }),
     debugExit: debugExit ?? false,
-    disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: throttleOptions(throttle) })),
-    networks: networks.map(({ throttle, ...network }) => ({ ...network, throttle: throttleOptions(throttle) })),
+    disks: disks.map(({ throttle, ...disk }) => ({ ...disk, throttle: explicitThrottle(throttle) })),
+    networks: networks.map(({ throttle, ...network }) => ({ ...network, throttle: explicitThrottle(throttle) })),
     rng: rng === null ? false : stated(rng),
     balloon: balloon ?? false,
     ...(vsock !== null && { vsock: stated(vsock) }),
@@ -101,14 +101,4 @@ function cpuOptions({ features, pmu, tscKhz, ...rest }: NormalCpu): CpuOptions {
     ...(pmu !== null && { pmu }),
     ...(tscKhz !== null && { tscFrequency: tscKhz * 1000 }),
   }
-}
-
-/** Zeros stand for what has no limit, and a burst's length without a burst says nothing. */
-function throttleOptions(throttle: NormalThrottle): ThrottleOptions {
-  const { bytesPerSecondMax, bytesPerSecondMaxLength, operationsPerSecondMax, operationsPerSecondMaxLength } = throttle
-  const lengths = {
-    bytesPerSecondMaxLength: bytesPerSecondMax && bytesPerSecondMaxLength,
-    operationsPerSecondMaxLength: operationsPerSecondMax && operationsPerSecondMaxLength,
-  }
-  return Object.fromEntries(Object.entries({ ...throttle, ...lengths }).filter(([, rate]) => rate !== 0))
 }

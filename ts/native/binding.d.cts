@@ -519,6 +519,22 @@ export interface BindingLegacy {
   pit: boolean
 }
 
+/** See `RateLimits` in TypeScript; 0 is no limit. */
+export interface BindingLimits {
+  /** Bytes. */
+  bytesPerSecond: number
+  /** Bytes. */
+  bytesPerSecondMax: number
+  /** Seconds. */
+  bytesPerSecondMaxLength: number
+  /** Number. */
+  operationsPerSecond: number
+  /** Number. */
+  operationsPerSecondMax: number
+  /** Seconds. */
+  operationsPerSecondMaxLength: number
+}
+
 /** RAM and where it comes from. */
 export interface BindingMemory {
   /** Bytes. */
@@ -735,18 +751,12 @@ export interface BindingTables {
 
 /** See `ThrottleOptions` in TypeScript; 0 is no limit. */
 export interface BindingThrottle {
-  /** Bytes. */
-  bytesPerSecond: number
-  /** Bytes. */
-  bytesPerSecondMax: number
-  /** Seconds. */
-  bytesPerSecondMaxLength: number
-  /** Number. */
-  operationsPerSecond: number
-  /** Number. */
-  operationsPerSecondMax: number
-  /** Seconds. */
-  operationsPerSecondMaxLength: number
+  /** Both directions together. */
+  total: BindingLimits
+  /** To the guest. */
+  reads: BindingLimits
+  /** From the guest. */
+  writes: BindingLimits
   /** Bytes. */
   operationSize: number
 }

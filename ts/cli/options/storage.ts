@@ -1,7 +1,7 @@
 import { OptionError } from '../../errors/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
-import type { ThrottleOptions } from '../../machine/virtio/throttle.js'
+import type { DiskThrottleOptions, RateLimits } from '../../machine/virtio/throttle.js'
 import type { DriveDraft } from '../board-draft.js'
 import {
   id,
@@ -40,30 +40,56 @@ export const storageOptions: readonly RunOption[] = [
   },
 ]
 
+type Unit = 'bytesPerSecond' | 'operationsPerSecond'
+
+/** Whose limit it is, and which. */
+interface Limit {
+  readonly of: 'total' | 'reads' | 'writes'
+  readonly key: keyof RateLimits
+}
+
 /** Limits by QEMU's names, and by those that `-drive` had before. */
-const limits: ReadonlyMap<string, keyof ThrottleOptions> = new Map([
-  ...(['bytesPerSecond', 'operationsPerSecond'] as const).flatMap(limit => {
-    const [name, old] = limit === 'bytesPerSecond' ? ['throttling.bps-total', 'bps'] : ['throttling.iops-total', 'iops']
-    return [
-      [name, limit],
-      [`${name}-max`, `${limit}Max`],
-      [`${name}-max-length`, `${limit}MaxLength`],
-      [old, limit],
-      [`${old}_max`, `${limit}Max`],
-      [`${old}_max_length`, `${limit}MaxLength`],
-    ] as const
-  }),
-  ['throttling.iops-size', 'operationSize'],
-  ['iops_size', 'operationSize'],
-])
+const limits: ReadonlyMap<string, Limit> = new Map(
+  (
+    [
+      ['bps', 'bytesPerSecond'],
+      ['iops', 'operationsPerSecond'],
+    ] as const satisfies readonly (readonly [string, Unit])[]
+  ).flatMap(([name, key]) =>
+    (
+      [
+        ['total', `throttling.${name}-total`, name],
+        ['reads', `throttling.${name}-read`, `${name}_rd`],
+        ['writes', `throttling.${name}-write`, `${name}_wr`],
+      ] as const
+    ).flatMap(([of, long, short]): [string, Limit][] => {
+      const burst = `${short}_max`
+      return [
+        [long, { of, key }],
+        [`${long}-max`, { of, key: `${key}Max` }],
+        [`${long}-max-length`, { of, key: `${key}MaxLength` }],
+        [short, { of, key }],
+        [burst, { of, key: `${key}Max` }],
+        [`${burst}_length`, { of, key: `${key}MaxLength` }],
+      ]
+    }),
+  ),
+)
+
+const operationSizes: readonly string[] = ['throttling.iops-size', 'iops_size']
 
 /** Splits the limits from the rest. */
-function splitLimits(option: string, pairs: readonly OptionPair[]): [rest: OptionPair[], throttle: ThrottleOptions] {
+function splitLimits(
+  option: string,
+  pairs: readonly OptionPair[],
+): [rest: OptionPair[], throttle: DiskThrottleOptions] {
   const rest: OptionPair[] = []
-  const throttle: Partial<Record<keyof ThrottleOptions, number>> = {}
+  const found: Record<Limit['of'], Partial<Record<keyof RateLimits, number>>> = { total: {}, reads: {}, writes: {} }
+  let operationSize = 0
   for (const { key, value } of pairs) {
     const limit = limits.get(key)
-    if (limit === undefined) {
+    const isSize = operationSizes.includes(key)
+    if (limit === undefined && !isSize) {
       if (/^(throttling\.)?(bps|iops)/.test(key)) throw noLimit(option, key)
       rest.push({ key, value })
       continue
@@ -74,24 +100,28 @@ function splitLimits(option: string, pairs: readonly OptionPair[]): [rest: Optio
       const message = `${option}: ${key}= expects a whole number up to 10^15, and not '${value}'`
       throw new OptionError(message, { option, remedy: `For example '${key}=1048576'.` })
     }
-    if (rate > 0) throttle[limit] = rate
-    else delete throttle[limit]
+    if (limit === undefined) operationSize = rate
+    else if (rate > 0) found[limit.of][limit.key] = rate
+    else delete found[limit.of][limit.key]
   }
-  if (throttle.operationSize !== undefined && throttle.operationsPerSecond === undefined) {
+  const { total, reads, writes } = found
+  if (operationSize > 0 && ![total, reads, writes].some(({ operationsPerSecond }) => operationsPerSecond)) {
     const message = `${option}: throttling.iops-size= needs throttling.iops-total=`
     throw new OptionError(message, { option, remedy: 'It says how many operations a large one counts as.' })
+  }
+  const throttle = {
+    ...total,
+    ...(Object.keys(reads).length > 0 && { reads }),
+    ...(Object.keys(writes).length > 0 && { writes }),
+    ...(operationSize > 0 && { operationSize }),
   }
   return [rest, throttle]
 }
 
 function noLimit(option: string, key: string): OptionError {
-  const ofOneDirection = /(read|write|_rd|_wr)/.test(key)
-  const message = ofOneDirection
-    ? `${option} does not have '${key}': a limit counts reads and writes together`
-    : `${option} has no parameter '${key}'.${didYouMean(key, limits.keys())}`
-  return new OptionError(message, {
+  return new OptionError(`${option} has no parameter '${key}'.${didYouMean(key, limits.keys())}`, {
     option,
-    remedy: 'Use throttling.bps-total=, throttling.iops-total=, and their -max= and -max-length=.',
+    remedy: 'Use throttling.bps-total=, -read= and -write=, the same with iops, and their -max= and -max-length=.',
   })
 }
 

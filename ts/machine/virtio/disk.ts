@@ -3,7 +3,7 @@
 import * as v from 'valibot'
 import { MachineConfigError } from '../../errors/machine-config-error.js'
 import { either } from '../../errors/suggest.js'
-import { normaliseThrottle, throttleShape, type NormalThrottle, type ThrottleOptions } from './throttle.js'
+import { diskThrottleShape, normaliseThrottle, type DiskThrottleOptions, type NormalThrottle } from './throttle.js'
 
 /** How an image holds a disk. */
 export type DiskFormat = 'raw' | 'qcow2'
@@ -47,11 +47,11 @@ export interface DiskOptions {
    *
    * @default none
    */
-  readonly throttle?: ThrottleOptions
+  readonly throttle?: DiskThrottleOptions
 }
 
 /** {@link DiskOptions}, everything set. */
-export interface NormalDisk extends Required<DiskOptions> {
+export interface NormalDisk extends Required<Omit<DiskOptions, 'throttle'>> {
   readonly throttle: NormalThrottle
 }
 
@@ -75,7 +75,7 @@ export const disksShape = v.array(
     id: v.optional(text),
     serial: v.optional(v.string()),
     discard: v.optional(v.boolean()),
-    throttle: v.optional(throttleShape),
+    throttle: v.optional(diskThrottleShape),
   }),
 )
 

@@ -1,6 +1,6 @@
 //! The entropy device (section 5.4): buffers that the driver wants filled with random bytes.
 
-use super::throttle::{Rate, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease};
+use super::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease};
 use super::{Driver, Malformed, VirtQueue, VirtioDevice, Worker};
 use crate::MachineConfigError;
 use rustix::event::PollFd;
@@ -36,7 +36,8 @@ impl Rng {
             MachineConfigError::new("rng", message, "Take /dev/urandom.")
         })?;
         let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
-        let throttle = Throttle::new(&ThrottleConfig { bytes, ..Default::default() }).map_err(|error| {
+        let total = Rates { bytes, operations: None };
+        let throttle = Throttle::new(&ThrottleConfig { total, ..Default::default() }).map_err(|error| {
             let message = format!("the rate limit of virtio-rng has no timer: {error}");
             MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
         })?;
@@ -92,7 +93,7 @@ impl Worker for Requests {
             let mut writer = chain.writer()?;
             let mut bytes = vec![0; writer.available_bytes().min(LARGEST)];
             // A timer that cannot be set limits nothing.
-            if !self.throttle.admit(bytes.len() as u64).unwrap_or(true) {
+            if !self.throttle.admit(Direction::Read, bytes.len() as u64).unwrap_or(true) {
                 queue.undo_pop();
                 self.waiting = true;
                 return Ok(());

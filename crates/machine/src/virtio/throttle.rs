@@ -1,4 +1,4 @@
-//! Rate limits of a device, by QEMU's rules: `throttling.bps-total`, `throttling.iops-total` and their bursts.
+//! Rate limits of a device, by QEMU's rules: `throttling.bps-total`, `throttling.iops-total`, the same for reads and for writes, and their bursts.
 //!
 //! Each limit is a leaky bucket. It leaks at the average rate; a request passes while the bucket is not overfull, and then goes in, so that a
 //! large request passes too and is paid for afterwards.
@@ -64,13 +64,33 @@ impl Rate {
     }
 }
 
-/// The limits of a device; none by default.
+/// Rates that belong together; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ThrottleConfig {
+pub struct Rates {
     /// Bytes a second.
     pub bytes: Option<Rate>,
     /// Operations a second.
     pub operations: Option<Rate>,
+}
+
+/// Which way data goes, as the guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the guest.
+    Read,
+    /// From the guest.
+    Write,
+}
+
+/// The limits of a device; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThrottleConfig {
+    /// Both directions together.
+    pub total: Rates,
+    /// Reads alone.
+    pub reads: Rates,
+    /// Writes alone.
+    pub writes: Rates,
     /// Bytes that count as one operation, QEMU's `iops-size`: a larger request is several. 0: each request is one.
     pub operation_size: u64,
 }
@@ -122,11 +142,29 @@ impl Bucket {
     }
 }
 
+/// The buckets of one set of limits.
+#[derive(Debug)]
+struct Pair {
+    bytes: Option<Bucket>,
+    operations: Option<Bucket>,
+}
+
+impl Pair {
+    fn new(limits: &Rates) -> Self {
+        Self { bytes: limits.bytes.map(Bucket::new), operations: limits.operations.map(Bucket::new) }
+    }
+
+    fn each(&mut self) -> impl Iterator<Item = &mut Bucket> {
+        self.bytes.iter_mut().chain(&mut self.operations)
+    }
+}
+
 /// The limits at work, as a function of time.
 #[derive(Debug)]
 struct Buckets {
-    bytes: Option<Bucket>,
-    operations: Option<Bucket>,
+    total: Pair,
+    reads: Pair,
+    writes: Pair,
     operation_size: u64,
     last: Instant,
 }
@@ -134,28 +172,33 @@ struct Buckets {
 impl Buckets {
     fn new(config: &ThrottleConfig, now: Instant) -> Self {
         Self {
-            bytes: config.bytes.map(Bucket::new),
-            operations: config.operations.map(Bucket::new),
+            total: Pair::new(&config.total),
+            reads: Pair::new(&config.reads),
+            writes: Pair::new(&config.writes),
             operation_size: config.operation_size,
             last: now,
         }
     }
 
     /// Lets a request pass, or says how long it has to wait.
-    fn admit(&mut self, bytes: u64, now: Instant) -> Result<(), Duration> {
+    fn admit(&mut self, direction: Direction, bytes: u64, now: Instant) -> Result<(), Duration> {
         let elapsed = now.saturating_duration_since(self.last);
         self.last = now;
-        let mut wait = Duration::ZERO;
-        for bucket in self.bytes.iter_mut().chain(&mut self.operations) {
-            bucket.leak(elapsed);
-            wait = wait.max(bucket.wait());
-        }
+        let all = self.total.each().chain(self.reads.each()).chain(self.writes.each());
+        all.for_each(|bucket| bucket.leak(elapsed));
+        let own = match direction {
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
+        };
+        let wait = self.total.each().chain(own.each()).map(|bucket| bucket.wait()).max().unwrap_or_default();
         if !wait.is_zero() {
             return Err(wait);
         }
         let operations = if self.operation_size == 0 { 1 } else { bytes.div_ceil(self.operation_size).max(1) };
-        self.bytes.iter_mut().for_each(|bucket| bucket.fill(bytes));
-        self.operations.iter_mut().for_each(|bucket| bucket.fill(operations));
+        for pair in [&mut self.total, own] {
+            pair.bytes.iter_mut().for_each(|bucket| bucket.fill(bytes));
+            pair.operations.iter_mut().for_each(|bucket| bucket.fill(operations));
+        }
         Ok(())
     }
 }
@@ -163,13 +206,13 @@ impl Buckets {
 /// The limits of one device, for its I/O thread: what [`Self::admit`] refuses waits until [`Self::source`] is readable.
 ///
 /// ```
-/// use kvm_accel_machine::virtio::throttle::{Rate, Throttle, ThrottleConfig};
+/// use kvm_accel_machine::virtio::throttle::{Direction, Rates, Rate, Throttle, ThrottleConfig};
 ///
-/// let operations = Some(Rate::new("throttle", 10)?);
-/// let mut throttle = Throttle::new(&ThrottleConfig { operations, ..Default::default() })?;
-/// assert!(throttle.admit(4096)?);
-/// assert!(throttle.admit(4096)?, "the average holds over 100 ms");
-/// assert!(!throttle.admit(4096)?, "and a third one waits");
+/// let total = Rates { operations: Some(Rate::new("throttle", 10)?), ..Default::default() };
+/// let mut throttle = Throttle::new(&ThrottleConfig { total, ..Default::default() })?;
+/// assert!(throttle.admit(Direction::Read, 4096)?);
+/// assert!(throttle.admit(Direction::Read, 4096)?, "the average holds over 100 ms");
+/// assert!(!throttle.admit(Direction::Write, 4096)?, "and a third one waits");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -193,8 +236,8 @@ impl Throttle {
     ///
     /// # Errors
     /// The kernel's, for the timer.
-    pub fn admit(&mut self, bytes: u64) -> io::Result<bool> {
-        let Err(wait) = self.buckets.admit(bytes, Instant::now()) else { return Ok(true) };
+    pub fn admit(&mut self, direction: Direction, bytes: u64) -> io::Result<bool> {
+        let Err(wait) = self.buckets.admit(direction, bytes, Instant::now()) else { return Ok(true) };
         let value = Timespec::try_from(wait).map_err(io::Error::other)?;
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
         timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
@@ -225,8 +268,8 @@ impl ThrottleLease {
     ///
     /// # Errors
     /// As [`Throttle::admit`].
-    pub fn admit(&mut self, bytes: u64) -> io::Result<bool> {
-        self.get_mut().map_or(Ok(true), |throttle| throttle.admit(bytes))
+    pub fn admit(&mut self, direction: Direction, bytes: u64) -> io::Result<bool> {
+        self.get_mut().map_or(Ok(true), |throttle| throttle.admit(direction, bytes))
     }
 
     /// As [`Throttle::source`].
@@ -250,14 +293,22 @@ mod tests {
         Rate::new("throttle", average).unwrap()
     }
 
+    fn bytes(rate: Rate) -> Rates {
+        Rates { bytes: Some(rate), operations: None }
+    }
+
+    fn operations(rate: Rate) -> Rates {
+        Rates { bytes: None, operations: Some(rate) }
+    }
+
     /// How many units pass within `time` when a request of `size` always waits.
     fn passed(rate: Rate, size: u64, time: Duration) -> u64 {
         let start = Instant::now();
         let mut now = start;
-        let mut buckets = Buckets::new(&ThrottleConfig { bytes: Some(rate), ..Default::default() }, start);
+        let mut buckets = Buckets::new(&ThrottleConfig { total: bytes(rate), ..Default::default() }, start);
         let mut units = 0;
         while now - start < time {
-            match buckets.admit(size, now) {
+            match buckets.admit(Direction::Read, size, now) {
                 Ok(()) => units += size,
                 Err(wait) => now += wait,
             }
@@ -289,11 +340,25 @@ mod tests {
     #[test]
     fn a_large_request_counts_as_several_operations() {
         let start = Instant::now();
-        let config = ThrottleConfig { operations: Some(rate(10)), operation_size: 4096, ..Default::default() };
+        let config = ThrottleConfig { total: operations(rate(10)), operation_size: 4096, ..Default::default() };
         let mut buckets = Buckets::new(&config, start);
-        assert_eq!(buckets.admit(40_960, start), Ok(()));
-        assert_eq!(buckets.admit(1, start), Err(Duration::from_millis(900)));
-        assert_eq!(buckets.admit(1, start + Duration::from_millis(900)), Ok(()));
+        assert_eq!(buckets.admit(Direction::Read, 40_960, start), Ok(()));
+        assert_eq!(buckets.admit(Direction::Write, 1, start), Err(Duration::from_millis(900)));
+        assert_eq!(buckets.admit(Direction::Write, 1, start + Duration::from_millis(900)), Ok(()));
+    }
+
+    #[test]
+    fn reads_and_writes_have_limits_of_their_own() {
+        let start = Instant::now();
+        let config = ThrottleConfig { reads: operations(rate(1)), writes: bytes(rate(1 << 20)), ..Default::default() };
+        let mut buckets = Buckets::new(&config, start);
+        assert_eq!(buckets.admit(Direction::Read, 1 << 30, start), Ok(()));
+        assert_eq!(buckets.admit(Direction::Read, 1, start), Err(Duration::from_millis(900)));
+        assert_eq!(buckets.admit(Direction::Write, 1 << 20, start), Ok(()));
+        assert_eq!(buckets.admit(Direction::Write, 1, start), Err(Duration::from_millis(900)));
+        let later = start + Duration::from_millis(900);
+        assert_eq!(buckets.admit(Direction::Read, 1, later), Ok(()));
+        assert_eq!(buckets.admit(Direction::Write, 1, later), Ok(()));
     }
 
     #[test]
@@ -308,11 +373,11 @@ mod tests {
     #[test]
     fn the_timer_fires_when_a_request_may_pass() {
         let mut throttle =
-            Throttle::new(&ThrottleConfig { operations: Some(rate(100)), ..Default::default() }).unwrap();
-        while throttle.admit(0).unwrap() {}
+            Throttle::new(&ThrottleConfig { total: operations(rate(100)), ..Default::default() }).unwrap();
+        while throttle.admit(Direction::Write, 0).unwrap() {}
         rustix::event::poll(&mut [throttle.source()], None).unwrap();
         throttle.fired();
-        assert!(throttle.admit(0).unwrap());
+        assert!(throttle.admit(Direction::Write, 0).unwrap());
     }
 
     proptest! {

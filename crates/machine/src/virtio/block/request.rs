@@ -1,6 +1,7 @@
 //! From a descriptor chain to a request: everything here comes from the guest and is checked once, before anything is done.
 
 use crate::virtio::Malformed;
+use crate::virtio::throttle::Direction;
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{GuestRange, behind, total};
 use virtio_bindings::virtio_blk::{
@@ -79,10 +80,11 @@ pub enum Action {
 
 impl Action {
     /// How many bytes rate limits count; as in QEMU, nothing where no data is read or written.
-    pub fn limited(&self) -> Option<u64> {
+    pub fn limited(&self) -> Option<(Direction, u64)> {
         match self {
-            Self::Read { ranges, .. } | Self::Write { ranges, .. } => Some(total(ranges)),
-            Self::WriteZeroes { len, .. } => Some(*len),
+            Self::Read { ranges, .. } => Some((Direction::Read, total(ranges))),
+            Self::Write { ranges, .. } => Some((Direction::Write, total(ranges))),
+            Self::WriteZeroes { len, .. } => Some((Direction::Write, *len)),
             Self::Flush | Self::Discard { .. } | Self::Id { .. } | Self::Refuse(_) => None,
         }
     }

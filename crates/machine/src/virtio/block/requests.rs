@@ -102,8 +102,8 @@ impl Requests {
                 Job { head: chain.head(), request }
             }
         };
-        if let (Some(throttle), Some(bytes)) = (&mut self.throttle, job.request.action.limited()) {
-            let admitted = throttle.admit(bytes);
+        if let (Some(throttle), Some((direction, bytes))) = (&mut self.throttle, job.request.action.limited()) {
+            let admitted = throttle.admit(direction, bytes);
             if !admitted.map_err(|error| Malformed(format!("a rate limit has no timer: {error}")))? {
                 self.throttled = Some(job);
                 return Ok(None);

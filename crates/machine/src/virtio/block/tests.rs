@@ -5,7 +5,7 @@ use super::requests::Requests;
 use super::*;
 use crate::devices::Irq;
 use crate::virtio::interrupt::Interrupt;
-use crate::virtio::throttle::{Rate, ThrottleConfig};
+use crate::virtio::throttle::{Rate, Rates, ThrottleConfig};
 use crate::virtio::{ConfigInterrupt, Driver, Malformed, VirtQueue, VirtioDevice, Worker};
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::GuestRange;
@@ -356,7 +356,8 @@ fn many_requests_at_once_are_all_answered() {
 #[test]
 fn the_throttle_delays_and_loses_nothing() {
     let file = Temporary::new(&[0; 8192]);
-    let throttle = ThrottleConfig { operations: Some(Rate::new("disks", 50).unwrap()), ..Default::default() };
+    let total = Rates { operations: Some(Rate::new("disks", 50).unwrap()), bytes: None };
+    let throttle = ThrottleConfig { total, ..Default::default() };
     let mut guest = Guest::new(&Block::new(DiskConfig { throttle, ..file.config() }).unwrap(), FLUSH);
     let start = std::time::Instant::now();
     for _ in 0..16 {

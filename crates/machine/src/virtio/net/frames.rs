@@ -2,7 +2,7 @@
 
 use super::backend::{Backend, HEADER, LARGEST, Received};
 use crate::virtio::lease::Lease;
-use crate::virtio::throttle::ThrottleLease;
+use crate::virtio::throttle::{Direction, ThrottleLease};
 use crate::virtio::{Chain, ConfigInterrupt, Driver, Malformed, VirtQueue, Worker};
 use kvm_accel::tap::TapOffload;
 use rustix::event::PollFd;
@@ -91,7 +91,7 @@ impl Frames {
             let len = reader.available_bytes();
             // What cannot be a frame is lost, as on any network.
             if let Some(frame) = self.frame.get_mut(..len).filter(|_| len > HEADER) {
-                if !admit(self.throttle.as_mut(), len) {
+                if !admit(self.throttle.as_mut(), Direction::Write, len) {
                     queue.undo_pop();
                     self.throttled = true;
                     return Ok(());
@@ -122,7 +122,7 @@ impl Frames {
                     }
                 },
             };
-            if !waiting.admitted && !admit(self.throttle.as_mut(), waiting.len) {
+            if !waiting.admitted && !admit(self.throttle.as_mut(), Direction::Read, waiting.len) {
                 self.throttled = true;
                 return Ok(());
             }
@@ -159,8 +159,8 @@ impl Frames {
 }
 
 /// A timer that cannot be set limits nothing.
-fn admit(throttle: Option<&mut ThrottleLease>, len: usize) -> bool {
-    throttle.is_none_or(|throttle| throttle.admit((len - HEADER) as u64).unwrap_or(true))
+fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize) -> bool {
+    throttle.is_none_or(|throttle| throttle.admit(direction, (len - HEADER) as u64).unwrap_or(true))
 }
 
 /// Puts a frame into the guest's buffers: false when it has too few. One that can never fit is lost.
