@@ -50,7 +50,7 @@ pub trait Worker: Send {
     /// When the queue cannot be followed.
     fn notified(&mut self, queue: usize) -> Result<(), Malformed>;
 
-    /// The queue in which there may be more than the worker takes at a stretch. Its doorbell is rung again, so that whoever asks something of
+    /// The queue in which the call before has left more than the worker takes at a stretch. Its doorbell is rung again, so that whoever asks something of
     /// the thread has their turn before: a driver that is as fast as its device holds nobody up.
     fn unfinished(&self) -> Option<usize> {
         None

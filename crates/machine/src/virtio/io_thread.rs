@@ -139,12 +139,19 @@ impl<F: Fn(Malformed)> Inside<F> {
             // How often it rang says nothing about how much there is.
             let _ = doorbell.read();
             worker.notified(queue)?;
+            self.again(worker);
         }
-        sources.iter().enumerate().filter(|(_, ready)| **ready).try_for_each(|(source, _)| worker.ready(source))?;
+        for (source, _) in sources.iter().enumerate().filter(|(_, ready)| **ready) {
+            worker.ready(source)?;
+            self.again(worker);
+        }
+        Ok(())
+    }
+
+    fn again(&self, worker: &dyn Worker) {
         if let Some(doorbell) = worker.unfinished().and_then(|queue| self.doorbells.get(queue)) {
             ring(doorbell);
         }
-        Ok(())
     }
 }
 

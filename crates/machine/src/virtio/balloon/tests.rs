@@ -80,6 +80,18 @@ fn test_only_so_many_pages_of_a_chain_are_read_and_an_odd_end_is_none() {
 }
 
 #[test]
+fn test_a_stretch_of_chains_is_taken_at_a_time() {
+    let mut guest = guest(&BalloonConfig::default(), 0);
+    for _ in 0..6 {
+        guest.rings[INFLATE].offer(&guest.ram, &[(&[0xff; 4], false)]);
+    }
+    for (taken, unfinished) in [(4, Some(INFLATE)), (2, None)] {
+        guest.worker.notified(INFLATE).unwrap();
+        assert_eq!((guest.rings[INFLATE].used(&guest.ram).len(), guest.worker.unfinished()), (taken, unfinished));
+    }
+}
+
+#[test]
 fn test_a_report_gives_back_whole_pages_unless_they_are_poisoned() {
     for (features, poison, expected) in [
         (FEATURE_STATISTICS | FEATURE_REPORTING, 1_u32, 0),

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
+/// Chains of a queue at a stretch, before the transport has its turn.
+const STRETCH: usize = 4;
 /// Page numbers that are read of one chain, 16 times as many as Linux writes; more stay with the guest. No guest keeps the thread for long.
 const MOST_NUMBERS: usize = 4096;
 /// Bytes of statistics that are read, 25 times as many as Linux writes.
@@ -43,6 +45,8 @@ pub struct Queues {
     partial: Option<Partial>,
     /// The statistics queue's buffer. Giving it back asks for the next.
     held: Option<u16>,
+    /// The queue that was left after a stretch.
+    more: Option<usize>,
 }
 
 impl Queues {
@@ -50,7 +54,7 @@ impl Queues {
         let Driver { features, queues, .. } = driver;
         let page_size = queues.first().map_or(0, |queue| queue.memory().page_size());
         let partial = (features & FEATURE_TELLS != 0).then(|| Partial::new(page_size as u64)).flatten();
-        Self { shared, roles: roles(features), queues, features, partial, held: None }
+        Self { shared, roles: roles(features), queues, features, partial, held: None, more: None }
     }
 
     /// Asks for new statistics, if those before have been said.
@@ -70,7 +74,9 @@ impl Worker for Queues {
         // Pages come back as zeroes, which is not what this driver expects to find in them.
         let poisoned = self.features & FEATURE_PAGE_POISON != 0 && self.shared.poison() != 0;
         let Some(queue) = self.queues.get_mut(number) else { return Ok(()) };
-        while let Some(chain) = queue.pop()? {
+        self.more = None;
+        for _ in 0..STRETCH {
+            let Some(chain) = queue.pop()? else { return Ok(()) };
             match role {
                 Role::Inflate => inflate(queue.memory(), self.partial.as_mut(), ranges(numbers(&chain)?)),
                 Role::Deflate => {
@@ -91,7 +97,12 @@ impl Worker for Queues {
             }
             queue.push(chain.head(), 0)?;
         }
+        self.more = Some(number);
         Ok(())
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        self.more
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
@@ -99,6 +110,7 @@ impl Worker for Queues {
     }
 
     fn ready(&mut self, _: usize) -> Result<(), Malformed> {
+        self.more = None;
         self.shared.timer_fired();
         self.ask()
     }
