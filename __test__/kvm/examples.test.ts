@@ -32,6 +32,10 @@ const linuxOutputs: Readonly<Record<string, { readonly initrd: () => Uint8Array;
     initrd: () => initramfs('cat'),
     output: /^The guest has 64 MiB of 128 MiB\.\nThe rest is the host’s\.\n$/,
   },
+  'console.ts': {
+    initrd: () => initramfs('exec 3<>/dev/vport0p1\nread -r question <&3\necho "$question I am the guest." >&3\ncat'),
+    output: /^What is your name\? I am the guest\.\n$/,
+  },
   'vsock.ts': { initrd: vsockInitramfs, output: /^Hello, guest\.\n$/ },
 }
 

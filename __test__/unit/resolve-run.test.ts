@@ -344,6 +344,7 @@ const fragments = [
   ['-device', 'vmgenid'],
   ['-device', 'vmgenid,guid=00112233-4455-6677-8899-AABBCCDDEEFF'],
   ['-device', 'vhost-vsock-device,guest-cid=3,path=/v'],
+  ['-chardev', 'null,id=c', '-device', 'virtio-serial-device', '-device', 'virtconsole,chardev=c'],
   ['-device', 'virtio-balloon-device,deflate-on-oom=on,free-page-reporting=on,guest-stats-polling-interval=2'],
   ['-fw_cfg', 'opt/a,string=b', '-fw_cfg', 'opt/c,file=d'],
   ['-drive', 'file=d,format=raw,if=virtio,readonly=on,bps=1000,bps_max=2000,discard=unmap'],

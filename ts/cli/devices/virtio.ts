@@ -138,7 +138,11 @@ export const consoleDevices: readonly DeviceModel[] = [
       about: 'the bus of virtconsole and virtserialport',
       differs:
         'A machine has one, with up to 16 ports. A single virtconsole gets its size in the configuration space, and no control messages.',
-      parameters: { max_ports: number(1, 31), 'emergency-write': onOff, ...virtioParameters },
+      parameters: {
+        max_ports: number(1, 31),
+        'emergency-write': only('off', 'what a guest writes goes through its queues'),
+        ...virtioParameters,
+      },
     },
     (board, { subject: { option, what } }) => {
       if (board.hasPortBus) {

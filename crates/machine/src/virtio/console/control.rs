@@ -57,6 +57,11 @@ pub enum ToDriver<'a> {
 }
 
 impl ToDriver<'_> {
+    /// Whether a message is about the size of this port.
+    pub fn is_resize(message: &[u8], id: u32) -> bool {
+        message.starts_with(&[&id.to_le_bytes()[..], &RESIZE.to_le_bytes()].concat())
+    }
+
     pub fn to_bytes(&self, id: u32) -> Vec<u8> {
         let (event, value, more): (u16, u16, _) = match self {
             Self::Add => (PORT_ADD, 1, Vec::new()),

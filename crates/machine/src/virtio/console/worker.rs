@@ -164,7 +164,10 @@ impl Ports {
         let Some(told) = self.told.get_mut(index).filter(|told| ready && **told != size) else { return };
         *told = size;
         let Some(size) = size else { return };
-        if self.control.is_some() {
+        let id = self.id(index);
+        if let Some(control) = &mut self.control {
+            // One that still waits is out of date.
+            control.waiting.retain(|message| !ToDriver::is_resize(message, id));
             self.say(index, &ToDriver::Resize(size));
         } else {
             self.config.signal();
