@@ -2,6 +2,7 @@
 
 import { copyFileSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import { Machine, type Exit } from 'kvm-accel'
 
 /** What one boot showed. */
@@ -25,6 +26,7 @@ export async function bootDebian(folder: string, cpus: number): Promise<DebianBo
     serial: 'stream',
   })
   await machine.start()
+  let raw = ''
   let text = ''
   const answers = [
     { to: /login: $/, text: 'root\n' },
@@ -34,7 +36,8 @@ export async function bootDebian(folder: string, cpus: number): Promise<DebianBo
     // For whoever looks why it failed.
     process.stdout.write(chunk)
     // Colours, and what switches bracketed paste on.
-    text += String(chunk).replaceAll(/\x1b\[[\d;?]*[A-Za-z]/g, '')
+    raw += String(chunk)
+    text = stripVTControlCharacters(raw)
     if (answers[0]?.to.test(text)) machine.serial.write(answers.shift()?.text)
   }
   return { cpus, nproc: /^nproc=(\d+)/m.exec(text)?.[1], exit: await machine.wait(), console: text }
