@@ -67,7 +67,7 @@ try {
   await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
   await measure(disks({ rounds: options.quick ? 1 : 7 }))
   await measure(vsock({ rounds: options.quick ? 100 : 1000, transfers: options.quick ? 2 : 10 }))
-  await measure(networks({ rounds: options.quick ? 1 : 5 }))
+  await measure(networks({ rounds: options.quick ? 1 : 3 }))
   await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
 } finally {
   rust.end()
