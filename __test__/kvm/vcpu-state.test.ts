@@ -20,7 +20,7 @@ test('the register file of each vCPU can be read while the machine does not run'
   await machine.start()
   const error = await t.throwsAsync(machine.vcpus[0]!.state(), { instanceOf: MachineStateError })
   t.deepEqual([error?.code, error?.state], ['ERR_MACHINE_STATE', 'running'])
-  t.deepEqual(error?.allowed, ['prelaunch', 'paused', 'debug', 'internal-error', 'shutdown'])
+  t.deepEqual(error?.allowed, ['prelaunch', 'paused', 'debug', 'guest-panicked', 'internal-error', 'shutdown'])
   await t.throwsAsync(machine.vcpus[1]!.setState({}), { code: 'ERR_MACHINE_STATE' })
   await machine.pause()
   const state = await machine.vcpus[0]!.state()
