@@ -1,3 +1,4 @@
+import { escapeKeysHelp } from './escape-keys.js'
 import { accelProperties } from '../properties/schema.js'
 import type { RunOption } from './run-option.js'
 
@@ -26,7 +27,10 @@ ${options.map(optionRow).join('\n')}
 Properties of -accel kvm:
 ${accelProperties.map(({ name, takes, about, defaultText }) => row(`${name}=${takes}`, `${about} Default ${defaultText}.`)).join('\n')}
 
-Exit status: 0 the guest shut down, or reset under -no-reboot, or a signal ended it; (V << 1) | 1 from isa-debug-exit;
+Keys on a terminal, all others being the guest's:
+${escapeKeysHelp.replaceAll(/^/gm, '  ')}
+
+Exit status: 0 the guest shut down, panicked, or reset under -no-reboot, or was ended; (V << 1) | 1 from isa-debug-exit;
 1 the configuration or the host is not right; 70 the machine stopped in internal-error.`
 }
 
