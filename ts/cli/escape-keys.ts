@@ -7,7 +7,7 @@ export type Typed = { readonly kind: 'guest'; readonly bytes: Buffer } | { reado
 /** What the keys do, for the terminal that asks. */
 export const escapeKeysHelp = [
   'Ctrl-A x       ends the machine',
-  'Ctrl-A c, h    this help',
+  'Ctrl-A c, h    tells these keys',
   'Ctrl-A Ctrl-A  sends Ctrl-A to the guest',
 ].join('\n')
 
