@@ -2,6 +2,7 @@
 // the second host.
 
 import { readFileSync, readdirSync } from 'node:fs'
+import { setTimeout } from 'node:timers/promises'
 import { Machine, guestImage, type NotifyEvent } from 'kvm-accel'
 
 export interface NotifyCase {
@@ -54,6 +55,9 @@ const summary = (event: NotifyEvent): EventSummary => {
   return { vcpu, rip, rdx, instruction, contextInvalid, resumed, total, injected }
 }
 
+/** Milliseconds; a last resort, as in `start`. */
+const limit = 60_000
+
 const debugfs = '/sys/kernel/debug/kvm'
 
 /** The counter of this process's only VM. */
@@ -66,7 +70,7 @@ const kernelCounter = (): number => {
   }
 }
 
-/** Runs the machine to its end. */
+/** Runs the machine to its end; `hung` is the reason of one that does not come there. */
 export const notifyRun = async ({
   accel,
   guest,
@@ -104,7 +108,8 @@ export const notifyRun = async ({
     // The guest may have ended instead.
     if (is('paused')) await machine.resume()
   }
-  const { reason, detail = '' } = await machine.wait()
+  const late = setTimeout(limit, { reason: 'hung', detail: '' }, { ref: false })
+  const { reason, detail = '' } = await Promise.race([machine.wait(), late])
   const { supported, enabled, total } = machine.accel.notify
   const { exits, notify } = machine.stats()
   const kernel = kernelCounter()

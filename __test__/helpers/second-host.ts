@@ -10,6 +10,20 @@ export const seconds = 1800
 /** Milliseconds, for the test that starts it. */
 export const patience = (seconds + 240) * 1000
 
+/**
+ * On the second host: `work`, and once more when it hung. In this emulator a guest stops making progress now and then, one in some
+ * thousands, QEMU's as well (a lost event, unexplained). What hangs more often hangs twice.
+ */
+export const twice = async <T>(name: string, work: () => Promise<T>, hung: (result: T) => boolean): Promise<T> => {
+  const first = await work()
+  if (!hung(first)) return first
+  console.log(`\nAGAIN ${name}`)
+  return work()
+}
+
+/** What was tried twice, of what the second host printed. */
+export const secondTries = (output: string): string[] => output.split('\n').filter(line => line.startsWith('AGAIN '))
+
 /** Starts of the host. Where this one is busy its timer comes too late for Linux, which then panics before it has started anything. */
 const starts = 4
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { DebianBoot } from '../helpers/debian-guest.js'
 import { scratch } from '../helpers/paths.js'
 import { debian, requires, svmHost } from '../helpers/requires.js'
-import { inside, patience } from '../helpers/second-host.js'
+import { inside, patience, secondTries } from '../helpers/second-host.js'
 
 const test = requires(svmHost, debian)
 
@@ -17,6 +17,7 @@ test('Debian boots from its bzImage, initrd and virtio disk to a login prompt, o
   const folder = process.env['KVM_ACCEL_TEST_DEBIAN'] ?? ''
   const command = [process.execPath, '--import=tsx', '__test__/helpers/debian-guest.ts', folder, ...counts.map(String)]
   const { status, stdout, stderr } = await inside([], command, out)
+  t.log(...secondTries(stdout))
   t.is(status, 0, `${stdout}${stderr}`)
   const boots = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as DebianBoot[]
   t.deepEqual(

@@ -5,20 +5,27 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { kvm, preload, qemu, requires, svmHost } from '../helpers/requires.js'
 import { root, scratch } from '../helpers/paths.js'
-import { inside, patience, seconds } from '../helpers/second-host.js'
+import { inside, patience, secondTries, seconds } from '../helpers/second-host.js'
 import { run } from '../helpers/spawn.js'
 import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
 
-let booted: Promise<SvmReport> | undefined
+interface Boot {
+  readonly report: SvmReport
+  /** What hung there, and was run again. */
+  readonly again: readonly string[]
+}
+
+let booted: Promise<Boot> | undefined
 
 /** What all machines of `cases` did there, in one boot. */
-const notifyHost = (): Promise<SvmReport> => {
-  const boot = async (): Promise<SvmReport> => {
+const notifyHost = (): Promise<Boot> => {
+  const boot = async (): Promise<Boot> => {
     const out = join(scratch(), 'svm-notify')
     const command = [process.execPath, '--import=tsx', '__test__/helpers/svm-notify.ts', 'run']
     const { status, stdout, stderr } = await inside(['-notify'], command, out)
     if (status !== 0) throw new Error(`Status ${status}: ${stdout}${stderr}`)
-    return JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as SvmReport
+    const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as SvmReport
+    return { report, again: secondTries(stdout) }
   }
   booted ??= boot()
   return booted
@@ -44,7 +51,9 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
   real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async t => {
     t.timeout(patience)
-    const machine = (await notifyHost()).machines[name]
+    const { report, again } = await notifyHost()
+    t.log(...again.filter(one => one.endsWith(name)))
+    const machine = report.machines[name]
     if (!machine) return t.fail('not run')
     const { api, cli, qemu: theirs } = machine
     const warned = expected.exits === 0 ? 0 : 1
@@ -66,7 +75,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
   real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async t => {
     t.timeout(patience)
-    const api = (await notifyHost()).machines[name]?.api
+    const api = (await notifyHost()).report.machines[name]?.api
     if (!api) return t.fail('not run')
     t.is(api.status.total, api.kernel)
     t.is(api.exits, api.kernel)
@@ -82,7 +91,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
 real('Real notify exits tell where the guest is', async t => {
   t.timeout(patience)
-  const { machines } = await notifyHost()
+  const { machines } = (await notifyHost()).report
   const one = machines['run, valid']?.api.first
   t.like(one, { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: false })
   t.like(machines['run, invalid']?.api.first, { contextInvalid: true, resumed: false })
@@ -92,7 +101,7 @@ real('Real notify exits tell where the guest is', async t => {
 for (const window of windows) {
   real(`The kernel takes window ${window} from both`, async t => {
     t.timeout(patience)
-    const machine = (await notifyHost()).windows[window]
+    const machine = (await notifyHost()).report.windows[window]
     if (!machine) return t.fail('not run')
     const enable = `0x${((BigInt(window) << 32n) | 3n).toString(16)}`
     t.deepEqual([machine.qemu.enable, machine.cli.enable], [enable, enable])
@@ -102,19 +111,13 @@ for (const window of windows) {
 
 const stock = requires(svmHost, kvm)
 
-/**
- * A script that runs `command` with each of `words`, and again with one that failed: in this emulator a guest stops making progress now and
- * then (a test of resets, once in some thousands of runs, unexplained). What is wrong more often than that fails twice.
- */
+/** A script that runs `command` with each of `words`, and again with one that failed: `twice` says why. */
 const inTurn = (command: string, words: readonly string[]): string =>
   [
     'failed=0',
     ...words.map(word => `${command} '${word}' || { echo 'AGAIN ${word}'; ${command} '${word}' || failed=1; }`),
     'exit $failed',
   ].join('\n')
-
-/** What was run twice. */
-const secondTries = (output: string): string[] => output.split('\n').filter(line => line.startsWith('AGAIN '))
 
 stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
   t.timeout(patience)
