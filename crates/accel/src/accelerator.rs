@@ -16,11 +16,12 @@ use crate::kvm::system::System;
 use crate::kvm::vm::{ChipState, Vm};
 use crate::memory::{Limits, MachineMemory, Memory};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
+use crate::recent::Recent;
 use crate::state::{Clock, StateFeatures};
 use crate::stats::{Readings, StatsReader};
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, VmParts, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
 const IDENTITY_MAP: u32 = 0xfeff_c000;
@@ -302,11 +303,21 @@ fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
     }
 }
 
+/// The tables that were made so far. What KVM supports stays, and looking up some hundred names of features takes longer than most ioctls.
+static TABLES: Mutex<Recent<(CpuConfig, bool), Table>> = Mutex::new(Recent::new());
+
 /// The guest's CPUID, and what it lacks of what was asked for.
 fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
-    let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
-        .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
+    let mut known = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
+    let table = if let Some(table) = known.find(|(of, deadline)| of == cpu && *deadline == tsc_deadline) {
+        table
+    } else {
+        let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
+            .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
+        known.keep((cpu.clone(), tsc_deadline), table)
+    };
+    drop(known);
     if table.unknown_model {
         let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.model);
         warnings.push(Warning { code: WarningCode::CpuModelUnavailable, message });
@@ -318,7 +329,7 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
         }
         warnings.push(Warning { code: WarningCode::CpuFeatureUnavailable, message });
     }
-    Ok(table)
+    Ok(Table::clone(&table))
 }
 
 /// Leaves idling to the guest, as far as the kernel can.

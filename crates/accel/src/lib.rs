@@ -59,6 +59,7 @@ mod kvm;
 pub mod memory;
 pub mod notify;
 pub mod properties;
+mod recent;
 mod registers;
 mod start_state;
 pub mod state;

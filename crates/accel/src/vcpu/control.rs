@@ -53,17 +53,23 @@ pub enum Attention {
 }
 
 /// A thread's view of how often the machine was resumed and reset.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Epoch {
     resumes: u64,
     resets: u64,
-    /// It is at work, and still counted as parked.
-    working: bool,
+    /// Outside [`Control::park`], and counted as parked: a thread that has just been spawned, so that nobody waits for it, or is at work.
+    counted: bool,
+}
+
+impl Default for Epoch {
+    fn default() -> Self {
+        Self { resumes: 0, resets: 0, counted: true }
+    }
 }
 
 struct State {
     phase: Phase,
-    /// vCPUs that wait in [`Control::park`].
+    /// vCPUs that wait in [`Control::park`], or are on their way there for the first time.
     parked: usize,
     /// Why the machine is stopping; told when the last vCPU parks.
     reason: Option<StopReason>,
@@ -105,7 +111,7 @@ impl Control {
         let work = kicks.iter().map(|_| VecDeque::new()).collect();
         let state = State {
             phase: Phase::Stopped,
-            parked: 0,
+            parked: kicks.len(),
             reason: None,
             epoch: Epoch::default(),
             only: None,
@@ -145,10 +151,6 @@ impl Control {
     /// Lets all vCPUs run, or `only` one, if all of them are parked.
     pub fn resume(&self, only: Option<usize>) {
         let mut state = self.lock();
-        // Threads that have just been spawned are on their way to park.
-        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
-            state = self.wait(state);
-        }
         if state.phase == Phase::Stopped {
             state.phase = Phase::Running;
             state.parked = only.map_or(0, |_| self.kicks.len() - 1);
@@ -183,8 +185,8 @@ impl Control {
     /// Called by a vCPU thread that is outside the guest. The last one to park calls `stopped` when the machine has.
     pub fn park(&self, index: usize, seen: &mut Epoch, stopped: impl FnOnce(StopReason)) -> Command {
         let mut state = self.lock();
-        if seen.working {
-            seen.working = false;
+        if seen.counted {
+            seen.counted = false;
         } else if seen.resets == state.epoch.resets {
             state.parked += 1;
         } else {
@@ -217,7 +219,7 @@ impl Control {
                 return Command::Reset;
             }
             if let Some(work) = state.work.get_mut(index).and_then(VecDeque::pop_front) {
-                seen.working = true;
+                seen.counted = true;
                 return Command::Work(work);
             }
             state = self.wait(state);
@@ -227,9 +229,6 @@ impl Control {
     /// Has vCPU `index` do this, on its own thread, if all vCPUs are parked. False when they are not, or there is no such vCPU.
     pub fn work(&self, index: usize, work: Work) -> bool {
         let mut state = self.lock();
-        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
-            state = self.wait(state);
-        }
         if state.phase != Phase::Stopped {
             return false;
         }
@@ -242,9 +241,6 @@ impl Control {
     /// Has every parked vCPU thread put its power-on state back, and waits until all have.
     pub fn reset(&self) -> Result<()> {
         let mut state = self.lock();
-        while state.phase == Phase::Stopped && state.parked < self.kicks.len() {
-            state = self.wait(state);
-        }
         if state.phase != Phase::Stopped {
             return Ok(());
         }
@@ -408,6 +404,18 @@ mod tests {
         control.quit();
         assert_eq!(threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>(), [1, 1, 1]);
         assert!(events.try_recv().is_err());
+    }
+
+    #[test]
+    fn test_machine_is_resumed_and_stopped_before_its_threads_have_come() {
+        let (sender, events) = channel();
+        let (control, sink) = (control(2), Arc::new(Channel(StdMutex::new(sender))));
+        control.resume(None);
+        assert_eq!(control.request_stop(StopReason::Paused), None);
+        let threads: Vec<_> = (0..2).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
+        assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Paused));
+        control.quit();
+        assert_eq!(threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>(), [0, 0]);
     }
 
     #[test]

@@ -3,15 +3,14 @@
 mod events;
 mod msrs;
 mod nested;
-mod recent;
 mod registers;
 mod xsave;
 
 pub use registers::registers_of;
 
-use self::recent::Recent;
 use super::vcpu::Vcpu;
 use crate::cpu::CpuConfig;
+use crate::recent::Recent;
 use crate::state::{DebugRegisters, Level, StateFeatures, Step, VcpuState};
 use crate::{Result, StartState};
 use kvm_bindings::{kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_xcr, kvm_xcrs};

@@ -1,9 +1,9 @@
-//! The last few values of something that is expensive to read, by what they depend on.
+//! The last few values of something that takes long to read or to make, by what they depend on.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Machines of so many kinds share what was read; more kinds read again, and memory stays bounded.
+/// Machines of so many kinds share values; for more kinds they are read again, and memory stays bounded.
 const KINDS: usize = 16;
 
 /// Values by key, the newest last.
@@ -11,7 +11,7 @@ const KINDS: usize = 16;
 pub struct Recent<K, V>(VecDeque<(K, Arc<V>)>);
 
 impl<K, V> Recent<K, V> {
-    /// Nothing read yet.
+    /// Nothing known yet.
     pub const fn new() -> Self {
         Self(VecDeque::new())
     }
