@@ -12,7 +12,7 @@ export const patience = (seconds + 240) * 1000
 
 /**
  * On the second host: `work`, and once more when it hung. In this emulator a guest stops making progress now and then, one in some
- * thousands, QEMU's as well (a lost event, unexplained). What hangs more often hangs twice.
+ * thousands, QEMU's as well; why is not known. What hangs more often hangs twice.
  */
 export const twice = async <T>(name: string, work: () => Promise<T>, hung: (result: T) => boolean): Promise<T> => {
   const first = await work()
