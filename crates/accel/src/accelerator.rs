@@ -309,15 +309,14 @@ static TABLES: Mutex<Recent<(CpuConfig, bool), Table>> = Mutex::new(Recent::new(
 /// The guest's CPUID, and what it lacks of what was asked for.
 fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
-    let mut known = TABLES.lock().unwrap_or_else(PoisonError::into_inner);
-    let table = if let Some(table) = known.find(|(of, deadline)| of == cpu && *deadline == tsc_deadline) {
-        table
-    } else {
-        let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
-            .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
-        known.keep((cpu.clone(), tsc_deadline), table)
-    };
-    drop(known);
+    let table = TABLES.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
+        |(of, deadline)| of == cpu && *deadline == tsc_deadline,
+        || {
+            let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
+                .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
+            Ok(((cpu.clone(), tsc_deadline), table))
+        },
+    )?;
     if table.unknown_model {
         let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.model);
         warnings.push(Warning { code: WarningCode::CpuModelUnavailable, message });

@@ -1,9 +1,10 @@
 //! The last few values of something that takes long to read or to make, by what they depend on.
 
+use crate::Result;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Machines of so many kinds share values; for more kinds they are read again, and memory stays bounded.
+/// Machines of so many kinds share values; for more kinds they are read or made again, and memory stays bounded.
 const KINDS: usize = 16;
 
 /// Values by key, the newest last.
@@ -16,13 +17,24 @@ impl<K, V> Recent<K, V> {
         Self(VecDeque::new())
     }
 
+    /// The value whose key satisfies `is`, or the one that `make` makes with its key.
+    ///
+    /// # Errors
+    /// What `make` failed with; nothing is kept then.
+    pub fn find_or_keep(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> Result<(K, V)>) -> Result<Arc<V>> {
+        match self.find(is) {
+            Some(value) => Ok(value),
+            None => make().map(|(key, value)| self.keep(key, value)),
+        }
+    }
+
     /// The value whose key satisfies `is`.
-    pub fn find(&self, is: impl Fn(&K) -> bool) -> Option<Arc<V>> {
+    fn find(&self, is: impl Fn(&K) -> bool) -> Option<Arc<V>> {
         self.0.iter().find(|(key, _)| is(key)).map(|(_, value)| Arc::clone(value))
     }
 
     /// Keeps a value, in place of the oldest one when there are many.
-    pub fn keep(&mut self, key: K, value: V) -> Arc<V> {
+    fn keep(&mut self, key: K, value: V) -> Arc<V> {
         if self.0.len() == KINDS {
             self.0.pop_front();
         }

@@ -27,12 +27,11 @@ impl Vcpu {
     /// The state of a vCPU that has not run yet; to be called before any register is set. It is the same in every machine of a
     /// process with this processor but for the APIC id, and reading it costs more than making the vCPU: each kind is read once.
     pub fn power_on_state(&self, cpu: &CpuConfig) -> Result<Arc<VcpuState>> {
-        let mut known = POWER_ON.lock().unwrap_or_else(PoisonError::into_inner);
         let boot = self.id == 0;
-        if let Some(state) = known.find(|(b, features, of)| *b == boot && *features == self.features && of == cpu) {
-            return Ok(state);
-        }
-        Ok(known.keep((boot, self.features, cpu.clone()), self.state()?))
+        POWER_ON.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
+            |(b, features, of)| *b == boot && *features == self.features && of == cpu,
+            || Ok(((boot, self.features, cpu.clone()), self.state()?)),
+        )
     }
 
     /// Back to power-on, and to where the boot protocol starts this vCPU, if it does.
