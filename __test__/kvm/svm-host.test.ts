@@ -101,7 +101,9 @@ real('Real notify exits tell where the guest is', async t => {
 for (const window of windows) {
   real(`The kernel takes window ${window} from both`, async t => {
     t.timeout(patience)
-    const machine = (await notifyHost()).report.windows[window]
+    const { report, again } = await notifyHost()
+    t.log(...again.filter(one => one.endsWith(`window ${window}`)))
+    const machine = report.windows[window]
     if (!machine) return t.fail('not run')
     const enable = `0x${((BigInt(window) << 32n) | 3n).toString(16)}`
     t.deepEqual([machine.qemu.enable, machine.cli.enable], [enable, enable])
