@@ -139,10 +139,14 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, unsafe_code)]
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
-    use virtio_vsock::packet::{PKT_HEADER_SIZE, VsockPacket};
+    use virtio_bindings::bindings::virtio_ring::VRING_DESC_F_WRITE;
+    use virtio_queue::desc::{RawDescriptor, split::Descriptor};
+    use virtio_queue::mock::MockSplitQueue;
+    use virtio_vsock::packet::VsockPacket;
+    use vm_memory::{GuestAddress, GuestMemoryMmap};
 
     proptest! {
         #[test]
@@ -150,9 +154,11 @@ mod tests {
             let bytes: [u8; HEADER] = bytes.try_into().unwrap();
             let header = Header::from_bytes(&bytes);
             prop_assert_eq!(header.to_bytes(), bytes);
-            let mut memory = [0; PKT_HEADER_SIZE];
-            // SAFETY: the packet is gone before `memory` is, and nobody else uses it.
-            let mut packet = unsafe { VsockPacket::new(&mut memory, None) }.unwrap();
+            let memory = GuestMemoryMmap::<()>::from_ranges(&[(GuestAddress(0), 0x4000)]).unwrap();
+            let buffer = Descriptor::new(0x3000, 0x100, u16::try_from(VRING_DESC_F_WRITE).unwrap(), 0);
+            let queue = MockSplitQueue::new(&memory, 16);
+            let mut chain = queue.build_desc_chain(&[RawDescriptor::from(buffer)]).unwrap();
+            let mut packet = VsockPacket::from_rx_virtq_chain(&memory, &mut chain, 0x100).unwrap();
             packet.set_header_from_raw(&bytes).unwrap();
             prop_assert_eq!(
                 (header.src_cid, header.dst_cid, header.src_port, header.dst_port, header.len),
