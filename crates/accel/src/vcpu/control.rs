@@ -422,9 +422,7 @@ mod tests {
     fn test_guest_request_outranks_a_pause_that_came_first() {
         let (sender, events) = channel();
         let (control, sink) = (control(1), Arc::new(Channel(StdMutex::new(sender))));
-        let mut state = control.lock();
-        state.phase = Phase::Running;
-        drop(state);
+        control.resume(None);
         control.request_stop(StopReason::Paused);
         control.request_stop(StopReason::Guest(Request::Reset));
         control.request_stop(StopReason::Paused);
