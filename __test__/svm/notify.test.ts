@@ -1,12 +1,11 @@
-// The second host: a stock kernel with kvm-amd in QEMU's emulator, and the same with the notify capability, where notify exits
-// are real from the guest to JavaScript. Each boot is slow, so one boot answers many tests. `.ci/run` names the script.
+// The second host's kernel with the notify capability, where notify exits are real from the guest to JavaScript. One boot answers all
+// tests.
 
-import { readFileSync, readdirSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { kvm, preload, qemu, requires, svmHost } from '../helpers/requires.js'
-import { root, scratch } from '../helpers/paths.js'
-import { inside, patience, secondTries, seconds } from '../helpers/second-host.js'
-import { run } from '../helpers/spawn.js'
+import { preload, qemu, requires, svmHost } from '../helpers/requires.js'
+import { scratch } from '../helpers/paths.js'
+import { inside, patience, secondTries } from '../helpers/second-host.js'
 import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
 
 interface Boot {
@@ -110,64 +109,3 @@ for (const window of windows) {
     t.deepEqual([machine.qemu.outcome, machine.cli.outcome], ['ended', 'ended'])
   })
 }
-
-const stock = requires(svmHost, kvm)
-
-/** A script that runs `command` with each of `words`, and again with one that failed: `twice` says why. */
-const inTurn = (command: string, words: readonly string[]): string =>
-  [
-    'failed=0',
-    ...words.map(word => `${command} '${word}' || { echo 'AGAIN ${word}'; ${command} '${word}' || failed=1; }`),
-    'exit $failed',
-  ].join('\n')
-
-stock('The KVM tests pass on a stock kernel with kvm-amd', async t => {
-  t.timeout(patience)
-  // Not about the host, and too much for an emulator: hundreds of processes that fail on purpose or by what the interposer answers,
-  // example programs, packing, terminals and sockets of this process. passt follows the host's default route, and there is none.
-  const elsewhere = [
-    'debian',
-    'examples',
-    'fault',
-    'host-limits',
-    'install',
-    'passt',
-    'serial-socket',
-    'svm-host',
-    'terminal',
-  ]
-  const files = readdirSync(join(root, '__test__/kvm'))
-    .filter(name => name.endsWith('.test.ts') && !elsewhere.includes(name.slice(0, -'.test.ts'.length)))
-    .map(name => `__test__/kvm/${name}`)
-  const script = `echo 16 > /proc/sys/vm/nr_hugepages\n${inTurn('node_modules/.bin/ava --timeout=5m --serial', files)}`
-  const { status, stdout, stderr } = await inside([], ['sh', '-c', script], join(scratch(), 'svm-stock'))
-  t.log(...secondTries(stdout))
-  t.is(status, 0, `${stdout}${stderr}`)
-})
-
-/** Rust test programs that need no device, or try so many inputs that an emulator takes minutes. */
-const hostless = ['bad_images', 'bus', 'fuzz', 'headers', 'layout', 'serial']
-
-/** The Rust test programs that run guests, built as `npm test` builds them. */
-const rustTests = async (): Promise<string[]> => {
-  const build = ['test', '--workspace', '--no-run', '--message-format', 'json']
-  const { status, stdout, stderr } = await run('cargo', build, { limit: seconds })
-  if (status !== 0) throw new Error(stderr)
-  const built = stdout
-    .split('\n')
-    .filter(line => line.startsWith('{'))
-    .map(line => JSON.parse(line) as { executable?: string | null; target?: { name: string; kind: string[] } })
-  return built.flatMap(({ executable, target }) =>
-    executable && target?.kind[0] === 'test' && !hostless.includes(target.name) ? [executable] : [],
-  )
-}
-
-stock('The Rust tests that run guests pass on a stock kernel with kvm-amd', async t => {
-  t.timeout(2 * patience)
-  const programs = await rustTests()
-  t.true(programs.length > 0)
-  const script = inTurn('env RUST_BACKTRACE=1', programs)
-  const { status, stdout, stderr } = await inside([], ['sh', '-c', script], join(scratch(), 'svm-rust'))
-  t.log(...secondTries(stdout))
-  t.is(status, 0, `${stdout}${stderr}`)
-})
