@@ -28,8 +28,9 @@ export const inTurn = (command: string, words: readonly string[]): string =>
     'exit $failed',
   ].join('\n')
 
-/** What was tried twice, of what the second host printed. */
-export const secondTries = (output: string): string[] => output.split('\n').filter(line => line.startsWith('AGAIN '))
+/** What was tried twice and what had failed, of what the second host printed. */
+export const secondTries = (output: string): string[] =>
+  output.includes('AGAIN ') ? output.split('\n').filter(line => /^AGAIN |✘|panicked|FAILED/.test(line)) : []
 
 /**
  * One processor: with two, QEMU's emulator now and then runs what it had translated of code that Linux is patching (a static key, such as

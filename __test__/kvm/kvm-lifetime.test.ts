@@ -59,8 +59,8 @@ test('nothing is left of what is closed', t => {
     using vcpu = vm.createVcpu(0)
     t.is(vcpu.closed, false)
   }
-  // The run page's mapping keeps nothing open in this process.
-  t.is(fds(), before)
+  // The run page's mapping keeps nothing open in this process. What earlier tests left may be collected meanwhile.
+  t.true(fds() <= before)
 })
 
 test('a kick before run() is not lost, and is one exit', t => {
@@ -170,8 +170,9 @@ test('collected in any order, nothing breaks, and everything is given back', asy
       if (chance()) kept.splice(0, kept.length >> 1)
     }
     kept.length = 0
+    const more = () => count().fds > before.fds || count().guests > before.guests
     await settle()
-    await settle()
+    for (let left = 100; left > 0 && more(); left--) await settle()
     console.log(JSON.stringify([before, count()]))
   `)
   t.is(status, 0, stderr)
@@ -198,12 +199,14 @@ test('workers that end with everything open leave nothing, also where only worke
     await one(false)
     const before = [open(), threads()]
     for (let n = 0; n < 10; n++) await Promise.all([one(true), one(false), one(n % 2 === 0)])
-    for (let left = 250; left > 0 && threads() > before[1]; left--) await new Promise(resolve => setTimeout(resolve, 20))
-    console.log(JSON.stringify([before, [open(), threads()]]))
+    const more = () => open() > before[0] || threads() > before[1]
+    for (let left = 250; left > 0 && more(); left--) await new Promise(resolve => setTimeout(resolve, 20))
+    console.log(JSON.stringify({ fds: open() - before[0], threads: threads() - before[1] }))
   `)
   t.is(status, 0, stderr)
-  const [before, after] = JSON.parse(stdout) as [number[], number[]]
-  t.deepEqual(after, before)
+  // Less when the one before was still on its way out.
+  const left = JSON.parse(stdout) as { fds: number; threads: number }
+  t.true(left.fds <= 0 && left.threads <= 0, stdout)
 })
 
 test('a buffer that was transferred keeps its memory', async t => {

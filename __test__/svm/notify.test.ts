@@ -90,7 +90,9 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
 real('Real notify exits tell where the guest is', async t => {
   t.timeout(patience)
-  const { machines } = (await notifyHost()).report
+  const { report, again } = await notifyHost()
+  t.log(...again.filter(one => one.startsWith('AGAIN the host')))
+  const { machines } = report
   const one = machines['run, valid']?.api.first
   t.like(one, { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: false })
   t.like(machines['run, invalid']?.api.first, { contextInvalid: true, resumed: false })
