@@ -33,8 +33,8 @@ export const secondTries = (output: string): string[] =>
   output.includes('AGAIN ') ? output.split('\n').filter(line => /^AGAIN |✘|panicked|FAILED/.test(line)) : []
 
 /**
- * One processor: with two, QEMU's emulator now and then runs what it had translated of code that Linux is patching (a static key, such as
- * KVM's for the first VM), and the host hangs or panics.
+ * One processor: with two the host now and then hangs or panics, most likely because QEMU's emulator runs what it had translated of code
+ * that Linux is patching (a static key, such as KVM's for the first VM).
  */
 const machine = ['-smp', '1']
 
