@@ -1,7 +1,7 @@
 //! SIGBUS on guest memory: a file that was truncated, huge pages that ran out, a host page that failed.
 //!
-//! The handler maps an empty page over the lost one, so that whoever touched it goes on, notes the loss, and interrupts the machine's
-//! first vCPU, which stops the machine before it enters the guest again. A signal for any other address goes to whoever
+//! The handler notes the loss, interrupts the machine's first vCPU, which stops the machine before it enters the guest again, and maps
+//! an empty page over the lost one, so that whoever touched it goes on. A signal for any other address goes to whoever
 //! handled it before; by default the process ends.
 //!
 //! Everything the handler uses is lock-free: guarded ranges are a list that only grows, whose places are used again, and whoever
@@ -180,17 +180,16 @@ fn repair(address: usize, cause: LossCause) -> bool {
         if (start..place.end.load(SeqCst)).contains(&address) {
             let page = place.page.load(SeqCst);
             let base = address & !(page - 1);
+            // First: nobody sees the empty page before the loss is known.
+            // SAFETY: a guarded range's watch lives until the guard has waited for `users`.
+            if let Some(watch) = unsafe { place.watch.load(SeqCst).as_ref() } {
+                watch.record(base, cause);
+            }
             let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
             // SAFETY: the page lies in a range that stays guest memory while `users` is not 0, and its contents are lost already.
             let mapped =
                 unsafe { libc::mmap(base as *mut c_void, page, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
-            if mapped != libc::MAP_FAILED {
-                // SAFETY: a guarded range's watch lives until the guard has waited for `users`.
-                if let Some(watch) = unsafe { place.watch.load(SeqCst).as_ref() } {
-                    watch.record(base, cause);
-                }
-                repaired = true;
-            }
+            repaired = mapped != libc::MAP_FAILED;
         }
         place.users.fetch_sub(1, SeqCst);
         if repaired {
