@@ -1,20 +1,13 @@
 // A process of the fault tests: runs the same machine twice, as a program that survives a failure would, and prints what came of
 // each time. The interposer chooses what fails. Plain JavaScript, because it is started often.
 
-import { readdirSync } from 'node:fs'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Machine, guestImage } from 'kvm-accel'
+import { resources, settled } from './resources.mjs'
 
 // The event loop opens descriptors of its own with the first stream.
 process.stdout.write('')
 
 const kernel = guestImage('smp')
-
-/** Open descriptors (but for the one that lists them) and threads. */
-const resources = () => ({
-  fds: readdirSync('/proc/self/fd').length - 1,
-  threads: readdirSync('/proc/self/task').length,
-})
 
 /** The second machine of a process has what the first one made once and for all; so `before` has it, too. */
 const attempt = async () => {
@@ -32,16 +25,6 @@ const attempt = async () => {
   } finally {
     await machine?.stop()
   }
-}
-
-/** A machine's descriptors are closed beside the event loop, and libuv's threads come and go with the first file. */
-const settled = async before => {
-  for (let tries = 0; tries < 100; tries++) {
-    const now = resources()
-    if (now.fds <= before.fds && now.threads <= before.threads) return now
-    await sleep(20)
-  }
-  return resources()
 }
 
 const before = resources()

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { EventFd, KVM_EXIT_HLT, KVM_EXIT_INTR, Kvm } from 'kvm-accel/kvm'
 import { kvm as device, requires } from '../helpers/requires.js'
-import { fds, soon, threads } from '../helpers/resources.js'
+import { resources, settled } from '../helpers/resources.mjs'
 import { run as runProcess } from '../helpers/spawn.js'
 import { SPIN, restart, tinyGuest } from '../helpers/tiny-guest.js'
 
@@ -51,16 +51,18 @@ test('a vCPU runs on when its VM is closed; views outlive both', t => {
 })
 
 test('nothing is left of what is closed', t => {
-  tinyGuest([0xf4]).vcpu.close()
-  const before = fds()
+  // All of it: what is left to the collector might go below.
+  const { kvm, vm, vcpu } = tinyGuest([0xf4])
+  for (const one of [vcpu, vm, kvm]) one.close()
+  const before = resources().fds
   for (let n = 0; n < 20; n++) {
     using kvm = new Kvm()
     using vm = kvm.createVm()
     using vcpu = vm.createVcpu(0)
     t.is(vcpu.closed, false)
   }
-  // The run page's mapping keeps nothing open in this process. What earlier tests left may be collected meanwhile.
-  t.true(fds() <= before)
+  // The run page's mapping keeps nothing open in this process.
+  t.is(resources().fds, before)
 })
 
 test('a kick before run() is not lost, and is one exit', t => {
@@ -102,12 +104,12 @@ test('the time that a guest spins makes no exit', async t => {
 })
 
 test('a worker whose guest spins is terminated', async t => {
-  const before = threads()
+  const before = resources()
   const workers = [worker(SPIN), worker(SPIN)]
   const tokens = await Promise.all(workers.map(async one => ((await once(one, 'message')) as [number])[0]))
   await Promise.all(workers.map(one => one.terminate()))
   for (const token of tokens) t.false(Kvm.kick(token))
-  t.true(await soon(() => threads() <= before))
+  t.true((await settled(before)).threads <= before.threads)
 })
 
 test('process.exit() ends a worker whose guest spins', async t => {
@@ -182,12 +184,10 @@ test('collected in any order, nothing breaks, and everything is given back', asy
 
 test('workers that end with everything open leave nothing, also where only workers loaded the addon', async t => {
   const { status, stdout, stderr } = await script(`
-    import { readdirSync } from 'node:fs'
     import { once } from 'node:events'
     import { Worker } from 'node:worker_threads'
+    import { resources, settled } from '${new URL('../helpers/resources.mjs', import.meta.url).href}'
     const url = new URL('${new URL('../helpers/run-vcpu.mjs', import.meta.url).href}')
-    const open = () => readdirSync('/proc/self/fd').filter(Boolean).length
-    const threads = () => readdirSync('/proc/self/task').length
     const one = async terminate => {
       const code = terminate ? [0xeb, 0xfe] : [0xf4]
       const worker = new Worker(url, { execArgv: [], workerData: { code, exits: 1 } })
@@ -197,16 +197,14 @@ test('workers that end with everything open leave nothing, also where only worke
       await exit
     }
     await one(false)
-    const before = [open(), threads()]
+    await new Promise(resolve => setTimeout(resolve, 50))
+    const before = resources()
     for (let n = 0; n < 10; n++) await Promise.all([one(true), one(false), one(n % 2 === 0)])
-    const more = () => open() > before[0] || threads() > before[1]
-    for (let left = 250; left > 0 && more(); left--) await new Promise(resolve => setTimeout(resolve, 20))
-    console.log(JSON.stringify({ fds: open() - before[0], threads: threads() - before[1] }))
+    console.log(JSON.stringify([before, await settled(before)]))
   `)
   t.is(status, 0, stderr)
-  // Less when the one before was still on its way out.
-  const left = JSON.parse(stdout) as { fds: number; threads: number }
-  t.true(left.fds <= 0 && left.threads <= 0, stdout)
+  const [before, after] = JSON.parse(stdout) as ReturnType<typeof resources>[]
+  t.deepEqual(after, before)
 })
 
 test('a buffer that was transferred keeps its memory', async t => {

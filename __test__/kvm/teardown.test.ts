@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { Machine, guestImage } from 'kvm-accel'
 import { root } from '../helpers/paths.js'
 import { kvm, requires } from '../helpers/requires.js'
-import { fds, soon, threads } from '../helpers/resources.js'
+import { resources, settled } from '../helpers/resources.mjs'
 
 const test = requires(kvm)
 
@@ -49,14 +49,14 @@ test('a machine that is stopped leaves no thread and no file', async t => {
   await first.stop()
   first.serial.destroy()
   await sleep(50)
-  const before = { files: fds(), threads: threads() }
+  const before = resources()
   for (let n = 0; n < 10; n++) {
     const machine = await make()
     await machine.start()
     await machine[Symbol.asyncDispose]()
     machine.serial.destroy()
   }
-  t.true(await soon(() => fds() <= before.files && threads() <= before.threads))
+  t.deepEqual(await settled(before), before)
 })
 
 test('process.exit() ends a spinning machine', async t => {
@@ -88,7 +88,7 @@ test('unref lets the process end, and the machine with it', async t => {
 })
 
 test('a terminated worker leaves no vCPU running', async t => {
-  const before = threads()
+  const before = resources()
   const worker = new Worker(
     `import('kvm-accel').then(async ({ Machine, guestImage }) => {
       const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2 })
@@ -98,7 +98,7 @@ test('a terminated worker leaves no vCPU running', async t => {
     { eval: true },
   )
   await once(worker, 'message')
-  t.true(threads() > before)
+  t.true(resources().threads > before.threads)
   await worker.terminate()
-  t.true(await soon(() => threads() <= before))
+  t.true((await settled(before)).threads <= before.threads)
 })
