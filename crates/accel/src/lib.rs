@@ -46,6 +46,7 @@
 mod accelerator;
 mod bus;
 mod capability;
+pub mod cancel;
 pub mod cpu;
 pub mod debug;
 pub mod dirty;
