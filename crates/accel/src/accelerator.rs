@@ -18,7 +18,7 @@ use crate::memory::{Limits, MachineMemory, Memory};
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::recent::Recent;
 use crate::state::{Clock, StateFeatures};
-use crate::stats::{Readings, StatsReader};
+use crate::stats::MachineStatistics;
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, VmParts, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,8 +29,6 @@ const PAGE: u32 = 0x1000;
 
 /// A VM with memory and interrupt controllers, and no vCPU yet.
 pub struct Accelerator {
-    /// The VM's, opened when they are first asked for. Declared first: the file keeps the VM alive.
-    stats: Option<StatsReader>,
     /// Declared before the VM: its ring is a mapping of the VM's.
     io: Io,
     system: System,
@@ -120,7 +118,6 @@ impl Accelerator {
         };
         let io = Io::new(vm.io_calls(), coalesced);
         Ok(Self {
-            stats: None,
             io,
             system,
             vm,
@@ -221,7 +218,9 @@ impl Accelerator {
         }
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
-        let stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
+        let vcpu_stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
+        let open = self.vm.stats_opener();
+        let statistics = MachineStatistics::new(move || offered.clone().and_then(|()| open()), vcpu_stats);
         let vm = VmParts {
             ram: self.ram.clone(),
             memory: self.memory.clone(),
@@ -233,19 +232,7 @@ impl Accelerator {
             irqchip: self.irqchip.clone(),
             bus_lock_ratelimit: self.cpu.bus_lock_ratelimit,
         };
-        Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_stats(stats))
-    }
-
-    /// The kernel's statistics of the VM as a whole, as they are now. For those of a vCPU see [`Vcpus::statistics`].
-    ///
-    /// # Errors
-    /// [`Error::StatsUnsupported`], [`Error::StatsFormat`], or [`Error::Ioctl`].
-    pub fn statistics(&mut self) -> Result<Readings<'_>> {
-        let reader = match self.stats.take() {
-            Some(reader) => reader,
-            None => self.offers_stats().and_then(|()| self.vm.stats())?,
-        };
-        self.stats.insert(reader).read()
+        Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_statistics(statistics))
     }
 
     fn offers_stats(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 use crate::Request;
 use crate::debug::DebugStop;
 use crate::registers::Registers;
+use serde::{Deserialize, Serialize};
 
 /// Receives events on vCPU threads. An implementation never blocks; it may drop notify events and warnings (and count
 /// them), never [`Event::Stopped`].
@@ -25,7 +26,7 @@ pub enum Event {
 }
 
 /// One notify VM exit.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyEvent {
     /// Index of the vCPU.
     pub vcpu: u32,
@@ -44,7 +45,7 @@ pub struct NotifyEvent {
 }
 
 /// One bus lock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BusLockEvent {
     /// Index of the vCPU.
     pub vcpu: u32,
@@ -59,7 +60,7 @@ pub struct BusLockEvent {
 }
 
 /// A warning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     /// What it is about.
     pub code: WarningCode,
@@ -68,7 +69,7 @@ pub struct Warning {
 }
 
 /// Stable names of warnings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WarningCode {
     /// A notify policy was asked for and this host cannot enforce it.
     NotifyUnsupported,
@@ -90,6 +91,8 @@ pub enum WarningCode {
     EmulationFailure,
     /// A driver broke the rules of its device, which does nothing until it is reset.
     DeviceNeedsReset,
+    /// A device's thread was still at work when the machine had to stop.
+    DeviceNotStill,
 }
 
 impl WarningCode {
@@ -103,6 +106,7 @@ impl WarningCode {
             Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
             Self::DeviceNeedsReset => "DEVICE_NEEDS_RESET",
+            Self::DeviceNotStill => "DEVICE_NOT_STILL",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",
@@ -125,7 +129,7 @@ pub enum StopReason {
 }
 
 /// Why a vCPU cannot go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Index of the vCPU.
     pub vcpu: u32,
@@ -138,7 +142,7 @@ pub struct Fault {
 }
 
 /// The kinds of [`Fault`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
     /// A notify exit under `internal-error`, over the budget, or with an invalid context.
     Notify,

@@ -1,9 +1,10 @@
 //! The registers that events and reports show, and QEMU's way to print them.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A segment register with its hidden part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// The visible selector.
     pub selector: u16,
@@ -22,7 +23,7 @@ impl Segment {
 }
 
 /// General, segment and control registers of one vCPU.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registers {
     /// rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8 to r15.
     pub general: [u64; 16],

@@ -41,14 +41,16 @@ fn test_steps_execute_one_instruction_each_and_a_resume_none() {
     let guest = Guest::new(&CODE, NotifyProperties::default());
     assert!(guest.vcpus.supports_guest_debug());
     for done in 1..=4 {
-        guest.vcpus.step(0).unwrap();
+        guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
         assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + done));
         assert_eq!(rax(&guest), done);
     }
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset), "no step is left over");
     guest.vcpus.reset().unwrap();
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + 1));
 }
 
@@ -61,7 +63,8 @@ fn test_step_uses_changed_registers() {
     let mut state = guest.vcpus.state(0).unwrap();
     (state.registers.rip, state.registers.general[0]) = (ENTRY + 3, 0x40);
     guest.vcpus.set_state(0, state, kvm_accel::state::Level::Runtime).unwrap();
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + 4));
     assert_eq!(rax(&guest), 0x41);
 }
@@ -79,7 +82,8 @@ fn test_execute_breakpoint_stops_before_its_instruction_and_a_step_leaves_it() {
         assert_eq!(guest.stopped(), stop(DebugReason::Breakpoint, ENTRY + 2));
         assert_eq!(rax(&guest), 2);
     }
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + 3));
     guest.vcpus.remove_breakpoint(0, breakpoint).unwrap();
     guest.vcpus.resume();
@@ -101,7 +105,8 @@ fn test_software_breakpoints_are_in_memory_and_a_step_lifts_them() {
         guest.vcpus.insert_breakpoint(0, at(BreakpointKind::Software, ENTRY + offset)).unwrap();
         assert_eq!(byte(ENTRY + offset), 0xcc);
     }
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + 1));
     assert_eq!((rax(&guest), byte(ENTRY), byte(ENTRY + 1)), (1, 0xcc, 0xcc));
     guest.vcpus.clear_breakpoints().unwrap();
@@ -134,7 +139,7 @@ fn test_refusals_name_the_problem() {
     );
     guest.vcpus.clear_breakpoints().unwrap();
     guest.vcpus.resume();
-    assert_eq!(guest.vcpus.step(0).unwrap_err().code(), "ERR_MACHINE_STATE");
+    assert_eq!(guest.vcpus.prepare_step(0).unwrap_err().code(), "ERR_MACHINE_STATE");
     assert_eq!(guest.vcpus.clear_breakpoints().unwrap_err().code(), "ERR_MACHINE_STATE");
     guest.vcpus.pause();
     assert_eq!(guest.stopped(), StopReason::Paused);

@@ -33,7 +33,7 @@ fn test_port_io_reaches_the_bus_and_a_reset_request_stops() {
         (true, 0x64, vec![0x5a]),
     ];
     assert_eq!(*guest.bus.accesses.lock().unwrap(), expected);
-    assert_eq!(guest.vcpus.exits(ExitKind::Io), 4);
+    assert_eq!(guest.vcpus.counters().exits(ExitKind::Io), 4);
 }
 
 #[test]

@@ -25,10 +25,10 @@ use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::memory::MachineMemory;
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
-use kvm_accel::stats::Readings;
-use kvm_accel::vcpu::NotifyStatus;
+use kvm_accel::stats::MachineStatistics;
+use kvm_accel::vcpu::{Counters, NotifyStatus};
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, StartMode, StartState, Vcpus, Warning,
+    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, StartMode, StartState, Vcpus, Warning,
     WarningCode,
 };
 use legacy::{Connections, Legacy};
@@ -76,17 +76,6 @@ pub enum BoardError {
     /// The accelerator refused.
     #[error(transparent)]
     Accel(#[from] kvm_accel::Error),
-}
-
-/// What was counted over a machine's life.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Exits of each kind, in the order of [`ExitKind::ALL`].
-    pub exits: Vec<u64>,
-    /// Notify exits of each vCPU, drills included.
-    pub notify: Vec<u64>,
-    /// Bus locks of each vCPU; empty where they are not limited.
-    pub bus_locks: Vec<u64>,
 }
 
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
@@ -288,9 +277,9 @@ impl Board {
         self.vcpus.resume();
     }
 
-    /// Asks the vCPUs to leave the guest; [`kvm_accel::Event::Stopped`] tells when they have.
-    pub fn pause(&self) {
-        self.vcpus.pause();
+    /// Asks the vCPUs to leave the guest: see [`Vcpus::pause`].
+    pub fn pause(&self) -> bool {
+        self.vcpus.pause()
     }
 
     /// Puts images, devices, interrupt controllers and vCPUs back to power-on. The vCPUs must be stopped. RAM that no image
@@ -402,35 +391,27 @@ impl Board {
         self.vcpus.inject_notify(vcpu, context_invalid)
     }
 
-    /// Input for a serial port, COM1 being 0: how many bytes were taken. The rest may be given again when the input has drained.
-    pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
-        let serial = port.checked_sub(1).map_or(self.serial.as_deref(), |more| self.legacy.serial(more));
-        // What nobody will read is taken.
-        serial.map_or(bytes.len(), |serial| serial.input(bytes))
-    }
-
-    /// What was counted so far.
+    /// What the vCPU threads count, readable without the board.
     #[must_use]
-    pub fn counts(&self) -> Counts {
-        Counts {
-            exits: ExitKind::ALL.iter().map(|&kind| self.vcpus.exits(kind)).collect(),
-            notify: self.vcpus.notify_totals(),
-            bus_locks: self.vcpus.bus_lock_totals(),
-        }
+    pub fn counters(&self) -> Counters {
+        self.vcpus.counters()
     }
 
-    /// The kernel's statistics of now: `each` is called with those of the VM, then with those of each vCPU in turn. The guest may run.
-    ///
-    /// # Errors
-    /// A kernel without them, or with a description that cannot be.
-    pub fn statistics(&mut self, mut each: impl FnMut(Readings<'_>)) -> kvm_accel::Result<()> {
-        each(self.accel.statistics()?);
-        (0..).map_while(|vcpu| Some(self.vcpus.statistics(vcpu)?.map(&mut each))).collect()
+    /// Hands over the readers of the kernel's statistics, once: see [`MachineStatistics`].
+    pub fn take_statistics(&mut self) -> Option<MachineStatistics> {
+        self.vcpus.take_statistics()
+    }
+
+    /// The serial ports, COM1 being 0, for input from other threads.
+    #[must_use]
+    pub fn serial_ports(&self) -> [Option<Arc<SerialPort>>; 4] {
+        let [second, third, fourth] = self.legacy.serials().clone();
+        [self.serial.clone(), second, third, fourth]
     }
 
     /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself
     /// goes with the board; closing it can take milliseconds.
-    pub fn end(&mut self) -> Counts {
+    pub fn end(&mut self) {
         self.delegated.close();
         self.vcpus.end();
         self.virtio.iter().for_each(|transport| transport.reset());
@@ -439,7 +420,6 @@ impl Board {
             serial.flush_pending();
         }
         self.legacy.flush_pending();
-        self.counts()
     }
 }
 

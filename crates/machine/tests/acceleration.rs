@@ -149,7 +149,7 @@ fn coalesced_ports_are_written_without_exits_and_arrive_in_order_before_a_read()
     let expected =
         [written(0, &[1]), written(1, &[2]), written(2, &[2, 0]), read, written(0, &[0x5a]), written(0xf, &[0x5a])];
     assert_eq!(ports.accesses(), expected);
-    assert_eq!(guest.vcpus.exits(ExitKind::Io), 2, "the read and the last write");
+    assert_eq!(guest.vcpus.counters().exits(ExitKind::Io), 2, "the read and the last write");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn coalesced_memory_is_written_without_exits() {
     assert_eq!(guest.stopped(), SHUTDOWN);
     let expected = [(0, vec![0x34]), (2, vec![0x34, 0x12]), (4, vec![0x34, 0x12, 0, 0]), (0xf, vec![0x34])];
     assert_eq!(memory.written(), expected);
-    assert_eq!(guest.vcpus.exits(ExitKind::Mmio), 1);
+    assert_eq!(guest.vcpus.counters().exits(ExitKind::Mmio), 1);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_full_ring_is_an_exit_and_no_write_is_lost_or_out_of_order() {
     expected.push((0xf, vec![0xf4]));
     assert_eq!(ports.written(), expected);
     // Today's kernels keep 169, and the 170th leaves the guest: two times, and the end. Older ones (6.1) count to 85.
-    let exits = guest.vcpus.exits(ExitKind::Io);
+    let exits = guest.vcpus.counters().exits(ExitKind::Io);
     assert!((3..=6).contains(&exits), "{exits}");
 }
 
@@ -214,7 +214,7 @@ fn a_pause_passes_on_what_was_kept_and_asks_what_it_asks() {
     let ports = Recorder::coalescing(0..16);
     let guest = Guest::new(StartMode::Real, &code, &ports, &none());
     // Two exits later both writes are in the ring.
-    while guest.vcpus.exits(ExitKind::Io) < 2 {
+    while guest.vcpus.counters().exits(ExitKind::Io) < 2 {
         std::thread::yield_now();
     }
     assert_eq!(ports.written(), []);
@@ -335,7 +335,7 @@ fn long_mode_writes_are_coalesced_in_every_size() {
     assert_eq!(guest.stopped(), SHUTDOWN);
     let sizes: Vec<_> = memory.written().iter().map(|(offset, data)| (*offset, data.len())).collect();
     let expected: Vec<_> = (0..6).flat_map(|n| [1, 2, 4, 8].map(|size| (8 * n, size))).collect();
-    assert_eq!((sizes, guest.vcpus.exits(ExitKind::Mmio)), (expected, 0));
+    assert_eq!((sizes, guest.vcpus.counters().exits(ExitKind::Mmio)), (expected, 0));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn test_pages_that_were_taken_are_clean_until_they_are_written_again() {
         let area =
             |pages: &kvm_accel::dirty::DirtyPages| pages.ranges().filter(|range| AREA.contains(&range.start)).count();
         assert_eq!(area(&log.take().unwrap()), 0);
-        assert_eq!(machine.board.serial_input(0, b"x"), 1);
+        assert_eq!(machine.board.serial_ports()[0].as_ref().unwrap().input(b"x"), 1);
         assert_eq!(machine.line(), "dirty: done\n");
         assert_eq!(area(&log.take().unwrap()), 0);
         log.mark_all();

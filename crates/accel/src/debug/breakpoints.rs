@@ -1,5 +1,6 @@
 //! The list of breakpoints, with QEMU's rules.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// `int3`.
@@ -8,7 +9,7 @@ const INT3: u8 = 0xcc;
 const MAX_HARDWARE: usize = 4;
 
 /// What stops the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BreakpointKind {
     /// An `int3` in the guest's memory; any number of them.
     Software,
@@ -40,7 +41,7 @@ impl BreakpointKind {
 }
 
 /// One breakpoint or watchpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breakpoint {
     /// What stops the guest.
     pub kind: BreakpointKind,

@@ -1,5 +1,6 @@
 //! Whether a debug exit is the user's or the guest's own.
 
+use serde::{Deserialize, Serialize};
 use super::{BreakpointKind, Breakpoints};
 use crate::exit::DebugExit;
 use crate::state::{Exception, VcpuState};
@@ -12,7 +13,7 @@ const DR6_BS: u64 = 1 << 14;
 const DR6_CAUSES: u64 = 0xe00f;
 
 /// Why the guest stopped for the user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DebugReason {
     /// One step was made.
     Step,
@@ -35,7 +36,7 @@ impl DebugReason {
 }
 
 /// The reason and what it is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugCause {
     /// Why.
     pub reason: DebugReason,
@@ -44,7 +45,7 @@ pub struct DebugCause {
 }
 
 /// A vCPU stopped for the user, and all others with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugStop {
     /// Index of the vCPU.
     pub vcpu: u32,

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::stats::{StatsReader, Target};
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::sync::Arc;
 use vmm_sys_util::errno;
 
 const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
@@ -22,10 +23,13 @@ fn stats_file(fd: &impl AsRawFd) -> std::result::Result<File, errno::Error> {
 }
 
 impl Vm {
-    /// The VM's statistics. The file keeps the VM alive in the kernel until it is closed.
-    pub fn stats(&self) -> Result<StatsReader> {
-        let file = stats_file(&*self.fd).map_err(failed("KVM_GET_STATS_FD", "the VM"))?;
-        Ok(StatsReader::new(file, Target::Vm))
+    /// A function that opens the VM's statistics. It keeps the VM alive in the kernel, and so does the file until it is closed.
+    pub fn stats_opener(&self) -> impl Fn() -> Result<StatsReader> + Send + 'static {
+        let fd = Arc::clone(&self.fd);
+        move || {
+            let file = stats_file(&*fd).map_err(failed("KVM_GET_STATS_FD", "the VM"))?;
+            Ok(StatsReader::new(file, Target::Vm))
+        }
     }
 }
 

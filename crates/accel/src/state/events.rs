@@ -1,7 +1,9 @@
 //! `kvm_vcpu_events` with its validity bits resolved.
 
+use serde::{Deserialize, Serialize};
+
 /// What is about to be delivered to a vCPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Events {
     /// An exception on its way.
     pub exception: Option<Exception>,
@@ -20,7 +22,7 @@ pub struct Events {
 }
 
 /// An exception on its way to the guest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exception {
     /// 0 to 31, and not 2.
     pub vector: u8,
@@ -33,7 +35,7 @@ pub struct Exception {
 }
 
 /// An interrupt on its way to the guest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupt {
     /// Its vector.
     pub vector: u8,
@@ -42,7 +44,7 @@ pub struct Interrupt {
 }
 
 /// Non-maskable interrupts of a vCPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nmi {
     /// Delivery was cut short and is repeated.
     pub injected: bool,
@@ -53,7 +55,7 @@ pub struct Nmi {
 }
 
 /// System management mode of a vCPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Smi {
     /// In it.
     pub smm: bool,

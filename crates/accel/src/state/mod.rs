@@ -19,11 +19,12 @@ pub use msr::Msr;
 pub(crate) use msr::{FEATURE_CONTROL, TSC_DEADLINE, runtime as runtime_msr};
 
 use crate::registers::Registers;
+use serde::{Deserialize, Serialize};
 
 /// Everything that the kernel keeps about one vCPU.
 ///
 /// Parts that this kernel or this machine does not have are `None`; they are not written then.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuState {
     /// General, segment, table and control registers.
     pub registers: Registers,
@@ -48,7 +49,7 @@ pub struct VcpuState {
 }
 
 /// The guest's own debug registers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugRegisters {
     /// DR0 to DR3.
     pub addresses: [u64; 4],
@@ -59,7 +60,7 @@ pub struct DebugRegisters {
 }
 
 /// KVM_MP_STATE_*.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MpState {
     /// Runs.
     #[default]
@@ -103,7 +104,7 @@ impl From<MpState> for u32 {
 }
 
 /// `kvm_nested_state`: a small header that says whether a nested guest runs, and data that only the kernel reads.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nested {
     /// KVM_STATE_NESTED_*: bit 0 in a nested guest, bit 1 entry pending, bit 8 global interrupt flag (SVM).
     pub flags: u16,

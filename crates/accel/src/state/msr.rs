@@ -1,7 +1,9 @@
 //! Model-specific registers, and which of them each level writes.
 
+use serde::{Deserialize, Serialize};
+
 /// One MSR.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Msr {
     /// Its number.
     pub index: u32,

@@ -5,10 +5,12 @@
 mod exits;
 mod format;
 mod histogram;
+mod machine;
 mod reader;
 
 pub use exits::{ExitCounts, ExitKind};
 pub use format::{StatBase, StatDescriptor, StatKind, StatUnit, StatsSchema};
 pub use histogram::Bucket;
+pub use machine::MachineStatistics;
 pub use reader::Readings;
 pub(crate) use reader::{StatsReader, Target};

@@ -50,16 +50,20 @@ impl Vcpus {
         self.program_all()
     }
 
-    /// Has vCPU `vcpu` execute one instruction, also at a breakpoint, with interrupts kept away where the kernel can. The others stay where they are.
-    /// [`StopReason::Debug`] tells when it has.
+    /// Prepares vCPU `vcpu` to execute one instruction at its next entry, also at a breakpoint, with interrupts blocked where the
+    /// kernel can. [`Vcpus::resume_only`] makes the step.
     ///
     /// # Errors
     /// [`Error::DebugUnsupported`] or [`Error::Running`].
-    pub fn step(&self, vcpu: u32) -> Result<()> {
+    pub fn prepare_step(&self, vcpu: u32) -> Result<()> {
         self.debuggable(vcpu)?;
-        self.on_thread(vcpu, VcpuThread::request_step)?;
+        self.on_thread(vcpu, VcpuThread::request_step)
+    }
+
+    /// Lets vCPU `vcpu` alone enter the guest; the others stay parked. After [`Vcpus::prepare_step`] it executes one instruction, and
+    /// [`StopReason::Debug`] is emitted.
+    pub fn resume_only(&self, vcpu: u32) {
         self.enter_guest(usize::try_from(vcpu).ok());
-        Ok(())
     }
 
     /// Reads guest memory: at a linear address of vCPU `vcpu`, which must be stopped, or at a physical one.

@@ -2,6 +2,7 @@
 
 mod bus_lock;
 mod control;
+mod counters;
 mod debug;
 pub mod decide;
 mod external;
@@ -10,6 +11,7 @@ mod notify;
 mod report;
 mod thread;
 
+pub use counters::Counters;
 pub use notify::NotifyStatus;
 
 use crate::cpu::msr_filter::MsrFilter;
@@ -25,7 +27,7 @@ use crate::kvm::vcpu::Vcpu;
 use crate::memory::Memory;
 use crate::properties::NotifyProperties;
 use crate::state::{Clock, Level, VcpuState};
-use crate::stats::{ExitCounts, ExitKind, Readings, StatsReader};
+use crate::stats::{ExitCounts, MachineStatistics};
 use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
@@ -67,13 +69,13 @@ pub(crate) struct Shared {
     /// What the slots point to stays mapped while a vCPU can run.
     pub _memory: Memory,
     pub io: Io,
-    pub notify: notify::Shared,
+    pub notify: Arc<notify::Shared>,
     pub msrs: MsrFilter,
     /// Interrupt controllers outside the kernel.
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
     /// Only where they are limited.
-    pub bus_locks: Option<bus_lock::Shared>,
-    pub counts: Vec<ExitCounts>,
+    pub bus_locks: Option<Arc<bus_lock::Shared>>,
+    pub counts: Arc<Vec<ExitCounts>>,
     pub clock: Clock,
     pub debug: GuestDebug,
     pub dirty: DirtyLog,
@@ -90,8 +92,8 @@ impl TakeOut for Shared {
 pub struct Vcpus {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Each vCPU's, or why there are none; not a reason for a machine not to run.
-    stats: Vec<Result<StatsReader>>,
+    /// Until they are taken.
+    statistics: Option<MachineStatistics>,
     /// Empties the dirty rings, if there are any.
     reaper: Option<Reaper>,
 }
@@ -106,9 +108,10 @@ impl Vcpus {
         notify: notify::Shared,
     ) -> Result<Self> {
         let kicks = vcpus.iter().map(|powered| Kick::new(powered.vcpu.page().immediate_exit())).collect();
-        let counts = vcpus.iter().map(|_| ExitCounts::default()).collect();
+        let counts: Vec<_> = vcpus.iter().map(|_| ExitCounts::default()).collect();
         let VmParts { ram, memory, io, clock, debug, dirty, msrs, irqchip, bus_lock_ratelimit } = vm;
-        let bus_locks = (bus_lock_ratelimit != 0).then(|| bus_lock::Shared::new(bus_lock_ratelimit, vcpus.len()));
+        let bus_locks =
+            (bus_lock_ratelimit != 0).then(|| Arc::new(bus_lock::Shared::new(bus_lock_ratelimit, vcpus.len())));
         let control = Control::new(kicks);
         let shared = Arc::new(Shared {
             control,
@@ -117,11 +120,11 @@ impl Vcpus {
             ram,
             _memory: memory,
             io,
-            notify,
+            notify: Arc::new(notify),
             msrs,
             irqchip,
             bus_locks,
-            counts,
+            counts: Arc::new(counts),
             clock,
             debug,
             dirty,
@@ -131,7 +134,7 @@ impl Vcpus {
         }
         let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
-        let mut this = Self { shared, threads: Vec::new(), reaper: None, stats: Vec::new() };
+        let mut this = Self { shared, threads: Vec::new(), reaper: None, statistics: None };
         for powered in vcpus {
             let id = powered.vcpu.id();
             let shared = Arc::clone(&this.shared);
@@ -152,10 +155,22 @@ impl Vcpus {
         Ok(this)
     }
 
-    /// Keeps the readers of the vCPUs' statistics.
-    pub(crate) fn with_stats(mut self, stats: Vec<Result<StatsReader>>) -> Self {
-        self.stats = stats;
+    /// Keeps the readers of the machine's statistics until they are taken.
+    pub(crate) fn with_statistics(mut self, statistics: MachineStatistics) -> Self {
+        self.statistics = Some(statistics);
         self
+    }
+
+    /// Hands over the readers of the kernel's statistics, once.
+    pub fn take_statistics(&mut self) -> Option<MachineStatistics> {
+        self.statistics.take()
+    }
+
+    /// What the vCPU threads count, readable without the vCPUs.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let Shared { counts, notify, bus_locks, .. } = &*self.shared;
+        Counters { exits: Arc::clone(counts), notify: Arc::clone(notify), bus_locks: bus_locks.clone() }
     }
 
     /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
@@ -212,11 +227,10 @@ impl Vcpus {
         result.recv().map_err(|_| refused)
     }
 
-    /// Asks all vCPUs to leave the guest; [`Event::Stopped`] tells when they have.
-    pub fn pause(&self) {
-        if let Some(event) = self.shared.stop(StopReason::Paused) {
-            self.shared.sink.emit(event);
-        }
+    /// Asks all vCPUs to leave the guest. One [`Event::Stopped`] follows each resume, with the reason of the highest rank; false
+    /// when the vCPUs are outside the guest already, so that none follows this call.
+    pub fn pause(&self) -> bool {
+        self.shared.stop(StopReason::Paused).is_none()
     }
 
     /// Puts the power-on state back into every vCPU, each on its own thread. All vCPUs must be stopped.
@@ -250,34 +264,6 @@ impl Vcpus {
         }
     }
 
-    /// Exits of this kind so far, over all vCPUs.
-    #[must_use]
-    pub fn exits(&self, kind: ExitKind) -> u64 {
-        self.shared.counts.iter().map(|counts| counts.get(kind)).sum()
-    }
-
-    /// The kernel's statistics of vCPU `index` as they are now, whether it runs or not; `None` when there is no such vCPU.
-    ///
-    /// # Errors
-    /// [`Error::StatsUnsupported`], [`Error::StatsFormat`], or [`Error::Ioctl`].
-    pub fn statistics(&mut self, index: usize) -> Option<Result<Readings<'_>>> {
-        self.stats.get_mut(index).map(|reader| match reader {
-            Ok(reader) => reader.read(),
-            Err(error) => Err(error.clone()),
-        })
-    }
-
-    /// Bus locks so far, for each vCPU; empty where they are not limited.
-    #[must_use]
-    pub fn bus_lock_totals(&self) -> Vec<u64> {
-        self.shared.bus_locks.as_ref().map(bus_lock::Shared::totals).unwrap_or_default()
-    }
-
-    /// Notify exits so far, drills included, for each vCPU.
-    #[must_use]
-    pub fn notify_totals(&self) -> Vec<u64> {
-        self.shared.notify.totals()
-    }
 }
 
 impl Drop for Vcpus {

@@ -8,12 +8,13 @@ use crate::kvm::vcpu::Vcpu;
 use crate::notify::{BudgetLedger, NotifyDecision, decide, message};
 use crate::properties::NotifyProperties;
 use crate::trace::trace;
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// What became of the notify properties on this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyStatus {
     /// The host offers KVM_CAP_X86_NOTIFY_VMEXIT.
     pub supported: bool,

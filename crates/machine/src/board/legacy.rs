@@ -123,9 +123,9 @@ impl Legacy {
         self.fw_cfg.reset();
     }
 
-    /// COM2 is 0.
-    pub fn serial(&self, index: usize) -> Option<&SerialPort> {
-        self.serials.get(index)?.as_deref()
+    /// COM2 to COM4.
+    pub const fn serials(&self) -> &[Option<Arc<SerialPort>>; 3] {
+        &self.serials
     }
 
     /// Passes on what output readers take at once.

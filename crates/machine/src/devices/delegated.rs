@@ -3,6 +3,7 @@
 //! The vCPU that made the access waits for the answer, as it would for a device's own code. A pause waits with it, because a
 //! register read has no value before it is answered; what does not wait is the end: [`Delegated::close`] answers everything.
 
+use serde::{Deserialize, Serialize};
 use super::DelegatedMsrs;
 use super::answers::Answers;
 use crate::bus::BusDevice;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// One access of the guest, to be answered by [`Delegated::answer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     /// Names the access in its answer.
     pub id: u32,

@@ -1,0 +1,232 @@
+//! A board as the control thread's machine.
+
+use crate::sync::{Mutex, lock};
+use crate::vmm::Built;
+use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Reply};
+use kvm_accel::cancel::{Cancel, Cancelled};
+use kvm_accel::stats::MachineStatistics;
+use kvm_accel::vcpu::Counters;
+use kvm_accel::{Error, Warning};
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::Board;
+use kvm_accel_machine::bus::AddressSpace;
+use kvm_accel_machine::devices::{Delegated, SerialPort};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+/// Bytes of guest memory that are copied between two looks at the end.
+const PIECE: u64 = 1 << 20;
+/// The most bytes that one command reads.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// What callers reach without the control thread, because it never waits: counters, statistics, serial input, and the answers that
+/// vCPUs wait for. Empty until the machine exists.
+#[derive(Default)]
+pub struct DirectAccess {
+    counters: OnceLock<Counters>,
+    /// `None` once the machine has ended: open statistics keep the VM alive.
+    statistics: Mutex<Option<MachineStatistics>>,
+    serials: Mutex<[Option<Arc<SerialPort>>; 4]>,
+    devices: Mutex<Vec<Arc<Delegated>>>,
+}
+
+impl DirectAccess {
+    /// What the vCPU threads have counted, also after the machine has ended; none before it exists.
+    #[must_use]
+    pub fn counters(&self) -> Option<&Counters> {
+        self.counters.get()
+    }
+
+    /// Reads the kernel's statistics; none when the machine has ended.
+    pub fn statistics<T>(&self, read: impl FnOnce(&mut MachineStatistics) -> T) -> Option<T> {
+        lock(&self.statistics).as_mut().map(read)
+    }
+
+    /// Gives input to a serial port, COM1 being 0, and returns how many bytes fitted. A port that does not exist, or of a machine that
+    /// has ended, takes all.
+    #[must_use]
+    pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
+        let serial = lock(&self.serials).get(port).cloned().flatten();
+        serial.map_or(bytes.len(), |serial| serial.input(bytes))
+    }
+
+    /// A device that was added by [`Command::AddDevice`].
+    #[must_use]
+    pub fn device(&self, index: u32) -> Option<Arc<Delegated>> {
+        lock(&self.devices).get(usize::try_from(index).ok()?).cloned()
+    }
+
+    fn close(&self) {
+        drop(lock(&self.statistics).take());
+        *lock(&self.serials) = Default::default();
+    }
+}
+
+/// A board and what callers reach of it directly.
+pub struct BoardMachine {
+    board: Board,
+    direct: Arc<DirectAccess>,
+    outbox: Arc<Outbox>,
+}
+
+impl BoardMachine {
+    /// Takes over a board that has not run.
+    #[must_use]
+    pub fn new(
+        mut board: Board,
+        warnings: Vec<Warning>,
+        direct: Arc<DirectAccess>,
+        outbox: Arc<Outbox>,
+    ) -> Built<Self> {
+        let _ = direct.counters.set(board.counters());
+        *lock(&direct.statistics) = board.take_statistics();
+        *lock(&direct.serials) = board.serial_ports();
+        let reply = Reply::Created { notify: board.notify(), debug: board.vcpus().supports_guest_debug() };
+        Built { machine: Self { board, direct, outbox }, reply, warnings }
+    }
+
+    fn add_device(&mut self, claim: DeviceClaim) -> Result<Reply, Failure> {
+        let DeviceClaim { name, pio, base, len, worker } = claim;
+        let space = if pio { AddressSpace::Ports } else { AddressSpace::Memory };
+        let mut devices = lock(&self.direct.devices);
+        let index = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        let device = Arc::new(if worker {
+            Delegated::pulled()
+        } else {
+            let outbox = Arc::clone(&self.outbox);
+            Delegated::pushing(Box::new(move |access| outbox.emit(Event::DeviceAccess { device: index, access })))
+        });
+        self.board.add_device(space, name, base, len, Arc::clone(&device))?;
+        devices.push(device);
+        Ok(Reply::Device(index))
+    }
+
+    fn read_memory(&self, vcpu: Option<u32>, address: u64, length: u64, cancel: &Cancel) -> Result<Reply, Failure> {
+        if length > MOST_BYTES {
+            let message = format!("cannot read {length} bytes of guest memory: one read takes at most {MOST_BYTES}");
+            return Err(MachineConfigError::new("length", message, "Read in several pieces.").into());
+        }
+        let mut bytes = Vec::new();
+        let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
+        if !reserved {
+            let message = format!("cannot read {length} bytes of guest memory: the host has no memory for them");
+            return Err(MachineConfigError::new("length", message, "Read in several pieces.").into());
+        }
+        for (at, piece) in pieces(address, length) {
+            cancel.check()?;
+            bytes.extend(self.board.vcpus().read_memory(vcpu, at, piece)?);
+        }
+        Ok(Reply::Memory(bytes))
+    }
+
+    fn write_memory(&self, vcpu: Option<u32>, address: u64, bytes: &[u8], cancel: &Cancel) -> Result<(), Failure> {
+        let mut rest = bytes;
+        for (at, piece) in pieces(address, bytes.len() as u64) {
+            cancel.check()?;
+            let (now, later) = rest.split_at(piece.min(rest.len()));
+            self.board.vcpus().write_memory(vcpu, at, now.to_vec())?;
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+/// Addresses and lengths of the pieces of a range. An address beyond 2^64 wraps, and has no RAM.
+fn pieces(address: u64, length: u64) -> impl Iterator<Item = (u64, usize)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        let piece = (length - done).min(PIECE);
+        let at = address.wrapping_add(done);
+        done += piece;
+        (piece > 0).then(|| (at, usize::try_from(piece).unwrap_or(0)))
+    })
+}
+
+impl From<Cancelled> for Failure {
+    fn from(cancelled: Cancelled) -> Self {
+        Self {
+            code: "ERR_MACHINE_STATE".into(),
+            message: cancelled.to_string(),
+            remedy: "Create a new machine with Machine.create().".into(),
+            state: Some(crate::RunState::Shutdown),
+            ..Self::default()
+        }
+    }
+}
+
+fn done(result: Result<(), Error>) -> Result<Reply, Failure> {
+    Ok(result.map(|()| Reply::Done)?)
+}
+
+impl Machine for BoardMachine {
+    fn resume(&self) {
+        self.board.resume();
+    }
+
+    fn prepare_step(&self, vcpu: u32) -> Result<(), Failure> {
+        Ok(self.board.vcpus().prepare_step(vcpu)?)
+    }
+
+    fn resume_only(&self, vcpu: u32) {
+        self.board.vcpus().resume_only(vcpu);
+    }
+
+    fn pause(&self) {
+        // When the vCPUs have left already, their reason is in the inbox.
+        let _ = self.board.pause();
+    }
+
+    fn quiesce(&self, _deadline: Instant) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn reset(&mut self, _cancel: &Cancel) -> Result<(), Failure> {
+        Ok(self.board.reset()?)
+    }
+
+    fn wake(&mut self, _cancel: &Cancel) -> Result<(), Failure> {
+        Ok(self.board.wake()?)
+    }
+
+    fn perform(&mut self, command: Command, cancel: &Cancel) -> Result<Reply, Failure> {
+        let vcpus = self.board.vcpus();
+        match command {
+            Command::InjectNmi => {
+                self.board.inject_nmi();
+                Ok(Reply::Done)
+            }
+            Command::InjectNotify { vcpu, context_invalid } => {
+                Ok(Reply::Injected(self.board.inject_notify(vcpu, context_invalid)))
+            }
+            Command::VcpuState { vcpu } => Ok(Reply::VcpuState(Box::new(self.board.vcpu_state(vcpu)?))),
+            Command::SetVcpuState { vcpu, state } => {
+                self.board.set_vcpu_state(vcpu, *state)?;
+                Ok(Reply::Done)
+            }
+            Command::InsertBreakpoint { vcpu, breakpoint } => done(vcpus.insert_breakpoint(vcpu, breakpoint)),
+            Command::RemoveBreakpoint { vcpu, breakpoint } => done(vcpus.remove_breakpoint(vcpu, breakpoint)),
+            Command::ClearBreakpoints => done(vcpus.clear_breakpoints()),
+            Command::ReadMemory { vcpu, address, length } => self.read_memory(vcpu, address, length, cancel),
+            Command::WriteMemory { vcpu, address, bytes } => {
+                self.write_memory(vcpu, address, &bytes, cancel).map(|()| Reply::Done)
+            }
+            Command::AddDevice(claim) => self.add_device(claim),
+            Command::StartDirtyLog => done(self.board.dirty_log().start()),
+            Command::StopDirtyLog => done(self.board.dirty_log().stop()),
+            Command::TakeDirtyPages => {
+                let pages = self.board.dirty_log().take()?;
+                Ok(Reply::DirtyPages(pages.ranges().map(|range| (range.start, range.end - range.start)).collect()))
+            }
+            Command::DirtyTotals => Ok(Reply::DirtyTotals(self.board.dirty_log().vcpu_totals()?)),
+            // The control thread executes these itself.
+            Command::Start | Command::Resume | Command::Pause | Command::Reset | Command::Step { .. } => {
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        self.board.end();
+        self.direct.close();
+    }
+}

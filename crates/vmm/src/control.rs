@@ -1,0 +1,325 @@
+//! The control thread: executes commands in order, and decides what follows when the guest stops by itself.
+
+use crate::event::{Event, Exit, ExitReason};
+use crate::inbox::{Envelope, Inbox, Next};
+use crate::outbox::Outbox;
+use crate::{Command, Failure, Machine, Operation, Policy, Reply, RunState};
+use kvm_accel::{Fault, Request, StopReason, Warning, WarningCode};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long devices may take to become still. Requests are sliced, so that a host whose disks answer needs milliseconds.
+const QUIESCENCE: Duration = Duration::from_secs(10);
+/// How often the end is looked for meanwhile.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// What follows a stop of the vCPUs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The guest stopped by itself, and goes on after a reset or a wake-up.
+    GoOn,
+    /// The machine was asked to pause.
+    Pause,
+    /// The machine was asked to reset.
+    Reset,
+}
+
+/// Owns a machine and its run state.
+///
+/// Invariant: the state is `Running` from a call of [`Machine::resume`] until its stop was taken out of the inbox.
+pub struct Control<M> {
+    machine: M,
+    policy: Policy,
+    inbox: Arc<Inbox>,
+    outbox: Arc<Outbox>,
+    state: RunState,
+    /// How the guest ended, until it is started again.
+    exit: Option<Exit>,
+    /// The command whose reply waits for the end of a step.
+    stepping: Option<u32>,
+    /// The command that is being executed.
+    executing: Option<u32>,
+    /// The guest ended the machine.
+    over: bool,
+}
+
+impl<M: Machine> Control<M> {
+    pub fn new(machine: M, policy: Policy, inbox: Arc<Inbox>, outbox: Arc<Outbox>) -> Self {
+        let state = RunState::Prelaunch;
+        Self { machine, policy, inbox, outbox, state, exit: None, stepping: None, executing: None, over: false }
+    }
+
+    /// Returns when the machine is to be ended.
+    pub fn run(&mut self) {
+        while !self.over {
+            match self.inbox.next() {
+                Next::End => return,
+                Next::Stopped(reason) => {
+                    // An error was emitted as the machine's exit: no command waits for it.
+                    let _ = self.settle(reason, Then::GoOn);
+                }
+                Next::Execute(envelope) => self.execute(envelope),
+            }
+        }
+    }
+
+    fn execute(&mut self, Envelope { id, command }: Envelope) {
+        let outer = self.executing.replace(id);
+        if let Some(result) = self.carry_out(id, command) {
+            self.outbox.reply(id, result);
+        }
+        self.executing = outer;
+    }
+
+    /// The reply, unless it comes later.
+    fn carry_out(&mut self, id: u32, command: Command) -> Option<Result<Reply, Failure>> {
+        if let Err(failure) = self.state.check(command.operation()) {
+            return Some(Err(failure));
+        }
+        Some(match command {
+            Command::Start | Command::Resume => {
+                self.begin();
+                self.machine.resume();
+                Ok(Reply::Done)
+            }
+            Command::Step { vcpu } => match self.machine.prepare_step(vcpu) {
+                Ok(()) => {
+                    self.stepping = Some(id);
+                    self.begin();
+                    self.machine.resume_only(vcpu);
+                    return None;
+                }
+                Err(failure) => Err(failure),
+            },
+            Command::Pause => self.pause(),
+            Command::Reset => self.reset(),
+            other => self.machine.perform(other, self.inbox.cancel()),
+        })
+    }
+
+    fn emit(&self, event: Event) {
+        self.outbox.emit(event);
+    }
+
+    fn ended(&self, operation: Operation) -> Failure {
+        self.state.ended(operation)
+    }
+
+    /// Enters `running`; the vCPUs follow, so that no event of the guest precedes this one.
+    fn begin(&mut self) {
+        self.state = RunState::Running;
+        self.exit = None;
+        self.emit(Event::Resume);
+    }
+
+    /// Takes all vCPUs out of the guest, unless the machine is ended meanwhile.
+    fn stop_vcpus(&mut self) -> Option<StopReason> {
+        self.machine.pause();
+        loop {
+            match self.inbox.next_while_stopping() {
+                Next::End => return None,
+                Next::Stopped(reason) => return Some(reason),
+                Next::Execute(envelope) => self.execute(envelope),
+            }
+        }
+    }
+
+    fn pause(&mut self) -> Result<Reply, Failure> {
+        if let Some(reason) = self.stop_vcpus() {
+            self.settle(reason, Then::Pause)?;
+        }
+        Ok(Reply::Done)
+    }
+
+    fn reset(&mut self) -> Result<Reply, Failure> {
+        let mut debugged = false;
+        if self.state == RunState::Running {
+            let reason = self.stop_vcpus().ok_or_else(|| self.ended(Operation::Reset))?;
+            debugged = matches!(reason, StopReason::Debug(_));
+            self.settle(reason, Then::Reset)?;
+            if self.over {
+                return Err(self.ended(Operation::Reset));
+            }
+        }
+        self.restart(M::reset)?;
+        if self.state == RunState::Running {
+            self.emit(Event::Reset { guest: false, state: RunState::Running });
+            self.machine.resume();
+            return Ok(Reply::Done);
+        }
+        self.state = RunState::Prelaunch;
+        self.exit = None;
+        self.emit(Event::Reset { guest: false, state: RunState::Prelaunch });
+        if debugged {
+            // The machine was running when the reset was asked for.
+            self.begin();
+            self.machine.resume();
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Decides what follows a stop of the vCPUs.
+    fn settle(&mut self, reason: StopReason, then: Then) -> Result<(), Failure> {
+        let stepping = self.stepping.take();
+        let stop = match &reason {
+            StopReason::Debug(stop) => Some(stop.clone()),
+            _ => None,
+        };
+        let result = match reason {
+            StopReason::Paused => self.go_on(then),
+            StopReason::Debug(stop) => {
+                self.leave(RunState::Debug, None);
+                self.emit(Event::Debug(stop));
+                Ok(())
+            }
+            StopReason::Guest(request) => self.requested(request, then),
+            StopReason::Fault(fault) => {
+                self.fail(fault);
+                Ok(())
+            }
+        };
+        if let Some(id) = stepping {
+            self.outbox.reply(id, Ok(Reply::Stepped(stop)));
+        }
+        result
+    }
+
+    /// The guest asked for something.
+    fn requested(&mut self, request: Request, then: Then) -> Result<(), Failure> {
+        match request {
+            Request::Shutdown => self.guest_ended(ExitReason::GuestShutdown.into()),
+            Request::Panic if self.policy.no_shutdown => {
+                self.leave(RunState::GuestPanicked, Some(ExitReason::GuestPanicked.into()));
+            }
+            // As QEMU's default.
+            Request::Panic => self.guest_ended(ExitReason::GuestPanicked.into()),
+            Request::DebugExit { value } => {
+                let status = u8::try_from((value << 1 | 1) & 0xff).ok();
+                self.guest_ended(Exit { status, ..ExitReason::DebugExit.into() });
+            }
+            Request::Reset if self.policy.no_reboot => self.guest_ended(ExitReason::GuestReset.into()),
+            Request::Reset => {
+                self.restart(M::reset)?;
+                self.emit(Event::Reset { guest: true, state: RunState::Running });
+                return self.go_on(then);
+            }
+            Request::Wake => {
+                self.restart(M::wake)?;
+                return self.go_on(then);
+            }
+        }
+        Ok(())
+    }
+
+    /// The machine could go on. It does, unless it was asked to stop.
+    fn go_on(&mut self, then: Then) -> Result<(), Failure> {
+        match then {
+            Then::GoOn => self.machine.resume(),
+            Then::Reset => {}
+            Then::Pause => match self.quiesce() {
+                Ok(()) => {
+                    self.state = RunState::Paused;
+                    self.emit(Event::Stop { state: RunState::Paused, exit: None });
+                }
+                Err(failure) => {
+                    // A machine that is not still is not paused.
+                    self.machine.resume();
+                    return Err(failure);
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Resets or wakes the machine. One that cannot go on is in `internal-error`.
+    fn restart(
+        &mut self,
+        how: impl FnOnce(&mut M, &kvm_accel::cancel::Cancel) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let result = how(&mut self.machine, self.inbox.cancel());
+        if let Err(failure) = &result
+            && !self.inbox.cancel().is_cancelled()
+        {
+            let exit = Exit {
+                detail: Some(failure.message.clone()),
+                report: failure.report.clone(),
+                ..ExitReason::InternalError.into()
+            };
+            self.leave(RunState::InternalError, Some(exit));
+        }
+        result
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        let exit =
+            Exit { detail: Some(fault.message), report: Some(fault.report), ..ExitReason::InternalError.into() };
+        self.leave(RunState::InternalError, Some(exit));
+    }
+
+    /// Leaves `running` for a state in which the machine can be inspected.
+    fn leave(&mut self, state: RunState, exit: Option<Exit>) {
+        if let Err(Failure { message, remedy, .. }) = self.quiesce() {
+            let message = format!("{message}: guest memory may still change. {remedy}");
+            self.emit(Event::Warning(Warning { code: WarningCode::DeviceNotStill, message }));
+        }
+        self.state = state;
+        self.exit.clone_from(&exit);
+        self.emit(Event::Stop { state, exit });
+    }
+
+    /// The guest ended the machine; `no_shutdown` keeps it.
+    fn guest_ended(&mut self, exit: Exit) {
+        self.leave(RunState::Shutdown, Some(exit.clone()));
+        self.emit(Event::Shutdown { reason: exit.reason, exit });
+        self.over = !self.policy.no_shutdown;
+    }
+
+    /// Waits until every device is still, unless the machine is ended meanwhile.
+    fn quiesce(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + QUIESCENCE;
+        loop {
+            let now = Instant::now();
+            let result = self.machine.quiesce(deadline.min(now + SLICE));
+            if result.is_ok() || now >= deadline || self.inbox.cancel().is_cancelled() {
+                return result;
+            }
+        }
+    }
+
+    /// The machine met a fault of this package: it cannot go on, and the host ends it.
+    pub fn panicked(&mut self, message: &str) {
+        let failure = Failure::internal("the control thread", message);
+        if let Some(id) = self.executing.take() {
+            self.outbox.reply(id, Err(failure.clone()));
+        }
+        let exit = Exit { detail: Some(failure.message), ..ExitReason::InternalError.into() };
+        self.state = RunState::InternalError;
+        self.exit = Some(exit.clone());
+        self.emit(Event::Stop { state: RunState::InternalError, exit: Some(exit) });
+    }
+
+    /// Ends the machine. Every command that was sent is answered.
+    pub fn finish(&mut self) {
+        self.machine.end();
+        if !self.over {
+            let was_running = self.state == RunState::Running;
+            self.state = RunState::Shutdown;
+            let exit = self.exit.get_or_insert_with(|| ExitReason::HostQuit.into()).clone();
+            if was_running {
+                self.emit(Event::Stop { state: RunState::Shutdown, exit: Some(exit.clone()) });
+            }
+            self.emit(Event::Shutdown { reason: ExitReason::HostQuit, exit });
+        }
+        if let Some(id) = self.stepping.take() {
+            self.outbox.reply(id, Ok(Reply::Stepped(None)));
+        }
+        for Envelope { id, command } in self.inbox.close() {
+            let result = match command {
+                // The vCPUs are outside the guest.
+                Command::Pause => Ok(Reply::Done),
+                other => Err(self.ended(other.operation())),
+            };
+            self.outbox.reply(id, result);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Errors as data.
+
+use crate::RunState;
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::BoardError;
+use serde::{Deserialize, Serialize};
+
+/// An error of a command, or of the creation of a machine. `code` is stable and selects the class in TypeScript.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Stable code, such as `ERR_KVM_IOCTL`.
+    pub code: String,
+    /// What failed, the value, and the rule.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// Why KVM is unavailable, where that is certain.
+    pub reason: Option<String>,
+    /// The system's error number.
+    pub errno: Option<i32>,
+    /// The ioctl, by the kernel's name.
+    pub ioctl: Option<String>,
+    /// The capability, by the kernel's name.
+    pub capability: Option<String>,
+    /// The accelerator property.
+    pub property: Option<String>,
+    /// `kernel`, `initrd` or `firmware`.
+    pub image: Option<String>,
+    /// What is wrong with the image, the breakpoint or the vsock connection.
+    pub problem: Option<String>,
+    /// The guest address that has no RAM.
+    pub address: Option<u64>,
+    /// The machine option.
+    pub option: Option<String>,
+    /// Registers and code bytes of a vCPU that cannot be reset.
+    pub report: Option<String>,
+    /// With `ERR_MACHINE_STATE`: the run state of the machine.
+    pub state: Option<RunState>,
+    /// With `ERR_MACHINE_STATE`: the run states that allow the operation.
+    pub allowed: Vec<RunState>,
+}
+
+impl Failure {
+    pub(crate) fn state(message: String, remedy: &str, state: RunState, allowed: &[RunState]) -> Self {
+        Self {
+            code: "ERR_MACHINE_STATE".into(),
+            message,
+            remedy: remedy.into(),
+            state: Some(state),
+            allowed: allowed.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// A fault of this package.
+    pub(crate) fn internal(what: &str, message: &str) -> Self {
+        Self {
+            code: "ERR_INTERNAL".into(),
+            message: format!("{what} failed inside kvm-accel: {message}"),
+            remedy: "Report this message: it is a fault of kvm-accel.".into(),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<kvm_accel::Error> for Failure {
+    fn from(error: kvm_accel::Error) -> Self {
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            remedy: error.remedy().into(),
+            errno: error.errno(),
+            ioctl: error.ioctl().map(Into::into),
+            capability: error.capability().map(|capability| capability.name().into()),
+            property: match &error {
+                kvm_accel::Error::Property { property, .. } => Some((*property).into()),
+                _ => None,
+            },
+            reason: match &error {
+                kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
+                kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
+                _ => None,
+            },
+            problem: match &error {
+                kvm_accel::Error::Breakpoint { problem, .. } => Some(problem.as_str().into()),
+                _ => None,
+            },
+            address: match &error {
+                kvm_accel::Error::GuestMemory { address } => Some(*address),
+                _ => None,
+            },
+            report: error.report().map(Into::into),
+            option: error.option().map(Into::into),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<MachineConfigError> for Failure {
+    fn from(error: MachineConfigError) -> Self {
+        Self {
+            code: error.code().into(),
+            message: error.to_string(),
+            remedy: error.remedy().into(),
+            option: Some(error.option().into()),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<BoardError> for Failure {
+    fn from(error: BoardError) -> Self {
+        match error {
+            BoardError::Accel(error) => error.into(),
+            BoardError::Config(error) => error.into(),
+            BoardError::Image(error) => Self {
+                code: error.code().into(),
+                message: error.to_string(),
+                remedy: error.remedy().into(),
+                image: Some(error.image().as_str().into()),
+                problem: Some(error.problem().as_str().into()),
+                ..Self::default()
+            },
+        }
+    }
+}

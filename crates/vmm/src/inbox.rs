@@ -1,0 +1,149 @@
+//! What the control thread waits for: commands, the vCPUs' stop, and the end.
+
+use crate::Command;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock};
+use kvm_accel::StopReason;
+use kvm_accel::cancel::Cancel;
+use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+/// A command and the id that its reply carries.
+#[derive(Debug)]
+pub struct Envelope {
+    pub id: u32,
+    pub command: Command,
+}
+
+/// What the control thread does next.
+#[derive(Debug)]
+pub enum Next {
+    /// End the machine.
+    End,
+    /// The vCPUs have left the guest by themselves.
+    Stopped(StopReason),
+    /// Execute a command.
+    Execute(Envelope),
+}
+
+#[derive(Default)]
+struct State {
+    commands: VecDeque<Envelope>,
+    /// Commands sent by code that a vCPU waits for. They are executed even while the control thread waits for that vCPU.
+    nested: VecDeque<Envelope>,
+    /// At most one stop follows each resume.
+    stopped: Option<StopReason>,
+    ending: bool,
+    closed: bool,
+    last_id: u32,
+}
+
+/// The queue of one machine.
+#[derive(Default)]
+pub struct Inbox {
+    state: Mutex<State>,
+    changed: Condvar,
+    cancel: Cancel,
+}
+
+impl Inbox {
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a command and returns its id; none when the machine has ended.
+    ///
+    /// `nested`: the caller is code that a vCPU waits for (a device in JavaScript). Its command must not wait for that vCPU to stop,
+    /// so it is executed at once, or refused because the machine runs. Pause and reset take their turn: that code does not wait
+    /// for them.
+    pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return None;
+        }
+        state.last_id = state.last_id.wrapping_add(1).max(1);
+        let id = state.last_id;
+        let takes_its_turn = matches!(command, Command::Pause | Command::Reset);
+        let queue = if nested && !takes_its_turn { &mut state.nested } else { &mut state.commands };
+        queue.push_back(Envelope { id, command });
+        drop(state);
+        self.changed.notify_all();
+        Some(id)
+    }
+
+    /// Called when the last vCPU has left the guest.
+    pub fn stopped(&self, reason: StopReason) {
+        lock(&self.state).stopped = Some(reason);
+        self.changed.notify_all();
+    }
+
+    /// Asks for the end of the machine, before all commands, and cancels the one that is being executed.
+    pub fn end(&self) {
+        lock(&self.state).ending = true;
+        self.cancel.cancel();
+        self.changed.notify_all();
+    }
+
+    /// The flag that [`Inbox::end`] sets.
+    pub const fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Waits for something to do.
+    pub fn next(&self) -> Next {
+        let mut state = lock(&self.state);
+        loop {
+            if state.ending {
+                return Next::End;
+            }
+            if let Some(reason) = state.stopped.take() {
+                return Next::Stopped(reason);
+            }
+            if let Some(envelope) = state.nested.pop_front() {
+                return Next::Execute(envelope);
+            }
+            if let Some(envelope) = state.commands.pop_front() {
+                return Next::Execute(envelope);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits for the vCPUs to stop, and meanwhile hands out nested commands only.
+    pub fn next_while_stopping(&self) -> Next {
+        let mut state = lock(&self.state);
+        loop {
+            if state.ending {
+                return Next::End;
+            }
+            if let Some(reason) = state.stopped.take() {
+                return Next::Stopped(reason);
+            }
+            if let Some(envelope) = state.nested.pop_front() {
+                return Next::Execute(envelope);
+            }
+            state = self.wait(state);
+        }
+    }
+
+    /// Refuses further commands and returns those that were not executed.
+    pub fn close(&self) -> Vec<Envelope> {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let State { commands, nested, .. } = &mut *state;
+        let rest = nested.drain(..).chain(commands.drain(..)).collect();
+        drop(state);
+        self.changed.notify_all();
+        rest
+    }
+
+    /// Waits until [`Inbox::close`] was called; false when that takes longer than `patience`.
+    pub fn wait_closed(&self, patience: Duration) -> bool {
+        let open = |state: &mut State| !state.closed;
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(lock(&self.state), patience, open)
+            .unwrap_or_else(PoisonError::into_inner);
+        state.closed
+    }
+}
