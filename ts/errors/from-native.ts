@@ -8,8 +8,10 @@ import { KvmCapabilityError } from './kvm-capability-error.js'
 import { KvmIoctlError } from './kvm-ioctl-error.js'
 import { KvmUnavailableError, unavailableReasons } from './kvm-unavailable-error.js'
 import { MachineConfigError } from './machine-config-error.js'
+import { MachineStateError } from './machine-state-error.js'
 import { NotifyUnsupportedError } from './notify-unsupported-error.js'
 import { VsockError, vsockProblems } from './vsock-error.js'
+import { runStates } from '../machine/run-state.js'
 
 /** An error as the addon returns it: plain data, the fields of its class beside code and message. */
 export interface NativeError {
@@ -28,6 +30,8 @@ export interface NativeError {
   readonly problem?: string | null | undefined
   readonly address?: bigint | null | undefined
   readonly option?: string | null | undefined
+  readonly state?: string | null | undefined
+  readonly allowed?: readonly string[] | null | undefined
 }
 
 /** Makes the error of the class that its code names; a code without a class gives the base class. */
@@ -76,6 +80,12 @@ export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
       return new GuestMemoryError(message, { ...details, address: data.address ?? 0n })
     case 'ERR_MACHINE_CONFIG':
       return new MachineConfigError(message, { ...details, option: data.option ?? '' })
+    case 'ERR_MACHINE_STATE':
+      return new MachineStateError(message, {
+        ...details,
+        state: oneOf(runStates, data.state) ?? 'shutdown',
+        allowed: runStates.filter(state => data.allowed?.includes(state)),
+      })
     default:
       return new KvmAccelError(code, message, details)
   }

@@ -1,38 +1,39 @@
 import { Worker } from 'node:worker_threads'
-import type { BindingDeviceAccess, BindingMachine } from '../native/binding.cjs'
+import type { BindingDeviceAccess } from '../native/binding.cjs'
 import { MachineConfigError } from '../errors/machine-config-error.js'
-import { native, unwrap } from '../native/native.js'
+import { native } from '../native/native.js'
+import type { Control } from './control.js'
 import { registerBits, registerValue, type DeviceOptions, type DevicePlace, type LocalDevice } from './device.js'
-import type { Handling } from './handling.js'
 
 /** The JavaScript devices of one machine. `failed` is told what a handler or a worker threw; the guest still waits then. */
 export class Devices {
-  readonly #native: BindingMachine
+  readonly #control: Control
   readonly #failed: (error: unknown) => void
   /** By index; a worker's device answers for itself. */
   readonly #local: (LocalDevice | undefined)[] = []
-  readonly #handling: Handling
   #ended = false
 
-  constructor(machine: BindingMachine, handling: Handling, failed: (error: unknown) => void) {
-    this.#native = machine
-    this.#handling = handling
+  constructor(control: Control, failed: (error: unknown) => void) {
+    this.#control = control
     this.#failed = failed
   }
 
-  add(device: DeviceOptions): void {
+  async add(device: DeviceOptions): Promise<void> {
     const name = device.name ?? 'device'
     checkHandlers(device)
     const worker = device.worker !== undefined
-    const { index, token } = unwrap(this.#native.addDevice({ name, worker, ...claim(device) }))
-    this.#local[index] = worker ? undefined : device
-    if (worker) this.#start(name, token, device.worker, device.workerData)
+    const command = { kind: 'add-device', name, worker, ...claim(device) } as const
+    const map = ({ index }: { index: number }) => {
+      this.#local[index] = worker ? undefined : device
+      if (worker) this.#start(name, this.#control.native.deviceToken(index), device.worker, device.workerData)
+    }
+    return this.#control.call({ operation: 'addDevice', command, reply: 'device', map })
   }
 
   /** Answers an access; never throws. */
   access(index: number, access: BindingDeviceAccess): void {
     const device = this.#local[index]
-    if (device) this.#handling.run(() => this.#handle(index, device, access))
+    if (device) this.#control.answering(() => this.#handle(index, device, access))
   }
 
   /** The machine is ending: its workers are told so by the addon, and nothing is a failure any more. */
@@ -45,11 +46,11 @@ export class Devices {
       if (write) {
         const result = device.write?.(offset, size, registerValue(value, size))
         if (result) await result
-        this.#native.answerDevice(index, id, 0n)
+        this.#control.native.answerDevice(index, id, 0n)
       } else {
         const result = device.read ? device.read(offset, size) : -1
         const read = result instanceof Promise ? await result : result
-        this.#native.answerDevice(index, id, registerBits(read, device.name ?? 'device', size))
+        this.#control.native.answerDevice(index, id, registerBits(read, device.name ?? 'device', size))
       }
     } catch (error) {
       if (!this.#ended) this.#failed(error)

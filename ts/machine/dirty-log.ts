@@ -1,8 +1,6 @@
 import { MachineStateError } from '../errors/machine-state-error.js'
-import type { BindingError, BindingMachine } from '../native/binding.cjs'
-import { unwrap } from '../native/native.js'
-import { deferred, type Deferred } from './deferred.js'
-import { ended, type RunState } from './run-state.js'
+import type { Control } from './control.js'
+import type { RunState } from './run-state.js'
 
 /** A run of pages. */
 export interface DirtyRange {
@@ -21,8 +19,8 @@ export class DirtyPages implements Iterable<DirtyRange> {
   readonly #ranges: Float64Array
 
   /** @internal Starts and lengths, one after the other. */
-  constructor(ranges: readonly number[]) {
-    this.#ranges = Float64Array.from(ranges)
+  constructor(ranges: Float64Array) {
+    this.#ranges = ranges
     this.pages = this.#ranges.reduce((bytes, value, index) => (index % 2 === 1 ? bytes + value : bytes), 0) / PAGE_SIZE
   }
 
@@ -61,48 +59,61 @@ export interface DirtyRate {
  * import { Machine, guestImage } from 'kvm-accel'
  *
  * await using machine = await Machine.create({ kernel: guestImage('dirty'), memory: '16M', append: 'wait=1' })
- * machine.dirtyLog.start()
+ * await machine.dirtyLog.start()
  * await machine.start()
  * const dirty = await machine.dirtyLog.take()
  * for (const { start, length } of dirty) console.log(`0x${start.toString(16)}: ${length} bytes`)
  * ```
  */
 export class DirtyLog {
-  readonly #native: BindingMachine
+  readonly #control: Control
   readonly #state: (operation: string) => RunState
-  readonly #waiting = new Map<number, Deferred<DirtyPages>>()
   #started = false
-  #lastId = 0
   #totals: readonly number[] = []
   #totalsAt = 0
 
   /** @internal Use {@linkcode Machine.dirtyLog}. `state` throws once the machine has ended. */
-  constructor(native: BindingMachine, state: (operation: string) => RunState) {
-    this.#native = native
+  constructor(control: Control, state: (operation: string) => RunState) {
+    this.#control = control
     this.#state = state
   }
 
   /**
-   * Begins to note the pages that the guest writes, in any run state; does nothing when it has begun. A guest that is logged pays for
+   * Begins to record the pages that the guest writes, in any run state; does nothing when it has begun. A guest that is logged pays for
    * the first write to each page.
    *
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
    * @throws {@linkcode MachineStateError} when the machine has ended.
    */
-  start(): void {
-    this.#state('dirtyLog.start')
-    const error = this.#native.startDirtyLog()
-    if (error) unwrap(error)
-    if (!this.#started) this.#measure()
+  async start(): Promise<void> {
+    const before = this.#started
     this.#started = true
+    const failed = () => (this.#started = before)
+    const operation = 'dirtyLog.start'
+    const started = this.#control.call({
+      operation,
+      command: { kind: 'start-dirty-log' },
+      reply: 'done',
+      map: () => {},
+      failed,
+    })
+    if (before) return started
+    await Promise.all([started, this.#measure(operation)])
   }
 
-  /** Ends it, and forgets what was not taken. */
-  stop(): void {
-    this.#state('dirtyLog.stop')
-    const error = this.#native.stopDirtyLog()
-    if (error) unwrap(error)
+  /**
+   * Ends it, and forgets what was not taken.
+   *
+   * @throws as {@linkcode DirtyLog.start}.
+   */
+  stop(): Promise<void> {
     this.#started = false
+    return this.#control.call({
+      operation: 'dirtyLog.stop',
+      command: { kind: 'stop-dirty-log' },
+      reply: 'done',
+      map: () => {},
+    })
   }
 
   /**
@@ -113,18 +124,14 @@ export class DirtyLog {
    * @throws {@linkcode MachineStateError} before `start()`, and when the machine has ended.
    */
   async take(): Promise<DirtyPages> {
-    this.#checkStarted('dirtyLog.take')
-    const id = ++this.#lastId
-    const result = deferred<DirtyPages>()
-    this.#waiting.set(id, result)
-    // The answer comes through a socket that keeps the process alive only while the machine runs.
-    const waiting = setInterval(() => {}, 2 ** 31 - 1)
-    try {
-      if (!this.#native.takeDirtyPages(id)) this.end()
-      return await result.promise
-    } finally {
-      clearInterval(waiting)
-    }
+    const operation = 'dirtyLog.take'
+    this.#checkStarted(operation)
+    return this.#control.call({
+      operation,
+      command: { kind: 'take-dirty-pages' },
+      reply: 'dirty-pages',
+      map: ({ ranges }) => new DirtyPages(ranges),
+    })
   }
 
   /**
@@ -133,10 +140,10 @@ export class DirtyLog {
    *
    * @throws as {@linkcode DirtyLog.take}.
    */
-  rates(): readonly DirtyRate[] {
-    this.#checkStarted('dirtyLog.rates')
-    const [before, since] = [this.#totals, this.#totalsAt]
-    this.#measure()
+  async rates(): Promise<readonly DirtyRate[]> {
+    const operation = 'dirtyLog.rates'
+    this.#checkStarted(operation)
+    const { before, since } = await this.#measure(operation)
     const seconds = Math.max(this.#totalsAt - since, 1) / 1000
     return this.#totals.map((total, vcpu) => {
       const pages = total - (before[vcpu] ?? 0)
@@ -144,33 +151,25 @@ export class DirtyLog {
     })
   }
 
-  /** @internal The answer to a `take()`. */
-  taken(id: number, ranges: readonly number[] | undefined, error: BindingError | undefined): void {
-    const waiting = this.#waiting.get(id)
-    this.#waiting.delete(id)
-    try {
-      waiting?.resolve(new DirtyPages(ranges ?? unwrap<readonly number[]>(error!)))
-    } catch (reason) {
-      waiting?.reject(reason)
-    }
-  }
-
-  /** @internal The machine has ended: there will be no further answers. */
-  end(): void {
-    const error = ended('shutdown', 'dirtyLog.take')
-    for (const waiting of this.#waiting.values()) waiting.reject(error)
-    this.#waiting.clear()
-  }
-
-  #measure(): void {
-    this.#totals = unwrap(this.#native.dirtyTotals())
-    this.#totalsAt = performance.now()
+  /** Counts the pages of now; the count and the time before. */
+  #measure(operation: string): Promise<{ before: readonly number[]; since: number }> {
+    return this.#control.call({
+      operation,
+      command: { kind: 'dirty-totals' },
+      reply: 'dirty-totals',
+      map: ({ totals }) => {
+        const [before, since] = [this.#totals, this.#totalsAt]
+        this.#totals = totals
+        this.#totalsAt = performance.now()
+        return { before, since }
+      },
+    })
   }
 
   #checkStarted(operation: string): void {
     const state = this.#state(operation)
     if (this.#started) return
-    const message = `${operation}() is not possible: no page has been noted`
+    const message = `${operation}() is not possible: no pages are being recorded`
     throw new MachineStateError(message, { state, allowed: [], remedy: 'Call dirtyLog.start() before.' })
   }
 }

@@ -1,7 +1,8 @@
-import type { BindingEvent, BindingMachine } from '../native/binding.cjs'
 import { busLockEvent, notifyEvent, warning } from '../native/from-native.js'
 import type { AccelProperties } from '../properties/types.js'
 import { Balloon } from './balloon.js'
+import type { Control, ControlEvent } from './control.js'
+import type { CreatedMachine } from './create.js'
 import type { ConsolePort } from './console-port.js'
 import type { DebugEvent } from './debug/breakpoint.js'
 import { Debugger } from './debug/debugger.js'
@@ -9,21 +10,17 @@ import type { DeviceOptions } from './device.js'
 import { Devices } from './devices.js'
 import { DirtyLog } from './dirty-log.js'
 import type { MachineEventMap } from './events.js'
-import { Handling } from './handling.js'
 import { Msrs } from './msrs.js'
 import type { NormalMachineOptions } from './normal-options.js'
 import { ObservedMachine } from './observed-machine.js'
 import { Ports } from './ports.js'
-import type { Operation, RunState } from './run-state.js'
+import type { RunState } from './run-state.js'
 import type { SerialPort } from './serial-port.js'
 import { Vcpu } from './vcpu.js'
 import { Vsock } from './vsock/vsock.js'
 
-type Kinds =
-  'paused' | 'debug' | 'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'guest-wake' | 'debug-exit' | 'fault'
-
-/** All vCPUs are outside the guest, and why. */
-export type StopEvent = Extract<BindingEvent, { kind: Kinds }>
+/** The events that change the run state. */
+type Transition = 'resume' | 'stop' | 'debug' | 'reset' | 'shutdown' | 'closed'
 
 /** What a machine has: ports, vCPUs, and devices that programs of the host talk to. Its run state is the subclass's. */
 export abstract class EquippedMachine extends ObservedMachine {
@@ -47,43 +44,50 @@ export abstract class EquippedMachine extends ObservedMachine {
   readonly balloon: Balloon
   /** @internal Where ports lead. */
   protected readonly ports: Ports
-  /** @internal The user's code that a vCPU waits for. */
-  protected readonly handling = new Handling()
+  /** @internal The way to the control thread. */
+  protected readonly control: Control
   /** @internal Devices in JavaScript. */
   protected readonly devices: Devices
   /** @internal MSRs that JavaScript answers. */
   protected readonly msrs: Msrs
 
   /** @internal */
-  protected constructor(native: BindingMachine, options: NormalMachineOptions, properties: AccelProperties) {
-    super(native, properties)
+  protected constructor(
+    { control, created }: CreatedMachine,
+    options: NormalMachineOptions,
+    properties: AccelProperties,
+  ) {
+    const { native } = control
+    super(native, created, properties)
+    this.control = control
     this.ports = new Ports(native, options)
     const { serial, serials, debugConsole, consoles } = this.ports
     this.serial = serial
     this.serials = serials
     this.debugConsole = debugConsole
     this.consoles = consoles
-    const check = (operation: Operation) => this.check(operation)
     const alive = (operation: string) => this.alive(operation)
     const thrown = (error: unknown) => this.thrown(error)
-    this.vcpus = Array.from({ length: options.cpus }, (_, index) => new Vcpu(index, native, check))
-    this.debug = new Debugger({ native, cpus: options.cpus, check, step: vcpu => this.step(vcpu) })
-    this.dirtyLog = new DirtyLog(native, operation => {
+    this.vcpus = Array.from({ length: options.cpus }, (_, index) => new Vcpu(index, control))
+    this.debug = new Debugger({
+      control,
+      cpus: options.cpus,
+      supported: () => created.debug && this.state !== 'shutdown',
+      step: vcpu => this.step(vcpu),
+    })
+    this.dirtyLog = new DirtyLog(control, operation => {
       this.alive(operation)
       return this.state
     })
     this.vsock = new Vsock({ native, check: alive, thrown })
     const { balloon, memory } = options
     this.balloon = new Balloon({ native, present: balloon !== null, memory: memory.size, check: alive, thrown })
-    this.devices = new Devices(native, this.handling, thrown)
-    this.msrs = new Msrs(native, options.msrFilter, this.handling, thrown)
+    this.devices = new Devices(control, thrown)
+    this.msrs = new Msrs(control, options.msrFilter, thrown)
   }
 
   /** The run state, by QEMU's name. */
   abstract get state(): RunState
-
-  /** @internal Throws when the run state forbids this. */
-  protected abstract check(operation: Operation): void
 
   /** @internal Lets one vCPU execute one instruction. */
   protected abstract step(vcpu: number): Promise<DebugEvent | undefined>
@@ -99,7 +103,8 @@ export abstract class EquippedMachine extends ObservedMachine {
    *
    * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
    * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
-   * `reset()` resolve when they have been asked for: the vCPU stops after the answer.
+   * `reset()` resolve when they have been asked for, because the vCPU stops after the answer; operations that need a stopped machine
+   * are refused.
    *
    * @example
    * ```ts
@@ -107,7 +112,7 @@ export abstract class EquippedMachine extends ObservedMachine {
    *
    * const machine = await Machine.create({ kernel: 'vmlinux' })
    * let latch = 0
-   * machine.addDevice({
+   * await machine.addDevice({
    *   pio: [0x550, 2],
    *   read: () => latch,
    *   write: (offset, size, value) => void (latch = Number(value)),
@@ -116,13 +121,12 @@ export abstract class EquippedMachine extends ObservedMachine {
    * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
    */
-  addDevice(device: DeviceOptions): void {
-    this.check('addDevice')
-    this.devices.add(device)
+  addDevice(device: DeviceOptions): Promise<void> {
+    return this.devices.add(device)
   }
 
   /** @internal What is no change of the run state. */
-  protected deliver(event: Exclude<BindingEvent, StopEvent | { kind: 'closed' }>): void {
+  protected deliver(event: Exclude<ControlEvent, { kind: Transition }>): void {
     switch (event.kind) {
       case 'notify':
         return this.tell('notify', notifyEvent(event))
@@ -134,8 +138,6 @@ export abstract class EquippedMachine extends ObservedMachine {
         return this.devices.access(event.device, event.access)
       case 'msr-access':
         return this.msrs.access(event.access)
-      case 'dirty-pages':
-        return this.dirtyLog.taken(event.id, event.ranges, event.error)
       case 'vsock-connected':
         return this.vsock.connected(event.id, event.hostPort, event.error)
       case 'vsock-connection':

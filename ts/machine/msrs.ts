@@ -1,30 +1,23 @@
-import type { BindingMachine, BindingMsrAccess } from '../native/binding.cjs'
-import type { Handling } from './handling.js'
+import type { BindingMsrAccess } from '../native/binding.cjs'
+import type { Control } from './control.js'
 import type { NormalMsrRule } from './msr-filter.js'
 
 /** The MSRs of one machine that JavaScript answers for. `failed` is told what a handler threw; the guest still waits then. */
 export class Msrs {
-  readonly #native: BindingMachine
+  readonly #control: Control
   readonly #rules: readonly NormalMsrRule[]
-  readonly #handling: Handling
   readonly #failed: (error: unknown) => void
   #ended = false
 
-  constructor(
-    machine: BindingMachine,
-    rules: readonly NormalMsrRule[],
-    handling: Handling,
-    failed: (error: unknown) => void,
-  ) {
-    this.#native = machine
+  constructor(control: Control, rules: readonly NormalMsrRule[], failed: (error: unknown) => void) {
+    this.#control = control
     this.#rules = rules
-    this.#handling = handling
     this.#failed = failed
   }
 
   /** Answers an access; never throws. */
   access(access: BindingMsrAccess): void {
-    this.#handling.run(() => this.#handle(access))
+    this.#control.answering(() => this.#handle(access))
   }
 
   /** The machine is ending: nothing is a failure any more. */
@@ -37,10 +30,10 @@ export class Msrs {
     try {
       if (written === undefined) {
         const value = typeof read === 'function' ? await read(index, vcpu) : 'fault'
-        this.#native.answerMsr(id, value === 'fault' ? undefined : msrBits(value, index))
+        this.#control.native.answerMsr(id, value === 'fault' ? undefined : msrBits(value, index))
       } else {
         const result = typeof write === 'function' ? await write(index, written, vcpu) : 'fault'
-        this.#native.answerMsr(id, result === 'fault' ? undefined : 0n)
+        this.#control.native.answerMsr(id, result === 'fault' ? undefined : 0n)
       }
     } catch (error) {
       if (!this.#ended) this.#failed(error)

@@ -6,6 +6,7 @@ import { readStatistics } from '../native/statistics.js'
 import type { TraceRecordOf } from '../trace/record.js'
 import type { TraceStream } from '../trace/stream.js'
 import { TraceStreams, type TraceOptions } from '../trace/streams.js'
+import type { Reply } from './control.js'
 import type { MachineEventMap } from './events.js'
 import type { MachineAccel } from './machine-accel.js'
 import type { MachineStatistics, MachineStats } from './statistics.js'
@@ -21,11 +22,13 @@ export abstract class ObservedMachine extends EventEmitter<MachineEventMap> {
   /** @internal Whoever reads trace records. */
   protected readonly traces: TraceStreams
   readonly #native: BindingMachine
+  readonly #created: Reply<'created'>
   readonly #properties: AccelProperties
 
   /** @internal */
-  protected constructor(native: BindingMachine, properties: AccelProperties) {
+  protected constructor(native: BindingMachine, created: Reply<'created'>, properties: AccelProperties) {
     super()
+    this.#created = created
     this.#native = native
     this.#properties = properties
     this.traces = new TraceStreams(native)
@@ -48,7 +51,7 @@ export abstract class ObservedMachine extends EventEmitter<MachineEventMap> {
 
   /** The accelerator's properties, and what became of them on this host. */
   get accel(): MachineAccel {
-    const { supported, enabled } = this.#native.notifyStatus()
+    const { notifySupported: supported, notifyEnabled: enabled } = this.#created
     const total = this.#native.notifyTotals().reduce((sum, one) => sum + one, 0)
     const { notifyVmexit: policy, notifyWindow: window } = this.#properties
     return { ...this.#properties, notify: { policy, window, supported, enabled, total } }

@@ -1,9 +1,7 @@
-import type { BindingMachine } from '../native/binding.cjs'
-import { unwrap } from '../native/native.js'
 import { bindingVcpuState, vcpuState } from '../native/vcpu-state.js'
+import type { Control } from './control.js'
 import { changed } from './vcpu-change.js'
 import type { VcpuState, VcpuStateChange } from './vcpu-state.js'
-import type { Operation } from './run-state.js'
 
 /**
  * A vCPU of a {@linkcode Machine}.
@@ -25,14 +23,12 @@ import type { Operation } from './run-state.js'
 export class Vcpu {
   /** From 0; also the APIC id. */
   readonly index: number
-  readonly #native: BindingMachine
-  readonly #check: (operation: Operation) => void
+  readonly #control: Control
 
   /** @internal Use {@linkcode Machine.vcpus}. */
-  constructor(index: number, native: BindingMachine, check: (operation: Operation) => void) {
+  constructor(index: number, control: Control) {
     this.index = index
-    this.#native = native
-    this.#check = check
+    this.#control = control
   }
 
   /**
@@ -41,8 +37,13 @@ export class Vcpu {
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
    */
-  async state(): Promise<VcpuState> {
-    return this.#read('vcpu.state')
+  state(): Promise<VcpuState> {
+    return this.#control.call({
+      operation: 'vcpu.state',
+      command: { kind: 'vcpu-state', vcpu: this.index },
+      reply: 'vcpu-state',
+      map: ({ state }) => vcpuState(state),
+    })
   }
 
   /**
@@ -52,16 +53,18 @@ export class Vcpu {
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws TypeError, RangeError: a register that does not exist, a value that does not fit.
    */
-  async setState(change: VcpuStateChange): Promise<void> {
-    const state = changed(this.#read('vcpu.setState'), change)
-    const error = this.#native.setVcpuState(this.index, bindingVcpuState(state))
-    if (error) unwrap(error)
-  }
-
-  #read(operation: Operation): VcpuState {
-    this.#check(operation)
-    const state = this.#native.vcpuState(this.index)
-    // `check` has refused a machine without a board.
-    return vcpuState(unwrap(state!))
+  setState(change: VcpuStateChange): Promise<void> {
+    const vcpu = this.index
+    const operation = 'vcpu.setState'
+    return this.#control.exchange({
+      operation,
+      command: { kind: 'vcpu-state', vcpu },
+      reply: 'vcpu-state',
+      map: ({ state }) => ({
+        kind: 'set-vcpu-state',
+        vcpu,
+        state: bindingVcpuState(changed(vcpuState(state), change)),
+      }),
+    })
   }
 }

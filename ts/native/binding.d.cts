@@ -96,7 +96,7 @@ export declare class BindingKvmVm {
   close(): void
 }
 
-/** A machine. `wakeFd` becomes readable when `take()` has something. */
+/** A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has something. */
 export declare class BindingMachine {
   /** Asks the guest for a balloon of so many pages. */
   setBalloonTarget(pages: number): void
@@ -108,53 +108,16 @@ export declare class BindingMachine {
   takeConsoleFd(port: number): number
   /** The size of a console's terminal has changed. */
   resizeConsole(port: number, columns: number, rows: number): void
-  /** This kernel lets guests be debugged. */
-  debugSupported(): boolean
-  /** Adds a breakpoint for all vCPUs. */
-  insertBreakpoint(breakpoint: BindingBreakpoint): BindingError | null
-  /** Removes it. */
-  removeBreakpoint(breakpoint: BindingBreakpoint): BindingError | null
-  /** Removes all. */
-  clearBreakpoints(): BindingError | null
-  /** Has one vCPU execute one instruction; an event tells when the machine has stopped again. */
-  step(vcpu: number): BindingError | null
-  /** Guest memory at a linear address of a vCPU, or at a physical one without a vCPU. */
-  readMemory(vcpu: number | undefined | null, address: bigint, length: number): Uint8Array | BindingError | null
-  /** Writes it. */
-  writeMemory(vcpu: number | undefined | null, address: bigint, bytes: Uint8Array): BindingError | null
-  /** Begins to note written pages. */
-  startDirtyLog(): BindingError | null
-  /** Ends it. */
-  stopDirtyLog(): BindingError | null
-  /**
-   * Asks for the pages written since the last time; a `dirty-pages` event with this `id` has them. On a thread of its own, because
-   * the bitmap of a large guest takes milliseconds. False when there is no such thread, or no machine any more.
-   */
-  takeDirtyPages(id: number): boolean
-  /** Pages that each vCPU has dirtied so far; empty without dirty rings. */
-  dirtyTotals(): Array<number> | BindingError
+  /** What a worker takes a device over with; 0 when there is no such device. */
+  deviceToken(device: number): number
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
   /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
   takeSerialFd(port: number): number
-  /** What became of the notify properties. */
-  notifyStatus(): BindingNotifyStatus
-  /** All events that wait. */
+  /** All events and replies that wait, in the order in which they happened. */
   take(): Array<BindingEvent>
-  /** Lets the vCPUs enter the guest. */
-  resume(): void
-  /** Asks the vCPUs to leave the guest; the `paused` event tells when they have. */
-  pause(): void
-  /** Back to power-on; the vCPUs must be stopped. */
-  reset(): BindingError | null
-  /** Lets a guest go on that slept. */
-  wake(): BindingError | null
-  /** An NMI for every vCPU. */
-  injectNmi(): void
-  /** The drill; false when the vCPU does not exist or has too many waiting. */
-  injectNotify(vcpu: number, contextInvalid: boolean): boolean
-  /** Adds a device that JavaScript answers for; the vCPUs must be stopped. */
-  addDevice(claim: BindingDeviceClaim): BindingDevicePlace | BindingError
+  /** Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller. */
+  send(command: BindingCommand, nested: boolean): number | BindingError
   /** Answers an access of the `device-access` event. */
   answerDevice(device: number, id: number, value: bigint): void
   /** Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP. */
@@ -167,7 +130,7 @@ export declare class BindingMachine {
   notifyTotals(): Array<number>
   /** Bus locks of each vCPU so far; empty where they are not limited. */
   busLockTotals(): Array<number>
-  /** Ends the machine; the `closed` event tells when nothing of it is left. */
+  /** Ends the machine, whatever it does; the `closed` event says when nothing of it is left. */
   close(): void
   /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
   statisticsSchema(): BindingStatisticsSchema | BindingError | null
@@ -177,10 +140,6 @@ export declare class BindingMachine {
   openTrace(globs: Array<string>, limit: number): BindingTraceSession
   /** The session that began with the machine, once. */
   takeStartTrace(): BindingTraceSession | null
-  /** A stopped vCPU's registers. */
-  vcpuState(vcpu: number): BindingVcpuState | BindingError | null
-  /** Changes them for its next entry. */
-  setVcpuState(vcpu: number, state: BindingVcpuState): BindingError | null
   /** Connects to a port of the guest; a `vsock-connected` event with this `id` tells what became of it. */
   connectVsock(guestPort: number, id: number): BindingVsockStream | BindingError
   /** Listens to a port of the host; a `vsock-connection` event tells that there is something to accept. */
@@ -240,9 +199,31 @@ export interface BindingBreakpoint {
   address: bigint
   /** Bytes that a watchpoint covers. */
   length: number
-  /** Whose page tables the address of a software breakpoint is looked up in. */
-  vcpu: number
 }
+
+/** A command of a machine; the reply carries the id that `send()` returned. */
+export type BindingCommand =
+  | { kind: 'start' }
+  | { kind: 'resume' }
+  | { kind: 'pause' }
+  | { kind: 'reset' }
+  | { kind: 'step'; vcpu: number }
+  | { kind: 'inject-nmi' }
+  | { kind: 'inject-notify'; vcpu: number; contextInvalid: boolean }
+  | { kind: 'vcpu-state'; vcpu: number }
+  | { kind: 'set-vcpu-state'; vcpu: number; state: BindingVcpuState }
+  | { kind: 'insert-breakpoint'; vcpu: number; breakpoint: BindingBreakpoint }
+  | { kind: 'remove-breakpoint'; vcpu: number; breakpoint: BindingBreakpoint }
+  | { kind: 'clear-breakpoints' }
+  | { kind: 'read-memory'; vcpu?: number; address: bigint; length: number }
+  | { kind: 'write-memory'; vcpu?: number; address: bigint; bytes: Uint8Array }
+  | { kind: 'add-device'; name: string; /** Ports; memory otherwise. */
+    pio: boolean; base: bigint; len: bigint; /** A worker fetches the accesses; otherwise they are events. */
+  worker: boolean }
+  | { kind: 'start-dirty-log' }
+  | { kind: 'stop-dirty-log' }
+  | { kind: 'take-dirty-pages' }
+  | { kind: 'dirty-totals' }
 
 /** A whole machine. */
 export interface BindingConfig {
@@ -282,6 +263,10 @@ export interface BindingConfig {
   legacy: BindingLegacy
   /** Virtio devices, in the order of their transports. */
   virtio: Array<BindingVirtio>
+  /** A reset by the guest ends the machine. */
+  noReboot: boolean
+  /** A machine whose guest has shut down stays. */
+  noShutdown: boolean
 }
 
 /** A port. */
@@ -364,7 +349,15 @@ export interface BindingDebugRegisters {
   dr7: bigint
 }
 
-/** One access, as [`BindingEvent::DeviceAccess`] tells it too. */
+/** Where a debugged guest has stopped. */
+export interface BindingDebugStop {
+  vcpu: number
+  reason: string
+  address: bigint
+  rip: bigint
+}
+
+/** One access, as in a `device-access` event. */
 export interface BindingDeviceAccess {
   /** Names it in the answer. */
   id: number
@@ -378,33 +371,11 @@ export interface BindingDeviceAccess {
   value: bigint
 }
 
-/** Where a device is. */
-export interface BindingDeviceClaim {
-  /** For messages. */
-  name: string
-  /** Ports; memory otherwise. */
-  pio: boolean
-  /** First port or address. */
-  base: bigint
-  /** Ports or bytes. */
-  len: bigint
-  /** A worker fetches the accesses; otherwise they are events. */
-  worker: boolean
-}
-
 /** What the guest did next. */
 export type BindingDeviceNext =
   | { kind: 'access'; access: BindingDeviceAccess }
   | { kind: 'idle' }
   | { kind: 'closed' }
-
-/** A device that was added. */
-export interface BindingDevicePlace {
-  /** Its number in events and answers. */
-  index: number
-  /** What its worker takes it over with; without meaning for other devices. */
-  token: number
-}
 
 /** An error as plain data; `code` selects the class. */
 export interface BindingError {
@@ -434,27 +405,28 @@ export interface BindingError {
   option?: string
   /** Registers and code bytes of a vCPU that cannot be reset. */
   report?: string
+  /** The run state that forbids the operation. */
+  state?: string
+  /** The run states that allow it. */
+  allowed?: Array<string>
 }
 
-/** What happened in a machine. */
+/** What a machine emits: events, and the replies to commands, in the order in which they happened. */
 export type BindingEvent =
+  | { kind: 'reply'; id: number; value?: BindingReply; error?: BindingError }
   | { kind: 'notify'; vcpu: number; registers: BindingRegisters; instruction: string; contextInvalid: boolean; resumed: boolean; total: number; injected: boolean; /** Events that did not fit the queue before this one. */
   dropped: number }
   | { kind: 'bus-lock'; vcpu: number; registers: BindingRegisters; instruction: string; total: number; /** Milliseconds that the vCPU waits. */
     throttled: number; /** Events that did not fit the queue before this one. */
   dropped: number }
   | { kind: 'warning'; code: string; message: string }
-  | { kind: 'debug'; vcpu: number; reason: string; address: bigint; rip: bigint }
-  | { kind: 'paused' }
-  | { kind: 'guest-shutdown' }
-  | { kind: 'guest-panicked' }
-  | { kind: 'guest-reset' }
-  | { kind: 'guest-wake' }
-  | { kind: 'debug-exit'; value: number }
-  | { kind: 'fault'; vcpu: number; fault: string; message: string; report: string }
+  | { kind: 'resume' }
+  | { kind: 'stop'; state: string; exit?: BindingExit }
+  | { kind: 'debug'; stop: BindingDebugStop }
+  | { kind: 'reset'; guest: boolean; state: string }
+  | { kind: 'shutdown'; reason: string; exit: BindingExit }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
   | { kind: 'msr-access'; access: BindingMsrAccess }
-  | { kind: 'dirty-pages'; id: number; ranges?: Array<number>; error?: BindingError }
   | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
   | { kind: 'vsock-connection'; hostPort: number }
   | { kind: 'balloon-change' }
@@ -467,6 +439,14 @@ export interface BindingException {
   injected: boolean
   errorCode?: number
   payload?: bigint
+}
+
+/** How a machine ended. */
+export interface BindingExit {
+  reason: string
+  status?: number
+  detail?: string
+  report?: string
 }
 
 /** A feature that is to be on or off. */
@@ -626,12 +606,6 @@ export interface BindingNotifyBudget {
   seconds: number
 }
 
-/** What became of the notify properties. */
-export interface BindingNotifyStatus {
-  supported: boolean
-  enabled: boolean
-}
-
 /** A pseudo-terminal in raw mode. */
 export interface BindingPty {
   /** A socket, the caller's: what is written to it a terminal program reads, and the other way round. */
@@ -661,6 +635,18 @@ export interface BindingRegisters {
   rip: bigint
   rflags: bigint
 }
+
+/** The result of a command that succeeded. */
+export type BindingReply =
+  | { kind: 'done' }
+  | { kind: 'created'; notifySupported: boolean; notifyEnabled: boolean; debug: boolean }
+  | { kind: 'stepped'; stop?: BindingDebugStop }
+  | { kind: 'injected'; accepted: boolean }
+  | { kind: 'vcpu-state'; state: BindingVcpuState }
+  | { kind: 'memory'; bytes: Uint8Array }
+  | { kind: 'device'; index: number }
+  | { kind: 'dirty-pages'; ranges: Float64Array }
+  | { kind: 'dirty-totals'; totals: Array<number> }
 
 /** What the CMOS clock shows. */
 export interface BindingRtc {
@@ -826,7 +812,7 @@ export declare function cpuModelNames(): Array<string>
 /** Makes one. */
 export declare function createEventFd(): BindingEventFd | number
 
-/** Builds a machine; its vCPUs stay outside the guest until `resume()`. */
+/** Begins to create a machine: the reply with id 0 says that it exists, or why not. Touches no file. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
 
 /** Forgets a device whose worker never came. */

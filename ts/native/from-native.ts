@@ -4,7 +4,7 @@ import type { DebugEvent } from '../machine/debug/breakpoint.js'
 import type { BusLockEvent } from '../machine/bus-lock-event.js'
 import type { NotifyEvent } from '../machine/notify-event.js'
 import type { MachineWarning } from '../machine/warning.js'
-import type { BindingEvent } from './binding.cjs'
+import type { BindingDebugStop, BindingEvent } from './binding.cjs'
 
 /** The public form of a notify exit. */
 export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): NotifyEvent => ({
@@ -20,7 +20,7 @@ export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): N
 })
 
 /** The public form of a stop at a breakpoint or after a step. Its reason is one of the accelerator's, which the public type lists. */
-export const debugEvent = ({ vcpu, reason, address, rip }: Extract<BindingEvent, { kind: 'debug' }>): DebugEvent => ({
+export const debugEvent = ({ vcpu, reason, address, rip }: BindingDebugStop): DebugEvent => ({
   vcpu,
   reason: reason as DebugEvent['reason'],
   address,

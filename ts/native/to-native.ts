@@ -1,7 +1,6 @@
 // From the normal form of a machine's options to the addon's plain data.
 
 import { basename } from 'node:path'
-import { explainUnavailable } from '../host/explain.js'
 import type { NormalMachineOptions } from '../machine/normal-options.js'
 import { rtcOffset } from '../machine/rtc.js'
 import type { Serial } from '../machine/serial/target.js'
@@ -18,37 +17,12 @@ import type {
   BindingConfig,
   BindingCpu,
   BindingLegacy,
-  BindingMachine,
   BindingSerial,
   BindingVirtio,
 } from './binding.cjs'
-import { native, unwrap } from './native.js'
 
-/** A machine made with the first candidate whose initialisation succeeded. */
-export interface NativeMachine {
-  readonly machine: BindingMachine
-  readonly properties: AccelProperties
-}
-
-/**
- * Makes the machine. Where several accelerators were given, the next is tried when one fails to initialise; the last failure
- * is thrown, and a device that does not open is explained.
- */
-export async function createNative(options: NormalMachineOptions): Promise<NativeMachine> {
-  const { createMachine } = native()
-  const failures: { error: unknown; device: string }[] = []
-  for (const properties of options.accel.candidates) {
-    try {
-      return { machine: unwrap(createMachine(config(options, properties))), properties }
-    } catch (error) {
-      failures.push({ error, device: properties.device })
-    }
-  }
-  const last = failures.at(-1)
-  throw await explainUnavailable(last?.error, last?.device)
-}
-
-const config = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({
+/** The addon's form of a machine with these accelerator properties. */
+export const toNative = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({
   accel: accel(properties),
   memory: options.memory,
   cpu: cpu(options),
@@ -67,6 +41,8 @@ const config = (options: NormalMachineOptions, properties: AccelProperties): Bin
   virtio: virtio(options),
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
+  noReboot: options.noReboot,
+  noShutdown: options.noShutdown,
 })
 
 const cpu = ({ cpu, topology, cpuPm, msrFilter, busLockRatelimit }: NormalMachineOptions): BindingCpu => {

@@ -1,10 +1,9 @@
 //! The balloon as JavaScript sees it, in pages of 4 KiB.
 
-use crate::event::BindingEvent;
-use crate::event_queue::EventQueue;
 use crate::machine::BindingMachine;
 use crate::virtio::VirtioHandles;
 use kvm_accel_machine::virtio::Balloon;
+use kvm_accel_vmm::{Event, Outbox};
 use napi_derive::napi;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -18,18 +17,18 @@ pub struct BindingBalloonStatistics {
     pub values: Vec<Option<f64>>,
 }
 
-/// Has changes told by this queue.
-pub fn watch(handles: &VirtioHandles, queue: &Arc<EventQueue>) {
+/// Emits changes of the balloon's size.
+pub fn watch(handles: &VirtioHandles, outbox: &Arc<Outbox>) {
     if let Some(balloon) = handles.balloon.as_ref().and_then(Weak::upgrade) {
-        let queue = Arc::clone(queue);
-        balloon.on_change(move || queue.push(BindingEvent::BalloonChange));
+        let outbox = Arc::clone(outbox);
+        balloon.on_change(move || outbox.emit(Event::BalloonChange));
     }
 }
 
 impl BindingMachine {
     /// `None` without one, and when the machine is closed.
     fn balloon(&self) -> Option<Arc<Balloon>> {
-        self.virtio.balloon.as_ref()?.upgrade()
+        self.opened().virtio.balloon.as_ref()?.upgrade()
     }
 }
 

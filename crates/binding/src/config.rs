@@ -123,6 +123,10 @@ pub struct BindingConfig {
     pub legacy: BindingLegacy,
     /// Virtio devices, in the order of their transports.
     pub virtio: Vec<BindingVirtio>,
+    /// A reset by the guest ends the machine.
+    pub no_reboot: bool,
+    /// A machine whose guest has shut down stays.
+    pub no_shutdown: bool,
 }
 
 impl TryFrom<BindingAccelProperties> for AccelProperties {

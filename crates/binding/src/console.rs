@@ -47,15 +47,15 @@ fn open(target: BindingSerial) -> std::io::Result<(UnixStream, HostEnd)> {
 impl BindingMachine {
     /// The user's end of a console's port, which the caller owns; -1 without one.
     #[napi]
-    pub fn take_console_fd(&mut self, port: u32) -> i32 {
-        let end = usize::try_from(port).ok().and_then(|port| self.virtio.console_ends.get_mut(port)?.take());
+    pub fn take_console_fd(&self, port: u32) -> i32 {
+        let end = usize::try_from(port).ok().and_then(|port| self.opened().virtio.console_ends.get_mut(port)?.take());
         end.map_or(-1, IntoRawFd::into_raw_fd)
     }
 
     /// The size of a console's terminal has changed.
     #[napi]
     pub fn resize_console(&self, port: u32, columns: u16, rows: u16) {
-        let console = self.virtio.console.as_ref().and_then(std::sync::Weak::upgrade);
+        let console = self.opened().virtio.console.as_ref().and_then(std::sync::Weak::upgrade);
         if let (Some(console), Ok(port)) = (console, usize::try_from(port)) {
             console.resize(port, Size { columns, rows });
         }

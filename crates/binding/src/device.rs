@@ -1,10 +1,6 @@
 //! Devices that JavaScript answers for: on the main thread through events, on a worker by waiting.
 
-use crate::event::BindingEvent;
 use crate::machine::BindingMachine;
-use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::BoardError;
-use kvm_accel_machine::bus::AddressSpace;
 use kvm_accel_machine::devices::{Access, Delegated, Next};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
@@ -16,31 +12,7 @@ use std::time::Duration;
 /// A worker in a native wait cannot be terminated: it comes back to JavaScript this often.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Where a device is.
-#[napi(object, object_to_js = false)]
-pub struct BindingDeviceClaim {
-    /// For messages.
-    pub name: String,
-    /// Ports; memory otherwise.
-    pub pio: bool,
-    /// First port or address.
-    pub base: BigInt,
-    /// Ports or bytes.
-    pub len: BigInt,
-    /// A worker fetches the accesses; otherwise they are events.
-    pub worker: bool,
-}
-
-/// A device that was added.
-#[napi(object, object_from_js = false)]
-pub struct BindingDevicePlace {
-    /// Its number in events and answers.
-    pub index: u32,
-    /// What its worker takes it over with; without meaning for other devices.
-    pub token: i64,
-}
-
-/// One access, as [`BindingEvent::DeviceAccess`] tells it too.
+/// One access, as in a `device-access` event.
 #[napi(object, object_from_js = false)]
 pub struct BindingDeviceAccess {
     /// Names it in the answer.
@@ -57,7 +29,7 @@ pub struct BindingDeviceAccess {
 
 impl From<Access> for BindingDeviceAccess {
     fn from(Access { id, write, offset, size, value }: Access) -> Self {
-        // A claim ends below 2^53: `claim` refuses others.
+        // A claim is at most 2^53 long: `BindingCommand::parse` refuses others.
         #[allow(clippy::cast_precision_loss, reason = "see above")]
         let offset = offset as f64;
         Self { id, write, offset, size: u32::try_from(size).unwrap_or(0), value: value.into() }
@@ -75,29 +47,12 @@ fn leave_for_worker(device: &Arc<Delegated>) -> i64 {
     token
 }
 
+#[napi]
 impl BindingMachine {
-    pub(crate) fn claim(&mut self, claim: BindingDeviceClaim) -> Result<BindingDevicePlace, BoardError> {
-        let (negative, base, exact) = claim.base.get_u64();
-        let (_, len, len_exact) = claim.len.get_u64();
-        if negative || !exact || !len_exact || len > 1 << 53 {
-            let message = format!("{}, is at no address of 64 bits", claim.name);
-            return Err(MachineConfigError::new("device", message, "Place the device elsewhere.").into());
-        }
-        let space = if claim.pio { AddressSpace::Ports } else { AddressSpace::Memory };
-        let index = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
-        let device = Arc::new(if claim.worker {
-            Delegated::pulled()
-        } else {
-            let queue = Arc::clone(self.handle.queue());
-            Delegated::pushing(Box::new(move |access| {
-                queue.push(BindingEvent::DeviceAccess { device: index, access: access.into() });
-            }))
-        });
-        let added = self.handle.with_board(|board| board.add_device(space, claim.name, base, len, Arc::clone(&device)));
-        added.transpose()?;
-        let token = if claim.worker { leave_for_worker(&device) } else { 0 };
-        self.devices.push(device);
-        Ok(BindingDevicePlace { index, token })
+    /// What a worker takes a device over with; 0 when there is no such device.
+    #[napi]
+    pub fn device_token(&self, device: u32) -> i64 {
+        self.direct.device(device).map_or(0, |device| leave_for_worker(&device))
     }
 }
 

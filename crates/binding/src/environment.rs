@@ -1,21 +1,26 @@
-//! Machines do not outlive the JavaScript environment that made them: neither `process.exit()` nor a terminated worker
+//! Machines do not outlive the JavaScript environment that created them: neither `process.exit()` nor a terminated worker
 //! leaves a vCPU running.
 
-use crate::handle::Handle;
+use kvm_accel_vmm::Vmm;
 use napi::Env;
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long the end of an environment waits for each of its machines. All work of a control thread is sliced, so that
+/// milliseconds are enough; a host whose disk does not answer must not keep the process.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 thread_local! {
     /// The machines of the environment that runs on this thread; `None` before the first one.
-    static MACHINES: RefCell<Option<Vec<Weak<Handle>>>> = const { RefCell::new(None) };
+    static MACHINES: RefCell<Option<Vec<Weak<Vmm>>>> = const { RefCell::new(None) };
 }
 
-/// Remembers a machine, to be closed when its environment ends.
-pub fn adopt(env: &Env, machine: &Arc<Handle>) -> napi::Result<()> {
+/// Remembers a machine, to be ended when its environment ends.
+pub fn adopt(env: &Env, machine: &Arc<Vmm>) -> napi::Result<()> {
     MACHINES.with_borrow_mut(|machines| {
         if machines.is_none() {
-            env.add_env_cleanup_hook((), |()| close_all())?;
+            env.add_env_cleanup_hook((), |()| end_all())?;
         }
         let machines = machines.get_or_insert_default();
         machines.retain(|machine| machine.strong_count() > 0);
@@ -24,7 +29,11 @@ pub fn adopt(env: &Env, machine: &Arc<Handle>) -> napi::Result<()> {
     })
 }
 
-fn close_all() {
-    let machines = MACHINES.take().unwrap_or_default();
-    machines.iter().filter_map(Weak::upgrade).for_each(|machine| machine.close_and_wait());
+fn end_all() {
+    let machines: Vec<_> = MACHINES.take().unwrap_or_default().iter().filter_map(Weak::upgrade).collect();
+    // All of them end at the same time.
+    machines.iter().for_each(|machine| machine.end());
+    for machine in machines {
+        let _ = machine.end_and_wait(PATIENCE);
+    }
 }

@@ -1,6 +1,6 @@
 //! Errors cross as data and are thrown in TypeScript, in one place.
 
-use kvm_accel_machine::board::BoardError;
+use kvm_accel_vmm::Failure;
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
@@ -34,66 +34,53 @@ pub struct BindingError {
     pub option: Option<String>,
     /// Registers and code bytes of a vCPU that cannot be reset.
     pub report: Option<String>,
+    /// The run state that forbids the operation.
+    pub state: Option<String>,
+    /// The run states that allow it.
+    pub allowed: Option<Vec<String>>,
 }
 
-impl From<kvm_accel::Error> for BindingError {
-    fn from(error: kvm_accel::Error) -> Self {
+impl From<Failure> for BindingError {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            code,
+            message,
+            remedy,
+            reason,
+            errno,
+            ioctl,
+            capability,
+            property,
+            image,
+            problem,
+            address,
+            option,
+            report,
+            state,
+            allowed,
+        } = failure;
         Self {
-            code: error.code().into(),
-            message: error.to_string(),
-            remedy: error.remedy().into(),
-            errno: error.errno(),
-            ioctl: error.ioctl().map(Into::into),
-            capability: error.capability().map(|capability| capability.name().into()),
-            property: match &error {
-                kvm_accel::Error::Property { property, .. } => Some((*property).into()),
-                _ => None,
-            },
-            reason: match &error {
-                kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
-                kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
-                _ => None,
-            },
-            problem: match &error {
-                kvm_accel::Error::Breakpoint { problem, .. } => Some(problem.as_str().into()),
-                _ => None,
-            },
-            address: match &error {
-                kvm_accel::Error::GuestMemory { address } => Some((*address).into()),
-                _ => None,
-            },
-            report: error.report().map(Into::into),
-            option: error.option().map(Into::into),
-            ..Self::default()
+            code,
+            message,
+            remedy,
+            reason,
+            errno,
+            ioctl,
+            capability,
+            property,
+            image,
+            problem,
+            address: address.map(BigInt::from),
+            option,
+            report,
+            allowed: state.map(|_| allowed.iter().map(|state| state.as_str().to_owned()).collect()),
+            state: state.map(|state| state.as_str().to_owned()),
         }
     }
 }
 
-impl From<BoardError> for BindingError {
-    fn from(error: BoardError) -> Self {
-        match error {
-            BoardError::Accel(error) => error.into(),
-            BoardError::Config(error) => Self {
-                code: error.code().into(),
-                message: error.to_string(),
-                remedy: error.remedy().into(),
-                option: Some(error.option().into()),
-                ..Self::default()
-            },
-            BoardError::Image(error) => Self {
-                code: error.code().into(),
-                message: error.to_string(),
-                remedy: error.remedy().into(),
-                image: Some(error.image().as_str().into()),
-                problem: Some(error.problem().as_str().into()),
-                ..Self::default()
-            },
-            BoardError::Cancelled(error) => Self {
-                code: "ERR_CANCELLED".into(),
-                message: error.to_string(),
-                remedy: "The owner of the machine has asked for this.".into(),
-                ..Self::default()
-            },
-        }
+impl From<kvm_accel::Error> for BindingError {
+    fn from(error: kvm_accel::Error) -> Self {
+        Failure::from(error).into()
     }
 }

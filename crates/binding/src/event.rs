@@ -3,7 +3,9 @@
 use crate::device::BindingDeviceAccess;
 use crate::error::BindingError;
 use crate::msrs::BindingMsrAccess;
-use kvm_accel::{Event, NotifyEvent, Registers, Request, StopReason};
+use crate::reply::{BindingDebugStop, BindingReply};
+use kvm_accel::Registers;
+use kvm_accel_vmm::{Event, Exit, Message};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
@@ -30,10 +32,12 @@ pub struct BindingRegisters {
     pub rflags: BigInt,
 }
 
-/// What happened in a machine.
+/// What a machine emits: events, and the replies to commands, in the order in which they happened.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
 #[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and most events are notify events")]
 pub enum BindingEvent {
+    /// The reply to the command with this id: a value or an error. Id 0 is the creation of the machine.
+    Reply { id: u32, value: Option<BindingReply>, error: Option<BindingError> },
     /// A notify VM exit.
     Notify {
         vcpu: u32,
@@ -59,33 +63,25 @@ pub enum BindingEvent {
     },
     /// Something a user should read.
     Warning { code: String, message: String },
-    /// All vCPUs are stopped because of a breakpoint, a watchpoint or a step.
-    Debug { vcpu: u32, reason: String, address: BigInt, rip: BigInt },
-    /// All vCPUs are stopped because `pause` was called.
-    Paused,
-    /// All vCPUs are stopped because the guest powered off.
-    GuestShutdown,
-    /// Its kernel panicked, and said so to pvpanic.
-    GuestPanicked,
-    /// All vCPUs are stopped because the guest wants a reset.
-    GuestReset,
-    /// The guest slept and is woken: `wake()` comes next.
-    GuestWake,
-    /// All vCPUs are stopped because the guest wrote to isa-debug-exit.
-    DebugExit { value: u32 },
-    /// All vCPUs are stopped because one cannot go on.
-    Fault { vcpu: u32, fault: String, message: String, report: String },
+    /// The machine entered run state `running`.
+    Resume,
+    /// The machine left run state `running`; all vCPUs are outside the guest, and every device is still.
+    Stop { state: String, exit: Option<BindingExit> },
+    /// A breakpoint, a watchpoint or a step stopped the machine; follows `stop`.
+    Debug { stop: BindingDebugStop },
+    /// The machine was put back to power-on.
+    Reset { guest: bool, state: String },
+    /// The machine ended.
+    Shutdown { reason: String, exit: BindingExit },
     /// The guest accesses a device of JavaScript's and waits for `answerDevice`.
     DeviceAccess { device: u32, access: BindingDeviceAccess },
     /// The guest accesses an MSR of JavaScript's and waits for `answerMsr`.
     MsrAccess { access: BindingMsrAccess },
-    /// The answer to `takeDirtyPages`: start and length of each run of pages, or why there are none.
-    DirtyPages { id: u32, ranges: Option<Vec<f64>>, error: Option<BindingError> },
     /// What became of `connectVsock`.
     VsockConnected { id: u32, host_port: u32, error: Option<BindingError> },
     /// The guest has connected to a port that is listened to.
     VsockConnection { host_port: u32 },
-    /// The balloon has another size; told again only after `balloonPages`.
+    /// The balloon has another size; emitted again only after `balloonPages`.
     BalloonChange,
     /// A serial port takes input again.
     InputDrained { port: u32 },
@@ -93,58 +89,71 @@ pub enum BindingEvent {
     Closed,
 }
 
-impl BindingEvent {
-    /// Whether the queue may drop it when it is full.
-    pub const fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Notify { .. } | Self::BusLock { .. } | Self::Warning { .. })
+/// How a machine ended.
+#[napi(object, object_from_js = false)]
+pub struct BindingExit {
+    pub reason: String,
+    pub status: Option<u32>,
+    pub detail: Option<String>,
+    pub report: Option<String>,
+}
+
+impl From<Exit> for BindingExit {
+    fn from(exit: Exit) -> Self {
+        let Exit { reason, status, detail, report } = exit;
+        Self { reason: reason.as_str().into(), status: status.map(Into::into), detail, report }
+    }
+}
+
+impl From<Message> for BindingEvent {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Reply { id, result: Ok(reply) } => Self::Reply { id, value: Some(reply.into()), error: None },
+            Message::Reply { id, result: Err(failure) } => Self::Reply { id, value: None, error: Some(failure.into()) },
+            Message::Event(event) => event.into(),
+        }
     }
 }
 
 impl From<Event> for BindingEvent {
     fn from(event: Event) -> Self {
         match event {
-            Event::Notify(event) => notify(*event),
-            Event::BusLock(event) => Self::BusLock {
-                vcpu: event.vcpu,
-                registers: registers(&event.registers),
-                instruction: event.instruction,
-                total: i64::try_from(event.total).unwrap_or(i64::MAX),
-                throttled: event.throttled.as_secs_f64() * 1000.0,
-                dropped: 0,
+            Event::Notify { exit, dropped } => Self::Notify {
+                vcpu: exit.vcpu,
+                registers: registers(&exit.registers),
+                instruction: exit.instruction,
+                context_invalid: exit.context_invalid,
+                resumed: exit.resumed,
+                total: i64::try_from(exit.total).unwrap_or(i64::MAX),
+                injected: exit.injected,
+                dropped,
+            },
+            Event::BusLock { lock, dropped } => Self::BusLock {
+                vcpu: lock.vcpu,
+                registers: registers(&lock.registers),
+                instruction: lock.instruction,
+                total: i64::try_from(lock.total).unwrap_or(i64::MAX),
+                throttled: lock.throttled.as_secs_f64() * 1000.0,
+                dropped,
             },
             Event::Warning(warning) => Self::Warning { code: warning.code.as_str().into(), message: warning.message },
-            Event::Stopped(StopReason::Debug(stop)) => Self::Debug {
-                vcpu: stop.vcpu,
-                reason: stop.cause.reason.as_str().into(),
-                address: stop.cause.address.into(),
-                rip: stop.rip.into(),
-            },
-            Event::Stopped(StopReason::Paused) => Self::Paused,
-            Event::Stopped(StopReason::Guest(Request::Shutdown)) => Self::GuestShutdown,
-            Event::Stopped(StopReason::Guest(Request::Panic)) => Self::GuestPanicked,
-            Event::Stopped(StopReason::Guest(Request::Reset)) => Self::GuestReset,
-            Event::Stopped(StopReason::Guest(Request::Wake)) => Self::GuestWake,
-            Event::Stopped(StopReason::Guest(Request::DebugExit { value })) => Self::DebugExit { value },
-            Event::Stopped(StopReason::Fault(fault)) => Self::Fault {
-                vcpu: fault.vcpu,
-                fault: fault.kind.as_str().into(),
-                message: fault.message,
-                report: fault.report,
-            },
+            Event::Resume => Self::Resume,
+            Event::Stop { state, exit } => Self::Stop { state: state.as_str().into(), exit: exit.map(Into::into) },
+            Event::Debug(stop) => Self::Debug { stop: stop.into() },
+            Event::Reset { guest, state } => Self::Reset { guest, state: state.as_str().into() },
+            Event::Shutdown { reason, exit } => {
+                Self::Shutdown { reason: reason.as_str().into(), exit: exit.into() }
+            }
+            Event::DeviceAccess { device, access } => Self::DeviceAccess { device, access: access.into() },
+            Event::MsrAccess(access) => Self::MsrAccess { access: access.into() },
+            Event::VsockConnected { id, host_port, error } => {
+                Self::VsockConnected { id, host_port, error: error.map(Into::into) }
+            }
+            Event::VsockConnection { host_port } => Self::VsockConnection { host_port },
+            Event::BalloonChange => Self::BalloonChange,
+            Event::InputDrained { port } => Self::InputDrained { port },
+            Event::Closed => Self::Closed,
         }
-    }
-}
-
-fn notify(event: NotifyEvent) -> BindingEvent {
-    BindingEvent::Notify {
-        vcpu: event.vcpu,
-        registers: registers(&event.registers),
-        instruction: event.instruction,
-        context_invalid: event.context_invalid,
-        resumed: event.resumed,
-        total: i64::try_from(event.total).unwrap_or(i64::MAX),
-        injected: event.injected,
-        dropped: 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The Node-API addon of kvm-accel: conversions only. Every type that crosses is named `Binding*`.
 //!
-//! No thread-safe function and no `async fn`: Node frees them under foreign threads when an environment ends. Events wait in
-//! a bounded queue, a socketpair wakes the event loop, and `take()` hands them over.
+//! No thread-safe function and no `async fn`: Node frees them under foreign threads when an environment ends. Events and replies
+//! wait in a queue (`kvm_accel_vmm::Outbox`), a socket pair wakes the event loop, and `take()` returns them.
 
 // napi exports nothing under test, so that what only Node calls looks dead.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
@@ -10,17 +10,14 @@ mod balloon;
 #[cfg(feature = "baseline")]
 mod baseline;
 mod config;
+mod command;
 mod console;
 mod cpu;
-mod debug;
 mod device;
-mod dirty_log;
 mod environment;
 mod error;
 mod event;
-mod event_queue;
 mod guest;
-mod handle;
 mod host;
 mod kvm;
 mod legacy;
@@ -28,6 +25,7 @@ mod machine;
 mod msrs;
 mod plan;
 mod pty;
+mod reply;
 mod serial;
 mod statistics;
 mod throttle;

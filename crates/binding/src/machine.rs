@@ -1,13 +1,11 @@
-//! The machine class.
+//! The machine class: commands go in, messages come out.
 
 use crate::balloon;
+use crate::command::BindingCommand;
 use crate::config::BindingConfig;
-use crate::device::{BindingDeviceClaim, BindingDevicePlace};
 use crate::environment;
 use crate::error::BindingError;
 use crate::event::BindingEvent;
-use crate::event_queue::EventQueue;
-use crate::handle::Handle;
 use crate::msrs;
 use crate::plan::OpenMachine;
 use crate::serial::SerialStreams;
@@ -15,99 +13,123 @@ use crate::trace::{BindingTraceSession, START_LIMIT};
 use crate::virtio::VirtioHandles;
 use kvm_accel::cancel::Cancel;
 use kvm_accel::trace::Trace;
-use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::{Board, BoardError};
-use kvm_accel_machine::devices::{Delegated, DelegatedMsrs};
+use kvm_accel_machine::board::Board;
+use kvm_accel_machine::devices::DelegatedMsrs;
 use kvm_accel_machine::virtio::Listener;
+use kvm_accel_vmm::{BoardMachine, Built, DirectAccess, Event, Failure, Outbox, Policy, Sender, Vmm};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A machine. `wakeFd` becomes readable when `take()` has something.
+/// A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has something.
 #[napi]
 pub struct BindingMachine {
-    pub(crate) handle: Arc<Handle>,
-    pub(crate) devices: Vec<Arc<Delegated>>,
-    pub(crate) virtio: VirtioHandles,
+    vmm: Arc<Vmm>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) direct: Arc<DirectAccess>,
+    opened: Arc<Mutex<Opened>>,
     /// By the host's port.
     pub(crate) listeners: HashMap<u32, Listener>,
+    pub(crate) trace: Trace,
     pub(crate) start_trace: Option<BindingTraceSession>,
     msrs: Arc<DelegatedMsrs>,
-    notify: NotifyStatus,
     wake: Option<UnixStream>,
-    serial: SerialStreams,
 }
 
-/// What became of the notify properties.
-#[napi(object, object_from_js = false)]
-pub struct BindingNotifyStatus {
-    pub supported: bool,
-    pub enabled: bool,
+/// What the control thread opened while it built the machine; empty before.
+#[derive(Default)]
+pub struct Opened {
+    pub serial: SerialStreams,
+    pub virtio: VirtioHandles,
 }
 
-/// Builds a machine; its vCPUs stay outside the guest until `resume()`.
+/// Begins to create a machine: the reply with id 0 says that it exists, or why not. Touches no file.
 #[napi]
 pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<BindingMachine, BindingError>> {
-    match build(config) {
+    match create(config) {
         Ok(machine) => {
-            environment::adopt(&env, &machine.handle)?;
+            environment::adopt(&env, &machine.vmm)?;
             Ok(Either::A(machine))
         }
-        Err(error) => Ok(Either::B(error.into())),
+        Err(failure) => Ok(Either::B(failure.into())),
     }
 }
 
-fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
+/// The process has too few of something.
+fn short_of(what: &str, error: &io::Error) -> Failure {
+    let message = format!("cannot create {what} of the machine: {error}");
+    MachineConfigError::new(
+        "memory",
+        message,
+        "Raise the limits on open files and threads (ulimit -n, ulimit -u, the cgroup's pids.max).",
+    )
+    .into()
+}
+
+fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
     let patterns = std::mem::take(&mut config.trace);
-    let (queue, wake) = EventQueue::new().map_err(|error| {
-        MachineConfigError::new(
-            "signal",
-            format!("A socketpair cannot be made: {error}"),
-            "Raise the limit on open files.",
-        )
-    })?;
-    let queue = Arc::new(queue);
-    let msrs = msrs::asking(&queue);
-    let cancel = Cancel::default();
-    let OpenMachine { mut config, serial, virtio } = config.into_plan(&msrs)?.open(&cancel)?;
-    balloon::watch(&virtio, &queue);
-    let drained = |port: u32| {
-        let queue = Arc::clone(&queue);
-        Box::new(move || queue.push(BindingEvent::InputDrained { port }))
-    };
-    for (port, serial) in (1..).zip(&mut config.legacy.serials) {
-        if let Some(serial) = serial {
-            serial.input_drained = Some(drained(port));
-        }
-    }
-    let waker = Arc::clone(&queue);
+    let policy = Policy { no_reboot: config.no_reboot, no_shutdown: config.no_shutdown };
+    let (outbox, wake) = Outbox::new().map_err(|error| short_of("the event socket", &error))?;
+    let outbox = Arc::new(outbox);
+    let msrs = msrs::asking(&outbox);
+    let plan = config.into_plan(&msrs)?;
+    let waker = Arc::clone(&outbox);
     let trace = Trace::new(move || waker.wake());
     let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
-    let scope = trace.enter();
-    let (mut board, warnings) = Board::new(config, Arc::clone(&queue) as Arc<dyn EventSink>, drained(0), &cancel)?;
-    for warning in warnings {
-        queue.emit(kvm_accel::Event::Warning(warning));
-    }
-    board.set_delegated_msrs(Arc::clone(&msrs));
-    let notify = board.notify();
-    drop(scope);
+    let direct = Arc::<DirectAccess>::default();
+    let opened = Arc::<Mutex<Opened>>::default();
+    let build = {
+        let (outbox, direct, opened) = (Arc::clone(&outbox), Arc::clone(&direct), Arc::clone(&opened));
+        let msrs = Arc::clone(&msrs);
+        move |sender: &Sender, cancel: &Cancel| -> Result<Built<BoardMachine>, Failure> {
+            let OpenMachine { mut config, serial, virtio } = plan.open(cancel)?;
+            balloon::watch(&virtio, &outbox);
+            let drained = |port: u32| {
+                let outbox = Arc::clone(&outbox);
+                Box::new(move || outbox.emit(Event::InputDrained { port }))
+            };
+            for (port, serial) in (1..).zip(&mut config.legacy.serials) {
+                if let Some(serial) = serial {
+                    serial.input_drained = Some(drained(port));
+                }
+            }
+            let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
+            let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
+            board.set_delegated_msrs(msrs);
+            *opened.lock().unwrap_or_else(PoisonError::into_inner) = Opened { serial, virtio };
+            Ok(BoardMachine::new(board, warnings, direct, outbox))
+        }
+    };
+    let vmm = Vmm::spawn(policy, trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
     Ok(BindingMachine {
-        handle: Arc::new(Handle::new(board, queue, trace)),
-        devices: Vec::new(),
-        virtio,
+        vmm: Arc::new(vmm),
+        outbox,
+        direct,
+        opened,
         listeners: HashMap::new(),
+        trace,
         start_trace,
         msrs,
-        notify,
         wake: Some(wake),
-        serial,
     })
+}
+
+impl BindingMachine {
+    /// What the machine has opened.
+    pub(crate) fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn totals(totals: Vec<u64>) -> Vec<i64> {
+    totals.into_iter().map(|total| i64::try_from(total).unwrap_or(i64::MAX)).collect()
 }
 
 #[napi]
@@ -120,71 +142,29 @@ impl BindingMachine {
 
     /// The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one.
     #[napi]
-    pub fn take_serial_fd(&mut self, port: u32) -> i32 {
-        self.serial.take_fd(port)
+    pub fn take_serial_fd(&self, port: u32) -> i32 {
+        self.opened().serial.take_fd(port)
     }
 
-    /// What became of the notify properties.
-    #[napi]
-    pub fn notify_status(&self) -> BindingNotifyStatus {
-        BindingNotifyStatus { supported: self.notify.supported, enabled: self.notify.enabled }
-    }
-
-    /// All events that wait.
+    /// All events and replies that wait, in the order in which they happened.
     #[napi]
     pub fn take(&self) -> Vec<BindingEvent> {
-        self.handle.queue().take()
+        self.outbox.take().into_iter().map(BindingEvent::from).collect()
     }
 
-    /// Lets the vCPUs enter the guest.
+    /// Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller.
     #[napi]
-    pub fn resume(&self) {
-        self.handle.with_board(|board| board.resume());
-    }
-
-    /// Asks the vCPUs to leave the guest; the `paused` event tells when they have.
-    #[napi]
-    pub fn pause(&self) {
-        self.handle.with_board(|board| board.pause());
-    }
-
-    /// Back to power-on; the vCPUs must be stopped.
-    #[napi]
-    pub fn reset(&self) -> Option<BindingError> {
-        self.handle.with_board(|board| board.reset(&Cancel::default())).and_then(Result::err).map(BindingError::from)
-    }
-
-    /// Lets a guest go on that slept.
-    #[napi]
-    pub fn wake(&self) -> Option<BindingError> {
-        self.handle.with_board(|board| board.wake(&Cancel::default())).and_then(Result::err).map(BindingError::from)
-    }
-
-    /// An NMI for every vCPU.
-    #[napi]
-    pub fn inject_nmi(&self) {
-        self.handle.with_board(|board| board.inject_nmi());
-    }
-
-    /// The drill; false when the vCPU does not exist or has too many waiting.
-    #[napi]
-    pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
-        self.handle.with_board(|board| board.inject_notify(vcpu, context_invalid)).unwrap_or(false)
-    }
-
-    /// Adds a device that JavaScript answers for; the vCPUs must be stopped.
-    #[napi]
-    pub fn add_device(&mut self, claim: BindingDeviceClaim) -> Either<BindingDevicePlace, BindingError> {
-        match self.claim(claim) {
-            Ok(place) => Either::A(place),
-            Err(error) => Either::B(error.into()),
+    pub fn send(&self, command: BindingCommand, nested: bool) -> Either<u32, BindingError> {
+        match command.parse() {
+            Ok(command) => Either::A(self.vmm.send(command, nested).unwrap_or(0)),
+            Err(error) => Either::B(Failure::from(error).into()),
         }
     }
 
     /// Answers an access of the `device-access` event.
     #[napi]
     pub fn answer_device(&self, device: u32, id: u32, value: BigInt) {
-        if let Some(device) = usize::try_from(device).ok().and_then(|index| self.devices.get(index)) {
+        if let Some(device) = self.direct.device(device) {
             device.answer(id, value.get_u64().1);
         }
     }
@@ -198,33 +178,33 @@ impl BindingMachine {
     /// Input for a serial port: how many bytes were taken.
     #[napi]
     pub fn serial_input(&self, port: u32, bytes: Uint8Array) -> u32 {
-        let port = usize::try_from(port).unwrap_or(usize::MAX);
-        let taken = self.handle.with_board(|board| board.serial_input(port, &bytes)).unwrap_or(0);
+        let taken = self.direct.serial_input(usize::try_from(port).unwrap_or(usize::MAX), &bytes);
         u32::try_from(taken).unwrap_or(u32::MAX)
     }
 
     /// Exits so far, by kind.
     #[napi]
     pub fn exit_counts(&self) -> HashMap<String, i64> {
-        let counts = self.handle.counts().exits.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX));
-        ExitKind::ALL.iter().map(|kind| kind.as_str().to_owned()).zip(counts).collect()
+        let counters = self.direct.counters();
+        let count = |kind| counters.map_or(0, |counters| i64::try_from(counters.exits(kind)).unwrap_or(i64::MAX));
+        ExitKind::ALL.iter().map(|&kind| (kind.as_str().to_owned(), count(kind))).collect()
     }
 
     /// Notify exits of each vCPU so far, drills included.
     #[napi]
     pub fn notify_totals(&self) -> Vec<i64> {
-        self.handle.counts().notify.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
+        totals(self.direct.counters().map(|counters| counters.notify_totals()).unwrap_or_default())
     }
 
     /// Bus locks of each vCPU so far; empty where they are not limited.
     #[napi]
     pub fn bus_lock_totals(&self) -> Vec<i64> {
-        self.handle.counts().bus_locks.into_iter().map(|n| i64::try_from(n).unwrap_or(i64::MAX)).collect()
+        totals(self.direct.counters().map(|counters| counters.bus_lock_totals()).unwrap_or_default())
     }
 
-    /// Ends the machine; the `closed` event tells when nothing of it is left.
+    /// Ends the machine, whatever it does; the `closed` event says when nothing of it is left.
     #[napi]
     pub fn close(&self) {
-        self.handle.close();
+        self.vmm.end();
     }
 }

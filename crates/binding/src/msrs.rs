@@ -1,10 +1,9 @@
 //! MSRs that are answered outside the kernel, by fixed answers or by JavaScript.
 
-use crate::event::BindingEvent;
-use crate::event_queue::EventQueue;
 use kvm_accel::cpu::msr_filter::{MsrRange, MsrRule, ReadAnswer, WriteAnswer};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::devices::{Asks, DelegatedMsrs, MsrAccess};
+use kvm_accel_vmm::{Event, Outbox};
 use napi::bindgen_prelude::{BigInt, Either};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -43,12 +42,10 @@ impl From<MsrAccess> for BindingMsrAccess {
     }
 }
 
-/// MSRs whose accesses are events of `queue`.
-pub fn asking(queue: &Arc<EventQueue>) -> Arc<DelegatedMsrs> {
-    let queue = Arc::clone(queue);
-    Arc::new(DelegatedMsrs::new(Box::new(move |access| {
-        queue.push(BindingEvent::MsrAccess { access: access.into() });
-    })))
+/// MSRs whose accesses are events of `outbox`.
+pub fn asking(outbox: &Arc<Outbox>) -> Arc<DelegatedMsrs> {
+    let outbox = Arc::clone(outbox);
+    Arc::new(DelegatedMsrs::new(Box::new(move |access| outbox.emit(Event::MsrAccess(access)))))
 }
 
 impl BindingMsrRule {

@@ -87,6 +87,6 @@ impl BindingMachine {
     }
 
     fn read(&self, each: impl FnMut(Readings<'_>)) -> Option<kvm_accel::Result<()>> {
-        self.handle.with_board(|board| board.statistics(each))
+        self.direct.statistics(|statistics| statistics.read(each))
     }
 }

@@ -70,7 +70,7 @@ impl BindingMachine {
     /// Begins to record what matches any of the globs; at most `limit` records wait.
     #[napi]
     pub fn open_trace(&self, globs: Vec<String>, limit: u32) -> BindingTraceSession {
-        BindingTraceSession::open(self.handle.trace(), &globs, limit)
+        BindingTraceSession::open(&self.trace, &globs, limit)
     }
 
     /// The session that began with the machine, once.

@@ -1,12 +1,9 @@
 //! A vCPU's register file, to and from JavaScript.
 
-use crate::error::BindingError;
 use crate::event::{BindingRegisters, registers};
-use crate::machine::BindingMachine;
 use kvm_accel::state::{DebugRegisters, Events, Exception, Interrupt, Msr, Nested, Nmi, Smi};
 use kvm_accel::{Registers, Segment, VcpuState};
-use kvm_accel_machine::board::BoardError;
-use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
+use napi::bindgen_prelude::{BigInt, Uint8Array};
 use napi_derive::napi;
 
 /// Everything that the kernel keeps about one vCPU.
@@ -147,25 +144,6 @@ pub struct BindingNested {
     /// 0: VMX, 1: SVM.
     pub format: u32,
     pub data: Uint8Array,
-}
-
-#[napi]
-impl BindingMachine {
-    /// A stopped vCPU's registers.
-    #[napi]
-    pub fn vcpu_state(&self, vcpu: u32) -> Option<Either<BindingVcpuState, BindingError>> {
-        self.handle.with_board(|board| match board.vcpu_state(vcpu) {
-            Ok(state) => Either::A(state.into()),
-            Err(error) => Either::B(error.into()),
-        })
-    }
-
-    /// Changes them for its next entry.
-    #[napi]
-    pub fn set_vcpu_state(&self, vcpu: u32, state: BindingVcpuState) -> Option<BindingError> {
-        let result = self.handle.with_board(|board| board.set_vcpu_state(vcpu, state.into()));
-        result.and_then(|result: Result<(), BoardError>| result.err()).map(Into::into)
-    }
 }
 
 /// TypeScript has checked that a value is one of 64 bits.

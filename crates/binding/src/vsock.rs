@@ -1,11 +1,10 @@
 //! Streams of the guest's AF_VSOCK: descriptors cross, their bytes do not.
 
 use crate::error::BindingError;
-use crate::event::BindingEvent;
 use crate::machine::BindingMachine;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::virtio::{Vsock, VsockError};
+use kvm_accel_vmm::{Event, Failure};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;
@@ -32,13 +31,12 @@ impl From<VsockError> for Refusal {
     }
 }
 
-impl From<Refusal> for BindingError {
+impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::NoDevice => {
                 let message = "this machine has no vsock device";
-                BoardError::from(MachineConfigError::new("vsock", message, "Give option vsock, such as { cid: 3 }."))
-                    .into()
+                MachineConfigError::new("vsock", message, "Give option vsock, such as { cid: 3 }.").into()
             }
             Refusal::Vsock(error) => Self {
                 code: error.code().into(),
@@ -53,28 +51,28 @@ impl From<Refusal> for BindingError {
 
 impl BindingMachine {
     fn vsock(&self) -> Result<Arc<Vsock>, Refusal> {
-        let vsock = self.virtio.vsock.as_ref().ok_or(Refusal::NoDevice)?;
+        let vsock = self.opened().virtio.vsock.clone().ok_or(Refusal::NoDevice)?;
         vsock.upgrade().ok_or(Refusal::Vsock(VsockError::NotReady))
     }
 
     fn connect_guest(&self, guest_port: u32, id: u32) -> Result<UnixStream, Refusal> {
         let vsock = self.vsock()?;
         let (theirs, ours) = UnixStream::pair().map_err(|_| VsockError::TooMany)?;
-        let queue = Arc::clone(self.handle.queue());
+        let outbox = Arc::clone(&self.outbox);
         let done = move |result: Result<u32, VsockError>| {
             let (host_port, error) = match result {
                 Ok(host_port) => (host_port, None),
                 Err(error) => (0, Some(Refusal::from(error).into())),
             };
-            queue.push(BindingEvent::VsockConnected { id, host_port, error });
+            outbox.emit(Event::VsockConnected { id, host_port, error });
         };
         vsock.connect(guest_port, ours, Box::new(done));
         Ok(theirs)
     }
 
     fn listen_host(&mut self, host_port: u32, backlog: u32) -> Result<(), Refusal> {
-        let queue = Arc::clone(self.handle.queue());
-        let arrived = Box::new(move || queue.push(BindingEvent::VsockConnection { host_port }));
+        let outbox = Arc::clone(&self.outbox);
+        let arrived = Box::new(move || outbox.emit(Event::VsockConnection { host_port }));
         let backlog = usize::try_from(backlog).unwrap_or(usize::MAX);
         let listener = self.vsock()?.listen(host_port, backlog, arrived)?;
         self.listeners.insert(host_port, listener);
@@ -89,14 +87,14 @@ impl BindingMachine {
     pub fn connect_vsock(&self, guest_port: u32, id: u32) -> Either<BindingVsockStream, BindingError> {
         match self.connect_guest(guest_port, id) {
             Ok(socket) => Either::A(BindingVsockStream { fd: socket.into_raw_fd(), guest_port }),
-            Err(refusal) => Either::B(refusal.into()),
+            Err(refusal) => Either::B(Failure::from(refusal).into()),
         }
     }
 
     /// Listens to a port of the host; a `vsock-connection` event tells that there is something to accept.
     #[napi]
     pub fn listen_vsock(&mut self, host_port: u32, backlog: u32) -> Option<BindingError> {
-        self.listen_host(host_port, backlog).err().map(BindingError::from)
+        self.listen_host(host_port, backlog).err().map(|refusal| Failure::from(refusal).into())
     }
 
     /// The next connection to a port that is listened to.

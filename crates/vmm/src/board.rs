@@ -3,7 +3,7 @@
 use crate::sync::{Mutex, lock};
 use crate::vmm::Built;
 use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Reply};
-use kvm_accel::cancel::{Cancel, Cancelled};
+use kvm_accel::cancel::Cancel;
 use kvm_accel::stats::MachineStatistics;
 use kvm_accel::vcpu::Counters;
 use kvm_accel::{Error, Warning};
@@ -142,18 +142,6 @@ fn pieces(address: u64, length: u64) -> impl Iterator<Item = (u64, usize)> {
     })
 }
 
-impl From<Cancelled> for Failure {
-    fn from(cancelled: Cancelled) -> Self {
-        Self {
-            code: "ERR_MACHINE_STATE".into(),
-            message: cancelled.to_string(),
-            remedy: "Create a new machine with Machine.create().".into(),
-            state: Some(crate::RunState::Shutdown),
-            ..Self::default()
-        }
-    }
-}
-
 fn done(result: Result<(), Error>) -> Result<Reply, Failure> {
     Ok(result.map(|()| Reply::Done)?)
 }
@@ -180,12 +168,12 @@ impl Machine for BoardMachine {
         Ok(())
     }
 
-    fn reset(&mut self, _cancel: &Cancel) -> Result<(), Failure> {
-        Ok(self.board.reset()?)
+    fn reset(&mut self, cancel: &Cancel) -> Result<(), Failure> {
+        Ok(self.board.reset(cancel)?)
     }
 
-    fn wake(&mut self, _cancel: &Cancel) -> Result<(), Failure> {
-        Ok(self.board.wake()?)
+    fn wake(&mut self, cancel: &Cancel) -> Result<(), Failure> {
+        Ok(self.board.wake(cancel)?)
     }
 
     fn perform(&mut self, command: Command, cancel: &Cancel) -> Result<Reply, Failure> {

@@ -1,6 +1,7 @@
 //! Errors as data.
 
 use crate::RunState;
+use kvm_accel::cancel::Cancelled;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::BoardError;
 use serde::{Deserialize, Serialize};
@@ -108,11 +109,24 @@ impl From<MachineConfigError> for Failure {
     }
 }
 
+impl From<Cancelled> for Failure {
+    fn from(cancelled: Cancelled) -> Self {
+        Self {
+            code: "ERR_MACHINE_STATE".into(),
+            message: cancelled.to_string(),
+            remedy: "Create a new machine with Machine.create().".into(),
+            state: Some(RunState::Shutdown),
+            ..Self::default()
+        }
+    }
+}
+
 impl From<BoardError> for Failure {
     fn from(error: BoardError) -> Self {
         match error {
             BoardError::Accel(error) => error.into(),
             BoardError::Config(error) => error.into(),
+            BoardError::Cancelled(cancelled) => cancelled.into(),
             BoardError::Image(error) => Self {
                 code: error.code().into(),
                 message: error.to_string(),

@@ -1,20 +1,22 @@
-import type { BindingBreakpoint, BindingMachine } from '../../native/binding.cjs'
-import { unwrap } from '../../native/native.js'
-import type { Operation } from '../run-state.js'
+import type { BindingBreakpoint, BindingCommand } from '../../native/binding.cjs'
+import type { Control } from '../control.js'
 import { addressOf, type Breakpoint, type DebugEvent, type MemoryPlace } from './breakpoint.js'
 
 /** What a debugger needs of its machine. */
 export interface DebuggedMachine {
-  readonly native: BindingMachine
+  readonly control: Control
   readonly cpus: number
-  /** Throws where the run state forbids it. */
-  check(operation: Operation): void
+  /** This kernel lets guests be debugged, and the machine has not ended. */
+  supported(): boolean
   /** The machine runs for one step of a vCPU; resolves when it has stopped. */
   step(vcpu: number): Promise<DebugEvent | undefined>
 }
 
 /** The most bytes that one call reads: 1 GiB. */
 const MAX_LENGTH = 2 ** 30
+
+/** Bytes that one command writes: copying them takes about a millisecond. */
+const PIECE = 2 ** 22
 
 /**
  * Breakpoints, watchpoints, single steps and memory of a {@linkcode Machine} that does not run.
@@ -44,7 +46,7 @@ export class Debugger {
 
   /** This host's KVM lets guests be debugged (KVM_CAP_SET_GUEST_DEBUG); false also when the machine has ended. */
   get supported(): boolean {
-    return this.#machine.native.debugSupported()
+    return this.#machine.supported()
   }
 
   /**
@@ -55,8 +57,8 @@ export class Debugger {
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
   async insertBreakpoint(breakpoint: Breakpoint): Promise<void> {
-    this.#machine.check('debug.insertBreakpoint')
-    done(this.#machine.native.insertBreakpoint(this.#binding(breakpoint)))
+    const vcpu = this.#index(breakpoint.vcpu ?? 0)
+    return this.#done('debug.insertBreakpoint', { kind: 'insert-breakpoint', vcpu, breakpoint: binding(breakpoint) })
   }
 
   /**
@@ -65,8 +67,8 @@ export class Debugger {
    * @throws as {@linkcode Debugger.insertBreakpoint}.
    */
   async removeBreakpoint(breakpoint: Breakpoint): Promise<void> {
-    this.#machine.check('debug.removeBreakpoint')
-    done(this.#machine.native.removeBreakpoint(this.#binding(breakpoint)))
+    const vcpu = this.#index(breakpoint.vcpu ?? 0)
+    return this.#done('debug.removeBreakpoint', { kind: 'remove-breakpoint', vcpu, breakpoint: binding(breakpoint) })
   }
 
   /**
@@ -76,8 +78,7 @@ export class Debugger {
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
   async clear(): Promise<void> {
-    this.#machine.check('debug.clear')
-    done(this.#machine.native.clearBreakpoints())
+    return this.#done('debug.clear', { kind: 'clear-breakpoints' })
   }
 
   /**
@@ -89,7 +90,6 @@ export class Debugger {
    * @throws {@linkcode KvmCapabilityError}: the host.
    */
   async step(vcpu = 0): Promise<DebugEvent | undefined> {
-    this.#machine.check('debug.step')
     return this.#machine.step(this.#index(vcpu))
   }
 
@@ -101,30 +101,38 @@ export class Debugger {
    * @throws {@linkcode MachineStateError} in run state `running`.
    */
   async readMemory(address: bigint | number, length: number, place: MemoryPlace = {}): Promise<Uint8Array> {
-    this.#machine.check('debug.readMemory')
     if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
       throw new RangeError(`length takes 0 to ${MAX_LENGTH} bytes, not ${length}`)
     }
-    // `check` has refused a machine without a board.
-    return unwrap(this.#machine.native.readMemory(this.#view(place), addressOf(address), length)!)
+    return this.#machine.control.call({
+      operation: 'debug.readMemory',
+      command: { kind: 'read-memory', ...this.#view(place), address: addressOf(address), length },
+      reply: 'memory',
+      map: ({ bytes }) => bytes,
+    })
   }
 
   /**
-   * Writes the guest's memory. What lies before an address that cannot be written has been written.
+   * Writes the guest's memory. What lies before an address that cannot be written has been written. The bytes are copied in pieces of 4 MiB,
+   * each a command of its own, so that the event loop goes on meanwhile: do not change them before the promise settles.
    *
    * @throws as {@linkcode Debugger.readMemory}.
    */
   async writeMemory(address: bigint | number, bytes: Uint8Array, place: MemoryPlace = {}): Promise<void> {
-    this.#machine.check('debug.writeMemory')
-    done(this.#machine.native.writeMemory(this.#view(place), addressOf(address), bytes))
+    const view = this.#view(place)
+    const start = addressOf(address)
+    for (let at = 0; at === 0 || at < bytes.length; at += PIECE) {
+      const piece = { address: start + BigInt(at), bytes: bytes.subarray(at, at + PIECE) }
+      await this.#done('debug.writeMemory', { kind: 'write-memory', ...view, ...piece })
+    }
   }
 
-  #binding({ type, address, length = 1, vcpu = 0 }: Breakpoint): BindingBreakpoint {
-    return { kind: type, address: addressOf(address), length, vcpu: this.#index(vcpu) }
+  #view({ vcpu = 0, physical = false }: MemoryPlace): { vcpu?: number } {
+    return physical ? {} : { vcpu: this.#index(vcpu) }
   }
 
-  #view({ vcpu = 0, physical = false }: MemoryPlace): number | null {
-    return physical ? null : this.#index(vcpu)
+  #done(operation: string, command: BindingCommand): Promise<void> {
+    return this.#machine.control.call({ operation, command, reply: 'done', map: () => {} })
   }
 
   #index(vcpu: number): number {
@@ -134,6 +142,8 @@ export class Debugger {
   }
 }
 
-const done = (error: Parameters<typeof unwrap>[0] | null): void => {
-  if (error) unwrap(error)
-}
+const binding = ({ type, address, length = 1 }: Breakpoint): BindingBreakpoint => ({
+  kind: type,
+  address: addressOf(address),
+  length,
+})

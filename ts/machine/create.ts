@@ -1,0 +1,51 @@
+import { explainUnavailable } from '../host/index.js'
+import type { AccelProperties } from '../properties/types.js'
+import { native, unwrap } from '../native/native.js'
+import { toNative } from '../native/to-native.js'
+import { Control, type Reply } from './control.js'
+import type { NormalMachineOptions } from './normal-options.js'
+
+/** A machine that exists natively. */
+export interface CreatedMachine {
+  readonly control: Control
+  /** Of the accelerator that was initialised. */
+  readonly properties: AccelProperties
+  readonly created: Reply<'created'>
+}
+
+/**
+ * Creates the machine on its control thread. Where several accelerators were given, the next is tried when one fails to initialise; the
+ * last failure is thrown, and a device that does not open is explained.
+ *
+ * @throws what `signal` was aborted with, within about 100 ms.
+ */
+export async function createMachine(options: NormalMachineOptions): Promise<CreatedMachine> {
+  const failures: { error: unknown; device: string }[] = []
+  for (const properties of options.accel.candidates) {
+    try {
+      return { ...(await begin(options, properties)), properties }
+    } catch (error) {
+      options.signal?.throwIfAborted()
+      failures.push({ error, device: properties.device })
+    }
+  }
+  const last = failures.at(-1)
+  throw await explainUnavailable(last?.error, last?.device)
+}
+
+async function begin(
+  options: NormalMachineOptions,
+  properties: AccelProperties,
+): Promise<Omit<CreatedMachine, 'properties'>> {
+  const { signal } = options
+  const control = new Control(unwrap(native().createMachine(toNative(options, properties))))
+  const abort = () => control.end()
+  signal?.addEventListener('abort', abort, { once: true })
+  try {
+    const created = await control.created()
+    signal?.throwIfAborted()
+    return { control, created }
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
