@@ -4,7 +4,7 @@ import { Machine, guestImage } from 'kvm-accel'
 
 const machine = await Machine.create({ kernel: guestImage('pio-loop'), memory: '16M', noReboot: true })
 let writes = 0
-machine.addDevice({
+await machine.addDevice({
   name: 'counter',
   pio: [0xe0, 1],
   read: () => writes & 0xff,

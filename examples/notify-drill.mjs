@@ -11,8 +11,7 @@ machine.on('notify', ({ vcpu, total, instruction, resumed, injected }) => {
 await machine.start()
 await once(machine.serial, 'data')
 for (let drill = 0; drill < 4; drill++) {
-  machine.injectNotify()
-  await once(machine, 'notify')
+  await Promise.all([once(machine, 'notify'), machine.injectNotify()])
 }
 
 const exit = await machine.wait()

@@ -32,7 +32,7 @@ const drill = async (
   await machine.start()
   machine.serial.once('data', () => {
     machine.serial.resume()
-    machine.injectNotify({ vcpu: 0, contextInvalid })
+    void machine.injectNotify({ vcpu: 0, contextInvalid })
   })
   const exit = await machine.wait()
   if (!event) throw new Error('No notify event')

@@ -12,7 +12,7 @@ const machine = await Machine.create({
 })
 const warnings = []
 machine.on('warning', ({ code }) => warnings.push(code))
-machine.dirtyLog.start()
+await machine.dirtyLog.start()
 await machine.start()
 for (let seen = ''; !seen.includes('written');) seen += String((await once(machine.serial, 'data'))[0])
 const take = () =>

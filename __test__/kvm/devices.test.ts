@@ -37,7 +37,7 @@ const make = (code: readonly number[], options: Partial<MachineOptions> = {}): P
 /** What the code sends to isa-debug-exit, with a device. */
 const run = async (code: readonly number[], device: DeviceOptions): Promise<Exit> => {
   await using machine = await make(code)
-  machine.addDevice(device)
+  await machine.addDevice(device)
   await machine.start()
   return await machine.wait()
 }
@@ -110,7 +110,7 @@ test('a worker serves a device', async t => {
 test('a device survives a reset of its machine', async t => {
   await using machine = await make([...AT_550, 0xec, ...EXIT], { noShutdown: true })
   let reads = 0
-  machine.addDevice({ pio: [0x550, 1], read: () => ++reads })
+  await machine.addDevice({ pio: [0x550, 1], read: () => ++reads })
   await machine.start()
   t.deepEqual(await machine.wait(), status(1))
   await machine.reset()
@@ -121,7 +121,7 @@ test('a device survives a reset of its machine', async t => {
 test('in a handler, pause() and reset() resolve when they have been asked for', async t => {
   await using machine = await make(POLL_60)
   let reads = 0
-  machine.addDevice({
+  await machine.addDevice({
     pio: [0x60, 1],
     read: async () => {
       if (++reads === 3) await machine.pause()
@@ -138,7 +138,7 @@ test('in a handler, pause() and reset() resolve when they have been asked for', 
 test('stop() ends a machine whose handler never answers', async t => {
   const machine = await make(POLL_60)
   const asked = new Promise<void>(resolve => {
-    machine.addDevice({
+    void machine.addDevice({
       pio: [0x60, 1],
       read: () => {
         resolve()
@@ -169,7 +169,7 @@ const misplaced: readonly (readonly [string, object, RegExp])[] = [
 for (const [what, device, message] of misplaced) {
   test(`a device is refused: ${what}`, async t => {
     await using machine = await make(POLL_60)
-    const error = t.throws(() => machine.addDevice(device as DeviceOptions), {
+    const error = await t.throwsAsync(() => machine.addDevice(device as DeviceOptions), {
       instanceOf: MachineConfigError,
       message,
     })
@@ -181,10 +181,10 @@ for (const [what, device, message] of misplaced) {
 test('devices do not overlap each other, and come before start()', async t => {
   await using machine = await make(POLL_60)
   const device: DeviceOptions = { pio: [0x550, 4], read: () => 0, name: 'latch' }
-  machine.addDevice(device)
-  t.throws(() => machine.addDevice({ ...device, pio: [0x552, 1] }), { message: /overlaps latch at 0x550/ })
+  await machine.addDevice(device)
+  await t.throwsAsync(() => machine.addDevice({ ...device, pio: [0x552, 1] }), { message: /overlaps latch at 0x550/ })
   await machine.start()
-  t.throws(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
+  await t.throwsAsync(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
 })
 
 test('serveDevice() outside a device’s worker says where it belongs', t => {
@@ -210,7 +210,7 @@ const script = async (source: string): Promise<{ code: number | null; stderr: st
 
 test('a handler that throws ends its machine and is reported as uncaught', async t => {
   const { code, stderr } = await script(`
-    machine.addDevice({ pio: [0x60, 1], read: () => { throw new Error('the device broke') } })
+    await machine.addDevice({ pio: [0x60, 1], read: () => { throw new Error('the device broke') } })
     await machine.start()
   `)
   t.is(code, 1)
@@ -219,7 +219,7 @@ test('a handler that throws ends its machine and is reported as uncaught', async
 
 test('a value that is no integer is reported by the device’s name', async t => {
   const { code, stderr } = await script(`
-    machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined })
+    await machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined })
     await machine.start()
   `)
   t.is(code, 1)
@@ -230,13 +230,13 @@ test('a worker that throws, and one that cannot be loaded, end the machine', asy
   // mov al, ...: two bytes 0xdead to the latch.
   const broken = await script(`
     const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x60, 0xeb, 0xfe])
-    other.addDevice({ pio: [0x60, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    await other.addDevice({ pio: [0x60, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
     await other.start()
   `)
   t.is(broken.code, 1)
   t.regex(broken.stderr, /the latch broke/)
   const missing = await script(`
-    machine.addDevice({ pio: [0x60, 1], worker: new URL('file:///missing/device.mjs') })
+    await machine.addDevice({ pio: [0x60, 1], worker: new URL('file:///missing/device.mjs') })
     await machine.start()
   `)
   t.is(missing.code, 1)
@@ -245,9 +245,9 @@ test('a worker that throws, and one that cannot be loaded, end the machine', asy
 
 test('process.exit() while a guest waits for a worker and for a handler leaves nothing', async t => {
   const { code, stderr } = await script(`
-    machine.addDevice({ pio: [0x60, 1], read: () => new Promise(() => {}) })
+    await machine.addDevice({ pio: [0x60, 1], read: () => new Promise(() => {}) })
     const other = await make(${JSON.stringify(POLL_60)})
-    other.addDevice({ pio: [0x60, 1], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    await other.addDevice({ pio: [0x60, 1], worker: new URL(${JSON.stringify(LATCH.href)}) })
     await Promise.all([machine.start(), other.start()])
     setTimeout(() => process.exit(3), 200)
   `)

@@ -44,7 +44,7 @@ const written = (pages: DirtyPages): number[] =>
 
 const seen = async (t: ExecutionContext, accel: AccelOptions): Promise<number[]> => {
   await using machine = await make(accel, 'wait=1 cpus=2 count=100')
-  machine.dirtyLog.start()
+  await machine.dirtyLog.start()
   await machine.start()
   await line(machine, 'written')
   const pages = await machine.dirtyLog.take()
@@ -67,22 +67,22 @@ test('rings and bitmap see the same pages', async t => {
 
 test('rates tell which vCPU wrote, with rings', async t => {
   await using machine = await make({ dirtyRingSize: 4096 }, 'wait=1 cpus=2 count=100')
-  machine.dirtyLog.start()
+  await machine.dirtyLog.start()
   await machine.start()
   await line(machine, 'written')
-  const rates = machine.dirtyLog.rates()
+  const rates = await machine.dirtyLog.rates()
   t.is(rates.length, 2)
   for (const { pages, bytesPerSecond } of rates) t.true(pages > 50 && bytesPerSecond > 0, JSON.stringify(rates))
   await using other = await make()
-  other.dirtyLog.start()
-  t.deepEqual(other.dirtyLog.rates(), [])
+  await other.dirtyLog.start()
+  t.deepEqual(await other.dirtyLog.rates(), [])
 })
 
 test('a ring that is full stops its vCPU until it is emptied', async t => {
   // Where only a page's first write since the last round is noted, the guest meets ten times as many pages as the ring has entries.
   await using machine = await make({ dirtyRingSize: 1024 }, 'cpus=2 count=20000 end=60', '64M')
   const trace = machine.trace('kvm_dirty_ring_*', { limit: 100_000 })
-  machine.dirtyLog.start()
+  await machine.dirtyLog.start()
   await machine.start()
   await machine.wait()
   const names = new Set<string>()
@@ -94,24 +94,24 @@ test('a ring that is full stops its vCPU until it is emptied', async t => {
 
 test('after a reset every page is dirty; after stop() none is asked for', async t => {
   await using machine = await make()
-  machine.dirtyLog.start()
+  await machine.dirtyLog.start()
   await machine.reset()
   const all = await machine.dirtyLog.take()
   t.deepEqual([...all], [{ start: 0, length: 16 * MIB }])
-  machine.dirtyLog.stop()
+  await machine.dirtyLog.stop()
   await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /start\(\)|no page/ })
 })
 
 test('a log that was not started, and a machine that has ended, are told apart', async t => {
   const machine = await make()
-  await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /no page has been noted/ })
-  t.throws(() => machine.dirtyLog.rates(), { instanceOf: MachineStateError })
-  machine.dirtyLog.start()
+  await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /no pages are recorded/ })
+  await t.throwsAsync(() => machine.dirtyLog.rates(), { instanceOf: MachineStateError })
+  await machine.dirtyLog.start()
   const late = machine.dirtyLog.take()
   const stopped = machine.stop()
   await Promise.race([late.catch(() => {}), stopped])
   await stopped
-  t.throws(() => machine.dirtyLog.start(), { instanceOf: MachineStateError, message: /has ended/ })
+  await t.throwsAsync(() => machine.dirtyLog.start(), { instanceOf: MachineStateError, message: /has ended/ })
   await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /has ended/ })
 })
 

@@ -14,7 +14,7 @@ const interrupted = async (lostTickPolicy?: LostTickPolicy) => {
   })
   const told: bigint[] = []
   let wake = (): void => {}
-  machine.addDevice({
+  await machine.addDevice({
     pio: [0xe0, 1],
     read: () => 0,
     write: (_offset, _size, value) => {
@@ -35,7 +35,7 @@ test('injectNmi() is taken by a guest whose local APIC lets it through', async t
   await using _ = machine
   await machine.start()
   t.is(await next(), 0n)
-  machine.injectNmi()
+  await machine.injectNmi()
   t.is(await next(), 2n)
 })
 
@@ -45,9 +45,9 @@ test('an NMI for a paused machine waits, and one for an ended machine is an erro
   await machine.start()
   t.is(await next(), 0n)
   await machine.pause()
-  machine.injectNmi()
+  await machine.injectNmi()
   await machine.resume()
   t.is(await next(), 2n)
   await machine.stop()
-  t.throws(() => machine.injectNmi(), { code: 'ERR_MACHINE_STATE' })
+  await t.throwsAsync(() => machine.injectNmi(), { code: 'ERR_MACHINE_STATE' })
 })

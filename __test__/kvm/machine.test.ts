@@ -76,7 +76,7 @@ test('pause, resume and reset follow the run states, and calls a state forbids s
     await machine.pause()
     t.is(machine.state, 'paused')
     await t.throwsAsync(machine.pause(), { code: 'ERR_MACHINE_STATE' })
-    t.throws(() => machine.injectNotify(), { code: 'ERR_MACHINE_STATE' })
+    await t.throwsAsync(() => machine.injectNotify(), { code: 'ERR_MACHINE_STATE' })
     await machine.resume()
     await Promise.all([machine.pause(), machine.pause()])
     t.is(machine.state, 'paused')
@@ -134,8 +134,7 @@ test('the drill under run warns once and tells every exit', async t => {
     const warnings: string[] = []
     machine.on('warning', ({ code }) => warnings.push(code))
     for (let n = 1; n <= 3; n++) {
-      machine.injectNotify({ vcpu: 0 })
-      const [event] = (await once(machine, 'notify')) as [NotifyEvent]
+      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 0 })])) as [[NotifyEvent], void]
       events.push(event)
     }
     await machine.pause()
@@ -167,7 +166,7 @@ test('the drill under run warns once and tells every exit', async t => {
 test('the drill under internal-error stops the machine with registers and the reason, and a reset brings it back', async t => {
   await spin(
     async machine => {
-      machine.injectNotify()
+      await machine.injectNotify()
       const exit = await machine.wait()
       t.is(exit.reason, 'internal-error')
       t.is(machine.state, 'internal-error')
@@ -184,7 +183,7 @@ test('the drill under internal-error stops the machine with registers and the re
 
 test('an invalid context is fatal under run, and the message says so', async t => {
   await spin(async machine => {
-    machine.injectNotify({ contextInvalid: true })
+    await machine.injectNotify({ contextInvalid: true })
     t.regex((await machine.wait()).detail ?? '', /with invalid context/)
   })
 })
@@ -194,7 +193,7 @@ test('notify-budget makes run behave as internal-error once it is exceeded', asy
     async machine => {
       const resumed: boolean[] = []
       machine.on('notify', event => resumed.push(event.resumed))
-      for (let n = 0; n < 3; n++) machine.injectNotify()
+      for (let n = 0; n < 3; n++) await machine.injectNotify()
       t.regex((await machine.wait()).detail ?? '', /notify-budget/)
       t.deepEqual(resumed, [true, true, false])
     },
@@ -204,8 +203,8 @@ test('notify-budget makes run behave as internal-error once it is exceeded', asy
 
 test('the drill refuses a vCPU that is not there', async t => {
   await spin(async machine => {
-    t.throws(() => machine.injectNotify({ vcpu: 1 }), { instanceOf: RangeError, message: /counted from 0/ })
-    t.throws(() => machine.injectNotify({ vcpu: -1 }), { instanceOf: RangeError })
+    await t.throwsAsync(() => machine.injectNotify({ vcpu: 1 }), { instanceOf: RangeError, message: /counted from 0/ })
+    await t.throwsAsync(() => machine.injectNotify({ vcpu: -1 }), { instanceOf: RangeError })
   })
 })
 
@@ -237,8 +236,7 @@ test('two vCPUs take turns under pause, and the second is drilled by its index',
         await machine.pause()
         await machine.resume()
       }
-      machine.injectNotify({ vcpu: 1 })
-      const [event] = (await once(machine, 'notify')) as [NotifyEvent]
+      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 1 })])) as [[NotifyEvent], void]
       t.is(event.vcpu, 1)
       t.deepEqual(machine.stats().notify, [0, 1])
     },

@@ -20,8 +20,7 @@ for (const vcpu of [0, 1]) {
     const events: NotifyEvent[] = []
     machine.on('notify', event => events.push(event))
     for (let i = 0; i < 3; i++) {
-      machine.injectNotify({ vcpu })
-      await once(machine, 'notify')
+      await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu })])
     }
     t.is(machine.state, 'running')
     t.deepEqual(
@@ -37,7 +36,7 @@ drill('A drill shows where the guest is', async t => {
   await using machine = await spinning('kvm')
   const inject = async (): Promise<NotifyEvent> => {
     const arrived = once(machine, 'notify') as Promise<[NotifyEvent]>
-    machine.injectNotify()
+    await machine.injectNotify()
     return (await arrived)[0]
   }
   // The guest may still be on its way from its last word to its loop.
@@ -56,7 +55,7 @@ for (const [policy, contextInvalid, words] of [
   drill(`A drill stops the machine: ${policy}, context ${contextInvalid ? 'invalid' : 'valid'}`, async t => {
     await using machine = await spinning({ notifyVmexit: policy })
     const arrived = once(machine, 'notify') as Promise<[NotifyEvent]>
-    machine.injectNotify({ vcpu: 0, contextInvalid })
+    await machine.injectNotify({ vcpu: 0, contextInvalid })
     const exit = await machine.wait()
     const [event] = await arrived
     t.like(event, { contextInvalid, resumed: false, injected: true })
@@ -69,16 +68,15 @@ for (const [policy, contextInvalid, words] of [
 
 drill('A drill has to name a vCPU of a machine that runs', async t => {
   await using machine = await spinning('kvm')
-  for (const vcpu of [-1, 2, 0.5, NaN]) t.throws(() => machine.injectNotify({ vcpu }), { instanceOf: RangeError })
+  for (const vcpu of [-1, 2, 0.5, NaN]) await t.throwsAsync(() => machine.injectNotify({ vcpu }), { instanceOf: RangeError })
   await machine.stop()
-  t.throws(() => machine.injectNotify(), { code: 'ERR_MACHINE_STATE' })
+  await t.throwsAsync(() => machine.injectNotify(), { code: 'ERR_MACHINE_STATE' })
 })
 
 drill('A budget counts drills, too', async t => {
   await using machine = await spinning({ notifyBudget: '2/60' })
   for (let i = 0; i < 3; i++) {
-    machine.injectNotify()
-    await once(machine, 'notify')
+    await Promise.all([once(machine, 'notify'), machine.injectNotify()])
   }
   const exit = await machine.wait()
   t.is(exit.reason, 'internal-error')

@@ -51,8 +51,7 @@ test('Statistics are read while a vCPU runs and never leaves the guest', async t
 test('A drill is in our count and not in the kernel’s', async t => {
   await using machine = await make('spin')
   await machine.start()
-  machine.injectNotify()
-  await once(machine, 'notify')
+  await Promise.all([once(machine, 'notify'), machine.injectNotify()])
   const { vcpus, counts } = machine.statistics()
   t.deepEqual(counts.notify, [1])
   t.is(vcpus[0]?.notify_window_exits?.value ?? 0, 0)

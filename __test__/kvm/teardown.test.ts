@@ -66,7 +66,7 @@ test('process.exit() ends a spinning machine', async t => {
 test('an exception in a handler ends the machine and the process', async t => {
   const { code, stderr } = await run(`
     machine.on('notify', () => { throw new Error('in the handler') })
-    machine.injectNotify()
+    await machine.injectNotify()
   `)
   t.is(code, 1)
   t.regex(stderr, /in the handler/)
@@ -76,7 +76,7 @@ test('a handler’s exception that the process survives ends the machine only', 
   const { code, stderr } = await run(`
     process.on('uncaughtException', () => {})
     machine.on('notify', () => { throw new Error('in the handler') })
-    machine.injectNotify()
+    await machine.injectNotify()
     const { reason } = await machine.wait()
     console.error(reason, machine.state)
   `)

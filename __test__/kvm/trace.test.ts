@@ -94,11 +94,10 @@ test('What is dropped is told with the next record', async t => {
   const trace = machine.trace('kvm_notify', { limit: 1 })
   await machine.start()
   for (let n = 0; n < 3; n++) {
-    machine.injectNotify()
-    await once(machine, 'notify')
+    await Promise.all([once(machine, 'notify'), machine.injectNotify()])
   }
   t.is((await trace.next()).value?.dropped, 0)
-  machine.injectNotify({ contextInvalid: true })
+  await machine.injectNotify({ contextInvalid: true })
   const { value } = await trace.next()
   t.like(value, { event: 'kvm_notify', vcpu: 0, dropped: 2 })
   t.like(value?.args, { cpu_index: 0, injected: true, context_invalid: true, resumed: false })
@@ -120,7 +119,7 @@ test('Readers begin and end while the machine runs, each with its own events', a
   })()
   await machine.pause()
   await machine.resume()
-  machine.injectNotify()
+  await machine.injectNotify()
   await reading
   t.true(seen.some(({ event }) => event === 'kvm_interrupt_exit_request'))
   t.true(seen.some(({ event }) => event === 'kvm_io_window_exit'))
@@ -136,8 +135,7 @@ test('Machines trace apart', async t => {
   const [one, other] = await Promise.all([make('spin'), make('spin')])
   const traces = [one.trace('kvm_notify'), other.trace('kvm_notify')]
   await Promise.all([one.start(), other.start()])
-  other.injectNotify()
-  await once(other, 'notify')
+  await Promise.all([once(other, 'notify'), other.injectNotify()])
   await Promise.all([one.stop(), other.stop()])
   t.deepEqual(await Promise.all(traces.map(async trace => (await all(trace)).length)), [0, 1])
 })

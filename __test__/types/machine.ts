@@ -64,7 +64,7 @@ export type Methods = [
   Expect<Equal<ReturnType<typeof Machine.create>, Promise<Machine>>>,
   Expect<Equal<ReturnType<Machine['wait']>, Promise<Exit>>>,
   Expect<Equal<ReturnType<Machine['start' | 'pause' | 'resume' | 'reset' | 'stop']>, Promise<void>>>,
-  Expect<Equal<ReturnType<Machine['injectNotify']>, void>>,
+  Expect<Equal<ReturnType<Machine['injectNmi' | 'injectNotify' | 'addDevice']>, Promise<void>>>,
   Expect<Equal<Machine['state'], RunState>>,
   Expect<Equal<ReturnType<Machine['stats']>, MachineStats>>,
   Expect<Equal<Machine['accel'], MachineAccel>>,

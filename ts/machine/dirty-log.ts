@@ -169,7 +169,7 @@ export class DirtyLog {
   #checkStarted(operation: string): void {
     const state = this.#state(operation)
     if (this.#started) return
-    const message = `${operation}() is not possible: no pages are being recorded`
+    const message = `${operation}() is not possible: no pages are recorded`
     throw new MachineStateError(message, { state, allowed: [], remedy: 'Call dirtyLog.start() before.' })
   }
 }

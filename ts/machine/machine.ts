@@ -43,6 +43,8 @@ export class Machine extends EquippedMachine {
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
+  /** The last command that changes the run state is this pause. */
+  #pausing: Promise<void> | undefined
   /** The machine is ending; resolves when nothing of it is left. */
   #closed: Deferred<void> | undefined
 
@@ -105,14 +107,22 @@ export class Machine extends EquippedMachine {
 
   /**
    * Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out, every device has finished what it was doing, and
-   * guest memory no longer changes. A guest that stops for a reason of its own meanwhile keeps that state.
+   * guest memory no longer changes. A guest that stops for a reason of its own meanwhile keeps that state. A second call waits for the
+   * first, unless another command comes between them.
    *
    * @throws {@linkcode MachineStateError} unless the machine runs.
    * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_NOT_STILL` when a device is still busy after 10 seconds; the machine then
    * goes on running.
    */
   pause(): Promise<void> {
-    return this.#unlessNested(this.#command('pause'))
+    if (!this.#pausing) {
+      const over = () => {
+        if (this.#pausing === pausing) this.#pausing = undefined
+      }
+      const pausing: Promise<void> = this.#command('pause', over, over)
+      this.#pausing = pausing
+    }
+    return this.#unlessNested(this.#pausing)
   }
 
   /**
@@ -212,14 +222,9 @@ export class Machine extends EquippedMachine {
 
   #abort = (): void => void this.stop()
 
-  #command(kind: 'start' | 'resume' | 'pause' | 'reset', failed?: () => void): Promise<void> {
-    return this.control.call({
-      operation: kind,
-      command: { kind },
-      reply: 'done',
-      map: () => {},
-      ...(failed && { failed }),
-    })
+  #command(kind: 'start' | 'resume' | 'pause' | 'reset', failed = () => {}, done = () => {}): Promise<void> {
+    if (kind !== 'pause') this.#pausing = undefined
+    return this.control.call({ operation: kind, command: { kind }, reply: 'done', map: done, failed })
   }
 
   /** The vCPU that waits for a nested caller stops only after the caller's answer, so that the caller must not wait for it. */
@@ -243,6 +248,7 @@ export class Machine extends EquippedMachine {
 
   /** @internal */
   protected override step(vcpu: number): Promise<DebugEvent | undefined> {
+    this.#pausing = undefined
     return this.control.call({
       operation: 'debug.step',
       command: { kind: 'step', vcpu },
@@ -325,8 +331,8 @@ export class Machine extends EquippedMachine {
     this.#state = state
     if (!ended) return this.tell('stop', { state })
     const exit = publicExit(ended)
-    // It stays for inspection, and lets the process end.
-    this.#keepAlive(false)
+    // A machine that stays for inspection lets the process end.
+    if (state !== 'shutdown' || this.#options.noShutdown) this.#keepAlive(false)
     this.#exit = exit
     this.tell('stop', { state, exit })
     if (state !== 'shutdown') this.#ended.resolve(exit)

@@ -29,7 +29,7 @@ const measure = async ({ log, ring }) => {
     append: `wait=1 end=60 count=${WRITES}`,
     serial: 'stream',
   })
-  if (log) machine.dirtyLog.start()
+  if (log) await machine.dirtyLog.start()
   const written = once(machine.serial, 'data')
   const start = spent()
   await machine.start()

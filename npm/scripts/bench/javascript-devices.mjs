@@ -20,7 +20,7 @@ const ticks = async device => {
     serial: 'stream',
     noReboot: true,
   })
-  if (device) machine.addDevice({ pio: [0xe0, 1], ...device })
+  if (device) await machine.addDevice({ pio: [0xe0, 1], ...device })
   // The first access would wait until the worker has loaded its module.
   if (device?.worker) await setTimeout(300)
   await machine.start()
