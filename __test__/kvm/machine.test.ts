@@ -134,7 +134,10 @@ test('the drill under run warns once and tells every exit', async t => {
     const warnings: string[] = []
     machine.on('warning', ({ code }) => warnings.push(code))
     for (let n = 1; n <= 3; n++) {
-      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 0 })])) as [[NotifyEvent], void]
+      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 0 })])) as [
+        [NotifyEvent],
+        void,
+      ]
       events.push(event)
     }
     await machine.pause()
@@ -236,7 +239,10 @@ test('two vCPUs take turns under pause, and the second is drilled by its index',
         await machine.pause()
         await machine.resume()
       }
-      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 1 })])) as [[NotifyEvent], void]
+      const [[event]] = (await Promise.all([once(machine, 'notify'), machine.injectNotify({ vcpu: 1 })])) as [
+        [NotifyEvent],
+        void,
+      ]
       t.is(event.vcpu, 1)
       t.deepEqual(machine.stats().notify, [0, 1])
     },

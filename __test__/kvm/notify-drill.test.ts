@@ -68,7 +68,8 @@ for (const [policy, contextInvalid, words] of [
 
 drill('A drill has to name a vCPU of a machine that runs', async t => {
   await using machine = await spinning('kvm')
-  for (const vcpu of [-1, 2, 0.5, NaN]) await t.throwsAsync(() => machine.injectNotify({ vcpu }), { instanceOf: RangeError })
+  for (const vcpu of [-1, 2, 0.5, NaN])
+    await t.throwsAsync(() => machine.injectNotify({ vcpu }), { instanceOf: RangeError })
   await machine.stop()
   await t.throwsAsync(() => machine.injectNotify(), { code: 'ERR_MACHINE_STATE' })
 })

@@ -2,13 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { Socket } from 'node:net'
 import type { MachineStateError } from '../errors/machine-state-error.js'
 import { fromNative } from '../errors/from-native.js'
-import type {
-  BindingCommand,
-  BindingError,
-  BindingEvent,
-  BindingMachine,
-  BindingReply,
-} from '../native/binding.cjs'
+import type { BindingCommand, BindingError, BindingEvent, BindingMachine, BindingReply } from '../native/binding.cjs'
 import { unwrap } from '../native/native.js'
 import { deferred, type Deferred } from './deferred.js'
 
@@ -92,9 +86,7 @@ export class Control {
   }
 
   /** Sends a command, and with its reply another one. No command of the same caller comes between the two. */
-  exchange<K extends BindingReply['kind']>(
-    first: Omit<Call<K, BindingCommand>, 'failed'>,
-  ): Promise<void> {
+  exchange<K extends BindingReply['kind']>(first: Omit<Call<K, BindingCommand>, 'failed'>): Promise<void> {
     const result = deferred<void>()
     const nested = this.nested
     const run = () => {

@@ -117,10 +117,10 @@ export class Machine extends EquippedMachine {
   pause(): Promise<void> {
     if (!this.#pausing) {
       const over = () => {
-        if (this.#pausing === pausing) this.#pausing = undefined
+        if (this.#pausing === pause.promise) this.#pausing = undefined
       }
-      const pausing: Promise<void> = this.#command('pause', over, over)
-      this.#pausing = pausing
+      const pause = { promise: undefined as Promise<void> | undefined }
+      pause.promise = this.#pausing = this.#command('pause', over, over)
     }
     return this.#unlessNested(this.#pausing)
   }
@@ -331,17 +331,20 @@ export class Machine extends EquippedMachine {
     this.#state = state
     if (!ended) return this.tell('stop', { state })
     const exit = publicExit(ended)
-    // A machine that stays for inspection lets the process end.
-    if (state !== 'shutdown' || this.#options.noShutdown) this.#keepAlive(false)
     this.#exit = exit
+    // Event `shutdown` follows.
+    if (state === 'shutdown') return this.tell('stop', { state, exit })
+    // A machine that stays for inspection lets the process end.
+    this.#keepAlive(false)
     this.tell('stop', { state, exit })
-    if (state !== 'shutdown') this.#ended.resolve(exit)
+    this.#ended.resolve(exit)
   }
 
   #shutDown(reason: Exit['reason'], ended: BindingExit): void {
     this.#state = 'shutdown'
     this.#exit ??= publicExit(ended)
-    if (!this.#options.noShutdown) void this.#close()
+    if (this.#options.noShutdown) this.#keepAlive(false)
+    else void this.#close()
     this.tell('shutdown', { reason })
     this.#ended.resolve(this.#exit)
   }

@@ -42,7 +42,7 @@ fn test_steps_execute_one_instruction_each_and_a_resume_none() {
     assert!(guest.vcpus.supports_guest_debug());
     for done in 1..=4 {
         guest.vcpus.prepare_step(0).unwrap();
-    guest.vcpus.resume_only(0);
+        guest.vcpus.resume_only(0);
         assert_eq!(guest.stopped(), stop(DebugReason::Step, ENTRY + done));
         assert_eq!(rax(&guest), done);
     }

@@ -141,9 +141,7 @@ impl From<Event> for BindingEvent {
             Event::Stop { state, exit } => Self::Stop { state: state.as_str().into(), exit: exit.map(Into::into) },
             Event::Debug(stop) => Self::Debug { stop: stop.into() },
             Event::Reset { guest, state } => Self::Reset { guest, state: state.as_str().into() },
-            Event::Shutdown { reason, exit } => {
-                Self::Shutdown { reason: reason.as_str().into(), exit: exit.into() }
-            }
+            Event::Shutdown { reason, exit } => Self::Shutdown { reason: reason.as_str().into(), exit: exit.into() },
             Event::DeviceAccess { device, access } => Self::DeviceAccess { device, access: access.into() },
             Event::MsrAccess(access) => Self::MsrAccess { access: access.into() },
             Event::VsockConnected { id, host_port, error } => {

@@ -9,8 +9,8 @@
 mod balloon;
 #[cfg(feature = "baseline")]
 mod baseline;
-mod config;
 mod command;
+mod config;
 mod console;
 mod cpu;
 mod device;

@@ -107,7 +107,8 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
             Ok(BoardMachine::new(board, warnings, direct, outbox))
         }
     };
-    let vmm = Vmm::spawn(policy, trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
+    let vmm =
+        Vmm::spawn(policy, trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
     Ok(BindingMachine {
         vmm: Arc::new(vmm),
         outbox,

@@ -29,8 +29,7 @@ use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::MachineStatistics;
 use kvm_accel::vcpu::{Counters, NotifyStatus};
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, StartMode, StartState, Vcpus, Warning,
-    WarningCode,
+    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, StartMode, StartState, Vcpus, Warning, WarningCode,
 };
 use legacy::{Connections, Legacy};
 use std::sync::Arc;

@@ -37,6 +37,8 @@ pub struct Control<M> {
     exit: Option<Exit>,
     /// The command whose reply waits for the end of a step.
     stepping: Option<u32>,
+    /// A pause that the end of the machine interrupted.
+    pausing: Option<u32>,
     /// The command that is being executed.
     executing: Option<u32>,
     /// The guest ended the machine.
@@ -46,7 +48,18 @@ pub struct Control<M> {
 impl<M: Machine> Control<M> {
     pub fn new(machine: M, policy: Policy, inbox: Arc<Inbox>, outbox: Arc<Outbox>) -> Self {
         let state = RunState::Prelaunch;
-        Self { machine, policy, inbox, outbox, state, exit: None, stepping: None, executing: None, over: false }
+        Self {
+            machine,
+            policy,
+            inbox,
+            outbox,
+            state,
+            exit: None,
+            stepping: None,
+            pausing: None,
+            executing: None,
+            over: false,
+        }
     }
 
     /// Returns when the machine is to be ended.
@@ -91,7 +104,13 @@ impl<M: Machine> Control<M> {
                 }
                 Err(failure) => Err(failure),
             },
-            Command::Pause => self.pause(),
+            Command::Pause => match self.stop_vcpus() {
+                Some(reason) => self.settle(reason, Then::Pause).map(|()| Reply::Done),
+                None => {
+                    self.pausing = Some(id);
+                    return None;
+                }
+            },
             Command::Reset => self.reset(),
             other => self.machine.perform(other, self.inbox.cancel()),
         })
@@ -122,13 +141,6 @@ impl<M: Machine> Control<M> {
                 Next::Execute(envelope) => self.execute(envelope),
             }
         }
-    }
-
-    fn pause(&mut self) -> Result<Reply, Failure> {
-        if let Some(reason) = self.stop_vcpus() {
-            self.settle(reason, Then::Pause)?;
-        }
-        Ok(Reply::Done)
     }
 
     fn reset(&mut self) -> Result<Reply, Failure> {
@@ -251,8 +263,7 @@ impl<M: Machine> Control<M> {
     }
 
     fn fail(&mut self, fault: Fault) {
-        let exit =
-            Exit { detail: Some(fault.message), report: Some(fault.report), ..ExitReason::InternalError.into() };
+        let exit = Exit { detail: Some(fault.message), report: Some(fault.report), ..ExitReason::InternalError.into() };
         self.leave(RunState::InternalError, Some(exit));
     }
 
@@ -313,9 +324,12 @@ impl<M: Machine> Control<M> {
         if let Some(id) = self.stepping.take() {
             self.outbox.reply(id, Ok(Reply::Stepped(None)));
         }
+        if let Some(id) = self.pausing.take() {
+            // The vCPUs are outside the guest.
+            self.outbox.reply(id, Ok(Reply::Done));
+        }
         for Envelope { id, command } in self.inbox.close() {
             let result = match command {
-                // The vCPUs are outside the guest.
                 Command::Pause => Ok(Reply::Done),
                 other => Err(self.ended(other.operation())),
             };

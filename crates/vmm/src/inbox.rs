@@ -140,10 +140,8 @@ impl Inbox {
     /// Waits until [`Inbox::close`] was called; false when that takes longer than `patience`.
     pub fn wait_closed(&self, patience: Duration) -> bool {
         let open = |state: &mut State| !state.closed;
-        let (state, _) = self
-            .changed
-            .wait_timeout_while(lock(&self.state), patience, open)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (state, _) =
+            self.changed.wait_timeout_while(lock(&self.state), patience, open).unwrap_or_else(PoisonError::into_inner);
         state.closed
     }
 }

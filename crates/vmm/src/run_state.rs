@@ -247,10 +247,7 @@ mod tests {
     fn a_guest_that_failed_or_shut_down_goes_on_only_after_a_reset() {
         for state in [RunState::InternalError, RunState::Shutdown] {
             for operation in [Operation::Start, Operation::Resume, Operation::Step, Operation::InjectNmi] {
-                assert_eq!(
-                    state.check(operation).unwrap_err().remedy,
-                    "Call reset() first, then start() or resume()."
-                );
+                assert_eq!(state.check(operation).unwrap_err().remedy, "Call reset() first, then start() or resume().");
             }
             assert_eq!(state.check(Operation::Reset), Ok(()));
         }

@@ -1,9 +1,9 @@
 //! Whether a debug exit is the user's or the guest's own.
 
-use serde::{Deserialize, Serialize};
 use super::{BreakpointKind, Breakpoints};
 use crate::exit::DebugExit;
 use crate::state::{Exception, VcpuState};
+use serde::{Deserialize, Serialize};
 
 /// Vector 1.
 const DB: u32 = 1;

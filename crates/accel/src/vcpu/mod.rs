@@ -263,7 +263,6 @@ impl Vcpus {
             let _ = thread.join();
         }
     }
-
 }
 
 impl Drop for Vcpus {

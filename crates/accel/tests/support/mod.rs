@@ -105,8 +105,8 @@ impl Guest {
 
     /// Where the vCPU is, for a test that waits in vain.
     fn whereabouts(&self) -> String {
-        let exits =
-            [ExitKind::Io, ExitKind::Interrupted, ExitKind::Halt, ExitKind::Other].map(|kind| self.vcpus.counters().exits(kind));
+        let exits = [ExitKind::Io, ExitKind::Interrupted, ExitKind::Halt, ExitKind::Other]
+            .map(|kind| self.vcpus.counters().exits(kind));
         self.vcpus.pause();
         let stopped = self.events.recv_timeout(PATIENCE);
         let state = self.vcpus.state(0).map(|state| (state.registers, state.mp_state, state.events));

@@ -3,11 +3,11 @@
 //! The vCPU that made the access waits for the answer, as it would for a device's own code. A pause waits with it, because a
 //! register read has no value before it is answered; what does not wait is the end: [`Delegated::close`] answers everything.
 
-use serde::{Deserialize, Serialize};
 use super::DelegatedMsrs;
 use super::answers::Answers;
 use crate::bus::BusDevice;
 use kvm_accel::Request;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

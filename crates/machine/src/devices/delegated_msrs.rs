@@ -1,9 +1,9 @@
 //! MSRs whose accesses another thread answers. As with a [`Delegated`](super::Delegated) device the vCPU waits, and only the end
 //! of the machine does not.
 
-use serde::{Deserialize, Serialize};
 use super::answers::Answers;
 use kvm_accel::cpu::msr_filter::{MsrHandler, MsrRange, MsrRule, ReadAnswer, WriteAnswer};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// One access of the guest, to be answered by [`DelegatedMsrs::answer`].
