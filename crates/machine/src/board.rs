@@ -288,6 +288,13 @@ impl Board {
         self.vcpus.resume();
     }
 
+    /// Whether the guest sleeps (ACPI S3) and nothing has woken it. A pause leaves it asleep; when the wake event comes while the vCPUs
+    /// run, they stop with [`kvm_accel::Request::Wake`], else when they are resumed.
+    #[must_use]
+    pub fn asleep(&self) -> bool {
+        self.pm.asleep()
+    }
+
     /// Asks the vCPUs to leave the guest; [`kvm_accel::Event::Stopped`] tells when they have.
     pub fn pause(&self) {
         self.vcpus.pause();

@@ -25,7 +25,10 @@ pub enum Mode {
 /// Takes every vCPU out of the guest once, so that what the processor keeps for itself reaches the rings.
 pub trait TakeOut: Send + Sync {
     /// Returns when each vCPU has been outside the guest since the call.
-    fn take_out(&self);
+    ///
+    /// # Errors
+    /// A vCPU does not leave the guest.
+    fn take_out(&self) -> Result<()>;
 }
 
 /// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
@@ -127,7 +130,7 @@ impl DirtyLog {
             // Outside the lock: a vCPU with a full ring needs it on its way out.
             let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
             if let Some(vcpus) = vcpus {
-                vcpus.take_out();
+                vcpus.take_out()?;
             }
         }
         let mut state = self.lock();
