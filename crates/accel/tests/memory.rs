@@ -3,6 +3,7 @@
 
 mod support;
 
+use kvm_accel::dirty::Mode;
 use kvm_accel::memory::Region;
 use kvm_accel::properties::{KernelIrqchip, NotifyProperties};
 use kvm_accel::trace::{Filter, Trace, TraceEvent};
@@ -336,4 +337,35 @@ fn test_what_this_process_writes_is_in_the_dirty_log() {
     ram.write_obj(1_u32, GuestAddress(0x1000)).unwrap();
     log.stop().unwrap();
     assert_eq!(log.take().unwrap().pages(), 0);
+}
+
+#[test]
+fn test_a_dirty_ring_forgets_what_was_written_before_the_log_was_started_again() {
+    if !kvm() {
+        return;
+    }
+    let properties = AccelProperties { dirty_ring_size: 4096, ..Default::default() };
+    let code = [
+        0xa2, 0x00, 0x80, // mov [0x8000], al
+        0xe6, 0x64, // out 0x64, al: stop
+        0xa2, 0x00, 0x90, // mov [0x9000], al
+        0xe6, 0x64, // out 0x64, al
+    ];
+    let guest = Guest::with(properties, 1, ram(), &code);
+    let log = guest.accel.dirty_log();
+    if !matches!(log.mode(), Mode::Ring(_)) {
+        println!("skipped: this host has no dirty rings");
+        return;
+    }
+    let run = || {
+        guest.vcpus.resume();
+        assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
+    };
+    log.start().unwrap();
+    run();
+    log.stop().unwrap();
+    assert_eq!(log.take().unwrap().pages(), 0, "nothing is logged");
+    log.start().unwrap();
+    run();
+    assert!(log.take().unwrap().ranges().eq(std::iter::once(0x9000..0xa000)));
 }
