@@ -1,5 +1,7 @@
 //! The seam towards the machine: what answers I/O and MMIO exits.
 
+use std::sync::Arc;
+
 /// What a device access asks of the whole machine (QEMU's guest-caused shutdown requests).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -9,7 +11,8 @@ pub enum Request {
     Reset,
     /// The guest's kernel panicked, and said so.
     Panic,
-    /// The guest slept (ACPI S3) and has been woken: it goes on at its waking vector.
+    /// The guest goes on at its waking vector after sleep (ACPI S3). From the bus: the guest asks to sleep. The vCPU that gets this answer stays
+    /// outside the guest while [`Bus::asleep`] is true, also across pauses, and only then asks the machine to wake.
     Wake,
     /// The guest wrote `value` to `isa-debug-exit`; the process status is `(value << 1) | 1`.
     DebugExit {
@@ -37,4 +40,12 @@ pub trait Bus: Send + Sync {
     fn interrupt(&self);
     /// The vCPUs are about to run again.
     fn resume(&self);
+    /// Whether the guest sleeps: it has asked to ([`Request::Wake`]), and no event that wakes it has come.
+    fn asleep(&self) -> bool {
+        false
+    }
+    /// Takes the function to call, on any thread, when [`Bus::asleep`] may have become false.
+    fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        drop(wake);
+    }
 }

@@ -3,6 +3,7 @@
 use crate::capability::Capability;
 use crate::debug::BreakpointProblem;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// An error with a stable [`code`](Error::code), the rule that was broken and a [`remedy`](Error::remedy).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +136,27 @@ pub enum Error {
         /// The first such address.
         address: u64,
     },
+    /// The machine ended while an operation waited for a vCPU.
+    #[error("the machine was ended before this operation had completed")]
+    Ended,
+    /// A vCPU's thread did not do in time what it was asked to.
+    #[error("vCPU {vcpu} did not {operation} within {} s: the thread 'CPU {vcpu}/KVM' is blocked", limit.as_secs())]
+    Unresponsive {
+        /// The vCPU's index.
+        vcpu: u32,
+        /// What the thread was asked to do.
+        operation: &'static str,
+        /// How long the operation waited.
+        limit: Duration,
+    },
+    /// An operation panicked on a vCPU's thread.
+    #[error("an operation on vCPU {vcpu} panicked: {message}")]
+    Panicked {
+        /// The vCPU's index.
+        vcpu: u32,
+        /// The text of the panic.
+        message: String,
+    },
     /// A thread for a vCPU could not be started.
     #[error("cannot start the thread of vCPU {vcpu}: {}", errno_text(*errno))]
     Thread {
@@ -161,7 +183,8 @@ impl Error {
                 "ERR_MACHINE_CONFIG"
             }
             Self::Reset { source, .. } => source.code(),
-            Self::Running { .. } => "ERR_MACHINE_STATE",
+            Self::Running { .. } | Self::Ended => "ERR_MACHINE_STATE",
+            Self::Unresponsive { .. } | Self::Panicked { .. } => "ERR_KVM_VCPU",
             Self::Breakpoint { .. } => "ERR_BREAKPOINT",
             Self::DebugUnsupported => "ERR_KVM_CAPABILITY",
             Self::GuestMemory { .. } => "ERR_GUEST_MEMORY",
@@ -200,6 +223,11 @@ impl Error {
             Self::TscFrequency { .. } => "Leave the frequency out, or use a host with TSC scaling.",
             Self::BusLockUnsupported => "Use an Intel host from 2021 or later, or leave the limit out.",
             Self::MsrFilterUnsupported => "Use Linux 5.10 or later.",
+            Self::Ended => "Create a new machine.",
+            Self::Unresponsive { .. } => {
+                "See what the thread waits for (/proc/PID/task/TID/stack and wchan); a process that cannot be signalled may have a seccomp filter."
+            }
+            Self::Panicked { .. } => "Report the message: it is an error of this package.",
             Self::Thread { .. } => {
                 "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines."
             }

@@ -43,6 +43,11 @@
 //! A vCPU thread runs decode ([`exit`]), decide ([`vcpu`] and [`notify`]), loop; what happens is told through an
 //! [`EventSink`]. Only `src/kvm/` names the kernel interface and contains `unsafe`.
 
+#![cfg_attr(
+    test,
+    allow(clippy::duplicate_mod, reason = "tests compile control.rs against loom, and kick.rs as a second copy")
+)]
+
 mod accelerator;
 mod bus;
 pub mod cancel;

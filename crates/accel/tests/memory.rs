@@ -3,10 +3,11 @@
 
 mod support;
 
+use kvm_accel::dirty::Mode;
 use kvm_accel::memory::Region;
-use kvm_accel::properties::NotifyProperties;
+use kvm_accel::properties::{KernelIrqchip, NotifyProperties};
 use kvm_accel::trace::{Filter, Trace, TraceEvent};
-use kvm_accel::{AccelProperties, Accelerator, Error, FaultKind, GuestRam, GuestRegion, Request, StopReason};
+use kvm_accel::{AccelProperties, Accelerator, Error, ExitKind, FaultKind, GuestRam, GuestRegion, Request, StopReason};
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -147,6 +148,109 @@ fn test_the_report_of_lost_code_is_made_without_a_signal_reaching_the_process() 
     assert!(fault.message.contains("guest memory at 0x300000 is lost"), "{}", fault.message);
 }
 
+/// Truncates the file behind the guest's memory and touches a lost page on a thread that runs no vCPU, as a virtio worker does.
+fn lose(guest: &Guest, file: &File) {
+    file.set_len(2 * MIB).unwrap();
+    assert_eq!(guest.ram.read_obj::<u8>(GuestAddress(0x30_0123)).unwrap(), 0, "the empty page that is there instead");
+}
+
+fn assert_lost(guest: &Guest, case: &str) {
+    let StopReason::Fault(fault) = guest.stopped() else { panic!("{case}: not a fault") };
+    assert_eq!(fault.kind, FaultKind::Memory, "{case}: {}", fault.message);
+    assert!(fault.message.contains("guest memory at 0x300000 is lost"), "{case}: {}", fault.message);
+}
+
+#[test]
+fn test_a_loss_on_another_thread_stops_a_guest_that_touches_no_memory() {
+    if !kvm() {
+        return;
+    }
+    let (ram, file) = file_ram(4 * MIB);
+    // out 0x11, al; jmp .
+    let guest = Guest::in_ram(ram, &[0xe6, 0x11, 0xeb, 0xfe], NotifyProperties::default());
+    guest.vcpus.resume();
+    guest.wait_for_accesses(1);
+    lose(&guest, &file);
+    assert_lost(&guest, "running");
+}
+
+#[test]
+fn test_a_loss_stops_a_guest_that_is_halted() {
+    if !kvm() {
+        return;
+    }
+    for kernel_irqchip in [KernelIrqchip::On, KernelIrqchip::Split, KernelIrqchip::Off] {
+        let (ram, file) = file_ram(4 * MIB);
+        let properties = AccelProperties { kernel_irqchip, ..Default::default() };
+        // out 0x11, al; cli; hlt
+        let guest = Guest::with(properties, 1, ram, &[0xe6, 0x11, 0xfa, 0xf4]);
+        guest.vcpus.resume();
+        guest.wait_for_accesses(1);
+        if kernel_irqchip == KernelIrqchip::Off {
+            while guest.vcpus.counters().exits(ExitKind::Halt) == 0 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        lose(&guest, &file);
+        assert_lost(&guest, &format!("halted, {kernel_irqchip:?}"));
+    }
+}
+
+#[test]
+fn test_a_loss_stops_a_guest_that_sleeps() {
+    if !kvm() {
+        return;
+    }
+    let (ram, file) = file_ram(4 * MIB);
+    // out 0x65, al
+    let guest = Guest::in_ram(ram, &[0xe6, 0x65], NotifyProperties::default());
+    guest.vcpus.resume();
+    guest.wait_for_accesses(1);
+    lose(&guest, &file);
+    assert_lost(&guest, "asleep");
+}
+
+#[test]
+fn test_a_loss_stops_a_machine_of_which_one_vcpu_is_stepped() {
+    if !kvm() {
+        return;
+    }
+    for vcpu in 0..2 {
+        let (ram, file) = file_ram(4 * MIB);
+        // The step does not end: the vCPU sleeps (out 0x65, al) in it.
+        let guest = Guest::with(AccelProperties::default(), 2, ram, &[0xe6, 0x65]);
+        guest.start(1, support::ENTRY);
+        guest.vcpus.prepare_step(vcpu).unwrap();
+        guest.vcpus.resume_only(vcpu);
+        guest.wait_for_accesses(1);
+        lose(&guest, &file);
+        assert_lost(&guest, &format!("vCPU {vcpu} is stepped"));
+    }
+}
+
+#[test]
+fn test_a_loss_during_a_pause_is_reported_at_the_resume() {
+    if !kvm() {
+        return;
+    }
+    for only in [None, Some(0), Some(1)] {
+        let (ram, file) = file_ram(4 * MIB);
+        let guest = Guest::with(AccelProperties::default(), 2, ram, &[0xeb, 0xfe]);
+        guest.vcpus.resume();
+        guest.vcpus.pause();
+        assert_eq!(guest.stopped(), StopReason::Paused);
+        lose(&guest, &file);
+        match only {
+            None => guest.vcpus.resume(),
+            Some(vcpu) => {
+                guest.vcpus.prepare_step(vcpu).unwrap();
+                guest.vcpus.resume_only(vcpu);
+            }
+        }
+        assert_lost(&guest, "parked");
+    }
+}
+
 #[test]
 fn test_a_region_is_split_by_an_overlay_and_made_whole_again() {
     if !kvm() {
@@ -237,4 +341,35 @@ fn test_what_this_process_writes_is_in_the_dirty_log() {
     ram.write_obj(1_u32, GuestAddress(0x1000)).unwrap();
     log.stop().unwrap();
     assert_eq!(log.take().unwrap().pages(), 0);
+}
+
+#[test]
+fn test_a_dirty_ring_forgets_what_was_written_before_the_log_was_started_again() {
+    if !kvm() {
+        return;
+    }
+    let properties = AccelProperties { dirty_ring_size: 4096, ..Default::default() };
+    let code = [
+        0xa2, 0x00, 0x80, // mov [0x8000], al
+        0xe6, 0x64, // out 0x64, al: stop
+        0xa2, 0x00, 0x90, // mov [0x9000], al
+        0xe6, 0x64, // out 0x64, al
+    ];
+    let guest = Guest::with(properties, 1, ram(), &code);
+    let log = guest.accel.dirty_log();
+    if !matches!(log.mode(), Mode::Ring(_)) {
+        println!("skipped: this host has no dirty rings");
+        return;
+    }
+    let run = || {
+        guest.vcpus.resume();
+        assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
+    };
+    log.start().unwrap();
+    run();
+    log.stop().unwrap();
+    assert_eq!(log.take().unwrap().pages(), 0, "nothing is logged");
+    log.start().unwrap();
+    run();
+    assert!(log.take().unwrap().ranges().eq(std::iter::once(0x9000..0xa000)));
 }

@@ -33,6 +33,14 @@ pub trait BusDevice: Send + Sync {
     fn interrupt(&self) {}
     /// Accesses may wait again.
     fn resume(&self) {}
+    /// Whether this device keeps the guest asleep; see [`Bus::asleep`].
+    fn asleep(&self) -> bool {
+        false
+    }
+    /// Takes the function to call when [`BusDevice::asleep`] has become false; see [`Bus::on_wake`].
+    fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
+        let _ = wake;
+    }
 }
 
 /// Writes to a device that signal an eventfd.
@@ -85,6 +93,14 @@ impl Bus for MachineBus {
 
     fn resume(&self) {
         self.devices().for_each(BusDevice::resume);
+    }
+
+    fn asleep(&self) -> bool {
+        self.devices().any(BusDevice::asleep)
+    }
+
+    fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        self.devices().for_each(|device| device.on_wake(&wake));
     }
 }
 

@@ -25,7 +25,10 @@ pub enum Mode {
 /// Takes every vCPU out of the guest once, so that what the processor keeps for itself reaches the rings.
 pub trait TakeOut: Send + Sync {
     /// Returns when each vCPU has been outside the guest since the call.
-    fn take_out(&self);
+    ///
+    /// # Errors
+    /// A vCPU does not leave the guest.
+    fn take_out(&self) -> Result<()>;
 }
 
 /// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
@@ -87,6 +90,10 @@ impl DirtyLog {
         }
         let Log { mode, calls, memory, .. } = &*self.0;
         self.read_written(&mut state);
+        // What the rings still contain was written before: the kernel takes it back unread.
+        if let Mode::Ring(_) = mode {
+            self.reap_rings(&mut state)?;
+        }
         state.pages.clear();
         memory.set_log_dirty(true)?;
         if *mode == Mode::ManualProtect {
@@ -127,7 +134,7 @@ impl DirtyLog {
             // Outside the lock: a vCPU with a full ring needs it on its way out.
             let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
             if let Some(vcpus) = vcpus {
-                vcpus.take_out();
+                vcpus.take_out()?;
             }
         }
         let mut state = self.lock();
@@ -169,22 +176,20 @@ impl DirtyLog {
 
     fn reap_rings(&self, state: &mut State) -> Result<()> {
         let start = Instant::now();
-        let State { rings, pages, .. } = state;
+        let State { rings, pages, logging, .. } = state;
         let harvested = rings.harvest(|dirty| {
-            if let Some(slot) = self.pages_of(pages, dirty.slot) {
+            if *logging && let Some(slot) = self.pages_of(pages, dirty.slot) {
                 slot.insert(dirty.page);
             }
         });
-        if harvested.entries > 0 {
-            let reset = self.0.calls.reset_rings();
-            // What the kernel did not take back, or could not write down, may be any page.
-            if harvested.overflow || reset != Ok(harvested.entries) {
-                self.insert_all(state);
-            }
-            reset?;
+        let given_back = rings.give_back(|| self.0.calls.reset_rings());
+        // What the kernel did not take back, or could not write down, may be any page.
+        if *logging && (harvested.overflow || given_back.is_err()) {
+            self.insert_all(state);
         }
+        given_back?;
         trace!(KvmDirtyRingReap {
-            count: u64::from(harvested.entries),
+            count: harvested.entries,
             t: u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX),
         });
         Ok(())

@@ -1,6 +1,6 @@
 //! Guest RAM: mappings of this process, guarded so that losing one of their pages is a machine's fault and not the process's end.
 
-use super::run_page::ImmediateExit;
+use super::kick::Kick;
 use super::sigbus::{Guard, Interrupt, LossCause, Watch};
 use std::fmt;
 use std::ops::Deref;
@@ -145,7 +145,7 @@ impl GuestRam {
     }
 
     /// Reaches for the page at a guest physical address, which is what KVM could not do when an access to RAM left the guest. If it is
-    /// lost, [`Self::lost`] says so from now on and the vCPU is interrupted.
+    /// lost, [`Self::lost`] says so from now on and the vCPUs are kicked.
     pub fn reach(&self, address: u64) {
         let Some(host) = host_address(self, address, 1) else { return };
         let Ok(host) = usize::try_from(host) else { return };
@@ -189,9 +189,9 @@ impl GuestRam {
         })
     }
 
-    /// Called by a vCPU's thread: from now on a loss interrupts it.
-    pub(crate) fn interrupt_on_loss(&self, exit: ImmediateExit) -> Interrupt {
-        self.0.watch.interrupt(exit)
+    /// Called by a vCPU's thread: a loss kicks this vCPU as long as the guard lives.
+    pub(crate) fn interrupt_on_loss(&self, kick: &Kick) -> Interrupt {
+        self.0.watch.interrupt(kick)
     }
 }
 

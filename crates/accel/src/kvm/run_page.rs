@@ -36,11 +36,6 @@ impl ImmediateExit {
         unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) }
     }
 
-    /// The byte's address, valid as long as `self` or a clone.
-    pub fn as_ptr(&self) -> *mut u8 {
-        self.byte().as_ptr()
-    }
-
     /// Makes the current or next KVM_RUN return at once with EINTR.
     pub fn set(&self) {
         self.byte().store(1, Ordering::SeqCst);

@@ -1,20 +1,22 @@
 //! SIGBUS on guest memory: a file that was truncated, huge pages that ran out, a host page that failed.
 //!
-//! The handler notes the loss, interrupts the machine's first vCPU, which stops the machine before it enters the guest again, and maps
-//! an empty page over the lost one, so that whoever touched it goes on. A signal for any other address goes to whoever
+//! The handler notes the loss, kicks every vCPU of the machine, and maps an empty page over the lost one, so that whoever touched it
+//! goes on. Each vCPU that runs, is halted or sleeps stops the machine before it enters the guest again; a parked one when it is resumed.
+//! It does not matter which thread has touched the page. A signal for any other address goes to whoever
 //! handled it before; by default the process ends.
 //!
 //! Everything the handler uses is lock-free: guarded ranges are a list that only grows, whose places are used again, and whoever
 //! takes a range away waits until no handler looks at its place.
 
+use super::bell::Bell;
+use super::kick::{Kick, signal_now};
 use super::run_page::ImmediateExit;
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use vmm_sys_util::errno;
-use vmm_sys_util::signal::SIGRTMIN;
 
 /// What a lost page was lost by, from the signal's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +27,30 @@ pub enum LossCause {
     Hardware,
 }
 
-/// What one machine's ranges have in common: the first loss, and who is to be interrupted.
+/// What one machine's ranges have in common: the first loss, and the vCPUs to kick.
 #[derive(Debug, Default)]
 pub struct Watch {
     /// The page's address, with [`HARDWARE`] in its low bits; 0 while nothing is lost.
     lost: AtomicU64,
-    /// `kvm_run.immediate_exit` of the vCPU to interrupt.
-    exit: AtomicPtr<u8>,
-    thread: AtomicI32,
-    /// Handlers that use `exit`.
+    vcpus: Seat,
+    /// Threads that use a vCPU's [`Target`].
     users: AtomicUsize,
+}
+
+/// An element of a list that only grows and that a signal handler can read: neither `OnceLock::get` nor an atomic load takes a lock.
+#[derive(Debug, Default)]
+struct Seat {
+    /// Null while the seat is free.
+    target: AtomicPtr<Target>,
+    next: OnceLock<Box<Seat>>,
+}
+
+/// What it takes to kick a vCPU from a signal handler.
+#[derive(Debug)]
+struct Target {
+    exit: ImmediateExit,
+    bell: Arc<Bell>,
+    thread: libc::pid_t,
 }
 
 const HARDWARE: u64 = 1;
@@ -49,43 +65,58 @@ impl Watch {
         }
     }
 
-    /// Called by the vCPU's thread: interrupt me. The guard must be dropped before the vCPU's pages are unmapped.
-    pub fn interrupt(self: &Arc<Self>, exit: ImmediateExit) -> Interrupt {
+    /// Called by a vCPU's thread: a loss kicks this vCPU as long as the guard lives.
+    pub fn interrupt(self: &Arc<Self>, kick: &Kick) -> Interrupt {
         // SAFETY: gettid has no preconditions.
-        self.thread.store(unsafe { libc::gettid() }, SeqCst);
-        self.exit.store(exit.as_ptr(), SeqCst);
-        Interrupt { watch: Arc::clone(self), _exit: exit }
+        let thread = unsafe { libc::gettid() };
+        let target =
+            Box::into_raw(Box::new(Target { exit: kick.immediate_exit(), bell: Arc::clone(kick.bell()), thread }));
+        let mut seat = &self.vcpus;
+        while seat.target.compare_exchange(null_mut(), target, SeqCst, SeqCst).is_err() {
+            seat = seat.next.get_or_init(Box::default);
+        }
+        Interrupt { watch: Arc::clone(self), target }
     }
 
-    /// The first loss wins, and the vCPU looks at it. Callable in a signal handler.
+    fn seats(&self) -> impl Iterator<Item = &Seat> {
+        std::iter::successors(Some(&self.vcpus), |seat| seat.next.get().map(Box::as_ref))
+    }
+
+    /// Notes a loss, of which the first is kept, and kicks the vCPUs. Callable in a signal handler.
     pub fn record(&self, page: usize, cause: LossCause) {
         let lost = page as u64 | if cause == LossCause::Hardware { HARDWARE } else { 0 };
         let _ = self.lost.compare_exchange(0, lost, SeqCst, SeqCst);
         self.users.fetch_add(1, SeqCst);
-        let exit = self.exit.load(SeqCst);
-        if !exit.is_null() {
-            // SAFETY: the byte stays mapped while `users` is not 0: `Interrupt` waits for that.
-            unsafe { AtomicU8::from_ptr(exit) }.store(1, SeqCst);
-            // SAFETY: a signal with an installed handler cannot harm a thread of this process.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), self.thread.load(SeqCst), SIGRTMIN()) };
+        for seat in self.seats() {
+            // SAFETY: a target that is in a seat stays valid while `users` is not 0: `Interrupt` waits for that.
+            if let Some(target) = unsafe { seat.target.load(SeqCst).as_ref() } {
+                target.exit.set();
+                target.bell.ring();
+                // A thread that cannot be signalled sees the loss at its next exit.
+                let _ = signal_now(target.thread);
+            }
         }
         self.users.fetch_sub(1, SeqCst);
     }
 }
 
-/// While it lives, a loss interrupts the vCPU of the thread that made it.
+/// While it lives, a loss kicks the vCPU of the thread that created it.
 #[derive(Debug)]
 pub struct Interrupt {
     watch: Arc<Watch>,
-    _exit: ImmediateExit,
+    target: *mut Target,
 }
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        self.watch.exit.store(null_mut(), SeqCst);
+        for seat in self.watch.seats() {
+            let _ = seat.target.compare_exchange(self.target, null_mut(), SeqCst, SeqCst);
+        }
         while self.watch.users.load(SeqCst) != 0 {
             std::thread::yield_now();
         }
+        // SAFETY: the pointer comes from `Box::into_raw`, no seat has it any more, and nobody uses it.
+        drop(unsafe { Box::from_raw(self.target) });
     }
 }
 

@@ -41,5 +41,5 @@ pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize) {
     let instruction = disassemble(&bytes_at_rip(vcpu, &registers, &shared.ram), &registers);
     let event = BusLockEvent { vcpu: vcpu.id(), registers, instruction, total, throttled };
     shared.sink.emit(Event::BusLock(Box::new(event)));
-    shared.control.hold_back(index, throttled);
+    shared.control.hold_back(index, throttled, || shared.ram.lost().is_some());
 }

@@ -7,28 +7,38 @@
 //!
 //! The lock is taken when a vCPU is interrupted or parks, never on the way between two exits. It is held while the sink
 //! takes `Stopped` (lock order: control, then clock, then sink).
+//!
+//! A parked thread waits for the condition variable. A thread that waits with its vCPU outside the guest, but not parked (a halted
+//! vCPU, a throttled one), waits for the bell of its kick, which everybody rings who asks something of it.
+//!
+//! The tests compile this file a second time, against loom's synchronisation and a simulated kick (`loom_tests.rs`).
 
+use super::Kick;
+use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::thread::VcpuThread;
 use crate::event::{Event, StopReason};
 use crate::exit::NotifyInfo;
-use crate::kvm::kick::Kick;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
 /// Injected notify exits that a vCPU can have waiting.
-const MAX_INJECTED: usize = 64;
+pub(super) const MAX_INJECTED: usize = 64;
+/// How long [`Control::reset`] waits for the vCPU threads. A reset takes a few system calls.
+const RESET_LIMIT: Duration = Duration::from_secs(30);
+/// How long [`Control::take_out`] waits for each vCPU.
+const TAKE_OUT_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Stopped,
     Running,
     Stopping,
     Quit,
 }
 
-/// What someone else has a parked vCPU thread do.
+/// What another thread has a parked vCPU thread do.
 pub type Work = Box<dyn FnOnce(&mut VcpuThread) + Send>;
 
 /// What a parked vCPU thread does next.
@@ -53,39 +63,54 @@ pub enum Attention {
 }
 
 /// A thread's view of how often the machine was resumed and reset.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Epoch {
     resumes: u64,
+    /// Resets that this thread has begun.
     resets: u64,
-    /// Outside [`Control::park`], and counted as parked: a thread that has just been spawned, so that nobody waits for it, or is at work.
-    counted: bool,
 }
 
-impl Default for Epoch {
-    fn default() -> Self {
-        Self { resumes: 0, resets: 0, counted: true }
-    }
+/// A vCPU thread that has not parked yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unparked {
+    /// The vCPU's index.
+    pub vcpu: usize,
+    /// Why the last kick failed, if it did.
+    pub kick_error: Option<i32>,
 }
 
-struct State {
-    phase: Phase,
-    /// vCPUs that wait in [`Control::park`], or are on their way there for the first time.
-    parked: usize,
-    /// Why the machine is stopping; told when the last vCPU parks.
+pub(super) struct State {
+    pub(super) phase: Phase,
+    /// For each vCPU: its thread is in [`Control::park`], on its way there for the first time, or has a [`Command::Reset`] or
+    /// [`Command::Work`] from there.
+    pub(super) parked: Vec<bool>,
+    /// Why the machine is stopping; emitted when the last vCPU parks.
     reason: Option<StopReason>,
     epoch: Epoch,
     /// The only vCPU that was resumed: a step.
     only: Option<usize>,
-    /// vCPUs that have not yet reset themselves.
-    resetting: usize,
+    /// For each vCPU: it has not yet reset itself.
+    resetting: Vec<bool>,
     reset_error: Option<Error>,
     injected: Vec<VecDeque<NotifyInfo>>,
     /// For each vCPU.
     work: Vec<VecDeque<Work>>,
     /// vCPUs that have not yet taken an NMI; a second one is the same, as in hardware.
-    nmi: Vec<bool>,
-    /// vCPUs that are to look at their interrupt controller.
-    interrupted: Vec<bool>,
+    pub(super) nmi: Vec<bool>,
+    /// For each vCPU: why the last kick failed.
+    kick_errors: Vec<Option<i32>>,
+}
+
+impl State {
+    fn all_parked(&self) -> bool {
+        self.parked.iter().all(|parked| *parked)
+    }
+
+    fn set(flags: &mut [bool], index: usize, value: bool) {
+        if let Some(flag) = flags.get_mut(index) {
+            *flag = value;
+        }
+    }
 }
 
 /// Shared by the vCPU threads and their owner.
@@ -107,25 +132,24 @@ const fn rank(reason: &StopReason) -> u8 {
 
 impl Control {
     pub fn new(kicks: Vec<Kick>) -> Self {
-        let injected = kicks.iter().map(|_| VecDeque::new()).collect();
-        let work = kicks.iter().map(|_| VecDeque::new()).collect();
+        let vcpus = kicks.len();
         let state = State {
             phase: Phase::Stopped,
-            parked: kicks.len(),
+            parked: vec![true; vcpus],
             reason: None,
             epoch: Epoch::default(),
             only: None,
-            resetting: 0,
+            resetting: vec![false; vcpus],
             reset_error: None,
-            injected,
-            work,
-            nmi: vec![false; kicks.len()],
-            interrupted: vec![false; kicks.len()],
+            injected: vec![VecDeque::new(); vcpus],
+            work: kicks.iter().map(|_| VecDeque::new()).collect(),
+            nmi: vec![false; vcpus],
+            kick_errors: vec![None; vcpus],
         };
         Self { state: Mutex::new(state), changed: Condvar::new(), kicks }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,15 +161,33 @@ impl Control {
         self.kicks.get(index)
     }
 
-    fn kick_all(&self) {
-        // For those that are held back, outside the guest.
-        self.changed.notify_all();
-        self.kicks.iter().for_each(Kick::kick);
+    /// Kicks a vCPU, for which a request was stored. Not to be called with the lock held.
+    fn kick_one(&self, index: usize) {
+        let failed = self.kicks.get(index).and_then(|kick| kick.kick().err());
+        if let Some(error) = failed
+            && let Some(last) = self.lock().kick_errors.get_mut(index)
+        {
+            *last = Some(error.errno());
+        }
     }
 
-    /// Returns when each vCPU has been outside the guest since the call.
-    pub fn take_out(&self) {
-        self.kicks.iter().for_each(Kick::take_out);
+    fn kick_all(&self) {
+        // A handler that cannot be installed leaves `immediate_exit`, and with it the next exit.
+        let _ = Kick::prepare();
+        (0..self.kicks.len()).for_each(|index| self.kick_one(index));
+    }
+
+    /// Has each vCPU leave the guest once. When the machine ends meanwhile there is nothing to wait for.
+    ///
+    /// # Errors
+    /// [`Error::Unresponsive`] when a vCPU does not leave the guest in time.
+    pub fn take_out(&self) -> Result<()> {
+        for (vcpu, kick) in (0..).zip(&self.kicks) {
+            if !kick.take_out(TAKE_OUT_LIMIT, || self.has_quit()) && !self.has_quit() {
+                return Err(Error::Unresponsive { vcpu, operation: "leave the guest", limit: TAKE_OUT_LIMIT });
+            }
+        }
+        Ok(())
     }
 
     /// Lets all vCPUs run, or `only` one, if all of them are parked.
@@ -153,23 +195,25 @@ impl Control {
         let mut state = self.lock();
         if state.phase == Phase::Stopped {
             state.phase = Phase::Running;
-            state.parked = only.map_or(0, |_| self.kicks.len() - 1);
+            match only {
+                Some(only) => State::set(&mut state.parked, only, false),
+                None => state.parked.fill(false),
+            }
             state.only = only;
             state.epoch.resumes += 1;
+            state.kick_errors.fill(None);
             self.changed.notify_all();
         }
     }
 
-    /// Stops all vCPUs. Where they are stopped already there is nothing to wait for, and the event is returned.
+    /// Stops all vCPUs. Where they are stopped already there is nothing to wait for, and the event is returned. While they are
+    /// stopping, those that have not parked are kicked again.
     pub fn request_stop(&self, reason: StopReason) -> Option<Event> {
         let mut state = self.lock();
         match state.phase {
             Phase::Running => {
                 state.phase = Phase::Stopping;
                 state.reason = Some(reason);
-                drop(state);
-                self.changed.notify_all();
-                self.kick_all();
             }
             Phase::Stopping => {
                 if state.reason.as_ref().is_none_or(|current| rank(current) < rank(&reason)) {
@@ -177,30 +221,35 @@ impl Control {
                 }
             }
             Phase::Stopped => return Some(Event::Stopped(reason)),
-            Phase::Quit => {}
+            Phase::Quit => return None,
         }
+        drop(state);
+        self.kick_all();
         None
     }
 
     /// Called by a vCPU thread that is outside the guest. The last one to park calls `stopped` when the machine has.
     pub fn park(&self, index: usize, seen: &mut Epoch, stopped: impl FnOnce(StopReason)) -> Command {
         let mut state = self.lock();
-        if seen.counted {
-            seen.counted = false;
-        } else if seen.resets == state.epoch.resets {
-            state.parked += 1;
-        } else {
-            // Back from a reset: this thread was counted as parked all along.
-            seen.resets = state.epoch.resets;
-            state.resetting -= 1;
+        if seen.resets == state.epoch.resets && state.resetting.get(index) == Some(&true) {
+            // Back from a reset.
+            State::set(&mut state.resetting, index, false);
             self.changed.notify_all();
         }
-        if state.parked == self.kicks.len() && state.phase != Phase::Running {
+        // A thread that has yet to run does not park: it has just been spawned, or is back from a reset or from work.
+        let to_run = |state: &State, seen: &Epoch| {
+            seen.resumes != state.epoch.resumes && state.only.is_none_or(|only| only == index)
+        };
+        if !to_run(&state, seen) {
+            State::set(&mut state.parked, index, true);
+        }
+        if state.all_parked() && state.phase != Phase::Running {
             if state.phase == Phase::Stopping {
                 state.phase = Phase::Stopped;
             }
             if let Some(reason) = state.reason.take() {
-                stopped(reason);
+                // The state is consistent: a panic in the sink must not end this thread.
+                let _ = catch_unwind(AssertUnwindSafe(|| stopped(reason)));
             }
             self.changed.notify_all();
         }
@@ -208,25 +257,24 @@ impl Control {
             if state.phase == Phase::Quit {
                 return Command::Quit;
             }
-            if seen.resumes != state.epoch.resumes {
-                seen.resumes = state.epoch.resumes;
-                // The others of a step were counted as parked all along.
-                if state.only.is_none_or(|only| only == index) {
-                    return Command::Run;
-                }
+            let run = to_run(&state, seen);
+            seen.resumes = state.epoch.resumes;
+            if run {
+                return Command::Run;
             }
             if seen.resets != state.epoch.resets {
+                seen.resets = state.epoch.resets;
                 return Command::Reset;
             }
             if let Some(work) = state.work.get_mut(index).and_then(VecDeque::pop_front) {
-                seen.counted = true;
                 return Command::Work(work);
             }
             state = self.wait(state);
         }
     }
 
-    /// Has vCPU `index` do this, on its own thread, if all vCPUs are parked. False when they are not, or there is no such vCPU.
+    /// Has vCPU `index` do this, on its own thread, if all vCPUs are parked. False when they are not, or there is no such vCPU. The
+    /// work is dropped when the machine ends before.
     pub fn work(&self, index: usize, work: Work) -> bool {
         let mut state = self.lock();
         if state.phase != Phase::Stopped {
@@ -239,18 +287,31 @@ impl Control {
     }
 
     /// Has every parked vCPU thread put its power-on state back, and waits until all have.
+    ///
+    /// # Errors
+    /// The first error of [`Control::reset_failed`], [`Error::Running`], [`Error::Ended`] when the machine ends meanwhile, or [`Error::Unresponsive`].
     pub fn reset(&self) -> Result<()> {
         let mut state = self.lock();
-        if state.phase != Phase::Stopped {
-            return Ok(());
+        match state.phase {
+            Phase::Stopped => {}
+            Phase::Quit => return Err(Error::Ended),
+            Phase::Running | Phase::Stopping => return Err(Error::Running { vcpu: 0 }),
         }
         state.epoch.resets += 1;
-        state.resetting = self.kicks.len();
+        state.resetting.fill(true);
+        state.reset_error = None;
         state.injected.iter_mut().for_each(VecDeque::clear);
         state.nmi.fill(false);
         self.changed.notify_all();
-        while state.resetting > 0 {
-            state = self.wait(state);
+        let start = Instant::now();
+        while let Some(vcpu) = (0..).zip(&state.resetting).find_map(|(vcpu, waits)| waits.then_some(vcpu)) {
+            if state.phase == Phase::Quit {
+                return Err(Error::Ended);
+            }
+            let Some(left) = RESET_LIMIT.checked_sub(start.elapsed()) else {
+                return Err(Error::Unresponsive { vcpu, operation: "reset", limit: RESET_LIMIT });
+            };
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         state.reset_error.take().map_or(Ok(()), Err)
     }
@@ -275,7 +336,7 @@ impl Control {
         };
         // More may wait: look again after this one.
         if let Some(kick) = self.kicks.get(index) {
-            kick.arm();
+            kick.look_again();
         }
         attention
     }
@@ -283,177 +344,76 @@ impl Control {
     /// Leaves a notify exit for vCPU `index`.
     pub fn inject(&self, index: u32, info: NotifyInfo) -> bool {
         let Ok(index) = usize::try_from(index) else { return false };
-        let (Some(kick), mut state) = (self.kicks.get(index), self.lock()) else { return false };
-        match state.injected.get_mut(index) {
+        match self.lock().injected.get_mut(index) {
             Some(waiting) if waiting.len() < MAX_INJECTED => waiting.push_back(info),
             _ => return false,
         }
-        drop(state);
-        self.changed.notify_all();
-        kick.kick();
+        self.kick_one(index);
         true
     }
 
-    /// Keeps vCPU `index` waiting, outside the guest, until something is asked of it.
-    pub fn hold_back(&self, index: usize, time: Duration) {
-        if time.is_zero() {
-            return;
+    /// Keeps vCPU `index` outside the guest for some time, or until something is asked of it or `lost` is true.
+    pub fn hold_back(&self, index: usize, time: Duration, lost: impl Fn() -> bool) {
+        let Some(kick) = self.kicks.get(index) else { return };
+        let start = Instant::now();
+        loop {
+            let ticket = kick.ticket();
+            let Some(left) = time.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) else { return };
+            let state = self.lock();
+            let asked = state.phase != Phase::Running
+                || state.nmi.get(index) == Some(&true)
+                || state.injected.get(index).is_some_and(|waiting| !waiting.is_empty());
+            drop(state);
+            if asked || lost() {
+                return;
+            }
+            kick.wait(ticket, Some(left));
         }
-        let nothing_asked = |state: &mut State| {
-            let waits = |some: Option<bool>| some.unwrap_or(false);
-            state.phase == Phase::Running
-                && !waits(state.nmi.get(index).copied())
-                && !waits(state.injected.get(index).map(|queue| !queue.is_empty()))
-        };
-        drop(self.changed.wait_timeout_while(self.lock(), time, nothing_asked).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Leaves an NMI for every vCPU; those of a stopped machine take it when it goes on.
     pub fn inject_nmi(&self) {
         self.lock().nmi.fill(true);
-        self.changed.notify_all();
         self.kick_all();
     }
 
-    /// Has vCPU `index` look at its interrupt controller.
+    /// Has vCPU `index` look at its interrupt controller, and whether it still sleeps.
     pub fn interrupt(&self, index: usize) {
-        if let Some(interrupted) = self.lock().interrupted.get_mut(index) {
-            *interrupted = true;
-        }
-        self.changed.notify_all();
-        if let Some(kick) = self.kicks.get(index) {
-            kick.kick();
-        }
+        self.kick_one(index);
     }
 
-    /// Called by the thread of a halted vCPU: waits until something is asked of it.
-    pub fn doze(&self, index: usize) {
-        let mut state = self.lock();
-        let asked = |state: &mut State| {
-            state.phase != Phase::Running
-                || state.nmi.get(index) != Some(&false)
-                || state.injected.get(index).is_none_or(|waiting| !waiting.is_empty())
-                || state.interrupted.get_mut(index).is_none_or(std::mem::take)
-        };
-        while !asked(&mut state) {
-            state = self.wait(state);
-        }
+    /// Has every vCPU look at its interrupt controller, and whether it still sleeps.
+    pub fn interrupt_all(&self) {
+        (0..self.kicks.len()).for_each(|index| self.kick_one(index));
     }
 
-    /// Ends all threads, wherever they are.
+    /// Ends all threads, wherever they are, and every wait of [`Control::reset`], [`Control::take_out`] and for [`Control::work`].
     pub fn quit(&self) {
-        self.lock().phase = Phase::Quit;
+        let mut state = self.lock();
+        state.phase = Phase::Quit;
+        let dropped: Vec<_> = state.work.iter_mut().map(std::mem::take).collect();
+        drop(state);
         self.changed.notify_all();
         self.kick_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Request;
-    use crate::event::EventSink;
-    use crate::kvm::run_page::RunPage;
-    use std::sync::mpsc::{Sender, channel};
-    use std::sync::{Arc, Mutex as StdMutex};
-
-    struct Channel(StdMutex<Sender<Event>>);
-
-    impl EventSink for Channel {
-        fn emit(&self, event: Event) {
-            self.0.lock().unwrap().send(event).unwrap();
-        }
+        // Outside the lock: whoever waits for the result of such work is told by its end.
+        drop(dropped);
     }
 
-    fn control(vcpus: usize) -> Arc<Control> {
-        crate::kvm::kick::install_handler().unwrap();
-        let kick = || Kick::new(RunPage::map(-1, 3 * 4096).unwrap().immediate_exit());
-        Arc::new(Control::new((0..vcpus).map(|_| kick()).collect()))
+    /// Whether [`Control::quit`] was called.
+    pub fn has_quit(&self) -> bool {
+        self.lock().phase == Phase::Quit
     }
 
-    /// A vCPU thread without a vCPU: "runs" until it is told to leave.
-    fn pretend(control: Arc<Control>, sink: Arc<Channel>, index: usize) -> std::thread::JoinHandle<u32> {
-        std::thread::spawn(move || {
-            let (mut epoch, mut resets) = (Epoch::default(), 0);
-            loop {
-                match control.park(index, &mut epoch, |reason| sink.emit(Event::Stopped(reason))) {
-                    Command::Quit => return resets,
-                    Command::Reset => resets += 1,
-                    Command::Work(_) => unreachable!("no test gives any"),
-                    Command::Run => {
-                        while control.attend(index) != Attention::Leave {
-                            std::thread::yield_now();
-                        }
-                    }
-                }
-            }
-        })
+    /// Whether all vCPUs are outside the guest and stay there.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().phase == Phase::Stopped
     }
 
-    #[test]
-    fn test_stop_is_told_once_when_all_have_parked() {
-        let (sender, events) = channel();
-        let (control, sink) = (control(3), Arc::new(Channel(StdMutex::new(sender))));
-        let threads: Vec<_> = (0..3).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
-        for _ in 0..200 {
-            control.resume(None);
-            assert_eq!(control.request_stop(StopReason::Paused), None);
-            assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Paused));
-        }
-        control.reset().unwrap();
-        control.quit();
-        assert_eq!(threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>(), [1, 1, 1]);
-        assert!(events.try_recv().is_err());
-    }
-
-    #[test]
-    fn test_machine_is_resumed_and_stopped_before_its_threads_have_come() {
-        let (sender, events) = channel();
-        let (control, sink) = (control(2), Arc::new(Channel(StdMutex::new(sender))));
-        control.resume(None);
-        assert_eq!(control.request_stop(StopReason::Paused), None);
-        let threads: Vec<_> = (0..2).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
-        assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Paused));
-        control.quit();
-        assert_eq!(threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>(), [0, 0]);
-    }
-
-    #[test]
-    fn test_guest_request_outranks_a_pause_that_came_first() {
-        let (sender, events) = channel();
-        let (control, sink) = (control(1), Arc::new(Channel(StdMutex::new(sender))));
-        control.resume(None);
-        control.request_stop(StopReason::Paused);
-        control.request_stop(StopReason::Guest(Request::Reset));
-        control.request_stop(StopReason::Paused);
-        let thread = pretend(Arc::clone(&control), Arc::clone(&sink), 0);
-        assert_eq!(events.recv().unwrap(), Event::Stopped(StopReason::Guest(Request::Reset)));
-        control.quit();
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn test_who_is_held_back_goes_on_when_something_is_asked() {
-        let control = control(1);
-        control.lock().phase = Phase::Running;
-        let long = Duration::from_secs(3600);
-        for ask in [|c: &Control| c.inject_nmi(), |c: &Control| drop(c.request_stop(StopReason::Paused))] {
-            let other = Arc::clone(&control);
-            let held = std::thread::spawn(move || other.hold_back(0, long));
-            ask(&control);
-            held.join().unwrap();
-            control.lock().nmi.fill(false);
-        }
-        control.lock().phase = Phase::Running;
-        control.hold_back(0, Duration::from_millis(1));
-    }
-
-    #[test]
-    fn test_inject_refuses_unknown_vcpu_and_a_full_mailbox() {
-        let control = control(1);
-        let info = NotifyInfo { context_invalid: false };
-        assert!(!control.inject(1, info));
-        assert!((0..MAX_INJECTED).all(|_| control.inject(0, info)));
-        assert!(!control.inject(0, info));
+    /// The threads that have not parked, for an error that names them.
+    pub fn unparked(&self) -> Vec<Unparked> {
+        let state = self.lock();
+        let threads = state.parked.iter().zip(&state.kick_errors).enumerate();
+        let unparked = threads.filter(|(_, (parked, _))| !**parked);
+        unparked.map(|(vcpu, (_, kick_error))| Unparked { vcpu, kick_error: *kick_error }).collect()
     }
 }

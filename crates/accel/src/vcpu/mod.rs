@@ -2,15 +2,28 @@
 
 mod bus_lock;
 mod control;
+#[cfg(test)]
+mod control_tests;
 mod counters;
 mod debug;
 pub mod decide;
+mod emulation;
 mod external;
+#[cfg(test)]
+mod loom_tests;
 mod nmi;
 mod notify;
+#[cfg(test)]
+mod panic_tests;
 mod report;
 mod thread;
 
+/// What `control.rs` synchronises by; its second compilation, in the tests, gets loom's.
+mod sync {
+    pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+
+pub use control::Unparked;
 pub use counters::Counters;
 pub use notify::NotifyStatus;
 
@@ -31,12 +44,20 @@ use crate::stats::{ExitCounts, MachineStatistics};
 use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
-use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Enough for the loop, the devices and a register report; the default of 2 MiB would only be reserved.
 const STACK_SIZE: usize = 256 << 10;
+
+/// How soon a wait for work on a vCPU thread notices that the machine ends.
+const LOOK_AROUND: Duration = Duration::from_millis(20);
+
+/// How long [`Vcpus::end`] waits for a thread before it kicks all of them again.
+const KICK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A vCPU that has not run, and what a reset puts back.
 pub(crate) struct PoweredVcpu {
@@ -70,6 +91,9 @@ pub(crate) struct Shared {
     pub _memory: Memory,
     pub io: Io,
     pub notify: Arc<notify::Shared>,
+    emulation_failures: Mutex<emulation::Failures>,
+    /// When the threads were started.
+    start: Instant,
     pub msrs: MsrFilter,
     /// Interrupt controllers outside the kernel.
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
@@ -82,8 +106,8 @@ pub(crate) struct Shared {
 }
 
 impl TakeOut for Shared {
-    fn take_out(&self) {
-        self.control.take_out();
+    fn take_out(&self) -> Result<()> {
+        self.control.take_out()
     }
 }
 
@@ -121,6 +145,8 @@ impl Vcpus {
             _memory: memory,
             io,
             notify: Arc::new(notify),
+            emulation_failures: Mutex::default(),
+            start: Instant::now(),
             msrs,
             irqchip,
             bus_locks,
@@ -132,6 +158,12 @@ impl Vcpus {
         if let Some(irqchip) = shared.irqchip.as_deref() {
             external::attach(irqchip, &shared);
         }
+        let sleepers = Arc::downgrade(&shared);
+        shared.bus.on_wake(Arc::new(move || {
+            if let Some(shared) = sleepers.upgrade() {
+                shared.control.interrupt_all();
+            }
+        }));
         let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, statistics: None };
@@ -208,35 +240,62 @@ impl Vcpus {
         self.on_thread(index, move |thread| thread.set_state(state, level))?
     }
 
-    /// Runs `work` on the thread of a stopped vCPU, and waits for it.
+    /// Runs `work` on the thread of a stopped vCPU, and waits for it or for the end of the machine.
     fn on_thread<T: Send + 'static>(
         &self,
         index: u32,
         work: impl FnOnce(&mut thread::VcpuThread) -> T + Send + 'static,
     ) -> Result<T> {
+        let control = &self.shared.control;
         let refused = Error::Running { vcpu: index };
         let Ok(at) = usize::try_from(index) else { return Err(refused) };
         let (sender, result) = channel();
         let work = Box::new(move |thread: &mut thread::VcpuThread| {
-            let _ = sender.send(work(thread));
+            let done = catch_unwind(AssertUnwindSafe(|| work(thread)));
+            let _ = sender.send(done.map_err(|panic| thread::panic_message(&*panic)));
         });
-        if !self.shared.control.work(at, work) {
-            return Err(refused);
+        if !control.work(at, work) {
+            return Err(if control.has_quit() { Error::Ended } else { refused });
         }
-        // The machine ends meanwhile: the work is dropped, and with it the sender.
-        result.recv().map_err(|_| refused)
+        loop {
+            match result.recv_timeout(LOOK_AROUND) {
+                Ok(done) => return done.map_err(|message| Error::Panicked { vcpu: index, message }),
+                Err(RecvTimeoutError::Timeout) if !control.has_quit() => {}
+                // The machine has ended: the work was dropped, or its result comes too late.
+                Err(_) => return Err(Error::Ended),
+            }
+        }
     }
 
     /// Asks all vCPUs to leave the guest. One [`Event::Stopped`] follows each resume, with the reason of the highest rank; false
-    /// when the vCPUs are outside the guest already, so that none follows this call.
+    /// when the vCPUs are outside the guest already, so that none follows this call. Another call kicks those again that have not left.
     pub fn pause(&self) -> bool {
         self.shared.stop(StopReason::Paused).is_none()
+    }
+
+    /// Whether all vCPUs are outside the guest, and [`Event::Stopped`] was emitted.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.shared.control.is_stopped()
+    }
+
+    /// The vCPUs whose threads have not stopped: for an error that names them, when a pause takes too long.
+    #[must_use]
+    pub fn unparked(&self) -> Vec<Unparked> {
+        self.shared.control.unparked()
+    }
+
+    /// A handle that ends the vCPUs from another thread: see [`Ender::end`].
+    #[must_use]
+    pub fn ender(&self) -> Ender {
+        Ender(Arc::downgrade(&self.shared))
     }
 
     /// Puts the power-on state back into every vCPU, each on its own thread. All vCPUs must be stopped.
     ///
     /// # Errors
-    /// The first register state that the kernel refused; the machine is then not usable.
+    /// The first register state that the kernel refused; the machine is then not usable. [`Error::Running`]; [`Error::Ended`] when
+    /// [`Ender::end`] is called meanwhile.
     pub fn reset(&self) -> Result<()> {
         self.shared.control.reset()
     }
@@ -255,13 +314,47 @@ impl Vcpus {
 
     /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.
     pub fn end(&mut self) {
+        // First: it may wait for a vCPU.
+        self.shared.end();
         self.reaper = None;
-        self.shared.bus.interrupt();
-        self.shared.control.quit();
         for thread in self.threads.drain(..) {
+            let mut wait = Duration::from_micros(50);
+            let mut waited = Duration::ZERO;
+            while !thread.is_finished() {
+                // Usually the thread ends at once, and `join` waits for less than a kick would take. Another part of the program may have
+                // taken the kick's signal away meanwhile, so the kick is repeated.
+                std::thread::sleep(wait);
+                waited += wait;
+                wait = (wait * 2).min(KICK_AGAIN);
+                if waited >= KICK_AGAIN {
+                    self.shared.end();
+                    waited = Duration::ZERO;
+                }
+            }
             // A vCPU thread catches what a device panics with; there is no payload to pass on.
             let _ = thread.join();
         }
+        self.shared.report_failures();
+    }
+}
+
+/// Ends the vCPUs of a machine from any thread, also while another thread waits for one of them. Does not keep the machine.
+#[derive(Clone)]
+pub struct Ender(Weak<Shared>);
+
+impl Ender {
+    /// Takes all vCPUs out of the guest for good. Every wait for a vCPU, such as that of [`Vcpus::reset`], fails with [`Error::Ended`]. Does not wait for
+    /// the threads: [`Vcpus::end`] does.
+    pub fn end(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.end();
+        }
+    }
+}
+
+impl std::fmt::Debug for Ender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ender").finish_non_exhaustive()
     }
 }
 
@@ -285,14 +378,38 @@ pub(crate) fn notify_shared(properties: NotifyProperties, vcpus: usize) -> notif
 impl Shared {
     /// Stops all vCPUs; see [`Control::request_stop`].
     fn stop(&self, reason: StopReason) -> Option<Event> {
-        self.bus.interrupt();
+        self.interrupt_bus();
         self.control.request_stop(reason)
+    }
+
+    /// Ends all vCPUs; see [`Control::quit`].
+    fn end(&self) {
+        self.interrupt_bus();
+        self.control.quit();
+    }
+
+    /// A device that panics here must not keep the machine from stopping.
+    fn interrupt_bus(&self) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.bus.interrupt()));
     }
 
     /// The last vCPU has left the guest: its time stands still from here on.
     fn stopped(&self, reason: StopReason) {
         self.clock.hold();
+        self.report_failures();
         self.sink.emit(Event::Stopped(reason));
+    }
+
+    fn note_emulation_failure(&self) -> emulation::Report {
+        self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).note(self.start.elapsed())
+    }
+
+    /// Reports the emulation failures that no warning has contained so far.
+    fn report_failures(&self) {
+        let unreported = self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(count) = unreported {
+            self.warn(WarningCode::EmulationFailure, emulation::message(count));
+        }
     }
 
     fn warn(&self, code: WarningCode, message: String) {

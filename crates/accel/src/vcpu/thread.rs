@@ -3,7 +3,7 @@
 use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
-use super::{PoweredVcpu, Shared, bus_lock, external, nmi, notify, report};
+use super::{PoweredVcpu, Shared, bus_lock, emulation, external, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::exit::{Exit, InternalError, NotifyInfo};
 use crate::kvm::kick::Kick;
@@ -13,6 +13,7 @@ use crate::state::{Level, StateCopy, VcpuState};
 use crate::stats::ExitKind;
 use crate::trace::trace;
 use crate::{Bus, Error, Request, Result, StartState};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -27,6 +28,10 @@ pub struct VcpuThread {
     pub(super) stepping: Stepping,
     /// The guest waits for an interrupt, and the kernel does not wait for it: there is no local APIC in it.
     halted: bool,
+    /// The guest has asked to sleep (ACPI S3): this vCPU waits for the wake event, also across pauses.
+    asleep: bool,
+    #[cfg(test)]
+    fails_next_reset: bool,
     pub(super) shared: Arc<Shared>,
     index: usize,
 }
@@ -41,45 +46,53 @@ impl VcpuThread {
             copy: StateCopy::default(),
             stepping: Stepping::Off,
             halted: false,
+            asleep: false,
+            #[cfg(test)]
+            fails_next_reset: false,
             shared,
             index,
         }
     }
 
-    /// Parks, runs, parks, until the machine is dropped.
+    /// Parks, runs, parks, until the machine is dropped. A panic ends what the thread was asked to do, and never the thread: the others
+    /// would wait for it to park.
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let kick = shared.control.kick(self.index);
         let attached = kick.map(Kick::attach);
-        // One vCPU is enough: it stops the others.
-        let first = kick.filter(|_| self.index == 0);
-        let loss = first.map(|kick| shared.ram.interrupt_on_loss(kick.immediate_exit()));
+        let loss = kick.map(|kick| shared.ram.interrupt_on_loss(kick));
         let mut epoch = Epoch::default();
         let mut has_run = false;
         loop {
             match shared.control.park(self.index, &mut epoch, |reason| shared.stopped(reason)) {
                 Command::Quit => break,
                 Command::Reset => {
-                    if let Err(error) = self.reset() {
+                    let reset = catch_unwind(AssertUnwindSafe(|| self.reset()));
+                    if let Err(error) = reset.unwrap_or_else(|panic| Err(self.panicked(&*panic))) {
                         shared.control.reset_failed(error);
                     }
                 }
-                Command::Work(work) => work(&mut self),
+                // Whoever gave the work sees a panic as its result.
+                Command::Work(work) => drop(catch_unwind(AssertUnwindSafe(|| work(&mut self)))),
                 Command::Run => {
-                    if has_run {
-                        self.vcpu.kvmclock_ctrl();
-                    }
-                    has_run = true;
-                    // A device that panics stops its machine, not the process.
                     let stop = catch_unwind(AssertUnwindSafe(|| {
+                        if has_run {
+                            self.vcpu.kvmclock_ctrl();
+                        }
+                        has_run = true;
                         let stop = self.debugged();
                         // Writes that the kernel kept arrive before the machine has stopped.
                         shared.io.drain();
-                        stop.or_else(|| shared.io.take_request().map(StopReason::Guest))
+                        let stop = stop.or_else(|| shared.io.take_request().map(StopReason::Guest));
+                        stop.map(|reason| self.blame(reason))
                     }));
-                    if let Some(reason) = stop.unwrap_or_else(|_| Some(self.fault("a device failed".into()))) {
+                    // A device that panics stops its machine, not the process.
+                    let failed = |panic: Box<dyn Any + Send>| {
+                        Some(self.fault(format!("a device failed: {}", panic_message(&*panic))))
+                    };
+                    if let Some(reason) = stop.unwrap_or_else(failed) {
                         // The phase is Running or Stopping here, so there is no event to pass on.
-                        let _ = shared.stop(self.blame(reason));
+                        let _ = shared.stop(reason);
                     }
                 }
             }
@@ -87,6 +100,10 @@ impl VcpuThread {
         drop(loss);
         drop(attached);
         trace!(KvmDestroyVcpu { cpu_index: self.vcpu.id(), arch_cpu_id: self.vcpu.id() });
+    }
+
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Error {
+        Error::Panicked { vcpu: self.vcpu.id(), message: panic_message(panic) }
     }
 
     /// Writes what waits for the next entry, then runs or steps the guest.
@@ -169,18 +186,33 @@ impl VcpuThread {
                     decide(other)
                 }
             };
+            if outcome == Outcome::Request(Request::Wake) {
+                self.complete_io();
+                self.asleep = true;
+                match self.idle() {
+                    Attended::Enter => continue,
+                    Attended::Leave(reason) => return reason,
+                }
+            }
             stop = self.act(outcome);
         }
         stop
     }
 
-    /// Attends, and while the guest is halted waits: for an interrupt, or for what is asked of this vCPU.
+    /// Attends, and while the guest is halted or asleep waits: for an interrupt or the wake event, or for what is asked of this vCPU.
     fn idle(&mut self) -> Attended {
         let shared = Arc::clone(&self.shared);
+        let Some(kick) = shared.control.kick(self.index) else { return Attended::Leave(None) };
         loop {
+            let ticket = kick.ticket();
             self.halted &= !external::wakes(&shared, &self.vcpu);
+            let woken = self.asleep && !shared.bus.asleep();
             match self.attend() {
-                Attended::Enter if self.halted => shared.control.doze(self.index),
+                Attended::Enter if woken => {
+                    self.asleep = false;
+                    return Attended::Leave(Some(StopReason::Guest(Request::Wake)));
+                }
+                Attended::Enter if self.asleep || self.halted => kick.wait(ticket, None),
                 attended => return attended,
             }
         }
@@ -268,12 +300,20 @@ impl VcpuThread {
     }
 
     fn internal_error(&self, error: &InternalError) -> Option<StopReason> {
-        let fault = report::internal_error(&self.vcpu, error, &self.shared.ram);
-        if goes_on(error, &self.vcpu.registers().unwrap_or_default()) {
-            self.shared.warn(WarningCode::EmulationFailure, format!("{}\n{}", fault.message, fault.report));
-            return None;
+        let report = || report::internal_error(&self.vcpu, error, &self.shared.ram);
+        if !goes_on(error, &self.vcpu.registers().unwrap_or_default()) {
+            return Some(StopReason::Fault(report()));
         }
-        Some(StopReason::Fault(fault))
+        let message = match self.shared.note_emulation_failure() {
+            emulation::Report::Full => {
+                let fault = report();
+                format!("{}\n{}", fault.message, fault.report)
+            }
+            emulation::Report::Count(count) => emulation::message(count),
+            emulation::Report::Later => return None,
+        };
+        self.shared.warn(WarningCode::EmulationFailure, message);
+        None
     }
 
     /// The registers, with what waits for the next entry.
@@ -295,9 +335,19 @@ impl VcpuThread {
         &self.shared.ram
     }
 
+    #[cfg(test)]
+    pub(super) fn fail_next_reset(&mut self) {
+        self.fails_next_reset = true;
+    }
+
     fn reset(&mut self) -> Result<()> {
+        #[cfg(test)]
+        if std::mem::take(&mut self.fails_next_reset) {
+            std::panic::panic_any("the reset fails");
+        }
         self.copy = StateCopy::default();
         self.halted = false;
+        self.asleep = false;
         self.end_step()?;
         self.vcpu.reset(&self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
             vcpu: self.vcpu.id(),
@@ -335,6 +385,12 @@ impl VcpuThread {
             report: String::new(),
         })
     }
+}
+
+/// The text of a panic.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("a panic without a message").to_owned()
 }
 
 /// What came of [`VcpuThread::attend`].

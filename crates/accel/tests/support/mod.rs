@@ -2,15 +2,16 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use kvm_accel::properties::NotifyProperties;
-use kvm_accel::state::Level;
+use kvm_accel::state::{Level, MpState};
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, Request, Segment, StartMode, StartState,
-    StopReason, Vcpus,
+    AccelProperties, Accelerator, Bus, Event, EventSink, ExitKind, GuestRam, Registers, Request, Segment, StartMode,
+    StartState, StopReason, Vcpus,
 };
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Where the code is.
@@ -28,14 +29,27 @@ pub fn kvm() -> bool {
     there
 }
 
-/// A bus that records, reads 0x5a from ports and 0xa5 from memory, and resets the machine at port 0x64.
+/// A bus that records, reads 0x5a from ports and 0xa5 from memory, resets the machine at port 0x64, and lets it sleep at port 0x65.
 #[derive(Default)]
 pub struct RecordingBus {
     /// Whether it was a write, the address, the bytes.
     pub accesses: Mutex<Vec<(bool, u64, Vec<u8>)>>,
+    asleep: AtomicBool,
+    wake: OnceLock<Arc<dyn Fn() + Send + Sync>>,
 }
 
 const RESET_PORT: u16 = 0x64;
+const SLEEP_PORT: u16 = 0x65;
+
+impl RecordingBus {
+    /// The event that wakes the guest.
+    pub fn wake(&self) {
+        self.asleep.store(false, Ordering::SeqCst);
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
+    }
+}
 
 impl Bus for RecordingBus {
     fn pio_read(&self, port: u16, data: &mut [u8]) {
@@ -45,7 +59,14 @@ impl Bus for RecordingBus {
 
     fn pio_write(&self, port: u16, data: &[u8]) -> Option<Request> {
         self.accesses.lock().unwrap().push((true, port.into(), data.to_vec()));
-        (port == RESET_PORT).then_some(Request::Reset)
+        match port {
+            RESET_PORT => Some(Request::Reset),
+            SLEEP_PORT => {
+                self.asleep.store(true, Ordering::SeqCst);
+                Some(Request::Wake)
+            }
+            _ => None,
+        }
     }
 
     fn mmio_read(&self, addr: u64, data: &mut [u8]) {
@@ -61,6 +82,14 @@ impl Bus for RecordingBus {
     fn interrupt(&self) {}
 
     fn resume(&self) {}
+
+    fn asleep(&self) -> bool {
+        self.asleep.load(Ordering::SeqCst)
+    }
+
+    fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
+        let _ = self.wake.set(wake);
+    }
 }
 
 struct Channel(Mutex<Sender<Event>>);
@@ -70,6 +99,11 @@ impl EventSink for Channel {
         // A machine that is dropped may still tell; nobody listens then.
         let _ = self.0.lock().unwrap().send(event);
     }
+}
+
+/// A sink that sends to a channel.
+pub fn sink(sender: Sender<Event>) -> Arc<dyn EventSink> {
+    Arc::new(Channel(Mutex::new(sender)))
 }
 
 /// A machine and what it tells.
@@ -89,13 +123,17 @@ impl Guest {
 
     /// The same in RAM of another kind.
     pub fn in_ram(ram: GuestRam, code: &[u8], notify: NotifyProperties) -> Self {
+        Self::with(AccelProperties { notify, ..Default::default() }, 1, ram, code)
+    }
+
+    /// The same with any properties and number of vCPUs, all but the first of which wait for INIT and SIPI.
+    pub fn with(properties: AccelProperties, cpus: u32, ram: GuestRam, code: &[u8]) -> Self {
         ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
-        let properties = AccelProperties { notify, ..Default::default() };
-        let accel = Accelerator::new(properties, 1, ram.clone()).unwrap();
+        let accel = Accelerator::new(properties, cpus, ram.clone()).unwrap();
         let (sender, events) = channel();
         let bus = Arc::new(RecordingBus::default());
         let start = StartState { mode: StartMode::Real, rip: ENTRY, rax: 0, rbx: 0, rsi: 0, rsp: 0x800 };
-        let vcpus = accel.launch(&start, bus.clone(), Arc::new(Channel(Mutex::new(sender)))).unwrap();
+        let vcpus = accel.launch(&start, bus.clone(), sink(sender)).unwrap();
         Self { vcpus, accel, ram, bus, events }
     }
 
@@ -123,6 +161,24 @@ impl Guest {
 }
 
 impl Guest {
+    /// Has vCPU `vcpu` start at `rip` in real mode, without INIT and SIPI.
+    pub fn start(&self, vcpu: u32, rip: u64) {
+        let mut state = self.vcpus.state(vcpu).unwrap();
+        let apic_base = state.registers.apic_base;
+        state.registers = Registers { rip, apic_base, ..self.vcpus.state(0).unwrap().registers };
+        state.mp_state = MpState::Runnable;
+        self.vcpus.set_state(vcpu, state, Level::Reset).unwrap();
+    }
+
+    /// Waits until the guest has made as many port accesses.
+    pub fn wait_for_accesses(&self, count: usize) {
+        let start = Instant::now();
+        while self.bus.accesses.lock().unwrap().len() < count {
+            assert!(start.elapsed() < PATIENCE, "{}", self.whereabouts());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// `code` at 0x8000 in 64-bit user mode with I/O rights and the first 4 MiB mapped, entered by nothing but a written state.
     pub fn in_user_mode(ram: GuestRam, code: &[u8]) -> Self {
         const TABLES: u64 = 0x2000;

@@ -1,8 +1,8 @@
 //! A device in the kernel.
 
+use super::view::JsBytes;
 use super::{Closable, bits};
 use kvm_accel::object::Device;
-use napi::bindgen_prelude::BufferSlice;
 use napi_derive::napi;
 
 /// What KVM_CREATE_DEVICE made.
@@ -25,24 +25,14 @@ impl BindingKvmDevice {
 
     /// KVM_GET_DEVICE_ATTR.
     #[napi]
-    pub fn get_attr(
-        &self,
-        group: u32,
-        attr: i64,
-        #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>,
-    ) -> i32 {
-        self.0.call(|device| device.get_attr(group, bits(attr), &mut bytes).map(|()| 0))
+    pub fn get_attr(&self, group: u32, attr: i64, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
+        self.0.call(|device| device.get_attr(group, bits(attr), bytes.0).map(|()| 0))
     }
 
     /// KVM_SET_DEVICE_ATTR.
     #[napi]
-    pub fn set_attr(
-        &self,
-        group: u32,
-        attr: i64,
-        #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>,
-    ) -> i32 {
-        self.0.call(|device| device.set_attr(group, bits(attr), &mut bytes).map(|()| 0))
+    pub fn set_attr(&self, group: u32, attr: i64, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
+        self.0.call(|device| device.set_attr(group, bits(attr), bytes.0).map(|()| 0))
     }
 
     /// Closes the device.

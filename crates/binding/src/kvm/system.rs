@@ -1,10 +1,11 @@
 //! The device.
 
+use super::view::JsBytes;
 use super::vm::BindingKvmVm;
 use super::{Closable, bits};
 use crate::error::BindingError;
 use kvm_accel::object::Kvm;
-use napi::bindgen_prelude::{BufferSlice, Either};
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::path::Path;
 
@@ -31,8 +32,8 @@ impl BindingKvm {
 
     /// An ioctl that takes a structure.
     #[napi]
-    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>) -> i32 {
-        self.0.call(|kvm| kvm.with_bytes(request, &mut bytes))
+    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
+        self.0.call(|kvm| kvm.with_bytes(request, bytes.0))
     }
 
     /// KVM_CREATE_VM.

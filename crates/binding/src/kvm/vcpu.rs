@@ -1,9 +1,10 @@
 //! A vCPU.
 
+use super::view::JsBytes;
 use super::{EBADF, bits, view};
 use kvm_accel::object::{Ran, Vcpu};
 use napi::Env;
-use napi::bindgen_prelude::{ArrayBuffer, BufferSlice, Either, Function};
+use napi::bindgen_prelude::{ArrayBuffer, Either, Function};
 use napi_derive::napi;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -60,8 +61,8 @@ impl BindingKvmVcpu {
 
     /// An ioctl that takes a structure.
     #[napi]
-    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>) -> i32 {
-        self.0.borrow().as_ref().map_or(-EBADF, |vcpu| super::answer(vcpu.with_bytes(request, &mut bytes)))
+    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
+        self.0.borrow().as_ref().map_or(-EBADF, |vcpu| super::answer(vcpu.with_bytes(request, bytes.0)))
     }
 
     /// Closes the vCPU.

@@ -2,9 +2,10 @@
 
 use super::device::BindingKvmDevice;
 use super::vcpu::BindingKvmVcpu;
+use super::view::{JsBytes, JsWords};
 use super::{Closable, bits};
 use kvm_accel::object::{MsrRange, Vm};
-use napi::bindgen_prelude::{BigUint64Array, BufferSlice, Either};
+use napi::bindgen_prelude::{BigUint64Array, Either};
 use napi_derive::napi;
 
 /// A VM.
@@ -21,7 +22,8 @@ pub struct BindingMsrRange {
     /// How many.
     pub count: u32,
     /// A bit for each: set means allowed.
-    pub bitmap: BigUint64Array,
+    #[napi(ts_type = "BigUint64Array")]
+    pub bitmap: JsWords,
 }
 
 impl BindingKvmVm {
@@ -40,8 +42,8 @@ impl BindingKvmVm {
 
     /// An ioctl that takes a structure.
     #[napi]
-    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] mut bytes: BufferSlice<'_>) -> i32 {
-        self.0.call(|vm| vm.with_bytes(request, &mut bytes))
+    pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
+        self.0.call(|vm| vm.with_bytes(request, bytes.0))
     }
 
     /// KVM_CREATE_VCPU.
@@ -64,8 +66,14 @@ impl BindingKvmVm {
 
     /// KVM_SET_USER_MEMORY_REGION; no bytes delete the slot.
     #[napi]
-    pub fn set_user_memory_region(&self, slot: u32, flags: u32, guest_phys_addr: i64, bytes: &[u8]) -> i32 {
-        self.0.call(|vm| vm.set_user_memory_region(slot, flags, bits(guest_phys_addr), bytes).map(|()| 0))
+    pub fn set_user_memory_region(
+        &self,
+        slot: u32,
+        flags: u32,
+        guest_phys_addr: i64,
+        #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>,
+    ) -> i32 {
+        self.0.call(|vm| vm.set_user_memory_region(slot, flags, bits(guest_phys_addr), bytes.0).map(|()| 0))
     }
 
     /// KVM_GET_DIRTY_LOG.
@@ -76,8 +84,14 @@ impl BindingKvmVm {
 
     /// KVM_CLEAR_DIRTY_LOG.
     #[napi]
-    pub fn clear_dirty_log(&self, slot: u32, first_page: i64, num_pages: u32, bitmap: &[u64]) -> i32 {
-        self.0.call(|vm| vm.clear_dirty_log(slot, bits(first_page), num_pages, bitmap).map(|()| 0))
+    pub fn clear_dirty_log(
+        &self,
+        slot: u32,
+        first_page: i64,
+        num_pages: u32,
+        #[napi(ts_arg_type = "BigUint64Array")] bitmap: JsWords,
+    ) -> i32 {
+        self.0.call(|vm| vm.clear_dirty_log(slot, bits(first_page), num_pages, &bitmap.0).map(|()| 0))
     }
 
     /// KVM_X86_SET_MSR_FILTER.
@@ -87,7 +101,7 @@ impl BindingKvmVm {
             flags,
             base,
             count,
-            bitmap: bitmap.to_vec(),
+            bitmap: bitmap.0,
         });
         self.0.call(|vm| vm.set_msr_filter(flags, &ranges.collect::<Vec<_>>()).map(|()| 0))
     }

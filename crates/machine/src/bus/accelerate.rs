@@ -67,4 +67,12 @@ impl BusDevice for Drained {
     fn resume(&self) {
         self.device.resume();
     }
+
+    fn asleep(&self) -> bool {
+        self.device.asleep()
+    }
+
+    fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
+        self.device.on_wake(wake);
+    }
 }

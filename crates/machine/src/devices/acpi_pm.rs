@@ -3,7 +3,7 @@
 use crate::bus::BusDevice;
 use crate::clock::Clock;
 use kvm_accel::Request;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The first port: PM1 status, then PM1 enable.
 pub const ACPI_PM_BASE: u16 = 0x600;
@@ -33,13 +33,21 @@ const SCI_EN: u16 = 1;
 const SLP_TYP: u16 = 0b111 << 10;
 const SLP_EN: u16 = 1 << 13;
 
-/// The registers. The clock's alarm is the only event: there is no button, and an overflow of the timer raises no interrupt. It wakes, and
-/// raises no interrupt either.
+/// The registers. The clock's alarm is the only event: there is no button, and an overflow of the timer raises no interrupt. The alarm wakes
+/// the machine, and raises no interrupt of these registers.
 #[derive(Debug)]
 pub struct AcpiPm {
     state: Mutex<State>,
-    /// There was an event, or the machine stops.
-    changed: Condvar,
+    wake: OnceLock<Wake>,
+}
+
+/// The function that makes the sleeping vCPU look.
+struct Wake(Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
 }
 
 #[derive(Debug)]
@@ -48,6 +56,8 @@ struct State {
     status: u16,
     enable: u16,
     control: u16,
+    /// The guest has asked to sleep (S3), and neither an event that it has enabled nor a reset has ended that.
+    asleep: bool,
 }
 
 impl Default for AcpiPm {
@@ -60,33 +70,41 @@ impl AcpiPm {
     /// Registers at power-on, with a timer that starts when the machine does.
     #[must_use]
     pub const fn new() -> Self {
-        Self { state: Mutex::new(State::new(Clock::new(FREQUENCY))), changed: Condvar::new() }
+        Self { state: Mutex::new(State::new(Clock::new(FREQUENCY))), wake: OnceLock::new() }
     }
 
     /// Back to power-on; the timer goes on, as a guest expects of one that it cannot set.
     pub fn reset(&self) {
         let mut state = self.state();
-        (state.status, state.enable, state.control) = (0, 0, SCI_EN);
+        (state.status, state.enable, state.control, state.asleep) = (0, 0, SCI_EN, false);
     }
 
     /// The machine is woken: as a reset, but the guest finds why.
     pub fn wake(&self) {
         let mut state = self.state();
-        (state.enable, state.control) = (0, SCI_EN);
+        (state.enable, state.control, state.asleep) = (0, SCI_EN, false);
     }
 
     /// The clock's alarm.
     pub fn alarm(&self) {
-        self.state().status |= RTC;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.status |= RTC;
+        let woken = state.asleep && state.end_sleep();
+        drop(state);
+        self.call_wake(woken);
     }
 
-    /// Waits for an event that the guest has enabled. A machine that stops wakes, because nobody would wait when it goes on.
-    fn sleep(&self, state: MutexGuard<'_, State>) -> Request {
-        let asleep = |state: &mut State| state.clock.runs() && state.status & state.enable == 0;
-        let mut state = self.changed.wait_while(state, asleep).unwrap_or_else(PoisonError::into_inner);
-        state.status |= WAKE;
-        Request::Wake
+    /// Not to be called with the lock held.
+    fn call_wake(&self, woken: bool) {
+        if let Some(Wake(wake)) = self.wake.get().filter(|_| woken) {
+            wake();
+        }
+    }
+
+    /// Whether the guest sleeps, and nothing has woken it.
+    #[must_use]
+    pub fn asleep(&self) -> bool {
+        self.state().asleep
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,7 +114,17 @@ impl AcpiPm {
 
 impl State {
     const fn new(clock: Clock) -> Self {
-        Self { clock, status: 0, enable: 0, control: SCI_EN }
+        Self { clock, status: 0, enable: 0, control: SCI_EN, asleep: false }
+    }
+
+    /// Ends the sleep if an event has come that the guest has enabled; whether one has.
+    const fn end_sleep(&mut self) -> bool {
+        let event = self.status & self.enable != 0;
+        if event {
+            self.status |= WAKE;
+            self.asleep = false;
+        }
+        event
     }
 
     /// All registers, as a row of bytes.
@@ -130,28 +158,45 @@ impl BusDevice for AcpiPm {
         let control = u16::from_le_bytes([registers[4], registers[5]]);
         state.control = (control | SCI_EN) & !SLP_EN;
         if control & SLP_EN == 0 {
+            // Another vCPU may enable an event that has come already.
+            let woken = state.asleep && state.end_sleep();
+            drop(state);
+            self.call_wake(woken);
             return None;
         }
         match u8::try_from((control & SLP_TYP) >> SLP_TYP.trailing_zeros()) {
             Ok(S5_SLEEP_TYPE) => Some(Request::Shutdown),
-            Ok(S3_SLEEP_TYPE) => Some(self.sleep(state)),
+            Ok(S3_SLEEP_TYPE) => {
+                // An event that has come already wakes at once.
+                state.asleep = !state.end_sleep();
+                Some(Request::Wake)
+            }
             _ => None,
         }
     }
 
     fn interrupt(&self) {
         self.state().clock.stop();
-        self.changed.notify_all();
     }
 
     fn resume(&self) {
         self.state().clock.start();
+    }
+
+    fn asleep(&self) -> bool {
+        Self::asleep(self)
+    }
+
+    fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
+        // The vCPUs are attached once.
+        let _ = self.wake.set(Wake(Arc::clone(wake)));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn read<const N: usize>(pm: &AcpiPm, offset: u16) -> [u8; N] {
         let mut data = [0xee; N];
@@ -177,7 +222,7 @@ mod tests {
     #[test]
     fn test_the_timer_has_24_bits() {
         let hour = Clock::after(FREQUENCY, std::time::Duration::from_secs(3600));
-        let pm = AcpiPm { state: Mutex::new(State::new(hour)), changed: Condvar::new() };
+        let pm = AcpiPm { state: Mutex::new(State::new(hour)), wake: OnceLock::new() };
         let expected = (3600 * FREQUENCY) & TIMER_MASK;
         assert_eq!(u64::from(u32::from_le_bytes(read(&pm, PM_TIMER))), expected);
         assert_eq!(read::<1>(&pm, PM_TIMER + 3), [0]);
@@ -212,31 +257,68 @@ mod tests {
         }
     }
 
+    const S3: u16 = (S3_SLEEP_TYPE as u16) << 10 | SLP_EN;
+
+    /// How often the sleeping vCPU was made to look.
+    fn wakes(pm: &AcpiPm) -> Arc<AtomicU32> {
+        let count = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&count);
+        let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        BusDevice::on_wake(pm, &wake);
+        count
+    }
+
     #[test]
     fn test_a_guest_sleeps_until_the_alarm_that_it_enabled() {
-        const S3: u16 = (S3_SLEEP_TYPE as u16) << 10 | SLP_EN;
         let pm = AcpiPm::new();
-        pm.resume();
+        let wakes = wakes(&pm);
+        pm.alarm();
+        pm.write(0, &RTC.to_le_bytes());
+        assert_eq!(wakes.load(Ordering::Relaxed), 0, "the guest does not sleep");
         pm.write(2, &RTC.to_le_bytes());
-        std::thread::scope(|scope| {
-            let vcpu = scope.spawn(|| pm.write(4, &S3.to_le_bytes()));
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            assert!(!vcpu.is_finished());
-            pm.alarm();
-            assert_eq!(vcpu.join().unwrap(), Some(Request::Wake));
-        });
+        assert_eq!(pm.write(4, &S3.to_le_bytes()), Some(Request::Wake));
+        assert!(pm.asleep());
+        pm.alarm();
+        assert!(!pm.asleep());
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
         pm.wake();
         assert_eq!(read::<4>(&pm, 0), [0, 0x84, 0, 0], "it finds why, by a register that it clears");
         pm.write(0, &[0, 0x80]);
         assert_eq!(read::<2>(&pm, 0), [0, 4]);
+    }
 
-        // Nothing is enabled: only a machine that stops wakes this one.
-        std::thread::scope(|scope| {
-            let vcpu = scope.spawn(|| pm.write(4, &S3.to_le_bytes()));
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            assert!(!vcpu.is_finished());
-            pm.interrupt();
-            assert_eq!(vcpu.join().unwrap(), Some(Request::Wake));
-        });
+    #[test]
+    fn test_neither_a_pause_nor_an_event_that_is_not_enabled_ends_sleep() {
+        let pm = AcpiPm::new();
+        let wakes = wakes(&pm);
+        pm.resume();
+        pm.write(4, &S3.to_le_bytes());
+        pm.interrupt();
+        assert!(pm.asleep());
+        pm.resume();
+        pm.alarm();
+        assert!(pm.asleep());
+        assert_eq!(wakes.load(Ordering::Relaxed), 0);
+        pm.write(2, &RTC.to_le_bytes());
+        assert!(!pm.asleep(), "another vCPU has enabled the event that had come");
+        assert_eq!(wakes.load(Ordering::Relaxed), 1);
+
+        pm.reset();
+        pm.write(4, &S3.to_le_bytes());
+        assert!(pm.asleep());
+        pm.reset();
+        assert!(!pm.asleep());
+    }
+
+    #[test]
+    fn test_a_guest_whose_event_has_come_already_does_not_sleep() {
+        let pm = AcpiPm::new();
+        pm.alarm();
+        pm.write(2, &RTC.to_le_bytes());
+        assert_eq!(pm.write(4, &S3.to_le_bytes()), Some(Request::Wake));
+        assert!(!pm.asleep());
+        assert_eq!(read::<2>(&pm, 0), [0, 0x84]);
     }
 }

@@ -2,12 +2,15 @@
 
 use crate::MachineConfigError;
 use crate::layout::PAGE_SIZE;
-use rustix::fs::{FileType, fstat, fstatfs};
+use rustix::fs::{FileType, OFlags, fstat, fstatfs};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+#[allow(clippy::cast_possible_wrap, reason = "O_NONBLOCK is a low bit")]
+const NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
 
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
@@ -59,12 +62,16 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
         return Ok((unnamed(path)?, false));
     }
     let mut options = File::options();
-    match options.read(true).write(true).open(path) {
+    // Without O_NONBLOCK the call waits for the other end of a FIFO, which is refused later. A new file contains the guest's secrets.
+    options.read(true).mode(0o600).custom_flags(NONBLOCK);
+    match options.clone().write(true).open(path) {
         Ok(file) => Ok((file, false)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((options.create_new(true).open(path)?, true)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok((options.write(true).create_new(true).open(path)?, true))
+        }
         // What is not shared is not written either.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !share => {
-            Ok((File::open(path).map_err(|_| error)?, false))
+            Ok((options.open(path).map_err(|_| error)?, false))
         }
         Err(error) => Err(error),
     }
@@ -81,6 +88,52 @@ fn unnamed(folder: &Path) -> io::Result<File> {
             // Left behind by a process that had this id and was killed in between.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A folder that goes with the test.
+    struct Folder(std::path::PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("kvm-accel-file-{name}-{}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn test_only_its_owner_reads_a_new_memory_file_and_an_old_one_keeps_its_mode() {
+        let folder = Folder::new("mode");
+        let path = folder.0.join("ram");
+        let mode = || std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+        drop(open(&path, PAGE_SIZE, true).unwrap());
+        assert_eq!(mode(), 0o600);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        drop(open(&path, PAGE_SIZE, true).unwrap());
+        assert_eq!(mode(), 0o640);
+    }
+
+    #[test]
+    fn test_a_fifo_is_refused_without_waiting_for_its_other_end() {
+        let folder = Folder::new("fifo");
+        let path = folder.0.join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::from(0o400)).unwrap();
+        for share in [true, false] {
+            let error = open(&path, PAGE_SIZE, share).unwrap_err();
+            assert!(error.to_string().contains("is not a file"), "{error}");
         }
     }
 }

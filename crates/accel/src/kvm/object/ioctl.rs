@@ -1,7 +1,7 @@
 //! Calling an ioctl of a table with an argument of the caller's.
 
 use super::calls::{Argument, Call};
-use super::{Result, refuse};
+use super::{Result, SharedBytes, refuse};
 use std::cell::RefCell;
 use std::os::fd::{AsRawFd, OwnedFd};
 use vmm_sys_util::errno::Error;
@@ -40,11 +40,11 @@ pub fn with_value(fd: &OwnedFd, table: &'static [Call], request: u32, value: u64
 
 /// Calls an ioctl that takes a structure, with `bytes` for it; what the kernel leaves there is in `bytes` afterwards, also when it
 /// refused (a list that is too short says how long it should be).
-pub fn with_bytes(fd: &OwnedFd, table: &'static [Call], request: u32, bytes: &mut [u8]) -> Result<u32> {
+pub fn with_bytes(fd: &OwnedFd, table: &'static [Call], request: u32, bytes: SharedBytes<'_>) -> Result<u32> {
     let call = find(table, request)?;
     SCRATCH.with_borrow_mut(|scratch| {
         let area = as_bytes(scratch);
-        area.get_mut(..bytes.len()).ok_or(refuse(libc::E2BIG))?.copy_from_slice(bytes);
+        bytes.copy_to(area.get_mut(..bytes.len()).ok_or(refuse(libc::E2BIG))?);
         check(call, &area[..bytes.len()])?;
         // What the kernel may copy beyond the caller's bytes.
         if let Argument::Xsave(_) = call.argument {
@@ -53,7 +53,7 @@ pub fn with_bytes(fd: &OwnedFd, table: &'static [Call], request: u32, bytes: &mu
         // SAFETY: the table says what the ioctl takes, `check` that it lies within `bytes`, and the area is as large as any; it is ours
         // alone for the call.
         let result = answer(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), area.as_mut_ptr()) });
-        bytes.copy_from_slice(&area[..bytes.len()]);
+        bytes.copy_from(&area[..bytes.len()]);
         result
     })
 }

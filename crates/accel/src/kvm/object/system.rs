@@ -3,7 +3,7 @@
 use super::calls::SYSTEM;
 use super::ioctl;
 use super::vm::Vm;
-use super::{Result, refuse};
+use super::{Result, SharedBytes, refuse};
 use crate::kvm::system::System;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
@@ -40,8 +40,8 @@ impl Kvm {
     ///
     /// # Errors
     /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
-    pub fn with_bytes(&self, request: u32, bytes: &mut [u8]) -> Result<u32> {
-        ioctl::with_bytes(&self.0, SYSTEM, request, bytes)
+    pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
+        ioctl::with_bytes(&self.0, SYSTEM, request, bytes.into())
     }
 
     /// KVM_CREATE_VM. EINTR is retried: a signal during the call is no failure.

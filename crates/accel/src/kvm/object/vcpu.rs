@@ -5,7 +5,7 @@ use super::ioctl;
 use super::kicks;
 use super::slots::Slots;
 use super::watch::{Watch, Watched};
-use super::{Mapping, Result};
+use super::{Mapping, Result, SharedBytes};
 use crate::kvm::kick::{self, Kick};
 use crate::kvm::run_page::{ImmediateExit, RunPage};
 use kvm_bindings::KVM_EXIT_INTR;
@@ -102,8 +102,8 @@ impl Vcpu {
     ///
     /// # Errors
     /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
-    pub fn with_bytes(&self, request: u32, bytes: &mut [u8]) -> Result<u32> {
-        ioctl::with_bytes(&self.fd, VCPU, request, bytes)
+    pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
+        ioctl::with_bytes(&self.fd, VCPU, request, bytes.into())
     }
 }
 

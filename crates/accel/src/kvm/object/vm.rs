@@ -6,7 +6,7 @@ use super::ioctl::{self, answer};
 use super::slots::Slots;
 use super::system::owned;
 use super::vcpu::Vcpu;
-use super::{Result, memory, refuse};
+use super::{Result, SharedBytes, memory, refuse};
 use kvm_bindings::{kvm_create_device, kvm_userspace_memory_region};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl Vm {
     ///
     /// # Errors
     /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
-    pub fn with_bytes(&self, request: u32, bytes: &mut [u8]) -> Result<u32> {
-        ioctl::with_bytes(&self.fd, VM, request, bytes)
+    pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
+        ioctl::with_bytes(&self.fd, VM, request, bytes.into())
     }
 
     /// KVM_CREATE_VCPU, for the thread that calls.
@@ -60,18 +60,24 @@ impl Vm {
     ///
     /// # Errors
     /// EFAULT when `bytes` are no guest memory; otherwise the kernel refused.
-    pub fn set_user_memory_region(&self, slot: u32, flags: u32, guest_phys_addr: u64, bytes: &[u8]) -> Result<()> {
+    pub fn set_user_memory_region(
+        &self,
+        slot: u32,
+        flags: u32,
+        guest_phys_addr: u64,
+        bytes: SharedBytes<'_>,
+    ) -> Result<()> {
         let size = bytes.len() as u64;
-        let memory = match bytes {
-            [] => None,
-            _ => Some(memory::containing(bytes).ok_or(refuse(libc::EFAULT))?),
+        let memory = match bytes.is_empty() {
+            true => None,
+            false => Some(memory::containing(bytes.address(), bytes.len()).ok_or(refuse(libc::EFAULT))?),
         };
         let region = kvm_userspace_memory_region {
             slot,
             flags,
             guest_phys_addr,
             memory_size: size,
-            userspace_addr: if memory.is_some() { bytes.as_ptr().addr() as u64 } else { 0 },
+            userspace_addr: if memory.is_some() { bytes.address() as u64 } else { 0 },
         };
         // SAFETY: the kernel reads the structure during the call. What it points to is guest memory, which `slots` keeps mapped from
         // here on for as long as a guest of this VM can run.

@@ -41,7 +41,8 @@ impl Watched {
 
     /// Ends the current or next KVM_RUN.
     pub fn kick(&self) {
-        self.kick.kick();
+        // A thread that cannot be signalled sees the kick at its next exit.
+        let _ = self.kick.kick();
     }
 
     /// The vCPU is gone, and its thread may end.
@@ -105,7 +106,8 @@ impl Shared {
             let Some(vcpu) = vcpu.upgrade() else { return false };
             let entries = vcpu.entries.load(Ordering::Relaxed);
             if entries % 2 == 1 && entries == *last {
-                vcpu.kick.interrupt();
+                // The next look tries again.
+                let _ = vcpu.kick.interrupt();
             }
             *last = entries;
             true
