@@ -2,17 +2,17 @@
 
 use crate::cpu::BindingCpu;
 use crate::legacy::BindingLegacy;
-use crate::serial::{BindingSerial, SerialStreams};
-use crate::virtio::{BindingVirtio, VirtioHandles};
+use crate::plan::{MachinePlan, Source};
+use crate::serial::BindingSerial;
+use crate::virtio::BindingVirtio;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::properties::{NotifyBudget, NotifyProperties, dirty_ring_size, shadow_mem};
 use kvm_accel::{AccelProperties, Error};
-use kvm_accel_machine::board::{BoardConfig, BoardError};
-use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::BoardError;
+use kvm_accel_machine::boot::BootOptions;
 use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
-use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
-use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -147,14 +147,6 @@ impl TryFrom<BindingAccelProperties> for AccelProperties {
     }
 }
 
-fn image(role: ImageRole, source: Either<String, Uint8Array>) -> Result<BootImage, GuestImageError> {
-    match source {
-        Either::A(path) => BootImage::open(role, path),
-        // Copied: the caller may change its buffer, and a reset loads the image again.
-        Either::B(bytes) => Ok(BootImage::from_bytes(role, bytes.to_vec())),
-    }
-}
-
 fn lost_tick_policy(policy: &str) -> Result<LostTickPolicy, MachineConfigError> {
     match policy {
         "delay" => Ok(LostTickPolicy::Delay),
@@ -187,57 +179,31 @@ impl BindingMemory {
 }
 
 impl BindingConfig {
-    /// The board's configuration, the user's ends of serial streams, and the devices that the user talks to; `msrs` answer what JavaScript
-    /// is asked.
-    pub fn into_board(
-        self,
-        msrs: &Arc<DelegatedMsrs>,
-    ) -> Result<(BoardConfig, SerialStreams, VirtioHandles), BoardError> {
+    /// Checks the values and copies bytes; touches no file, socket or process. `msrs` forwards accesses to JavaScript.
+    pub fn into_plan(self, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, BoardError> {
         let (memory, ram) = self.memory.into_board()?;
-        let accel = self.accel.try_into()?;
-        let modules = self
-            .modules
-            .into_iter()
-            .map(|module| Ok(Module { image: image(ImageRole::Initrd, module.image)?, cmdline: module.cmdline }))
-            .collect::<Result<_, GuestImageError>>()?;
-        let options = BootOptions {
-            format: self.kernel_format.parse()?,
-            name: self.kernel_name,
-            cmdline: self.append,
-            fixed_cmdline: !self.auto_kernel_cmdline,
-            modules,
-        };
-        let boot = match self.kernel {
-            Some(kernel) => Boot::new(image(ImageRole::Kernel, kernel)?, options)?,
-            None => Boot::by_firmware(),
-        };
-        let firmware = self.firmware.map(|source| Firmware::new(image(ImageRole::Firmware, source)?)).transpose()?;
-        let debug_exit = self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?;
-        let lost_tick_policy = lost_tick_policy(&self.lost_tick_policy)?;
-        let mut handles = VirtioHandles::default();
-        let virtio =
-            self.virtio.into_iter().map(|device| device.into_device(&mut handles)).collect::<Result<_, _>>()?;
-        let mut streams = SerialStreams::default();
-        let serial = self.serial.map(|target| streams.open(0, target)).transpose()?;
-        let legacy = self.legacy.into_board(&mut streams)?;
-        Ok((
-            BoardConfig {
-                accel,
-                memory,
-                ram,
-                cpu: self.cpu.into_accel(msrs)?,
-                boot,
-                firmware,
-                serial,
-                debug_exit,
-                legacy,
-                lost_tick_policy,
-                acpi: self.acpi,
-                generation: self.generation.and_then(|generation| <[u8; 16]>::try_from(&generation[..]).ok()),
-                virtio,
+        Ok(MachinePlan {
+            accel: self.accel.try_into()?,
+            memory,
+            ram,
+            options: BootOptions {
+                format: self.kernel_format.parse()?,
+                name: self.kernel_name,
+                cmdline: self.append,
+                fixed_cmdline: !self.auto_kernel_cmdline,
+                modules: Vec::new(),
             },
-            streams,
-            handles,
-        ))
+            modules: self.modules.into_iter().map(|module| (module.image.into(), module.cmdline)).collect(),
+            kernel: self.kernel.map(Source::from),
+            firmware: self.firmware.map(Source::from),
+            debug_exit: self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?,
+            lost_tick_policy: lost_tick_policy(&self.lost_tick_policy)?,
+            cpu: self.cpu.into_accel(msrs)?,
+            acpi: self.acpi,
+            generation: self.generation.and_then(|generation| <[u8; 16]>::try_from(&generation[..]).ok()),
+            virtio: self.virtio,
+            serial: self.serial,
+            legacy: self.legacy.into_plan()?,
+        })
     }
 }

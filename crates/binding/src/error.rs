@@ -88,6 +88,12 @@ impl From<BoardError> for BindingError {
                 problem: Some(error.problem().as_str().into()),
                 ..Self::default()
             },
+            BoardError::Cancelled(error) => Self {
+                code: "ERR_CANCELLED".into(),
+                message: error.to_string(),
+                remedy: "The owner of the machine has asked for this.".into(),
+                ..Self::default()
+            },
         }
     }
 }

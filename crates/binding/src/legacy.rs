@@ -1,8 +1,10 @@
 //! Devices at fixed ports as TypeScript hands them over.
 
+use crate::plan::Source;
 use crate::serial::{BindingSerial, DEBUG_CONSOLE, SerialStreams};
+use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::{LegacyConfig, SerialConfig};
+use kvm_accel_machine::board::{BoardError, LegacyConfig, SerialConfig};
 use kvm_accel_machine::devices::RtcConfig;
 use kvm_accel_machine::interrupts::IsaChips;
 use napi::bindgen_prelude::{Either, Uint8Array};
@@ -65,31 +67,63 @@ pub struct BindingLegacy {
     pub pit: bool,
 }
 
+/// A checked configuration of these devices whose files are not open yet.
+pub struct LegacyPlan {
+    /// Everything that needs no file.
+    config: LegacyConfig,
+    /// Where COM2 to COM4 write to.
+    serials: [Option<BindingSerial>; 3],
+    /// The debug console's port, and where it writes to.
+    debug_console: Option<(u16, BindingSerial)>,
+    fw_cfg: Vec<(String, Source)>,
+}
+
 impl BindingLegacy {
-    /// The board's part of it.
-    pub fn into_board(self, streams: &mut SerialStreams) -> Result<LegacyConfig, MachineConfigError> {
-        let mut config = LegacyConfig {
+    /// Checks the values and copies bytes; touches no file.
+    pub fn into_plan(self) -> Result<LegacyPlan, MachineConfigError> {
+        let config = LegacyConfig {
             test_devices: self.test_devices,
             pvpanic: self.pvpanic,
             rtc: self.rtc.into(),
             chips: IsaChips { pic: self.pic, pit: self.pit },
             ..Default::default()
         };
+        let mut serials = [None, None, None];
         for BindingSerialPort { port, target } in self.serials {
-            let slot = usize::try_from(port).ok().and_then(|port| config.serials.get_mut(port.checked_sub(1)?));
+            let slot = usize::try_from(port).ok().and_then(|port| serials.get_mut(port.checked_sub(1)?));
             let slot = slot.ok_or_else(|| {
-                MachineConfigError::new("serials", format!("There is no COM{}", port + 1), "A board has COM1 to COM4.")
+                let message = format!("COM{} does not exist", u64::from(port) + 1);
+                MachineConfigError::new("serials", message, "A board has COM1 to COM4.")
             })?;
-            *slot = Some(SerialConfig { output: streams.open(port, target)?, input_drained: None });
+            *slot = Some(target);
         }
-        if let Some(BindingDebugConsole { port, target }) = self.debug_console {
+        let debug_console = self.debug_console.map(|BindingDebugConsole { port, target }| {
             let port = u16::try_from(port).map_err(|_| {
-                MachineConfigError::new("debugConsole", "A port is 0 to 0xffff", "QEMU's is 0xe9, SeaBIOS's 0x402.")
+                let message = format!("the debug console's port is 0 to 0xffff, and not {port:#x}");
+                MachineConfigError::new("debugConsole", message, "QEMU's is 0xe9, SeaBIOS's 0x402.")
             })?;
+            Ok((port, target))
+        });
+        let fw_cfg = self.fw_cfg.into_iter().map(|file| (file.name, file.contents.into())).collect();
+        Ok(LegacyPlan { config, serials, debug_console: debug_console.transpose()?, fw_cfg })
+    }
+}
+
+impl LegacyPlan {
+    /// Opens what ports write to, and reads the files of fw_cfg.
+    pub fn open(self, streams: &mut SerialStreams, cancel: &Cancel) -> Result<LegacyConfig, BoardError> {
+        let mut config = self.config;
+        for ((port, slot), target) in (1..).zip(&mut config.serials).zip(self.serials) {
+            if let Some(target) = target {
+                *slot = Some(SerialConfig { output: streams.open(port, target)?, input_drained: None });
+            }
+        }
+        if let Some((port, target)) = self.debug_console {
             config.debug_console = Some((port, streams.open(DEBUG_CONSOLE, target)?));
         }
-        for file in self.fw_cfg {
-            config.fw_cfg.push((file.name, contents(file.contents)?));
+        for (name, source) in self.fw_cfg {
+            cancel.check()?;
+            config.fw_cfg.push((name, contents(source)?));
         }
         Ok(config)
     }
@@ -102,10 +136,10 @@ impl From<BindingRtc> for RtcConfig {
     }
 }
 
-fn contents(source: Either<String, Uint8Array>) -> Result<Vec<u8>, MachineConfigError> {
+fn contents(source: Source) -> Result<Vec<u8>, MachineConfigError> {
     let path = match source {
-        Either::A(path) => path,
-        Either::B(bytes) => return Ok(bytes.to_vec()),
+        Source::Path(path) => path,
+        Source::Bytes(bytes) => return Ok(bytes),
     };
     let read = || {
         // Nothing else ends for sure.

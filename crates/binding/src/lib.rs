@@ -26,6 +26,7 @@ mod kvm;
 mod legacy;
 mod machine;
 mod msrs;
+mod plan;
 mod pty;
 mod serial;
 mod statistics;

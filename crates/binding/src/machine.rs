@@ -9,9 +9,11 @@ use crate::event::BindingEvent;
 use crate::event_queue::EventQueue;
 use crate::handle::Handle;
 use crate::msrs;
+use crate::plan::OpenMachine;
 use crate::serial::SerialStreams;
 use crate::trace::{BindingTraceSession, START_LIMIT};
 use crate::virtio::VirtioHandles;
+use kvm_accel::cancel::Cancel;
 use kvm_accel::trace::Trace;
 use kvm_accel::vcpu::NotifyStatus;
 use kvm_accel::{EventSink, ExitKind};
@@ -72,7 +74,8 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     })?;
     let queue = Arc::new(queue);
     let msrs = msrs::asking(&queue);
-    let (mut config, serial, virtio) = config.into_board(&msrs)?;
+    let cancel = Cancel::default();
+    let OpenMachine { mut config, serial, virtio } = config.into_plan(&msrs)?.open(&cancel)?;
     balloon::watch(&virtio, &queue);
     let drained = |port: u32| {
         let queue = Arc::clone(&queue);
@@ -87,7 +90,7 @@ fn build(mut config: BindingConfig) -> Result<BindingMachine, BoardError> {
     let trace = Trace::new(move || waker.wake());
     let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
     let scope = trace.enter();
-    let (mut board, warnings) = Board::new(config, Arc::clone(&queue) as Arc<dyn EventSink>, drained(0))?;
+    let (mut board, warnings) = Board::new(config, Arc::clone(&queue) as Arc<dyn EventSink>, drained(0), &cancel)?;
     for warning in warnings {
         queue.emit(kvm_accel::Event::Warning(warning));
     }
@@ -148,13 +151,13 @@ impl BindingMachine {
     /// Back to power-on; the vCPUs must be stopped.
     #[napi]
     pub fn reset(&self) -> Option<BindingError> {
-        self.handle.with_board(Board::reset).and_then(Result::err).map(BindingError::from)
+        self.handle.with_board(|board| board.reset(&Cancel::default())).and_then(Result::err).map(BindingError::from)
     }
 
     /// Lets a guest go on that slept.
     #[napi]
     pub fn wake(&self) -> Option<BindingError> {
-        self.handle.with_board(Board::wake).and_then(Result::err).map(BindingError::from)
+        self.handle.with_board(|board| board.wake(&Cancel::default())).and_then(Result::err).map(BindingError::from)
     }
 
     /// An NMI for every vCPU.

@@ -2,7 +2,9 @@
 
 use crate::console::{self, BindingConsolePort};
 use crate::throttle::BindingThrottle;
+use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::net::{Backend, passt};
 use kvm_accel_machine::virtio::{Balloon, BalloonConfig, Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
@@ -51,8 +53,9 @@ pub struct VirtioHandles {
 }
 
 impl BindingVirtio {
-    /// The device; `handles` has it, too, when JavaScript talks to it.
-    pub fn into_device(self, handles: &mut VirtioHandles) -> Result<Arc<dyn VirtioDevice>, MachineConfigError> {
+    /// Opens what the device needs. A device that JavaScript talks to is in `handles`, too.
+    pub fn open(self, handles: &mut VirtioHandles, cancel: &Cancel) -> Result<Arc<dyn VirtioDevice>, BoardError> {
+        cancel.check()?;
         Ok(match self {
             Self::Balloon { deflate_on_oom, free_page_reporting, statistics_interval } => {
                 let statistics_interval = Duration::from_millis(statistics_interval.into());

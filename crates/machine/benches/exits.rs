@@ -131,7 +131,7 @@ fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
         legacy: Default::default(),
         virtio: Vec::new(),
     };
-    let (board, _) = Board::new(config, sink, Box::new(|| {})).unwrap();
+    let (board, _) = Board::new(config, sink, Box::new(|| {}), &Default::default()).unwrap();
     board.resume();
     (board, reader, stopped)
 }

@@ -19,6 +19,7 @@ use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
 use crate::virtio::transports::{self, Place};
 use crate::virtio::{Malformed, Mmio, VirtioDevice};
+use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
 use kvm_accel::interrupts::LostTickPolicy;
@@ -76,6 +77,9 @@ pub enum BoardError {
     /// The accelerator refused.
     #[error(transparent)]
     Accel(#[from] kvm_accel::Error),
+    /// The machine was ended meanwhile.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// What was counted over a machine's life.
@@ -92,6 +96,7 @@ pub struct Counts {
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
 ///
 /// ```
+/// use kvm_accel::cancel::Cancel;
 /// use kvm_accel::interrupts::LostTickPolicy;
 /// use kvm_accel::{AccelProperties, Event, EventSink, Request, StopReason};
 /// use kvm_accel_machine::board::{Board, BoardConfig};
@@ -124,7 +129,7 @@ pub struct Counts {
 ///     virtio: Vec::new(),
 /// };
 /// let (events, received) = mpsc::channel();
-/// let (board, _warnings) = Board::new(config, Arc::new(Events(events)), Box::new(|| {}))?;
+/// let (board, _warnings) = Board::new(config, Arc::new(Events(events)), Box::new(|| {}), &Cancel::default())?;
 /// board.resume();
 /// let stopped = StopReason::Guest(Request::DebugExit { value: 7 });
 /// assert_eq!(received.recv()?, Event::Stopped(stopped));
@@ -158,11 +163,12 @@ impl Board {
     /// `input_drained` is called on a vCPU thread when COM1 takes input again after it was full.
     ///
     /// # Errors
-    /// [`BoardError`]; nothing is left behind.
+    /// [`BoardError`]; nothing is left behind. [`BoardError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn new(
         config: BoardConfig,
         sink: Arc<dyn EventSink>,
         input_drained: Box<dyn Fn() + Send + Sync>,
+        cancel: &Cancel,
     ) -> Result<(Self, Vec<Warning>), BoardError> {
         let BoardConfig {
             mut accel,
@@ -206,7 +212,7 @@ impl Board {
         };
         let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
         let tables = Tables { processors, acpi };
-        let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram)?;
+        let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram, cancel)?;
         let regions = firmware.iter().map(Firmware::region).collect();
         let mut accel = Accelerator::new(accel, cpu, MachineMemory { ram: ram.clone(), regions })?;
         // As QEMU: what the kernel does by itself is not asked for.
@@ -297,11 +303,12 @@ impl Board {
     /// covers keeps its contents, as on a real reset.
     ///
     /// # Errors
-    /// [`BoardError`]: an image file that is gone, or a state that the kernel refused. The machine cannot go on then.
-    pub fn reset(&mut self) -> Result<(), BoardError> {
+    /// [`BoardError`]: an image file that is gone, or a state that the kernel refused; [`BoardError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`]. The machine cannot go on then.
+    pub fn reset(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
         // First: they let go of guest memory.
         self.virtio.iter().for_each(|transport| transport.reset());
-        load(&mut self.boot, self.firmware.as_ref(), &self.tables, &self.layout, &self.ram)?;
+        load(&mut self.boot, self.firmware.as_ref(), &self.tables, &self.layout, &self.ram, cancel)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
         self.pm.reset();
@@ -313,9 +320,9 @@ impl Board {
     ///
     /// # Errors
     /// As [`Board::reset`].
-    pub fn wake(&mut self) -> Result<(), BoardError> {
+    pub fn wake(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
         let Some(vector) = self.tables.acpi.as_ref().and_then(|tables| tables.waking_vector(&self.ram)) else {
-            return self.reset();
+            return self.reset(cancel);
         };
         self.virtio.iter().for_each(|transport| transport.reset());
         self.pm.wake();
@@ -457,7 +464,9 @@ fn load(
     tables: &Tables,
     layout: &RamLayout,
     ram: &GuestRam,
+    cancel: &Cancel,
 ) -> Result<StartState, BoardError> {
+    cancel.check()?;
     let loaded = boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP));
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;

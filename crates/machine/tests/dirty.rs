@@ -52,7 +52,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
         debug_exit: None,
     };
-    let (board, _) = Board::new(config, Arc::new(Events(sender)), Box::new(|| {})).unwrap();
+    let (board, _) = Board::new(config, Arc::new(Events(sender)), Box::new(|| {}), &Default::default()).unwrap();
     Machine { board, console: BufReader::new(reader), _events: events }
 }
 

@@ -56,7 +56,7 @@ fn board(
         legacy: Default::default(),
         virtio: Vec::new(),
     };
-    let (board, _) = Board::new(config, Arc::new(Events(Mutex::new(sender))), Box::new(|| {}))?;
+    let (board, _) = Board::new(config, Arc::new(Events(Mutex::new(sender))), Box::new(|| {}), &Default::default())?;
     Ok(Ran { board, reader, events })
 }
 
@@ -166,7 +166,7 @@ fn test_a_halted_vcpu_without_local_apic_is_paused_resumed_and_ended() {
         board.pause();
         assert_eq!(events.recv_timeout(PATIENCE).unwrap(), Event::Stopped(kvm_accel::StopReason::Paused));
     }
-    board.reset().unwrap();
+    board.reset(&Default::default()).unwrap();
     board.resume();
     board.end();
     drop(reader);

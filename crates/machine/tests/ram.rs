@@ -249,7 +249,8 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         virtio: Vec::new(),
     };
     let (sender, events) = channel();
-    Board::new(config, Arc::new(Channel(Mutex::new(sender))), Box::new(|| {})).map(|(board, _)| (board, events))
+    Board::new(config, Arc::new(Channel(Mutex::new(sender))), Box::new(|| {}), &Default::default())
+        .map(|(board, _)| (board, events))
 }
 
 fn stopped(events: &Receiver<Event>) -> StopReason {
@@ -337,7 +338,7 @@ fn test_a_reset_that_writes_to_lost_memory_is_an_error() {
         let backend = RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false };
         let (mut lossy, events) = board(kernel(), KernelFormat::Multiboot, backend).unwrap();
         truncate(&path, 2 * MIB);
-        let error = lossy.reset().unwrap_err();
+        let error = lossy.reset(&Default::default()).unwrap_err();
         assert!(matches!(&error, BoardError::Config(error) if error.option() == "memory"), "{error}");
         assert!(error.to_string().contains("is lost: its file was truncated to 2097152 bytes"), "{error}");
         lossy.resume();
