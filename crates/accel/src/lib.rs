@@ -45,8 +45,8 @@
 
 mod accelerator;
 mod bus;
-mod capability;
 pub mod cancel;
+mod capability;
 pub mod cpu;
 pub mod debug;
 pub mod dirty;
@@ -78,7 +78,7 @@ pub use kvm::baseline;
 pub use kvm::guest_io;
 pub use kvm::object;
 pub use kvm::probe::{HostReport, probe};
-pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason};
+pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason, PopulateError};
 pub use kvm::tap;
 pub use properties::AccelProperties;
 pub use registers::{Registers, Segment};

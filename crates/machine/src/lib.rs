@@ -26,4 +26,4 @@ pub mod pty;
 pub mod ram;
 pub mod virtio;
 
-pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError};
+pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError, SetupError};
