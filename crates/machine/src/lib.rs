@@ -19,6 +19,7 @@ mod clock;
 pub mod devices;
 mod error;
 pub mod firmware;
+mod host_file;
 pub mod interrupts;
 pub mod layout;
 mod mptable;

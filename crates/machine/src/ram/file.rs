@@ -9,6 +9,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+/// Opening waits for nobody, whatever the path leads to.
+const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
+
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 
@@ -59,12 +62,13 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
         return Ok((unnamed(path)?, false));
     }
     let mut options = File::options();
+    options.custom_flags(FLAGS);
     match options.read(true).write(true).open(path) {
         Ok(file) => Ok((file, false)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((options.create_new(true).open(path)?, true)),
         // What is not shared is not written either.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !share => {
-            Ok((File::open(path).map_err(|_| error)?, false))
+            Ok((File::options().read(true).custom_flags(FLAGS).open(path).map_err(|_| error)?, false))
         }
         Err(error) => Err(error),
     }
