@@ -251,7 +251,7 @@ impl Board {
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
         }
-        let mut mmio = Vec::new();
+        let (mut mmio, devices) = (Vec::new(), virtio.clone());
         for (device, Place { base, line }) in virtio.into_iter().zip(places) {
             let tell = needs_reset(device.name(), &sink);
             let transport = Arc::new(Mmio::new(device, ram.clone(), lines.edge(line)?, tell)?);
@@ -270,6 +270,8 @@ impl Board {
             let message = format!("the PIT's thread cannot be started: {error}");
             MachineConfigError::new("accel", message, "Raise the limit on threads (ulimit -u, the cgroup's pids.max).")
         })?;
+        // Last: what they have started had until now to become ready.
+        devices.iter().try_for_each(|device| device.wait_until_started(cancel))?;
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();
         Ok((
