@@ -42,6 +42,6 @@ requires(kvm)('What a network needs and is not there is an error of create()', a
       Machine.create({ kernel: new Uint8Array(16), kernelFormat: 'flat', networks: [{ backend } as never] }),
     )
   t.regex((await failed({ tap: 'a-name-that-is-too-long' }))?.message ?? '', /tap interface 'a-name-that-is-too-long'/)
-  t.regex((await failed({ stream: '/nobody/listens' }))?.message ?? '', /nobody answers at the socket/)
+  t.regex((await failed({ stream: '/nobody/listens' }))?.message ?? '', /no process answers at the socket/)
   t.regex((await failed({ hub: 1 }))?.message ?? '', /machine option 'networks'/)
 })

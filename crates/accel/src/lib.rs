@@ -83,7 +83,7 @@ pub use kvm::baseline;
 pub use kvm::guest_io;
 pub use kvm::object;
 pub use kvm::probe::{HostReport, probe};
-pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason};
+pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason, PopulateError};
 pub use kvm::tap;
 pub use properties::AccelProperties;
 pub use registers::{Registers, Segment};

@@ -193,15 +193,18 @@ fn test_a_step_of_another_vcpu_leaves_the_guest_asleep() {
     // nop; nop
     vm_memory::Bytes::write_slice(&*guest.ram, &[0x90, 0x90], GuestAddress(0x2000)).unwrap();
     guest.start(1, 0x2000);
-    guest.vcpus.step(1).unwrap();
+    guest.vcpus.prepare_step(1).unwrap();
+    guest.vcpus.resume_only(1);
     let StopReason::Debug(stop) = guest.stopped() else { panic!("not a step") };
     assert_eq!((stop.vcpu, stop.rip), (1, 0x2001));
     assert!(guest.bus.asleep());
     // The sleeping one waits for its event when it is stepped itself; a pause ends that.
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     guest.vcpus.pause();
     assert_eq!(guest.stopped(), StopReason::Paused);
-    guest.vcpus.step(0).unwrap();
+    guest.vcpus.prepare_step(0).unwrap();
+    guest.vcpus.resume_only(0);
     guest.bus.wake();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Wake));
 }

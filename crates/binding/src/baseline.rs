@@ -22,7 +22,7 @@ pub fn raw_first_byte(memory: u32) -> napi::Result<f64> {
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image("hello", Format::Pvh).unwrap_or_default());
     let state = Boot::new(kernel, BootOptions::default())
         .map_err(|e| failed(&e))?
-        .load(&layout, &ram, None)
+        .load(&layout, &ram, None, &Default::default())
         .map_err(|e| failed(&e))?;
     let mut vm = Baseline::new(ram, &state).map_err(|e| failed(&e))?;
     vm.run(|exit| !(exit.write && exit.address == u64::from(COM1_BASE))).map_err(|e| failed(&e))?;

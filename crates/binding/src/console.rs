@@ -5,9 +5,9 @@ use crate::serial::BindingSerial;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::console::{Console, HostEnd, PortKind, Size};
 use napi_derive::napi;
-use std::fs::File;
 use std::os::fd::{AsFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// A port.
 #[napi(object, object_to_js = false)]
@@ -22,22 +22,25 @@ pub struct BindingConsolePort {
 pub fn make(ports: Vec<BindingConsolePort>) -> Result<(Console, Vec<Option<UnixStream>>), MachineConfigError> {
     let opened = ports.into_iter().map(|BindingConsolePort { name, target }| {
         let kind = name.map_or(PortKind::Console, |name| PortKind::Channel { name });
-        let (theirs, end) = open(target).map_err(|error| {
-            let message = format!("a port's output cannot be opened: {error}");
-            MachineConfigError::new("consoles", message, "Check the path and its permissions.")
-        })?;
+        let (theirs, end) = open(target)?;
         Ok(((kind, end), Some(theirs)))
     });
     let (ports, ends) = opened.collect::<Result<Vec<_>, MachineConfigError>>()?.into_iter().unzip();
     Ok((Console::new(ports)?, ends))
 }
 
-fn open(target: BindingSerial) -> std::io::Result<(UnixStream, HostEnd)> {
-    let (theirs, ours) = UnixStream::pair()?;
+fn open(target: BindingSerial) -> Result<(UnixStream, HostEnd), MachineConfigError> {
+    let failed = |error: std::io::Error| {
+        let message = format!("a port of the console cannot be opened: {error}");
+        MachineConfigError::new("consoles", message, "Raise the limit on open files (ulimit -n).")
+    };
+    let (theirs, ours) = UnixStream::pair().map_err(failed)?;
     let end = match target {
         BindingSerial::Null => HostEnd::null(ours),
-        BindingSerial::Stdout => HostEnd::file(ours, std::io::stdout().as_fd().try_clone_to_owned()?.into()),
-        BindingSerial::File { path } => HostEnd::file(ours, File::create(path)?),
+        BindingSerial::Stdout => {
+            HostEnd::file(ours, std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?.into())
+        }
+        BindingSerial::File { path } => HostEnd::create(ours, Path::new(&path))?,
         BindingSerial::Stream => HostEnd::stream(ours),
     };
     Ok((theirs, end))

@@ -5,10 +5,11 @@ use crate::serial::{BindingSerial, DEBUG_CONSOLE, SerialStreams};
 use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{BoardError, LegacyConfig, SerialConfig};
-use kvm_accel_machine::devices::RtcConfig;
+use kvm_accel_machine::devices::{FwCfgItems, RtcConfig};
 use kvm_accel_machine::interrupts::IsaChips;
 use napi::bindgen_prelude::{Either, Uint8Array};
 use napi_derive::napi;
+use std::path::Path;
 
 /// A file of fw_cfg.
 #[napi(object, object_to_js = false)]
@@ -122,8 +123,11 @@ impl LegacyPlan {
             config.debug_console = Some((port, streams.open(DEBUG_CONSOLE, target)?));
         }
         for (name, source) in self.fw_cfg {
-            cancel.check()?;
-            config.fw_cfg.push((name, contents(source)?));
+            let contents = match source {
+                Source::Path(path) => FwCfgItems::read_file(Path::new(&path), cancel)?,
+                Source::Bytes(bytes) => bytes,
+            };
+            config.fw_cfg.push((name, contents));
         }
         Ok(config)
     }
@@ -134,22 +138,4 @@ impl From<BindingRtc> for RtcConfig {
     fn from(raw: BindingRtc) -> Self {
         Self { offset: (raw.offset * 1e6) as i64, stops: raw.stops }
     }
-}
-
-fn contents(source: Source) -> Result<Vec<u8>, MachineConfigError> {
-    let path = match source {
-        Source::Path(path) => path,
-        Source::Bytes(bytes) => return Ok(bytes),
-    };
-    let read = || {
-        // Nothing else ends for sure.
-        if !std::fs::metadata(&path)?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
-        }
-        std::fs::read(&path)
-    };
-    read().map_err(|error| {
-        let message = format!("The file '{path}' for fw_cfg cannot be read: {error}");
-        MachineConfigError::new("fwCfg", message, "Name a regular file that this process may read.")
-    })
 }

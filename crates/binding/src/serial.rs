@@ -4,9 +4,9 @@ use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::devices::SerialOutput;
 use napi_derive::napi;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::PipeReader;
 use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::Path;
 
 /// The debug console's number; COM1 is 0.
 pub const DEBUG_CONSOLE: u32 = 4;
@@ -32,13 +32,13 @@ impl SerialStreams {
     /// Opens what a port writes to, and keeps the user's end of a stream.
     pub fn open(&mut self, port: u32, target: BindingSerial) -> Result<SerialOutput, MachineConfigError> {
         let failed = |error: std::io::Error| {
-            let message = format!("The serial port's output cannot be opened: {error}");
-            MachineConfigError::new("serial", message, "Check the path and its permissions.")
+            let message = format!("a serial port's stream cannot be made: {error}");
+            MachineConfigError::new("serial", message, "Raise the limit on open files (ulimit -n).")
         };
         match target {
             BindingSerial::Null => Ok(SerialOutput::null()),
             BindingSerial::Stdout => SerialOutput::stdout(),
-            BindingSerial::File { path } => SerialOutput::file(File::create(path).map_err(failed)?),
+            BindingSerial::File { path } => SerialOutput::create(Path::new(&path)),
             BindingSerial::Stream => {
                 // A pipe holds 64 KiB of single bytes, a socket some hundred.
                 let (theirs, ours) = std::io::pipe().map_err(failed)?;

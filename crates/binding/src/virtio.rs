@@ -3,11 +3,11 @@
 use crate::console::{self, BindingConsolePort};
 use crate::throttle::BindingThrottle;
 use kvm_accel::cancel::Cancel;
-use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::net::{Backend, passt};
 use kvm_accel_machine::virtio::{Balloon, BalloonConfig, Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
+use kvm_accel_machine::{MachineConfigError, SetupError};
 use napi_derive::napi;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -80,7 +80,7 @@ impl BindingVirtio {
                 console
             }
             Self::Net { backend, target, tcp, udp, mac, mtu, throttle } => Arc::new(Net::new(NetConfig {
-                backend: network(&backend, &target, passt::Options { tcp, udp })?,
+                backend: network(&backend, &target, &passt::Options { tcp, udp }, cancel)?,
                 mac: mac.try_into().unwrap_or_default(),
                 mtu,
                 throttle: throttle.into_config("networks")?,
@@ -100,24 +100,14 @@ impl BindingVirtio {
     }
 }
 
-fn network(backend: &str, target: &str, options: passt::Options) -> Result<Backend, MachineConfigError> {
+fn network(backend: &str, target: &str, options: &passt::Options, cancel: &Cancel) -> Result<Backend, SetupError> {
     match backend {
-        "tap" => Backend::tap(target),
-        "user" => Backend::passt(&options),
-        "stream" => {
-            let socket = UnixStream::connect(target).map_err(|error| {
-                let message = format!("nobody answers at the socket '{target}': {error}");
-                MachineConfigError::new(
-                    "networks",
-                    message,
-                    "Start the other side first: it listens, and the machine connects.",
-                )
-            })?;
-            Backend::stream(socket.into())
-        }
+        "tap" => Ok(Backend::tap(target)?),
+        "user" => Ok(Backend::passt(options)?),
+        "stream" => Backend::connect(Path::new(target), cancel),
         other => {
             let message = format!("a network does not lead to '{other}'");
-            Err(MachineConfigError::new("networks", message, "Take tap, user or stream."))
+            Err(MachineConfigError::new("networks", message, "Take tap, user or stream.").into())
         }
     }
 }

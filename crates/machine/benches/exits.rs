@@ -37,7 +37,7 @@ fn boot(guest: &str, cmdline: &str) -> Boot {
 fn loaded(guest: &str, cmdline: &str) -> (GuestRam, StartState) {
     let layout = RamLayout::new(MEMORY).unwrap();
     let ram = ram::allocate(&layout, &Default::default()).unwrap();
-    let start = boot(guest, cmdline).load(&layout, &ram, None).unwrap();
+    let start = boot(guest, cmdline).load(&layout, &ram, None, &Default::default()).unwrap();
     (ram, start)
 }
 

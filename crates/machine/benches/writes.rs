@@ -89,7 +89,7 @@ fn run(kind: &str, count: u32, target: Target) -> (f64, Duration) {
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image(&format!("{kind}-loop"), Format::Pvh).unwrap());
     let layout = RamLayout::new(MEMORY).unwrap();
     let ram = ram::allocate(&layout, &Default::default()).unwrap();
-    let start = Boot::new(kernel, options).unwrap().load(&layout, &ram, None).unwrap();
+    let start = Boot::new(kernel, options).unwrap().load(&layout, &ram, None, &Default::default()).unwrap();
     let accel = Accelerator::new(AccelProperties::default(), 1, ram).unwrap();
     let (target, console) = (Arc::new(target), Arc::new(Console::default()));
     let mut bus = BusBuilder::new()

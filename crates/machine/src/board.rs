@@ -11,7 +11,7 @@ use crate::devices::{
     ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, COM1_BASE, COM1_IRQ, COM1_PORTS, DebugExit, Delegated, DelegatedDevices,
     DelegatedMsrs, I8042, I8042_COMMAND_PORT, SerialOutput, SerialPort,
 };
-use crate::error::{GuestImageError, MachineConfigError};
+use crate::error::{GuestImageError, MachineConfigError, SetupError};
 use crate::firmware::Firmware;
 use crate::interrupts::{Lines, PitTimer};
 use crate::layout::RamLayout;
@@ -79,6 +79,16 @@ pub enum BoardError {
     /// The machine was ended meanwhile.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+}
+
+impl From<SetupError> for BoardError {
+    fn from(error: SetupError) -> Self {
+        match error {
+            SetupError::Config(error) => error.into(),
+            SetupError::Image(error) => error.into(),
+            SetupError::Cancelled(error) => error.into(),
+        }
+    }
 }
 
 /// A machine whose vCPUs are outside the guest until [`Board::resume`].
@@ -179,6 +189,7 @@ impl Board {
         }
         let layout = RamLayout::new(memory)?;
         let ram = ram::allocate(&layout, &backend)?;
+        backend.populate(&ram, cancel)?;
         let irqchip = accel.kernel_irqchip;
         let chips = legacy.chips.with(irqchip)?;
         accel.pit = chips.pit;
@@ -228,7 +239,7 @@ impl Board {
         if let Some(device) = debug_exit {
             bus = bus.ports("isa-debug-exit", device.iobase(), device.iosize(), Arc::new(device));
         }
-        let mut mmio = Vec::new();
+        let (mut mmio, devices) = (Vec::new(), virtio.clone());
         for (device, Place { base, line }) in virtio.into_iter().zip(places) {
             let tell = needs_reset(device.name(), &sink);
             let transport = Arc::new(Mmio::new(device, ram.clone(), lines.edge(line)?, tell)?);
@@ -247,6 +258,8 @@ impl Board {
             let message = format!("the PIT's thread cannot be started: {error}");
             MachineConfigError::new("accel", message, "Raise the limit on threads (ulimit -u, the cgroup's pids.max).")
         })?;
+        // Last: what they have started had until now to become ready.
+        devices.iter().try_for_each(|device| device.wait_until_started(cancel))?;
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();
         Ok((
@@ -452,13 +465,12 @@ fn load(
     ram: &GuestRam,
     cancel: &Cancel,
 ) -> Result<StartState, BoardError> {
-    cancel.check()?;
-    let loaded = boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP));
+    let loaded = boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP), cancel);
     // Lost memory explains any other failure, and success is none.
     ram::check(ram)?;
     let start = loaded?;
     if let Some(firmware) = firmware {
-        firmware.load(ram, start.mode == StartMode::Reset)?;
+        firmware.load(ram, start.mode == StartMode::Reset, cancel)?;
     }
     // The one has no protocol that would say so, and the other makes tables of its own.
     if matches!(start.mode, StartMode::Real | StartMode::Reset) {

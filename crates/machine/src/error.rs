@@ -1,4 +1,7 @@
-//! The two ways to describe a machine wrongly: its configuration, and the images it boots.
+//! The two ways to describe a machine wrongly: its configuration, and the images it boots. [`SetupError`] is either of them, or
+//! the end of the machine before its setup was complete.
+
+use kvm_accel::cancel::Cancelled;
 
 /// Which of the guest's images an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,4 +165,18 @@ impl MachineConfigError {
     pub const fn remedy(&self) -> &str {
         self.remedy
     }
+}
+
+/// Why a step of building or resetting a machine failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SetupError {
+    /// A part of the configuration cannot be.
+    #[error(transparent)]
+    Config(#[from] MachineConfigError),
+    /// An image cannot be loaded.
+    #[error(transparent)]
+    Image(#[from] GuestImageError),
+    /// The machine was ended meanwhile.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }

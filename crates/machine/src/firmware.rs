@@ -1,8 +1,9 @@
 //! Firmware: an image that ends at 4 GiB, where a processor starts after a reset, and whose end a PC shows below 1 MiB, too.
 
 use crate::boot::BootImage;
-use crate::{GuestImageError, GuestImageProblem};
+use crate::{GuestImageError, GuestImageProblem, SetupError};
 use kvm_accel::GuestRam;
+use kvm_accel::cancel::Cancel;
 use kvm_accel::memory::Region;
 use vm_memory::GuestAddress;
 
@@ -50,14 +51,14 @@ impl Firmware {
     /// Reads the image, and with `starts` copies its end to RAM below 1 MiB, where firmware runs and keeps its variables.
     ///
     /// # Errors
-    /// A file that has become shorter or is gone.
-    pub fn load(&self, ram: &GuestRam, starts: bool) -> Result<(), GuestImageError> {
-        self.image.copy_to(&self.rom, 0, self.size, END - self.size)?;
+    /// A file that has become shorter or is gone; [`SetupError::Cancelled`].
+    pub fn load(&self, ram: &GuestRam, starts: bool, cancel: &Cancel) -> Result<(), SetupError> {
+        self.image.copy_to(&self.rom, 0, self.size, END - self.size, cancel)?;
         if !starts {
             return Ok(());
         }
         let low = self.size.min(LOW_SIZE);
-        self.image.copy_to(ram, self.size - low, low, LOW_END - low)
+        self.image.copy_to(ram, self.size - low, low, LOW_END - low, cancel)
     }
 }
 
@@ -80,9 +81,9 @@ mod tests {
         for (kib, low) in [(64u64, [1, 1]), (128, [1, 2]), (256, [1, 4]), (512, [5, 8])] {
             let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
             let firmware = firmware(usize::try_from(kib << 10).unwrap()).unwrap();
-            firmware.load(&ram, false).unwrap();
+            firmware.load(&ram, false, &Cancel::default()).unwrap();
             assert_eq!(ram.read_obj::<u8>(GuestAddress(LOW_END - 1)).unwrap(), 0);
-            firmware.load(&ram, true).unwrap();
+            firmware.load(&ram, true, &Cancel::default()).unwrap();
             let at = |address| ram.read_obj::<u8>(GuestAddress(address)).unwrap();
             assert_eq!([at(LOW_END - (kib << 10).min(LOW_SIZE)), at(LOW_END - 1)], low);
             let region = firmware.region();

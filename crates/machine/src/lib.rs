@@ -19,6 +19,7 @@ mod clock;
 pub mod devices;
 mod error;
 pub mod firmware;
+mod host_file;
 pub mod interrupts;
 pub mod layout;
 mod mptable;
@@ -26,4 +27,4 @@ pub mod pty;
 pub mod ram;
 pub mod virtio;
 
-pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError};
+pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError, SetupError};

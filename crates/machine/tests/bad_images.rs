@@ -10,7 +10,8 @@ use kvm_accel_machine::GuestImageProblem::{
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
 use kvm_accel_machine::{GuestImageError, ImageRole};
 use support::{
-    MIB, Piece, Ram, elf32, elf64, module, multiboot_guest, multiboot_header, note, put, pvh_guest, pvh_note,
+    MIB, Piece, Ram, elf32, elf64, image_error, module, multiboot_guest, multiboot_header, note, put, pvh_guest,
+    pvh_note,
 };
 
 const CODE: &[u8] = &[0xf4; 16];
@@ -210,9 +211,10 @@ fn a_file_that_shrinks_between_resets_is_truncated() {
         let image = BootImage::open(ImageRole::Kernel, &path).unwrap();
         let mut boot = Boot::new(image, BootOptions::default()).unwrap();
         let ram = Ram::of(4 * MIB);
-        boot.load(&ram.layout, &ram.memory, None).unwrap();
+        boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap();
         std::fs::File::options().write(true).open(&path).unwrap().set_len(kernel.len() as u64 - 1).unwrap();
-        assert_eq!(boot.load(&ram.layout, &ram.memory, None).unwrap_err().problem(), Truncated);
+        let loaded = boot.load(&ram.layout, &ram.memory, None, &Default::default());
+        assert_eq!(image_error(loaded).unwrap_err().problem(), Truncated);
         std::fs::remove_file(&path).unwrap();
     }
 }

@@ -4,10 +4,11 @@
 
 mod support;
 
+use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::{StartMode, StartState};
-use kvm_accel_machine::ImageRole;
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
 use kvm_accel_machine::layout::PAGE_SIZE;
+use kvm_accel_machine::{ImageRole, SetupError};
 use support::{
     MIB, Piece, Ram, elf32, elf64, module, multiboot_guest, multiboot_header, note, put, pvh_guest, pvh_note,
 };
@@ -156,10 +157,10 @@ fn loading_again_restores_what_the_guest_overwrote() {
         let modules = vec![module(b"module", "")];
         let image = BootImage::from_bytes(ImageRole::Kernel, kernel);
         let mut boot = Boot::new(image, BootOptions { modules, ..options("x") }).unwrap();
-        let first = boot.load(&ram.layout, &ram.memory, None).unwrap();
+        let first = boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap();
         let loaded = ram.bytes(0, 8 << 20);
         ram.memory.write_slice(&vec![0xee; 7 << 20], GuestAddress(0x1_0000)).unwrap();
-        assert_eq!(boot.load(&ram.layout, &ram.memory, None).unwrap(), first);
+        assert_eq!(boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap(), first);
         assert_eq!(ram.bytes(0x10_0000, 0x5000), loaded[0x10_0000..0x10_5000]);
         assert_eq!(ram.bytes(first.rbx, 48), loaded[usize::try_from(first.rbx).unwrap()..][..48]);
     }
@@ -180,10 +181,67 @@ fn images_may_be_files() {
     std::fs::remove_dir_all(&directory).unwrap();
     let ram = Ram::of(4 * MIB);
     for _ in 0..2 {
-        let state = boot.load(&ram.layout, &ram.memory, None).unwrap();
+        let state = boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap();
         assert_eq!(ram.bytes(0x10_0000, CODE.len()), CODE);
         assert_eq!(ram.bytes(ram.u64(ram.u64(state.rbx + 16)), 6), b"initrd");
     }
+}
+
+#[test]
+fn images_of_many_slices_arrive_whole_from_bytes_and_from_files() {
+    // Slices of 1 MiB, and one more that is shorter.
+    let bytes: Vec<u8> =
+        (0..(5 * MIB + 12_345) / 4).flat_map(|word| u32::try_from(word).unwrap().to_le_bytes()).collect();
+    let path = std::env::temp_dir().join(format!("kvm-accel-slices-{}", std::process::id()));
+    std::fs::write(&path, &bytes).unwrap();
+    let file = BootImage::open(ImageRole::Initrd, &path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    for image in [BootImage::from_bytes(ImageRole::Initrd, bytes.clone()), file] {
+        let kernel = pvh_guest(0x10_0000, &bytes);
+        let kernel = BootImage::from_bytes(ImageRole::Kernel, kernel);
+        let modules = vec![kvm_accel_machine::boot::Module { image, cmdline: String::new() }];
+        let ram = Ram::of(32 * MIB);
+        let mut boot = Boot::new(kernel, BootOptions { modules, ..options("") }).unwrap();
+        let state = boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap();
+        assert!(ram.bytes(0x10_0000, bytes.len()) == bytes);
+        assert!(ram.bytes(ram.u64(ram.u64(state.rbx + 16)), bytes.len()) == bytes);
+    }
+}
+
+#[test]
+fn loading_ends_when_it_is_cancelled() {
+    let ram = Ram::of(8 * MIB);
+    let image = BootImage::from_bytes(ImageRole::Kernel, pvh_guest(0x10_0000, CODE));
+    let mut boot = Boot::new(image, options("")).unwrap();
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let error = boot.load(&ram.layout, &ram.memory, None, &cancel).unwrap_err();
+    assert_eq!(error, SetupError::Cancelled(Cancelled));
+    assert!(ram.bytes(0, 8 << 20).iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn memory_of_a_segment_without_bytes_in_the_file_is_cleared_only_until_it_is_cancelled() {
+    // 2 GiB of zeroes behind a few bytes: looking at them takes longer than the other thread needs to cancel.
+    let ram = Ram::of(3072 * MIB);
+    let segment = Piece::load(0x10_0000, CODE).with_memory_size(0x8000_0000);
+    let kernel = elf64(0x10_0000, &[segment, Piece::notes(&[pvh_note(0x10_0000)])]);
+    let mut boot = Boot::new(BootImage::from_bytes(ImageRole::Kernel, kernel), options("")).unwrap();
+    let cancel = Cancel::default();
+    // The guest's memory tells that loading is under way.
+    let watched = ram.memory.clone();
+    let canceller = std::thread::spawn({
+        let cancel = cancel.clone();
+        move || {
+            while watched.read_obj::<u8>(GuestAddress(0x10_0000)).unwrap() != CODE[0] {
+                std::hint::spin_loop();
+            }
+            cancel.cancel();
+        }
+    });
+    let loaded = boot.load(&ram.layout, &ram.memory, None, &cancel);
+    canceller.join().unwrap();
+    assert_eq!(loaded.unwrap_err(), SetupError::Cancelled(Cancelled));
 }
 
 #[test]

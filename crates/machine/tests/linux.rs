@@ -26,7 +26,7 @@ fn vmlinux_and_initrd_are_loaded_for_pvh() {
     };
     let mut boot = Boot::new(BootImage::open(ImageRole::Kernel, &kernel).unwrap(), options).unwrap();
     let ram = Ram::of(64 * MIB);
-    let state = boot.load(&ram.layout, &ram.memory, None).unwrap();
+    let state = boot.load(&ram.layout, &ram.memory, None, &Default::default()).unwrap();
 
     assert_eq!(state.mode, StartMode::Protected);
     assert!(state.rip >= MIB);

@@ -18,7 +18,7 @@ const RSDP: u64 = 0xe_0000;
 
 fn load(ram: &Ram, kernel: &[u8], options: BootOptions) -> StartState {
     let image = BootImage::from_bytes(ImageRole::Kernel, kernel.to_vec());
-    Boot::new(image, options).unwrap().load(&ram.layout, &ram.memory, Some(RSDP)).unwrap()
+    Boot::new(image, options).unwrap().load(&ram.layout, &ram.memory, Some(RSDP), &Default::default()).unwrap()
 }
 
 fn with(cmdline: &str, modules: Vec<kvm_accel_machine::boot::Module>) -> BootOptions {
@@ -78,7 +78,7 @@ fn devices_are_announced_on_a_command_line_that_is_not_fixed() {
         let image = BootImage::from_bytes(ImageRole::Kernel, bzimage(16 * MIB, CODE));
         let mut boot = Boot::new(image, BootOptions { fixed_cmdline, ..with("quiet", vec![]) }).unwrap();
         boot.announce("virtio_mmio.device=x".into());
-        let zero_page = boot.load(&ram.layout, &ram.memory, Some(RSDP)).unwrap().rsi;
+        let zero_page = boot.load(&ram.layout, &ram.memory, Some(RSDP), &Default::default()).unwrap().rsi;
         assert_eq!(ram.string(ram.u32(zero_page + 0x228).into()), expected);
     }
 }

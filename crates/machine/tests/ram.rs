@@ -3,6 +3,7 @@
 
 mod support;
 
+use kvm_accel::cancel::Cancel;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Event, EventSink, FaultKind, LossReason, Request, StopReason};
 use kvm_accel_machine::board::{Board, BoardConfig, BoardError};
@@ -62,6 +63,7 @@ fn refused(backend: &RamBackend) -> MachineConfigError {
 /// A byte written and read back in the middle of RAM.
 fn works(backend: &RamBackend) {
     let ram = allocate(&layout(), backend).unwrap();
+    backend.populate(&ram, &Cancel::default()).unwrap();
     assert_eq!(ram.read_obj::<u64>(GuestAddress(MIB)).unwrap(), 0);
     ram.write_obj(0x1122u64, GuestAddress(MIB)).unwrap();
     assert_eq!((ram.read_obj::<u64>(GuestAddress(MIB)).unwrap(), ram.find_loss()), (0x1122, None));

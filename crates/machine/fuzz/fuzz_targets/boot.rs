@@ -5,7 +5,7 @@ use kvm_accel::GuestRam;
 use kvm_accel_machine::ImageRole::{Initrd, Kernel};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat, Module};
 use kvm_accel_machine::layout::RamLayout;
-use kvm_accel_machine::ram;
+use kvm_accel_machine::{SetupError, ram};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
@@ -32,7 +32,9 @@ fuzz_target!(|input: &[u8]| {
     let kernel = BootImage::from_bytes(Kernel, image.to_vec());
     let (layout, ram) = &MEMORIES[usize::from(choice >> 2 & 1)];
     let mut boot = Boot::new(kernel, options).expect("options that can be");
-    if let Err(error) = boot.load(layout, ram, Some(0xe_0000)) {
-        assert!(!error.to_string().is_empty() && error.remedy().ends_with('.'));
+    match boot.load(layout, ram, Some(0xe_0000), &Default::default()) {
+        Ok(_) => {}
+        Err(SetupError::Image(error)) => assert!(!error.to_string().is_empty() && error.remedy().ends_with('.')),
+        Err(error) => panic!("no error of an image: {error}"),
     }
 });

@@ -2,8 +2,8 @@
 
 use super::placement::Conflict;
 use super::{BootImage, Guest};
-use crate::GuestImageError;
 use crate::GuestImageProblem::{DoesNotFit, Malformed, Overlap, Truncated, Unrecognised, WrongClass};
+use crate::{GuestImageError, SetupError};
 use linux_loader::loader::bootparam::{LOADED_HIGH, XLF_KERNEL_64, setup_header};
 use vm_memory::ByteValued;
 
@@ -127,8 +127,8 @@ impl BzImage {
     }
 
     /// Copies the placed kernel.
-    pub fn copy(&self, guest: &Guest<'_>) -> Result<(), GuestImageError> {
-        guest.kernel.copy_to(guest.ram, self.offset, self.size, self.load)
+    pub fn copy(&self, guest: &Guest<'_>) -> Result<(), SetupError> {
+        guest.kernel.copy_to(guest.ram, self.offset, self.size, self.load, guest.cancel)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use super::placement::Conflict;
 use super::{BootImage, Guest};
-use crate::GuestImageError;
 use crate::GuestImageProblem::{DoesNotFit, Malformed, Overlap, Truncated, WrongClass};
-use kvm_accel::GuestRam;
+use crate::{GuestImageError, SetupError};
 use std::ops::Range;
-use vm_memory::{Bytes, GuestAddress};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 const PT_LOAD: u64 = 1;
 const PT_NOTE: u64 = 4;
@@ -197,17 +196,20 @@ impl Segment {
     }
 
     /// Sets what the file does not fill to zero. Pages that are zero already are only looked at: they stay unpopulated.
-    fn clear_rest(&self, ram: &GuestRam) -> Result<(), vm_memory::GuestMemoryError> {
+    fn clear_rest(&self, guest: &Guest<'_>) -> Result<(), SetupError> {
         const ZEROS: [u8; 4096] = [0; 4096];
+        let failed = |error: GuestMemoryError| guest.kernel.refuse(DoesNotFit, error.to_string());
+        let ram = guest.ram;
         let end = self.address + self.memory_size;
         let mut at = self.address + self.file_size;
         let mut page = ZEROS;
         while at < end {
+            guest.cancel.check()?;
             let len = (4096 - at % 4096).min(end - at);
             let page = &mut page[..usize::try_from(len).unwrap_or(0)];
-            ram.read_slice(page, GuestAddress(at))?;
+            ram.read_slice(page, GuestAddress(at)).map_err(failed)?;
             if page.iter().any(|byte| *byte != 0) {
-                ram.write_slice(&ZEROS[..page.len()], GuestAddress(at))?;
+                ram.write_slice(&ZEROS[..page.len()], GuestAddress(at)).map_err(failed)?;
             }
             at += len;
         }
@@ -248,17 +250,13 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// Copies placed segments from the kernel's image.
-    pub(super) fn copy_kernel(&self, segments: &[Segment]) -> Result<(), GuestImageError> {
+    /// Copies placed segments from the kernel's image, and clears what they have in memory only: after a reset it holds what the
+    /// guest left there.
+    pub(super) fn copy_kernel(&self, segments: &[Segment]) -> Result<(), SetupError> {
         for segment in segments {
-            self.kernel.copy_to(self.ram, segment.offset, segment.file_size, segment.address)?;
+            self.kernel.copy_to(self.ram, segment.offset, segment.file_size, segment.address, self.cancel)?;
+            segment.clear_rest(self)?;
         }
-        self.clear_kernel_rest(segments)
-    }
-
-    /// Clears what placed segments have in memory only; after a reset it holds what the guest left there.
-    pub(super) fn clear_kernel_rest(&self, segments: &[Segment]) -> Result<(), GuestImageError> {
-        let result = segments.iter().try_for_each(|segment| segment.clear_rest(self.ram));
-        result.map_err(|error| self.kernel.refuse(DoesNotFit, error.to_string()))
+        Ok(())
     }
 }

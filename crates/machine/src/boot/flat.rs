@@ -2,13 +2,13 @@
 
 use super::Guest;
 use super::elf::Segment;
-use crate::GuestImageError;
+use crate::SetupError;
 use kvm_accel::{StartMode, StartState};
 
 /// Load address and entry point, in segment 0.
 const ENTRY: u64 = 0x1000;
 
-pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> {
+pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
     let size = guest.kernel.len()?;
     let segments = [Segment { offset: 0, file_size: size, address: ENTRY, memory_size: size }];
     guest.place_kernel(&segments, ENTRY)?;

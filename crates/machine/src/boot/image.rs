@@ -1,20 +1,23 @@
 //! An image of the guest, as bytes or as an open file that is never copied as a whole.
 
 use crate::error::ImageName;
-use crate::{GuestImageError, GuestImageProblem, ImageRole};
+use crate::{GuestImageError, GuestImageProblem, ImageRole, SetupError};
 use kvm_accel::GuestRam;
-use linux_loader::loader::{Elf, KernelLoader};
+use kvm_accel::cancel::Cancel;
 use rustix::fs::{Mode, OFlags};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError, ReadVolatile};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
 /// Where magic numbers are looked for: multiboot headers lie in the first 8 KiB.
 const HEAD_SIZE: usize = 8192;
+
+/// Bytes that are copied between two looks at the cancellation flag: some hundred microseconds.
+const SLICE: u64 = 1 << 20;
 
 /// A kernel or a module, where it is kept until it is loaded, and after that for the next reset.
 pub struct BootImage {
@@ -28,10 +31,6 @@ enum Content {
     /// A regular file. It may change or shrink at any time: sizes are asked anew by every load.
     File(File),
 }
-
-/// What loaders read from.
-pub(super) trait Source: Read + ReadVolatile + Seek {}
-impl<T: Read + ReadVolatile + Seek> Source for T {}
 
 impl BootImage {
     /// Opens a file, and keeps it open.
@@ -100,31 +99,47 @@ impl BootImage {
         result.map_err(|error| self.unreadable(&error))
     }
 
-    /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory.
-    pub(crate) fn copy_to(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> Result<(), GuestImageError> {
-        fn copy(source: &mut impl Source, ram: &GuestRam, offset: u64, len: u64, address: u64) -> io::Result<()> {
-            let len = usize::try_from(len).map_err(io::Error::other)?;
-            source.seek(SeekFrom::Start(offset))?;
-            ram.read_exact_volatile_from(GuestAddress(address), source, len).map_err(|error| match error {
-                GuestMemoryError::IOError(error) => error,
-                error => io::Error::other(error),
-            })
+    /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory. Looks at `cancel` before each slice.
+    pub(crate) fn copy_to(
+        &self,
+        ram: &GuestRam,
+        offset: u64,
+        len: u64,
+        address: u64,
+        cancel: &Cancel,
+    ) -> Result<(), SetupError> {
+        let mut done = 0;
+        while done < len {
+            cancel.check()?;
+            let slice = SLICE.min(len - done);
+            // Whoever placed the image has checked that it ends within both the file and RAM.
+            let (from, to) = (offset.saturating_add(done), address.saturating_add(done));
+            self.copy_slice(ram, from, slice, to).map_err(|error| self.unreadable(&error))?;
+            done += slice;
         }
-        let copied = match &self.content {
-            Content::Bytes(bytes) => copy(&mut Cursor::new(&bytes[..]), ram, offset, len, address),
-            Content::File(file) => copy(&mut &*file, ram, offset, len, address),
-        };
-        copied.map_err(|error| self.unreadable(&error))
+        Ok(())
     }
 
-    /// Copies the segments of an ELF64 file whose headers were checked to their physical addresses.
-    pub(super) fn copy_elf64_to(&self, ram: &GuestRam) -> Result<(), GuestImageError> {
-        let loaded = match &self.content {
-            Content::Bytes(bytes) => Elf::load(&**ram, None, &mut Cursor::new(&bytes[..]), None),
-            Content::File(file) => Elf::load(&**ram, None, &mut &*file, None),
+    /// Copies a slice. A read that a signal interrupts goes on.
+    fn copy_slice(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let address = GuestAddress(address);
+        let copied = match &self.content {
+            Content::Bytes(bytes) => {
+                let from = usize::try_from(offset).map_err(io::Error::other)?;
+                let slice = bytes.get(from..).and_then(|rest| rest.get(..len)).ok_or(io::ErrorKind::UnexpectedEof)?;
+                ram.write_slice(slice, address)
+            }
+            Content::File(file) => {
+                let mut file: &File = file;
+                file.seek(SeekFrom::Start(offset))?;
+                ram.read_exact_volatile_from(address, &mut file, len)
+            }
         };
-        // What can still fail is reading: the file may have changed since its headers were checked.
-        loaded.map(drop).map_err(|error| self.refuse(GuestImageProblem::Unreadable, error.to_string()))
+        copied.map_err(|error| match error {
+            GuestMemoryError::IOError(error) => error,
+            error => io::Error::other(error),
+        })
     }
 
     fn unreadable(&self, error: &io::Error) -> GuestImageError {

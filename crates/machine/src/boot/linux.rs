@@ -9,9 +9,9 @@ use super::bzimage::BzImage;
 use super::elf::{Class, Elf};
 use super::long_mode::{GDT_LIMIT, GDT_SIZE, PAGE_TABLES_SIZE, gdt, page_tables};
 use super::modules::{PlacedModule, Side};
-use crate::GuestImageError;
 use crate::GuestImageProblem::{DoesNotFit, WrongClass};
 use crate::layout::{HOLE_END, MemoryKind};
+use crate::{GuestImageError, SetupError};
 use kvm_accel::{StartMode, StartState};
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use vm_memory::ByteValued;
@@ -79,7 +79,7 @@ impl Kernel {
         }
     }
 
-    fn copy(&self, guest: &Guest<'_>) -> Result<(), GuestImageError> {
+    fn copy(&self, guest: &Guest<'_>) -> Result<(), SetupError> {
         match self {
             Self::BzImage(image) => image.copy(guest),
             Self::Vmlinux(elf) => guest.copy_kernel(&elf.segments),
@@ -87,7 +87,7 @@ impl Kernel {
     }
 }
 
-pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> {
+pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
     let kernel = Kernel::parse(&guest)?;
     let header = kernel.header();
     let cmdline = guest.linux_cmdline();

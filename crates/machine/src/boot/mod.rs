@@ -23,8 +23,9 @@ pub use image::BootImage;
 pub use options::{BootOptions, Module};
 
 use crate::layout::RamLayout;
-use crate::{GuestImageError, MachineConfigError};
+use crate::{MachineConfigError, SetupError};
 use format::Protocol;
+use kvm_accel::cancel::Cancel;
 use kvm_accel::{GuestRam, StartMode, StartState};
 use placement::Placement;
 
@@ -66,13 +67,15 @@ impl Boot {
     /// Exclusive, because reading moves the position of the images' files.
     ///
     /// # Errors
-    /// When the images cannot be read, are not what they claim to be, or do not fit.
+    /// When the images cannot be read, are not what they claim to be, or do not fit; [`SetupError::Cancelled`] within about 10 ms of
+    /// [`Cancel::cancel`].
     pub fn load(
         &mut self,
         layout: &RamLayout,
         ram: &GuestRam,
         rsdp: Option<u64>,
-    ) -> Result<StartState, GuestImageError> {
+        cancel: &Cancel,
+    ) -> Result<StartState, SetupError> {
         let Some(kernel) = &self.kernel else {
             return Ok(StartState { mode: StartMode::Reset, rip: 0, rax: 0, rbx: 0, rsi: 0, rsp: 0 });
         };
@@ -85,6 +88,7 @@ impl Boot {
             layout,
             ram,
             rsdp,
+            cancel,
             space: Placement::new(layout),
         };
         match format::protocol(kernel, &head, self.options.format)? {
@@ -106,6 +110,7 @@ struct Guest<'a> {
     layout: &'a RamLayout,
     ram: &'a GuestRam,
     rsdp: Option<u64>,
+    cancel: &'a Cancel,
     space: Placement,
 }
 

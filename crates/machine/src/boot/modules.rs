@@ -3,9 +3,9 @@
 use super::Guest;
 use super::options::Module;
 use super::placement::{BOOT_DATA_FLOOR, Placement};
-use crate::GuestImageError;
 use crate::GuestImageProblem::DoesNotFit;
 use crate::layout::PAGE_SIZE;
+use crate::{GuestImageError, SetupError};
 
 /// A module with its place in memory, page-aligned and below 4 GiB.
 pub(super) struct PlacedModule<'a> {
@@ -59,7 +59,9 @@ impl<'a> Guest<'a> {
         Ok(PlacedModule { module, address, size })
     }
 
-    pub(super) fn copy_modules(&self, modules: &[PlacedModule<'_>]) -> Result<(), GuestImageError> {
-        modules.iter().try_for_each(|placed| placed.module.image.copy_to(self.ram, 0, placed.size, placed.address))
+    pub(super) fn copy_modules(&self, modules: &[PlacedModule<'_>]) -> Result<(), SetupError> {
+        modules
+            .iter()
+            .try_for_each(|placed| placed.module.image.copy_to(self.ram, 0, placed.size, placed.address, self.cancel))
     }
 }

@@ -4,8 +4,8 @@
 use super::elf::{Class, Elf, Segment, le32};
 use super::modules::{PlacedModule, Side};
 use super::{BootImage, Guest, boot_data};
-use crate::GuestImageError;
 use crate::GuestImageProblem::{Malformed, Truncated, Unrecognised, WrongClass};
+use crate::{GuestImageError, SetupError};
 use boot_data::BootData;
 use kvm_accel::{StartMode, StartState};
 
@@ -96,12 +96,12 @@ impl Addresses {
     }
 }
 
-pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, GuestImageError> {
+pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, SetupError> {
     let kernel = guest.kernel;
     let unknown = header.flags & MUST_UNDERSTAND & !UNDERSTOOD;
     if unknown != 0 {
         let what = format!("requires features of a multiboot loader that do not exist (header flags {unknown:#x})");
-        return Err(kernel.refuse(Unrecognised, what));
+        return Err(kernel.refuse(Unrecognised, what).into());
     }
     let (segments, entry) = match &header.addresses {
         Some(addresses) => {
@@ -112,7 +112,7 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
             let elf = Elf::parse(kernel, guest.head)?;
             if elf.class == Class::Elf64 {
                 let what = "is a 64-bit ELF file with a multiboot header, which enters in 32 bits";
-                return Err(kernel.refuse(WrongClass, what));
+                return Err(kernel.refuse(WrongClass, what).into());
             }
             (elf.segments, elf.entry)
         }

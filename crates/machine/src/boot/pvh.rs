@@ -1,15 +1,15 @@
 //! PVH: an ELF64 kernel with a Xen note that names a 32-bit entry point, and Xen's start-of-day structure.
 //!
-//! linux-loader copies the segments and defines the structures. The headers and the note are read before it by
-//! [`Elf`], because it checks neither segments against each other nor against RAM, and believes the last of several
-//! note segments even if the entry is in another.
+//! linux-loader defines the structures. [`Elf`] reads the headers and the note, and segments are copied in slices:
+//! linux-loader checks segments neither against each other nor against RAM, believes the last of several note segments
+//! even if the entry is in another, and copies a segment as a whole, which cannot be cancelled.
 
 use super::elf::{Class, Elf};
 use super::modules::{PlacedModule, Side};
 use super::{Guest, boot_data};
-use crate::GuestImageError;
 use crate::GuestImageProblem::{Unrecognised, WrongClass};
 use crate::layout::MemoryKind;
+use crate::{GuestImageError, SetupError};
 use boot_data::BootData;
 use kvm_accel::{StartMode, StartState};
 use linux_loader::loader::elf::start_info::{
@@ -21,11 +21,11 @@ use vm_memory::ByteValued;
 /// The version with a memory map.
 const START_INFO_VERSION: u32 = 1;
 
-pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> {
+pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
     let kernel = guest.kernel;
     let elf = Elf::parse(kernel, guest.head)?;
     if elf.class == Class::Elf32 {
-        return Err(kernel.refuse(WrongClass, "is a 32-bit ELF file, and a PVH kernel must be ELF64"));
+        return Err(kernel.refuse(WrongClass, "is a 32-bit ELF file, and a PVH kernel must be ELF64").into());
     }
     let entry = elf.pvh_entry(kernel)?.ok_or_else(|| {
         let error = kernel.refuse(Unrecognised, "is an ELF64 file without a PVH note (Xen, type 18)");
@@ -35,8 +35,7 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, GuestImageError> 
     let modules = guest.place_modules(Side::Top { last: u32::MAX.into() })?;
     let (data, info) = start_info(&mut guest, &modules)?;
 
-    kernel.copy_elf64_to(guest.ram)?;
-    guest.clear_kernel_rest(&elf.segments)?;
+    guest.copy_kernel(&elf.segments)?;
     guest.copy_modules(&modules)?;
     data.write(&guest)?;
     Ok(StartState { mode: StartMode::Protected, rip: entry, rax: 0, rbx: info, rsi: 0, rsp: 0 })

@@ -7,13 +7,14 @@
 //! A reader that is gone takes the guest's output with it, not the guest: what follows is dropped. No SIGPIPE is
 //! raised for sockets; for pipes it is up to the process to ignore it, as Node and Rust programs do.
 
-use crate::MachineConfigError;
+use crate::{MachineConfigError, host_file};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 /// `poll` reporting room promises that a pipe takes this much at once (PIPE_BUF).
@@ -51,6 +52,15 @@ impl SerialOutput {
     #[must_use]
     pub const fn null() -> Self {
         Self { sink: Sink::Null, pending: Vec::new(), interrupt: None }
+    }
+
+    /// Output to a file that a user names: a regular file, which is created or truncated, a FIFO that a process reads, or a terminal.
+    /// Never waits; a vCPU that finds the FIFO full waits for its reader.
+    ///
+    /// # Errors
+    /// When the path cannot be opened or leads to another type of file.
+    pub fn create(path: &Path) -> Result<Self, MachineConfigError> {
+        Self::file(host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?)
     }
 
     /// Output to a file, pipe or terminal, appended where the file's position is.

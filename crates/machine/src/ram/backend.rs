@@ -1,15 +1,16 @@
 //! Mapping a machine's RAM.
 
 use super::{HugePages, file, huge_pages};
-use crate::MachineConfigError;
 use crate::layout::{PAGE_SIZE, RamLayout};
-use kvm_accel::{GuestRam, GuestRegion};
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
+use kvm_accel::{GuestRam, GuestRegion, PopulateError};
 use rustix::fs::{MemfdFlags, SealFlags};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use vm_memory::{FileOffset, GuestAddress, MmapRegion};
+use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
 
 /// Where RAM comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,8 +50,8 @@ struct Source {
     own: bool,
 }
 
-/// Maps the RAM of `layout`; nothing is populated unless the back end says so, so that it costs what the guest touches. It is unmapped
-/// when the last clone is dropped.
+/// Maps the RAM of `layout`. It costs what the guest touches, unless [`RamBackend::populate`] follows. It is unmapped when the last clone
+/// is dropped.
 ///
 /// # Errors
 /// When this process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or a file cannot be
@@ -98,16 +99,32 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?;
     let page = usize::try_from(source.page).map_err(|error| refuse(&error))?;
-    let ram = GuestRam::from_regions(regions, page, source.own).map_err(|error| refuse(&error))?;
-    if backend.prealloc {
-        ram.populate().map_err(|error| {
-            explain(&error, huge.as_ref(), size, &|reason| {
-                let message = format!("memory of {size} bytes cannot be allocated in advance: {reason}");
-                MachineConfigError::new("memory", message, "Ask for less memory, or leave prealloc off.")
-            })
-        })?;
+    GuestRam::from_regions(regions, page, source.own).map_err(|error| refuse(&error))
+}
+
+impl RamBackend {
+    /// With `prealloc`, has the host provide every page of RAM that [`allocate`] has mapped.
+    ///
+    /// # Errors
+    /// [`SetupError::Config`] when the host has too little memory or too few huge pages; [`SetupError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`].
+    pub fn populate(&self, ram: &GuestRam, cancel: &Cancel) -> Result<(), SetupError> {
+        if !self.prealloc {
+            return Ok(());
+        }
+        ram.populate(cancel).map_err(|error| match error {
+            PopulateError::Cancelled(cancelled) => cancelled.into(),
+            PopulateError::Host(error) => {
+                let size = ram.iter().map(GuestMemoryRegion::len).sum();
+                let huge = HugePages::new(ram.page_size() as u64).ok();
+                let refuse = |reason: &dyn std::fmt::Display| {
+                    let message = format!("memory of {size} bytes cannot be allocated in advance: {reason}");
+                    MachineConfigError::new("memory", message, "Ask for less memory, or leave prealloc off.")
+                };
+                explain(&error, huge.as_ref(), size, &refuse).into()
+            }
+        })
     }
-    Ok(ram)
 }
 
 /// A failure with huge pages is usually a lack of them.

@@ -2,15 +2,15 @@
 
 use crate::MachineConfigError;
 use crate::layout::PAGE_SIZE;
-use rustix::fs::{FileType, OFlags, fstat, fstatfs};
+use rustix::fs::{FileType, fstat, fstatfs};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-#[allow(clippy::cast_possible_wrap, reason = "O_NONBLOCK is a low bit")]
-const NONBLOCK: i32 = OFlags::NONBLOCK.bits() as i32;
+/// Opening waits for nobody, whatever the path leads to.
+const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
@@ -62,8 +62,8 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
         return Ok((unnamed(path)?, false));
     }
     let mut options = File::options();
-    // Without O_NONBLOCK the call waits for the other end of a FIFO, which is refused later. A new file contains the guest's secrets.
-    options.read(true).mode(0o600).custom_flags(NONBLOCK);
+    // A new file contains the guest's secrets.
+    options.read(true).mode(0o600).custom_flags(FLAGS);
     match options.clone().write(true).open(path) {
         Ok(file) => Ok((file, false)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

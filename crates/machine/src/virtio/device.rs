@@ -1,6 +1,8 @@
 //! What a device is to its transport.
 
 use super::{ConfigInterrupt, VirtQueue};
+use crate::SetupError;
+use kvm_accel::cancel::Cancel;
 use rustix::event::PollFd;
 use std::fmt;
 
@@ -20,6 +22,14 @@ pub trait VirtioDevice: Send + Sync {
     }
     /// Stores to the configuration space; the driver may do so at any time.
     fn write_config(&self, _offset: u64, _data: &[u8]) {}
+    /// Waits until what the device has started outside this process is ready. The board calls this last, before the guest runs, so that
+    /// it starts while the rest of the machine is built.
+    ///
+    /// # Errors
+    /// When it has not started; [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    fn wait_until_started(&self, _cancel: &Cancel) -> Result<(), SetupError> {
+        Ok(())
+    }
     /// The driver is ready: makes what works on the queues. Must not block, since a vCPU waits.
     fn activate(&self, driver: Driver) -> Box<dyn Worker>;
 }

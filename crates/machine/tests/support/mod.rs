@@ -5,7 +5,7 @@
 use kvm_accel::{GuestRam, StartState};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
 use kvm_accel_machine::layout::RamLayout;
-use kvm_accel_machine::{GuestImageError, ImageRole, ram};
+use kvm_accel_machine::{GuestImageError, ImageRole, SetupError, ram};
 use vm_memory::{Bytes, GuestAddress};
 
 /// A PT_LOAD segment, or with `kind` 4 a PT_NOTE.
@@ -123,6 +123,15 @@ pub fn kvm() -> bool {
     there
 }
 
+/// The same with the error of an image, the only one that loading without cancellation has.
+#[allow(clippy::panic, reason = "helpers of tests may fail loudly")]
+pub fn image_error<T>(loaded: Result<T, SetupError>) -> Result<T, GuestImageError> {
+    loaded.map_err(|error| match error {
+        SetupError::Image(error) => error,
+        other => panic!("loading failed: {other}"),
+    })
+}
+
 /// RAM and its layout.
 pub struct Ram {
     pub layout: RamLayout,
@@ -137,7 +146,7 @@ impl Ram {
 
     pub fn load(&self, kernel: &[u8], options: BootOptions) -> Result<StartState, GuestImageError> {
         let kernel = BootImage::from_bytes(ImageRole::Kernel, kernel.to_vec());
-        Boot::new(kernel, options).unwrap().load(&self.layout, &self.memory, None)
+        image_error(Boot::new(kernel, options).unwrap().load(&self.layout, &self.memory, None, &Default::default()))
     }
 
     pub fn bytes(&self, address: u64, len: usize) -> Vec<u8> {

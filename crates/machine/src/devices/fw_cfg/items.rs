@@ -1,8 +1,10 @@
 //! What fw_cfg has to say: numbered items, and files, which a directory names.
 
-use crate::MachineConfigError;
 use crate::layout::RamLayout;
+use crate::{MachineConfigError, SetupError, host_file};
+use kvm_accel::cancel::Cancel;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// The longest name of a file, in bytes.
 pub const MAX_FILE_NAME: usize = 55;
@@ -97,6 +99,15 @@ impl FwCfgItems {
         self.files.insert(name.to_owned(), contents);
         self.number_files();
         Ok(())
+    }
+
+    /// Reads the file at `path` for [`FwCfgItems::add_file`].
+    ///
+    /// # Errors
+    /// A path that is no regular file, cannot be read, or is longer than an item can be, 4 GiB - 1; [`SetupError::Cancelled`] within
+    /// about 10 ms of [`Cancel::cancel`].
+    pub fn read_file(path: &Path, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
+        host_file::read(path, u32::MAX, cancel, |refusal| refusal.of("fwCfg", "fw_cfg file", path))
     }
 
     /// The bytes behind a selector; none where there is no item.

@@ -1,11 +1,13 @@
 //! A port's end at the host: input from a socket, output to the same or elsewhere. It never waits.
 
+use crate::{MachineConfigError, host_file};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 /// Bytes that a pipe takes without waiting when it has room at all (PIPE_BUF).
 const PIPE: usize = 4096;
@@ -41,6 +43,16 @@ impl HostEnd {
     #[must_use]
     pub const fn stream(socket: UnixStream) -> Self {
         Self::new(socket, Output::Stream)
+    }
+
+    /// Input from a socket; output to a file that a user names: a regular file, which is created or truncated, a FIFO that a process
+    /// reads, or a terminal.
+    ///
+    /// # Errors
+    /// When the path cannot be opened or leads to another type of file. It never waits.
+    pub fn create(socket: UnixStream, path: &Path) -> Result<Self, MachineConfigError> {
+        let file = host_file::create(path).map_err(|refusal| refusal.of("consoles", "console file", path))?;
+        Ok(Self::file(socket, file))
     }
 
     /// Input from a socket; output to a file.

@@ -2,12 +2,22 @@
 
 use super::passt::Passt;
 use super::stream::Stream;
-use crate::MachineConfigError;
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
 use kvm_accel::tap::{TapOffload, open_tap, set_tap_offload};
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a connection may take whose listener's backlog is full.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long to wait before the next attempt.
+const CONNECT_AGAIN: Duration = Duration::from_millis(5);
 
 /// Bytes of `struct virtio_net_hdr_v1`, in front of every frame.
 pub const HEADER: usize = 12;
@@ -27,7 +37,7 @@ enum Kind {
     Stream {
         stream: Stream,
         /// Ends with the stream.
-        _passt: Option<Passt>,
+        passt: Option<Passt>,
     },
 }
 
@@ -70,10 +80,52 @@ impl Backend {
         Self::over(socket, None)
     }
 
-    /// User-mode networking: a process of its own, passt, which ends with this.
+    /// A Unix socket at a path, whose listener speaks QEMU's `-netdev stream`.
     ///
     /// # Errors
-    /// When there is no passt, or it does not start.
+    /// [`SetupError::Config`] when no process listens, or none accepts within 5 s because the listener's backlog is full;
+    /// [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    pub fn connect(path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
+        Self::connect_within(CONNECT, path, cancel)
+    }
+
+    pub(super) fn connect_within(patience: Duration, path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
+        let failed = |error: &dyn std::fmt::Display| {
+            let message = format!("no process answers at the socket '{}': {error}", path.display());
+            let remedy = "Start the other side first: it listens, and the machine connects.";
+            SetupError::from(MachineConfigError::new("networks", message, remedy))
+        };
+        let address = SocketAddrUnix::new(path).map_err(|error| failed(&error))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(|error| failed(&error))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            cancel.check()?;
+            match rustix::net::connect(&socket, &address) {
+                Ok(()) => return Ok(Self::stream(socket)?),
+                // The backlog is full, and nothing tells when it no longer is.
+                Err(Errno::AGAIN) if Instant::now() < deadline => std::thread::sleep(CONNECT_AGAIN),
+                Err(Errno::AGAIN) => {
+                    let path = path.display();
+                    let message = format!(
+                        "the process that listens at the socket '{path}' has accepted no connection for {patience:?}, \
+                         and its backlog is full"
+                    );
+                    let remedy = "Look whether that process still runs and accepts connections.";
+                    return Err(MachineConfigError::new("networks", message, remedy).into());
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+    }
+
+    /// User-mode networking: a process of its own, passt, which ends with this. It may refuse its options later:
+    /// [`Backend::wait_until_started`].
+    ///
+    /// # Errors
+    /// When there is no passt.
     pub fn passt(options: &super::passt::Options) -> Result<Self, MachineConfigError> {
         let (passt, socket) = Passt::start(options)?;
         Self::over(socket, Some(passt))
@@ -84,7 +136,18 @@ impl Backend {
             let message = format!("a network's socket cannot be used: {error}");
             MachineConfigError::new("networks", message, "Give a connected stream socket.")
         })?;
-        Ok(Self(Kind::Stream { stream, _passt: passt }))
+        Ok(Self(Kind::Stream { stream, passt }))
+    }
+
+    /// Waits until the process behind user-mode networking has started; `mac` is the guest's address. Only before the guest uses it.
+    ///
+    /// # Errors
+    /// See [`Passt::wait_until_started`].
+    pub(super) fn wait_until_started(&mut self, mac: [u8; 6], cancel: &Cancel) -> Result<(), SetupError> {
+        match &mut self.0 {
+            Kind::Stream { stream, passt: Some(passt) } => passt.wait_until_started(stream, mac, cancel),
+            Kind::Stream { passt: None, .. } | Kind::Tap(_) => Ok(()),
+        }
     }
 
     /// Whether frames may be unfinished: larger than the network's, or without a checksum.

@@ -15,8 +15,9 @@ use super::device::read_space;
 use super::lease::Holder;
 use super::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
 use super::{Driver, VirtioDevice, Worker};
-use crate::MachineConfigError;
+use crate::{MachineConfigError, SetupError};
 use frames::Frames;
+use kvm_accel::cancel::Cancel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
@@ -133,6 +134,11 @@ impl VirtioDevice for Net {
 
     fn read_config(&self, offset: u64, data: &mut [u8]) {
         read_space(&self.config(), offset, data);
+    }
+
+    fn wait_until_started(&self, cancel: &Cancel) -> Result<(), SetupError> {
+        // A worker has it only after the guest has started.
+        self.backend.lease().get_mut().map_or(Ok(()), |backend| backend.wait_until_started(self.mac, cancel))
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {

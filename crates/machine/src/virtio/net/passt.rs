@@ -1,14 +1,29 @@
 //! User-mode networking: passt, a process of its own, which translates the guest's frames to sockets of the host.
 
-use crate::MachineConfigError;
+use super::backend::{HEADER, LARGEST, Received};
+use super::stream::Stream;
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// passt tells what is wrong with its options within milliseconds; one that lives longer has started.
-const START: Duration = Duration::from_millis(100);
+/// passt starts within 5 to 20 ms. A host that is overloaded may need longer.
+const START: Duration = Duration::from_secs(10);
+
+/// Bytes of its complaints that are kept, about.
+const COMPLAINT: usize = 64 << 10;
+
+/// An Ethernet frame with an ARP packet for IPv4.
+const ARP_LEN: usize = 42;
+/// From the frame's type on: ARP, Ethernet, IPv4, the lengths of their addresses, and the operation.
+const ARP_REQUEST: [u8; 10] = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1];
+const ARP_REPLY: [u8; 10] = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2];
+/// See [`ADDRESSES`].
+const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
 /// The guest's network, as with QEMU's `-netdev user`: the gateway leads to the host.
 const ADDRESSES: [&str; 10] = [
@@ -35,26 +50,33 @@ pub struct Options {
 
 /// The process. It ends when its socket is closed; to be sure, it is killed when this is dropped.
 #[derive(Debug)]
-pub struct Passt(Child);
+pub struct Passt {
+    child: Child,
+    /// Its standard error, until it has started.
+    stderr: Option<ChildStderr>,
+    complaint: Vec<u8>,
+}
 
 impl Passt {
-    /// Starts it on one end of a socket pair, as its standard input; the other end speaks QEMU's `-netdev stream`.
+    /// Starts it on one end of a socket pair, as its standard input; the other end speaks QEMU's `-netdev stream`. Whether it accepts its
+    /// options turns out later: [`Passt::wait_until_started`].
     ///
     /// # Errors
-    /// When it is not installed, or ends at once.
+    /// When it is not installed.
     pub fn start(options: &Options) -> Result<(Self, OwnedFd), MachineConfigError> {
-        let refuse = |why: &dyn std::fmt::Display, remedy| {
-            MachineConfigError::new("networks", format!("passt, for user-mode networking, {why}"), remedy)
-        };
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(|error| refuse(&format_args!("gets no socket: {error}"), "Raise the limit of open files."))?;
         let mut command = Command::new("passt");
         command.args(["--foreground", "--quiet", "--fd", "0"]).args(ADDRESSES);
         for (option, values) in [("--tcp-ports", &options.tcp), ("--udp-ports", &options.udp)] {
             command.args(values.iter().flat_map(|value| [option, value]));
         }
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Result<(Self, OwnedFd), MachineConfigError> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|error| refuse(&format_args!("gets no socket: {error}"), "Raise the limit of open files."))?;
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().map_err(|error| {
+        let mut child = command.spawn().map_err(|error| {
             let remedy = match error.kind() {
                 ErrorKind::NotFound => "Install it (package passt), or take a tap interface.",
                 _ => "Look whether it runs by itself.",
@@ -63,36 +85,191 @@ impl Passt {
         })?;
         // The command holds their end as long as it lives, and its end is how passt hears of ours.
         drop(command);
-        let mut this = Self(child);
-        this.started().map_err(|why| refuse(&format_args!("ended: {why}"), "See passt(1) for what it needs."))?;
-        Ok((this, ours))
+        let stderr = child.stderr.take();
+        Ok((Self { child, stderr, complaint: Vec::new() }, ours))
     }
 
-    /// What it complained of, when it has ended.
-    fn started(&mut self) -> Result<(), String> {
-        let start = Instant::now();
-        while start.elapsed() < START {
-            if let Ok(Some(status)) = self.0.try_wait() {
-                let mut complaint = String::new();
-                if let Some(stderr) = &mut self.0.stderr {
-                    // What cannot be read says nothing.
-                    let _ = stderr.read_to_string(&mut complaint);
-                }
-                let lines = complaint.lines().filter(|line| !line.contains("syslog")).collect::<Vec<_>>();
-                return Err(if lines.is_empty() { status.to_string() } else { lines.join("; ") });
+    /// Waits until it answers an ARP probe that is sent to it through `stream`, with the guest's address as the sender. It answers after
+    /// it has accepted its options, opened its ports and set up everything else. The guest must not use the stream yet: other frames that
+    /// arrive are dropped.
+    ///
+    /// # Errors
+    /// [`SetupError::Config`] with what it complained of when it ends, or does not answer for 10 s; [`SetupError::Cancelled`] within
+    /// about 10 ms of [`Cancel::cancel`].
+    pub fn wait_until_started(&mut self, stream: &mut Stream, mac: [u8; 6], cancel: &Cancel) -> Result<(), SetupError> {
+        let deadline = Instant::now() + START;
+        let mut frame = vec![0; ARP_LEN.max(LARGEST - HEADER)];
+        let mut hung_up = false;
+        stream.send(&arp_probe(mac));
+        loop {
+            cancel.check()?;
+            if Instant::now() >= deadline {
+                let seconds = START.as_secs();
+                let why = format!("does not answer within {seconds} s");
+                return Err(refuse(&why, "Look whether it runs by itself, and whether the host is overloaded.").into());
             }
-            std::thread::sleep(Duration::from_millis(5));
+            match stream.receive(&mut frame) {
+                Received::Frame(len) if is_arp_reply(frame.get(..len).unwrap_or_default()) => break,
+                Received::Frame(_) => continue,
+                Received::Closed => hung_up = true,
+                Received::Nothing => {}
+            }
+            self.listen();
+            // A process that cannot be waited for counts as running: the deadline ends the wait.
+            if let Ok(Some(status)) = self.child.try_wait() {
+                self.listen();
+                return Err(
+                    refuse(&format_args!("ended: {}", self.reason(status)), "See passt(1) for what it needs.").into()
+                );
+            }
+            self.wait(stream, hung_up);
         }
-        // Nobody reads on: a full pipe would stop it.
-        self.0.stderr = None;
+        // From now on its messages are discarded: a full pipe would stop it.
+        self.stderr = None;
         Ok(())
+    }
+
+    /// Waits for a frame, a message or the end of the process, but at most until the next look at the cancellation flag.
+    fn wait(&self, stream: &Stream, hung_up: bool) {
+        let mut sources = Vec::with_capacity(2);
+        if !hung_up {
+            sources.push(PollFd::new(stream.socket(), PollFlags::IN));
+        }
+        if let Some(stderr) = &self.stderr {
+            sources.push(PollFd::new(stderr, PollFlags::IN));
+        }
+        // A process that has closed either of them is about to end, and its end cannot be polled for.
+        let ending = hung_up || self.stderr.is_none();
+        let timeout = Timespec { tv_sec: 0, tv_nsec: if ending { 1_000_000 } else { 10_000_000 } };
+        // An interruption only makes the next look earlier.
+        let _ = poll(&mut sources, Some(&timeout));
+    }
+
+    /// Keeps what it complains of.
+    fn listen(&mut self) {
+        let mut block = [0; 4096];
+        while let Some(stderr) = &mut self.stderr {
+            if !readable(stderr) {
+                return;
+            }
+            match stderr.read(&mut block) {
+                Ok(0) | Err(_) => self.stderr = None,
+                Ok(len) if self.complaint.len() < COMPLAINT => {
+                    self.complaint.extend_from_slice(block.get(..len).unwrap_or_default());
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Why it has ended, in its own words.
+    fn reason(&self, status: ExitStatus) -> String {
+        let complaint = String::from_utf8_lossy(&self.complaint);
+        let lines = complaint.lines().filter(|line| !line.contains("syslog")).collect::<Vec<_>>();
+        if lines.is_empty() { status.to_string() } else { lines.join("; ") }
     }
 }
 
 impl Drop for Passt {
     fn drop(&mut self) {
         // It may have ended by itself.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn refuse(why: &dyn std::fmt::Display, remedy: &'static str) -> MachineConfigError {
+    MachineConfigError::new("networks", format!("passt, for user-mode networking, {why}"), remedy)
+}
+
+fn readable(pipe: &ChildStderr) -> bool {
+    let mut sources = [PollFd::new(pipe, PollFlags::IN)];
+    poll(&mut sources, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Asks for the gateway's address by a probe (RFC 5227): without a protocol address of the sender, so that it teaches passt none.
+fn arp_probe(mac: [u8; 6]) -> [u8; ARP_LEN] {
+    let mut frame = [0; ARP_LEN];
+    frame[..6].fill(0xff);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..22].copy_from_slice(&ARP_REQUEST);
+    frame[22..28].copy_from_slice(&mac);
+    frame[38..].copy_from_slice(&GATEWAY);
+    frame
+}
+
+/// Whether a frame answers the probe.
+fn is_arp_reply(frame: &[u8]) -> bool {
+    frame.get(12..22) == Some(&ARP_REPLY) && frame.get(28..32) == Some(&GATEWAY)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use kvm_accel::cancel::Cancelled;
+
+    const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+    fn spawn(program: &str, arguments: &[&str]) -> (Passt, Stream) {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let (passt, socket) = Passt::spawn(command).unwrap();
+        (passt, Stream::new(socket).unwrap())
+    }
+
+    #[test]
+    fn test_a_process_that_ends_is_an_error_in_its_own_words() {
+        let script = "exec <&-; echo 'first line' >&2; echo 'sent to syslog' >&2; echo second >&2; exit 3";
+        for (script, reason) in [(script, "first line; second"), ("exit 3", "exit status: 3")] {
+            let (mut passt, mut stream) = spawn("sh", &["-c", script]);
+            let error = passt.wait_until_started(&mut stream, MAC, &Cancel::default()).unwrap_err();
+            assert_eq!(error.to_string(), format!("passt, for user-mode networking, ended: {reason}"));
+        }
+    }
+
+    #[test]
+    fn test_a_process_that_complains_at_length_is_not_stopped_by_a_full_pipe() {
+        let (mut passt, mut stream) = spawn("sh", &["-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3"]);
+        let error = passt.wait_until_started(&mut stream, MAC, &Cancel::default()).unwrap_err();
+        assert!(error.to_string().contains("ended: xxx"), "{error}");
+        assert!(passt.complaint.len() < 2 * COMPLAINT);
+    }
+
+    #[test]
+    fn test_waiting_for_a_silent_process_ends_when_it_is_cancelled() {
+        let (mut passt, mut stream) = spawn("sleep", &["100"]);
+        let cancel = Cancel::default();
+        let waiter = std::thread::spawn({
+            let cancel = cancel.clone();
+            move || passt.wait_until_started(&mut stream, MAC, &cancel)
+        });
+        cancel.cancel();
+        assert_eq!(waiter.join().unwrap(), Err(SetupError::Cancelled(Cancelled)));
+    }
+
+    #[test]
+    fn test_the_answer_to_the_probe_ends_the_wait_and_other_frames_do_not() {
+        let (mut passt, _) = spawn("sleep", &["100"]);
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        let (mut stream, mut peer) = (Stream::new(ours).unwrap(), std::os::unix::net::UnixStream::from(theirs));
+        let answerer = std::thread::spawn(move || {
+            use std::io::Write;
+            let mut request = [0; 4 + ARP_LEN];
+            peer.read_exact(&mut request).unwrap();
+            let mut frame = request;
+            for answers in [false, true] {
+                frame[4 + 21] = if answers { 2 } else { 1 };
+                frame[4 + 28..4 + 32].copy_from_slice(&GATEWAY);
+                peer.write_all(&frame).unwrap();
+            }
+            (request, peer)
+        });
+        assert_eq!(passt.wait_until_started(&mut stream, MAC, &Cancel::default()), Ok(()));
+        let (request, _peer) = answerer.join().unwrap();
+        assert_eq!(request[..4], [0, 0, 0, 42]);
+        assert_eq!(request[4..18], [255, 255, 255, 255, 255, 255, 0x52, 0x54, 0, 0x12, 0x34, 0x56, 8, 6]);
+        assert_eq!(request[42..], [10, 0, 2, 2]);
+        assert_eq!(stream.receive(&mut [0; 64]), Received::Nothing);
     }
 }

@@ -4,9 +4,13 @@ use super::*;
 use crate::virtio::Malformed;
 use crate::virtio::testing::{self, Ring};
 use kvm_accel::GuestRam;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use kvm_accel::cancel::Cancelled;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socketpair};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
@@ -155,4 +159,60 @@ fn test_a_ring_that_cannot_be_is_malformed() {
     let (_net, _peer, ram, mut rings, mut worker) = network(0);
     rings[1].corrupt(&ram);
     assert_eq!(worker.notified(1).map_err(|Malformed(why)| why.contains("available ring")), Err(true));
+}
+
+/// A listener that accepts nothing, its backlog full.
+struct Full {
+    path: std::path::PathBuf,
+    listener: OwnedFd,
+    /// One in its backlog, where there is room for no other.
+    _first: UnixStream,
+}
+
+impl Full {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("kvm-accel-net-{name}-{}", std::process::id()));
+        let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&listener, 0).unwrap();
+        let _first = UnixStream::connect(&path).unwrap();
+        Self { path, listener, _first }
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[test]
+fn test_a_listener_that_accepts_nothing_is_an_error_after_a_while() {
+    let full = Full::new("silent");
+    let patience = Duration::from_millis(20);
+    let error = Backend::connect_within(patience, &full.path, &Cancel::default()).unwrap_err().to_string();
+    assert!(error.contains("has accepted no connection for 20ms, and its backlog is full"), "{error}");
+    let missing = Backend::connect(Path::new("/no/such/socket"), &Cancel::default()).unwrap_err().to_string();
+    assert!(missing.starts_with("no process answers at the socket '/no/such/socket': No such file"), "{missing}");
+}
+
+#[test]
+fn test_a_connection_waits_until_there_is_room_in_the_backlog() {
+    let full = Full::new("late");
+    let path = full.path.clone();
+    let connecting = std::thread::spawn(move || Backend::connect(&path, &Cancel::default()));
+    let _accepted = [(); 2].map(|()| rustix::net::accept(&full.listener).unwrap());
+    assert!(connecting.join().unwrap().is_ok());
+}
+
+#[test]
+fn test_waiting_for_room_in_a_backlog_ends_when_it_is_cancelled() {
+    let full = Full::new("cancelled");
+    let (path, cancel) = (full.path.clone(), Cancel::default());
+    let connecting = std::thread::spawn({
+        let cancel = cancel.clone();
+        move || Backend::connect_within(Duration::from_secs(600), &path, &cancel)
+    });
+    cancel.cancel();
+    assert_eq!(connecting.join().unwrap().unwrap_err(), SetupError::Cancelled(Cancelled));
 }

@@ -1,0 +1,241 @@
+//! Files of the host that a user names. Opening never waits, whatever the path leads to, and each use accepts the types of
+//! files that it can work with.
+
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
+use rustix::io::Errno;
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// No waiting for the other end of a FIFO or for a modem's carrier; no terminal becomes this process's; no child inherits it.
+pub const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// Bytes that are read between two looks at the cancellation flag.
+const SLICE: usize = 1 << 20;
+
+/// Why a file cannot be used: `why` follows the path in a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub why: String,
+    pub remedy: &'static str,
+}
+
+impl Refusal {
+    fn new(why: impl Into<String>, remedy: &'static str) -> Self {
+        Self { why: why.into(), remedy }
+    }
+
+    /// The error of a machine option: `what` is, for example, `serial file`.
+    pub fn of(&self, option: &'static str, what: &str, path: &Path) -> MachineConfigError {
+        let message = format!("{what} '{}' {}", path.display(), self.why);
+        MachineConfigError::new(option, message, self.remedy)
+    }
+}
+
+const CHECK: &str = "Check the path and its permissions.";
+
+/// Opens a file for a guest's output: a regular file, which is created or truncated, a FIFO that a process reads, a terminal or
+/// another character device. The descriptor is non-blocking.
+pub fn create(path: &Path) -> Result<File, Refusal> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | FLAGS;
+    let file = open(path, flags, Mode::from_raw_mode(0o666)).map_err(|errno| cannot_create(path, errno))?;
+    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|errno| cannot_open(&errno))?;
+    match kind {
+        FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file.into()),
+        kind => Err(wrong_type(kind)),
+    }
+}
+
+fn cannot_create(path: &Path, errno: Errno) -> Refusal {
+    let kind = stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match (errno, kind) {
+        (Errno::NXIO, Ok(FileType::Fifo)) => {
+            Refusal::new("is a FIFO that no process reads", "Start the reader first: it opens the FIFO and waits.")
+        }
+        (Errno::NXIO | Errno::ISDIR, Ok(kind @ (FileType::Socket | FileType::Directory))) => wrong_type(kind),
+        _ => cannot_open(&errno),
+    }
+}
+
+fn wrong_type(kind: FileType) -> Refusal {
+    let (name, remedy) = match kind {
+        FileType::Socket => ("a socket", "Connect to a socket with { socket: PATH }."),
+        FileType::Directory => ("a directory", "Name a file in it."),
+        FileType::BlockDevice => ("a block device", "Output would overwrite the disk: name a regular file."),
+        _ => ("of a type that cannot be written", "Name a regular file, a FIFO or a terminal."),
+    };
+    Refusal::new(format!("is {name}"), remedy)
+}
+
+fn cannot_open(error: &dyn fmt::Display) -> Refusal {
+    Refusal::new(format!("cannot be opened: {error}"), CHECK)
+}
+
+/// Reads a regular file of at most `most` bytes. `refuse` makes an error of a refusal.
+///
+/// The size that the file system reports is not trusted: files of /proc and /sys report another one, and a file can grow meanwhile.
+pub fn read(
+    path: &Path,
+    most: u32,
+    cancel: &Cancel,
+    refuse: impl Fn(Refusal) -> MachineConfigError,
+) -> Result<Vec<u8>, SetupError> {
+    let too_long = || refuse(Refusal::new(format!("is longer than {most} bytes"), "Hand it over on a disk."));
+    let failed = |error: &dyn fmt::Display| refuse(Refusal::new(format!("cannot be read: {error}"), CHECK));
+    let mut file: File =
+        open(path, OFlags::RDONLY | FLAGS, Mode::empty()).map_err(|errno| refuse(cannot_open(&errno)))?.into();
+    let metadata = file.metadata().map_err(|error| failed(&error))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
+        return Err(refuse(Refusal::new(what, "Name a regular file that this process may read.")).into());
+    }
+    if metadata.len() > most.into() {
+        return Err(too_long().into());
+    }
+    let mut bytes = Vec::new();
+    loop {
+        cancel.check()?;
+        bytes.try_reserve(SLICE).map_err(|error| failed(&error))?;
+        // A read that a signal interrupts goes on.
+        let read = (&mut file).take(SLICE as u64).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        if bytes.len() > most as usize {
+            return Err(too_long().into());
+        }
+        if read == 0 {
+            return Ok(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use kvm_accel::cancel::Cancelled;
+    use rustix::fs::{CWD, mknodat};
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A folder of a test's own, removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let name = format!("kvm-accel-files-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn fifo(&self) -> PathBuf {
+            let path = self.0.join("fifo");
+            mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn test_output_files_are_created_and_truncated() {
+        let folder = Folder::new();
+        let path = folder.0.join("output");
+        for text in ["longer", "short"] {
+            create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        create(Path::new("/dev/null")).unwrap().write_all(b"x").unwrap();
+    }
+
+    #[test]
+    fn test_a_fifo_is_opened_only_while_a_process_reads_it() {
+        let folder = Folder::new();
+        let path = folder.fifo();
+        let refusal = create(&path).unwrap_err();
+        assert_eq!(refusal.why, "is a FIFO that no process reads");
+        assert!(refusal.remedy.starts_with("Start the reader first"));
+        let mut reader: File = open(&path, OFlags::RDONLY | FLAGS, Mode::empty()).unwrap().into();
+        let mut writer = create(&path).unwrap();
+        writer.write_all(b"hello").unwrap();
+        let mut bytes = [0; 5];
+        reader.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"hello");
+        // A full FIFO does not block the writer.
+        let error = loop {
+            if let Err(error) = writer.write_all(&[0; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn test_output_to_another_type_of_file_is_refused_with_a_remedy() {
+        let folder = Folder::new();
+        let socket = folder.0.join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for (path, why, remedy) in [
+            (socket, "is a socket", "socket: PATH"),
+            (folder.0.clone(), "is a directory", "Name a file"),
+            (folder.0.join("no/file"), "cannot be opened: No such file or directory (os error 2)", CHECK),
+        ] {
+            let refusal = create(&path).unwrap_err();
+            assert_eq!(refusal.why, why);
+            assert!(refusal.remedy.contains(remedy), "{refusal:?}");
+        }
+    }
+
+    fn read_all(path: &Path, most: u32, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
+        read(path, most, cancel, |refusal| refusal.of("fwCfg", "fw_cfg file", path))
+    }
+
+    #[test]
+    fn test_a_file_is_read_whole_up_to_the_limit() {
+        let folder = Folder::new();
+        let path = folder.0.join("input");
+        let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let len = u32::try_from(bytes.len()).unwrap();
+        assert!(read_all(&path, len, &Cancel::default()).unwrap() == bytes);
+        let error = read_all(&path, len - 1, &Cancel::default()).unwrap_err().to_string();
+        assert_eq!(error, format!("fw_cfg file '{}' is longer than {} bytes", path.display(), len - 1));
+        // Its size reads as 0.
+        assert!(!read_all(Path::new("/proc/self/status"), u32::MAX, &Cancel::default()).unwrap().is_empty());
+        let error = read_all(Path::new("/proc/self/status"), 10, &Cancel::default()).unwrap_err().to_string();
+        assert_eq!(error, "fw_cfg file '/proc/self/status' is longer than 10 bytes");
+    }
+
+    #[test]
+    fn test_reading_what_is_no_regular_file_fails_at_once() {
+        let folder = Folder::new();
+        for (path, why) in [
+            (folder.fifo(), "is not a regular file"),
+            (folder.0.clone(), "is a directory"),
+            ("/dev/zero".into(), "is not a regular file"),
+            (folder.0.join("missing"), "cannot be opened: No such file or directory (os error 2)"),
+        ] {
+            let error = read_all(&path, u32::MAX, &Cancel::default()).unwrap_err().to_string();
+            assert_eq!(error, format!("fw_cfg file '{}' {why}", path.display()));
+        }
+    }
+
+    #[test]
+    fn test_reading_ends_when_it_is_cancelled() {
+        let folder = Folder::new();
+        let path = folder.0.join("input");
+        std::fs::write(&path, b"bytes").unwrap();
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert_eq!(read_all(&path, u32::MAX, &cancel), Err(SetupError::Cancelled(Cancelled)));
+    }
+}
