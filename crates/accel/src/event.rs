@@ -90,6 +90,8 @@ pub enum WarningCode {
     EmulationFailure,
     /// A driver broke the rules of its device, which does nothing until it is reset.
     DeviceNeedsReset,
+    /// The host failed a device, which does nothing until its driver resets it.
+    DeviceHostError,
 }
 
 impl WarningCode {
@@ -103,6 +105,7 @@ impl WarningCode {
             Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
             Self::DeviceNeedsReset => "DEVICE_NEEDS_RESET",
+            Self::DeviceHostError => "DEVICE_HOST_ERROR",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",
