@@ -88,6 +88,7 @@ impl From<BoardError> for BindingError {
                 problem: Some(error.problem().as_str().into()),
                 ..Self::default()
             },
+            BoardError::Unquiet(error) => Self { code: "ERR_DEVICE_BUSY".into(), message: error.to_string(), ..Self::default() },
         }
     }
 }
