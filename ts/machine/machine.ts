@@ -111,7 +111,7 @@ export class Machine extends EquippedMachine {
    * first, unless another command comes between them.
    *
    * @throws {@linkcode MachineStateError} unless the machine runs.
-   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_NOT_STILL` when a device is still busy after 10 seconds; the machine then
+   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after 10 seconds; the machine then
    * goes on running.
    */
   pause(): Promise<void> {

@@ -14,9 +14,11 @@ export interface MachineWarning {
    * - `CPU_PM_UNSUPPORTED`: the host cannot leave idling to the guest;
    * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on;
    * - `DEVICE_NEEDS_RESET`: the guest's driver broke the rules of a virtio device, which does nothing until it is reset; told once for each
-   *   device.
+   *   device;
+   * - `DEVICE_HOST_ERROR`: the host failed a virtio device (no memory, no descriptor, a bug of kvm-accel), which does nothing until the
+   *   guest's driver resets it; the message names the failed operation, its error and a remedy. Emitted once for each device.
    */
-  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET'
+  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET' | 'DEVICE_HOST_ERROR'
   /** For people: one line, and the register dump where there is one. */
   readonly message: string
 }

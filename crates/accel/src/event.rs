@@ -93,6 +93,8 @@ pub enum WarningCode {
     DeviceNeedsReset,
     /// A device's thread was still at work when the machine had to stop.
     DeviceNotStill,
+    /// The host failed a device, which does nothing until its driver resets it.
+    DeviceHostError,
 }
 
 impl WarningCode {
@@ -107,6 +109,7 @@ impl WarningCode {
             Self::ManyVcpus => "MANY_VCPUS",
             Self::DeviceNeedsReset => "DEVICE_NEEDS_RESET",
             Self::DeviceNotStill => "DEVICE_NOT_STILL",
+            Self::DeviceHostError => "DEVICE_HOST_ERROR",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",

@@ -18,7 +18,7 @@ use crate::layout::RamLayout;
 use crate::mptable;
 use crate::ram::{self, LostRam, RamBackend};
 use crate::virtio::transports::{self, Place};
-use crate::virtio::{Malformed, Mmio, VirtioDevice};
+use crate::virtio::{Mmio, Unanswered, VirtioDevice, WorkerError};
 use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::cpu::{CpuConfig, Topology};
 use kvm_accel::dirty::DirtyLog;
@@ -32,7 +32,9 @@ use kvm_accel::{
     AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, StartMode, StartState, Vcpus, Warning, WarningCode,
 };
 use legacy::{Connections, Legacy};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// What a machine is made of.
 pub struct BoardConfig {
@@ -79,6 +81,40 @@ pub enum BoardError {
     /// The machine was ended meanwhile.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
+    /// A device does not stop.
+    #[error(transparent)]
+    Unquiet(#[from] Unquiet),
+}
+
+/// Devices whose threads did not finish their work in time: the host's kernel has not completed an operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Unquiet {
+    devices: Vec<(&'static str, usize)>,
+}
+
+impl Unquiet {
+    /// The name and the index of each device, in the order of [`BoardConfig::virtio`].
+    #[must_use]
+    pub fn devices(&self) -> &[(&'static str, usize)] {
+        &self.devices
+    }
+
+    /// Calls `wait` for each transport, and collects those that did not answer.
+    fn collect(virtio: &[Arc<Mmio>], wait: impl Fn(&Mmio) -> Result<(), Unanswered>) -> Result<(), Self> {
+        let late = virtio.iter().enumerate().filter(|(_, transport)| wait(transport).is_err());
+        let devices: Vec<_> = late.map(|(index, transport)| (transport.name(), index)).collect();
+        if devices.is_empty() { Ok(()) } else { Err(Self { devices }) }
+    }
+}
+
+impl fmt::Display for Unquiet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("I/O is still in flight in the host's kernel after the deadline, on the thread of")?;
+        for (place, (name, index)) in self.devices.iter().enumerate() {
+            write!(f, "{} {name} (virtio device {index})", if place == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
 }
 
 impl From<SetupError> for BoardError {
@@ -307,6 +343,17 @@ impl Board {
         self.vcpus.pause()
     }
 
+    /// Waits until no virtio device touches guest memory, which holds until [`Board::resume`]. To be called after all vCPUs have left the
+    /// guest. What is in flight completes and its pages are in the dirty log; what has not begun waits. A large request whose first part
+    /// is done continues when the machine resumes.
+    ///
+    /// # Errors
+    /// [`Unquiet`] at the deadline, with the devices that have not acknowledged. They stay asked to pause, so this may be called again.
+    pub fn quiesce(&self, deadline: Instant) -> Result<(), Unquiet> {
+        self.virtio.iter().for_each(|transport| BusDevice::interrupt(&**transport));
+        Unquiet::collect(&self.virtio, |transport| transport.wait_until_quiet(deadline))
+    }
+
     /// Puts images, devices, interrupt controllers and vCPUs back to power-on. The vCPUs must be stopped. RAM that no image
     /// covers keeps its contents, as on a real reset.
     ///
@@ -315,7 +362,7 @@ impl Board {
     /// 10 ms of [`Cancel::cancel`]. The machine cannot go on then.
     pub fn reset(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
         // First: they let go of guest memory.
-        self.virtio.iter().for_each(|transport| transport.reset());
+        Unquiet::collect(&self.virtio, Mmio::reset)?;
         load(&mut self.boot, self.firmware.as_ref(), &self.tables, &self.layout, &self.ram, cancel)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
@@ -332,7 +379,7 @@ impl Board {
         let Some(vector) = self.tables.acpi.as_ref().and_then(|tables| tables.waking_vector(&self.ram)) else {
             return self.reset(cancel);
         };
-        self.virtio.iter().for_each(|transport| transport.reset());
+        Unquiet::collect(&self.virtio, Mmio::reset)?;
         self.pm.wake();
         self.reset_devices()?;
         let mut state = self.vcpus.state(0)?;
@@ -440,7 +487,8 @@ impl Board {
     pub fn end(&mut self) {
         self.delegated.close();
         self.vcpus.end();
-        self.virtio.iter().for_each(|transport| transport.reset());
+        // A device that does not stop keeps what it uses.
+        let _ = Unquiet::collect(&self.virtio, Mmio::reset);
         self.timer = None;
         if let Some(serial) = &self.serial {
             serial.flush_pending();
@@ -485,11 +533,14 @@ fn load(
     Ok(start)
 }
 
-/// Tells the machine's owner that a device does nothing until its driver resets it.
-fn needs_reset(name: &'static str, sink: &Arc<dyn EventSink>) -> Box<dyn Fn(&Malformed) + Send + Sync> {
+/// Returns what emits a warning when a device does nothing until its driver resets it.
+fn needs_reset(name: &'static str, sink: &Arc<dyn EventSink>) -> Box<dyn Fn(&WorkerError) + Send + Sync> {
     let sink = Arc::clone(sink);
-    Box::new(move |malformed| {
-        let message = format!("{name} needs a reset, because of its driver: {malformed}");
-        sink.emit(Event::Warning(Warning { code: WarningCode::DeviceNeedsReset, message }));
+    Box::new(move |error| {
+        let (code, cause) = match error {
+            WorkerError::Driver(_) => (WarningCode::DeviceNeedsReset, "because of its driver"),
+            WorkerError::Host(_) => (WarningCode::DeviceHostError, "because the host failed"),
+        };
+        sink.emit(Event::Warning(Warning { code, message: format!("{name} needs a reset, {cause}: {error}") }));
     })
 }

@@ -164,8 +164,8 @@ impl Machine for BoardMachine {
         let _ = self.board.pause();
     }
 
-    fn quiesce(&self, _deadline: Instant) -> Result<(), Failure> {
-        Ok(())
+    fn quiesce(&self, deadline: Instant) -> Result<(), Failure> {
+        Ok(self.board.quiesce(deadline)?)
     }
 
     fn reset(&mut self, cancel: &Cancel) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use crate::RunState;
 use kvm_accel::cancel::Cancelled;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::BoardError;
+use kvm_accel_machine::board::{BoardError, Unquiet};
 use serde::{Deserialize, Serialize};
 
 /// An error of a command, or of the creation of a machine. `code` is stable and selects the class in TypeScript.
@@ -121,12 +121,24 @@ impl From<Cancelled> for Failure {
     }
 }
 
+impl From<Unquiet> for Failure {
+    fn from(unquiet: Unquiet) -> Self {
+        Self {
+            code: "ERR_DEVICE_BUSY".into(),
+            message: unquiet.to_string(),
+            remedy: "Look for a disk or a file system of the host that does not answer.".into(),
+            ..Self::default()
+        }
+    }
+}
+
 impl From<BoardError> for Failure {
     fn from(error: BoardError) -> Self {
         match error {
             BoardError::Accel(error) => error.into(),
             BoardError::Config(error) => error.into(),
             BoardError::Cancelled(cancelled) => cancelled.into(),
+            BoardError::Unquiet(unquiet) => unquiet.into(),
             BoardError::Image(error) => Self {
                 code: error.code().into(),
                 message: error.to_string(),

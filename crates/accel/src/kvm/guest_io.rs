@@ -1,20 +1,20 @@
 //! Guest I/O: a file's bytes to and from guest RAM without a copy in between, at once or through io_uring.
 
 use super::ram::{GuestRam, host_address};
-use io_uring::types::{Fixed, FsyncFlags};
+use io_uring::types::{CancelBuilder, Fixed, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
 /// Ranges that one call takes, Linux's `IOV_MAX`.
 const LONGEST: usize = 1024;
-
-/// Linux's `RWF_DSYNC`: the write is on the medium when it is done. Not every libc has the name.
-const RWF_DSYNC: i32 = 2;
 
 /// A run of guest memory. It is checked where it is used; what is not RAM, or goes from one region into another, is `EFAULT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,9 +72,10 @@ pub fn read_at(ram: &GuestRam, file: &File, ranges: &[GuestRange], offset: u64) 
     // invalid values.
     let done = transfer(ram, ranges, offset, |vectors, offset| unsafe {
         libc::preadv(file.as_raw_fd(), vectors.0.as_ptr(), vectors.count(), offset)
-    })?;
-    note_written(ram, ranges, done);
-    Ok(done)
+    });
+    // A read that failed may have written a part.
+    note_written(ram, ranges, *done.as_ref().unwrap_or(&u64::MAX));
+    done
 }
 
 /// Notes for the dirty log that the first `count` bytes of these ranges were written by a [`RingCall::Read`]. [`read_at`] does so itself.
@@ -141,8 +142,6 @@ pub enum RingCall<'a> {
         ranges: &'a [GuestRange],
         /// Where in the file.
         offset: u64,
-        /// Done means on the medium.
-        durable: bool,
     },
     /// `fdatasync`: every write that was done before is on the medium.
     Datasync,
@@ -157,7 +156,16 @@ pub enum RingCall<'a> {
     },
 }
 
-/// An io_uring for one file and guest RAM. Dropping it waits for what is in flight, so that the kernel never writes into RAM that is gone.
+/// The `user_data` of a cancellation. No call has it, because tokens are smaller.
+const CANCELLATION: u64 = u64::MAX;
+
+/// How long dropping a ring waits for the kernel.
+const END_WITHIN: Duration = Duration::from_millis(500);
+
+/// An io_uring for one file and guest RAM.
+///
+/// Dropping it cancels what is in flight and waits half a second for the kernel's answers. Memory into which the kernel may still write
+/// then is never unmapped.
 ///
 /// ```
 /// use kvm_accel::GuestRam;
@@ -181,8 +189,12 @@ pub struct GuestRing {
     ring: IoUring,
     /// The vectors of calls that the kernel has not read yet; it copies them at submission (`IORING_FEAT_SUBMIT_STABLE`).
     vectors: Vec<IoVectors>,
-    /// Calls that were given to [`Self::push`] and not told by [`Self::completed`].
+    /// Calls that were given to [`Self::push`] and not returned by [`Self::completed`].
     in_flight: usize,
+    /// Those of them that read or write guest memory.
+    in_memory: usize,
+    /// After [`Self::cancel`] nothing is submitted any more.
+    cancelled: bool,
     capacity: usize,
     /// Keep what calls in flight refer to.
     ram: GuestRam,
@@ -208,7 +220,8 @@ impl GuestRing {
         }
         ring.submitter().register_files(&[file.as_raw_fd()])?;
         let capacity = usize::try_from(entries).map_err(io::Error::other)?;
-        Ok(Self { ring, vectors: Vec::new(), in_flight: 0, capacity, ram: ram.clone(), _file: Arc::clone(file) })
+        let (vectors, ram, file) = (Vec::new(), ram.clone(), Arc::clone(file));
+        Ok(Self { ring, vectors, in_flight: 0, in_memory: 0, cancelled: false, capacity, ram, _file: file })
     }
 
     /// Whether no further call fits until one has completed.
@@ -217,45 +230,54 @@ impl GuestRing {
         self.in_flight >= self.capacity
     }
 
-    /// Calls that have not been told as completed.
+    /// Calls that [`GuestRing::completed`] has not returned.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Prepares a call; `token` comes back with its result.
+    /// Calls in flight that read or write guest memory.
+    #[must_use]
+    pub const fn in_memory(&self) -> usize {
+        self.in_memory
+    }
+
+    /// Prepares a call. `token`, less than 2^62, comes back with its result.
     ///
     /// # Errors
-    /// `EFAULT` for what is not RAM, `EBUSY` when the ring is full, `EINVAL` for more than 1024 ranges.
+    /// `EFAULT` for what is not RAM, `EBUSY` when the ring is full, `EINVAL` for more than 1024 ranges or a larger token.
     pub fn push(&mut self, token: u64, call: RingCall<'_>) -> io::Result<()> {
         if self.is_full() {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
+        if token >= 1 << 62 {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
         const FILE: Fixed = Fixed(0);
-        let entry = match call {
+        let (entry, in_memory) = match call {
             RingCall::Read { ranges, offset } => {
                 let (vectors, count) = self.keep(ranges)?;
-                opcode::Readv::new(FILE, vectors, count).offset(offset).build()
+                (opcode::Readv::new(FILE, vectors, count).offset(offset).build(), true)
             }
-            RingCall::Write { ranges, offset, durable } => {
+            RingCall::Write { ranges, offset } => {
                 let (vectors, count) = self.keep(ranges)?;
-                let flags = if durable { RWF_DSYNC } else { 0 };
-                opcode::Writev::new(FILE, vectors, count).offset(offset).rw_flags(flags).build()
+                (opcode::Writev::new(FILE, vectors, count).offset(offset).build(), true)
             }
-            RingCall::Datasync => opcode::Fsync::new(FILE).flags(FsyncFlags::DATASYNC).build(),
+            RingCall::Datasync => (opcode::Fsync::new(FILE).flags(FsyncFlags::DATASYNC).build(), false),
             RingCall::Fallocate { mode, offset, len } => {
-                opcode::Fallocate::new(FILE, len).offset(offset).mode(mode.cast_signed()).build()
+                (opcode::Fallocate::new(FILE, len).offset(offset).mode(mode.cast_signed()).build(), false)
             }
         };
-        self.enqueue(&entry.user_data(token))
+        self.enqueue(&entry.user_data(token << 1 | u64::from(in_memory)))?;
+        self.in_flight += 1;
+        self.in_memory += usize::from(in_memory);
+        Ok(())
     }
 
     fn enqueue(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         // SAFETY: the vectors of the entry are kept until the kernel has copied them; the guest RAM they point to and the file are kept
-        // until `in_flight` is 0, by the clone and by `drop`.
-        unsafe { self.ring.submission().push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))?;
-        self.in_flight += 1;
-        Ok(())
+        // until `in_memory` is 0, by the clone and by `drop`.
+        unsafe { self.ring.submission().push(entry) }.map_err(|_| io::Error::from_raw_os_error(libc::EBUSY))
     }
 
     fn keep(&mut self, ranges: &[GuestRange]) -> io::Result<(*const libc::iovec, u32)> {
@@ -273,8 +295,16 @@ impl GuestRing {
     /// Hands what was pushed to the kernel. What it can do at once is completed afterwards.
     ///
     /// # Errors
-    /// The kernel's, when it has no memory for that.
+    /// The kernel's, when it has no memory for that. What it has not taken stays pushed, and may be submitted again. `ECANCELED` after
+    /// [`GuestRing::cancel`].
     pub fn submit(&mut self) -> io::Result<()> {
+        if self.cancelled {
+            return Err(io::Error::from_raw_os_error(libc::ECANCELED));
+        }
+        self.submit_all()
+    }
+
+    fn submit_all(&mut self) -> io::Result<()> {
         while !self.ring.submission().is_empty() {
             match self.ring.submit() {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -287,11 +317,57 @@ impl GuestRing {
 
     /// The next call that has completed: its token and the bytes it transferred. To wait for one, poll this ring for input.
     pub fn completed(&mut self) -> Option<(u64, io::Result<u32>)> {
-        let entry = self.ring.completion().next()?;
-        self.in_flight = self.in_flight.saturating_sub(1);
-        let result =
-            u32::try_from(entry.result()).map_err(|_| io::Error::from_raw_os_error(entry.result().saturating_neg()));
-        Some((entry.user_data(), result))
+        loop {
+            let entry = self.ring.completion().next()?;
+            if entry.user_data() == CANCELLATION {
+                continue;
+            }
+            self.in_flight = self.in_flight.saturating_sub(1);
+            if entry.user_data() & 1 != 0 {
+                self.in_memory = self.in_memory.saturating_sub(1);
+            }
+            let result = u32::try_from(entry.result());
+            let result = result.map_err(|_| io::Error::from_raw_os_error(entry.result().saturating_neg()));
+            return Some((entry.user_data() >> 1, result));
+        }
+    }
+
+    /// Asks the kernel to cancel what is in flight (Linux 5.19; before, it completes), and waits until nothing in flight reads or writes
+    /// guest memory. `each` receives what [`GuestRing::completed`] would return. Calls that do not touch guest memory may stay in flight. The
+    /// ring takes no further calls.
+    ///
+    /// # Errors
+    /// `TimedOut` when the kernel has not answered within this time.
+    pub fn cancel(&mut self, within: Duration, mut each: impl FnMut(u64, io::Result<u32>)) -> io::Result<()> {
+        let deadline = Instant::now() + within;
+        if self.in_flight > 0 && !self.cancelled {
+            let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(CANCELLATION);
+            // Calls that were pushed and not submitted go first, and are cancelled as well.
+            if self.enqueue(&cancel).is_err() || self.submit_all().is_err() {
+                // The kernel never sees what it has not taken by now: nobody submits any more.
+                let unsubmitted = self.ring.submission().len();
+                self.in_flight = self.in_flight.saturating_sub(unsubmitted);
+                self.in_memory = self.in_memory.saturating_sub(self.vectors.len().min(unsubmitted)).min(self.in_flight);
+            }
+        }
+        self.cancelled = true;
+        loop {
+            while let Some((token, result)) = self.completed() {
+                each(token, result);
+            }
+            if self.in_memory == 0 {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&*self, PollFlags::IN)], Some(&timeout)) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
@@ -304,18 +380,10 @@ impl AsFd for GuestRing {
 
 impl Drop for GuestRing {
     fn drop(&mut self) {
-        loop {
-            while self.completed().is_some() {}
-            if self.in_flight == 0 {
-                return;
-            }
-            match self.ring.submit_and_wait(1) {
-                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
-                _ => {}
-            }
+        if self.in_memory > 0 && self.cancel(END_WITHIN, |_, _| {}).is_err() {
+            // The kernel may still write: a leak is better than memory of somebody else that it writes into.
+            std::mem::forget((self.ram.clone(), std::mem::take(&mut self.vectors)));
         }
-        // The kernel does not say any more what it still does: better a leak than memory that it writes into.
-        std::mem::forget((self.ram.clone(), std::mem::take(&mut self.vectors)));
     }
 }
 
@@ -392,7 +460,7 @@ mod tests {
         ring.submit().unwrap();
         let (token, read) = wait(&mut ring);
         assert_eq!((token, read.unwrap()), (1, 1024));
-        ring.push(2, RingCall::Write { ranges: &ranges, offset: 3 * PAGE, durable: true }).unwrap();
+        ring.push(2, RingCall::Write { ranges: &ranges, offset: 3 * PAGE }).unwrap();
         ring.push(3, RingCall::Datasync).unwrap();
         ring.submit().unwrap();
         let mut tokens = [wait(&mut ring), wait(&mut ring)].map(|(token, result)| (token, result.unwrap()));

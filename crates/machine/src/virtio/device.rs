@@ -1,10 +1,9 @@
 //! What a device is to its transport.
 
-use super::{ConfigInterrupt, VirtQueue};
+use super::{ConfigInterrupt, StopFlag, VirtQueue, WorkerError};
 use crate::SetupError;
 use kvm_accel::cancel::Cancel;
 use rustix::event::PollFd;
-use std::fmt;
 
 /// A kind of device: what the driver sees of it before it is at work. Called on vCPU threads, concurrently.
 pub trait VirtioDevice: Send + Sync {
@@ -50,46 +49,50 @@ pub struct Driver {
     pub queues: Vec<VirtQueue>,
     /// Tells the driver that the configuration space has changed.
     pub config: ConfigInterrupt,
+    /// Asks the worker to return to its thread.
+    pub stop: StopFlag,
 }
 
-/// A device at work, on its own thread. It is dropped at a reset and at the end.
+/// A device at work, on its own thread. The thread drops the worker at a reset, after an error or a panic, and at the machine's end.
+///
+/// No call may keep the thread for more than about 5 ms without a look at [`Driver::stop`]. A call that an error of
+/// [`HostError::is_transient`](super::HostError::is_transient) ended is repeated, so such an error leaves the worker as it was.
 pub trait Worker: Send {
-    /// The driver has put something into this queue, or may have.
+    /// Works on a queue. The driver has put something into it, or may have.
     ///
     /// # Errors
-    /// When the queue cannot be followed.
-    fn notified(&mut self, queue: usize) -> Result<(), Malformed>;
+    /// [`WorkerError`]: the worker cannot continue.
+    fn notified(&mut self, queue: usize) -> Result<(), WorkerError>;
 
-    /// The queue in which the call before has left more than the worker takes at a stretch. Its doorbell is rung again, so that whoever asks something of
-    /// the thread has their turn before: a driver that is as fast as its device holds nobody up.
+    /// Names the queue with which the last call stopped early: because it had worked long enough, or because [`Driver::stop`] is set. The
+    /// thread looks at its commands and then calls [`Worker::notified`] for this queue again.
     fn unfinished(&self) -> Option<usize> {
         None
     }
 
-    /// Adds what else there is to wait for. Asked before each wait, so that it may change.
+    /// Adds what the worker waits for beside its queues. Called before each wait, so the list may change.
     fn sources<'a>(&'a self, _poll: &mut Vec<PollFd<'a>>) {}
 
-    /// Something has happened to what [`Worker::sources`] gave in this place.
+    /// Works on the source that [`Worker::sources`] added at this position, which has become ready.
     ///
     /// # Errors
     /// As [`Worker::notified`].
-    fn ready(&mut self, _source: usize) -> Result<(), Malformed> {
+    fn ready(&mut self, _source: usize) -> Result<(), WorkerError> {
         Ok(())
     }
-}
 
-/// The driver broke a rule of the queues. The device then needs a reset; the machine goes on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Malformed(pub String);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+    /// Returns what to wait for until nothing is in flight that may write to guest memory or to the host's files; `None` when nothing
+    /// is. While the machine pauses, the thread calls [`Worker::drain`] each time that this is ready, and acknowledges the pause when
+    /// this returns `None`.
+    fn in_flight(&self) -> Option<PollFd<'_>> {
+        None
     }
-}
 
-impl From<virtio_queue::Error> for Malformed {
-    fn from(error: virtio_queue::Error) -> Self {
-        Self(error.to_string())
+    /// Completes what has finished, and begins nothing new.
+    ///
+    /// # Errors
+    /// As [`Worker::notified`].
+    fn drain(&mut self) -> Result<(), WorkerError> {
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! The MMIO transport (section 4.2): registers between a driver and its device.
 
 use super::interrupt::{ConfigInterrupt, Interrupt};
-use super::io_thread::{IoThread, ring};
-use super::{Driver, Malformed, VirtQueue, VirtioDevice};
+use super::io_thread::{IoThread, Unanswered, guarded, ring};
+use super::{Driver, HostError, VirtQueue, VirtioDevice, WorkerError};
 use crate::MachineConfigError;
 use crate::bus::{BusDevice, Doorbell};
 use crate::devices::Irq;
@@ -10,6 +10,7 @@ use kvm_accel::io::Written;
 use kvm_accel::{GuestRam, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED,
     VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
@@ -36,6 +37,9 @@ const DRIVER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FEATURES_OK
     | VIRTIO_CONFIG_S_FAILED;
 
+/// How long a reset waits for the device's worker. A worker answers within milliseconds unless the host's kernel holds its thread.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// A device's transport.
 pub struct Mmio {
     device: Arc<dyn VirtioDevice>,
@@ -43,26 +47,31 @@ pub struct Mmio {
     interrupt: Arc<Interrupt>,
     doorbells: Vec<Doorbell>,
     registers: Mutex<Registers>,
-    trouble: Arc<Trouble>,
+    failures: Arc<Failures>,
     /// Declared last: the worker may use all of the above.
     thread: IoThread,
 }
 
-/// DEVICE_NEEDS_RESET, and who is told of it.
-struct Trouble {
+/// DEVICE_NEEDS_RESET, and the callback that reports its reason.
+struct Failures {
     needs_reset: AtomicBool,
     interrupt: Arc<Interrupt>,
-    /// Called once: a guest could go on and on.
-    told: Once,
-    tell: Box<dyn Fn(&Malformed) + Send + Sync>,
+    /// Each kind of error is reported once for a device, because a guest can cause errors without end.
+    driver: Once,
+    host: Once,
+    report: Box<dyn Fn(&WorkerError) + Send + Sync>,
 }
 
-impl Trouble {
+impl Failures {
     /// The device does nothing from now on.
-    fn report(&self, malformed: &Malformed) {
+    fn add(&self, error: &WorkerError) {
         self.needs_reset.store(true, Ordering::SeqCst);
         self.interrupt.config();
-        self.told.call_once(|| (self.tell)(malformed));
+        let once = match error {
+            WorkerError::Driver(_) => &self.driver,
+            WorkerError::Host(_) => &self.host,
+        };
+        once.call_once(|| (self.report)(error));
     }
 }
 
@@ -111,7 +120,8 @@ impl Registers {
 }
 
 impl Mmio {
-    /// A transport for a device, whose thread starts to wait. The first time that the device needs a reset, `tell` hears why.
+    /// A transport for a device, whose thread starts to wait. `report` is called when the device needs a reset, on any thread, once for
+    /// each kind of error.
     ///
     /// # Errors
     /// When there is no thread or no descriptor to be had.
@@ -119,7 +129,7 @@ impl Mmio {
         device: Arc<dyn VirtioDevice>,
         ram: GuestRam,
         irq: Irq,
-        tell: Box<dyn Fn(&Malformed) + Send + Sync>,
+        report: Box<dyn Fn(&WorkerError) + Send + Sync>,
     ) -> Result<Self, MachineConfigError> {
         let name = device.name();
         let refuse = |why: &dyn std::fmt::Display| {
@@ -141,30 +151,60 @@ impl Mmio {
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|error| refuse(&error))?;
         let interrupt = Arc::new(Interrupt::new(irq));
-        let needs_reset = AtomicBool::new(false);
-        let trouble = Arc::new(Trouble { needs_reset, interrupt: Arc::clone(&interrupt), told: Once::new(), tell });
+        let failures = Arc::new(Failures {
+            needs_reset: AtomicBool::new(false),
+            interrupt: Arc::clone(&interrupt),
+            driver: Once::new(),
+            host: Once::new(),
+            report,
+        });
         let failed = {
-            let trouble = Arc::clone(&trouble);
-            move |malformed| trouble.report(&malformed)
+            let failures = Arc::clone(&failures);
+            move |error| failures.add(&error)
         };
         let events = doorbells.iter().map(|doorbell| Arc::clone(&doorbell.event)).collect();
         let thread = IoThread::new(name, events, failed).map_err(|error| refuse(&error))?;
         let registers = Mutex::new(registers);
-        Ok(Self { device, ram, interrupt, doorbells, registers, trouble, thread })
+        Ok(Self { device, ram, interrupt, doorbells, registers, failures, thread })
     }
 
-    /// Back to power-on; the device has let go of guest memory when this returns.
-    pub fn reset(&self) {
-        self.reset_registers(&mut self.lock());
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.device.name()
     }
 
-    fn reset_registers(&self, registers: &mut Registers) {
+    /// Puts the device back to power-on. The device no longer touches guest memory when this returns.
+    ///
+    /// # Errors
+    /// [`Unanswered`]: the host's kernel has not completed an operation of the device. The device then needs another reset.
+    pub fn reset(&self) -> Result<(), Unanswered> {
+        self.reset_registers(&mut self.lock())
+    }
+
+    /// Waits after [`BusDevice::interrupt`] until the device has completed what was in flight, and has noted the pages that it wrote.
+    /// From then on it does not touch guest memory until [`BusDevice::resume`].
+    ///
+    /// # Errors
+    /// [`Unanswered`] at the deadline.
+    pub fn wait_until_quiet(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.thread.wait_until_quiet(deadline)
+    }
+
+    fn reset_registers(&self, registers: &mut Registers) -> Result<(), Unanswered> {
         if registers.has(VIRTIO_CONFIG_S_DRIVER_OK) {
-            self.thread.stop();
+            self.thread.stop(Instant::now() + STOP_WITHIN).inspect_err(|unanswered| {
+                // The device may still write to guest memory, so the driver must not see a device that was reset.
+                let what = "a reset could not stop the device";
+                let remedy = "Look for a disk or file system of the host that does not answer.";
+                let error = HostError::new(what, &std::io::Error::other(*unanswered), remedy);
+                self.failures.add(&error.into());
+            })?;
         }
         registers.reset();
-        self.trouble.needs_reset.store(false, Ordering::SeqCst);
+        self.failures.needs_reset.store(false, Ordering::SeqCst);
         self.interrupt.reset();
+        Ok(())
     }
 
     fn offered(&self) -> u64 {
@@ -182,7 +222,7 @@ impl Mmio {
             register::VIRTIO_MMIO_QUEUE_NUM_MAX => registers.queue().map_or(0, |queue| queue.max_size().into()),
             register::VIRTIO_MMIO_QUEUE_READY => registers.queue().is_some_and(QueueT::ready).into(),
             register::VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
-            register::VIRTIO_MMIO_STATUS if self.trouble.needs_reset.load(Ordering::SeqCst) => {
+            register::VIRTIO_MMIO_STATUS if self.failures.needs_reset.load(Ordering::SeqCst) => {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
             }
             register::VIRTIO_MMIO_STATUS => registers.status,
@@ -222,7 +262,9 @@ impl Mmio {
 
     fn write_status(&self, registers: &mut Registers, value: u32) {
         if value == 0 {
-            return self.reset_registers(registers);
+            // After an error Status does not read as 0, and the driver may try again.
+            let _ = self.reset_registers(registers);
+            return;
         }
         let before = registers.status;
         // Bits are only ever added, but by a reset.
@@ -249,12 +291,14 @@ impl Mmio {
             queue.set_event_idx(features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
             VirtQueue::new(queue, self.ram.clone(), Arc::clone(&self.interrupt))
         });
-        match queues.collect() {
-            Ok(queues) => {
-                let config = ConfigInterrupt(Arc::clone(&self.interrupt));
-                self.thread.start(self.device.activate(Driver { features, queues, config }));
-            }
-            Err(malformed) => self.trouble.report(&malformed),
+        let activated = guarded(|| {
+            let queues = queues.collect::<Result<_, _>>()?;
+            let config = ConfigInterrupt(Arc::clone(&self.interrupt));
+            Ok(self.device.activate(Driver { features, queues, config, stop: self.thread.flag().clone() }))
+        });
+        match activated {
+            Ok(worker) => self.thread.start(worker),
+            Err(error) => self.failures.add(&error),
         }
     }
 
@@ -334,11 +378,11 @@ impl BusDevice for Mmio {
     }
 
     fn interrupt(&self) {
-        self.thread.run(false);
+        self.thread.pause();
     }
 
     fn resume(&self) {
-        self.thread.run(true);
+        self.thread.resume();
     }
 }
 

@@ -9,6 +9,8 @@
 //! - [`console`]: terminals and named channels. [`Rng`]: the entropy device. [`Vsock`]: sockets between guest and host.
 //! - [`Balloon`]: memory that the guest does without.
 //!
+//! - [`StopFlag`]: how a transport interrupts its worker. [`WorkerError`]: whose fault it is that a worker cannot continue.
+//!
 //! A device's registers are read and written by vCPU threads; its queues belong to its I/O thread. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a request costs no exit to this process but the doorbell's light one.
 
@@ -23,18 +25,23 @@ mod mmio;
 pub mod net;
 mod queue;
 mod rng;
+mod stop_flag;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod throttle;
 pub mod transports;
 mod vsock;
+mod worker_error;
 
 pub use balloon::{Balloon, BalloonConfig, PAGE as BALLOON_PAGE, Statistic, Statistics};
 pub use block::{Block, DiskConfig, ImageFormat};
-pub use device::{Driver, Malformed, VirtioDevice, Worker};
+pub use device::{Driver, VirtioDevice, Worker};
 pub use interrupt::ConfigInterrupt;
+pub use io_thread::Unanswered;
 pub use mmio::Mmio;
 pub use net::{Net, NetConfig};
 pub use queue::{Chain, VirtQueue};
 pub use rng::Rng;
-pub use vsock::{Accepted, Done, Listener, MAX_CONNECTIONS, Vsock, VsockError};
+pub use stop_flag::StopFlag;
+pub use vsock::{Accepted, Done, Listener, Vsock, VsockError, VsockLimits};
+pub use worker_error::{DriverError, HostError, WorkerError};

@@ -1,6 +1,6 @@
 //! A virtqueue as a worker uses it.
 
-use super::Malformed;
+use super::DriverError;
 use super::interrupt::Interrupt;
 use kvm_accel::{GuestMappings, GuestRam};
 use std::sync::Arc;
@@ -14,6 +14,10 @@ const USED_HEADER: u64 = 4;
 /// Bytes of an entry: a chain's head, and how much of it was written, 32 bits each.
 const USED_ELEMENT: u64 = 8;
 
+/// Descriptors of one chain, as in QEMU. A driver must not make a chain longer than its queue (section 2.7.5.3.1), and our queues are
+/// shorter.
+pub const MOST_DESCRIPTORS: usize = 1024;
+
 /// A queue that the driver has set up.
 pub struct VirtQueue {
     queue: Queue,
@@ -23,9 +27,9 @@ pub struct VirtQueue {
 
 impl VirtQueue {
     /// A queue as the registers describe it; `Err` when it reaches beyond RAM.
-    pub(super) fn new(queue: Queue, ram: GuestRam, interrupt: Arc<Interrupt>) -> Result<Self, Malformed> {
+    pub(super) fn new(queue: Queue, ram: GuestRam, interrupt: Arc<Interrupt>) -> Result<Self, DriverError> {
         if queue.ready() && !queue.is_valid(&*ram) {
-            return Err(Malformed("a queue is not in RAM".into()));
+            return Err(DriverError("a queue is not in RAM".into()));
         }
         Ok(Self { queue, ram, interrupt })
     }
@@ -33,14 +37,14 @@ impl VirtQueue {
     /// The next buffers that the driver has made available. When there are none, the driver will notify the queue once there are.
     ///
     /// # Errors
-    /// When the ring cannot be.
-    pub fn pop(&mut self) -> Result<Option<Chain>, Malformed> {
+    /// When the ring is inconsistent, or the chain is (see [`Chain`]).
+    pub fn pop(&mut self) -> Result<Option<Chain>, DriverError> {
         if !self.queue.ready() {
             return Ok(None);
         }
         loop {
             if let Some(chain) = self.queue.iter(self.ram.clone())?.next() {
-                return Ok(Some(Chain { chain, ram: self.ram.clone() }));
+                return Chain::new(chain, self.ram.clone()).map(Some);
             }
             if !self.queue.enable_notification(&*self.ram)? {
                 return Ok(None);
@@ -57,7 +61,7 @@ impl VirtQueue {
     ///
     /// # Errors
     /// When there is no such chain or the ring cannot be written.
-    pub fn push(&mut self, head: u16, written: u32) -> Result<(), Malformed> {
+    pub fn push(&mut self, head: u16, written: u32) -> Result<(), DriverError> {
         self.queue.add_used(&*self.ram, head, written)?;
         if self.queue.needs_notification(&*self.ram)? {
             self.interrupt.used();
@@ -69,7 +73,7 @@ impl VirtQueue {
     ///
     /// # Errors
     /// As [`VirtQueue::push`].
-    pub fn push_together(&mut self, used: &[(u16, u32)]) -> Result<(), Malformed> {
+    pub fn push_together(&mut self, used: &[(u16, u32)]) -> Result<(), DriverError> {
         let [earlier @ .., (head, written)] = used else { return Ok(()) };
         if earlier.is_empty() {
             return self.push(*head, *written);
@@ -80,8 +84,10 @@ impl VirtQueue {
             let slot = u64::from(first.wrapping_add(after) % self.queue.size());
             let element = u64::from(*head) | u64::from(*written) << 32;
             let address = self.queue.used_ring().checked_add(USED_HEADER + slot * USED_ELEMENT);
-            let address = address.ok_or_else(|| Malformed("the used ring ends beyond all memory".into()))?;
-            self.ram.write_obj(element.to_le(), GuestAddress(address)).map_err(|error| Malformed(error.to_string()))?;
+            let address = address.ok_or_else(|| DriverError("the used ring ends beyond all memory".into()))?;
+            self.ram
+                .write_obj(element.to_le(), GuestAddress(address))
+                .map_err(|error| DriverError(error.to_string()))?;
         }
         self.queue.set_next_used(first.wrapping_add(u16::try_from(earlier.len()).unwrap_or(0)));
         self.queue.add_used(&*self.ram, *head, *written)?;
@@ -103,10 +109,12 @@ impl VirtQueue {
     }
 }
 
-/// Buffers of the driver that belong together: those the device reads, then those it writes.
+/// Buffers of the driver that belong together: those the device reads, then those it writes. A chain ends where the driver says, has at
+/// most [`MOST_DESCRIPTORS`] descriptors, and holds less than 4 GiB.
 #[derive(Clone, Debug)]
 pub struct Chain {
     chain: DescriptorChain<GuestRam>,
+    descriptors: Vec<Descriptor>,
     ram: GuestRam,
 }
 
@@ -114,6 +122,23 @@ pub struct Chain {
 type Pages<'a> = MS<'a, GuestMappings>;
 
 impl Chain {
+    /// Reads the descriptors once.
+    fn new(chain: DescriptorChain<GuestRam>, ram: GuestRam) -> Result<Self, DriverError> {
+        let mut descriptors = Vec::new();
+        for descriptor in chain.clone() {
+            if descriptors.len() == MOST_DESCRIPTORS {
+                return Err(DriverError(format!("a chain has more than {MOST_DESCRIPTORS} descriptors")));
+            }
+            descriptors.push(descriptor);
+        }
+        // The library ends a chain early, without an error, where the driver breaks a rule.
+        if descriptors.last().is_none_or(Descriptor::has_next) {
+            let what = "a chain of descriptors holds 4 GiB or more, is a loop, or leaves its table";
+            return Err(DriverError(what.into()));
+        }
+        Ok(Self { chain, descriptors, ram })
+    }
+
     /// Names the chain when it is given back.
     #[must_use]
     pub fn head(&self) -> u16 {
@@ -124,7 +149,7 @@ impl Chain {
     ///
     /// # Errors
     /// When it is not in RAM, or longer than a chain may be.
-    pub fn reader(&self) -> Result<Reader<'_, Pages<'_>>, Malformed> {
+    pub fn reader(&self) -> Result<Reader<'_, Pages<'_>>, DriverError> {
         Ok(self.chain.clone().reader(&self.ram)?)
     }
 
@@ -132,12 +157,12 @@ impl Chain {
     ///
     /// # Errors
     /// When it is not in RAM, or longer than a chain may be.
-    pub fn writer(&self) -> Result<Writer<'_, Pages<'_>>, Malformed> {
+    pub fn writer(&self) -> Result<Writer<'_, Pages<'_>>, DriverError> {
         Ok(self.chain.clone().writer(&self.ram)?)
     }
 
     /// The single buffers, indirect ones resolved; what they say is not checked.
     pub fn descriptors(&self) -> impl Iterator<Item = Descriptor> {
-        self.chain.clone()
+        self.descriptors.iter().copied()
     }
 }

@@ -1,11 +1,18 @@
 //! The entropy device (section 5.4): buffers that the driver wants filled with random bytes.
+//!
+//! [`Source`] is where the bytes come from; it never blocks. A request waits while the source has nothing, because section 5.4.6.1
+//! wants at least one byte in each answer.
 
-use super::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease};
-use super::{Driver, Malformed, VirtQueue, VirtioDevice, Worker};
+mod source;
+#[cfg(test)]
+mod tests;
+
+use super::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease, timer};
+use super::{Driver, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
 use crate::MachineConfigError;
 use rustix::event::PollFd;
-use std::fs::File;
-use std::io::{Read, Write};
+use source::{Got, Source};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,28 +20,31 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
 /// QEMU's size.
 const QUEUES: [u16; 1] = [8];
-/// A request gets this much at most: no guest keeps the thread for long.
+/// Most bytes of one answer. A larger buffer is answered in part, which section 5.4.6.1 allows.
 const LARGEST: usize = 64 << 10;
 /// Requests at a stretch, before the transport has its turn.
 const STRETCH: usize = 16;
+/// How long a source that poll(2) calls ready and that gives nothing is left alone. `/dev/hwrng` is one: its driver has no poll.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// `virtio-rng`: entropy of the host.
 #[derive(Debug)]
 pub struct Rng {
-    source: Arc<File>,
+    source: Arc<Source>,
     throttle: ThrottleHolder,
 }
 
 impl Rng {
-    /// Entropy from a file, usually `/dev/urandom`; with a limit, so many bytes in such a time on average.
+    /// Entropy from a regular file, a character device such as `/dev/urandom`, a FIFO, or a Unix stream socket, to which this connects.
+    /// With a limit, so many bytes in such a time on average.
+    ///
+    /// A request waits while a device, a FIFO or a socket has nothing. A regular file is used once, from its start to its end; then the
+    /// device fails with a [`HostError`], as after the other end of a socket has closed it. Bytes are never repeated.
     ///
     /// # Errors
-    /// When the file cannot be opened, or the limit is none.
+    /// When the file cannot be opened or has another type, or the limit is out of range.
     pub fn new(source: &Path, limit: Option<(u64, Duration)>) -> Result<Self, MachineConfigError> {
-        let source = File::open(source).map_err(|error| {
-            let message = format!("{} cannot be opened for random bytes: {error}", source.display());
-            MachineConfigError::new("rng", message, "Take /dev/urandom.")
-        })?;
+        let source = Source::open(source)?;
         let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
         let total = Rates { bytes, operations: None };
         let throttle = Throttle::new(&ThrottleConfig { total, ..Default::default() }).map_err(|error| {
@@ -68,40 +78,78 @@ impl VirtioDevice for Rng {
         &QUEUES
     }
 
-    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+    fn activate(&self, Driver { queues, stop, .. }: Driver) -> Box<dyn Worker> {
         let (source, throttle) = (Arc::clone(&self.source), self.throttle.lease());
-        Box::new(Requests { source, throttle, waiting: false, more: false, queues: driver.queues })
+        Box::new(Requests { source, throttle, waiting: None, admitted: false, more: false, queues, stop })
     }
 }
 
+/// What the queue's next request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Throttle,
+    Source,
+}
+
 struct Requests {
-    source: Arc<File>,
+    source: Arc<Source>,
     throttle: ThrottleLease,
-    /// A request waits for the throttle.
-    waiting: bool,
-    /// There was a stretch of them, and may be more.
+    waiting: Option<Waiting>,
+    /// The throttle has let the next request pass.
+    admitted: bool,
+    /// There was a stretch of requests, and there may be more.
     more: bool,
     queues: Vec<VirtQueue>,
+    stop: StopFlag,
 }
 
 impl Worker for Requests {
-    fn notified(&mut self, queue: usize) -> Result<(), Malformed> {
+    fn notified(&mut self, queue: usize) -> Result<(), WorkerError> {
         let Some(queue) = self.queues.get_mut(queue) else { return Ok(()) };
         self.more = false;
         for _ in 0..STRETCH {
+            if self.stop.is_set() {
+                break;
+            }
             let Some(chain) = queue.pop()? else { return Ok(()) };
             let mut writer = chain.writer()?;
             let mut bytes = vec![0; writer.available_bytes().min(LARGEST)];
-            // A timer that cannot be set limits nothing.
-            if !self.throttle.admit(Direction::Read, bytes.len() as u64).unwrap_or(true) {
-                queue.undo_pop();
-                self.waiting = true;
-                return Ok(());
+            if bytes.is_empty() {
+                return Err(WorkerError::driver("a request for random bytes has no writable buffer"));
             }
-            // A source that has nothing gives nothing: the driver asks again.
-            let read = self.source.as_ref().read(&mut bytes).unwrap_or(0);
-            let written = writer.write(&bytes[..read]).map_err(|error| Malformed(error.to_string()))?;
-            queue.push(chain.head(), u32::try_from(written).unwrap_or(0))?;
+            if !self.admitted {
+                match self.throttle.admit(Direction::Read, bytes.len() as u64) {
+                    Ok(admitted) => self.admitted = admitted,
+                    Err(error) => {
+                        queue.undo_pop();
+                        return Err(timer(&error).into());
+                    }
+                }
+                if !self.admitted {
+                    queue.undo_pop();
+                    self.waiting = Some(Waiting::Throttle);
+                    return Ok(());
+                }
+            }
+            match self.source.read(&mut bytes) {
+                Ok(Got::Bytes(read)) => {
+                    writer.write_all(&bytes[..read]).map_err(WorkerError::driver)?;
+                    queue.push(chain.head(), u32::try_from(read).unwrap_or(0))?;
+                    self.admitted = false;
+                }
+                Ok(Got::Nothing) => {
+                    queue.undo_pop();
+                    self.waiting = Some(Waiting::Source);
+                    return Ok(());
+                }
+                Err(error) => {
+                    queue.undo_pop();
+                    let what = "the source of virtio-rng cannot be read";
+                    return Err(
+                        HostError::new(what, &error, "Give a source that does not end, such as /dev/urandom.").into()
+                    );
+                }
+            }
         }
         self.more = true;
         Ok(())
@@ -112,12 +160,22 @@ impl Worker for Requests {
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        poll.extend(self.throttle.source().filter(|_| self.waiting));
+        match self.waiting {
+            Some(Waiting::Throttle) => poll.extend(self.throttle.source()),
+            Some(Waiting::Source) => poll.push(self.source.readable()),
+            None => {}
+        }
     }
 
-    fn ready(&mut self, _: usize) -> Result<(), Malformed> {
-        self.throttle.fired();
-        self.waiting = false;
-        self.notified(0)
+    fn ready(&mut self, _: usize) -> Result<(), WorkerError> {
+        let waited = self.waiting.take();
+        if waited == Some(Waiting::Throttle) {
+            self.throttle.fired();
+        }
+        self.notified(0)?;
+        if waited == Some(Waiting::Source) && self.waiting == waited && !self.stop.is_set() {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A driver for tests and fuzzers: queues in a small RAM, and a worker that is called on the test's own thread.
 
 use super::interrupt::{ConfigInterrupt, Interrupt};
-use super::{Driver, VirtQueue, VirtioDevice};
+use super::{Driver, StopFlag, VirtQueue, VirtioDevice};
 use crate::devices::Irq;
 use kvm_accel::GuestRam;
 use rustix::event::{Timespec, poll};
@@ -39,7 +39,7 @@ pub fn driver(device: &dyn VirtioDevice, features: u64) -> Result<(GuestRam, Dri
         queue.set_ready(true);
         queues.push(VirtQueue::new(queue, ram.clone(), Arc::clone(&interrupt)).map_err(|error| error.to_string())?);
     }
-    Ok((ram, Driver { features, queues, config: ConfigInterrupt(interrupt) }))
+    Ok((ram, Driver { features, queues, config: ConfigInterrupt(interrupt), stop: StopFlag::default() }))
 }
 
 /// Lets a driver of which nothing is true work with a device: what it offers is what `input` says, and so are its writes to the

@@ -3,6 +3,7 @@
 //! Each limit is a leaky bucket. It leaks at the average rate; a request passes while the bucket is not overfull, and then goes in, so that a
 //! large request passes too and is paid for afterwards.
 
+use super::HostError;
 use super::lease::{Holder, Lease};
 use crate::MachineConfigError;
 use rustix::event::{PollFd, PollFlags};
@@ -282,6 +283,11 @@ impl ThrottleLease {
     pub fn fired(&self) {
         self.get().into_iter().for_each(Throttle::fired);
     }
+}
+
+/// The error of a rate limit whose timer the kernel refuses.
+pub(super) fn timer(error: &io::Error) -> HostError {
+    HostError::new("a rate limit cannot set its timer", error, "Look for a lack of kernel memory on the host.")
 }
 
 #[cfg(test)]

@@ -3,13 +3,13 @@
 use super::config_space::{self, ConfigSpace};
 use super::image::{DiskConfig, Image};
 use super::request::Limits;
-use super::requests::Requests;
+use super::requests::{Leftover, Requests};
 use crate::MachineConfigError;
 use crate::virtio::device::read_space;
 use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
-use crate::virtio::{Driver, Malformed, VirtioDevice, Worker};
-use std::sync::Arc;
+use crate::virtio::{Driver, VirtioDevice, Worker, WorkerError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_GEOMETRY,
     VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
@@ -52,9 +52,20 @@ pub struct Disk {
     pub throttle: Option<ThrottleHolder>,
     /// The write cache is on. The driver may switch it at any time.
     writeback: AtomicBool,
+    /// What the last worker has left in flight.
+    leftover: Mutex<Option<Leftover>>,
 }
 
 impl Disk {
+    /// Keeps what a worker has left in flight, for the next one to wait for.
+    pub fn leave(&self, leftover: Leftover) {
+        *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = Some(leftover);
+    }
+
+    pub fn take_leftover(&self) -> Option<Leftover> {
+        self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Whether a write is answered only when it is on the medium. A driver that cannot flush has no other way.
     pub fn durable(&self, features: u64) -> bool {
         let has = |feature: u32| features & 1 << feature != 0;
@@ -89,6 +100,7 @@ impl Block {
             discard: config.discard,
             throttle: throttle.map(ThrottleHolder::new),
             writeback: AtomicBool::new(true),
+            leftover: Mutex::default(),
         })))
     }
 
@@ -146,9 +158,9 @@ impl VirtioDevice for Block {
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
-        let Driver { features, queues, .. } = driver;
+        let Driver { features, queues, stop, .. } = driver;
         match queues.into_iter().next() {
-            Some(queue) => Box::new(Requests::new(Arc::clone(&self.0), features, queue)),
+            Some(queue) => Box::new(Requests::new(Arc::clone(&self.0), features, queue, stop)),
             None => Box::new(Idle),
         }
     }
@@ -158,7 +170,7 @@ impl VirtioDevice for Block {
 struct Idle;
 
 impl Worker for Idle {
-    fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
         Ok(())
     }
 }

@@ -4,10 +4,10 @@ use super::file::{self, OpenFile, refuse, unreadable};
 use super::lock::Lock;
 use super::qcow2::Qcow2Image;
 use super::raw::RawImage;
-use super::request::{Action, Status};
 use crate::MachineConfigError;
 use crate::virtio::throttle::ThrottleConfig;
 use kvm_accel::GuestRam;
+use kvm_accel::guest_io::GuestRange;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -62,7 +62,8 @@ pub struct DiskConfig {
 #[derive(Debug)]
 pub struct Image {
     medium: Medium,
-    flush_failed: AtomicBool,
+    /// See [`Image::has_lost`].
+    lost: AtomicBool,
     /// Held as long as the image is open.
     _lock: Lock,
 }
@@ -89,7 +90,7 @@ impl Image {
                 image.map_err(|error| refuse(path, format_args!("cannot be used as qcow2: {error}"), remedy))?
             }
         };
-        Ok(Self { medium, flush_failed: AtomicBool::new(false), _lock: lock })
+        Ok(Self { medium, lost: AtomicBool::new(false), _lock: lock })
     }
 
     /// The size of the disk.
@@ -108,48 +109,70 @@ impl Image {
         }
     }
 
-    /// Does what a request asks for, and returns when it is done. `durable`: what is written is on the medium then.
-    pub fn perform(&self, ram: &GuestRam, action: &Action, durable: bool) -> Status {
-        let done = match (action, &self.medium) {
-            (Action::Read { offset, ranges }, Medium::Raw(raw)) => raw.read(ram, ranges, *offset),
-            (Action::Read { offset, ranges }, Medium::Qcow2(qcow2)) => qcow2.read(ram, ranges, *offset),
-            (Action::Write { offset, ranges }, Medium::Raw(raw)) => raw.write(ram, ranges, *offset),
-            (Action::Write { offset, ranges }, Medium::Qcow2(qcow2)) => qcow2.write(ram, ranges, *offset),
-            (Action::Discard { offset, len }, Medium::Raw(raw)) => raw.discard(*offset, *len),
-            (Action::Discard { offset, len }, Medium::Qcow2(qcow2)) => qcow2.discard(*offset, *len),
-            (Action::WriteZeroes { offset, len, unmap }, Medium::Raw(raw)) => raw.write_zeroes(*offset, *len, *unmap),
-            (Action::WriteZeroes { offset, len, unmap }, Medium::Qcow2(qcow2)) => {
-                qcow2.write_zeroes(*offset, *len, *unmap)
-            }
-            (Action::Flush, _) => Ok(()),
-            (Action::Id { .. }, _) => return Status::Unsupported,
-            (Action::Refuse(status), _) => return *status,
-        };
-        let flush = matches!(action, Action::Flush) || (durable && !matches!(action, Action::Read { .. }));
-        match done.and_then(|()| if flush { self.flush() } else { Ok(()) }) {
-            Ok(()) => Status::Ok,
-            Err(_) => Status::IoError,
+    /// The most bytes of a discard or write-zeroes at once. Its multiples split no cluster.
+    pub const fn extent(&self) -> u64 {
+        match &self.medium {
+            Medium::Raw(_) => 8 << 20,
+            Medium::Qcow2(_) => 2 << 20,
         }
     }
 
-    fn flush(&self) -> io::Result<()> {
+    /// Reads the disk into guest memory.
+    pub fn read(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        match &self.medium {
+            Medium::Raw(raw) => raw.read(ram, ranges, offset),
+            Medium::Qcow2(qcow2) => qcow2.read(ram, ranges, offset),
+        }
+    }
+
+    /// Writes guest memory to the disk.
+    pub fn write(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        match &self.medium {
+            Medium::Raw(raw) => raw.write(ram, ranges, offset),
+            Medium::Qcow2(qcow2) => qcow2.write(ram, ranges, offset),
+        }
+    }
+
+    /// Gives up the contents of a range.
+    pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        match &self.medium {
+            Medium::Raw(raw) => raw.discard(offset, len),
+            Medium::Qcow2(qcow2) => qcow2.discard(offset, len),
+        }
+    }
+
+    /// Fills a range with zeroes, or the first part of it: how many bytes.
+    pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<u64> {
+        match &self.medium {
+            Medium::Raw(raw) => raw.write_zeroes(offset, len, unmap),
+            Medium::Qcow2(qcow2) => qcow2.write_zeroes(offset, len, unmap).map(|()| len),
+        }
+    }
+
+    /// Brings everything that was written to the medium.
+    pub fn flush(&self) -> io::Result<()> {
         self.flushed(|| match &self.medium {
             Medium::Raw(raw) => raw.flush(),
             Medium::Qcow2(qcow2) => qcow2.flush(),
         })
     }
 
-    /// Whether a flush went wrong.
-    pub fn flush_failed(&self) -> bool {
-        self.flush_failed.load(Ordering::Acquire)
+    /// Whether the kernel has reported that it lost something which was written. Then no flush succeeds, because the kernel has dropped what
+    /// it could not write and reports that once.
+    pub fn has_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
-    /// Somebody flushes the image and says how it went. Once it went wrong it never goes right: the kernel has dropped what it could not write,
-    /// and tells that once.
+    /// The kernel has reported a loss.
+    pub fn note_lost(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
+    /// Flushes by `flush`, and notes its failure.
     pub fn flushed(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-        if self.flush_failed() {
+        if self.has_lost() {
             return Err(Errno::IO.into());
         }
-        flush().inspect_err(|_| self.flush_failed.store(true, Ordering::Release))
+        flush().inspect_err(|_| self.note_lost())
     }
 }

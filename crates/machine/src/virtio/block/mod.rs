@@ -16,6 +16,7 @@ mod qcow2_tests;
 mod raw;
 mod request;
 mod requests;
+mod slab;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 //! A file or block device that is the disk, byte for byte.
 
 use super::request::SECTOR;
+use super::requests::SLICE;
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{self, GuestRange, behind, total};
 use rustix::fs::FallocateFlags;
@@ -67,19 +68,21 @@ impl RawImage {
         }
     }
 
-    pub fn write_zeroes(&self, mut offset: u64, len: u64, unmap: bool) -> io::Result<()> {
+    /// A file system without a call for it has zeroes written, a slice at a time: how many bytes are done.
+    pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<u64> {
         let modes = [PUNCH, ZERO];
         if modes[usize::from(!unmap)..].iter().any(|&mode| self.fallocate(mode, offset, len).is_ok()) {
-            return Ok(());
+            return Ok(len);
         }
-        let end = offset.saturating_add(len);
-        while offset < end {
-            let most = ZEROES.len() as u64;
-            let count = usize::try_from((end - offset).min(most)).map_err(io::Error::other)?;
-            self.file.write_all_at(&ZEROES[..count], offset)?;
-            offset += (end - offset).min(most);
+        let end = len.min(SLICE);
+        let mut done = 0;
+        while done < end {
+            let count = (end - done).min(ZEROES.len() as u64);
+            let zeroes = usize::try_from(count).ok().and_then(|count| ZEROES.get(..count)).unwrap_or_default();
+            self.file.write_all_at(zeroes, offset + done)?;
+            done += count;
         }
-        Ok(())
+        Ok(end)
     }
 
     fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> Result<(), Errno> {

@@ -1,6 +1,6 @@
 //! From a descriptor chain to a request: everything here comes from the guest and is checked once, before anything is done.
 
-use crate::virtio::Malformed;
+use crate::virtio::DriverError;
 use crate::virtio::throttle::Direction;
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{GuestRange, behind, total};
@@ -15,9 +15,6 @@ pub const SECTOR: u64 = 512;
 
 /// The most sectors of one discard or write-zeroes request, as QEMU has it: just below 2 GiB.
 pub const MOST_SECTORS: u32 = i32::MAX.unsigned_abs() >> 9;
-
-/// Descriptors of one chain, as in QEMU and in the kernel's calls.
-pub const MOST_DESCRIPTORS: usize = 1024;
 
 /// Type, a reserved word, first sector.
 const HEADER: usize = 16;
@@ -113,17 +110,17 @@ impl Request {
     /// QEMU; anything else that is wrong is answered.
     ///
     /// # Errors
-    /// [`Malformed`], for the whole device.
+    /// [`DriverError`], for the whole device.
     pub fn read(
         chain: impl IntoIterator<Item = Descriptor>,
         ram: &GuestRam,
         limits: Limits,
-    ) -> Result<Self, Malformed> {
+    ) -> Result<Self, DriverError> {
         let (input, mut output) = split(chain, ram)?;
         let status = take_status(&mut output)?;
         let mut header = [0; HEADER];
         if gather(ram, &input, &mut header) < HEADER {
-            return Err(Malformed("a block request is shorter than its header".into()));
+            return Err(DriverError("a block request is shorter than its header".into()));
         }
         let [kind, _, _, _] = words(header);
         let sector = u64::from_le_bytes([
@@ -179,22 +176,19 @@ impl Limits {
 fn split(
     chain: impl IntoIterator<Item = Descriptor>,
     ram: &GuestRam,
-) -> Result<(Vec<GuestRange>, Vec<GuestRange>), Malformed> {
-    let malformed = |what: &str| Err(Malformed(format!("a block request {what}")));
+) -> Result<(Vec<GuestRange>, Vec<GuestRange>), DriverError> {
+    let refuse = |what: &str| Err(DriverError(format!("a block request {what}")));
     let (mut input, mut output) = (Vec::new(), Vec::new());
     for Descriptor { range, writable } in chain {
         let len = usize::try_from(range.len).unwrap_or(usize::MAX);
         if len == 0 {
-            return malformed("has an empty descriptor");
+            return refuse("has an empty descriptor");
         }
         if !ram.check_range(GuestAddress(range.address), len) {
-            return malformed("has a descriptor outside RAM");
+            return refuse("has a descriptor outside RAM");
         }
         if !writable && !output.is_empty() {
-            return malformed("has its descriptors in the wrong order");
-        }
-        if input.len() + output.len() >= MOST_DESCRIPTORS {
-            return malformed("has more than 1024 descriptors");
+            return refuse("has its descriptors in the wrong order");
         }
         if writable { output.push(range) } else { input.push(range) }
     }
@@ -202,8 +196,8 @@ fn split(
 }
 
 /// Cuts the last byte off.
-fn take_status(output: &mut Vec<GuestRange>) -> Result<GuestAddress, Malformed> {
-    let missing = || Malformed("a block request has no room for its status".into());
+fn take_status(output: &mut Vec<GuestRange>) -> Result<GuestAddress, DriverError> {
+    let missing = || DriverError("a block request has no room for its status".into());
     let last = output.last_mut().ok_or_else(missing)?;
     last.len -= 1;
     let status = GuestAddress(last.address + u64::from(last.len));

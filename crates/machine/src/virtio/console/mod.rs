@@ -14,7 +14,7 @@ pub use host_end::HostEnd;
 
 use super::device::read_space;
 use super::lease::Holder;
-use super::{Driver, Malformed, VirtioDevice, Worker};
+use super::{Driver, VirtioDevice, Worker, WorkerError};
 use crate::MachineConfigError;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -183,7 +183,7 @@ impl VirtioDevice for Console {
 struct Broken;
 
 impl Worker for Broken {
-    fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
-        Err(Malformed("queues are missing".into()))
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        Err(WorkerError::driver("queues are missing"))
     }
 }

@@ -1,7 +1,7 @@
 //! A port: what the guest writes goes to the host's end, and what comes from there into the guest's buffers.
 
 use super::host_end::{HostEnd, Input};
-use crate::virtio::{Chain, Malformed, VirtQueue};
+use crate::virtio::{Chain, StopFlag, VirtQueue, WorkerError};
 use std::io::{Read, Write};
 
 /// Bytes moved at once.
@@ -30,13 +30,16 @@ impl Port {
         Self { receive, transmit, sending: None, blocked: false, starved: false, open, ready: open }
     }
 
-    /// The guest has written; whether there may be more.
-    pub fn output(&mut self, end: &mut HostEnd) -> Result<bool, Malformed> {
+    /// Moves what the guest has written; whether there may be more.
+    pub fn output(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<bool, WorkerError> {
         self.blocked = false;
         for _ in 0..BATCH {
+            if stop.is_set() {
+                break;
+            }
             let Some((chain, done)) = self.next()? else { return Ok(false) };
             let mut piece = [0; PIECE];
-            let len = chain.reader()?.split_at(done)?.read(&mut piece).map_err(|error| Malformed(error.to_string()))?;
+            let len = chain.reader()?.split_at(done)?.read(&mut piece).map_err(WorkerError::driver)?;
             if len == 0 {
                 self.transmit.push(chain.head(), 0)?;
                 continue;
@@ -51,7 +54,7 @@ impl Port {
         Ok(true)
     }
 
-    fn next(&mut self) -> Result<Option<(Chain, usize)>, Malformed> {
+    fn next(&mut self) -> Result<Option<(Chain, usize)>, WorkerError> {
         match self.sending.take() {
             None => Ok(self.transmit.pop()?.map(|chain| (chain, 0))),
             sending => Ok(sending),
@@ -59,15 +62,15 @@ impl Port {
     }
 
     /// The guest has given buffers.
-    pub fn fed(&mut self, end: &mut HostEnd) -> Result<(), Malformed> {
+    pub fn fed(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<(), WorkerError> {
         self.starved = false;
-        self.input(end)
+        self.input(end, stop)
     }
 
     /// There may be input. What is left when it returns is found by waiting for it.
-    pub fn input(&mut self, end: &mut HostEnd) -> Result<(), Malformed> {
+    pub fn input(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<(), WorkerError> {
         for _ in 0..BATCH {
-            if !self.open {
+            if !self.open || stop.is_set() {
                 return Ok(());
             }
             let Some(chain) = self.receive.pop()? else {
@@ -78,13 +81,13 @@ impl Port {
             let mut piece = [0; PIECE];
             let room = writer.available_bytes().min(PIECE);
             if room == 0 {
-                return Err(Malformed("a receive buffer has no room".into()));
+                return Err(WorkerError::driver("a receive buffer has no room"));
             }
             let Input::Bytes(len) = end.read(&mut piece[..room]) else {
                 self.receive.undo_pop();
                 return Ok(());
             };
-            writer.write_all(&piece[..len]).map_err(|error| Malformed(error.to_string()))?;
+            writer.write_all(&piece[..len]).map_err(WorkerError::driver)?;
             self.receive.push(chain.head(), u32::try_from(len).unwrap_or(0))?;
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::port::Port;
 use super::{FEATURE_MULTIPORT, PortKind, Size, Terminals, first_id};
 use crate::virtio::io_thread::ring;
 use crate::virtio::lease::Lease;
-use crate::virtio::{ConfigInterrupt, Driver, Malformed, VirtQueue, Worker};
+use crate::virtio::{ConfigInterrupt, Driver, StopFlag, VirtQueue, Worker, WorkerError};
 use kvm_accel::io::borrow_fd;
 use rustix::event::{PollFd, PollFlags};
 use std::cell::RefCell;
@@ -31,6 +31,7 @@ pub struct Ports {
     /// What the driver has heard of the terminals' sizes.
     told: Vec<Option<Size>>,
     config: ConfigInterrupt,
+    stop: StopFlag,
     /// What was waited for last, in order.
     waits: RefCell<Vec<Wait>>,
 }
@@ -52,7 +53,7 @@ impl Ports {
         ends: Lease<Vec<HostEnd>>,
         terminals: Arc<Terminals>,
     ) -> Option<Self> {
-        let Driver { features, queues, config } = driver;
+        let Driver { features, queues, config, stop } = driver;
         let mut queues = queues.into_iter();
         let mut pair = || Some([queues.next()?, queues.next()?]);
         let multiport = features & FEATURE_MULTIPORT != 0;
@@ -72,7 +73,7 @@ impl Ports {
             }
         }
         let told = vec![None; kinds.len()];
-        Some(Self { kinds, ports, control, ends, terminals, told, config, waits: RefCell::default() })
+        Some(Self { kinds, ports, control, ends, terminals, told, config, stop, waits: RefCell::default() })
     }
 
     /// The index of the port that the driver knows by this number.
@@ -94,22 +95,25 @@ impl Ports {
         self.index(u32::try_from(id).ok()?)
     }
 
-    /// A port and its end at the host.
-    fn port(&mut self, index: usize) -> Option<(&mut Port, &mut HostEnd)> {
-        Some((self.ports.get_mut(index)?, self.ends.get_mut()?.get_mut(index)?))
+    /// A port, its end at the host, and the flag to look at.
+    fn port(&mut self, index: usize) -> Option<(&mut Port, &mut HostEnd, &StopFlag)> {
+        Some((self.ports.get_mut(index)?, self.ends.get_mut()?.get_mut(index)?, &self.stop))
     }
 
-    fn output(&mut self, index: usize) -> Result<(), Malformed> {
-        let Some((port, end)) = self.port(index) else { return Ok(()) };
-        if port.output(end)? {
+    fn output(&mut self, index: usize) -> Result<(), WorkerError> {
+        let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+        if port.output(end, stop)? {
             ring(&self.terminals.wake);
         }
         Ok(())
     }
 
     /// Reads and answers what the driver says, as far as there is room for the answers.
-    fn converse(&mut self) -> Result<(), Malformed> {
+    fn converse(&mut self) -> Result<(), WorkerError> {
         for _ in 0..MAX_WAITING {
+            if self.stop.is_set() {
+                break;
+            }
             let Some(control) = &mut self.control else { return Ok(()) };
             control.flush()?;
             let Some(message) = control.next()? else { return Ok(()) };
@@ -174,7 +178,7 @@ impl Ports {
         }
     }
 
-    fn woken(&mut self) -> Result<(), Malformed> {
+    fn woken(&mut self) -> Result<(), WorkerError> {
         // How often does not matter.
         let _ = self.terminals.wake.read();
         for index in 0..self.ports.len() {
@@ -188,7 +192,7 @@ impl Ports {
 }
 
 impl Worker for Ports {
-    fn notified(&mut self, queue: usize) -> Result<(), Malformed> {
+    fn notified(&mut self, queue: usize) -> Result<(), WorkerError> {
         if self.control.is_some() && CONTROL.contains(&queue) {
             return self.converse();
         }
@@ -196,8 +200,8 @@ impl Worker for Ports {
         if queue % 2 == 1 {
             return self.output(index);
         }
-        let Some((port, end)) = self.port(index) else { return Ok(()) };
-        port.fed(end)
+        let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+        port.fed(end, stop)
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
@@ -217,14 +221,14 @@ impl Worker for Ports {
         }
     }
 
-    fn ready(&mut self, source: usize) -> Result<(), Malformed> {
+    fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
         let wait = self.waits.borrow().get(source).copied();
         match wait {
             Some(Wait::Wake) => self.woken(),
             Some(Wait::Room(index)) => self.output(index),
             Some(Wait::Input(index)) => {
-                let Some((port, end)) = self.port(index) else { return Ok(()) };
-                port.input(end)
+                let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+                port.input(end, stop)
             }
             None => Ok(()),
         }
@@ -240,11 +244,11 @@ struct Control {
 }
 
 impl Control {
-    fn flush(&mut self) -> Result<(), Malformed> {
+    fn flush(&mut self) -> Result<(), WorkerError> {
         while let Some(message) = self.waiting.front() {
             let Some(chain) = self.receive.pop()? else { return Ok(()) };
             let written = chain.writer()?.write_all(message);
-            written.map_err(|_| Malformed("a control buffer has no room for a message".into()))?;
+            written.map_err(|_| WorkerError::driver("a control buffer has no room for a message"))?;
             self.receive.push(chain.head(), u32::try_from(message.len()).unwrap_or(0))?;
             self.waiting.pop_front();
         }
@@ -252,7 +256,7 @@ impl Control {
     }
 
     /// The driver's next message; one that is too short says nothing.
-    fn next(&mut self) -> Result<Option<FromDriver>, Malformed> {
+    fn next(&mut self) -> Result<Option<FromDriver>, WorkerError> {
         if self.waiting.len() >= MAX_WAITING {
             return Ok(None);
         }

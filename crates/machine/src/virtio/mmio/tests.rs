@@ -1,7 +1,7 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::*;
-use crate::virtio::{Rng, Worker};
+use crate::virtio::{DriverError, Rng, Worker};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -120,7 +120,7 @@ fn test_a_buffer_is_filled_and_interrupts() {
         ram.read_slice(&mut bytes, GuestAddress(BUFFER)).unwrap();
         assert_ne!(bytes, [0; 64]);
     }
-    mmio.reset();
+    mmio.reset().unwrap();
     assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0);
     // Nobody is there.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
@@ -144,7 +144,7 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     let (raised, line) = channel();
     let (tell, told) = channel();
     let irq = Irq::edge(move || _ = raised.send(()));
-    let tell = Box::new(move |malformed: &Malformed| _ = tell.send(malformed.clone()));
+    let tell = Box::new(move |error: &WorkerError| _ = tell.send(error.clone()));
     let mmio = Mmio::new(Arc::new(rng()), ram.clone(), irq, tell).unwrap();
     start(&mmio, DESCRIPTORS);
     // More buffers than the queue has.
@@ -152,7 +152,10 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_ne!(read(&mmio, register::VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
-    assert!(told.recv_timeout(Duration::from_secs(60)).unwrap().0.contains("available ring index"));
+    let Ok(WorkerError::Driver(DriverError(why))) = told.recv_timeout(Duration::from_secs(60)) else {
+        panic!("whose?")
+    };
+    assert!(why.contains("available ring index"), "{why}");
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
     // Again, and nobody is told again.
     start(&mmio, 0xffff_f000);
@@ -183,7 +186,7 @@ fn test_a_limit_holds_across_resets() {
     for _ in 0..2 {
         ask(1);
         assert!(line.recv_timeout(Duration::from_millis(50)).is_err());
-        mmio.reset();
+        mmio.reset().unwrap();
         ram.write_obj(0_u32, GuestAddress(USED.into())).unwrap();
         start(&mmio, DESCRIPTORS);
     }
@@ -213,7 +216,7 @@ impl VirtioDevice for Watched {
 struct WatchedWorker(Sender<&'static str>);
 
 impl Worker for WatchedWorker {
-    fn notified(&mut self, queue: usize) -> Result<(), Malformed> {
+    fn notified(&mut self, queue: usize) -> Result<(), WorkerError> {
         self.0.send(["first", "second"][queue]).unwrap();
         Ok(())
     }
@@ -234,7 +237,7 @@ fn test_a_reset_waits_until_the_worker_has_gone() {
     assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
     // There is no third queue.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 2);
-    mmio.reset();
+    mmio.reset().unwrap();
     assert_eq!(told.try_recv(), Ok("gone"));
     start(&mmio, DESCRIPTORS);
     drop(mmio);
@@ -252,7 +255,7 @@ fn test_a_machine_that_is_stopped_has_devices_that_wait() {
     mmio.resume();
     assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
     mmio.interrupt();
-    mmio.reset();
+    mmio.reset().unwrap();
     assert_eq!(told.try_recv(), Ok("gone"));
 }
 
@@ -279,7 +282,7 @@ mod fuzz {
                 BusDevice::write(&mmio, offset, data);
                 BusDevice::read(&mmio, offset, &mut [0; 8][..1 << log_size]);
             }
-            mmio.reset();
+            mmio.reset().unwrap();
             prop_assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0);
         }
     }

@@ -2,8 +2,8 @@
 
 use super::backend::{Backend, HEADER, LARGEST, Received};
 use crate::virtio::lease::Lease;
-use crate::virtio::throttle::{Direction, ThrottleLease};
-use crate::virtio::{Chain, ConfigInterrupt, Driver, Malformed, VirtQueue, Worker};
+use crate::virtio::throttle::{Direction, ThrottleLease, timer};
+use crate::virtio::{Chain, ConfigInterrupt, Driver, HostError, StopFlag, VirtQueue, Worker, WorkerError};
 use kvm_accel::tap::TapOffload;
 use rustix::event::PollFd;
 use std::io::{Read, Write};
@@ -35,8 +35,9 @@ pub struct Frames {
     incoming: Box<[u8]>,
     /// The throttle keeps both directions waiting.
     throttled: bool,
-    /// There was more than a stretch: to go on at once, after whoever else wants something of this thread.
+    /// There was more than a stretch, or the flag is set: continue after the transport's commands.
     more: bool,
+    stop: StopFlag,
 }
 
 struct Waiting {
@@ -50,7 +51,7 @@ impl Frames {
         backend: Lease<Backend>,
         throttle: Option<ThrottleLease>,
         link: Arc<AtomicBool>,
-        Driver { features, queues, config }: Driver,
+        Driver { features, queues, config, stop }: Driver,
     ) -> Self {
         let has = |feature: u32| features & 1 << feature != 0;
         if let Some(backend) = backend.get() {
@@ -76,13 +77,17 @@ impl Frames {
             incoming: buffer(),
             throttled: false,
             more: false,
+            stop,
         }
     }
 
     /// From the guest.
-    fn transmit(&mut self) -> Result<(), Malformed> {
+    fn transmit(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.transmit, self.backend.get_mut()) else { return Ok(()) };
         for _ in 0..STRETCH {
+            if self.stop.is_set() {
+                break;
+            }
             if !backend.has_room() || self.throttled {
                 return Ok(());
             }
@@ -91,12 +96,13 @@ impl Frames {
             let len = reader.available_bytes();
             // What cannot be a frame is lost, as on any network.
             if let Some(frame) = self.frame.get_mut(..len).filter(|_| len > HEADER) {
-                if !admit(self.throttle.as_mut(), Direction::Write, len) {
+                let admitted = admit(self.throttle.as_mut(), Direction::Write, len);
+                if !matches!(admitted, Ok(true)) {
                     queue.undo_pop();
-                    self.throttled = true;
+                    self.throttled = !admitted?;
                     return Ok(());
                 }
-                reader.read_exact(frame).map_err(|error| Malformed(error.to_string()))?;
+                reader.read_exact(frame).map_err(WorkerError::driver)?;
                 backend.send(frame);
             }
             queue.push(chain.head(), 0)?;
@@ -106,9 +112,12 @@ impl Frames {
     }
 
     /// To the guest.
-    fn receive(&mut self) -> Result<(), Malformed> {
+    fn receive(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.receive, self.backend.get_mut()) else { return Ok(()) };
         for _ in 0..STRETCH {
+            if self.stop.is_set() {
+                break;
+            }
             let waiting = match &mut self.waiting {
                 Some(waiting) => waiting,
                 none => match backend.receive(&mut self.incoming) {
@@ -122,16 +131,17 @@ impl Frames {
                     }
                 },
             };
-            if !waiting.admitted && !admit(self.throttle.as_mut(), Direction::Read, waiting.len) {
+            if !waiting.admitted && !admit(self.throttle.as_mut(), Direction::Read, waiting.len)? {
                 self.throttled = true;
                 return Ok(());
             }
             waiting.admitted = true;
             let Some(frame) = self.incoming.get_mut(..waiting.len) else { return Ok(()) };
-            if !deliver(queue, frame, self.mergeable)? {
-                return Ok(());
+            match deliver(queue, frame, self.mergeable, &self.stop)? {
+                Delivered::Yes => self.waiting = None,
+                Delivered::NoRoom => return Ok(()),
+                Delivered::Interrupted => break,
             }
-            self.waiting = None;
         }
         self.more = true;
         Ok(())
@@ -141,8 +151,7 @@ impl Frames {
     fn backend_source(&self) -> Option<PollFd<'_>> {
         let backend = self.backend.get().filter(|_| self.link.load(Ordering::Acquire))?;
         let frames = self.waiting.is_none() && !self.throttled;
-        // A back end with room can be written to at once.
-        let writable = self.more || !backend.has_room();
+        let writable = !backend.has_room();
         (frames || writable).then(|| backend.source(frames, writable))
     }
 
@@ -151,26 +160,45 @@ impl Frames {
     }
 
     /// Goes on in both directions.
-    fn work(&mut self) -> Result<(), Malformed> {
+    fn work(&mut self) -> Result<(), WorkerError> {
         self.more = false;
         self.receive()?;
         self.transmit()
     }
 }
 
-/// A timer that cannot be set limits nothing.
-fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize) -> bool {
-    throttle.is_none_or(|throttle| throttle.admit(direction, (len - HEADER) as u64).unwrap_or(true))
+fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize) -> Result<bool, HostError> {
+    throttle
+        .map_or(Ok(true), |throttle| throttle.admit(direction, (len - HEADER) as u64))
+        .map_err(|error| timer(&error))
 }
 
-/// Puts a frame into the guest's buffers: false when it has too few. One that can never fit is lost.
-fn deliver(queue: &mut VirtQueue, frame: &mut [u8], mergeable: bool) -> Result<bool, Malformed> {
+/// What became of a frame for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    /// The guest has it, or it can never fit and is lost.
+    Yes,
+    /// The guest has given too few buffers.
+    NoRoom,
+    /// The flag was set meanwhile.
+    Interrupted,
+}
+
+/// Puts a frame into the guest's buffers. With many descriptors in many chains that takes milliseconds, so the flag counts in between.
+fn deliver(
+    queue: &mut VirtQueue,
+    frame: &mut [u8],
+    mergeable: bool,
+    stop: &StopFlag,
+) -> Result<Delivered, WorkerError> {
     let mut chains: Vec<(Chain, usize)> = Vec::new();
     let mut room = 0;
     while room < frame.len() && (mergeable || chains.is_empty()) && chains.len() < usize::from(queue.size()) {
-        let Some(chain) = queue.pop()? else {
+        let interrupted = stop.is_set();
+        let popped = if interrupted { None } else { queue.pop()? };
+        let Some(chain) = popped else {
             chains.iter().for_each(|_| queue.undo_pop());
-            return Ok(false);
+            return Ok(if interrupted { Delivered::Interrupted } else { Delivered::NoRoom });
         };
         let len = chain.writer()?.available_bytes();
         room += len;
@@ -178,24 +206,34 @@ fn deliver(queue: &mut VirtQueue, frame: &mut [u8], mergeable: bool) -> Result<b
     }
     if room < frame.len() {
         chains.iter().for_each(|_| queue.undo_pop());
-        return Ok(true);
+        return Ok(Delivered::Yes);
     }
     frame[NUM_BUFFERS].copy_from_slice(&u16::try_from(chains.len()).unwrap_or(u16::MAX).to_le_bytes());
     let mut rest = &*frame;
     let mut used = Vec::with_capacity(chains.len());
     for (chain, len) in &chains {
+        if stop.is_set() {
+            // The buffers are still the device's: they are written again after a pause.
+            chains.iter().for_each(|_| queue.undo_pop());
+            return Ok(Delivered::Interrupted);
+        }
         let (piece, after) = rest.split_at(rest.len().min(*len));
-        chain.writer()?.write_all(piece).map_err(|error| Malformed(error.to_string()))?;
+        chain.writer()?.write_all(piece).map_err(WorkerError::driver)?;
         used.push((chain.head(), u32::try_from(piece.len()).unwrap_or(0)));
         rest = after;
     }
     queue.push_together(&used)?;
-    Ok(true)
+    Ok(Delivered::Yes)
 }
 
 impl Worker for Frames {
-    fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
         self.work()
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        // Either queue: a call for one works on both.
+        self.more.then_some(0)
     }
 
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
@@ -203,7 +241,7 @@ impl Worker for Frames {
         poll.extend(self.backend_source());
     }
 
-    fn ready(&mut self, source: usize) -> Result<(), Malformed> {
+    fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
         if source == 0 && self.throttled {
             self.throttle.iter().for_each(ThrottleLease::fired);
             self.throttled = false;

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
-use crate::virtio::Malformed;
 use crate::virtio::testing::{self, Ring};
+use crate::virtio::{DriverError, WorkerError};
 use kvm_accel::GuestRam;
 use kvm_accel::cancel::Cancelled;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socketpair};
@@ -158,7 +158,8 @@ fn test_addresses_that_cannot_be_are_refused() {
 fn test_a_ring_that_cannot_be_is_malformed() {
     let (_net, _peer, ram, mut rings, mut worker) = network(0);
     rings[1].corrupt(&ram);
-    assert_eq!(worker.notified(1).map_err(|Malformed(why)| why.contains("available ring")), Err(true));
+    let Err(WorkerError::Driver(DriverError(why))) = worker.notified(1) else { panic!("the ring was followed") };
+    assert!(why.contains("available ring"), "{why}");
 }
 
 /// A listener that accepts nothing, its backlog full.

@@ -19,11 +19,10 @@ mod stream;
 mod tests;
 mod worker;
 
-pub use mux::MAX_CONNECTIONS;
 pub use ports::{Accepted, Done, Listener};
 
 use super::device::read_space;
-use super::{Driver, Malformed, VirtioDevice, Worker};
+use super::{Driver, HostError, VirtioDevice, Worker, WorkerError};
 use crate::MachineConfigError;
 use mux::Mux;
 use path::HostPath;
@@ -51,7 +50,7 @@ pub enum VsockError {
     /// The guest has no driver at work: it has not started one yet, was reset, or has ended.
     #[error("the guest has no vsock driver at work")]
     NotReady,
-    /// There are [`MAX_CONNECTIONS`], or no descriptor is left.
+    /// There are as many as [`VsockLimits`] allow, or no descriptor is left.
     #[error("the device has too many connections")]
     TooMany,
     /// Somebody listens to the port.
@@ -92,6 +91,31 @@ impl VsockError {
     }
 }
 
+/// What a guest may cost this process. What is beyond is refused with a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VsockLimits {
+    /// Connections at a time, with a descriptor each, two where this process accepts. Connections count that have not said where they want
+    /// to, and those that the guest has ended and whose last bytes are not written yet.
+    pub connections: usize,
+    /// Bytes of the guest that wait for readers of the host. Each connection reserves the 128 KiB that the guest may send ahead, so this
+    /// limits connections, too, and an established connection is never reset for it.
+    pub buffered: usize,
+}
+
+impl Default for VsockLimits {
+    /// 128 connections with 16 MiB.
+    fn default() -> Self {
+        Self { connections: 128, buffered: 16 << 20 }
+    }
+}
+
+impl VsockLimits {
+    /// How many connections both limits allow.
+    fn most(self) -> usize {
+        self.connections.min(self.buffered / usize::try_from(credit::BUFFER).unwrap_or(usize::MAX))
+    }
+}
+
 /// `virtio-vsock`: the guest's AF_VSOCK.
 ///
 /// ```
@@ -107,6 +131,7 @@ pub struct Vsock {
     cid: u32,
     path: Option<Arc<HostPath>>,
     ports: Arc<Ports>,
+    limits: VsockLimits,
 }
 
 impl Vsock {
@@ -116,16 +141,31 @@ impl Vsock {
     /// # Errors
     /// An address that no guest can have; a path that cannot be listened to.
     pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, MachineConfigError> {
+        Self::with_limits(cid, path, VsockLimits::default())
+    }
+
+    /// As [`Vsock::new`], with other limits than the default.
+    ///
+    /// # Errors
+    /// As [`Vsock::new`]; limits that allow no connection.
+    pub fn with_limits(cid: u32, path: Option<&Path>, limits: VsockLimits) -> Result<Self, MachineConfigError> {
+        if limits.most() == 0 {
+            let message = format!(
+                "the limits of virtio-vsock allow no connection: {} connections, {} bytes",
+                limits.connections, limits.buffered
+            );
+            return Err(MachineConfigError::new("vsock", message, "Allow 1 connection and 128 KiB or more."));
+        }
         if !CIDS.contains(&cid) {
             let message = format!("{cid} is no guest's address (CID)");
             return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294."));
         }
-        let ports = Ports::new().map_err(|error| {
+        let ports = Ports::new(limits.most()).map_err(|error| {
             let message = format!("virtio-vsock cannot be made: {error}");
             MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
         })?;
         let path = path.map(HostPath::new).transpose()?.map(Arc::new);
-        Ok(Self { cid, path, ports: Arc::new(ports) })
+        Ok(Self { cid, path, ports: Arc::new(ports), limits })
     }
 
     /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the
@@ -135,7 +175,7 @@ impl Vsock {
     }
 
     /// Listens to a port of the host, also over resets. `arrived` is called on the device's thread when there is something to accept;
-    /// a guest is refused while `backlog` connections wait.
+    /// a guest is refused while `backlog` connections wait, and while those of all listeners are as many as the limits allow.
     ///
     /// # Errors
     /// [`VsockError::InUse`].
@@ -177,19 +217,23 @@ impl VirtioDevice for Vsock {
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
-        let mux = Mux::new(self.cid.into(), Arc::clone(&self.ports), self.path.clone());
+        let mux = Mux::new(self.cid.into(), Arc::clone(&self.ports), self.path.clone(), self.limits.most());
         match (<[_; 3]>::try_from(driver.queues), mux) {
-            (Ok(queues), Ok(mux)) => Box::new(Streams::new(queues, mux, Arc::clone(&self.ports))),
-            _ => Box::new(Broken),
+            (Ok(queues), Ok(mux)) => Box::new(Streams::new(queues, mux, Arc::clone(&self.ports), driver.stop)),
+            (Err(_), _) => Box::new(Broken(WorkerError::driver("queues are missing"))),
+            (_, Err(error)) => {
+                let remedy = "Raise the limit on open files (ulimit -n).";
+                Box::new(Broken(HostError::new("no descriptor is left for its sockets", &error, remedy).into()))
+            }
         }
     }
 }
 
-/// There was no descriptor left.
-struct Broken;
+/// A device that could not start.
+struct Broken(WorkerError);
 
 impl Worker for Broken {
-    fn notified(&mut self, _queue: usize) -> Result<(), Malformed> {
-        Err(Malformed("no descriptor is left".into()))
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        Err(self.0.clone())
     }
 }

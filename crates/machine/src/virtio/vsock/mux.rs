@@ -21,8 +21,6 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Connections at a time, those included that have not said yet where they want to.
-pub const MAX_CONNECTIONS: usize = if cfg!(test) { 16 } else { 2048 };
 /// Answers to packets that belong to no connection; while so many wait, no packet is taken.
 const MAX_STRAYS: usize = 256;
 /// Ports of connections that the host makes, as Firecracker counts them.
@@ -53,10 +51,14 @@ pub struct Mux {
     next_port: u32,
     next_other: u32,
     buffer: Box<[u8]>,
+    /// Connections at a time, `others` included.
+    most: usize,
+    /// There may be more programs of the host to accept.
+    unaccepted: bool,
 }
 
 impl Mux {
-    pub fn new(cid: u64, ports: Arc<Ports>, path: Option<Arc<HostPath>>) -> io::Result<Self> {
+    pub fn new(cid: u64, ports: Arc<Ports>, path: Option<Arc<HostPath>>, most: usize) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, ports.wake_fd(), WAKE.data(), EventFlags::IN)?;
         if let Some(path) = &path {
@@ -74,6 +76,8 @@ impl Mux {
             next_port: FIRST_PORT,
             next_other: 0,
             buffer: vec![0; CHUNK].into_boxed_slice(),
+            most,
+            unaccepted: false,
         })
     }
 
@@ -178,6 +182,10 @@ impl Mux {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         stream.settle();
         if stream.connection.is_gone() {
+            // Otherwise a guest that takes no packets and connects again and again would make the list grow without end.
+            if stream.queued {
+                self.turns.retain(|turn| *turn != key);
+            }
             self.streams.remove(&key);
         } else if !stream.queued && stream.next().is_some() {
             stream.queued = true;
@@ -252,7 +260,12 @@ impl Mux {
         };
         for Event { flags, data } in events.into_iter().take(count) {
             match Key::of(data) {
-                WAKE => self.ports.take_connects().into_iter().for_each(|connect| self.connect(connect)),
+                WAKE => {
+                    self.ports.take_connects().into_iter().for_each(|connect| self.connect(connect));
+                    if std::mem::take(&mut self.unaccepted) {
+                        self.listen();
+                    }
+                }
                 LISTENER => self.listen(),
                 key if key.host == NO_PORT => self.other_event(key, flags),
                 key => self.event(key, flags),
@@ -299,8 +312,13 @@ impl Mux {
     /// Programs of the host that want a connection.
     fn listen(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        // As long as there are some: the edge is not seen again. One too many is closed; no descriptor: the next one brings this about.
-        while let Some(socket) = path.accept() {
+        // The edge of those that are left is not seen again. One too many is closed; no descriptor: the next one brings this about.
+        for accepted in 0.. {
+            if accepted == EVENTS {
+                self.unaccepted = true;
+                return self.again();
+            }
+            let Some(socket) = path.accept() else { return };
             if self.is_full() {
                 continue;
             }
@@ -349,7 +367,7 @@ impl Mux {
     }
 
     fn is_full(&self) -> bool {
-        self.streams.len() + self.others.len() >= MAX_CONNECTIONS
+        self.streams.len() + self.others.len() >= self.most
     }
 
     /// A port of the host that has no connection with this one of the guest. There are fewer connections than ports.

@@ -26,6 +26,8 @@ pub struct Ports {
     state: Mutex<State>,
     /// Wakes the worker.
     wake: OwnedFd,
+    /// Connections of all listeners that may wait to be accepted. Each holds two descriptors until then, even if the guest resets it.
+    most: usize,
 }
 
 #[derive(Default)]
@@ -82,9 +84,10 @@ impl Drop for Listener {
 }
 
 impl Ports {
-    pub fn new() -> rustix::io::Result<Self> {
+    /// Of all listeners together, `most` connections may wait to be accepted.
+    pub fn new(most: usize) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: Mutex::default(), wake })
+        Ok(Self { state: Mutex::default(), wake, most })
     }
 
     /// Readable when there may be something in [`Ports::take_connects`].
@@ -135,9 +138,13 @@ impl Ports {
     /// The device's end of a connection to somebody who listens to the port: `None` when nobody does, `Some(None)` when he has
     /// too many waiting or there are no descriptors.
     pub fn reach(&self, port: u32, guest_port: u32) -> Option<Option<UnixStream>> {
-        let backlog = Arc::clone(lock(&self.state).listeners.get(&port)?);
+        let (backlog, all) = {
+            let state = lock(&self.state);
+            let backlog = Arc::clone(state.listeners.get(&port)?);
+            (backlog, state.listeners.values().map(|other| lock(&other.waiting).len()).sum::<usize>())
+        };
         let mut waiting = lock(&backlog.waiting);
-        if waiting.len() >= backlog.limit {
+        if all >= self.most || waiting.len() >= backlog.limit {
             return Some(None);
         }
         let Ok((theirs, ours)) = UnixStream::pair() else { return Some(None) };

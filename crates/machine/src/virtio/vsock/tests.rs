@@ -14,6 +14,7 @@ use std::sync::mpsc::{Receiver, channel};
 use vm_memory::{Bytes, GuestAddress};
 
 const CID: u32 = 42;
+const MAX_CONNECTIONS: usize = 16;
 const RINGS: u64 = 0x1000;
 const RECEIVE_BUFFERS: u64 = 0x2_0000;
 const RECEIVE_SIZE: u64 = 4096;
@@ -39,7 +40,7 @@ impl Guest {
     }
 
     /// Makes one descriptor available, and rings.
-    fn make_available(&mut self, queue: usize, address: u64, len: u32, writable: bool) -> Result<(), Malformed> {
+    fn make_available(&mut self, queue: usize, address: u64, len: u32, writable: bool) -> Result<(), WorkerError> {
         let slot = u64::from(self.available[queue] % 8);
         let base = queue as u64 * RINGS;
         let flags = [u8::from(writable) * 2, 0, 0, 0];
@@ -59,7 +60,7 @@ impl Guest {
         self.make_available(0, address, HEADER as u32 + RECEIVE_SIZE as u32, true).unwrap();
     }
 
-    fn try_send(&mut self, header: &Header, data: &[u8]) -> Result<(), Malformed> {
+    fn try_send(&mut self, header: &Header, data: &[u8]) -> Result<(), WorkerError> {
         self.ram.write_slice(&header.to_bytes(), GuestAddress(TRANSMIT_BUFFER)).unwrap();
         self.ram.write_slice(data, GuestAddress(TRANSMIT_BUFFER + HEADER as u64)).unwrap();
         self.make_available(1, TRANSMIT_BUFFER, (HEADER + data.len()) as u32, false)
@@ -372,7 +373,8 @@ fn test_a_guest_without_room_is_asked_and_gets_no_more_than_it_takes() {
 #[test]
 fn test_one_connection_too_many_is_refused() {
     let folder = tempfile("many");
-    let vsock = Vsock::new(CID, Some(&folder.join("vsock"))).unwrap();
+    let limits = VsockLimits { connections: MAX_CONNECTIONS, ..VsockLimits::default() };
+    let vsock = Vsock::with_limits(CID, Some(&folder.join("vsock")), limits).unwrap();
     let mut guest = Guest::new(&vsock);
     let listener = vsock.listen(52, MAX_CONNECTIONS, Box::new(|| {})).unwrap();
     // One that says nothing counts.

@@ -1,0 +1,70 @@
+//! Values with small numbers that are used again.
+
+/// Values by number.
+#[derive(Debug)]
+pub struct Slab<T> {
+    places: Vec<Option<T>>,
+    /// Numbers without a value.
+    free: Vec<usize>,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Self { places: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<T> Slab<T> {
+    /// Adds a value and returns its number.
+    pub fn insert(&mut self, value: T) -> usize {
+        match self.free.pop() {
+            Some(number) => {
+                self.places[number] = Some(value);
+                number
+            }
+            None => {
+                self.places.push(Some(value));
+                self.places.len() - 1
+            }
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, number: usize) -> Option<T> {
+        let value = self.places.get_mut(number)?.take()?;
+        self.free.push(number);
+        Some(value)
+    }
+
+    pub fn get(&self, number: usize) -> Option<&T> {
+        self.places.get(number)?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        self.places.get_mut(number)?.as_mut()
+    }
+
+    /// All places in order, those without a value included.
+    pub fn iter(&self) -> impl Iterator<Item = Option<&T>> {
+        self.places.iter().map(Option::as_ref)
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_used_again_and_values_are_taken_out_once() {
+        let mut slab = Slab::default();
+        assert_eq!((slab.insert('a'), slab.insert('b')), (0, 1));
+        assert_eq!((slab.remove(0), slab.remove(0), slab.len()), (Some('a'), None, 1));
+        assert_eq!((slab.insert('c'), slab.get(0), slab.get(2)), (0, Some(&'c'), None));
+        assert_eq!(slab.get_mut(1), Some(&mut 'b'));
+    }
+}
