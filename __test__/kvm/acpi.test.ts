@@ -35,8 +35,29 @@ for (const acpi of [true, false]) {
   }
 }
 
-test('a guest that sleeps goes on at its waking vector, in real mode, with its memory as it was', async t => {
-  await using machine = await Machine.create({ kernel: guestImage('spin'), debugExit: true, noReboot: true, cpus: 2 })
+/** mov byte [0x8000], 0x2a */
+const MARK = [0xc6, 0x05, 0x00, 0x80, 0x00, 0x00, 0x2a]
+/** The clock's alarm in every second: all ones in its alarm's seconds, minutes and hours, and 0x22 in register B. */
+const ALARM = [
+  [0x01, 0xff],
+  [0x03, 0xff],
+  [0x05, 0xff],
+  [0x0b, 0x22],
+].flatMap(([index = 0, value = 0]) => [
+  // mov al, index; out 0x70, al; mov al, value; out 0x71, al
+  ...[0xb0, index, 0xe6, 0x70, 0xb0, value, 0xe6, 0x71],
+])
+/** mov dx, 0x602; mov ax, 0x400; out dx, ax; mov dx, 0x604; mov ax, 0x2400; out dx, ax */
+const SLEEP = [
+  ...[0x66, 0xba, 0x02, 0x06, 0x66, 0xb8, 0x00, 0x04, 0x66, 0xef],
+  ...[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x24, 0x66, 0xef],
+]
+/** jmp $ */
+const REST = [0xeb, 0xfe]
+
+/** A machine of two vCPUs whose guest runs `code` first, and what ends it at the waking vector; and where the code is. */
+const sleeper = async (code: readonly number[]) => {
+  const machine = await Machine.create({ kernel: guestImage('spin'), debugExit: true, noReboot: true, cpus: 2 })
   const read = async (address: number, length: number) => {
     const bytes = await machine.debug.readMemory(address, length)
     return new DataView(bytes.buffer, bytes.byteOffset)
@@ -47,18 +68,33 @@ test('a guest that sleeps goes on at its waking vector, in real mode, with its m
   await machine.debug.writeMemory(facs + 12, Uint8Array.of(0x04, 0x80, 0, 0))
   // mov ax, 0x2a: the memory at 0x8000, which the guest writes before it sleeps; out 0xf4, eax
   await machine.debug.writeMemory(0x8004, Uint8Array.of(0x66, 0x2e, 0xa1, 0x00, 0x00, 0x66, 0xe7, 0xf4, 0xf4))
-  // mov byte [0x8000], 0x2a; mov dx, 0x602; mov ax, 0x400; out dx, ax; mov dx, 0x604; mov ax, 0x2400; out dx, ax; jmp $
-  const sleep = [0xc6, 0x05, 0x00, 0x80, 0x00, 0x00, 0x2a, 0x66, 0xba, 0x02, 0x06, 0x66, 0xb8, 0x00, 0x04, 0x66, 0xef]
-  const rest = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x24, 0x66, 0xef, 0xeb, 0xfe]
   const { rip } = (await machine.vcpus[0]!.state()).general
-  await machine.debug.writeMemory(rip, Uint8Array.from([...sleep, ...rest]))
+  await machine.debug.writeMemory(rip, Uint8Array.from(code))
+  return { machine, rip }
+}
+
+test('a guest that sleeps goes on at its waking vector, in real mode, with its memory as it was', async t => {
+  await using machine = (await sleeper([...MARK, ...ALARM, ...SLEEP, ...REST])).machine
   await machine.start()
-  // No alarm is set; a machine that is paused wakes, too.
-  const ended = machine.wait().then(() => true)
-  while (!(await Promise.race([ended, setTimeout(100, false)]))) {
+  t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: (0x2a << 1) | 1 })
+})
+
+test('a guest that sleeps stays asleep when the machine is paused and resumed', async t => {
+  const { machine: created, rip } = await sleeper([...MARK, ...SLEEP, ...REST])
+  await using machine = created
+  const asleep = BigInt(rip) + BigInt(MARK.length + SLEEP.length)
+  const pausedAt = async () => {
     await machine.pause()
     t.is(machine.state, 'paused')
-    await machine.resume()
+    return (await machine.vcpus[0]!.state()).general.rip
   }
-  t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: (0x2a << 1) | 1 })
+  await machine.start()
+  while ((await pausedAt()) !== asleep) await machine.resume()
+  for (let pauses = 0; pauses < 20; pauses++) {
+    await machine.resume()
+    await setTimeout(5)
+    t.is(await pausedAt(), asleep)
+  }
+  await machine.reset()
+  t.is((await machine.vcpus[0]!.state()).general.rip, rip, 'a reset ends the sleep')
 })

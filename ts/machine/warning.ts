@@ -12,7 +12,8 @@ export interface MachineWarning {
    * - `CPU_FEATURE_UNAVAILABLE`: CPU features were asked for that this host does not offer;
    * - `CPU_MODEL_UNAVAILABLE`: a CPU model that is not made, and the guest sees the host's;
    * - `CPU_PM_UNSUPPORTED`: the host cannot leave idling to the guest;
-   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on;
+   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest went on. The first 8 of a machine
+   *   are reported in full, further ones as a number: at most one a second, and when the machine stops;
    * - `DEVICE_NEEDS_RESET`: the guest's driver broke the rules of a virtio device, which does nothing until it is reset; told once for each
    *   device;
    * - `DEVICE_HOST_ERROR`: the host failed a virtio device (no memory, no descriptor, a bug of kvm-accel), which does nothing until the

@@ -164,6 +164,15 @@ pub fn install_handler() -> Result<(), errno::Error> {
     Ok(())
 }
 
+/// Makes sure that [`SIGNAL`] interrupts system calls, which it does with any handler. One system call in the usual case.
+fn ensure_a_handler() -> Result<(), errno::Error> {
+    match action(None)?.sa_sigaction {
+        // What libuv leaves behind when a program removes its last listener of the signal.
+        libc::SIG_DFL | libc::SIG_IGN => install_handler(),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the handlers that are installed now call ours: sends the signal to this thread and looks whether it was counted.
 fn is_called() -> Result<bool, errno::Error> {
     let thread = Thread::register();
@@ -282,11 +291,6 @@ impl Kick {
         }
     }
 
-    /// Makes sure that kicks have an effect: see [`install_handler`]. To be called before kicks that must not fail.
-    pub fn prepare() -> Result<(), errno::Error> {
-        install_handler()
-    }
-
     /// Makes the vCPU look at what is asked of it. The request must be stored before.
     ///
     /// # Errors
@@ -302,7 +306,9 @@ impl Kick {
     /// # Errors
     /// As [`Kick::kick`].
     pub fn interrupt(&self) -> Result<(), errno::Error> {
-        self.thread().map_or(Ok(()), |thread| send(thread.id.load(SeqCst)))
+        let handled = ensure_a_handler();
+        self.thread().map_or(Ok(()), |thread| send(thread.id.load(SeqCst)))?;
+        handled
     }
 
     /// Makes the vCPU leave the guest once, wherever its thread is: true when that has handled a signal since the call, or has
@@ -316,7 +322,7 @@ impl Kick {
             let now = start.elapsed();
             if signalled.is_none_or(|then| now.saturating_sub(then) >= AGAIN) {
                 // A signal that fails, or whose handler was replaced, is repeated.
-                let _ = Self::prepare().and_then(|()| self.kick());
+                let _ = install_handler().and_then(|()| self.kick());
                 signalled = Some(now);
             }
             if handled().is_none_or(|handled| handled != before) {

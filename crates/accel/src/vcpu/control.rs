@@ -172,8 +172,6 @@ impl Control {
     }
 
     fn kick_all(&self) {
-        // A handler that cannot be installed leaves `immediate_exit`, and with it the next exit.
-        let _ = Kick::prepare();
         (0..self.kicks.len()).for_each(|index| self.kick_one(index));
     }
 

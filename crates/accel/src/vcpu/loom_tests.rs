@@ -37,10 +37,6 @@ struct Kicked {
 }
 
 impl Kick {
-    fn prepare() -> Result<(), errno::Error> {
-        Ok(())
-    }
-
     fn change(&self, change: impl FnOnce(&mut Kicked)) {
         change(&mut self.state.lock().unwrap());
         self.changed.notify_all();
