@@ -37,4 +37,7 @@ pub trait Bus: Send + Sync {
     fn interrupt(&self);
     /// The vCPUs are about to run again.
     fn resume(&self);
+    /// Completes the accesses of the calling vCPU's thread that [`Bus::interrupt`] has cut short. Each vCPU's thread calls it after a stop,
+    /// before the guest runs again. It may be cut short, too.
+    fn complete(&self) {}
 }

@@ -33,6 +33,8 @@ pub trait BusDevice: Send + Sync {
     fn interrupt(&self) {}
     /// Accesses may wait again.
     fn resume(&self) {}
+    /// Completes the calling thread's accesses that [`BusDevice::interrupt`] has cut short; see [`Bus::complete`].
+    fn complete(&self) {}
 }
 
 /// Writes to a device that signal an eventfd.
@@ -85,6 +87,10 @@ impl Bus for MachineBus {
 
     fn resume(&self) {
         self.devices().for_each(BusDevice::resume);
+    }
+
+    fn complete(&self) {
+        self.devices().for_each(BusDevice::complete);
     }
 }
 

@@ -72,6 +72,7 @@ impl VcpuThread {
                     has_run = true;
                     // A device that panics stops its machine, not the process.
                     let stop = catch_unwind(AssertUnwindSafe(|| {
+                        shared.bus.complete();
                         let stop = self.debugged();
                         // Writes that the kernel kept arrive before the machine has stopped.
                         shared.io.drain();

@@ -67,4 +67,8 @@ impl BusDevice for Drained {
     fn resume(&self) {
         self.device.resume();
     }
+
+    fn complete(&self) {
+        self.device.complete();
+    }
 }
