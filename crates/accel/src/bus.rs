@@ -48,4 +48,7 @@ pub trait Bus: Send + Sync {
     fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         drop(wake);
     }
+    /// Completes the accesses of the calling vCPU's thread that [`Bus::interrupt`] has cut short. Each vCPU's thread calls it after a stop,
+    /// before the guest runs again. It may be cut short, too.
+    fn complete(&self) {}
 }

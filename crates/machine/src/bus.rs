@@ -41,6 +41,8 @@ pub trait BusDevice: Send + Sync {
     fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
         let _ = wake;
     }
+    /// Completes the calling thread's accesses that [`BusDevice::interrupt`] has cut short; see [`Bus::complete`].
+    fn complete(&self) {}
 }
 
 /// Writes to a device that signal an eventfd.
@@ -101,6 +103,10 @@ impl Bus for MachineBus {
 
     fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         self.devices().for_each(|device| device.on_wake(&wake));
+    }
+
+    fn complete(&self) {
+        self.devices().for_each(BusDevice::complete);
     }
 }
 

@@ -80,6 +80,7 @@ impl VcpuThread {
                             self.vcpu.kvmclock_ctrl();
                         }
                         has_run = true;
+                        shared.bus.complete();
                         let stop = self.debugged();
                         // Writes that the kernel kept arrive before the machine has stopped.
                         shared.io.drain();

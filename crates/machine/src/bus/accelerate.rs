@@ -75,4 +75,8 @@ impl BusDevice for Drained {
     fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
         self.device.on_wake(wake);
     }
+
+    fn complete(&self) {
+        self.device.complete();
+    }
 }

@@ -1,14 +1,23 @@
 //! QEMU's firmware configuration device: items behind a selector, read byte by byte or copied to guest memory (QEMU's docs/specs/fw_cfg).
 //!
-//! - `items`: what there is to read, as a value. Here: the registers.
+//! - `items`: what there is to read, as a value.
+//! - `transfer`: one copy to guest memory, in slices.
+//!
+//! Here: the registers. A guest can ask for a copy of 4 GiB. Its vCPU's thread makes the copy without a lock and looks at a flag between
+//! slices. When the machine stops, the rest is kept, and the same thread completes it before the vCPU enters the guest again. A driver sees
+//! no difference: its transfer is complete when the write to the DMA address returns, as in QEMU.
 
 mod items;
+mod transfer;
 
 pub use items::{FwCfgItems, MAX_FILE_NAME, key};
 
 use crate::bus::BusDevice;
 use kvm_accel::{GuestRam, Request};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use transfer::{Progress, Transfer};
 use vm_memory::{Bytes, GuestAddress};
 
 /// The first port: the selector.
@@ -33,8 +42,6 @@ const CONTROL_WRITE: u32 = 1 << 4;
 
 /// A transfer's description in guest memory: control, length, address.
 const TRANSFER_SIZE: usize = 16;
-/// How much of the zeroes behind an item is written at once.
-const CHUNK: usize = 4 << 10;
 
 /// The device. Items do not change, and a guest cannot write them.
 #[derive(Debug)]
@@ -42,6 +49,10 @@ pub struct FwCfg {
     items: FwCfgItems,
     ram: GuestRam,
     state: Mutex<State>,
+    /// The machine stops: transfers are kept after the slice in progress.
+    interrupted: AtomicBool,
+    /// Transfers that were cut short, and the vCPU threads that have begun them. At most one for each thread.
+    kept: Mutex<Vec<(ThreadId, Transfer)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,67 +67,86 @@ impl FwCfg {
     /// A device with these items, which copies them to `ram` where it is told.
     #[must_use]
     pub fn new(items: FwCfgItems, ram: GuestRam) -> Self {
-        Self { items, ram, state: Mutex::default() }
+        Self { items, ram, state: Mutex::default(), interrupted: AtomicBool::new(false), kept: Mutex::default() }
     }
 
     /// The machine is reset.
     pub fn reset(&self) {
         *self.state() = State::default();
+        self.kept().clear();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next bytes of the selected item; behind its end there are zeroes, which are not in the answer.
-    fn next(&self, state: &mut State, len: u64) -> &[u8] {
-        let rest = usize::try_from(state.offset)
-            .ok()
-            .and_then(|offset| self.items.get(state.selected)?.get(offset..))
-            .unwrap_or_default();
-        state.offset = state.offset.saturating_add(len);
-        usize::try_from(len).ok().and_then(|len| rest.get(..len)).unwrap_or(rest)
+    fn kept(&self) -> MutexGuard<'_, Vec<(ThreadId, Transfer)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Carries out the transfer that is described at `address`, and writes there how it went.
-    fn transfer(&self, state: &mut State, address: u64) {
+    /// The next byte of the selected item; behind its end there are zeroes.
+    fn next(&self) -> u8 {
+        let mut state = self.state();
+        let at = state.advance(1);
+        let item = self.items.get(state.selected).unwrap_or_default();
+        usize::try_from(at).ok().and_then(|at| item.get(at)).copied().unwrap_or(0)
+    }
+
+    /// Reads what the transfer at `address` asks for, and carries it out, as far as the machine does not stop.
+    fn begin(&self, address: u64) {
         let mut description = [0; TRANSFER_SIZE];
         if self.ram.read_slice(&mut description, GuestAddress(address)).is_err() {
             return; // Nowhere to say so.
         }
         let [c0, c1, c2, c3, l0, l1, l2, l3, target @ ..] = description;
         let control = u32::from_be_bytes([c0, c1, c2, c3]);
-        let len = u32::from_be_bytes([l0, l1, l2, l3]);
+        let len = u64::from(u32::from_be_bytes([l0, l1, l2, l3]));
+        let mut state = self.state();
         if control & CONTROL_SELECT != 0 {
             (state.selected, state.offset) = (u16::from_be_bytes([c0, c1]), 0);
         }
-        let done = if control & CONTROL_READ != 0 {
-            self.copy(state, u64::from_be_bytes(target), len.into())
+        if control & CONTROL_READ != 0 {
+            let (selector, offset) = (state.selected, state.advance(len));
+            drop(state);
+            self.carry_out(Transfer::new(address, selector, offset, u64::from_be_bytes(target), len));
         } else if control & CONTROL_WRITE != 0 {
-            None
+            self.answer(address, CONTROL_ERROR);
         } else {
             if control & CONTROL_SKIP != 0 {
-                self.next(state, len.into());
+                state.advance(len);
             }
-            Some(())
-        };
-        let result = if done.is_some() { 0 } else { CONTROL_ERROR };
-        // It was just read from there.
-        let _ = self.ram.write_slice(&result.to_be_bytes(), GuestAddress(address));
+            self.answer(address, 0);
+        }
     }
 
-    /// Copies the next `len` bytes to guest memory; nothing when that is not memory.
-    fn copy(&self, state: &mut State, mut target: u64, len: u64) -> Option<()> {
-        let bytes = self.next(state, len);
-        self.ram.write_slice(bytes, GuestAddress(target)).ok()?;
-        target = target.checked_add(bytes.len() as u64)?;
-        let end = target.checked_add(len - bytes.len() as u64)?;
-        while target < end {
-            let piece = usize::try_from(end - target).map_or(CHUNK, |left| left.min(CHUNK));
-            self.ram.write_slice(&[0; CHUNK][..piece], GuestAddress(target)).ok()?;
-            target += piece as u64;
+    /// Copies slice after slice, without a lock. When the machine stops, keeps the rest.
+    fn carry_out(&self, mut transfer: Transfer) {
+        let item = self.items.get(transfer.selector()).unwrap_or_default();
+        loop {
+            if self.interrupted.load(Ordering::Acquire) {
+                return self.kept().push((thread::current().id(), transfer));
+            }
+            match transfer.copy_slice(item, &self.ram) {
+                Progress::More => {}
+                Progress::Complete => return self.answer(transfer.address(), 0),
+                Progress::Failed => return self.answer(transfer.address(), CONTROL_ERROR),
+            }
         }
-        Some(())
+    }
+
+    /// Tells the guest how a transfer went.
+    fn answer(&self, address: u64, result: u32) {
+        // The control word was read from there.
+        let _ = self.ram.write_slice(&result.to_be_bytes(), GuestAddress(address));
+    }
+}
+
+impl State {
+    /// Moves on by `len` bytes, and returns the place before.
+    const fn advance(&mut self, len: u64) -> u64 {
+        let before = self.offset;
+        self.offset = before.saturating_add(len);
+        before
     }
 }
 
@@ -125,7 +155,7 @@ impl BusDevice for FwCfg {
     fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         match (offset, data) {
-            (SELECTOR | DATA, [byte]) => *byte = self.next(&mut self.state(), 1).first().copied().unwrap_or(0),
+            (SELECTOR | DATA, [byte]) => *byte = self.next(),
             (DMA_HIGH.., data) => {
                 let signature = DMA_SIGNATURE.into_iter().skip(usize::try_from(offset - DMA_HIGH).unwrap_or(8));
                 data.iter_mut().zip(signature).for_each(|(to, from)| *to = from);
@@ -135,20 +165,38 @@ impl BusDevice for FwCfg {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
-        let mut state = self.state();
         match (offset, data) {
             (SELECTOR, &[low, high]) => {
+                let mut state = self.state();
                 (state.selected, state.offset) = (u16::from_le_bytes([low, high]), 0);
             }
-            (DMA_HIGH, &[b0, b1, b2, b3]) => state.dma_high = u32::from_be_bytes([b0, b1, b2, b3]),
+            (DMA_HIGH, &[b0, b1, b2, b3]) => self.state().dma_high = u32::from_be_bytes([b0, b1, b2, b3]),
             (DMA_LOW, &[b0, b1, b2, b3]) => {
-                let high = std::mem::take(&mut state.dma_high);
-                let address = u64::from(high) << 32 | u64::from(u32::from_be_bytes([b0, b1, b2, b3]));
-                self.transfer(&mut state, address);
+                let high = std::mem::take(&mut self.state().dma_high);
+                self.begin(u64::from(high) << 32 | u64::from(u32::from_be_bytes([b0, b1, b2, b3])));
             }
             _ => {}
         }
         None
+    }
+
+    fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+    }
+
+    fn resume(&self) {
+        self.interrupted.store(false, Ordering::Release);
+    }
+
+    fn complete(&self) {
+        let this = thread::current().id();
+        let own = {
+            let mut kept = self.kept();
+            kept.iter().position(|(thread, _)| *thread == this).map(|at| kept.swap_remove(at).1)
+        };
+        if let Some(transfer) = own {
+            self.carry_out(transfer);
+        }
     }
 }
 

@@ -121,6 +121,98 @@ fn test_transfers_that_cannot_be_fail() {
     device.write(DMA_LOW, &0xffff_fff0u32.to_be_bytes());
 }
 
+/// A device whose RAM and whose file `opt/large` are larger than a slice.
+fn large_device() -> (FwCfg, Vec<u8>) {
+    let layout = RamLayout::new(16 * MIB).unwrap();
+    let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
+    let mut items = FwCfgItems::of_machine(&layout, 1);
+    items.add_file("opt/large", bytes.clone()).unwrap();
+    (FwCfg::new(items, crate::ram::allocate(&layout, &Default::default()).unwrap()), bytes)
+}
+
+fn control(device: &FwCfg) -> u32 {
+    u32::from_be(device.ram.read_obj(GuestAddress(0x1000)).unwrap())
+}
+
+#[test]
+fn test_a_transfer_that_is_cut_short_goes_on_where_it_was() {
+    let (device, large) = large_device();
+    let key = u32::from(file_key(&device, "opt/large")) << 16;
+    let target = 2 * MIB;
+    let len = u32::try_from(large.len()).unwrap() + 300_000;
+    device.ram.write_slice(&vec![0xee; large.len() + 300_001], GuestAddress(target)).unwrap();
+    let asked = key | CONTROL_SELECT | CONTROL_READ;
+    device.interrupt();
+    assert_eq!(transfer(&device, asked, len, target), asked, "nothing is answered yet");
+    assert_eq!(device.ram.read_obj::<u8>(GuestAddress(target)).unwrap(), 0xee, "nothing is copied while it stops");
+    // The guest's other accesses see the state behind the transfer.
+    assert_eq!(bytes::<1>(&device), [0]);
+    // Another vCPU's thread leaves it alone, and so does its own as long as the machine stops.
+    std::thread::scope(|scope| scope.spawn(|| device.complete()).join().unwrap());
+    device.complete();
+    assert_eq!(control(&device), asked);
+    device.resume();
+    device.complete();
+    assert_eq!(control(&device), 0);
+    let mut copied = vec![0; large.len() + 300_001];
+    device.ram.read_slice(&mut copied, GuestAddress(target)).unwrap();
+    let expected = [large, vec![0; 300_000], vec![0xee]].concat();
+    assert!(copied == expected);
+    // Once only.
+    device.ram.write_obj(0xffu8, GuestAddress(target)).unwrap();
+    device.complete();
+    assert_eq!(device.ram.read_obj::<u8>(GuestAddress(target)).unwrap(), 0xff);
+}
+
+#[test]
+fn test_a_transfer_keeps_its_place_at_any_slice() {
+    let (device, large) = large_device();
+    let mut transfer = Transfer::new(0x1000, 0, 1, 2 * MIB, large.len() as u64 + 100_000);
+    let mut slices = 0;
+    while transfer.copy_slice(&large, &device.ram) == Progress::More {
+        // As kept over a stop.
+        transfer = transfer.clone();
+        slices += 1;
+    }
+    assert_eq!(slices, 4, "three slices of the item and two of zeroes, the last of which completes the transfer");
+    let mut copied = vec![0xee; large.len() + 100_000];
+    device.ram.read_slice(&mut copied, GuestAddress(2 * MIB)).unwrap();
+    assert!(copied[..large.len() - 1] == large[1..] && copied[large.len() - 1..].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn test_a_reset_drops_what_was_cut_short() {
+    let (device, _) = large_device();
+    device.interrupt();
+    assert_eq!(transfer(&device, CONTROL_READ, 4, 0x2000), CONTROL_READ);
+    device.reset();
+    device.resume();
+    device.complete();
+    assert_eq!(control(&device), CONTROL_READ);
+    assert_eq!(&bytes(&device), b"QEMU");
+}
+
+#[test]
+fn test_the_largest_transfer_holds_no_lock_and_ends_soon_after_an_interruption() {
+    // 4 GiB of RAM and 4 GiB of zeroes: seconds, unless it is cut short.
+    let layout = RamLayout::new(3072 * MIB).unwrap();
+    let items = FwCfgItems::of_machine(&layout, 1);
+    let device = FwCfg::new(items, crate::ram::allocate(&layout, &Default::default()).unwrap());
+    std::thread::scope(|scope| {
+        let vcpu = scope.spawn(|| transfer(&device, CONTROL_READ, 3 << 30, 0x2000));
+        // The guest's memory tells that it is under way.
+        while device.ram.read_obj::<u32>(GuestAddress(0x2000)).unwrap() != u32::from_le_bytes(*b"QEMU") {
+            std::hint::spin_loop();
+        }
+        // The lock is free meanwhile; what is selected is behind the transfer.
+        assert_eq!(bytes::<1>(&device), [0]);
+        device.interrupt();
+        assert_eq!(vcpu.join().unwrap(), CONTROL_READ, "it was cut short");
+    });
+    let kept = device.kept();
+    assert_eq!(kept.len(), 1);
+}
+
 #[test]
 fn test_the_dma_address_reads_as_a_signature() {
     let device = device();
