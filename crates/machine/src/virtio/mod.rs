@@ -30,6 +30,8 @@ mod stop_flag;
 pub mod testing;
 pub mod throttle;
 pub mod transports;
+#[cfg(test)]
+mod under_load;
 mod vsock;
 mod worker_error;
 

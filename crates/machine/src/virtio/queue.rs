@@ -161,8 +161,80 @@ impl Chain {
         Ok(self.chain.clone().writer(&self.ram)?)
     }
 
+    /// Bytes that the device may write.
+    #[must_use]
+    pub fn writable_bytes(&self) -> usize {
+        let lens = self.descriptors.iter().filter(|descriptor| descriptor.is_write_only()).map(Descriptor::len);
+        lens.map(|len| usize::try_from(len).unwrap_or(usize::MAX)).sum()
+    }
+
     /// The single buffers, indirect ones resolved; what they say is not checked.
     pub fn descriptors(&self) -> impl Iterator<Item = Descriptor> {
         self.descriptors.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::Irq;
+
+    const TABLE: u64 = 0x8000;
+
+    /// A queue whose only chain has these descriptors, in an indirect table: length, flags, next.
+    fn queue(descriptors: impl Iterator<Item = (u32, u16, u16)>) -> VirtQueue {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
+        let mut table = Vec::new();
+        for (len, flags, next) in descriptors {
+            table.extend([0; 8]);
+            table.extend(len.to_le_bytes());
+            table.extend([flags.to_le_bytes(), next.to_le_bytes()].concat());
+        }
+        ram.write_slice(&table, GuestAddress(TABLE)).unwrap();
+        ram.write_obj(TABLE, GuestAddress(0)).unwrap();
+        ram.write_obj(u32::try_from(table.len()).unwrap(), GuestAddress(8)).unwrap();
+        ram.write_obj(4_u16, GuestAddress(12)).unwrap();
+        ram.write_obj(1_u16, GuestAddress(0x1002)).unwrap();
+        let mut queue = Queue::new(16).unwrap();
+        queue.set_size(16);
+        queue.try_set_avail_ring_address(GuestAddress(0x1000)).unwrap();
+        queue.try_set_used_ring_address(GuestAddress(0x2000)).unwrap();
+        queue.set_ready(true);
+        VirtQueue::new(queue, ram, Arc::new(Interrupt::new(Irq::none()))).unwrap()
+    }
+
+    /// `count` descriptors of `len` bytes in a row, the last one with these flags.
+    fn row(count: u16, len: u32, last: u16) -> impl Iterator<Item = (u32, u16, u16)> {
+        (1..=count).map(move |next| (len, if next < count { 1 } else { last }, next))
+    }
+
+    #[test]
+    fn a_chain_holds_less_than_4_gib() {
+        let chain = queue(row(3, u32::MAX / 3, 2)).pop().unwrap().unwrap();
+        assert_eq!(chain.descriptors().map(|descriptor| u64::from(descriptor.len())).sum::<u64>(), u64::from(u32::MAX));
+        assert_eq!(chain.writable_bytes(), 0x5555_5555);
+        for chain in [row(4, 1 << 30, 0), row(2, u32::MAX, 2)] {
+            assert!(queue(chain).pop().unwrap_err().0.contains("4 GiB"));
+        }
+    }
+
+    #[test]
+    fn a_chain_has_at_most_1024_descriptors() {
+        assert_eq!(queue(row(1024, 1, 0)).pop().unwrap().unwrap().descriptors().count(), 1024);
+        assert!(queue(row(1025, 1, 0)).pop().unwrap_err().0.contains("more than 1024"));
+    }
+
+    #[test]
+    fn a_chain_ends_in_its_table() {
+        let broken: [Vec<(u32, u16, u16)>; 4] = [
+            // A loop, a next one outside the table, an indirect table in an indirect table, and no descriptor at all.
+            vec![(1, 1, 1), (1, 1, 0)],
+            vec![(1, 1, 2), (1, 0, 0)],
+            vec![(16, 4, 0)],
+            vec![],
+        ];
+        for chain in broken {
+            assert!(queue(chain.iter().copied()).pop().is_err(), "{chain:?}");
+        }
     }
 }

@@ -104,9 +104,21 @@ impl Block {
         })))
     }
 
+    /// As after a flush that the kernel has failed.
     #[cfg(test)]
-    pub(super) const fn disk(&self) -> &Arc<Disk> {
-        &self.0
+    pub(super) fn note_lost(&self) {
+        self.0.image.note_lost();
+    }
+
+    /// As where the kernel has no io_uring.
+    #[cfg(test)]
+    pub(crate) fn activate_without_ring(&self, driver: Driver) -> Box<dyn Worker> {
+        let Driver { features, queues, stop, .. } = driver;
+        let queues = queues.into_iter().map(|queue| {
+            let requests = Requests::new(Arc::clone(&self.0), features, queue, stop.clone());
+            Box::new(requests.without_ring()) as Box<dyn Worker>
+        });
+        queues.last().unwrap_or_else(|| Box::new(Idle))
     }
 
     fn config_space(&self) -> ConfigSpace {

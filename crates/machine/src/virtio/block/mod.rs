@@ -22,3 +22,9 @@ mod tests;
 
 pub use device::Block;
 pub use image::{DiskConfig, ImageFormat};
+
+/// An empty qcow2 image for a test.
+#[cfg(test)]
+pub(crate) fn create_qcow2(path: &std::path::Path, size: u64) {
+    qcow2_tests::create_at(path, size, None);
+}

@@ -14,14 +14,19 @@ use virtio_bindings::virtio_blk::*;
 /// An empty image of 1 MiB in a file of its own, in front of another one if that is named.
 fn create(backing: Option<&Path>) -> Temporary {
     let file = Temporary::new(&[]);
-    let options = StorageCreateOptions::new().filename(&file.0).overwrite(true);
+    create_at(&file.0, 1 << 20, backing);
+    file
+}
+
+/// An empty image.
+pub fn create_at(path: &Path, size: u64, backing: Option<&Path>) {
+    let options = StorageCreateOptions::new().filename(path).overwrite(true);
     let storage = <Storage as imago::Storage>::create_open(options).unwrap();
-    let mut builder = Qcow2::<Storage>::create_builder(storage).size(1 << 20);
+    let mut builder = Qcow2::<Storage>::create_builder(storage).size(size);
     if let Some(backing) = backing {
         builder = builder.backing(backing.to_str().unwrap().into(), "raw".into());
     }
     builder.create().unwrap();
-    file
 }
 
 fn config(file: &Temporary) -> DiskConfig {

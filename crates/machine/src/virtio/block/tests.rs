@@ -1,7 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use super::request::{Action, Descriptor, Limits, Request};
-use super::requests::Requests;
+use super::request::{Action, Descriptor, Limits, Request, Status};
 use super::*;
 use crate::devices::Irq;
 use crate::virtio::interrupt::Interrupt;
@@ -79,12 +78,7 @@ impl Guest {
 
     /// Where the kernel has no io_uring.
     fn without_ring(block: &Block, features: u64) -> Self {
-        let worker = |driver: Driver| {
-            let queue = driver.queues.into_iter().next().unwrap();
-            Box::new(Requests::new(Arc::clone(block.disk()), features, queue, driver.stop).without_ring())
-                as Box<dyn Worker>
-        };
-        Self::with(worker, features)
+        Self::with(|driver| block.activate_without_ring(driver), features)
     }
 
     fn with(worker: impl Fn(Driver) -> Box<dyn Worker>, features: u64) -> Self {
@@ -408,8 +402,11 @@ fn a_block_device_is_a_disk() {
     let file = Temporary::new(&pattern(64 << 10));
     // Not every test host has loop devices, or lets us.
     let made = Command::new("losetup").arg("--find").arg("--show").arg(&file.0).output();
-    let Some(made) = made.ok().filter(|made| made.status.success()) else { return };
-    let path = PathBuf::from(String::from_utf8(made.stdout).unwrap().trim());
+    let Some(made) = made.as_ref().ok().filter(|made| made.status.success()) else {
+        return println!("skipped, because there is no loop device: {made:?}");
+    };
+    let made = made.stdout.clone();
+    let path = PathBuf::from(String::from_utf8(made).unwrap().trim());
     let block = Block::new(DiskConfig { path: path.clone(), discard: true, ..Default::default() });
     let result = block.map(|block| {
         let mut guest = Guest::new(&block, FLUSH);
@@ -453,6 +450,32 @@ fn a_flush_that_failed_once_fails_for_ever() {
 }
 
 #[test]
+fn after_a_loss_neither_flushes_nor_durable_writes_succeed_and_other_requests_do() {
+    let file = Temporary::new(&[0; 4096]);
+    let block = Block::new(file.config()).unwrap();
+    block.note_lost();
+    let guests = |features| [Guest::new(&block, features), Guest::without_ring(&block, features)];
+    for mut guest in guests(FLUSH) {
+        assert_eq!((guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]).0, guest.write(0, &[1; 512])), (1, 0));
+        assert_eq!(guest.read(0, 512), (0, vec![1; 512]));
+    }
+    for mut guest in guests(0) {
+        assert_eq!((guest.write(0, &[2; 512]), guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 0)), (1, 1));
+        assert_eq!(guest.read(0, 512), (0, vec![1; 512]), "a write that cannot be durable is not begun");
+    }
+}
+
+#[test]
+fn a_kernel_with_io_uring_has_it_used() {
+    let file = Temporary::new(&[0; 4096]);
+    match kvm_accel::guest_io::GuestRing::new(&ram(), &Arc::new(File::open(&file.0).unwrap()), 8) {
+        Ok(_) => {}
+        Err(error) if std::env::var_os("CI").is_none() => println!("no test here covers io_uring: {error}"),
+        Err(error) => panic!("io_uring is unavailable: {error}"),
+    }
+}
+
+#[test]
 fn the_file_of_a_disk_may_be_written_by_its_owner_meanwhile() {
     // Not a promise, but what tests and tools do: the next read has it.
     let file = Temporary::new(&[0; 1024]);
@@ -467,7 +490,84 @@ fn any_descriptor() -> impl Strategy<Value = Descriptor> {
     (address, len, any::<bool>()).prop_map(|(address, len, writable)| part(address, len, writable))
 }
 
+/// A request that keeps to the rules: what it asks for, and the disk of 32 sectors that it is for.
+#[derive(Clone, Debug)]
+struct Good {
+    kind: u32,
+    sector: u64,
+    /// Lengths of the data buffers.
+    data: Vec<u32>,
+    segment: (u64, u32, u32),
+    read_only: bool,
+    /// Where the header is split.
+    split: u32,
+}
+
+fn good() -> impl Strategy<Value = Good> {
+    let kind = prop_oneof![
+        Just(VIRTIO_BLK_T_IN),
+        Just(VIRTIO_BLK_T_OUT),
+        Just(VIRTIO_BLK_T_FLUSH),
+        Just(VIRTIO_BLK_T_GET_ID),
+        Just(VIRTIO_BLK_T_DISCARD),
+        Just(VIRTIO_BLK_T_WRITE_ZEROES),
+        Just(77),
+    ];
+    let data = prop::collection::vec(prop_oneof![Just(512), Just(1024), 1_u32..600], 1..6);
+    let segment = (0_u64..40, 0_u32..40, 0_u32..3);
+    (kind, 0_u64..40, data, segment, any::<bool>(), 1_u32..16).prop_map(
+        |(kind, sector, data, segment, read_only, split)| Good { kind, sector, data, segment, read_only, split },
+    )
+}
+
+impl Good {
+    /// The only right answer.
+    fn expected(&self, ranges: Vec<GuestRange>) -> Action {
+        let bytes = ranges.iter().map(|range| u64::from(range.len)).sum::<u64>();
+        let fits = bytes % 512 == 0 && self.sector + bytes / 512 <= 32;
+        let (start, sectors, flags) = self.segment;
+        let segment_fits = start + u64::from(sectors) <= 32;
+        let (offset, start, len) = (self.sector * 512, start * 512, u64::from(sectors) * 512);
+        let refuse = |status| Action::Refuse(status);
+        match self.kind {
+            VIRTIO_BLK_T_IN if fits => Action::Read { offset, ranges },
+            VIRTIO_BLK_T_OUT if fits && !self.read_only => Action::Write { offset, ranges },
+            VIRTIO_BLK_T_FLUSH => Action::Flush,
+            VIRTIO_BLK_T_GET_ID => Action::Id { ranges },
+            VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES if self.read_only => refuse(Status::IoError),
+            VIRTIO_BLK_T_DISCARD if flags != 0 => refuse(Status::Unsupported),
+            VIRTIO_BLK_T_WRITE_ZEROES if flags > 1 => refuse(Status::Unsupported),
+            VIRTIO_BLK_T_DISCARD if segment_fits => Action::Discard { offset: start, len },
+            VIRTIO_BLK_T_WRITE_ZEROES if segment_fits => Action::WriteZeroes { offset: start, len, unmap: flags == 1 },
+            77 => refuse(Status::Unsupported),
+            _ => refuse(Status::IoError),
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_request_that_keeps_to_the_rules_is_read_exactly(good in good()) {
+        let ram = ram();
+        let header = [good.kind.to_le_bytes().as_slice(), &[0; 4], &good.sector.to_le_bytes()].concat();
+        ram.write_slice(&header, GuestAddress(HEADER)).unwrap();
+        let (start, sectors, flags) = good.segment;
+        let segment = [start.to_le_bytes().as_slice(), &sectors.to_le_bytes(), &flags.to_le_bytes()].concat();
+        ram.write_slice(&segment, GuestAddress(HEADER + 16)).unwrap();
+        let mut chain = vec![part(HEADER, good.split, false), part(HEADER + u64::from(good.split), 16 - good.split, false)];
+        let writable = matches!(good.kind, VIRTIO_BLK_T_IN | VIRTIO_BLK_T_GET_ID | 77);
+        let mut ranges = Vec::new();
+        if matches!(good.kind, VIRTIO_BLK_T_DISCARD | VIRTIO_BLK_T_WRITE_ZEROES) {
+            chain.push(part(HEADER + 16, 16, false));
+        } else if good.kind != VIRTIO_BLK_T_FLUSH {
+            ranges = good.data.iter().map(|&len| GuestRange { address: DATA, len }).collect();
+            chain.extend(ranges.iter().map(|range| Descriptor { range: *range, writable }));
+        }
+        chain.push(part(STATUS, 1, true));
+        let request = Request::read(chain, &ram, Limits { sectors: 32, read_only: good.read_only }).unwrap();
+        prop_assert_eq!(request, Request { action: good.expected(ranges), status: GuestAddress(STATUS) });
+    }
+
     #[test]
     fn whatever_a_request_is_it_stays_on_the_disk_and_in_ram(
         head in any_descriptor(), mut rest in prop::collection::vec(any_descriptor(), 0..6), kind in 0_u32..16,

@@ -200,7 +200,7 @@ fn deliver(
             chains.iter().for_each(|_| queue.undo_pop());
             return Ok(if interrupted { Delivered::Interrupted } else { Delivered::NoRoom });
         };
-        let len = chain.writer()?.available_bytes();
+        let len = chain.writable_bytes();
         room += len;
         chains.push((chain, len));
     }

@@ -81,6 +81,12 @@ impl Mux {
         })
     }
 
+    /// How many turns wait.
+    #[cfg(test)]
+    pub fn turns(&self) -> usize {
+        self.turns.len()
+    }
+
     /// Readable when [`Mux::poll`] has something to do.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()

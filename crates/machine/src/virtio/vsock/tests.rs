@@ -401,6 +401,59 @@ fn test_one_connection_too_many_is_refused() {
 }
 
 #[test]
+fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest() {
+    let limits = VsockLimits { connections: 100, buffered: 3 * BUFFER as usize + 1 };
+    let vsock = Vsock::with_limits(CID, None, limits).unwrap();
+    let mut guest = Guest::new(&vsock);
+    let [first, second] = [52, 53].map(|port| vsock.listen(port, 100, Box::new(|| {})).unwrap());
+    let mut connect = |port, src_port, op| {
+        guest.send(Header { src_port, ..to(port, Op::Request) }, &[]);
+        guest.expect(op);
+        // The guest resets it, and the host's end waits for somebody all the same.
+        guest.send(Header { src_port, ..to(port, Op::Reset) }, &[]);
+    };
+    connect(52, 1, Op::Response);
+    connect(53, 2, Op::Response);
+    connect(52, 3, Op::Response);
+    connect(53, 4, Op::Reset);
+    connect(52, 5, Op::Reset);
+    assert!(second.accept().is_some());
+    connect(52, 6, Op::Response);
+    connect(52, 7, Op::Reset);
+    drop(first);
+    connect(53, 8, Op::Response);
+    // Those that are accepted count as long as they are connections.
+    let mut held = vec![second.accept().unwrap()];
+    for src_port in 10..13 {
+        guest.send(Header { src_port, ..to(53, Op::Request) }, &[]);
+        guest.expect(Op::Response);
+        held.push(second.accept().unwrap());
+    }
+    guest.send(Header { src_port: 13, ..to(53, Op::Request) }, &[]);
+    guest.expect(Op::Reset);
+    assert_eq!(held.iter().map(|accepted| accepted.port).collect::<Vec<_>>(), [8, 10, 11, 12]);
+    for limits in [VsockLimits { connections: 0, ..limits }, VsockLimits { buffered: BUFFER as usize - 1, ..limits }] {
+        assert!(Vsock::with_limits(CID, None, limits).unwrap_err().to_string().contains("no connection"));
+    }
+}
+
+#[test]
+fn test_a_guest_that_takes_no_packets_and_connects_again_and_again_costs_no_memory() {
+    let (vsock, guest) = device();
+    drop(guest);
+    let listener = vsock.listen(52, 4, Box::new(|| {})).unwrap();
+    let mut mux = super::mux::Mux::new(CID.into(), Arc::clone(&vsock.ports), None, 16).unwrap();
+    mux.packet(&Header { src_port: 1, ..to(52, Op::Request) }, &mut [].as_slice()).unwrap();
+    let turns = mux.turns();
+    for src_port in 2..1000 {
+        mux.packet(&Header { src_port, ..to(52, Op::Request) }, &mut [].as_slice()).unwrap();
+        while listener.accept().is_some() {}
+        mux.packet(&Header { src_port, ..to(52, Op::Reset) }, &mut [].as_slice()).unwrap();
+    }
+    assert_eq!(mux.turns(), turns);
+}
+
+#[test]
 fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it() {
     let folder = tempfile("paths");
     let path = folder.join("vsock");
