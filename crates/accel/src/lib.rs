@@ -45,8 +45,8 @@
 
 mod accelerator;
 mod bus;
-mod capability;
 pub mod cancel;
+mod capability;
 pub mod cpu;
 pub mod debug;
 pub mod dirty;
