@@ -2,7 +2,7 @@
 // each time. The interposer chooses what fails. Plain JavaScript, because it is started often.
 
 import { Machine, guestImage } from 'kvm-accel'
-import { resources, settled } from './resources.mjs'
+import { baseline, settled } from './resources.mjs'
 
 // The event loop opens descriptors of its own with the first stream.
 process.stdout.write('')
@@ -27,7 +27,7 @@ const attempt = async () => {
   }
 }
 
-const before = resources()
+const before = await baseline()
 const first = await attempt()
 const after = await settled(before)
 const second = await attempt()

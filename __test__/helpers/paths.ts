@@ -11,9 +11,10 @@ export const cli = join(root, 'dist/cli/kvm-accel.js')
 
 const library = 'libkvm_accel_interposer.so'
 
-/** The interposer: `KVM_ACCEL_INTERPOSER`, or what cargo built last in either profile. */
+/** The interposer: `KVM_ACCEL_INTERPOSER`, the one that `npm test` built, or the one that cargo built in either profile. */
 export const interposer = [
   process.env['KVM_ACCEL_INTERPOSER'] ?? '',
+  join(root, 'target/kvm-accel', library),
   join(root, 'target/release', library),
   join(root, 'target/debug', library),
 ].find(path => path !== '' && existsSync(path))

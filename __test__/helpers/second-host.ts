@@ -1,58 +1,84 @@
-// The second host, a stock kernel with kvm-amd in QEMU's emulator: how a command is run there. `.ci/run` names the script.
+// What the tests of `__test__/svm` share.
 
-import { mkdirSync } from 'node:fs'
-import { run, type Finished } from './spawn.js'
+import type { ExecutionContext } from 'ava'
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { root, scratch } from './paths.js'
+import { kvm, requires, svmHost } from './requires.js'
+import { RESTARTS, inside, seconds } from './second-host.mjs'
 
-/** For one boot; the emulator is slow, and slower beside other tests. */
-export const seconds = 2700
+/** Milliseconds for a test that starts the second host. A host that fails by itself is started again. */
+export const patience = (1 + RESTARTS) * (seconds + 60) * 1000
 
-/** Milliseconds, for the test that starts it. */
-export const patience = (seconds + 240) * 1000
-
-/**
- * On the second host: `work`, and once more when it hung. In this emulator a guest stops making progress now and then, one in some
- * thousands, QEMU's as well; why is not known. What hangs more often hangs twice.
- */
-export const twice = async <T>(name: string, work: () => Promise<T>, hung: (result: T) => boolean): Promise<T> => {
-  const first = await work()
-  if (!hung(first)) return first
-  console.log(`\nAGAIN ${name}`)
-  return work()
-}
-
-/** A script that runs `command` with each of `words`, and again with one that failed: `twice` says why. */
+/** A shell script that runs `command` with each of `words` and fails if one failed. */
 export const inTurn = (command: string, words: readonly string[]): string =>
   [
     'failed=0',
-    ...words.map(word => `${command} '${word}' || { echo 'AGAIN ${word}'; ${command} '${word}' || failed=1; }`),
+    ...words.map(
+      word => `start=$(date +%s); ${command} '${word}' || failed=1; echo "TIME $(($(date +%s) - start)) ${word}"`,
+    ),
     'exit $failed',
   ].join('\n')
 
-/** What was tried twice and what had failed, of what the second host printed. */
-export const secondTries = (output: string): string[] =>
-  output.includes('AGAIN ') ? output.split('\n').filter(line => /^AGAIN |✘|panicked|FAILED/.test(line)) : []
+/** The KVM tests that do not run there. */
+const elsewhere = [
+  // Not about the host, and too much for an emulator: hundreds of processes that fail on purpose or by what the interposer answers,
+  // example programs, packing, terminals and sockets of this process.
+  ...['examples', 'fault', 'host-limits', 'install', 'serial-socket', 'terminal'],
+  // passt follows the host's default route, and there is none.
+  'passt',
+]
 
-/**
- * One processor: with two the host now and then hangs or panics, most likely because QEMU's emulator runs what it had translated of code
- * that Linux is patching (a static key, such as KVM's for the first VM).
- */
-const machine = ['-smp', '1']
+/** Seconds of each file on an idle machine, measured. The file is missing for a new test. */
+const measured = JSON.parse(readFileSync(join(root, '__test__/svm/seconds.json'), 'utf8')) as Record<string, number>
 
-/** Boots of a host that panics. Where this one is busy the timer comes too late for Linux, before it has started anything. */
-const starts = 4
-
-/** What the script says then, and not when time was up. */
-const panicked = /did not end \(status 0 /
-
-/** Runs a command on the second host, which leaves files in `out`. */
-export const inside = async (flags: readonly string[], command: readonly string[], out: string): Promise<Finished> => {
-  mkdirSync(out, { recursive: true })
-  const script = process.env['KVM_ACCEL_SVM_HOST'] ?? ''
-  const args = [...machine, ...flags, '-t', String(seconds), '--', ...command]
-  let again = ''
-  for (let left = starts - 1; ; left--) {
-    const finished = await run(script, args, { env: { OUT: out }, limit: seconds + 60 })
-    if (left === 0 || !panicked.test(finished.stderr)) return { ...finished, stdout: again + finished.stdout }
-    again += `AGAIN the host: ${finished.stdout.slice(-500).replaceAll('\n', ' ')}\n`
+/** The KVM tests in `count` parts that take about the same time: each file, longest first, goes to the part that is shortest so far. */
+export const parts = (files: readonly string[], count: number, cost: (file: string) => number): string[][] => {
+  const all = Array.from({ length: count }, () => ({ seconds: 0, files: [] as string[] }))
+  for (const file of files.toSorted((a, b) => cost(b) - cost(a) || a.localeCompare(b))) {
+    const shortest = all.reduce((least, one) => (one.seconds < least.seconds ? one : least))
+    shortest.files.push(file)
+    shortest.seconds += cost(file)
   }
+  return all.map(part => part.files)
+}
+
+/** Defines the test that runs one part of the KVM tests on the second host. */
+export const kvmTests = (part: number, count: number): void => {
+  const test = requires(svmHost, kvm)
+
+  test(`the KVM tests pass on a stock kernel with kvm-amd, part ${part} of ${count}`, async t => {
+    t.timeout(patience)
+    const files = readdirSync(join(root, '__test__/kvm')).filter(
+      name => name.endsWith('.test.ts') && !elsewhere.includes(name.slice(0, -'.test.ts'.length)),
+    )
+    const mine = parts(files, count, file => measured[file] ?? 20)[part - 1] ?? []
+    // One process for all: there the start of a test process takes longer than most tests.
+    const folder = join(root, 'target/kvm-accel/second-host')
+    mkdirSync(folder, { recursive: true })
+    const file = join(folder, `part-${part}.ts`)
+    const path = (name: string): string => relative(folder, join(root, '__test__/kvm', name))
+    writeFileSync(file, mine.map(name => `import '${path(name).replace(/\.ts$/, '.js')}'\n`).join(''))
+    const ava = ['node_modules/.bin/ava', '--config', 'ava.second-host.config.mjs', relative(root, file)]
+    await passes(t, [], ['sh', '-c', 'echo 16 > /proc/sys/vm/nr_hugepages; exec "$@"', 'sh', ...ava], `kvm-${part}`)
+  })
+}
+
+/** Runs a command on the second host and asserts that it succeeds; its output. `name` is the folder of the files that it leaves. */
+export const passes = async (
+  t: ExecutionContext,
+  flags: readonly string[],
+  command: readonly string[],
+  name: string,
+): Promise<{ readonly out: string; readonly stdout: string }> => {
+  const out = join(scratch(), name)
+  const start = performance.now()
+  const { status, stdout, stderr, restarted } = await inside(flags, command, out)
+  for (const reason of restarted) t.log(`RESTARTED: ${reason}`)
+  t.log(
+    ...stdout.split('\n').filter(line => line.startsWith('TIME ')),
+    `${Math.round((performance.now() - start) / 1000)} s`,
+  )
+  t.is(status, 0, `${stdout}${stderr}`)
+  return { out, stdout }
 }

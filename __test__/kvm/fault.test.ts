@@ -20,8 +20,8 @@ interface Attempt {
 }
 
 interface Resources {
-  readonly fds: number
-  readonly threads: number
+  readonly fds: readonly string[]
+  readonly threads: readonly string[]
 }
 
 interface Report {

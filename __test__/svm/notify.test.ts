@@ -1,30 +1,21 @@
 // The second host's kernel with the notify capability, where notify exits are real from the guest to JavaScript. One boot answers all
 // tests.
 
+import type { ExecutionContext } from 'ava'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { preload, qemu, requires, svmHost } from '../helpers/requires.js'
-import { scratch } from '../helpers/paths.js'
-import { inside, patience, secondTries } from '../helpers/second-host.js'
+import { passes, patience } from '../helpers/second-host.js'
 import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
 
-interface Boot {
-  readonly report: SvmReport
-  /** What hung there, and was run again. */
-  readonly again: readonly string[]
-}
+let booted: Promise<SvmReport> | undefined
 
-let booted: Promise<Boot> | undefined
-
-/** What all machines of `cases` did there, in one boot. */
-const notifyHost = (): Promise<Boot> => {
-  const boot = async (): Promise<Boot> => {
-    const out = join(scratch(), 'svm-notify')
+/** What all machines of `cases` did there, in one boot; the first test that asks starts it. */
+const notifyHost = (t: ExecutionContext): Promise<SvmReport> => {
+  const boot = async (): Promise<SvmReport> => {
     const command = [process.execPath, '--import=tsx', '__test__/helpers/svm-notify.ts', 'run']
-    const { status, stdout, stderr } = await inside(['-notify'], command, out)
-    if (status !== 0) throw new Error(`Status ${status}: ${stdout}${stderr}`)
-    const report = JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as SvmReport
-    return { report, again: secondTries(stdout) }
+    const { out } = await passes(t, ['-notify'], command, 'notify')
+    return JSON.parse(readFileSync(join(out, 'report.json'), 'utf8')) as SvmReport
   }
   booted ??= boot()
   return booted
@@ -50,8 +41,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
   real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async t => {
     t.timeout(patience)
-    const { report, again } = await notifyHost()
-    t.log(...again.filter(one => one.endsWith(name)))
+    const report = await notifyHost(t)
     const machine = report.machines[name]
     if (!machine) return t.fail('not run')
     const { api, cli, qemu: theirs } = machine
@@ -74,7 +64,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
   real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async t => {
     t.timeout(patience)
-    const api = (await notifyHost()).report.machines[name]?.api
+    const api = (await notifyHost(t)).machines[name]?.api
     if (!api) return t.fail('not run')
     t.is(api.status.total, api.kernel)
     t.is(api.exits, api.kernel)
@@ -90,9 +80,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
 
 real('Real notify exits tell where the guest is', async t => {
   t.timeout(patience)
-  const { report, again } = await notifyHost()
-  t.log(...again.filter(one => one.startsWith('AGAIN the host')))
-  const { machines } = report
+  const { machines } = await notifyHost(t)
   const one = machines['run, valid']?.api.first
   t.like(one, { vcpu: 0, contextInvalid: false, resumed: true, total: 1, injected: false })
   t.like(machines['run, invalid']?.api.first, { contextInvalid: true, resumed: false })
@@ -102,8 +90,7 @@ real('Real notify exits tell where the guest is', async t => {
 for (const window of windows) {
   real(`The kernel takes window ${window} from both`, async t => {
     t.timeout(patience)
-    const { report, again } = await notifyHost()
-    t.log(...again.filter(one => one.endsWith(`window ${window}`)))
+    const report = await notifyHost(t)
     const machine = report.windows[window]
     if (!machine) return t.fail('not run')
     const enable = `0x${((BigInt(window) << 32n) | 3n).toString(16)}`

@@ -1,7 +1,7 @@
 // The accessors' own arithmetic. That their offsets are the kernel's is a test of crates/accel (src/kvm/object/layout).
 
 import test from 'ava'
-import fc from 'fast-check'
+import fc from '../helpers/random.js'
 import { inspect } from 'node:util'
 import { KvmRun } from '../../ts/kvm/generated/run-page.js'
 import { KvmMsrEntry, KvmRegs, KvmSregs, KvmVcpuEvents } from '../../ts/kvm/generated/vcpu-structs.js'

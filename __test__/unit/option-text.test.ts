@@ -1,5 +1,5 @@
 import test from 'ava'
-import fc from 'fast-check'
+import fc from '../helpers/random.js'
 import { formatOptionText, parseOptionText } from '../../ts/properties/option-text.js'
 
 // What QEMU 7.2 makes of each text, seen through its error messages.

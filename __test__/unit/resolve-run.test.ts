@@ -1,5 +1,5 @@
 import test from 'ava'
-import fc from 'fast-check'
+import fc from '../helpers/random.js'
 import { refusedOptions } from '../../ts/cli/refused-options.js'
 import { runOptions } from '../../ts/cli/run-options.js'
 import { resolveRun, type RunRequest } from '../../ts/cli/resolve-run.js'

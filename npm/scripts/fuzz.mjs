@@ -5,6 +5,7 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { seed } from './seed.mjs'
 import { root } from './steps.mjs'
 
 const [seconds = '20', ...only] = process.argv.slice(2)
@@ -28,13 +29,14 @@ if (fuzz('build') !== 0) process.exit(1)
 const failed = (only.length > 0 ? only : all).filter(target => {
   const limits = [
     `-max_total_time=${seconds}`,
+    `-seed=${seed}`,
     '-timeout=10',
     '-rss_limit_mb=2048',
     '-verbosity=0',
     '-print_final_stats=1',
   ]
   const status = fuzz('run', target, '--', ...limits)
-  console.log(`${status === 0 ? '✔' : '✘'} fuzz ${target}`)
+  console.log(status === 0 ? `✔ fuzz ${target}` : `✘ fuzz ${target} with KVM_ACCEL_SEED=${seed}`)
   return status !== 0
 })
 process.exitCode = failed.length > 0 ? 1 : 0

@@ -1,41 +1,49 @@
 // `npm run pack:all [-- FOLDER]`: the tarballs of kvm-accel and of the platform packages that can be built here, in FOLDER (`npm/tarballs`).
 // The published package differs from the repository's in one thing: it depends, optionally, on its platform packages. That is done
-// in a copy, so that a clone installs without packages that are not published yet.
+// in a copy, so that a clone installs without packages that are not published yet. `--built` builds nothing first: tests pack what is there.
 
 import {
   copyFileSync,
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { fail, root, run, setUp } from './steps.mjs'
+import { parseArgs } from 'node:util'
+import { alone, fail, root, run, setUp } from './steps.mjs'
 
 /** Bytes; more would be a mistake in `files`. */
 const LIMIT = 10e6
 
-setUp()
-const folder = resolve(process.argv[2] ?? join(root, 'npm/tarballs'))
+const { values, positionals } = parseArgs({ options: { built: { type: 'boolean' } }, allowPositionals: true })
+if (!values.built) setUp()
+const folder = resolve(positionals[0] ?? join(root, 'npm/tarballs'))
 rmSync(folder, { recursive: true, force: true })
 mkdirSync(folder, { recursive: true })
 
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const bin = name => join(root, 'node_modules/.bin', name)
 
-/** Platform packages, by napi's layout: npm/PLATFORM with a package.json, to be filled with the addon. */
-run('napi create-npm-dirs', bin('napi'), ['create-npm-dirs', '--npm-dir', 'npm'])
-const platforms = readdirSync(join(root, 'npm'), { withFileTypes: true })
-  .filter(entry => entry.isDirectory() && existsSync(join(root, 'npm', entry.name, 'package.json')))
-  .map(entry => entry.name)
+/** A copy of what is packed: another process may pack, or build, at the same time. */
+const staging = mkdtempSync(join(tmpdir(), 'kvm-accel-pack-'))
+process.once('exit', () => rmSync(staging, { recursive: true, force: true }))
 
+/** Platform packages, by napi's layout: a folder for each with a package.json, to be filled with the addon. */
+const layout = join(staging, 'platforms')
+mkdirSync(layout)
+// napi takes its paths as relative to its working directory.
+copyFileSync(join(root, 'package.json'), join(staging, 'package.json'))
+run('napi create-npm-dirs', bin('napi'), ['create-npm-dirs', '--cwd', staging, '--npm-dir', 'platforms'])
 const optionalDependencies = {}
-for (const platform of platforms) {
-  const target = join(root, 'npm', platform)
+for (const platform of readdirSync(layout)) {
+  const target = join(layout, platform)
   const own = JSON.parse(readFileSync(join(target, 'package.json'), 'utf8'))
   optionalDependencies[own.name] = manifest.version
   const built = join(root, 'ts/native', own.main)
@@ -44,16 +52,16 @@ for (const platform of platforms) {
   run(`npm pack of ${own.name}`, 'npm', ['pack', '--pack-destination', folder, target])
 }
 
-const staging = join(root, 'npm/staging')
-rmSync(staging, { recursive: true, force: true })
-mkdirSync(staging)
-for (const name of ['dist', 'docs', 'README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) {
-  cpSync(join(root, name), join(staging, name), { recursive: true })
-}
+const copy = join(staging, 'package')
+mkdirSync(copy)
+alone(() => {
+  for (const name of ['dist', 'docs', 'README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) {
+    cpSync(join(root, name), join(copy, name), { recursive: true })
+  }
+})
 const { scripts: _scripts, devDependencies: _dev, overrides: _overrides, napi: _napi, ...published } = manifest
-writeFileSync(join(staging, 'package.json'), `${JSON.stringify({ ...published, optionalDependencies }, null, 2)}\n`)
-run('npm pack of kvm-accel', 'npm', ['pack', '--pack-destination', folder, staging])
-rmSync(staging, { recursive: true })
+writeFileSync(join(copy, 'package.json'), `${JSON.stringify({ ...published, optionalDependencies }, null, 2)}\n`)
+run('npm pack of kvm-accel', 'npm', ['pack', '--pack-destination', folder, copy])
 
 for (const name of readdirSync(folder)) {
   const { size } = statSync(join(folder, name))

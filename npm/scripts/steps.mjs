@@ -1,5 +1,6 @@
 // What a clone needs before it can run: packages, the addon, the compiled TypeScript. Plain Node, because nothing is installed yet.
-// Each step runs when the contents of its inputs have changed, and is silent unless it fails.
+// Each step runs when the contents of its inputs have changed, and is silent unless it fails. A step builds beside its outputs and
+// renames, so that a program that runs meanwhile sees the old files or the new ones. One process at a time builds.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -9,12 +10,14 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { withLock } from './lock.mjs'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -24,17 +27,17 @@ export const fail = (message, remedy) => {
   process.exit(1)
 }
 
-/** A workspace of its own, which is no part of the package, and to which fuzzers write while tests run. */
-const FUZZ = 'crates/machine/fuzz/'
+/** No input of a build: the fuzz targets (a workspace of their own), tests and benchmarks, and the files that tests write. */
+const NO_INPUT = /^crates\/[^/]+\/(fuzz|tests|benches|proptest-regressions)\/|\.(proptest-regressions|node|new)$/
 
 const files = path => {
   const full = join(root, path)
   if (!existsSync(full)) return []
   if (statSync(full).isFile()) return [path]
   return readdirSync(full, { recursive: true, withFileTypes: true })
-    .filter(entry => entry.isFile() && !entry.name.endsWith('.node'))
+    .filter(entry => entry.isFile())
     .map(entry => join(entry.parentPath ?? entry.path, entry.name).slice(root.length))
-    .filter(file => !file.startsWith(FUZZ))
+    .filter(file => !NO_INPUT.test(file))
     .sort()
 }
 
@@ -58,25 +61,71 @@ export const run = (what, command, args, env = {}) => {
   fail(`${what} failed${error ? `: ${error.message}` : ''}`, `The command was: ${[command, ...args].join(' ')}`)
 }
 
-/** Runs `make` unless the inputs are what they were after the last time and the outputs are there. */
+const LOCK = join(root, 'target/kvm-accel/build.lock')
+
+/** Milliseconds. A build of the addon takes minutes on a busy machine. */
+const PATIENCE = 30 * 60_000
+
+/** Calls `work` while no other process of this clone builds. */
+export const alone = work => {
+  const onWait = pid => process.stderr.write(`kvm-accel: process ${pid} is building; waiting for it ...\n`)
+  try {
+    return withLock(LOCK, { patience: PATIENCE, onWait }, work)
+  } catch (error) {
+    if (!error.message.includes(LOCK)) throw error
+    return fail(error.message, 'End that process, or wait for it, and run the command again.')
+  }
+}
+
+/** Puts a copy of a file in place in one step: a program that has the old file open keeps it. */
+const install = (from, to) => {
+  copyFileSync(from, `${to}.new`)
+  renameSync(`${to}.new`, to)
+}
+
+/** Puts a new folder in the place of an old one. */
+const swap = (fresh, folder) => {
+  const old = `${folder}.old`
+  rmSync(old, { recursive: true, force: true })
+  if (existsSync(folder)) renameSync(folder, old)
+  renameSync(fresh, folder)
+  rmSync(old, { recursive: true, force: true })
+}
+
+/** An empty folder. */
+const emptied = folder => {
+  rmSync(folder, { recursive: true, force: true })
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+/** Runs `make` unless the inputs are what they were after the last time and the outputs are there. `make` gets the digest of the inputs. */
 const step = (what, { inputs, outputs, stamp, make }) => {
-  const now = digest(inputs)
   const file = join(root, stamp)
-  const fresh =
-    outputs.every(output => existsSync(join(root, output))) && existsSync(file) && readFileSync(file, 'utf8') === now
-  if (fresh) return
-  process.stderr.write(`kvm-accel: ${what} ...\n`)
-  make()
-  mkdirSync(dirname(file), { recursive: true })
-  // The lock file and the generated binding may have been written by the step itself.
-  writeFileSync(file, digest(inputs))
+  /** The digest of the inputs, unless the outputs were made from them. */
+  const stale = () => {
+    const now = digest(inputs)
+    const there = outputs.every(output => existsSync(join(root, output))) && existsSync(file)
+    return there && readFileSync(file, 'utf8') === now ? undefined : now
+  }
+  if (stale() === undefined) return
+  alone(() => {
+    // Another process may have done it meanwhile.
+    const now = stale()
+    if (now === undefined) return
+    process.stderr.write(`kvm-accel: ${what} ...\n`)
+    make()
+    // The digest of before: an input that was edited during the build is built by the next run.
+    mkdirSync(dirname(file), { recursive: true })
+    writeFileSync(file, now)
+  })
 }
 
 const present = command => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
 
 const bin = name => join(root, 'node_modules/.bin', name)
 
-const install = () =>
+const packages = () =>
   step('installing packages', {
     inputs: ['package-lock.json'],
     outputs: ['node_modules'],
@@ -84,8 +133,9 @@ const install = () =>
     make: () => run('npm ci', 'npm', ['ci', '--no-audit', '--no-fund']),
   })
 
-/** The addon, its loader and its types, in a folder. */
+/** Builds the addon, its loader and its types in an empty folder. */
 const napiBuild = (folder, ...features) => {
+  emptied(join(root, folder))
   const build = ['build', '--platform', '--release', '--manifest-path', 'crates/binding/Cargo.toml']
   const output = ['--output-dir', folder, '--js', 'binding.cjs', '--dts', 'binding.d.cts']
   run('the build of the addon', bin('napi'), [...build, ...features, ...output])
@@ -102,16 +152,19 @@ const addon = () =>
       if (!present('cargo')) fail('cargo is not installed', 'Install Rust (rustup.rs) and run the command again.')
       if (!present('cc'))
         fail('there is no C compiler', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
-      napiBuild('ts/native')
+      const built = 'target/kvm-accel/addon.new'
+      napiBuild(built)
+      for (const name of readdirSync(join(root, built))) install(join(root, built, name), join(root, 'ts/native', name))
+      rmSync(join(root, built), { recursive: true })
     },
   })
 
 /** The command line in a few files: loading its hundred modules took longer than a small guest runs. */
-const bundleCli = () => {
-  rmSync(join(root, 'dist/cli'), { recursive: true })
+const bundleCli = folder => {
+  rmSync(join(root, folder, 'cli'), { recursive: true })
   const entries = ['ts/cli/kvm-accel.ts', 'ts/cli/kvm-accel-system.ts']
   const format = ['--bundle', '--splitting', '--format=esm', '--platform=node', '--target=node20']
-  const rest = ['--packages=external', '--sourcemap', '--outdir=dist/cli', '--log-level=warning']
+  const rest = ['--packages=external', '--sourcemap', `--outdir=${folder}/cli`, '--log-level=warning']
   run('esbuild', bin('esbuild'), [...entries, ...format, ...rest])
 }
 
@@ -119,13 +172,15 @@ const typescript = () =>
   step('compiling TypeScript', {
     inputs: ['ts', 'tsconfig.json', 'npm/scripts/steps.mjs', 'target/kvm-accel/addon.stamp'],
     outputs: ['dist/index.js', 'dist/native/binding.cjs'],
-    stamp: 'dist/.kvm-accel.stamp',
+    stamp: 'target/kvm-accel/dist.stamp',
     make: () => {
-      rmSync(join(root, 'dist'), { recursive: true, force: true })
-      run('tsc', bin('tsc'), [])
-      bundleCli()
+      const fresh = 'dist.new'
+      emptied(join(root, fresh))
+      run('tsc', bin('tsc'), ['--outDir', fresh])
+      bundleCli(fresh)
       const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
-      for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, 'dist/native', name))
+      for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, fresh, 'native', name))
+      swap(join(root, fresh), join(root, 'dist'))
     },
   })
 
@@ -135,26 +190,34 @@ export const baselineAddon = () => {
   step('building the addon with the baseline', {
     inputs: rust,
     outputs: [`${folder}/binding.cjs`],
-    stamp: `${folder}/.stamp`,
-    make: () => napiBuild(folder, '--features', 'baseline'),
+    stamp: 'target/kvm-accel/baseline.stamp',
+    make: () => {
+      napiBuild(`${folder}.new`, '--features', 'baseline')
+      swap(join(root, `${folder}.new`), join(root, folder))
+    },
   })
   return join(root, folder, 'binding.cjs')
 }
 
 /** The interposer, for tests. */
-export const interposer = () =>
+export const interposer = () => {
+  const library = 'target/kvm-accel/libkvm_accel_interposer.so'
   step('building the interposer', {
-    inputs: rust,
-    outputs: ['target/release/libkvm_accel_interposer.so'],
+    inputs: ['Cargo.toml', 'Cargo.lock', 'crates/interposer'],
+    outputs: [library],
     stamp: 'target/kvm-accel/interposer.stamp',
-    make: () => run('the build of the interposer', 'cargo', ['build', '--release', '-p', 'kvm-accel-interposer']),
+    make: () => {
+      run('the build of the interposer', 'cargo', ['build', '--release', '-p', 'kvm-accel-interposer'])
+      install(join(root, 'target/release', basename(library)), join(root, library))
+    },
   })
+}
 
 /** Everything that `npm start` needs. */
 export const setUp = () => {
   if (Number(process.versions.node.split('.')[0]) < 20)
     fail(`Node ${process.version} is too old`, 'Use Node 20 or later.')
-  install()
+  packages()
   addon()
   typescript()
 }

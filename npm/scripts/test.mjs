@@ -2,17 +2,37 @@
 // A check (formatting, lints, types) counts as one test. What ends badly without naming a test counts as a failure.
 
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { inside, RESTARTS, restarts } from '../../__test__/helpers/second-host.mjs'
+import { buildTests, has } from './rust-tests.mjs'
+import { seed, seeded } from './seed.mjs'
 import { interposer, root, setUp } from './steps.mjs'
 
 const total = { passed: 0, failed: 0, skipped: 0 }
+/** The steps with their seconds. */
+const times = []
 
 const add = ({ passed = 0, failed = 0, skipped = 0 }) => {
   total.passed += passed
   total.failed += failed
   total.skipped += skipped
 }
+
+/** Measures a step. */
+const timed = async (name, work) => {
+  const start = performance.now()
+  try {
+    return await work()
+  } finally {
+    times.push({ name, seconds: (performance.now() - start) / 1000 })
+  }
+}
+
+const took = () => `(${times.at(-1).seconds.toFixed(1)} s)`
+
+Object.assign(process.env, seeded(seed))
 
 /** Runs a command and hands each line of its output to `onLine`; its status. */
 const lines = (command, args, onLine) =>
@@ -32,81 +52,139 @@ const lines = (command, args, onLine) =>
     child.on('close', code => resolve(code ?? 1))
   })
 
-/** A check: one test, its output shown when it fails. */
-const check = async (name, command, args) => {
-  const output = []
-  const status = await lines(command, args, line => output.push(line))
-  console.log(`${status === 0 ? '✔' : '✘'} ${name}`)
-  if (status !== 0) console.log(output.join('\n'))
-  add(status === 0 ? { passed: 1 } : { failed: 1 })
+/** A check: one test. `work` returns what is wrong, or nothing. */
+const verdict = async (name, work) => {
+  const wrong = await timed(name, work)
+  console.log(`${wrong === undefined ? '✔' : '✘'} ${name} ${took()}`)
+  if (wrong !== undefined) console.log(wrong)
+  add(wrong === undefined ? { passed: 1 } : { failed: 1 })
 }
 
-/** `cargo test`, counted by its summaries. */
-const cargoTest = async () => {
-  const counted = { passed: 0, failed: 0, skipped: 0 }
-  const status = await lines('cargo', ['test', '--workspace', '--quiet', '--no-fail-fast'], line => {
-    const result = /^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored/.exec(line)
-    if (!result) return console.log(line)
-    counted.passed += Number(result[1])
-    counted.failed += Number(result[2])
-    counted.skipped += Number(result[3])
+/** A check that is a command; its output is shown when it fails. */
+const check = (name, command, args) =>
+  verdict(name, async () => {
+    const output = []
+    const status = await lines(command, args, line => output.push(line))
+    return status === 0 ? undefined : output.join('\n')
   })
-  if (status !== 0 && counted.failed === 0) counted.failed = 1
-  console.log(`${status === 0 ? '✔' : '✘'} cargo test: ${counted.passed} passed, ${counted.failed} failed`)
-  add(counted)
+
+/** Tests whose sums are in lines that match `sum`. */
+const counted = async (name, args, sum) => {
+  const count = { passed: 0, failed: 0, skipped: 0 }
+  const status = await timed(name, () =>
+    lines('cargo', args, line => {
+      const found = sum.exec(line)?.groups
+      if (!found) return console.log(line)
+      for (const key of Object.keys(count)) count[key] += Number(found[key] ?? 0)
+    }),
+  )
+  if (status !== 0 && count.failed === 0) count.failed = 1
+  console.log(`${status === 0 ? '✔' : '✘'} ${name}: ${count.passed} passed, ${count.failed} failed ${took()}`)
+  add(count)
+}
+
+/** The Rust tests: by cargo-nextest, where it is installed, which runs tests of several programs at once. */
+const rust = async () => {
+  const sum = /^test result: \w+\. (?<passed>\d+) passed; (?<failed>\d+) failed; (?<skipped>\d+) ignored/
+  const all = ['--workspace', '--quiet', '--no-fail-fast']
+  if (!existsSync('/dev/kvm')) console.log('- the Rust tests that run guests do nothing: no /dev/kvm on this host')
+  if (!has('nextest')) return counted('cargo test', ['test', ...all], sum)
+  const summary =
+    /^ +Summary \[.*\] .* run: (?<passed>\d+) passed(?: \(.*?\))?(?:, (?<failed>\d+) failed)?(?:, \d+ timed out)?(?:, (?<skipped>\d+) skipped)?/
+  await counted('Rust tests', ['nextest', 'run', '--workspace', '--hide-progress-bar', '--cargo-quiet'], summary)
+  await counted('Rust documentation tests', ['test', '--doc', ...all], sum)
 }
 
 /** ava, counted by its TAP output. */
-const ava = async args => {
-  const counted = { passed: 0, failed: 0, skipped: 0 }
-  const status = await lines(join(root, 'node_modules/.bin/ava'), ['--tap', ...args], line => {
-    const result = /^(not )?ok \d+ - (.*?)( # (SKIP|TODO).*)?$/.exec(line)
-    // What a test tells (`t.log`) is an indented comment; the others are ava's own sums.
-    if (!result) return /^(# \S|1\.\.|TAP version|$)/.test(line) || console.log(line)
-    if (result[4]) counted.skipped++
-    else if (result[1]) counted.failed++
-    else counted.passed++
-    console.log(`${result[4] ? '-' : result[1] ? '✘' : '✔'} ${result[2]}`)
-  })
-  if (status !== 0 && counted.failed === 0) counted.failed = 1
-  add(counted)
+const ava = async (name, args) => {
+  const count = { passed: 0, failed: 0, skipped: 0 }
+  const status = await timed(name, () =>
+    lines(join(root, 'node_modules/.bin/ava'), ['--tap', ...args], line => {
+      const result = /^(not )?ok \d+ - (.*?)( # (SKIP|TODO).*)?$/.exec(line)
+      // What a test tells (`t.log`) is an indented comment; the others are ava's own sums.
+      if (!result) return /^(# \S|1\.\.|TAP version|$)/.test(line) || console.log(line)
+      if (result[4]) count.skipped++
+      else if (result[1]) count.failed++
+      else count.passed++
+      console.log(`${result[4] ? '-' : result[1] ? '✘' : '✔'} ${result[2]}`)
+    }),
+  )
+  if (status !== 0 && count.failed === 0) count.failed = 1
+  console.log(`${status === 0 ? '✔' : '✘'} ${name}: ${count.passed} passed, ${count.failed} failed ${took()}`)
+  add(count)
 }
 
-setUp()
-interposer()
+/** A check by a program that a newcomer may not have. CI installs it. */
+const optional = async (name, tool, args) => {
+  if (has(tool) || process.env.CI === 'true') return check(name, 'cargo', [tool, ...args])
+  console.log(`- ${name} (missing: cargo install --locked --debug cargo-${tool})`)
+  add({ skipped: 1 })
+}
+
+const only = process.argv.slice(2)
+const secondHost = process.env.KVM_ACCEL_SVM_HOST && (only.length === 0 || only.some(name => name.includes('svm')))
+
+await timed('build', () => {
+  setUp()
+  interposer()
+})
 
 const bin = name => join(root, 'node_modules/.bin', name)
-const only = process.argv.slice(2)
-if (only.length === 0) {
+
+const rustChecks = async () => {
   await check('rustfmt', 'cargo', ['fmt', '--all', '--check'])
-  await check('clippy', 'cargo', [
-    'clippy',
-    '--quiet',
-    '--workspace',
-    '--all-targets',
-    '--all-features',
-    '--',
-    '-D',
-    'warnings',
-  ])
+  const clippy = ['clippy', '--quiet', '--workspace', '--all-targets', '--all-features', '--', '-D', 'warnings']
+  await check('clippy', 'cargo', clippy)
   const document = ['doc', '--quiet', '--workspace', '--no-deps', '--document-private-items']
   await check('rustdoc', 'env', ['RUSTDOCFLAGS=-D warnings', 'cargo', ...document])
+  await optional('cargo deny', 'deny', ['check', 'bans', 'licenses', 'sources'])
+}
+
+const typescriptChecks = async () => {
   await check('types', bin('tsc'), ['-p', 'tsconfig.test.json'])
   await check('oxlint', bin('oxlint'), ['--deny-warnings'])
   await check('prettier', bin('prettier'), ['--check', '--log-level', 'warn', '.'])
   if (existsSync(join(root, '.git'))) {
     await check('the generated binding is the committed one', 'git', ['diff', '--exit-code', '--', 'ts/native'])
   }
-  await cargoTest()
+}
+
+if (only.length === 0) {
+  await rustChecks()
+  await typescriptChecks()
+}
+if (only.length === 0 || secondHost) await verdict('the Rust tests compile', buildTests)
+if (only.length === 0) {
+  await rust()
   // Short, to find what is easily found and to keep the targets alive: CONTRIBUTING.md says how to look for longer.
   if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '8'])
+  await ava('ava', ['__test__/**/*.test.ts', '!__test__/svm/**'])
 }
-if (only.length > 0) {
-  await ava(only)
-} else {
-  // The second host is an emulated machine that keeps a core busy for minutes: after everything else.
-  await ava(['__test__/**/*.test.ts', '!__test__/svm/**'])
-  await ava(['__test__/svm/*.test.ts'])
+
+const scratch = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))
+process.once('exit', () => rmSync(scratch, { recursive: true, force: true }))
+process.env.KVM_ACCEL_RESTARTS = join(scratch, 'restarts')
+if (secondHost) {
+  // The first boot of all makes the host's kernel and its modules, which two boots at once must not.
+  await verdict('the second host boots', async () => {
+    const { status, stdout, stderr } = await inside(['-notify'], ['true'], join(scratch, 'boot'))
+    return status === 0 ? undefined : `${stdout}${stderr}`
+  })
 }
+// Each test keeps a core busy for minutes: after everything else.
+await (only.length > 0 ? ava('ava', only) : ava('ava on the second host', ['__test__/svm/*.test.ts']))
+
+console.log(times.map(({ name, seconds }) => `${seconds.toFixed(1).padStart(8)} s  ${name}`).join('\n'))
+console.log(
+  `${times
+    .reduce((sum, { seconds }) => sum + seconds, 0)
+    .toFixed(1)
+    .padStart(8)} s  in all`,
+)
+for (const reason of restarts(process.env.KVM_ACCEL_RESTARTS)) console.log(`the second host was restarted: ${reason}`)
+if (secondHost) {
+  console.log(`restarts of the second host: ${restarts(process.env.KVM_ACCEL_RESTARTS).length} of at most ${RESTARTS}`)
+}
+if (total.failed > 0) console.log(`random tests had KVM_ACCEL_SEED=${seed}`)
 console.log(`${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`)
 process.exitCode = total.failed > 0 || total.passed === 0 ? 1 : 0

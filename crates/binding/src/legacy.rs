@@ -134,8 +134,11 @@ impl LegacyPlan {
 }
 
 impl From<BindingRtc> for RtcConfig {
-    #[allow(clippy::cast_possible_truncation, reason = "an offset beyond what a clock can show is as far as it goes")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "an integer of JavaScript: TypeScript computes it from two dates"
+    )]
     fn from(raw: BindingRtc) -> Self {
-        Self { offset: (raw.offset * 1e6) as i64, stops: raw.stops }
+        Self { offset: i128::from(raw.offset as i64) * 1_000_000, stops: raw.stops }
     }
 }

@@ -41,7 +41,14 @@ mod tests {
 
     #[test]
     fn test_clock_stands_still_from_hold_to_release() {
-        let Ok(system) = System::open(Path::new("/dev/kvm")) else { return };
+        let system = match System::open(Path::new("/dev/kvm")) {
+            Ok(system) => system,
+            Err(error) => {
+                assert!(std::env::var_os("CI").is_none(), "CI needs /dev/kvm: {error}");
+                println!("skipped: {error}");
+                return;
+            }
+        };
         let vm = system.create_vm().unwrap();
         let clock = Clock::new(vm.clock());
         clock.release().unwrap();

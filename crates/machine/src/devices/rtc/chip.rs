@@ -1,7 +1,7 @@
 //! The MC146818's registers as a function of the time it is told: date and time, alarm, periodic and update interrupts, and bytes that the
 //! battery keeps.
 
-use super::time::{CLOCK, Calendar, Format, SECOND, register};
+use super::time::{CLOCK, Calendar, Format, Nanoseconds, SECOND, register};
 
 /// Status registers.
 pub const A: u8 = 0x0a;
@@ -37,33 +37,35 @@ const C_REQUEST: u8 = 0x80;
 const D_VALID: u8 = 0x80;
 
 /// An update is told this long before it comes: 8 of 32768 Hz.
-const UPDATE_WARNING: i64 = SECOND * 8 / TICKS;
+const UPDATE_WARNING: Nanoseconds = SECOND * 8 / TICKS;
 /// Of the oscillator, in a second.
-const TICKS: i64 = 32_768;
+const TICKS: Nanoseconds = 32_768;
 /// An alarm's register that matches anything.
 const ANY: u8 = 0xc0;
 
-/// The chip. All times are nanoseconds since 1970 by its own clock, but for those that are said to be the host's.
+/// The chip. A [`Nanoseconds`] is a time of the chip's own clock; a time of the host's clock is an `i64` named `host`. Both count
+/// from 1970.
 #[derive(Clone, Debug)]
 pub struct Chip {
+    /// The registers. Those of date and time are valid only while the clock is held; otherwise they are computed.
     bytes: [u8; BYTES],
-    /// What the host's clock lacks.
-    offset: i64,
-    /// Where the clock stands still, if it does.
-    held: Option<i64>,
-    /// Flags of C are those up to here.
-    seen: i64,
+    /// The chip's clock minus the host's.
+    offset: Nanoseconds,
+    /// While the clock is held: the fraction of a second from which it will continue.
+    held: Option<Nanoseconds>,
+    /// The time up to which the flags of C have been computed.
+    seen: Nanoseconds,
     /// The interrupt line has risen, and nobody was told.
     edge: bool,
 }
 
 impl Chip {
-    /// A chip whose clock is ahead of the host's by `offset`.
-    pub const fn new(offset: i64, host: i64) -> Self {
+    /// Creates a chip whose clock is ahead of the host's by `offset`.
+    pub fn new(offset: Nanoseconds, host: i64) -> Self {
         let mut bytes = [0; BYTES];
         bytes[A as usize] = A_POWER_ON;
         bytes[B as usize] = B_24_HOURS;
-        Self { bytes, offset, held: None, seen: host.saturating_add(offset), edge: false }
+        Self { bytes, offset, held: None, seen: offset + Nanoseconds::from(host), edge: false }
     }
 
     /// The machine is reset: no interrupts any more; time and bytes stay.
@@ -77,9 +79,9 @@ impl Chip {
         *self.at(index) = value;
     }
 
-    /// Time stood still for `duration`.
-    pub const fn delay(&mut self, duration: i64) {
-        self.offset = self.offset.saturating_sub(duration);
+    /// Sets the clock back by `duration`: the machine stood still for so long.
+    pub fn delay(&mut self, duration: i64) {
+        self.offset -= Nanoseconds::from(duration);
     }
 
     /// The value of a register at a time of the host.
@@ -92,6 +94,7 @@ impl Chip {
                 std::mem::take(self.at(C))
             }
             D => D_VALID,
+            _ if self.held.is_some() => self.byte(index),
             _ => Calendar::at(self.now(host)).register(index, self.format()).unwrap_or(self.byte(index)),
         }
     }
@@ -101,12 +104,13 @@ impl Chip {
         self.advance(host);
         match index {
             A | B => {
+                // Registers that were set while the clock was held are in the format of that time.
                 let now = self.now(host);
                 *self.at(index) = if index == A { value & !A_UPDATE_IN_PROGRESS } else { value };
                 self.hold(now, host);
             }
             C | D => {}
-            _ if CLOCK.contains(&index) => self.set_time(index, value, host),
+            _ if CLOCK.contains(&index) && self.held.is_none() => self.set_time(index, value, host),
             _ => *self.at(index) = value,
         }
         self.request();
@@ -124,9 +128,12 @@ impl Chip {
 
     /// Notes what has come up to now.
     pub fn advance(&mut self, host: i64) {
+        if self.held.is_some() {
+            return;
+        }
         let now = self.now(host);
         let before = std::mem::replace(&mut self.seen, now);
-        if self.held.is_some() || now <= before {
+        if now <= before {
             return;
         }
         let mut came = 0;
@@ -149,8 +156,8 @@ impl Chip {
         if self.held.is_some() || wanted == 0 || self.byte(C) & C_REQUEST != 0 {
             return None;
         }
-        let second = (self.seen.div_euclid(SECOND) + 1).saturating_mul(SECOND);
-        let tick = |period: i64| at_tick((ticks(self.seen).div_euclid(period) + 1) * period);
+        let second = (self.seen.div_euclid(SECOND) + 1) * SECOND;
+        let tick = |period| at_tick((ticks(self.seen).div_euclid(period) + 1) * period);
         [
             self.period().map(tick).filter(|_| wanted & PERIODIC != 0),
             self.next_alarm(self.seen).filter(|_| wanted & ALARM != 0),
@@ -159,7 +166,8 @@ impl Chip {
         .into_iter()
         .flatten()
         .min()
-        .map(|time| time.saturating_sub(self.offset))
+        // The host's clock ends in the year 2262.
+        .map(|time| i64::try_from(time - self.offset).unwrap_or(i64::MAX))
     }
 
     /// Sets the request of C if it is due.
@@ -170,38 +178,41 @@ impl Chip {
         }
     }
 
-    fn now(&self, host: i64) -> i64 {
-        self.held.unwrap_or_else(|| host.saturating_add(self.offset))
+    fn now(&self, host: i64) -> Nanoseconds {
+        match self.held {
+            Some(fraction) => Calendar::read(|index| self.byte(index), self.format()).nanoseconds() + fraction,
+            None => self.offset + Nanoseconds::from(host),
+        }
     }
 
-    /// Stops or starts the clock, as A and B ask for, at its own time `now`.
-    fn hold(&mut self, now: i64, host: i64) {
+    /// Holds or releases the clock as A and B now demand. `now` is the time of the chip. A held clock keeps the bytes that the guest
+    /// writes: the parts of a date are written one by one, and those in between need not be a date.
+    fn hold(&mut self, now: Nanoseconds, host: i64) {
         let holds = self.byte(B) & B_SET != 0 || self.byte(A) & A_DIVIDER >= DIVIDER_RESET;
-        if !holds && self.held.is_some() {
-            self.offset = now.saturating_sub(host);
+        if holds == self.held.is_some() {
+            return;
         }
-        self.held = holds.then_some(now);
+        if holds {
+            let (calendar, format) = (Calendar::at(now), self.format());
+            for index in CLOCK {
+                *self.at(index) = calendar.register(index, format).unwrap_or(0);
+            }
+        } else {
+            self.offset = now - Nanoseconds::from(host);
+        }
+        self.held = holds.then_some(now.rem_euclid(SECOND));
         self.seen = now;
     }
 
+    /// Sets one register of a clock that is not held.
     fn set_time(&mut self, index: u8, value: u8, host: i64) {
         let (now, format) = (self.now(host), self.format());
         let calendar = Calendar::at(now);
-        let mut registers = CLOCK.map(|register| calendar.register(register, format).unwrap_or(0));
-        for (register, byte) in CLOCK.into_iter().zip(&mut registers) {
-            if register == index {
-                *byte = value;
-            }
-        }
-        let read = |index| {
-            CLOCK.into_iter().zip(registers).find(|(register, _)| *register == index).map_or(0, |(_, byte)| byte)
+        let read = |register| {
+            if register == index { value } else { calendar.register(register, format).unwrap_or(0) }
         };
-        let set = Calendar::read(read, format).nanoseconds().saturating_add(now.rem_euclid(SECOND));
-        self.seen = set;
-        match &mut self.held {
-            Some(held) => *held = set,
-            None => self.offset = set.saturating_sub(host),
-        }
+        self.seen = Calendar::read(read, format).nanoseconds() + now.rem_euclid(SECOND);
+        self.offset = self.seen - Nanoseconds::from(host);
     }
 
     const fn format(&self) -> Format {
@@ -214,7 +225,7 @@ impl Chip {
     }
 
     /// Of the periodic interrupt, in ticks.
-    fn period(&self) -> Option<i64> {
+    fn period(&self) -> Option<Nanoseconds> {
         Some(match self.byte(A) & A_RATE {
             0 => return None,
             // The two rates that the divider has twice.
@@ -224,7 +235,7 @@ impl Chip {
     }
 
     /// The first second after `time` that the alarm's registers match.
-    fn next_alarm(&self, time: i64) -> Option<i64> {
+    fn next_alarm(&self, time: Nanoseconds) -> Option<Nanoseconds> {
         let format = self.format();
         let wanted = |index| Some(self.byte(index)).filter(|byte| byte & ANY != ANY);
         let second = wanted(register::SECONDS_ALARM).map(|byte| format.decode(byte));
@@ -234,7 +245,7 @@ impl Chip {
         let mut at = time.div_euclid(SECOND) + 1;
         // At most a day's hours, an hour's minutes and a minute's seconds, each twice.
         for _ in 0..2 * (24 + 60 + 60) {
-            let is = Calendar::at(at.saturating_mul(SECOND));
+            let is = Calendar::at(at * SECOND);
             at = if differs(hour, is.hour) {
                 (at.div_euclid(3600) + 1) * 3600
             } else if differs(minute, is.minute) {
@@ -242,7 +253,7 @@ impl Chip {
             } else if differs(second, is.second) {
                 at + 1
             } else {
-                return Some(at.saturating_mul(SECOND));
+                return Some(at * SECOND);
             };
         }
         None
@@ -257,15 +268,15 @@ impl Chip {
     }
 }
 
-/// How many ticks have passed by a time; a power of two in a second, so that no fraction of a nanosecond is lost over many.
-fn ticks(time: i64) -> i64 {
-    time.div_euclid(SECOND).saturating_mul(TICKS).saturating_add(time.rem_euclid(SECOND) * TICKS / SECOND)
+/// Returns the number of oscillator ticks before a time. A second is a whole number of ticks, so no fraction of a nanosecond adds up.
+const fn ticks(time: Nanoseconds) -> Nanoseconds {
+    time.div_euclid(SECOND) * TICKS + time.rem_euclid(SECOND) * TICKS / SECOND
 }
 
-/// The time at which that many have passed.
-fn at_tick(ticks: i64) -> i64 {
+/// Returns the first time at which so many ticks have passed.
+const fn at_tick(ticks: Nanoseconds) -> Nanoseconds {
     let rest = (ticks.rem_euclid(TICKS) * SECOND + TICKS - 1) / TICKS;
-    ticks.div_euclid(TICKS).saturating_mul(SECOND).saturating_add(rest)
+    ticks.div_euclid(TICKS) * SECOND + rest
 }
 
 #[cfg(test)]
@@ -273,6 +284,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// One second of the host's clock.
+    const SECOND: i64 = 1_000_000_000;
     /// Thu Feb 29 23:59:58 2024, by the host.
     const NOW: i64 = 1_709_251_198 * SECOND;
 
@@ -386,13 +399,75 @@ mod tests {
         assert_eq!([0x34, 0x7f, C, D].map(|index| chip.read(index, NOW)), [0x12, 0x55, 0, D_VALID]);
     }
 
+    /// Writes all registers of date and time, in any order.
+    fn set(chip: &mut Chip, registers: impl IntoIterator<Item = (u8, u8)>, host: i64) {
+        let b = chip.read(B, host);
+        chip.write(B, b | B_SET, host);
+        for (index, value) in registers {
+            chip.write(index, value, host);
+        }
+        chip.write(B, b, host);
+    }
+
+    #[test]
+    fn test_the_order_in_which_a_date_is_written_does_not_matter() {
+        // Jan 31 2024: Linux writes year, month and day, and Feb 31 lies in between.
+        let mut chip = Chip::new(0, NOW - 29 * 86_400 * SECOND);
+        assert_eq!(clock(&mut chip, NOW - 29 * 86_400 * SECOND)[4..6], [0x31, 0x01]);
+        set(&mut chip, [(register::YEAR, 0x25), (register::MONTH, 0x02), (register::DAY, 0x15)], NOW);
+        assert_eq!(clock(&mut chip, NOW)[4..], [0x15, 0x02, 0x25, 0x20]);
+    }
+
+    #[test]
+    fn test_a_held_clock_keeps_what_is_written_and_counts_on_from_it() {
+        let mut chip = Chip::new(0, NOW + SECOND / 4);
+        chip.write(B, B_SET | B_24_HOURS | UPDATE, NOW);
+        chip.write(register::MONTH, 0x77, NOW);
+        assert_eq!(chip.read(register::MONTH, NOW + 100 * SECOND), 0x77);
+        assert_eq!(chip.next_interrupt(), None);
+        chip.write(register::MONTH, 0x12, NOW + 100 * SECOND);
+        chip.write(B, B_24_HOURS | UPDATE, NOW + 100 * SECOND);
+        assert_eq!(clock(&mut chip, NOW + 100 * SECOND), [0x58, 0x59, 0x23, 0x01, 0x29, 0x12, 0x24, 0x20]);
+        assert_eq!(chip.next_interrupt(), Some(NOW + 101 * SECOND));
+    }
+
+    /// A register, the clock's and the alarm's more often than others.
+    fn index() -> impl Strategy<Value = u8> {
+        prop_oneof![0..=D, prop::sample::select(&CLOCK[..]), 0u8..128]
+    }
+
     proptest! {
         #[test]
-        fn test_no_sequence_of_accesses_hurts(
-            accesses in prop::collection::vec((any::<bool>(), 0u8..128, any::<u8>(), any::<u32>()), 0..100),
+        fn test_a_date_of_any_year_is_read_as_it_was_written(
+            second in 0i128..10_000 * 365 * 86_400,
+            order in Just(CLOCK).prop_shuffle(),
+            binary: bool,
+            hours_24: bool,
+            wanted in any::<u8>(),
             offset in any::<i64>(),
         ) {
-            let mut chip = Chip::new(offset / 1000, NOW);
+            // From the year 0 on.
+            let written = Calendar::at((second - 62_167_219_200) * super::SECOND);
+            let format = Format { binary, hours_24 };
+            let mut chip = Chip::new(offset.into(), NOW);
+            let b = (u8::from(binary) * B_BINARY) | (u8::from(hours_24) * B_24_HOURS) | (wanted & INTERRUPTS);
+            chip.write(B, b, NOW);
+            chip.read(C, NOW);
+            set(&mut chip, order.map(|index| (index, written.register(index, format).unwrap_or(0))), NOW);
+            prop_assert_eq!(clock(&mut chip, NOW), CLOCK.map(|index| written.register(index, format).unwrap_or(0)));
+            if let Some(next) = chip.next_interrupt() {
+                prop_assert!(next > NOW && next <= NOW + 86_400 * SECOND);
+                prop_assert!(!rises(&mut chip.clone(), next - 1));
+                prop_assert!(rises(&mut chip, next));
+            }
+        }
+
+        #[test]
+        fn test_any_sequence_of_accesses_leaves_the_next_interrupt_in_the_future(
+            accesses in prop::collection::vec((any::<bool>(), index(), any::<u8>(), any::<u32>()), 0..100),
+            offset in any::<i64>(),
+        ) {
+            let mut chip = Chip::new(offset.into(), NOW);
             let mut host = NOW;
             for (write, index, value, later) in accesses {
                 host += i64::from(later);
@@ -403,6 +478,7 @@ mod tests {
                 }
                 if let Some(next) = chip.next_interrupt() {
                     prop_assert!(next > host);
+                    prop_assert!(!rises(&mut chip.clone(), next - 1));
                     prop_assert!(rises(&mut chip.clone(), next));
                 }
             }

@@ -32,8 +32,8 @@ const STACK_SIZE: usize = 128 << 10;
 /// What a clock shows, and what drives it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RtcConfig {
-    /// Nanoseconds by which it is ahead of the host's.
-    pub offset: i64,
+    /// Nanoseconds by which it is ahead of the host's. 64 bits are too few for all years that a clock can show.
+    pub offset: i128,
     /// It stands still while the machine does, instead of going with the host's.
     pub stops: bool,
 }

@@ -1,8 +1,17 @@
-//! The date and time registers: between them and nanoseconds since 1970.
+//! Converts between the date and time registers and nanoseconds since 1970.
 
-/// Nanoseconds in a second.
-pub const SECOND: i64 = 1_000_000_000;
-const DAY: i64 = 86_400;
+/// A time of the clock, or a duration, in nanoseconds. The registers can show the years 0 to 9999, and 64 bits of nanoseconds cover
+/// 584 years only.
+pub type Nanoseconds = i128;
+
+/// One second.
+pub const SECOND: Nanoseconds = 1_000_000_000;
+/// Seconds in a day.
+const DAY: Nanoseconds = 86_400;
+/// The number of years that four digits can show. After the last one the clock starts again at year 0.
+const YEARS: i64 = 10_000;
+/// The days in them: 25 cycles of the Gregorian calendar, which is a whole number of weeks.
+const DAYS: Nanoseconds = 25 * 146_097;
 
 /// Registers of date and time.
 pub mod register {
@@ -37,9 +46,6 @@ pub struct Format {
     pub binary: bool,
     pub hours_24: bool,
 }
-
-/// The last second there is, as long after 1970 as the first is before it; nanoseconds of 64 bits go on for a little longer.
-const LAST: i64 = 9_200_000_000;
 
 /// The bit of an hour that says afternoon, where there are 12.
 const PM: u8 = 0x80;
@@ -85,11 +91,14 @@ pub struct Calendar {
 }
 
 impl Calendar {
-    /// A moment's; years have four digits.
-    pub fn at(nanoseconds: i64) -> Self {
-        let seconds = nanoseconds.div_euclid(SECOND);
-        let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    /// Returns the date and time that the clock shows at a time. The year is taken modulo 10,000.
+    pub fn at(time: Nanoseconds) -> Self {
+        let seconds = time.div_euclid(SECOND);
+        // Both fit: the day is below 10,000 years, the second below a day.
+        let days = i64::try_from(seconds.div_euclid(DAY).rem_euclid(DAYS)).unwrap_or(0);
+        let second = i64::try_from(seconds.rem_euclid(DAY)).unwrap_or(0);
         let (year, month, day) = date(days);
+        let year = year.rem_euclid(YEARS);
         Self {
             second: small(second % 60),
             minute: small(second / 60 % 60),
@@ -97,17 +106,17 @@ impl Calendar {
             weekday: small((days + 4).rem_euclid(7) + 1),
             day: small(day),
             month: small(month),
-            year: small(year.rem_euclid(100)),
-            century: small(year.div_euclid(100)),
+            year: small(year % 100),
+            century: small(year / 100),
         }
     }
 
-    /// The start of this second; what is too large runs on into the next larger unit, and time ends some time in 2261.
-    pub fn nanoseconds(self) -> i64 {
+    /// Returns the start of this second. A value that is too large for its unit carries into the next larger unit.
+    pub fn nanoseconds(self) -> Nanoseconds {
         let year = i64::from(self.century) * 100 + i64::from(self.year);
         let days = days(year, self.month.clamp(1, 12).into(), self.day.into());
         let seconds = ((days * 24 + i64::from(self.hour)) * 60 + i64::from(self.minute)) * 60 + i64::from(self.second);
-        seconds.clamp(-LAST, LAST) * SECOND
+        Nanoseconds::from(seconds) * SECOND
     }
 
     pub fn read(registers: impl Fn(u8) -> u8, format: Format) -> Self {
@@ -191,19 +200,40 @@ mod tests {
         assert_eq!(Format { binary: true, hours_24: true }.encode(59), 59);
     }
 
+    /// 0000-01-01 00:00:00 and the second after 9999-12-31 23:59:59, in seconds since 1970.
+    const FIRST: i64 = -62_167_219_200;
+    const END: i64 = 253_402_300_800;
+
+    #[test]
+    fn test_the_first_and_the_last_year_are_shown_and_the_year_after_9999_is_0() {
+        let first = Calendar { second: 0, minute: 0, hour: 0, weekday: 7, day: 1, month: 1, year: 0, century: 0 };
+        assert_eq!(Calendar::at(Nanoseconds::from(FIRST) * SECOND), first);
+        let last = Calendar { second: 59, minute: 59, hour: 23, weekday: 6, day: 31, month: 12, year: 99, century: 99 };
+        assert_eq!(Calendar::at(Nanoseconds::from(END) * SECOND - 1), last);
+        assert_eq!(Calendar::at(Nanoseconds::from(END) * SECOND), first);
+        assert_eq!(Calendar::at(Nanoseconds::from(FIRST) * SECOND - 1), last);
+    }
+
     proptest! {
         #[test]
-        fn test_registers_hold_any_second(second in -9_000_000_000i64..9_000_000_000) {
-            let moment = Calendar::at(second * SECOND);
-            prop_assert_eq!(moment.nanoseconds(), second * SECOND);
-            let registers = |at| moment.register(at, H12).unwrap_or(0);
-            prop_assert_eq!(Calendar::read(registers, H12), moment);
+        fn test_registers_hold_any_second(second in FIRST..END, binary: bool, hours_24: bool) {
+            let (time, format) = (Nanoseconds::from(second) * SECOND, Format { binary, hours_24 });
+            let moment = Calendar::at(time);
+            prop_assert_eq!(moment.nanoseconds(), time);
+            let registers = |at| moment.register(at, format).unwrap_or(0);
+            prop_assert_eq!(Calendar::read(registers, format), moment);
         }
 
         #[test]
-        fn test_any_registers_are_some_time(bytes in any::<[u8; 128]>(), binary: bool, hours_24: bool) {
-            let moment = Calendar::read(|at| bytes[usize::from(at)], Format { binary, hours_24 });
-            let _ = Calendar::at(moment.nanoseconds());
+        fn test_any_registers_are_a_time_that_the_registers_can_show(
+            bytes in any::<[u8; 128]>(),
+            binary: bool,
+            hours_24: bool,
+        ) {
+            let time = Calendar::read(|at| bytes[usize::from(at)], Format { binary, hours_24 }).nanoseconds();
+            let shown = Calendar::at(time).nanoseconds();
+            prop_assert_eq!((time - shown).rem_euclid(DAYS * DAY * SECOND), 0);
+            prop_assert_eq!(Calendar::at(shown), Calendar::at(time));
         }
     }
 }

@@ -1,0 +1,3 @@
+import { kvmTests } from '../helpers/second-host.js'
+
+kvmTests(1, 3)
