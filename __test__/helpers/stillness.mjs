@@ -2,7 +2,6 @@
 // `{ seed, pauses, still, machines: [{ name, disk, append }] }`, with `pauses` for each machine and `still` in milliseconds. Prints JSON: what differed, and what the devices did.
 
 import { openSync, readSync, closeSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Machine } from 'kvm-accel'
 import { counters } from './busy-guest.mjs'

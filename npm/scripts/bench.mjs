@@ -11,6 +11,7 @@ import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { dirtyLog } from './bench/dirty-log.mjs'
 import { diskDevice, disks } from './bench/disks.mjs'
+import { eventLoop } from './bench/event-loop.mjs'
 import { exits } from './bench/exits.mjs'
 import { firstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
@@ -63,6 +64,7 @@ try {
   await measure(javascriptHandlers({ rounds: 4 * rounds }))
   await measure(firstByte({ rust, rounds }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
+  await measure(eventLoop({ rounds: options.quick ? 1 : 5 }))
   await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
   await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
   await measure(disks({ rounds: options.quick ? 1 : 7 }))
