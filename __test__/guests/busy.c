@@ -11,7 +11,7 @@
  *   port=1                write the counter to port 0x550 in every 64th loop (0)
  *   after=N act=COMMAND   execute a command, by its ASCII code, N loops after the start
  *
- * Commands, also as bytes from COM1: `r` reset, `t` triple fault, `o` power off, `p` panic (pvpanic), `s` sleep (S3; the alarm of the clock wakes the guest), `x` jump to
+ * Commands, also as bytes from COM1: `r` reset, `t` triple fault, `o` power off, `p` panic (pvpanic), `s` sleep (S3; the alarm of the clock wakes the guest), `z` sleep without an alarm, `x` jump to
  * memory that does not exist, which ends in an emulation failure, `d` isa-debug-exit with value 5, `h` print a line.
  */
 #include "guest.h"
@@ -295,7 +295,7 @@ static void turn_vsock(void) {
 
 /* Ends and sleep */
 
-static void sleep(void);
+static void sleep(u32 alarm);
 
 static void execute(u32 command) {
     switch (command) {
@@ -317,7 +317,10 @@ static void execute(u32 command) {
         ((void (*)(void))0xfd000000)();
         break;
     case 's':
-        sleep();
+        sleep(1);
+        break;
+    case 'z':
+        sleep(0);
         break;
     case 'h':
         puts("busy: here\n");
@@ -412,7 +415,7 @@ __attribute__((regparm(0))) void ap_main(u32 processor) {
     work();
 }
 
-static void sleep(void) {
+static void sleep(u32 alarm) {
     /* RSDP, RSDT, FADT, FACS: the waking vector is in the last. */
     u32 fadt = *word(*word(0xe0000 + 16) + 36), facs = *word(fadt + 36);
     *word(facs + 12) = WAKING_VECTOR;
@@ -424,7 +427,7 @@ static void sleep(void) {
     /* An alarm in any second, which is the next one. */
     for (u32 reg = 1; reg <= 5; reg += 2)
         out8(0x70, reg), out8(0x71, 0xff);
-    out8(0x70, 0xb), out8(0x71, 0x22);
+    out8(0x70, 0xb), out8(0x71, alarm ? 0x22 : 0x02);
     out8(0x70, 0xc), in8(0x71);
     out16(0x600, 0xffff);
     out16(0x602, 1 << 10);

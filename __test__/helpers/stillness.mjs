@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { Machine } from 'kvm-accel'
 import { counters } from './busy-guest.mjs'
 import { busyOptions, memoryFolder, startPeer } from './busy-machine.mjs'
+import { random } from './random.mjs'
 
 const { seed, pauses, still, machines } = JSON.parse(process.argv[2])
 const MIB = 2 ** 20
@@ -25,14 +26,6 @@ const places = [
   ['disk data', 5 * MIB, 12 * MIB],
   ['balloon', 12 * MIB, 12 * MIB + 32 * PAGE],
 ]
-
-/** mulberry32 */
-const random = state => () => {
-  state = (state + 0x6d2b79f5) | 0
-  let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-  mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-  return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-}
 
 const snapshot = (path, into) => {
   const file = openSync(path, 'r')
