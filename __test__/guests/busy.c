@@ -24,6 +24,7 @@ enum {
     COUNTER = 3 << 20,       /* loops */
     STARTS = COUNTER + 4,    /* starts, wake-ups included */
     WAKES = COUNTER + 8,     /* wake-ups */
+    SLEEPS = COUNTER + 12,   /* times that it went to sleep: no loop follows before it wakes up */
     COMPLETED = COUNTER + 16, /* buffers that came back, by device id: 32 words */
     READ_TABLE = 0x310000,
     WRITE_TABLE = 0x314000,
@@ -431,6 +432,7 @@ static void sleep(u32 alarm) {
     out8(0x70, 0xc), in8(0x71);
     out16(0x600, 0xffff);
     out16(0x602, 1 << 10);
+    ++*word(SLEEPS);
     out16(0x604, 1 << 10 | 1 << 13);
     /* The processor may run on for a moment while the machine stops. */
     for (;;)

@@ -2,7 +2,7 @@
 // `{ load, ends: [{ kind, moment, took, left }] }`,
 // times in milliseconds; `load` is how much longer than on an idle host a loop takes. A machine of which something is left ends the run.
 
-import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
+import { readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -119,6 +119,7 @@ for (let round = 0; round < count; round++) {
   const took = performance.now() - started - moment
   results.push({ kind, moment, took, left: settled ? remains : [...remains, `${kind} has not settled`] })
   if (remains.length > 0 || !settled) break
+  for (const file of [disk, options.memory.path]) rmSync(file, { force: true })
 }
 const load = 1 + spent.waited / Math.max(spent.run, 1)
 process.stdout.write(JSON.stringify({ load, ends: results }), () => process.exit())

@@ -72,6 +72,7 @@ export const counters = path => {
     loops: bytes.readUInt32LE(0),
     starts: bytes.readUInt32LE(4),
     wakes: bytes.readUInt32LE(8),
+    sleeps: bytes.readUInt32LE(12),
     completed: Object.fromEntries(completed),
   }
 }

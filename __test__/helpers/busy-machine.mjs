@@ -10,14 +10,25 @@ import { busyGuestFile } from './busy-guest.mjs'
 
 const MIB = 2 ** 20
 
-/** A folder that lives in memory where there is one with room for guest memory; removed when this process ends. */
+/**
+ * A folder that lives in memory where there is one with room for guest memory; removed when this process ends. In a process that got {@link busyEnvironment} it lies in the
+ * folder of the other process, so that nothing is left when this one is killed.
+ */
 export const memoryFolder = () => {
   const room = existsSync('/dev/shm') ? statfsSync('/dev/shm') : undefined
   const parent = room && room.bavail * room.bsize > 1024 * MIB ? '/dev/shm' : tmpdir()
-  const folder = mkdtempSync(join(parent, 'kvm-accel-busy-'))
+  const folder = mkdtempSync(join(process.env['KVM_ACCEL_BUSY_FOLDER'] ?? parent, 'kvm-accel-busy-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
+
+let shared
+
+/** The environment of a process that makes busy machines. */
+export const busyEnvironment = () => ({
+  KVM_ACCEL_BUSY_GUEST: busyGuestFile(),
+  KVM_ACCEL_BUSY_FOLDER: (shared ??= memoryFolder()),
+})
 
 /** Starts the process of busy-peer.mjs. `listen(path)` resolves once it listens there. The process ends with this one. */
 export const startPeer = ({ interval = 0 } = {}) => {

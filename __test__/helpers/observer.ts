@@ -1,5 +1,6 @@
 // What a machine reports, and whether it is true: its events in their order, and its guest's counters in the file of guest memory, which need no call of the machine.
 
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Machine, type MachineOptions, type RunState } from 'kvm-accel'
@@ -132,5 +133,11 @@ export class ObservedGuest {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await soon(this.machine.stop(), 'stop()')
+    this.forget()
+  }
+
+  /** Removes the file of its memory: its counters are gone. */
+  forget(): void {
+    rmSync(this.#ram, { force: true })
   }
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecutionContext } from 'ava'
 import { busyGuestFile } from '../helpers/busy-guest.mjs'
-import { busyOptions, memoryFolder, sparse, startPeer } from '../helpers/busy-machine.mjs'
+import { busyEnvironment, busyOptions, memoryFolder, sparse, startPeer } from '../helpers/busy-machine.mjs'
 import { cli, root, scratch } from '../helpers/paths.js'
 import { random } from '../helpers/random.mjs'
 import { compiler, kvm, requires } from '../helpers/requires.js'
@@ -48,7 +48,7 @@ const judge = (t: ExecutionContext, ends: readonly End[], load: number): void =>
 const inside = async (t: ExecutionContext, kinds: readonly string[], count: number): Promise<void> => {
   t.timeout(300_000)
   const args = [join(root, '__test__/helpers/aborts.mjs'), JSON.stringify({ seed: seed(t), kinds, count })]
-  const env = { KVM_ACCEL_BUSY_GUEST: busyGuestFile() }
+  const env = busyEnvironment()
   const { status, stdout, stderr, timedOut } = await run(process.execPath, args, { env, limit: 240 })
   t.false(timedOut, 'the process hung')
   t.is(status, 0, stderr)

@@ -129,7 +129,7 @@ test('a guest that sleeps in S3 goes on sleeping over pause() and resume()', asy
   await using guest = await started()
   const { machine } = guest
   guest.command('z')
-  while (!(await guest.still(50)));
+  await guest.until(({ sleeps }) => sleeps === 1, 'the sleep')
   await machine.pause()
   t.is(machine.state, 'paused')
   t.true(await guest.still())
@@ -150,14 +150,14 @@ test('a guest that wakes up goes on, and a pause in the meantime holds', async t
   await guest.until(({ wakes }) => wakes === 1, 'the alarm')
   t.deepEqual(await guest.lies(), [])
   guest.command('s')
-  while (!(await guest.still(50)));
+  await guest.until(({ sleeps }) => sleeps === 2, 'the second sleep')
   await machine.pause()
   const { wakes } = guest.counters()
   // Longer than until its alarm.
   await sleep(1200)
   t.is(guest.counters().wakes, wakes)
   await machine.resume()
-  await guest.until(now => now.wakes === wakes + 1, 'the alarm')
+  await guest.until(now => now.wakes === 2, 'the second alarm')
 })
 
 test('wait() resolves after stop() in every run state', async t => {
@@ -397,6 +397,7 @@ const play = async ({
   await soon(end, 'wait()').catch((error: Error) => wrong.push(error.message))
   if (machine.state !== 'shutdown') wrong.push(`the state after the end is '${machine.state}'`)
   if (!(await guest.still())) wrong.push('the guest runs after the end')
+  guest.forget()
   return wrong.length === 0 ? [] : [...wrong, `events: ${guest.events.join(', ')}`]
 }
 

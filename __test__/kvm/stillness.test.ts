@@ -5,8 +5,7 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
-import { unlike } from '../helpers/busy-machine.mjs'
-import { busyGuestFile } from '../helpers/busy-guest.mjs'
+import { busyEnvironment, unlike } from '../helpers/busy-machine.mjs'
 import { root, scratch } from '../helpers/paths.js'
 import { emptyQcow2 } from '../helpers/qcow2.js'
 import { compiler, kvm, requires } from '../helpers/requires.js'
@@ -58,7 +57,7 @@ const pauses = async (t: ExecutionContext, launcher: readonly string[], disks: r
   const machines = disks.map((disk, index) => ({ name: `m${index}`, disk, append }))
   const config = { seed: seed(t), pauses: Math.ceil(PAUSES / machines.length), still: STILL, machines }
   const [command = '', ...args] = [...launcher, process.execPath, join(root, '__test__/helpers/stillness.mjs')]
-  const env = { KVM_ACCEL_BUSY_GUEST: busyGuestFile() }
+  const env = busyEnvironment()
   const { status, stdout, stderr } = await run(command, [...args, JSON.stringify(config)], { env, limit: 280 })
   t.is(status, 0, stderr)
   for (const { name, moved, unmarked, late, states, counters } of JSON.parse(stdout) as readonly Result[]) {
