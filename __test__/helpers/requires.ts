@@ -64,6 +64,12 @@ export const requires = (...needs: readonly (() => Missing)[]) => {
   }
 }
 
+/** A C compiler and a linker, for guests and programs of the tests' own. */
+export const compiler = (): Missing =>
+  ['cc', 'ld'].every(command => spawnSync(command, ['--version']).status === 0)
+    ? undefined
+    : 'there is no C compiler (apt-get install gcc)'
+
 /** passt, for user-mode networks. */
 export const passt = (): Missing =>
   spawnSync('passt', ['--version']).status === 0 ? undefined : 'passt is not installed (apt-get install passt)'

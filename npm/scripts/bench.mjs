@@ -11,8 +11,9 @@ import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
 import { dirtyLog } from './bench/dirty-log.mjs'
 import { diskDevice, disks } from './bench/disks.mjs'
+import { eventLoop } from './bench/event-loop.mjs'
 import { exits } from './bench/exits.mjs'
-import { firstByte } from './bench/first-byte.mjs'
+import { firstByte, passtFirstByte } from './bench/first-byte.mjs'
 import { javascriptDevices } from './bench/javascript-devices.mjs'
 import { javascriptHandlers } from './bench/javascript-handlers.mjs'
 import { linux } from './bench/linux.mjs'
@@ -53,7 +54,7 @@ const measure = async group => {
 const rounds = options.quick ? 20 : 150
 try {
   await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
-  await measure(exits({ rust, rounds, kind: 'mmio', target: 0.15 }))
+  await measure(exits({ rust, rounds, kind: 'mmio', target: 0.1 }))
   await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'pio' }))
   await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'mmio' }))
   await measure(dirtyLog({ rounds: options.quick ? 5 : 30 }))
@@ -62,7 +63,9 @@ try {
   await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))
   await measure(javascriptHandlers({ rounds: 4 * rounds }))
   await measure(firstByte({ rust, rounds }))
+  await measure(passtFirstByte({ rounds: options.quick ? 5 : 20 }))
   await measure(spawned({ rounds: options.quick ? 10 : 30 }))
+  await measure(eventLoop({ rounds: options.quick ? 1 : 5 }))
   await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
   await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
   await measure(disks({ rounds: options.quick ? 1 : 7 }))

@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { root } from '../steps.mjs'
 import { machineOptions, qemu, qemuName, timed } from './guests.mjs'
-import { row } from './table.mjs'
+import { differences, row } from './table.mjs'
 
 /** Milliseconds; Node that does nothing is the floor of a command line in JavaScript. */
 export const spawned = async ({ rounds }) => {
@@ -28,6 +28,7 @@ export const spawned = async ({ rounds }) => {
     rows: [
       row('node -e 0, to its exit', times.node),
       row('kvm-accel run -M microvm', times.ours),
+      row('... beyond node -e 0', differences(times.ours, times.node), { target: 15, signed: true }),
       row('... to its exit', times.oursEnd),
       ...(qemuName
         ? [row(qemuName, times.qemu), row('... to its exit', times.qemuEnd)]

@@ -1,0 +1,125 @@
+// A process of abort.test.ts: ends busy machines at random moments of their lives and looks for what is left of them. The argument is JSON: `{ seed, kinds, count }`. Prints JSON:
+// `{ load, ends: [{ kind, moment, took, left }] }`,
+// times in milliseconds; `load` is how much longer than on an idle host a loop takes. A machine of which something is left ends the run.
+
+import { readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { Machine } from 'kvm-accel'
+import { busyOptions, memoryFolder, sparse, startPeer } from './busy-machine.mjs'
+import { live } from './busy-life.mjs'
+import { random } from './random.mjs'
+
+const { seed, kinds, count } = JSON.parse(process.argv[2])
+
+/** The latest moment, counted from the call of Machine.create(). A machine of this kind runs after 20 ms on an idle host. */
+const LATEST = 150
+/** When something that is left is there for good. */
+const PATIENCE = 4000
+
+const folder = memoryFolder()
+const peer = startPeer({ interval: 2 })
+
+const names = () =>
+  readdirSync('/proc/self/task').flatMap(id => {
+    try {
+      return [readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim()]
+    } catch {
+      return []
+    }
+  })
+
+const files = () =>
+  readdirSync('/proc/self/fd').flatMap(id => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${id}`)]
+    } catch {
+      return []
+    }
+  })
+
+/** Threads of machines, and descriptors that only a machine has. */
+const left = before => [
+  ...names().filter(name => !before.has(name)),
+  ...files().filter(file => /kvm-vm|kvm-vcpu|io_uring/.test(file) || file.startsWith(folder)),
+]
+
+/** Nanoseconds for which this thread has run and has waited for a processor. */
+const schedule = () => readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ').map(Number)
+
+const spent = { run: 0, waited: 0 }
+
+/** Notes how long a loop waits for a processor while no machine is there. */
+const look = () => {
+  const [run, waited] = schedule()
+  const end = performance.now() + 4
+  while (performance.now() < end);
+  const [runAfter, waitedAfter] = schedule()
+  spent.run += runAfter - run
+  spent.waited += waitedAfter - waited
+}
+
+const ends = {
+  signal: async (options, life, moment) => {
+    const controller = new AbortController()
+    const lived = live({ ...options, signal: controller.signal }, life)
+    await sleep(moment)
+    controller.abort()
+    return lived
+  },
+  stop: async (options, life, moment) => {
+    let machine
+    const born = new Promise(resolve => void live(options, life, created => resolve((machine = created))))
+    await sleep(moment)
+    // Nobody can stop a machine that is not there yet.
+    machine ??= await born
+    await machine.stop()
+  },
+  dispose: async (options, life, moment) => {
+    let machine
+    const born = new Promise(resolve => void live(options, life, created => resolve((machine = created))))
+    await sleep(moment)
+    machine ??= await born
+    await machine[Symbol.asyncDispose]()
+  },
+  terminate: async (options, life, moment) => {
+    const worker = new Worker(new URL('busy-life.mjs', import.meta.url), { workerData: { options, seed: life } })
+    await new Promise(resolve => worker.once('message', resolve))
+    await sleep(moment)
+    await worker.terminate()
+  },
+}
+
+const warm = await Machine.create({ kernel: process.env['KVM_ACCEL_BUSY_GUEST'], memory: '16M' })
+await warm.stop()
+await sleep(100)
+const before = new Set(names())
+
+const next = random(seed)
+const results = []
+for (let round = 0; round < count; round++) {
+  const kind = kinds[round % kinds.length]
+  const moment = next() * LATEST
+  look()
+  const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
+  const append = round % 2 === 0 ? 'read=2097152 write=0 depth=4' : 'read=8192 write=1024'
+  const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
+  const started = performance.now()
+  // The event loop may be late: that counts, too.
+  const done = ends[kind](options, Math.floor(next() * 2 ** 31), moment)
+  let settled = false
+  void done.then(() => (settled = true))
+  await sleep(moment)
+  let remains = left(before)
+  while ((remains.length > 0 || !settled) && performance.now() - started < moment + PATIENCE) {
+    await sleep(2)
+    remains = left(before)
+  }
+  const took = performance.now() - started - moment
+  results.push({ kind, moment, took, left: settled ? remains : [...remains, `${kind} has not settled`] })
+  if (remains.length > 0 || !settled) break
+  for (const file of [disk, options.memory.path]) rmSync(file, { force: true })
+}
+const load = 1 + spent.waited / Math.max(spent.run, 1)
+process.stdout.write(JSON.stringify({ load, ends: results }), () => process.exit())

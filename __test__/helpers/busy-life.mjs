@@ -1,0 +1,61 @@
+// A busy machine that lives a random life: it is paused, resumed, stepped, read, reset by the host and by its guest, and sleeps. abort.test.ts ends it at a random moment. As a
+// worker of worker_threads it lives until the worker is terminated; as a process, with the options as JSON, until it has exited by itself at the moment that the JSON names.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { Machine } from 'kvm-accel'
+import { random } from './random.mjs'
+
+/** Creates and starts a machine, and keeps it occupied until it has ended. Resolves then; an operation that the end refuses is no error. */
+export const live = async (options, seed, born = () => {}) => {
+  const next = random(seed)
+  let machine
+  try {
+    machine = await Machine.create(options)
+  } catch (error) {
+    if (options.signal?.aborted) return
+    throw error
+  }
+  born(machine)
+  let over = false
+  void machine.wait().then(() => (over = true))
+  const acts = [
+    async () => {
+      await machine.pause()
+      await machine.resume()
+    },
+    async () => {
+      await machine.pause()
+      await machine.debug.readMemory(0, 8 * 2 ** 20, { physical: true })
+      await machine.debug.step()
+      await machine.resume()
+    },
+    () => machine.reset(),
+    async () => void machine.serial.write('r'),
+    async () => void machine.serial.write('s'),
+  ]
+  try {
+    await machine.start()
+    while (!over) {
+      await sleep(next() * 20)
+      await acts[Math.floor(next() * acts.length)]()
+    }
+  } catch {
+    // It has ended, or a pause came between two operations: wait for the end.
+  }
+  await machine.wait()
+}
+
+if (!isMainThread) {
+  const { options, seed } = workerData
+  parentPort.postMessage('begins')
+  void live(options, seed)
+} else if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { options, seed, moment } = JSON.parse(process.argv[2])
+  setTimeout(() => {
+    // Nothing of this process runs after its exit: the other process takes the time.
+    process.stdout.write('exits\n', () => process.exit(7))
+  }, moment)
+  void live(options, seed)
+}

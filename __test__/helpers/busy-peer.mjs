@@ -1,0 +1,30 @@
+// The other end of busy machines' networks and vsock connections, as a process of its own, so that it costs the machines' process no time. Listens at the Unix sockets
+// that standard input names, one a line, which it acknowledges by the line `ready`; discards what each client sends, and sends without a pause. The last argument limits that:
+// milliseconds between two batches.
+//
+// All data are frames of QEMU's `-netdev stream`; for a vsock connection any bytes will do.
+
+import { createServer } from 'node:net'
+import { createInterface } from 'node:readline'
+
+const FRAME = 1000
+const frame = Buffer.alloc(4 + FRAME, 0xff)
+frame.writeUInt32BE(FRAME)
+const batch = Buffer.concat(Array.from({ length: 64 }, () => frame))
+const interval = Number(process.argv[2] ?? 0)
+
+const serve = socket => {
+  socket.on('data', () => {})
+  socket.on('error', () => {})
+  const send = () => {
+    if (socket.destroyed || !socket.writable) return
+    socket.write(batch, () => (interval > 0 ? setTimeout(send, interval) : setImmediate(send)))
+  }
+  send()
+}
+
+for await (const path of createInterface({ input: process.stdin })) {
+  await new Promise((resolve, reject) => createServer(serve).once('error', reject).listen(path, resolve))
+  process.stdout.write('ready\n')
+}
+process.exit()

@@ -1,0 +1,143 @@
+// What a machine reports, and whether it is true: its events in their order, and its guest's counters in the file of guest memory, which need no call of the machine.
+
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Machine, type MachineOptions, type RunState } from 'kvm-accel'
+import { busyGuestFile, counters } from './busy-guest.mjs'
+import { memoryFolder } from './busy-machine.mjs'
+
+let folder: string | undefined
+let names = 0
+
+/** Milliseconds after which something counts as never. */
+export const NEVER = 10_000
+
+/** Resolves as `promise` does; rejects with `what` when that takes too long. */
+export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const never = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} has not settled after ${NEVER} ms`)), NEVER)
+  })
+  try {
+    return await Promise.race([promise, never])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** A machine that runs the guest of __test__/guests/busy.c with its memory in a file, and the events that it emitted. */
+export class ObservedGuest {
+  readonly machine: Machine
+  readonly #ram: string
+  /** The run state as the events told it. */
+  told: RunState = 'prelaunch'
+  /** The names of all events, in order. */
+  readonly events: string[] = []
+  /** Events that cannot follow those before, and states that do not agree with them. */
+  readonly contradictions: string[] = []
+
+  private constructor(machine: Machine, ram: string) {
+    this.machine = machine
+    this.#ram = ram
+    machine.on('resume', () => this.#event('resume', this.told !== 'running', 'running'))
+    machine.on('stop', ({ state }) => this.#event(`stop ${state}`, this.told === 'running', state))
+    machine.on('reset', ({ guest }) => {
+      const possible = !guest || this.told === 'running'
+      this.#event(guest ? 'reset by the guest' : 'reset', possible, this.told === 'running' ? 'running' : 'prelaunch')
+    })
+    machine.on('debug', () => this.#event('debug', this.told === 'debug', 'debug'))
+    machine.on('shutdown', ({ reason }) => {
+      // A machine that does not run has no `stop` before it.
+      const possible = this.told === 'shutdown' || (reason === 'host-quit' && this.told !== 'running')
+      this.#event(`shutdown ${reason}`, possible, 'shutdown')
+    })
+    machine.on('notify', ({ injected }) => this.events.push(injected ? 'notify' : 'notify, not injected'))
+  }
+
+  static async create({ memory, ...options }: Partial<MachineOptions>): Promise<ObservedGuest> {
+    const path = join((folder ??= memoryFolder()), `ram-${++names}`)
+    const size = (memory as number | string | undefined) ?? '16M'
+    const machine = await Machine.create({
+      kernel: busyGuestFile(),
+      memory: { size, path, share: true },
+      serial: 'null',
+      ...options,
+    })
+    return new ObservedGuest(machine, path)
+  }
+
+  #event(name: string, possible: boolean, state: RunState): void {
+    this.events.push(name)
+    if (!possible) this.contradictions.push(`event '${name}' came in state '${this.told}'`)
+    this.told = state
+    if (this.machine.state !== state) {
+      this.contradictions.push(`in the listener of '${name}' the machine said '${this.machine.state}'`)
+    }
+  }
+
+  /** How often an event came. */
+  count(event: string): number {
+    return this.events.filter(name => name === event).length
+  }
+
+  counters(): ReturnType<typeof counters> {
+    return counters(this.#ram)
+  }
+
+  /** Sends a command: see busy.c. */
+  command(command: string): void {
+    this.machine.serial.write(command)
+  }
+
+  /** Waits until the guest has got somewhere. */
+  async until(what: (seen: ReturnType<typeof counters>) => boolean, name: string): Promise<void> {
+    for (const end = performance.now() + NEVER; performance.now() < end; await sleep(2)) {
+      if (what(this.counters())) return
+    }
+    throw new Error(
+      `${name} has not come after ${NEVER} ms: state '${this.machine.state}', events ${this.events.join(', ')}`,
+    )
+  }
+
+  /** Whether the guest stands still for `time` milliseconds. */
+  async still(time = 20): Promise<boolean> {
+    const { loops } = this.counters()
+    await sleep(time)
+    return this.counters().loops === loops
+  }
+
+  /** Whether the guest goes on. */
+  async progresses(): Promise<boolean> {
+    const { loops } = this.counters()
+    try {
+      await this.until(seen => seen.loops !== loops, 'progress')
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** What is wrong: the state, the events, or what the guest does. Nothing may be under way, and the guest must not end by itself meanwhile. */
+  async lies(): Promise<readonly string[]> {
+    const { state } = this.machine
+    const lies = [...this.contradictions]
+    if (this.told !== state) lies.push(`the machine says '${state}', its events said '${this.told}'`)
+    if (state !== 'running') {
+      if (!(await this.still())) lies.push(`the guest runs in state '${state}'`)
+    } else if (!(await this.progresses()) && this.machine.state === 'running') {
+      lies.push("the guest does not run in state 'running'")
+    }
+    return lies
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await soon(this.machine.stop(), 'stop()')
+    this.forget()
+  }
+
+  /** Removes the file of its memory: its counters are gone. */
+  forget(): void {
+    rmSync(this.#ram, { force: true })
+  }
+}

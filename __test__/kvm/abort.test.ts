@@ -1,0 +1,150 @@
+// Whatever a machine does, it ends at once when it is told to: 200 busy machines, each ended at a random moment of its life. The aim is 100 ms; the bounds here are wide enough for a
+// busy host. KVM_ACCEL_TEST_SEED chooses other moments.
+
+import { once } from 'node:events'
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ExecutionContext } from 'ava'
+import { busyGuestFile } from '../helpers/busy-guest.mjs'
+import { busyEnvironment, busyOptions, memoryFolder, sparse, startPeer } from '../helpers/busy-machine.mjs'
+import { cli, root, scratch } from '../helpers/paths.js'
+import { random } from '../helpers/random.mjs'
+import { compiler, kvm, requires } from '../helpers/requires.js'
+import { seed } from '../helpers/seed.js'
+import { run, start, type Running } from '../helpers/spawn.js'
+
+const test = requires(kvm, compiler)
+
+/** Milliseconds that the median may take on an idle host. */
+const AIM = 100
+
+/** Milliseconds that each may take. */
+const BOUND = 2000
+
+/** The latest moment of a process, in milliseconds after its start: Node's own start takes a part of it. */
+const LATEST = 400
+
+interface End {
+  readonly kind: string
+  readonly moment: number
+  readonly took: number
+  /** Threads and descriptors that are still there. */
+  readonly left: readonly string[]
+}
+
+const describe = ({ kind, moment, took, left }: End): string =>
+  `${kind} at ${moment.toFixed(0)} ms: ${took.toFixed(0)} ms${left.length > 0 ? `; left: ${left.join(', ')}` : ''}`
+
+const judge = (t: ExecutionContext, ends: readonly End[], load: number): void => {
+  const times = ends.map(({ took }) => took).toSorted((a, b) => a - b)
+  const median = times[times.length >> 1] ?? Infinity
+  t.log(`median ${median.toFixed(0)} ms, longest ${times.at(-1)?.toFixed(0)} ms, load ${load.toFixed(1)}`)
+  t.deepEqual(ends.filter(({ left, took }) => left.length > 0 || took > BOUND).map(describe), [])
+  t.true(median <= AIM * load, `the median is ${median} ms with a load of ${load}`)
+}
+
+/** Ends machines in a process whose threads and descriptors are then looked at. */
+const inside = async (t: ExecutionContext, kinds: readonly string[], count: number): Promise<void> => {
+  t.timeout(300_000)
+  const args = [join(root, '__test__/helpers/aborts.mjs'), JSON.stringify({ seed: seed(t), kinds, count })]
+  const env = busyEnvironment()
+  const { status, stdout, stderr, timedOut } = await run(process.execPath, args, { env, limit: 240 })
+  t.false(timedOut, 'the process hung')
+  t.is(status, 0, stderr)
+  const { load, ends } = JSON.parse(stdout) as { readonly load: number; readonly ends: readonly End[] }
+  judge(t, ends, load)
+  t.is(ends.length, count)
+}
+
+test('AbortSignal, stop() and dispose end a busy machine at any moment and leave no thread and no descriptor', t =>
+  inside(t, ['signal', 'stop', 'signal', 'stop', 'dispose'], 120))
+
+test('worker.terminate() ends a busy machine at any moment and leaves no thread and no descriptor', t =>
+  inside(t, ['terminate'], 40))
+
+/** Until a process has ended, in milliseconds; the process is killed when that takes long. */
+const ending = async ({ child, finished }: Running): Promise<number> => {
+  const from = performance.now()
+  const killer = setTimeout(() => child.kill('SIGKILL'), 2 * BOUND)
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+  const took = performance.now() - from
+  clearTimeout(killer)
+  await finished
+  return took
+}
+
+const processes = async (
+  t: ExecutionContext,
+  one: (round: number, next: () => number) => Promise<Omit<End, 'left'>>,
+): Promise<void> => {
+  t.timeout(300_000)
+  const next = random(seed(t))
+  const ends: End[] = []
+  for (let round = 0; round < 20; round++) ends.push({ ...(await one(round, next)), left: [] })
+  // This process knows nothing of the load; two is what another test file beside this one makes.
+  judge(t, ends, 2)
+}
+
+test('process.exit() ends a process with a busy machine at any moment', async t => {
+  const folder = memoryFolder()
+  using peer = startPeer({ interval: 2 })
+  await processes(t, async (round, next) => {
+    const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
+    const append = 'read=2097152 write=0 depth=4'
+    const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
+    const moment = next() * LATEST
+    const input = JSON.stringify({ options, seed: Math.floor(next() * 2 ** 31), moment })
+    const process_ = start(process.execPath, [join(root, '__test__/helpers/busy-life.mjs'), input])
+    await Promise.race([once(process_.child.stdout ?? process_.child, 'data'), process_.finished])
+    const took = await ending(process_)
+    const { status, stderr } = await process_.finished
+    t.is(stderr, '')
+    t.true(status === 7 || took > BOUND, `status ${status}`)
+    return { kind: 'process.exit()', moment, took }
+  })
+})
+
+test('SIGTERM ends kvm-accel run and kvm-accel-system-x86_64 with a busy machine at any moment', async t => {
+  const folder = memoryFolder()
+  using peer = startPeer({ interval: 2 })
+  await processes(t, async (round, next) => {
+    const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
+    const network = await peer.listen(join(folder, `net-${round}`))
+    const program = round % 2 === 0 ? [cli, 'run'] : [join(root, 'dist/cli/kvm-accel-system.js')]
+    const machine = ['-m', '16M', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-kernel', busyGuestFile()]
+    const devices = [
+      ...['-append', 'read=2097152 write=0 depth=4'],
+      ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-device,drive=disk'],
+      ...['-netdev', `stream,id=net,server=off,addr.type=unix,addr.path=${network}`],
+      ...[
+        '-device',
+        'virtio-net-device,netdev=net',
+        '-device',
+        'virtio-rng-device',
+        '-device',
+        'virtio-balloon-device',
+      ],
+    ]
+    const moment = next() * LATEST
+    const process_ = start(process.execPath, [...program, ...machine, ...devices])
+    // Every other one counts from the guest's first line.
+    if (round % 4 > 1) await once(process_.child.stdout ?? process_.child, 'data')
+    await sleep(moment)
+    t.is(process_.child.exitCode, null, 'the machine runs until it is told to end')
+    process_.child.kill('SIGTERM')
+    return { kind: 'SIGTERM', moment, took: await ending(process_) }
+  })
+})
+
+test('SIGTERM ends kvm-accel run while it creates a machine with a FIFO as serial file', async t => {
+  const fifo = join(scratch(), 'fifo')
+  spawnSync('mkfifo', [fifo])
+  const options = ['run', '-m', '16M', '-nodefaults', '-serial', `file:${fifo}`, '-kernel', busyGuestFile()]
+  const process_ = start(process.execPath, [cli, ...options])
+  await sleep(500)
+  // It may have refused the file: that is an end, too.
+  process_.child.kill('SIGTERM')
+  const took = await ending(process_)
+  t.true(took <= BOUND, `SIGTERM took ${took} ms`)
+})
