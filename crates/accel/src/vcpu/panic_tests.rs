@@ -1,6 +1,6 @@
-//! A panic on a vCPU's thread fails the operation that panicked, and the machine goes on or stops.
+//! A panic on a vCPU's thread fails the operation that panicked, and the machine goes on or stops. And what a stop reports beside its reason.
 
-use super::Vcpus;
+use super::{Vcpus, emulation};
 use crate::{
     AccelProperties, Accelerator, Bus, Error, Event, EventSink, FaultKind, GuestRam, Request, StartMode, StartState,
     StopReason,
@@ -105,4 +105,27 @@ fn test_a_device_that_panics_stops_its_machine() {
     let Event::Stopped(StopReason::Fault(fault)) = next(&events) else { panic!("not a fault") };
     assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Exit, "vCPU 0: a device failed: the write fails"));
     vcpus.reset().unwrap();
+}
+
+/// Notes emulation failures until one is in no report yet.
+fn leave_one_unreported(vcpus: &Vcpus) {
+    while vcpus.shared.note_emulation_failure() != emulation::Report::Later {}
+}
+
+#[test]
+fn test_the_last_number_of_emulation_failures_is_reported_when_the_machine_stops_or_ends() {
+    let Some((mut vcpus, _accel, events)) = machine(&[0xeb, 0xfe]) else { return };
+    let assert_reported = |event: Event| match event {
+        Event::Warning(warning) => assert_eq!(warning.message, emulation::message(1)),
+        other => panic!("not a warning: {other:?}"),
+    };
+    vcpus.resume();
+    leave_one_unreported(&vcpus);
+    vcpus.pause();
+    assert_reported(next(&events));
+    assert_eq!(next(&events), Event::Stopped(StopReason::Paused));
+    leave_one_unreported(&vcpus);
+    vcpus.end();
+    assert_reported(next(&events));
+    assert!(events.try_recv().is_err());
 }

@@ -6,7 +6,6 @@ use kvm_accel_machine::devices::{ACPI_PM_PORTS, AcpiPm};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    // Of a machine that stands: on one that runs, whoever sleeps waits for the clock's alarm.
     let pm = AcpiPm::new();
     for access in input.chunks_exact(4) {
         // As the bus has it: an access ends within the device.
