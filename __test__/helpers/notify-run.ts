@@ -38,6 +38,8 @@ export interface NotifyReport {
   /** Events that arrived, and those that they say were lost. */
   readonly events: number
   readonly dropped: number
+  /** Events whose total is not that of the event before, plus those that were dropped in between, plus one. Of one vCPU only. */
+  readonly unaccounted: number
   readonly first: EventSummary | undefined
   readonly last: EventSummary | undefined
   /** Warnings by code. */
@@ -90,13 +92,14 @@ export const notifyRun = async ({
     noShutdown: true,
   })
   const warnings: string[] = []
-  let [output, events, dropped] = ['', 0, 0]
+  let [output, events, dropped, unaccounted] = ['', 0, 0, 0]
   let first: EventSummary | undefined
   let last: EventSummary | undefined
   machine.on('warning', ({ code }) => warnings.push(code))
   machine.on('notify', event => {
     events++
     dropped += event.dropped
+    if (event.total !== (last?.total ?? 0) + event.dropped + 1) unaccounted++
     last = summary(event)
     first ??= last
   })
@@ -124,6 +127,7 @@ export const notifyRun = async ({
     vcpus: notify,
     events,
     dropped,
+    unaccounted,
     first,
     last,
     warnings,

@@ -51,6 +51,21 @@ export const linux = (): Missing =>
     ? undefined
     : 'KVM_ACCEL_TEST_KERNEL and KVM_ACCEL_TEST_INITRD do not name a kernel and its initrd'
 
+/** With `KVM_ACCEL_TIMES` a test prints `TIME MILLISECONDS FILE`; one process may run tests of many files. */
+const measured = (
+  implementation: (t: ExecutionContext) => Promise<void> | void,
+): ((t: ExecutionContext) => Promise<void>) => {
+  const file = /__test__\/kvm\/([\w-]+\.test)\./.exec(new Error().stack ?? '')?.[1]
+  return async t => {
+    const start = performance.now()
+    try {
+      await implementation(t)
+    } finally {
+      if (process.env['KVM_ACCEL_TIMES']) console.log(`\nTIME ${Math.round(performance.now() - start)} ${file}.ts`)
+    }
+  }
+}
+
 /**
  * `test.serial` for tests that need something of the machine. What is missing skips them with the reason in the title, or,
  * with CI=true, fails them: there a skipped test would be a silent hole.
@@ -58,7 +73,7 @@ export const linux = (): Missing =>
 export const requires = (...needs: readonly (() => Missing)[]) => {
   const missing = needs.map(need => need()).find(reason => reason !== undefined)
   return (title: string, implementation: (t: ExecutionContext) => Promise<void> | void): void => {
-    if (missing === undefined) test.serial(title, implementation)
+    if (missing === undefined) test.serial(title, measured(implementation))
     else if (process.env['CI'] === 'true') test.serial(title, t => t.fail(`Missing: ${missing}`))
     else test.skip(`${title} (missing: ${missing})`, implementation)
   }

@@ -29,8 +29,9 @@ const elsewhere = [
   'passt',
 ]
 
-/** Seconds of each file on an idle machine, measured. The file is missing for a new test. */
-const measured = JSON.parse(readFileSync(join(root, '__test__/svm/seconds.json'), 'utf8')) as Record<string, number>
+/** The measured seconds of each file; a new file is missing. */
+const secondsFile = join(root, '__test__/svm/seconds.json')
+const measured = JSON.parse(readFileSync(secondsFile, 'utf8')) as Record<string, number>
 
 /** The KVM tests in `count` parts that take about the same time: each file, longest first, goes to the part that is shortest so far. */
 export const parts = (files: readonly string[], count: number, cost: (file: string) => number): string[][] => {
@@ -60,8 +61,22 @@ export const kvmTests = (part: number, count: number): void => {
     const path = (name: string): string => relative(folder, join(root, '__test__/kvm', name))
     writeFileSync(file, mine.map(name => `import '${path(name).replace(/\.ts$/, '.js')}'\n`).join(''))
     const ava = ['node_modules/.bin/ava', '--config', 'ava.second-host.config.mjs', relative(root, file)]
-    await passes(t, [], ['sh', '-c', 'echo 16 > /proc/sys/vm/nr_hugepages; exec "$@"', 'sh', ...ava], `kvm-${part}`)
+    const script = 'echo 16 > /proc/sys/vm/nr_hugepages; KVM_ACCEL_TIMES=1 exec "$@"'
+    const { stdout } = await passes(t, [], ['sh', '-c', script, 'sh', ...ava], `kvm-${part}`)
+    if (process.env['UPDATE_SECONDS']) measure(stdout)
   })
+}
+
+/** Writes the times that tests printed into the table. */
+const measure = (stdout: string): void => {
+  const sums = new Map<string, number>()
+  for (const [, time, file = ''] of stdout.matchAll(/^TIME (\d+) (\S+\.test\.ts)\r?$/gm))
+    sums.set(file, (sums.get(file) ?? 0) + Number(time) / 1000)
+  // The table of now: another part may have been measured meanwhile.
+  const table = { ...(JSON.parse(readFileSync(secondsFile, 'utf8')) as Record<string, number>) }
+  for (const [file, sum] of sums) table[file] = Math.ceil(sum)
+  const sorted = Object.fromEntries(Object.entries(table).toSorted(([a], [b]) => a.localeCompare(b)))
+  writeFileSync(secondsFile, `${JSON.stringify(sorted, null, 2)}\n`)
 }
 
 /** Runs a command on the second host and asserts that it succeeds; its output. `name` is the folder of the files that it leaves. */

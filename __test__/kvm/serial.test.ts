@@ -29,7 +29,7 @@ test('more input than the queue holds waits, and none of it is lost', async t =>
   let count = 0
   for await (const chunk of machine.serial) count += String(chunk).replaceAll(/[^x]/g, '').length
   await written
-  t.true(count >= sent.length, `${count} of ${sent.length}`)
+  t.is(count, sent.length)
 })
 
 test('a guest whose output nobody reads stalls alone, and is paused and ended all the same', async t => {
