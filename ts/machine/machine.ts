@@ -329,6 +329,8 @@ export class Machine extends EquippedMachine {
   /** All vCPUs are outside the guest. */
   #stopped(state: RunState, ended: BindingExit | undefined): void {
     this.#state = state
+    // From here on a pause is refused.
+    this.#pausing = undefined
     if (!ended) return this.tell('stop', { state })
     const exit = publicExit(ended)
     this.#exit = exit
