@@ -1,6 +1,6 @@
 // A process of abort.test.ts: ends busy machines at random moments of their lives and looks for what is left of them. The argument is JSON: `{ seed, kinds, count }`. Prints JSON:
-// `{ load, ends: [{ kind, moment, took, left }] }`,
-// times in milliseconds; `load` is how much longer than on an idle host a loop takes. A machine of which something is left ends the run.
+// `{ load, control, ends: [{ kind, moment, took, left }] }`,
+// times in milliseconds; `load` is how much longer than on an idle host a loop takes, `control` what an end without a machine takes. A machine of which something is left ends the run.
 
 import { readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads'
 import { Machine } from 'kvm-accel'
 import { busyOptions, memoryFolder, sparse, startPeer } from './busy-machine.mjs'
 import { live } from './busy-life.mjs'
+import { median, watchLoad } from './load.mjs'
 import { random } from './random.mjs'
 
 const { seed, kinds, count } = JSON.parse(process.argv[2])
@@ -44,21 +45,6 @@ const left = before => [
   ...names().filter(name => !before.has(name)),
   ...files().filter(file => /kvm-vm|kvm-vcpu|io_uring/.test(file) || file.startsWith(folder)),
 ]
-
-/** Nanoseconds for which this thread has run and has waited for a processor. */
-const schedule = () => readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ').map(Number)
-
-const spent = { run: 0, waited: 0 }
-
-/** Notes how long a loop waits for a processor while no machine is there. */
-const look = () => {
-  const [run, waited] = schedule()
-  const end = performance.now() + 4
-  while (performance.now() < end);
-  const [runAfter, waitedAfter] = schedule()
-  spent.run += runAfter - run
-  spent.waited += waitedAfter - waited
-}
 
 const ends = {
   signal: async (options, life, moment) => {
@@ -96,12 +82,27 @@ await warm.stop()
 await sleep(100)
 const before = new Set(names())
 
+/** What the end of a worker without a machine takes. */
+const emptyWorkers = []
+if (kinds.includes('terminate')) {
+  for (let round = 0; round < 5; round++) {
+    const worker = new Worker('setInterval(() => {}, 1000)', { eval: true })
+    await new Promise(resolve => worker.once('online', resolve))
+    await sleep(20)
+    const start = performance.now()
+    await worker.terminate()
+    emptyWorkers.push(performance.now() - start)
+  }
+}
+const control = median(emptyWorkers) ?? 0
+
+const load = watchLoad()
 const next = random(seed)
 const results = []
 for (let round = 0; round < count; round++) {
   const kind = kinds[round % kinds.length]
   const moment = next() * LATEST
-  look()
+  load.look()
   const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
   const append = round % 2 === 0 ? 'read=2097152 write=0 depth=4' : 'read=8192 write=1024'
   const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
@@ -121,5 +122,4 @@ for (let round = 0; round < count; round++) {
   if (remains.length > 0 || !settled) break
   for (const file of [disk, options.memory.path]) rmSync(file, { force: true })
 }
-const load = 1 + spent.waited / Math.max(spent.run, 1)
-process.stdout.write(JSON.stringify({ load, ends: results }), () => process.exit())
+process.stdout.write(JSON.stringify({ load: load.factor(), control, ends: results }), () => process.exit())

@@ -64,12 +64,13 @@ const created = async options => {
   }
 }
 
-const plain = { kernel: busyGuestFile(), memory: '16M', serial: 'null' }
+/** Made late: this module is loaded where there is no compiler, too. */
+const plain = () => ({ kernel: busyGuestFile(), memory: '16M', serial: 'null' })
 
 /** A creation that is measured. `prepare` makes its options, and may return what to dispose of afterwards. */
 const creation = prepare => async () => {
   const { options, end = () => {} } = await prepare()
-  return { run: () => created({ ...plain, ...options }), end }
+  return { run: () => created({ ...plain(), ...options }), end }
 }
 
 const fifo = options =>
@@ -245,7 +246,7 @@ export const moments = {
 
 /** Runs something while another machine resets itself all the time; the longest time between two of its events, in milliseconds. */
 const gap = async action => {
-  const machine = await Machine.create({ ...plain, append: 'after=20' })
+  const machine = await Machine.create({ ...plain(), append: 'after=20' })
   let longest = 0
   let last
   let count = 0
@@ -271,7 +272,7 @@ const abort = async action => {
   const one = async (_, index) => {
     const controller = new AbortController()
     // It is not started, so that it takes no time of the host's processors.
-    const machine = await Machine.create({ ...plain, signal: controller.signal })
+    const machine = await Machine.create({ ...plain(), signal: controller.signal })
     return async () => {
       const time = 10 + 50 * index
       const start = performance.now()

@@ -9,6 +9,7 @@ import type { ExecutionContext } from 'ava'
 import { busyGuestFile } from '../helpers/busy-guest.mjs'
 import { busyEnvironment, busyOptions, memoryFolder, sparse, startPeer } from '../helpers/busy-machine.mjs'
 import { cli, root, scratch } from '../helpers/paths.js'
+import { median, watchLoad } from '../helpers/load.mjs'
 import { random } from '../helpers/random.mjs'
 import { compiler, kvm, requires } from '../helpers/requires.js'
 import { seed } from '../helpers/seed.js'
@@ -33,15 +34,23 @@ interface End {
   readonly left: readonly string[]
 }
 
+interface Inside {
+  readonly load: number
+  readonly control: number
+  readonly ends: readonly End[]
+}
+
 const describe = ({ kind, moment, took, left }: End): string =>
   `${kind} at ${moment.toFixed(0)} ms: ${took.toFixed(0)} ms${left.length > 0 ? `; left: ${left.join(', ')}` : ''}`
 
-const judge = (t: ExecutionContext, ends: readonly End[], load: number): void => {
-  const times = ends.map(({ took }) => took).toSorted((a, b) => a - b)
-  const median = times[times.length >> 1] ?? Infinity
-  t.log(`median ${median.toFixed(0)} ms, longest ${times.at(-1)?.toFixed(0)} ms, load ${load.toFixed(1)}`)
+/** `control` is what an end without a machine takes, `load` how much longer than on an idle host everything does. */
+const judge = (t: ExecutionContext, ends: readonly End[], control: number, load: number): void => {
+  const times = ends.map(({ took }) => took)
+  const [middle, bound] = [median(times) ?? Infinity, (AIM + control) * load]
+  const text = `median ${middle.toFixed(0)} ms, longest ${Math.max(...times).toFixed(0)} ms, without a machine ${control.toFixed(0)} ms, load ${load.toFixed(1)}`
+  t.log(text)
   t.deepEqual(ends.filter(({ left, took }) => left.length > 0 || took > BOUND).map(describe), [])
-  t.true(median <= AIM * load, `the median is ${median} ms with a load of ${load}`)
+  t.true(middle <= bound, text)
 }
 
 /** Ends machines in a process whose threads and descriptors are then looked at. */
@@ -52,8 +61,8 @@ const inside = async (t: ExecutionContext, kinds: readonly string[], count: numb
   const { status, stdout, stderr, timedOut } = await run(process.execPath, args, { env, limit: 240 })
   t.false(timedOut, 'the process hung')
   t.is(status, 0, stderr)
-  const { load, ends } = JSON.parse(stdout) as { readonly load: number; readonly ends: readonly End[] }
-  judge(t, ends, load)
+  const { load, control, ends } = JSON.parse(stdout) as Inside
+  judge(t, ends, control, load)
   t.is(ends.length, count)
 }
 
@@ -80,10 +89,22 @@ const processes = async (
 ): Promise<void> => {
   t.timeout(300_000)
   const next = random(seed(t))
+  const load = watchLoad()
   const ends: End[] = []
-  for (let round = 0; round < 20; round++) ends.push({ ...(await one(round, next)), left: [] })
-  // This process knows nothing of the load; two is what another test file beside this one makes.
-  judge(t, ends, 2)
+  for (let round = 0; round < 20; round++) {
+    load.look()
+    ends.push({ ...(await one(round, next)), left: [] })
+  }
+  const controls: number[] = []
+  for (let round = 0; round < 5; round++) {
+    const idle = start(process.execPath, [
+      '-e',
+      "setTimeout(() => process.stdout.write('exits', () => process.exit()), 50)",
+    ])
+    await once(idle.child.stdout ?? idle.child, 'data')
+    controls.push(await ending(idle))
+  }
+  judge(t, ends, median(controls) ?? 0, load.factor())
 }
 
 test('process.exit() ends a process with a busy machine at any moment', async t => {
