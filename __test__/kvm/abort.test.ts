@@ -1,5 +1,5 @@
 // Whatever a machine does, it ends at once when it is told to: 200 busy machines, each ended at a random moment of its life. The aim is 100 ms; the bounds here are wide enough for a
-// busy host. KVM_ACCEL_TEST_SEED chooses other moments.
+// busy host. KVM_ACCEL_SEED chooses other moments.
 
 import { once } from 'node:events'
 import { spawnSync } from 'node:child_process'

@@ -1,11 +1,11 @@
-// The run state that a machine reports is the state that it is in, whatever is asked of it, when, by whom, and whatever its guest does meanwhile. KVM_ACCEL_TEST_SEED and
+// The run state that a machine reports is the state that it is in, whatever is asked of it, when, by whom, and whatever its guest does meanwhile. KVM_ACCEL_SEED and
 // KVM_ACCEL_TEST_RUNS choose other sequences and another number of them.
 
 import type { ExecutionContext } from 'ava'
-import fc from 'fast-check'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { MachineEventMap } from 'kvm-accel'
 import { NEVER, ObservedGuest, soon } from '../helpers/observer.js'
+import fc from '../helpers/random.js'
 import { compiler, kvm, requires } from '../helpers/requires.js'
 import { seed } from '../helpers/seed.js'
 

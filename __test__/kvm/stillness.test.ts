@@ -1,4 +1,4 @@
-// `paused` means that guest memory stands still. 1,000 pauses with CI=true, else 200 so that a newcomer's run stays short; KVM_ACCEL_TEST_SEED and KVM_ACCEL_TEST_PAUSES
+// `paused` means that guest memory stands still. 1,000 pauses with CI=true, else 200 so that a newcomer's run stays short; KVM_ACCEL_SEED and KVM_ACCEL_TEST_PAUSES
 // choose other moments and another number.
 
 import { spawnSync } from 'node:child_process'

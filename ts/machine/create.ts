@@ -1,6 +1,7 @@
 import { explainUnavailable } from '../host/index.js'
 import type { AccelProperties } from '../properties/types.js'
 import { native, unwrap } from '../native/native.js'
+import { StagedBytes } from '../native/staged-bytes.js'
 import { toNative } from '../native/to-native.js'
 import { Control, type Reply } from './control.js'
 import type { NormalMachineOptions } from './normal-options.js'
@@ -38,7 +39,10 @@ async function begin(
   properties: AccelProperties,
 ): Promise<Omit<CreatedMachine, 'properties'>> {
   const { signal } = options
-  const control = new Control(unwrap(native().createMachine(toNative(options, properties))))
+  using staged = new StagedBytes()
+  const files = Object.values(options.fwCfg)
+  await staged.stage([options.kernel, options.firmware, ...options.initrd.map(({ image }) => image), ...files], signal)
+  const control = new Control(unwrap(native().createMachine(toNative(options, properties, staged))))
   const abort = () => control.end()
   signal?.addEventListener('abort', abort, { once: true })
   try {

@@ -161,6 +161,9 @@ export declare class BindingTraceSession {
 /** Guest memory of `size` bytes; an error number, negative, when it cannot be mapped, 0 when this runtime has no external buffers. */
 export declare function allocateGuestMemory(size: number): ArrayBuffer | number
 
+/** Copies the next piece. */
+export declare function appendBytes(token: number, piece: Uint8Array): void
+
 /** Accelerator properties; see `AccelProperties` in TypeScript. */
 export interface BindingAccelProperties {
   /** `on` or `split`. */
@@ -234,9 +237,9 @@ export interface BindingConfig {
   /** The processors. */
   cpu: BindingCpu
   /** A path or the bytes; none: firmware looks for something. */
-  kernel?: string | Uint8Array
+  kernel?: string | Uint8Array | number
   /** A path or the bytes of what is at the reset vector. */
-  firmware?: string | Uint8Array
+  firmware?: string | Uint8Array | number
   /** The first word of a multiboot command line. */
   kernelName: string
   /** `auto`, `flat`, `linux`, `multiboot` or `pvh`. */
@@ -462,7 +465,7 @@ export interface BindingFwCfgFile {
   /** Its name in the directory. */
   name: string
   /** The path of a file, or the bytes. */
-  contents: string | Uint8Array
+  contents: string | Uint8Array | number
 }
 
 /** Answers of the KVM device. */
@@ -534,7 +537,7 @@ export interface BindingMemory {
 /** A module: an initrd, or one of several for multiboot. */
 export interface BindingModule {
   /** A path or the bytes. */
-  image: string | Uint8Array
+  image: string | Uint8Array | number
   /** The module's command line. */
   cmdline: string
 }
@@ -699,6 +702,12 @@ export interface BindingSmi {
   latchedInit: boolean
 }
 
+/** Room for bytes: their token, or that the host has no memory for them. */
+export interface BindingStaged {
+  token: number
+  error?: BindingError
+}
+
 /** One statistic without its values. */
 export interface BindingStatistic {
   /** The kernel's name. */
@@ -815,6 +824,9 @@ export declare function createEventFd(): BindingEventFd | number
 /** Begins to create a machine: the reply with id 0 says that it exists, or why not. Touches no file. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
 
+/** Forgets bytes that no machine took. */
+export declare function dropBytes(token: number): void
+
 /** Forgets a device whose worker never came. */
 export declare function forgetDevice(token: number): void
 
@@ -832,6 +844,9 @@ export declare function openPty(): BindingPty | BindingError
 
 /** Opens the device and asks for every capability; creates no VM. */
 export declare function probeHost(device: string): BindingHost | BindingError
+
+/** Makes room for `length` bytes. */
+export declare function stageBytes(length: number): BindingStaged
 
 /** Takes over the device of a token; `null` when there is none. */
 export declare function takeDevice(token: number): BindingDeviceServer | null

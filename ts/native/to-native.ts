@@ -7,6 +7,7 @@ import type { Serial } from '../machine/serial/target.js'
 import type { NormalDisk } from '../machine/virtio/disk.js'
 import type { FwCfgContent } from '../machine/fw-cfg.js'
 import { generationBytes } from '../machine/vm-generation.js'
+import type { StagedBytes } from './staged-bytes.js'
 import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
 import type { NormalRng } from '../machine/virtio/rng.js'
 import type { NormalConsole } from '../machine/virtio/console.js'
@@ -22,7 +23,11 @@ import type {
 } from './binding.cjs'
 
 /** The addon's form of a machine with these accelerator properties. */
-export const toNative = (options: NormalMachineOptions, properties: AccelProperties): BindingConfig => ({
+export const toNative = (
+  options: NormalMachineOptions,
+  properties: AccelProperties,
+  staged: StagedBytes,
+): BindingConfig => ({
   accel: accel(properties),
   memory: options.memory,
   cpu: cpu(options),
@@ -30,14 +35,14 @@ export const toNative = (options: NormalMachineOptions, properties: AccelPropert
   kernelFormat: options.kernelFormat,
   append: options.append,
   autoKernelCmdline: options.autoKernelCmdline,
-  modules: [...options.initrd],
+  modules: options.initrd.map(({ image, ...rest }) => ({ ...rest, image: staged.source(image) })),
   ...(options.serials[0] && { serial: serial(options.serials[0]) }),
-  ...(options.kernel === null ? {} : { kernel: options.kernel }),
-  ...(options.firmware === null ? {} : { firmware: options.firmware }),
+  ...(options.kernel === null ? {} : { kernel: staged.source(options.kernel) }),
+  ...(options.firmware === null ? {} : { firmware: staged.source(options.firmware) }),
   acpi: options.acpi,
   ...(options.vmGenerationId === null ? {} : { generation: generationBytes(options.vmGenerationId) }),
   lostTickPolicy: options.lostTickPolicy,
-  legacy: legacy(options),
+  legacy: legacy(options, staged),
   virtio: virtio(options),
   trace: [...options.trace],
   ...(options.debugExit ? { debugExit: options.debugExit } : {}),
@@ -69,20 +74,14 @@ const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): 
   ...(notifyBudget ? { notifyBudget } : {}),
 })
 
-const legacy = ({
-  serials,
-  debugConsole,
-  pic,
-  pit,
-  rtc,
-  fwCfg,
-  testDevices,
-  pvpanic,
-}: NormalMachineOptions): BindingLegacy => ({
+const legacy = (
+  { serials, debugConsole, pic, pit, rtc, fwCfg, testDevices, pvpanic }: NormalMachineOptions,
+  staged: StagedBytes,
+): BindingLegacy => ({
   serials: serials.flatMap((target, port) => (port > 0 && target ? [{ port, target: serial(target) }] : [])),
   ...(debugConsole && { debugConsole: { port: debugConsole.port, target: serial(debugConsole.target) } }),
   rtc: { offset: rtcOffset(rtc, new Date()), stops: rtc.clock === 'vm' },
-  fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: contents(content) })),
+  fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: staged.source(contents(content)) })),
   testDevices,
   pvpanic,
   pic,

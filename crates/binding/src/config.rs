@@ -13,7 +13,7 @@ use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::boot::BootOptions;
 use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
-use napi::bindgen_prelude::{Either, Uint8Array};
+use napi::bindgen_prelude::{Either3, Uint8Array};
 use napi_derive::napi;
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct BindingNotifyBudget {
 #[napi(object, object_to_js = false)]
 pub struct BindingModule {
     /// A path or the bytes.
-    pub image: Either<String, Uint8Array>,
+    pub image: Either3<String, Uint8Array, u32>,
     /// The module's command line.
     pub cmdline: String,
 }
@@ -94,9 +94,9 @@ pub struct BindingConfig {
     /// The processors.
     pub cpu: BindingCpu,
     /// A path or the bytes; none: firmware looks for something.
-    pub kernel: Option<Either<String, Uint8Array>>,
+    pub kernel: Option<Either3<String, Uint8Array, u32>>,
     /// A path or the bytes of what is at the reset vector.
-    pub firmware: Option<Either<String, Uint8Array>>,
+    pub firmware: Option<Either3<String, Uint8Array, u32>>,
     /// The first word of a multiboot command line.
     pub kernel_name: String,
     /// `auto`, `flat`, `linux`, `multiboot` or `pvh`.

@@ -7,7 +7,7 @@ use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{BoardError, LegacyConfig, SerialConfig};
 use kvm_accel_machine::devices::{FwCfgItems, RtcConfig};
 use kvm_accel_machine::interrupts::IsaChips;
-use napi::bindgen_prelude::{Either, Uint8Array};
+use napi::bindgen_prelude::{Either3, Uint8Array};
 use napi_derive::napi;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub struct BindingFwCfgFile {
     /// Its name in the directory.
     pub name: String,
     /// The path of a file, or the bytes.
-    pub contents: Either<String, Uint8Array>,
+    pub contents: Either3<String, Uint8Array, u32>,
 }
 
 /// A serial port besides COM1.

@@ -9,6 +9,7 @@
 mod balloon;
 #[cfg(feature = "baseline")]
 mod baseline;
+mod bytes;
 mod command;
 mod config;
 mod console;

@@ -3,6 +3,7 @@
 //! [`BindingConfig::into_plan`](crate::config::BindingConfig::into_plan) makes a plan on Node's thread and touches no file.
 //! [`MachinePlan::open`] opens files, connects sockets and starts processes. It can wait, so it belongs on another thread.
 
+use crate::bytes;
 use crate::legacy::LegacyPlan;
 use crate::serial::{BindingSerial, SerialStreams};
 use crate::virtio::{BindingVirtio, VirtioHandles};
@@ -16,7 +17,7 @@ use kvm_accel_machine::devices::DebugExit;
 use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::ram::RamBackend;
 use kvm_accel_machine::{GuestImageError, ImageRole};
-use napi::bindgen_prelude::{Either, Uint8Array};
+use napi::bindgen_prelude::{Either3, Uint8Array};
 
 /// A checked configuration whose files are not open yet.
 pub struct MachinePlan {
@@ -59,12 +60,13 @@ pub enum Source {
     Bytes(Vec<u8>),
 }
 
-impl From<Either<String, Uint8Array>> for Source {
-    /// Copies bytes: the caller may change its buffer, and a reset loads an image again.
-    fn from(source: Either<String, Uint8Array>) -> Self {
+impl From<Either3<String, Uint8Array, u32>> for Source {
+    /// Takes staged bytes by their token, and copies others: the caller may change its buffer, and a reset loads an image again.
+    fn from(source: Either3<String, Uint8Array, u32>) -> Self {
         match source {
-            Either::A(path) => Self::Path(path),
-            Either::B(bytes) => Self::Bytes(bytes.to_vec()),
+            Either3::A(path) => Self::Path(path),
+            Either3::B(bytes) => Self::Bytes(bytes.to_vec()),
+            Either3::C(token) => Self::Bytes(bytes::take(token)),
         }
     }
 }
