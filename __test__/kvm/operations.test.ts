@@ -280,6 +280,22 @@ const scenario = fc.record({
 
 type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never
 
+/** What is wrong with the dirty log of a guest that runs. A callback, which is called once, may end the log meanwhile. */
+const dirties = async (guest: ObservedGuest): Promise<readonly string[]> => {
+  const { dirtyLog } = guest.machine
+  for (let last = false; ; last = true) {
+    try {
+      await soon(dirtyLog.start(), 'dirtyLog.start()')
+      await guest.progresses()
+      const { pages } = await soon(dirtyLog.take(), 'dirtyLog.take()')
+      return pages === 0 ? ['the dirty log of a running guest is empty'] : []
+    } catch (error) {
+      const { message } = error as Error
+      if (last || !message.includes('no pages are recorded')) return [`the dirty log of a running guest: ${message}`]
+    }
+  }
+}
+
 /** What is wrong with a machine that says that it runs, unless its guest ends meanwhile. */
 const alive = async (guest: ObservedGuest, injected: number): Promise<readonly string[]> => {
   const { machine } = guest
@@ -294,14 +310,7 @@ const alive = async (guest: ObservedGuest, injected: number): Promise<readonly s
       wrong.push(`${guest.count('notify')} of ${injected} injectNotify() were taken`)
     }
   }
-  try {
-    await soon(Promise.resolve(machine.dirtyLog.start()), 'dirtyLog.start()')
-    await guest.progresses()
-    const { pages } = await soon(machine.dirtyLog.take(), 'dirtyLog.take()')
-    if (pages === 0) wrong.push('the dirty log of a running guest is empty')
-  } catch (error) {
-    wrong.push(`the dirty log of a running guest: ${(error as Error).message}`)
-  }
+  wrong.push(...(await dirties(guest)))
   return machine.state === 'running' ? wrong : []
 }
 
