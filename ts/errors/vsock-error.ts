@@ -7,7 +7,7 @@ export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use'] as c
  * What is in the way:
  * - `refused`: nobody in the guest listens to the port;
  * - `not-ready`: the guest has no driver at work: it has not started yet, was reset meanwhile, or has ended;
- * - `too-many`: the device has 2048 connections, or the host no descriptor left;
+ * - `too-many`: the device has 128 connections, or the host no descriptor left;
  * - `in-use`: the port has a listener.
  */
 export type VsockProblem = (typeof vsockProblems)[number]

@@ -544,3 +544,78 @@ fn needs_reset(name: &'static str, sink: &Arc<dyn EventSink>) -> Box<dyn Fn(&Wor
         sink.emit(Event::Warning(Warning { code, message: format!("{name} needs a reset, {cause}: {error}") }));
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::Irq;
+    use crate::virtio::{Driver, Rng, Worker};
+    use std::path::Path;
+    use std::time::Duration;
+    use virtio_bindings::virtio_mmio as register;
+    use vm_memory::GuestAddress;
+
+    /// A device whose worker never has nothing in flight.
+    struct Busy(Arc<vmm_sys_util::eventfd::EventFd>);
+
+    impl VirtioDevice for Busy {
+        fn name(&self) -> &'static str {
+            "virtio-busy"
+        }
+        fn id(&self) -> u32 {
+            63
+        }
+        fn features(&self) -> u64 {
+            0
+        }
+        fn queues(&self) -> &[u16] {
+            &[4]
+        }
+        fn activate(&self, _: Driver) -> Box<dyn Worker> {
+            Box::new(BusyWorker(Arc::clone(&self.0)))
+        }
+    }
+
+    struct BusyWorker(Arc<vmm_sys_util::eventfd::EventFd>);
+
+    impl Worker for BusyWorker {
+        fn notified(&mut self, _: usize) -> Result<(), WorkerError> {
+            Ok(())
+        }
+        fn in_flight(&self) -> Option<rustix::event::PollFd<'_>> {
+            let fd = kvm_accel::io::borrow_fd(&self.0);
+            Some(rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN))
+        }
+    }
+
+    #[test]
+    fn devices_that_are_late_are_named_and_the_others_are_quiet() {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let event = Arc::new(vmm_sys_util::eventfd::EventFd::new(libc::EFD_NONBLOCK).unwrap());
+        let devices: [Arc<dyn VirtioDevice>; 3] = [
+            Arc::new(Busy(Arc::clone(&event))),
+            Arc::new(Rng::new(Path::new("/dev/zero"), None).unwrap()),
+            Arc::new(Busy(event)),
+        ];
+        let transports =
+            devices.map(|device| Arc::new(Mmio::new(device, ram.clone(), Irq::none(), Box::new(|_| {})).unwrap()));
+        for transport in &transports {
+            let write =
+                |register: u32, value: u32| BusDevice::write(&**transport, register.into(), &value.to_le_bytes());
+            for status in [3, 11, 15] {
+                write(register::VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+                write(register::VIRTIO_MMIO_DRIVER_FEATURES, 1);
+                write(register::VIRTIO_MMIO_STATUS, status);
+            }
+            transport.interrupt();
+        }
+        let wait = |deadline| Unquiet::collect(&transports, |transport| transport.wait_until_quiet(deadline));
+        let late = wait(Instant::now() + Duration::from_millis(50)).unwrap_err();
+        assert_eq!(late.devices(), [("virtio-busy", 0), ("virtio-busy", 2)]);
+        assert!(late.to_string().contains("virtio-busy (virtio device 0), virtio-busy (virtio device 2)"), "{late}");
+        transports[1].wait_until_quiet(Instant::now() + Duration::from_secs(60)).unwrap();
+        // A reset does not wait for the pause, and a device without a driver is quiet.
+        assert_eq!(Unquiet::collect(&transports, Mmio::reset), Ok(()));
+        assert_eq!(wait(Instant::now()), Ok(()));
+    }
+}

@@ -20,7 +20,7 @@ const ATTEMPTS: u32 = 10;
 /// Errors further apart than this are not counted as repetitions.
 const APART: Duration = Duration::from_secs(5);
 /// How long the end of a machine waits for a thread. A thread that the kernel holds longer is left to itself; it owns what it uses.
-const END_WITHIN: Duration = Duration::from_secs(2);
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// A device's thread did not acknowledge in time: the kernel has not completed an operation of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

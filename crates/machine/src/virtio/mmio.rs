@@ -38,7 +38,7 @@ const DRIVER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FAILED;
 
 /// How long a reset waits for the device's worker. A worker answers within milliseconds unless the host's kernel holds its thread.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+const STOP_WITHIN: Duration = Duration::from_secs(10);
 
 /// A device's transport.
 pub struct Mmio {

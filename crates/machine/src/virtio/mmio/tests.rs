@@ -192,6 +192,60 @@ fn test_a_limit_holds_across_resets() {
     }
 }
 
+/// A device whose code panics.
+struct Panics {
+    activate: bool,
+}
+
+impl VirtioDevice for Panics {
+    fn name(&self) -> &'static str {
+        "virtio-panic"
+    }
+    fn id(&self) -> u32 {
+        63
+    }
+    fn features(&self) -> u64 {
+        0
+    }
+    fn queues(&self) -> &[u16] {
+        &[4]
+    }
+    fn activate(&self, _: Driver) -> Box<dyn Worker> {
+        assert!(!self.activate, "a bug in activate");
+        Box::new(PanicsWorker)
+    }
+}
+
+struct PanicsWorker;
+
+impl Worker for PanicsWorker {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        panic!("a bug in notified")
+    }
+}
+
+#[test]
+fn test_a_panic_needs_a_reset_is_reported_once_and_leaves_a_device_that_can_be_started() {
+    for activate in [true, false] {
+        let (raised, line) = channel();
+        let (tell, told) = channel();
+        let irq = Irq::edge(move || _ = raised.send(()));
+        let tell = Box::new(move |error: &WorkerError| _ = tell.send(error.clone()));
+        let mmio = Mmio::new(Arc::new(Panics { activate }), ram(), irq, tell).unwrap();
+        for round in 0..3 {
+            start(&mmio, DESCRIPTORS);
+            write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+            line.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_ne!(read(&mmio, register::VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+            write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
+            assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0, "round {round}");
+        }
+        let told: Vec<_> = told.try_iter().collect();
+        let [WorkerError::Host(error)] = &told[..] else { panic!("{told:?}") };
+        assert!(error.to_string().contains("a bug in") && error.to_string().contains("report it"), "{error}");
+    }
+}
+
 /// Tells when its worker has gone.
 struct Watched(Sender<&'static str>);
 
