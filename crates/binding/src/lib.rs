@@ -32,6 +32,7 @@ mod serial;
 mod statistics;
 mod throttle;
 mod trace;
+mod unix_socket;
 mod vcpu_state;
 mod virtio;
 mod vsock;

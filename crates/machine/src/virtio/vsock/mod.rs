@@ -24,7 +24,8 @@ pub use ports::{Accepted, Done, Listener};
 
 use super::device::read_space;
 use super::{Driver, Malformed, VirtioDevice, Worker};
-use crate::MachineConfigError;
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
 use mux::Mux;
 use path::HostPath;
 use ports::{Connect, Ports};
@@ -114,18 +115,27 @@ impl Vsock {
     /// behind it.
     ///
     /// # Errors
-    /// An address that no guest can have; a path that cannot be listened to.
-    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, MachineConfigError> {
+    /// [`SetupError::Config`]: an address that no guest can have; a path that cannot be listened at. [`SetupError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`].
+    pub fn open(cid: u32, path: Option<&Path>, cancel: &Cancel) -> Result<Self, SetupError> {
         if !CIDS.contains(&cid) {
             let message = format!("{cid} is no guest's address (CID)");
-            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294."));
+            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294.").into());
         }
         let ports = Ports::new().map_err(|error| {
             let message = format!("virtio-vsock cannot be made: {error}");
             MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
         })?;
-        let path = path.map(HostPath::new).transpose()?.map(Arc::new);
+        let path = path.map(|path| HostPath::new(path, cancel)).transpose()?.map(Arc::new);
         Ok(Self { cid, path, ports: Arc::new(ports) })
+    }
+
+    /// [`Vsock::open`] without cancellation.
+    ///
+    /// # Errors
+    /// See [`Vsock::open`].
+    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, SetupError> {
+        Self::open(cid, path, &Cancel::default())
     }
 
     /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the
