@@ -86,7 +86,7 @@ test('a place that cannot be had is an error, a socket that was left behind is n
   await t.throwsAsync(make({ socket: path }), { instanceOf: MachineConfigError, message: /cannot connect/ })
   await t.throwsAsync(make({ socket: '/nonexistent/x', server: true }), { message: /cannot listen/ })
   await using first = await make({ socket: path, server: true })
-  await t.throwsAsync(make({ socket: path, server: true }), { message: /EADDRINUSE/ })
+  await t.throwsAsync(make({ socket: path, server: true }), { message: /is in use: another process listens at it/ })
   await first.stop()
   const left = createServer().listen(`${path}.server`)
   await once(left, 'listening')

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 
 const MULTIBOOT = 0x1bad_b002
 /** The specification: within the first 8192 bytes, at a multiple of 4. */
@@ -39,7 +39,8 @@ export function isQcow2(path: string): boolean {
 function readHead(path: string, most: number): Buffer {
   const head = Buffer.alloc(most)
   try {
-    const file = openSync(path, 'r')
+    // Without O_NONBLOCK, opening a FIFO would wait for its writer.
+    const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
     try {
       return head.subarray(0, readSync(file, head, 0, most, 0))
     } finally {
@@ -50,5 +51,5 @@ function readHead(path: string, most: number): Buffer {
   }
 }
 
-/** The files of this host. */
+/** The files of this host. A configuration may come from a pipe, which is waited for: nothing exists yet that could end meanwhile. */
 export const imageFiles: RunFiles = { isMultiboot, isQcow2, readText: path => readFileSync(path, 'utf8') }

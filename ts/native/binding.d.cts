@@ -158,6 +158,17 @@ export declare class BindingTraceSession {
   close(): void
 }
 
+/** A listening socket at a path, which goes at `close()` or with this object. */
+export declare class BindingUnixSocket {
+  /** A descriptor of the socket, the caller's; -1 without one. */
+  fd(): number
+  /**
+   * Removes the path if it is still this socket's. Call it before the last descriptor is closed: until then no other process takes the
+   * path.
+   */
+  close(): void
+}
+
 /** Guest memory of `size` bytes; an error number, negative, when it cannot be mapped, 0 when this runtime has no external buffers. */
 export declare function allocateGuestMemory(size: number): ArrayBuffer | number
 
@@ -835,6 +846,12 @@ export declare function guestImage(name: string, multiboot: boolean): Uint8Array
 
 /** Kicks a vCPU of any thread; false when it is closed. */
 export declare function kickVcpu(token: number): boolean
+
+/**
+ * Listens at a path where nothing is, or the socket of a process that has ended. Never waits: null while another process has the directory
+ * locked, and with `last` the error for that.
+ */
+export declare function listenUnix(path: string, last: boolean): BindingUnixSocket | BindingError | null
 
 /** Opens the device. */
 export declare function openKvm(device: string): BindingKvm | BindingError

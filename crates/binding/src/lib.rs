@@ -31,6 +31,7 @@ mod serial;
 mod statistics;
 mod throttle;
 mod trace;
+mod unix_socket;
 mod vcpu_state;
 mod virtio;
 mod vsock;

@@ -92,7 +92,7 @@ impl BindingVirtio {
                 Arc::new(Rng::new(Path::new(&source), limit)?)
             }
             Self::Vsock { cid, path } => {
-                let vsock = Arc::new(Vsock::new(cid, path.as_deref().map(Path::new))?);
+                let vsock = Arc::new(Vsock::open(cid, path.as_deref().map(Path::new), cancel)?);
                 handles.vsock = Some(Arc::downgrade(&vsock));
                 vsock
             }

@@ -8,6 +8,7 @@
 //! - [`virtio`]: virtio devices and their transports.
 //! - [`acpi`]: the tables that tell a guest of it.
 //! - [`firmware`]: an image at the reset vector.
+//! - [`host_socket`]: Unix sockets where processes of the host connect.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
 
 pub mod acpi;
@@ -20,6 +21,7 @@ pub mod devices;
 mod error;
 pub mod firmware;
 mod host_file;
+pub mod host_socket;
 pub mod interrupts;
 pub mod layout;
 mod mptable;

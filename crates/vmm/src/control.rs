@@ -312,8 +312,8 @@ impl<M: Machine> Control<M> {
     /// Ends the machine. Every command that was sent is answered.
     pub fn finish(&mut self) {
         self.machine.end();
+        let was_running = self.state == RunState::Running;
         if !self.over {
-            let was_running = self.state == RunState::Running;
             self.state = RunState::Shutdown;
             let exit = self.exit.get_or_insert_with(|| ExitReason::HostQuit.into()).clone();
             if was_running {
@@ -330,7 +330,8 @@ impl<M: Machine> Control<M> {
         }
         for Envelope { id, command } in self.inbox.close() {
             let result = match command {
-                Command::Pause => Ok(Reply::Done),
+                // The end has stopped the guest, as the pause would have.
+                Command::Pause if was_running => Ok(Reply::Done),
                 other => Err(self.ended(other.operation())),
             };
             self.outbox.reply(id, result);

@@ -1,40 +1,40 @@
 // A serial port on a socket.
 
 import { once } from 'node:events'
-import { unlinkSync } from 'node:fs'
-import { connect, createServer, type Server, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { MachineConfigError } from '../../errors/machine-config-error.js'
 import type { SerialLine, SerialPortStream } from './line.js'
 import type { NormalSocket } from './target.js'
+import { listenAtPath, type Listener } from './unix-listener.js'
 
-/** Listens or connects, and with `wait` waits for the first client. */
+/** How long a connection may take, in ms. A peer that does not answer would take minutes. */
+const CONNECT = 10_000
+
+/** How long to wait for room in a full backlog, in ms, before the next attempt. */
+const CONNECT_AGAIN = 10
+
+/**
+ * Listens or connects, and with `wait` waits for the first client.
+ *
+ * @throws `MachineConfigError` when neither can be, and the signal's reason when it is aborted meanwhile.
+ */
 export async function openSocket(
   port: SerialPortStream,
   { address, server, wait }: NormalSocket,
   signal: AbortSignal | null,
 ): Promise<SerialLine> {
+  signal?.throwIfAborted()
   const clients = new Clients(port)
   const place = 'path' in address ? address.path : `${address.host}:${address.port}`
   if (!server) {
-    const socket = connect({ ...address })
-    await once(socket, 'connect').catch((cause: unknown) => {
-      throw refused(
-        `cannot connect to '${place}'`,
-        cause,
-        'Start what listens there first, or listen with server: true.',
-      )
-    })
-    clients.add(socket)
+    clients.add(await connected(address, place, signal))
     return { path: place, close: () => clients.close(), destroy: () => clients.destroy() }
   }
-  const listener = createServer({ pauseOnConnect: true }, socket => clients.add(socket))
-  await listen(listener, address).catch((cause: unknown) => {
-    throw refused(
-      `cannot listen at '${place}'`,
-      cause,
-      'Name a free port, or a path in a directory that this user may write to.',
-    )
-  })
+  const onClient = (socket: Socket): void => clients.add(socket)
+  const listener =
+    'path' in address
+      ? await listenAtPath(address.path, onClient, signal)
+      : await listenByTcp(address, place, onClient, signal)
   const destroy = () => {
     listener.close()
     clients.destroy()
@@ -45,41 +45,69 @@ export async function openSocket(
       throw error
     })
   }
-  listener.unref()
-  const bound = listener.address()
-  const path = typeof bound === 'object' && bound !== null ? `${bound.address}:${bound.port}` : place
-  return { path, close: () => clients.close(), destroy }
+  listener.server.unref()
+  return { path: listener.path, close: () => clients.close(), destroy }
 }
 
-async function listen(listener: Server, address: NormalSocket['address']): Promise<void> {
-  try {
-    listener.listen({ ...address })
-    await once(listener, 'listening')
-  } catch (error) {
-    if (
-      !('path' in address) ||
-      (error as NodeJS.ErrnoException).code !== 'EADDRINUSE' ||
-      (await answers(address.path))
-    ) {
-      throw error
+async function connected(address: NormalSocket['address'], place: string, signal: AbortSignal | null): Promise<Socket> {
+  const deadline = performance.now() + CONNECT
+  for (;;) {
+    const socket = connect({ ...address })
+    socket.on('error', () => {})
+    try {
+      await opened(socket, deadline - performance.now(), signal)
+      return socket
+    } catch (cause) {
+      socket.destroy()
+      signal?.throwIfAborted()
+      // The backlog of a Unix socket is full.
+      const full = (cause as NodeJS.ErrnoException).code === 'EAGAIN'
+      if (!full || performance.now() >= deadline) {
+        const remedy = 'Start what listens there first, or listen with server: true.'
+        throw refused(`cannot connect to '${place}'`, cause, remedy)
+      }
+      await new Promise(resolve => setTimeout(resolve, CONNECT_AGAIN))
+      signal?.throwIfAborted()
     }
-    // A socket that its server left behind.
-    unlinkSync(address.path)
-    listener.listen({ ...address })
-    await once(listener, 'listening')
   }
 }
 
-async function answers(path: string): Promise<boolean> {
-  const socket = connect({ path })
+/** Resolves when the socket is connected. */
+async function opened(socket: Socket, patience: number, signal: AbortSignal | null): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  let abort = (): void => {}
   try {
-    await once(socket, 'connect')
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== 'ECONNREFUSED'
+    await new Promise<void>((resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`no answer within ${CONNECT / 1000} s`)), patience)
+      abort = () => reject(signal?.reason as Error)
+      signal?.addEventListener('abort', abort, { once: true })
+      socket.once('connect', resolve)
+      socket.once('error', reject)
+    })
   } finally {
-    socket.destroy()
+    clearTimeout(timer)
+    signal?.removeEventListener('abort', abort)
   }
+}
+
+async function listenByTcp(
+  address: { readonly host: string; readonly port: number },
+  place: string,
+  onClient: (socket: Socket) => void,
+  signal: AbortSignal | null,
+): Promise<Listener> {
+  const server = createServer({ pauseOnConnect: true }, onClient)
+  try {
+    server.listen({ ...address })
+    await once(server, 'listening', signal ? { signal } : {})
+  } catch (cause) {
+    server.close()
+    signal?.throwIfAborted()
+    throw refused(`cannot listen at '${place}'`, cause, 'Name a free port, and an address of this host.')
+  }
+  const bound = server.address()
+  const path = typeof bound === 'object' && bound !== null ? `${bound.address}:${bound.port}` : place
+  return { server, path, close: () => void server.close() }
 }
 
 /** One client has the port, the others wait for their turn. */
@@ -106,12 +134,19 @@ class Clients {
   }
 
   /** Resolves when the first client is there. */
-  first(signal: AbortSignal | null): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#arrived = resolve
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
-      if (this.#current) resolve()
-    })
+  async first(signal: AbortSignal | null): Promise<void> {
+    let abort = (): void => {}
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#arrived = resolve
+        abort = () => reject(signal?.reason as Error)
+        signal?.addEventListener('abort', abort, { once: true })
+        if (signal?.aborted) abort()
+        if (this.#current) resolve()
+      })
+    } finally {
+      signal?.removeEventListener('abort', abort)
+    }
   }
 
   #take(socket: Socket): void {

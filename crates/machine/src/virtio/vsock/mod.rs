@@ -23,7 +23,8 @@ pub use ports::{Accepted, Done, Listener};
 
 use super::device::read_space;
 use super::{Driver, HostError, VirtioDevice, Worker, WorkerError};
-use crate::MachineConfigError;
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
 use mux::Mux;
 use path::HostPath;
 use ports::{Connect, Ports};
@@ -139,33 +140,47 @@ impl Vsock {
     /// behind it.
     ///
     /// # Errors
-    /// An address that no guest can have; a path that cannot be listened to.
-    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, MachineConfigError> {
-        Self::with_limits(cid, path, VsockLimits::default())
+    /// [`SetupError::Config`]: an address that no guest can have; a path that cannot be listened at. [`SetupError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`].
+    pub fn open(cid: u32, path: Option<&Path>, cancel: &Cancel) -> Result<Self, SetupError> {
+        Self::with_limits(cid, path, VsockLimits::default(), cancel)
     }
 
-    /// As [`Vsock::new`], with other limits than the default.
+    /// As [`Vsock::open`], with other limits than the default.
     ///
     /// # Errors
-    /// As [`Vsock::new`]; limits that allow no connection.
-    pub fn with_limits(cid: u32, path: Option<&Path>, limits: VsockLimits) -> Result<Self, MachineConfigError> {
+    /// As [`Vsock::open`]; limits that allow no connection.
+    pub fn with_limits(
+        cid: u32,
+        path: Option<&Path>,
+        limits: VsockLimits,
+        cancel: &Cancel,
+    ) -> Result<Self, SetupError> {
         if limits.most() == 0 {
             let message = format!(
                 "the limits of virtio-vsock allow no connection: {} connections, {} bytes",
                 limits.connections, limits.buffered
             );
-            return Err(MachineConfigError::new("vsock", message, "Allow 1 connection and 128 KiB or more."));
+            return Err(MachineConfigError::new("vsock", message, "Allow 1 connection and 128 KiB or more.").into());
         }
         if !CIDS.contains(&cid) {
             let message = format!("{cid} is no guest's address (CID)");
-            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294."));
+            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294.").into());
         }
         let ports = Ports::new(limits.most()).map_err(|error| {
             let message = format!("virtio-vsock cannot be made: {error}");
             MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
         })?;
-        let path = path.map(HostPath::new).transpose()?.map(Arc::new);
+        let path = path.map(|path| HostPath::new(path, cancel)).transpose()?.map(Arc::new);
         Ok(Self { cid, path, ports: Arc::new(ports), limits })
+    }
+
+    /// [`Vsock::open`] without cancellation.
+    ///
+    /// # Errors
+    /// See [`Vsock::open`].
+    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, SetupError> {
+        Self::open(cid, path, &Cancel::default())
     }
 
     /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the

@@ -1,10 +1,10 @@
 //! The sockets by which programs of the host reach a guest and are reached: PATH to connect to it, PATH_PORT for what it connects to.
 
-use crate::MachineConfigError;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with,
-};
+use crate::host_socket::{HostSocket, stream};
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::net::{SocketAddrUnix, SocketFlags, accept_with, connect};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ const BACKLOG: i32 = 128;
 /// A socket at a path, removed with this value.
 pub struct HostPath {
     path: PathBuf,
-    listener: OwnedFd,
+    socket: HostSocket,
 }
 
 impl fmt::Debug for HostPath {
@@ -25,33 +25,30 @@ impl fmt::Debug for HostPath {
 }
 
 impl HostPath {
-    /// Listens at a path where nothing is yet.
-    pub fn new(path: &Path) -> Result<Self, MachineConfigError> {
+    /// Listens at a path where nothing is, or the socket of a process that has ended.
+    ///
+    /// # Errors
+    /// See [`HostSocket::listen`].
+    pub fn new(path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
         let refuse = |why: &dyn fmt::Display, remedy| {
-            MachineConfigError::new("vsock", format!("{} cannot be listened to: {why}", path.display()), remedy)
+            MachineConfigError::new("vsock", format!("the path '{}' of vsock {why}", path.display()), remedy)
         };
-        let address = SocketAddrUnix::new(path).and_then(|address| {
-            // The longest that will be connected to.
-            SocketAddrUnix::new(of_port(path, u32::MAX)).map(|_| address)
-        });
-        let address = address.map_err(|error| refuse(&error, "Take a path of at most 97 bytes without NUL."))?;
-        let listener = stream().map_err(|error| refuse(&error, "Raise the limit on open files (ulimit -n)."))?;
-        bind(&listener, &address).map_err(|error| {
-            refuse(&error, "Take a path in a folder that may be written to; remove a socket that was left behind.")
+        // The longest that will be connected to.
+        SocketAddrUnix::new(of_port(path, u32::MAX)).map_err(|error| {
+            refuse(&format_args!("is too long for sockets: {error}"), "Take a path of at most 97 bytes without NUL.")
         })?;
-        let this = Self { path: path.into(), listener };
-        listen(&this.listener, BACKLOG).map_err(|error| refuse(&error, "Take another path."))?;
-        Ok(this)
+        let socket = HostSocket::listen(path, BACKLOG, cancel, |error| refuse(&error.why, error.remedy))?;
+        Ok(Self { path: path.into(), socket })
     }
 
     /// Readable when there is something to accept.
     pub fn listener(&self) -> BorrowedFd<'_> {
-        self.listener.as_fd()
+        self.socket.listener()
     }
 
     /// The next program that connects.
     pub fn accept(&self) -> Option<OwnedFd> {
-        accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()
+        accept_with(self.socket.listener(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()
     }
 
     /// Connects to whoever listens for a port, without waiting for room in his backlog.
@@ -60,17 +57,6 @@ impl HostPath {
         connect(&socket, &SocketAddrUnix::new(of_port(&self.path, port))?)?;
         Ok(socket)
     }
-}
-
-impl Drop for HostPath {
-    fn drop(&mut self) {
-        // An error: somebody else has removed it.
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
-fn stream() -> rustix::io::Result<OwnedFd> {
-    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }
 
 fn of_port(path: &Path, port: u32) -> OsString {

@@ -5,6 +5,7 @@ use super::packet::{HEADER, HOST_CID, Header, NO_RECEIVE, NO_SEND, Op, STREAM};
 use super::*;
 use crate::virtio::testing;
 use kvm_accel::GuestRam;
+use kvm_accel::cancel::Cancel;
 use proptest::prelude::*;
 use rustix::event::{Timespec, poll};
 use std::io::{Read, Write};
@@ -374,7 +375,7 @@ fn test_a_guest_without_room_is_asked_and_gets_no_more_than_it_takes() {
 fn test_one_connection_too_many_is_refused() {
     let folder = tempfile("many");
     let limits = VsockLimits { connections: MAX_CONNECTIONS, ..VsockLimits::default() };
-    let vsock = Vsock::with_limits(CID, Some(&folder.join("vsock")), limits).unwrap();
+    let vsock = Vsock::with_limits(CID, Some(&folder.join("vsock")), limits, &Cancel::default()).unwrap();
     let mut guest = Guest::new(&vsock);
     let listener = vsock.listen(52, MAX_CONNECTIONS, Box::new(|| {})).unwrap();
     // One that says nothing counts.
@@ -403,7 +404,7 @@ fn test_one_connection_too_many_is_refused() {
 #[test]
 fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest() {
     let limits = VsockLimits { connections: 100, buffered: 3 * BUFFER as usize + 1 };
-    let vsock = Vsock::with_limits(CID, None, limits).unwrap();
+    let vsock = Vsock::with_limits(CID, None, limits, &Cancel::default()).unwrap();
     let mut guest = Guest::new(&vsock);
     let [first, second] = [52, 53].map(|port| vsock.listen(port, 100, Box::new(|| {})).unwrap());
     let mut connect = |port, src_port, op| {
@@ -433,7 +434,12 @@ fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest(
     guest.expect(Op::Reset);
     assert_eq!(held.iter().map(|accepted| accepted.port).collect::<Vec<_>>(), [8, 10, 11, 12]);
     for limits in [VsockLimits { connections: 0, ..limits }, VsockLimits { buffered: BUFFER as usize - 1, ..limits }] {
-        assert!(Vsock::with_limits(CID, None, limits).unwrap_err().to_string().contains("no connection"));
+        assert!(
+            Vsock::with_limits(CID, None, limits, &Cancel::default())
+                .unwrap_err()
+                .to_string()
+                .contains("no connection")
+        );
     }
 }
 

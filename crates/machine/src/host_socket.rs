@@ -1,0 +1,432 @@
+//! Unix sockets of this process, at paths where other processes connect.
+//!
+//! A file at the path stays, unless it is a socket that refuses connections: its process has ended. Several processes may start at the same
+//! path at once, and exactly one of them gets it:
+//!
+//! 1. The socket is bound and listens under a temporary name in the same directory. A socket at the path therefore never refuses connections
+//!    while its process lives.
+//! 2. It is renamed to the path, which fails if anything is there.
+//! 3. If a socket is there that refuses connections, the rename replaces it. Processes that replace a socket take turns by a lock (flock) on
+//!    the directory, and look again once they have it. The kernel drops the lock of a process that ends.
+//! 4. At the end the path is removed while the socket still listens, and only if it is still the same socket.
+
+use crate::SetupError;
+use kvm_accel::cancel::Cancel;
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat, renameat_with, statat,
+    unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Bytes of the longest path of a socket: an address holds 108, and some clients end it with a NUL.
+const LONGEST: usize = 107;
+
+/// How long another process may hold the lock on the directory. Ours hold it for less than a millisecond.
+const LOCK: Duration = Duration::from_secs(5);
+/// How long to wait before the next attempt to take it.
+const LOCK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A listening stream socket at a path, which goes when this is dropped.
+pub struct HostSocket {
+    path: PathBuf,
+    directory: OwnedFd,
+    name: OsString,
+    inode: Inode,
+    listener: OwnedFd,
+}
+
+/// Names a file among all of the host's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Inode {
+    device: u64,
+    number: u64,
+}
+
+/// Why a path cannot be listened at: `why` follows the path in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenError {
+    /// For example `is a regular file`.
+    pub why: String,
+    /// What the user can do about it, as a sentence.
+    pub remedy: &'static str,
+}
+
+impl ListenError {
+    fn new(why: impl Into<String>, remedy: &'static str) -> Self {
+        Self { why: why.into(), remedy }
+    }
+
+    fn failed(error: impl fmt::Display) -> Self {
+        Self::new(format!("cannot be listened at: {error}"), "Name a path in a directory that this user may write to.")
+    }
+}
+
+/// What is at the path.
+enum Existing {
+    Nothing,
+    /// A socket whose process has ended.
+    Dead,
+}
+
+impl HostSocket {
+    /// Listens at `path` for connections, of which up to `backlog` wait. The descriptor is non-blocking.
+    ///
+    /// # Errors
+    /// `refuse` makes an error of the reason: another file or a listening process is at the path, or it cannot be listened at.
+    /// [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    pub fn listen(
+        path: &Path,
+        backlog: i32,
+        cancel: &Cancel,
+        refuse: impl Fn(ListenError) -> crate::MachineConfigError,
+    ) -> Result<Self, SetupError> {
+        let deadline = Instant::now() + LOCK;
+        loop {
+            cancel.check()?;
+            if let Some(socket) = Self::try_listen(path, backlog).map_err(&refuse)? {
+                return Ok(socket);
+            }
+            if Instant::now() >= deadline {
+                return Err(refuse(Self::locked()).into());
+            }
+            std::thread::sleep(LOCK_AGAIN);
+        }
+    }
+
+    /// As [`HostSocket::listen`], but never waits: `None` while another process has the directory locked. Try again after some milliseconds.
+    ///
+    /// # Errors
+    /// Why the path cannot be listened at.
+    pub fn try_listen(path: &Path, backlog: i32) -> Result<Option<Self>, ListenError> {
+        let too_long = || ListenError::new("is too long for a socket", "Take a path of at most 107 bytes without NUL.");
+        let fits = path.as_os_str().len() <= LONGEST;
+        let address = SocketAddrUnix::new(path).ok().filter(|_| fits).ok_or_else(too_long)?;
+        let name = path.file_name().ok_or_else(|| ListenError::new("names no file", "Name a file in a directory."))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, parent, flags, Mode::empty()).map_err(ListenError::failed)?;
+        let listener = stream().map_err(ListenError::failed)?;
+        let temporary = Temporary::bind(&directory, &listener).map_err(ListenError::failed)?;
+        listen(&listener, backlog).map_err(ListenError::failed)?;
+        let inode = inode(&directory, &temporary.name).map_err(ListenError::failed)?;
+        loop {
+            match renameat_with(&directory, &temporary.name, &directory, name, RenameFlags::NOREPLACE) {
+                Ok(()) => break,
+                Err(Errno::EXIST) => match look(&directory, name, &address)? {
+                    Existing::Nothing => {}
+                    Existing::Dead => {
+                        let Some(_lock) = lock(&directory)? else { return Ok(None) };
+                        // Another process may have replaced it meanwhile.
+                        if let Existing::Dead = look(&directory, name, &address)? {
+                            renameat(&directory, &temporary.name, &directory, name).map_err(ListenError::failed)?;
+                            break;
+                        }
+                    }
+                },
+                Err(error) => return Err(ListenError::failed(error)),
+            }
+        }
+        temporary.renamed();
+        Ok(Some(Self { path: path.into(), directory, name: name.into(), inode, listener }))
+    }
+
+    /// The error for a directory that stays locked.
+    #[must_use]
+    pub fn locked() -> ListenError {
+        ListenError::new(
+            "cannot replace the socket of a process that has ended: another process holds a lock on the directory",
+            "Take a path in another directory, or remove the socket.",
+        )
+    }
+
+    /// Readable when there is something to accept.
+    #[must_use]
+    pub fn listener(&self) -> BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+impl Drop for HostSocket {
+    /// Removes the path while the socket still listens: no other process replaces it before.
+    fn drop(&mut self) {
+        if inode(&self.directory, &self.name) == Ok(self.inode) {
+            // An error: another process has removed it.
+            let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+impl fmt::Debug for HostSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HostSocket").field(&self.path).finish()
+    }
+}
+
+/// A socket's first name, removed unless the socket was renamed.
+struct Temporary<'a> {
+    directory: Option<&'a OwnedFd>,
+    name: String,
+}
+
+impl<'a> Temporary<'a> {
+    /// Binds `listener` to a name in `directory` that is not in use.
+    fn bind(directory: &'a OwnedFd, listener: &OwnedFd) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let name = format!(".kvm-accel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            // By its descriptor, because the directory's path and this name can be longer than a socket's address.
+            let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+            match bind(listener, &SocketAddrUnix::new(path)?) {
+                Ok(()) => return Ok(Self { directory: Some(directory), name }),
+                // Left behind by a process that had this id and was killed in between.
+                Err(Errno::ADDRINUSE) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn renamed(mut self) {
+        self.directory = None;
+    }
+}
+
+impl Drop for Temporary<'_> {
+    fn drop(&mut self) {
+        if let Some(directory) = self.directory {
+            let _ = unlinkat(directory, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+/// Looks at what is at the path.
+///
+/// # Errors
+/// When it has to stay.
+fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<Existing, ListenError> {
+    let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => stat,
+        Err(Errno::NOENT) => return Ok(Existing::Nothing),
+        Err(error) => return Err(ListenError::failed(error)),
+    };
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Socket => None,
+        FileType::RegularFile => Some("is a regular file, and no socket"),
+        FileType::Directory => Some("is a directory"),
+        FileType::Symlink => Some("is a symbolic link, and no socket"),
+        _ => Some("exists, and is no socket"),
+    };
+    if let Some(kind) = kind {
+        return Err(ListenError::new(kind, "Name a path where no file is."));
+    }
+    let probe = stream().map_err(ListenError::failed)?;
+    match retry_on_intr(|| connect(&probe, address)) {
+        Err(Errno::CONNREFUSED) => Ok(Existing::Dead),
+        Err(Errno::NOENT) => Ok(Existing::Nothing),
+        // A full backlog is one of a process that listens.
+        Ok(()) | Err(Errno::AGAIN) => {
+            let remedy = "Take another path, or stop the other process.";
+            Err(ListenError::new("is in use: another process listens at it", remedy))
+        }
+        Err(error) => {
+            let why = format!("is a socket that cannot be connected to: {error}");
+            Err(ListenError::new(why, "Take another path."))
+        }
+    }
+}
+
+/// Takes the right to replace a socket in the directory; `None` while another process has it.
+fn lock(directory: &OwnedFd) -> Result<Option<OwnedFd>, ListenError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = openat(directory, ".", flags, Mode::empty()).map_err(ListenError::failed)?;
+    match retry_on_intr(|| flock(&lock, FlockOperation::NonBlockingLockExclusive)) {
+        Ok(()) => Ok(Some(lock)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(ListenError::failed(error)),
+    }
+}
+
+fn inode(directory: &OwnedFd, name: impl rustix::path::Arg) -> rustix::io::Result<Inode> {
+    let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(Inode { device: stat.st_dev, number: stat.st_ino })
+}
+
+/// A non-blocking stream socket.
+pub(crate) fn stream() -> rustix::io::Result<OwnedFd> {
+    socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::MachineConfigError;
+    use kvm_accel::cancel::Cancelled;
+    use std::io::{Read, Write};
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::sync::Barrier;
+
+    /// A folder of a test's own, removed with it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let name = format!("kvm-accel-sockets-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        fn names(&self) -> Vec<OsString> {
+            std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn try_listen(path: &Path) -> Result<HostSocket, ListenError> {
+        loop {
+            if let Some(socket) = HostSocket::try_listen(path, 64)? {
+                return Ok(socket);
+            }
+        }
+    }
+
+    #[test]
+    fn test_a_socket_is_there_while_it_listens() {
+        let folder = Folder::new();
+        let path = folder.0.join("socket");
+        for _ in 0..2 {
+            let socket = try_listen(&path).unwrap();
+            assert_eq!(folder.names(), ["socket"]);
+            let _client = UnixStream::connect(&path).unwrap();
+            assert!(rustix::net::accept(socket.listener()).is_ok());
+            let error = try_listen(&path).unwrap_err();
+            assert_eq!(error.why, "is in use: another process listens at it");
+            drop(socket);
+            assert!(folder.names().is_empty());
+        }
+    }
+
+    #[test]
+    fn test_a_listener_with_a_full_backlog_is_in_use() {
+        let folder = Folder::new();
+        let path = folder.0.join("socket");
+        let listener = stream().unwrap();
+        bind(&listener, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let _waiting = UnixStream::connect(&path).unwrap();
+        assert_eq!(try_listen(&path).unwrap_err().why, "is in use: another process listens at it");
+    }
+
+    #[test]
+    fn test_only_a_socket_that_refuses_connections_is_replaced() {
+        let folder = Folder::new();
+        let path = folder.0.join("path");
+        // The standard library leaves the socket behind, as a process does that is killed.
+        drop(UnixListener::bind(&path).unwrap());
+        drop(try_listen(&path).unwrap());
+        assert!(folder.names().is_empty());
+
+        std::fs::write(&path, "precious").unwrap();
+        assert_eq!(try_listen(&path).unwrap_err().why, "is a regular file, and no socket");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+        let link = folder.0.join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(try_listen(&link).unwrap_err().why, "is a symbolic link, and no socket");
+        assert_eq!(try_listen(&folder.0).unwrap_err().why, "is a directory");
+        let datagrams = folder.0.join("datagrams");
+        let _datagrams = std::os::unix::net::UnixDatagram::bind(&datagrams).unwrap();
+        assert!(try_listen(&datagrams).unwrap_err().why.starts_with("is a socket that cannot be connected to"));
+        let mut names = folder.names();
+        names.sort();
+        assert_eq!(names, ["datagrams", "link", "path"]);
+    }
+
+    #[test]
+    fn test_only_the_own_socket_is_removed_at_the_end() {
+        let folder = Folder::new();
+        let path = folder.0.join("socket");
+        let socket = try_listen(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(socket);
+        assert_eq!(folder.names(), ["socket"]);
+    }
+
+    #[test]
+    fn test_of_many_that_start_at_once_one_gets_the_path_and_keeps_it() {
+        let folder = Folder::new();
+        let path = folder.0.join("socket");
+        for round in 0..50 {
+            if round % 2 == 0 {
+                drop(UnixListener::bind(&path).unwrap());
+            }
+            let barrier = Barrier::new(8);
+            let results: Vec<_> = std::thread::scope(|scope| {
+                let start = || {
+                    barrier.wait();
+                    try_listen(&path)
+                };
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (sockets, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+            assert_eq!((sockets.len(), errors.len()), (1, 7), "{errors:?}");
+            assert!(errors.iter().all(|error| error.as_ref().unwrap_err().why.starts_with("is in use")), "{errors:?}");
+            let socket = sockets.into_iter().next().unwrap().unwrap();
+            let mut client = UnixStream::connect(&path).unwrap();
+            client.write_all(b"x").unwrap();
+            // Those that looked have connected, too, and have hung up.
+            let heard = |accepted| UnixStream::from(accepted).read(&mut [0]).unwrap() == 1;
+            while !heard(rustix::net::accept(socket.listener()).unwrap()) {}
+            assert_eq!(folder.names(), ["socket"]);
+        }
+    }
+
+    #[test]
+    fn test_a_locked_directory_is_waited_for_until_it_is_cancelled() {
+        let folder = Folder::new();
+        let path = folder.0.join("socket");
+        drop(UnixListener::bind(&path).unwrap());
+        let directory = openat(CWD, &folder.0, OFlags::PATH, Mode::empty()).unwrap();
+        let held = lock(&directory).unwrap().unwrap();
+        assert!(HostSocket::try_listen(&path, 8).unwrap().is_none());
+        let cancel = Cancel::default();
+        let refuse = |error: ListenError| MachineConfigError::new("serial", error.why, error.remedy);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| HostSocket::listen(&path, 8, &cancel, refuse));
+            cancel.cancel();
+            assert_eq!(waiting.join().unwrap().unwrap_err(), SetupError::Cancelled(Cancelled));
+            let waiting = scope.spawn(|| HostSocket::listen(&path, 8, &Cancel::default(), refuse));
+            drop(held);
+            assert!(waiting.join().unwrap().is_ok());
+        });
+    }
+
+    #[test]
+    fn test_paths_are_as_long_as_addresses() {
+        let folder = Folder::new();
+        let longest = 107 - folder.0.as_os_str().len() - 1;
+        let path = folder.0.join("x".repeat(longest));
+        let socket = try_listen(&path).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        drop(socket);
+        let error = try_listen(&folder.0.join("x".repeat(longest + 1))).unwrap_err();
+        assert_eq!(error.why, "is too long for a socket");
+        assert!(try_listen(&folder.0.join("missing/socket")).unwrap_err().why.contains("No such file or directory"));
+        assert_eq!(try_listen(Path::new("/")).unwrap_err().why, "names no file");
+    }
+}
