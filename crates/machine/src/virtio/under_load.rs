@@ -228,13 +228,14 @@ impl Drop for Temporary {
 /// Bytes that differ from page to page.
 fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
-    let words = (0..len / 8).flat_map(|_| {
+    let mut bytes = vec![0; len];
+    for word in bytes.as_chunks_mut().0 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.collect()
+        *word = state.to_le_bytes();
+    }
+    bytes
 }
 
 const BLOCK: u64 = 1 << VIRTIO_BLK_F_FLUSH;
@@ -361,6 +362,8 @@ fn large_requests_continue_after_pauses_and_every_byte_is_right() {
         let device = device(block, by);
         let mut running = Running::new(&*device, BLOCK);
         let mut expected = std::fs::read(&file.0).unwrap();
+        // Parts of it differ, and are made at no cost.
+        let random = pattern(8 << 20, 11);
         let mut interrupted = 0;
         for round in 0..1000_u64 {
             // In parts that are no multiples of sectors or slices.
@@ -380,8 +383,8 @@ fn large_requests_continue_after_pauses_and_every_byte_is_right() {
             running.next_table = TABLES;
             let table = running.table(&parts);
             running.fill(0, &[table]);
-            let data = pattern(len as usize, round);
-            running.ram.write_slice(&data, GuestAddress(DATA)).unwrap();
+            let data = &random[round as usize * 24..][..len as usize];
+            running.ram.write_slice(data, GuestAddress(DATA)).unwrap();
             running.ram.write_obj(0xff_u8, GuestAddress(at + 16)).unwrap();
             let next = (round + 1) as u16;
             running.offer(0, 1);
@@ -395,7 +398,7 @@ fn large_requests_continue_after_pauses_and_every_byte_is_right() {
             assert_eq!(running.ram.read_obj::<u8>(GuestAddress(at + 16)).unwrap(), 0);
             let place = sector as usize * 512..sector as usize * 512 + len as usize;
             if write {
-                expected[place.clone()].copy_from_slice(&data);
+                expected[place.clone()].copy_from_slice(data);
             }
             let mut bytes = vec![0; len as usize];
             if write {
@@ -404,11 +407,11 @@ fn large_requests_continue_after_pauses_and_every_byte_is_right() {
                 running.ram.read_slice(&mut bytes, GuestAddress(DATA)).unwrap();
             }
             assert!(bytes == expected[place], "round {round}, {by:?}");
-            if interrupted >= 20 && round >= 5 {
+            if interrupted >= 5 && round >= 5 {
                 break;
             }
         }
-        assert!(interrupted >= 20, "no request was ever interrupted: {interrupted}");
+        assert!(interrupted >= 5, "too few requests were interrupted: {interrupted}");
         running.stop();
         assert!(std::fs::read(&file.0).unwrap() == expected);
     }
