@@ -1,10 +1,13 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** The root of this package, with a final slash. */
 export const root = fileURLToPath(new URL('../../', import.meta.url))
+
+/** True on the second host: its processor is QEMU's emulator. */
+export const emulated = readFileSync('/proc/cpuinfo', 'utf8').includes('QEMU TCG')
 
 /** The compiled command line. */
 export const cli = join(root, 'dist/cli/kvm-accel.js')

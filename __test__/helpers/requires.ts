@@ -1,7 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import { spawnSync } from 'node:child_process'
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
-import { interposer } from './paths.js'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { emulated, interposer } from './paths.js'
 
 /** Why something that a test needs is missing; nothing when it is there. */
 type Missing = string | undefined
@@ -96,9 +96,6 @@ export const tap = (): Missing => {
   spawnSync('ip', ['tuntap', 'del', name, 'mode', 'tap'])
   return made.status === 0 ? undefined : `tap interfaces cannot be made: ${made.stderr || made.error?.message}`
 }
-
-/** True on the second host: its processor is QEMU's emulator. */
-export const emulated = readFileSync('/proc/cpuinfo', 'utf8').includes('QEMU TCG')
 
 /** What a host of CI may lack, where, and why. Anything else that is missing with CI=true is a failure. */
 const lacking = {

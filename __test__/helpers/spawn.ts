@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { root } from './paths.js'
+import { emulated, root } from './paths.js'
 
 /** What a process left behind. */
 export interface Finished {
@@ -16,9 +16,12 @@ export interface Running {
   readonly finished: Promise<Finished>
 }
 
+/** Seconds. On the second host a process takes many times longer. */
+const LIMIT = emulated ? 600 : 100
+
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>
-  /** Seconds; a test's last resort against a hang. Default 60. */
+  /** Seconds; a test's last resort against a hang. Default {@linkcode LIMIT}. */
   readonly limit?: number
   /** What the process reads on its standard input. Default nothing. */
   readonly input?: string
@@ -44,7 +47,7 @@ export const start = (command: string, args: readonly string[], options: SpawnOp
       timedOut = true
       child.kill('SIGKILL')
     },
-    (options.limit ?? 60) * 1000,
+    (options.limit ?? LIMIT) * 1000,
   )
   const finished = new Promise<Finished>((resolve, reject) => {
     child.once('error', reject)

@@ -10,7 +10,8 @@ import {
   type DebugEvent,
   type MachineOptions,
 } from 'kvm-accel'
-import { emulated, kvm, requires, skips } from '../helpers/requires.js'
+import { emulated } from '../helpers/paths.js'
+import { kvm, requires, skips } from '../helpers/requires.js'
 
 const test = requires(kvm)
 

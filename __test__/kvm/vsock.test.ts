@@ -169,7 +169,7 @@ small('A machine without a device, a port that is none, a port that has a listen
 
 small('A path that cannot be listened to is refused before there is a machine', async t => {
   const make = (path: string) => Machine.create({ kernel: guestImage('hello'), vsock: { cid: 3, path } })
-  await t.throwsAsync(make('/nowhere/vsock'), { code: 'ERR_MACHINE_CONFIG', message: /cannot be listened to/ })
+  await t.throwsAsync(make('/nowhere/vsock'), { code: 'ERR_MACHINE_CONFIG', message: /cannot be listened at/ })
   await t.throwsAsync(make('x'.repeat(98)), { code: 'ERR_MACHINE_CONFIG' })
   const path = join(scratch(), 'twice')
   await using first = await make(path)

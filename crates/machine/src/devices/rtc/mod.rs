@@ -83,12 +83,23 @@ impl Rtc {
         self.shared.state().chip.reset();
     }
 
+    /// Has the thread raise the line when the next interrupt is due, after an access. A read matters as much as a write: the guest's
+    /// read of C makes the next interrupt possible.
+    fn schedule(&self, state: MutexGuard<'_, State>) {
+        let due = state.chip.next_interrupt().is_some();
+        drop(state);
+        if due {
+            self.start_thread();
+        }
+        self.shared.changed.notify_all();
+    }
+
     fn start_thread(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         if thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let builder = std::thread::Builder::new().name("kvm-accel RTC".into()).stack_size(STACK_SIZE);
-            // Without a thread the guest polls; the next register it writes tries again.
+            // Without a thread the guest polls; its next access tries again.
             *thread = builder.spawn(move || shared.interrupt()).ok();
         }
     }
@@ -139,8 +150,7 @@ impl BusDevice for Rtc {
             let index = state.index;
             *byte = if offset == DATA { state.chip.read(index, host()) } else { 0xff };
             self.shared.raise(&mut state);
-            drop(state);
-            self.shared.changed.notify_all();
+            self.schedule(state);
         }
     }
 
@@ -154,11 +164,7 @@ impl BusDevice for Rtc {
                     let index = state.index;
                     state.chip.write(index, byte, host());
                     self.shared.raise(&mut state);
-                    if state.chip.next_interrupt().is_some() {
-                        drop(state);
-                        self.start_thread();
-                    }
-                    self.shared.changed.notify_all();
+                    self.schedule(state);
                 }
                 _ => {}
             }
@@ -264,8 +270,12 @@ mod tests {
     fn test_it_interrupts_while_the_machine_runs() {
         let (raised, interrupts) = mpsc::channel();
         let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
-        // Periodic, 1024 Hz.
+        // Without a rate, so that no tick comes between the two writes.
+        rtc.write(INDEX, &[chip::A, 0x20]);
+        read(&rtc, chip::C);
         rtc.write(INDEX, &[chip::B, 0x42]);
+        // Periodic, 1024 Hz.
+        rtc.write(INDEX, &[chip::A, 0x26]);
         assert!(interrupts.recv_timeout(Duration::from_millis(50)).is_err());
         rtc.resume();
         for _ in 0..5 {
@@ -276,6 +286,20 @@ mod tests {
         read(&rtc, chip::C);
         interrupts.try_iter().for_each(drop);
         assert!(interrupts.recv_timeout(Duration::from_millis(50)).is_err());
+    }
+
+    #[test]
+    fn test_interrupts_go_on_after_one_that_was_due_when_the_guest_asked_for_it() {
+        let (raised, interrupts) = mpsc::channel();
+        let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
+        rtc.resume();
+        // Two ticks of the 1024 Hz that a clock has at first.
+        std::thread::sleep(Duration::from_millis(2));
+        rtc.write(INDEX, &[chip::B, 0x42]);
+        for _ in 0..3 {
+            interrupts.recv_timeout(Duration::from_secs(60)).unwrap();
+            assert_eq!(read(&rtc, chip::C) & 0xc0, 0xc0);
+        }
     }
 
     #[test]
