@@ -13,4 +13,5 @@ export const seeded = number => ({
   KVM_ACCEL_SEED: String(number),
   PROPTEST_RNG_SEED: String(number),
   PROPTEST_DISABLE_FAILURE_PERSISTENCE: '1',
+  SHUTTLE_RANDOM_SEED: String(number),
 })

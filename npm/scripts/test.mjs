@@ -156,6 +156,8 @@ if (only.length === 0) {
 if (only.length === 0 || secondHost) await verdict('the Rust tests compile', buildTests)
 if (only.length === 0) {
   await rust()
+  const shuttle = ['test', '--quiet', '-p', 'kvm-accel-vmm', '--features', 'shuttle', '--lib']
+  await check('the control thread in the interleavings that shuttle chooses', 'cargo', shuttle)
   // Short, to find what is easily found and to keep the targets alive: CONTRIBUTING.md says how to look for longer.
   if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '8'])
   await ava('ava', ['__test__/**/*.test.ts', '!__test__/svm/**'])

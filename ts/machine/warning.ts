@@ -17,9 +17,11 @@ export interface MachineWarning {
    * - `DEVICE_NEEDS_RESET`: the guest's driver broke the rules of a virtio device, which does nothing until it is reset; told once for each
    *   device;
    * - `DEVICE_HOST_ERROR`: the host failed a virtio device (no memory, no descriptor, a bug of kvm-accel), which does nothing until the
-   *   guest's driver resets it; the message names the failed operation, its error and a remedy. Emitted once for each device.
+   *   guest's driver resets it; the message names the failed operation, its error and a remedy. Emitted once for each device;
+   * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the host's kernel after 10 seconds.
    */
-  readonly code: string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET' | 'DEVICE_HOST_ERROR'
+  readonly code:
+    string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET' | 'DEVICE_HOST_ERROR' | 'DEVICE_NOT_STILL'
   /** For people: one line, and the register dump where there is one. */
   readonly message: string
 }

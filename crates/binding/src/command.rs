@@ -11,6 +11,7 @@ use napi_derive::napi;
 
 /// A command of a machine; the reply carries the id that `send()` returned.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_to_js = false)]
+#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and few of them exist at a time")]
 pub enum BindingCommand {
     Start,
     Resume,

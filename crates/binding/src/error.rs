@@ -1,6 +1,6 @@
 //! Errors cross as data and are thrown in TypeScript, in one place.
 
-use kvm_accel_vmm::Failure;
+use kvm_accel_vmm::{Failure, FailureDetails};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 
@@ -42,7 +42,7 @@ pub struct BindingError {
 
 impl From<Failure> for BindingError {
     fn from(failure: Failure) -> Self {
-        let Failure {
+        let FailureDetails {
             code,
             message,
             remedy,
@@ -58,7 +58,7 @@ impl From<Failure> for BindingError {
             report,
             state,
             allowed,
-        } = failure;
+        } = failure.into_details();
         Self {
             code,
             message,

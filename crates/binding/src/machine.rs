@@ -104,7 +104,7 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
             let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
             board.set_delegated_msrs(msrs);
             *opened.lock().unwrap_or_else(PoisonError::into_inner) = Opened { serial, virtio };
-            Ok(BoardMachine::new(board, warnings, direct, outbox))
+            Ok(BoardMachine::new(board, warnings, sender, direct, outbox))
         }
     };
     let vmm =

@@ -8,6 +8,7 @@ use napi_derive::napi;
 
 /// The result of a command that succeeded.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
+#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and few of them exist at a time")]
 pub enum BindingReply {
     Done,
     /// The machine exists: whether the notify properties are supported and enabled, and whether this kernel lets guests be debugged.

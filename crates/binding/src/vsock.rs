@@ -4,7 +4,7 @@ use crate::error::BindingError;
 use crate::machine::BindingMachine;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::{Vsock, VsockError};
-use kvm_accel_vmm::{Event, Failure};
+use kvm_accel_vmm::{Event, Failure, FailureDetails};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;
@@ -38,13 +38,14 @@ impl From<Refusal> for Failure {
                 let message = "this machine has no vsock device";
                 MachineConfigError::new("vsock", message, "Give option vsock, such as { cid: 3 }.").into()
             }
-            Refusal::Vsock(error) => Self {
+            Refusal::Vsock(error) => FailureDetails {
                 code: error.code().into(),
                 message: error.to_string(),
                 remedy: error.remedy().into(),
                 problem: Some(error.problem().into()),
-                ..Self::default()
-            },
+                ..FailureDetails::default()
+            }
+            .into(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::sync::{Mutex, lock};
 use crate::vmm::Built;
-use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Reply};
+use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Reply, Sender};
 use kvm_accel::cancel::Cancel;
 use kvm_accel::stats::MachineStatistics;
 use kvm_accel::vcpu::Counters;
@@ -75,12 +75,15 @@ impl BoardMachine {
     pub fn new(
         mut board: Board,
         warnings: Vec<Warning>,
+        sender: &Sender,
         direct: Arc<DirectAccess>,
         outbox: Arc<Outbox>,
     ) -> Built<Self> {
         let _ = direct.counters.set(board.counters());
         *lock(&direct.statistics) = board.take_statistics();
         *lock(&direct.serials) = board.serial_ports();
+        let ender = board.vcpus().ender();
+        sender.on_end(move || ender.end());
         let reply = Reply::Created { notify: board.notify(), debug: board.vcpus().supports_guest_debug() };
         Built { machine: Self { board, direct, outbox }, reply, warnings }
     }

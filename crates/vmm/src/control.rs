@@ -174,7 +174,7 @@ impl<M: Machine> Control<M> {
     fn settle(&mut self, reason: StopReason, then: Then) -> Result<(), Failure> {
         let stepping = self.stepping.take();
         let stop = match &reason {
-            StopReason::Debug(stop) => Some(stop.clone()),
+            StopReason::Debug(stop) => Some(*stop),
             _ => None,
         };
         let result = match reason {
@@ -269,7 +269,8 @@ impl<M: Machine> Control<M> {
 
     /// Leaves `running` for a state in which the machine can be inspected.
     fn leave(&mut self, state: RunState, exit: Option<Exit>) {
-        if let Err(Failure { message, remedy, .. }) = self.quiesce() {
+        if let Err(failure) = self.quiesce() {
+            let (message, remedy) = (&failure.message, &failure.remedy);
             let message = format!("{message}: guest memory may still change. {remedy}");
             self.emit(Event::Warning(Warning { code: WarningCode::DeviceNotStill, message }));
         }
@@ -303,7 +304,7 @@ impl<M: Machine> Control<M> {
         if let Some(id) = self.executing.take() {
             self.outbox.reply(id, Err(failure.clone()));
         }
-        let exit = Exit { detail: Some(failure.message), ..ExitReason::InternalError.into() };
+        let exit = Exit { detail: Some(failure.message.clone()), ..ExitReason::InternalError.into() };
         self.state = RunState::InternalError;
         self.exit = Some(exit.clone());
         self.emit(Event::Stop { state: RunState::InternalError, exit: Some(exit) });

@@ -5,10 +5,37 @@ use kvm_accel::cancel::Cancelled;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{BoardError, Unquiet};
 use serde::{Deserialize, Serialize};
+use std::ops::Deref;
 
-/// An error of a command, or of the creation of a machine. `code` is stable and selects the class in TypeScript.
+/// An error of a command, or of the creation of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure(Box<FailureDetails>);
+
+impl Failure {
+    /// Hands the details over.
+    #[must_use]
+    pub fn into_details(self) -> FailureDetails {
+        *self.0
+    }
+}
+
+impl Deref for Failure {
+    type Target = FailureDetails;
+
+    fn deref(&self) -> &FailureDetails {
+        &self.0
+    }
+}
+
+impl From<FailureDetails> for Failure {
+    fn from(details: FailureDetails) -> Self {
+        Self(Box::new(details))
+    }
+}
+
+/// What a [`Failure`] says. `code` is stable and selects the class in TypeScript.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
+pub struct FailureDetails {
     /// Stable code, such as `ERR_KVM_IOCTL`.
     pub code: String,
     /// What failed, the value, and the rule.
@@ -43,30 +70,32 @@ pub struct Failure {
 
 impl Failure {
     pub(crate) fn state(message: String, remedy: &str, state: RunState, allowed: &[RunState]) -> Self {
-        Self {
+        FailureDetails {
             code: "ERR_MACHINE_STATE".into(),
             message,
             remedy: remedy.into(),
             state: Some(state),
             allowed: allowed.to_vec(),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 
     /// A fault of this package.
     pub(crate) fn internal(what: &str, message: &str) -> Self {
-        Self {
+        FailureDetails {
             code: "ERR_INTERNAL".into(),
             message: format!("{what} failed inside kvm-accel: {message}"),
             remedy: "Report this message: it is a fault of kvm-accel.".into(),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 }
 
 impl From<kvm_accel::Error> for Failure {
     fn from(error: kvm_accel::Error) -> Self {
-        Self {
+        FailureDetails {
             code: error.code().into(),
             message: error.to_string(),
             remedy: error.remedy().into(),
@@ -92,43 +121,47 @@ impl From<kvm_accel::Error> for Failure {
             },
             report: error.report().map(Into::into),
             option: error.option().map(Into::into),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 }
 
 impl From<MachineConfigError> for Failure {
     fn from(error: MachineConfigError) -> Self {
-        Self {
+        FailureDetails {
             code: error.code().into(),
             message: error.to_string(),
             remedy: error.remedy().into(),
             option: Some(error.option().into()),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 }
 
 impl From<Cancelled> for Failure {
     fn from(cancelled: Cancelled) -> Self {
-        Self {
+        FailureDetails {
             code: "ERR_MACHINE_STATE".into(),
             message: cancelled.to_string(),
             remedy: "Create a new machine with Machine.create().".into(),
             state: Some(RunState::Shutdown),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 }
 
 impl From<Unquiet> for Failure {
     fn from(unquiet: Unquiet) -> Self {
-        Self {
+        FailureDetails {
             code: "ERR_DEVICE_BUSY".into(),
             message: unquiet.to_string(),
             remedy: "Look for a disk or a file system of the host that does not answer.".into(),
-            ..Self::default()
+            ..FailureDetails::default()
         }
+        .into()
     }
 }
 
@@ -139,14 +172,15 @@ impl From<BoardError> for Failure {
             BoardError::Config(error) => error.into(),
             BoardError::Cancelled(cancelled) => cancelled.into(),
             BoardError::Unquiet(unquiet) => unquiet.into(),
-            BoardError::Image(error) => Self {
+            BoardError::Image(error) => FailureDetails {
                 code: error.code().into(),
                 message: error.to_string(),
                 remedy: error.remedy().into(),
                 image: Some(error.image().as_str().into()),
                 problem: Some(error.problem().as_str().into()),
-                ..Self::default()
-            },
+                ..FailureDetails::default()
+            }
+            .into(),
         }
     }
 }

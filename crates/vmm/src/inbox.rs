@@ -38,12 +38,16 @@ struct State {
     last_id: u32,
 }
 
+/// Breaks the waits of the control thread for the machine's other threads.
+type AtEnd = Box<dyn Fn() + Send>;
+
 /// The queue of one machine.
 #[derive(Default)]
 pub struct Inbox {
     state: Mutex<State>,
     changed: Condvar,
     cancel: Cancel,
+    at_end: Mutex<Option<AtEnd>>,
 }
 
 impl Inbox {
@@ -82,6 +86,19 @@ impl Inbox {
         lock(&self.state).ending = true;
         self.cancel.cancel();
         self.changed.notify_all();
+        if let Some(at_end) = &*lock(&self.at_end) {
+            at_end();
+        }
+    }
+
+    /// Has [`Inbox::end`] call this, too; at once when it was called before.
+    pub fn on_end(&self, at_end: AtEnd) {
+        let mut place = lock(&self.at_end);
+        // The flag is set before the lock is taken in `end`: one of the two calls it.
+        if self.cancel.is_cancelled() {
+            at_end();
+        }
+        *place = Some(at_end);
     }
 
     /// The flag that [`Inbox::end`] sets.
@@ -130,6 +147,7 @@ impl Inbox {
     pub fn close(&self) -> Vec<Envelope> {
         let mut state = lock(&self.state);
         state.closed = true;
+        lock(&self.at_end).take();
         let State { commands, nested, .. } = &mut *state;
         let rest = nested.drain(..).chain(commands.drain(..)).collect();
         drop(state);

@@ -31,7 +31,7 @@ mod vmm;
 pub use board::{BoardMachine, DirectAccess};
 pub use command::{Command, DeviceClaim};
 pub use event::{Event, Exit, ExitReason};
-pub use failure::Failure;
+pub use failure::{Failure, FailureDetails};
 pub use machine::Machine;
 pub use outbox::{Message, Outbox};
 pub use policy::Policy;

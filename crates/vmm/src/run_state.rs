@@ -240,7 +240,51 @@ mod tests {
         assert_eq!((failure.code.as_str(), failure.state), ("ERR_MACHINE_STATE", Some(RunState::Running)));
         let failure = RunState::Paused.check(Operation::Start).unwrap_err();
         assert_eq!(failure.message, "start() is not possible in run state 'paused': it needs prelaunch");
-        assert_eq!((failure.remedy.as_str(), failure.allowed), ("Call resume() to go on.", vec![RunState::Prelaunch]));
+        assert_eq!(
+            (failure.remedy.as_str(), &failure.allowed[..]),
+            ("Call resume() to go on.", &[RunState::Prelaunch][..])
+        );
+    }
+
+    /// For each operation whether prelaunch, running, paused, debug, guest-panicked, internal-error and shutdown allow it.
+    const TABLE: [(Operation, &str); 19] = [
+        (Operation::AddDevice, "y------"),
+        (Operation::Start, "y------"),
+        (Operation::Pause, "-y-----"),
+        (Operation::Resume, "y-yyy--"),
+        (Operation::Step, "y-yyy--"),
+        (Operation::Reset, "yyyyyyy"),
+        (Operation::InjectNmi, "yyyy---"),
+        (Operation::InjectNotify, "-y-----"),
+        (Operation::VcpuState, "y-yyyyy"),
+        (Operation::SetVcpuState, "y-yyyyy"),
+        (Operation::InsertBreakpoint, "y-yyyyy"),
+        (Operation::RemoveBreakpoint, "y-yyyyy"),
+        (Operation::ClearBreakpoints, "y-yyyyy"),
+        (Operation::ReadMemory, "y-yyyyy"),
+        (Operation::WriteMemory, "y-yyyyy"),
+        (Operation::StartDirtyLog, "yyyyyyy"),
+        (Operation::StopDirtyLog, "yyyyyyy"),
+        (Operation::TakeDirtyPages, "yyyyyyy"),
+        (Operation::DirtyTotals, "yyyyyyy"),
+    ];
+
+    #[test]
+    fn each_state_allows_the_operations_of_its_column() {
+        for (operation, row) in TABLE {
+            let allowed: Vec<_> = ANY.iter().zip(row.chars()).filter(|(_, c)| *c == 'y').map(|(s, _)| *s).collect();
+            for &state in ANY {
+                match state.check(operation) {
+                    Ok(()) => assert!(allowed.contains(&state), "{operation} in {state:?}"),
+                    Err(failure) => {
+                        assert!(!allowed.contains(&state), "{operation} in {state:?}");
+                        assert_eq!((failure.state, &failure.allowed), (Some(state), &allowed));
+                        assert!(allowed.iter().all(|state| failure.message.contains(state.as_str())));
+                        assert!(!failure.remedy.is_empty());
+                    }
+                }
+            }
+        }
     }
 
     #[test]

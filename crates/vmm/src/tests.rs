@@ -5,8 +5,7 @@
 
 use crate::sync::{Condvar, Mutex, lock, thread};
 use crate::{
-    Built, Command, DeviceClaim, Event, ExitReason, Failure, Machine, Message, Operation, Outbox, Policy, Reply,
-    RunState, Sender, Vmm,
+    Built, Command, DeviceClaim, Event, Failure, Machine, Message, Outbox, Policy, Reply, RunState, Sender, Vmm,
 };
 use kvm_accel::cancel::Cancel;
 use kvm_accel::debug::{DebugCause, DebugReason, DebugStop};
@@ -346,6 +345,7 @@ fn the_state_that_is_reported_is_the_state_that_is_in_every_interleaving() {
 #[cfg(not(feature = "shuttle"))]
 mod threads {
     use super::*;
+    use crate::{ExitReason, Operation};
     use proptest::prelude::*;
 
     proptest! {

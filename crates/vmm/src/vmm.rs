@@ -18,6 +18,14 @@ pub struct Sender {
     outbox: Arc<Outbox>,
 }
 
+impl Sender {
+    /// Has the end of the machine call `at_end` on the thread that asks for it, so that no wait of the control thread for another thread of the
+    /// machine holds it up. `at_end` does not wait.
+    pub fn on_end(&self, at_end: impl Fn() + Send + 'static) {
+        self.inbox.on_end(Box::new(at_end));
+    }
+}
+
 impl EventSink for Sender {
     fn emit(&self, event: kvm_accel::Event) {
         match event {
