@@ -110,7 +110,7 @@ impl VirtQueue {
 }
 
 /// Buffers of the driver that belong together: those the device reads, then those it writes. A chain ends where the driver says, has at
-/// most [`MOST_DESCRIPTORS`] descriptors, and holds less than 4 GiB.
+/// most 1024 descriptors, and holds less than 4 GiB.
 #[derive(Clone, Debug)]
 pub struct Chain {
     chain: DescriptorChain<GuestRam>,

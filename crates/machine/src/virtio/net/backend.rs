@@ -122,7 +122,7 @@ impl Backend {
     }
 
     /// User-mode networking: a process of its own, passt, which ends with this. It may refuse its options later:
-    /// [`Backend::wait_until_started`].
+    /// `Backend::wait_until_started`.
     ///
     /// # Errors
     /// When there is no passt.
