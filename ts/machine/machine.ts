@@ -173,7 +173,11 @@ export class Machine extends EquippedMachine {
    * @throws RangeError when there is no such vCPU, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
-  async injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill = {}): Promise<void> {
+  injectNotify(drill: NotifyDrill = {}): Promise<void> {
+    return this.control.whole(() => this.#injectNotify(drill))
+  }
+
+  async #injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill): Promise<void> {
     if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.cpus) {
       throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${this.#options.cpus}, counted from 0`)
     }
