@@ -157,10 +157,6 @@ export class Control {
   }
 
   /** Whether the machine keeps the process alive. */
-  get keepsAlive(): boolean {
-    return this.#keepsAlive
-  }
-
   set keepsAlive(alive: boolean) {
     this.#keepsAlive = alive
     this.#refresh()

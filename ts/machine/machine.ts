@@ -43,6 +43,8 @@ export class Machine extends EquippedMachine {
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
+  /** What the user asked for by `ref()` or `unref()`. */
+  #wish: boolean | undefined
   /** The last command that changes the run state is this pause. */
   #pausing: Promise<void> | undefined
   /** The machine is ending; resolves when nothing of it is left. */
@@ -190,14 +192,16 @@ export class Machine extends EquippedMachine {
     if (!accepted) throw new RangeError(`vCPU ${vcpu} has not taken the 64 injections before this one`)
   }
 
-  /** The machine keeps the process alive while it has not ended (the default). */
+  /** The machine keeps the process alive while it has not ended (the default from its start on). */
   ref(): this {
+    this.#wish = true
     this.#keepAlive(true)
     return this
   }
 
-  /** The process may end, and the machine with it. */
+  /** The process may end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
   unref(): this {
+    this.#wish = false
     this.#keepAlive(false)
     return this
   }
@@ -243,11 +247,11 @@ export class Machine extends EquippedMachine {
     return this.#command(kind, this.#begin())
   }
 
-  /** The machine is about to run and keeps the process alive; the returned function takes that back. */
+  /** The machine is about to run and keeps the process alive; the returned function is called when it is refused. */
   #begin(): () => void {
-    const before = this.control.keepsAlive
-    this.#keepAlive(true)
-    return () => this.#keepAlive(before)
+    this.#keepAlive(this.#wish ?? true)
+    // The state may be another one than at the call.
+    return () => this.#keepAlive(this.#exit === undefined && (this.#wish ?? this.#state !== 'prelaunch'))
   }
 
   /** @internal */
@@ -311,6 +315,7 @@ export class Machine extends EquippedMachine {
     switch (event.kind) {
       case 'resume':
         this.#state = 'running'
+        this.#keepAlive(this.#wish ?? true)
         this.#begun()
         return this.tell('resume')
       case 'stop':
