@@ -213,8 +213,11 @@ export class Control {
 
   #take(): void {
     for (const event of this.native.take()) {
-      if (event.kind === 'reply') this.#settle(event)
-      else if (this.#events) this.#events.push(event)
+      if (event.kind === 'reply') {
+        // Whoever has sent a command has added listeners: what happened before its reply is told before.
+        if (event.id !== CREATION) this.#flush()
+        this.#settle(event)
+      } else if (this.#events) this.#events.push(event)
       else this.#deliver(event)
     }
     this.#taken()

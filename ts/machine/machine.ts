@@ -55,10 +55,6 @@ export class Machine extends EquippedMachine {
     super(native, options, properties)
     this.#options = options
     this.#keepAlive(false)
-    this.control.listen(
-      event => this.#take(event),
-      () => this.traces.wake(),
-    )
   }
 
   /**
@@ -266,14 +262,23 @@ export class Machine extends EquippedMachine {
     })
   }
 
+  /** Connects the ports, which may take long. Events wait until the caller has the machine. */
   async #connect(): Promise<void> {
+    const { signal } = this.#options
+    const listen = () =>
+      this.control.listen(
+        event => this.#take(event),
+        () => this.traces.wake(),
+      )
     try {
-      await this.ports.connect(this.#options.signal)
+      await this.ports.connect(signal)
+      signal?.throwIfAborted()
     } catch (error) {
+      listen()
       await this.stop()
       throw error
     }
-    this.#options.signal?.throwIfAborted()
+    listen()
   }
 
   /** Nothing more is done with the machine, which ends. */
