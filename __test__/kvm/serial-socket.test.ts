@@ -56,6 +56,19 @@ test('with wait the machine is there when its first client is, and has not lost 
   t.regex(text, /^Hello[^]*Goodbye/)
 })
 
+test('warnings of the creation are told after a wait for the first client', async t => {
+  const path = join(scratch(), 'com1')
+  const made = make({ socket: path, server: true, wait: true }, { cpu: 'Penryn' })
+  while (!existsSync(path)) await new Promise(setImmediate)
+  await client(path)
+  await using machine = await made
+  const told: string[] = []
+  machine.on('warning', ({ code }) => told.push(code))
+  // Told before the reply to the first command.
+  await machine.start()
+  t.deepEqual(told, ['CPU_MODEL_UNAVAILABLE'])
+})
+
 test('waiting for a client can be aborted', async t => {
   const path = join(scratch(), 'com1')
   const controller = new AbortController()

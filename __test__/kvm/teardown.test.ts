@@ -86,6 +86,10 @@ test('unref lets the process end, and the machine with it', async t => {
   t.deepEqual(await run('machine.unref()'), { code: 0, stderr: '' })
 })
 
+test('unref holds when the machine goes on', async t => {
+  t.deepEqual(await run('machine.unref(); await machine.pause(); await machine.resume()'), { code: 0, stderr: '' })
+})
+
 test('a terminated worker leaves no vCPU running', async t => {
   const before = await baseline()
   const worker = new Worker(

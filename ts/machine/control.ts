@@ -80,8 +80,26 @@ export class Control {
     const result = deferred<T>()
     const nested = this.nested
     const send = () => this.#send(call, nested, result)
-    if (this.#gate && !nested) this.#gate.push(send)
-    else send()
+    if (this.#gate && !nested) {
+      this.#gate.push(() => {
+        this.#excuse(result.promise)
+        send()
+      })
+    } else send()
+    return result.promise
+  }
+
+  /**
+   * An operation that is more than one call, or checks something before its call. As with a call, nobody has to handle its rejection when the
+   * machine was ended meanwhile.
+   */
+  whole<T>(operation: () => Promise<T>): Promise<T> {
+    const result = deferred<T>()
+    const endedBefore = this.#ending !== undefined
+    operation().then(result.resolve, (reason: unknown) => {
+      if (!endedBefore) this.#excuse(result.promise)
+      result.reject(reason)
+    })
     return result.promise
   }
 
@@ -104,6 +122,7 @@ export class Control {
       const map = (reply: Reply<K>) => {
         try {
           const command = first.map(reply)
+          this.#excuse(result.promise)
           this.#send({ operation: first.operation, command, reply: 'done', map: () => {} }, nested, result)
         } catch (error) {
           result.reject(error)
@@ -114,7 +133,7 @@ export class Control {
       const looked = deferred<void>()
       this.#send({ ...first, map, failed: open }, nested, looked)
       looked.promise.catch((reason: unknown) => {
-        if (this.#ending) result.promise.catch(() => {})
+        this.#excuse(result.promise)
         result.reject(reason)
       })
     }
@@ -138,10 +157,6 @@ export class Control {
   }
 
   /** Whether the machine keeps the process alive. */
-  get keepsAlive(): boolean {
-    return this.#keepsAlive
-  }
-
   set keepsAlive(alive: boolean) {
     this.#keepsAlive = alive
     this.#refresh()
@@ -198,8 +213,11 @@ export class Control {
 
   #take(): void {
     for (const event of this.native.take()) {
-      if (event.kind === 'reply') this.#settle(event)
-      else if (this.#events) this.#events.push(event)
+      if (event.kind === 'reply') {
+        // Whoever has sent a command has added listeners: what happened before its reply is told before.
+        if (event.id !== CREATION) this.#flush()
+        this.#settle(event)
+      } else if (this.#events) this.#events.push(event)
       else this.#deliver(event)
     }
     this.#taken()
@@ -225,9 +243,13 @@ export class Control {
     this.#refresh()
     if (!pending) return
     if (value) return pending.settle(value)
-    // Whoever ended the machine knows that what was still to be done is not done: that must not end the process, too.
-    if (this.#ending) pending.promise.catch(() => {})
+    this.#excuse(pending.promise)
     pending.fail(rejection(error))
+  }
+
+  /** Whoever ended the machine knows that what was still to be done is not done: that must not end the process, too. */
+  #excuse(promise: Promise<unknown>): void {
+    if (this.#ending) promise.catch(() => {})
   }
 
   #refresh(): void {

@@ -18,7 +18,11 @@ export class Devices {
     this.#failed = failed
   }
 
-  async add(device: DeviceOptions): Promise<void> {
+  add(device: DeviceOptions): Promise<void> {
+    return this.#control.whole(() => this.#add(device))
+  }
+
+  async #add(device: DeviceOptions): Promise<void> {
     const name = device.name ?? 'device'
     checkHandlers(device)
     const worker = device.worker !== undefined

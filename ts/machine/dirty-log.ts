@@ -85,7 +85,11 @@ export class DirtyLog {
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
    * @throws {@linkcode MachineStateError} when the machine has ended.
    */
-  async start(): Promise<void> {
+  start(): Promise<void> {
+    return this.#control.whole(() => this.#start())
+  }
+
+  async #start(): Promise<void> {
     const before = this.#started
     this.#started = true
     const failed = () => (this.#started = before)
@@ -123,14 +127,16 @@ export class DirtyLog {
    * @throws {@linkcode KvmIoctlError}: the kernel refused. What was found before is in the next result.
    * @throws {@linkcode MachineStateError} before `start()`, and when the machine has ended.
    */
-  async take(): Promise<DirtyPages> {
+  take(): Promise<DirtyPages> {
     const operation = 'dirtyLog.take'
-    this.#checkStarted(operation)
-    return this.#control.call({
-      operation,
-      command: { kind: 'take-dirty-pages' },
-      reply: 'dirty-pages',
-      map: ({ ranges }) => new DirtyPages(ranges),
+    return this.#control.whole(async () => {
+      this.#checkStarted(operation)
+      return this.#control.call({
+        operation,
+        command: { kind: 'take-dirty-pages' },
+        reply: 'dirty-pages',
+        map: ({ ranges }) => new DirtyPages(ranges),
+      })
     })
   }
 
@@ -140,7 +146,11 @@ export class DirtyLog {
    *
    * @throws as {@linkcode DirtyLog.take}.
    */
-  async rates(): Promise<readonly DirtyRate[]> {
+  rates(): Promise<readonly DirtyRate[]> {
+    return this.#control.whole(() => this.#rates())
+  }
+
+  async #rates(): Promise<readonly DirtyRate[]> {
     const operation = 'dirtyLog.rates'
     this.#checkStarted(operation)
     const { before, since } = await this.#measure(operation)

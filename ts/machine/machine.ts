@@ -43,6 +43,8 @@ export class Machine extends EquippedMachine {
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
+  /** What the user asked for by `ref()` or `unref()`. */
+  #wish: boolean | undefined
   /** The last command that changes the run state is this pause. */
   #pausing: Promise<void> | undefined
   /** The machine is ending; resolves when nothing of it is left. */
@@ -53,10 +55,6 @@ export class Machine extends EquippedMachine {
     super(native, options, properties)
     this.#options = options
     this.#keepAlive(false)
-    this.control.listen(
-      event => this.#take(event),
-      () => this.traces.wake(),
-    )
   }
 
   /**
@@ -173,7 +171,11 @@ export class Machine extends EquippedMachine {
    * @throws RangeError when there is no such vCPU, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
-  async injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill = {}): Promise<void> {
+  injectNotify(drill: NotifyDrill = {}): Promise<void> {
+    return this.control.whole(() => this.#injectNotify(drill))
+  }
+
+  async #injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill): Promise<void> {
     if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.cpus) {
       throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${this.#options.cpus}, counted from 0`)
     }
@@ -186,14 +188,16 @@ export class Machine extends EquippedMachine {
     if (!accepted) throw new RangeError(`vCPU ${vcpu} has not taken the 64 injections before this one`)
   }
 
-  /** The machine keeps the process alive while it has not ended (the default). */
+  /** The machine keeps the process alive while it has not ended (the default from its start on). */
   ref(): this {
+    this.#wish = true
     this.#keepAlive(true)
     return this
   }
 
-  /** The process may end, and the machine with it. */
+  /** The process may end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
   unref(): this {
+    this.#wish = false
     this.#keepAlive(false)
     return this
   }
@@ -239,11 +243,11 @@ export class Machine extends EquippedMachine {
     return this.#command(kind, this.#begin())
   }
 
-  /** The machine is about to run and keeps the process alive; the returned function takes that back. */
+  /** The machine is about to run and keeps the process alive; the returned function is called when it is refused. */
   #begin(): () => void {
-    const before = this.control.keepsAlive
-    this.#keepAlive(true)
-    return () => this.#keepAlive(before)
+    this.#keepAlive(this.#wish ?? true)
+    // The state may be another one than at the call.
+    return () => this.#keepAlive(this.#exit === undefined && (this.#wish ?? this.#state !== 'prelaunch'))
   }
 
   /** @internal */
@@ -258,14 +262,23 @@ export class Machine extends EquippedMachine {
     })
   }
 
+  /** Connects the ports, which may take long. Events wait until the caller has the machine. */
   async #connect(): Promise<void> {
+    const { signal } = this.#options
+    const listen = () =>
+      this.control.listen(
+        event => this.#take(event),
+        () => this.traces.wake(),
+      )
     try {
-      await this.ports.connect(this.#options.signal)
+      await this.ports.connect(signal)
+      signal?.throwIfAborted()
     } catch (error) {
+      listen()
       await this.stop()
       throw error
     }
-    this.#options.signal?.throwIfAborted()
+    listen()
   }
 
   /** Nothing more is done with the machine, which ends. */
@@ -307,6 +320,7 @@ export class Machine extends EquippedMachine {
     switch (event.kind) {
       case 'resume':
         this.#state = 'running'
+        this.#keepAlive(this.#wish ?? true)
         this.#begun()
         return this.tell('resume')
       case 'stop':

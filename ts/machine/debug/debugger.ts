@@ -56,9 +56,11 @@ export class Debugger {
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
-  async insertBreakpoint(breakpoint: Breakpoint): Promise<void> {
-    const vcpu = this.#index(breakpoint.vcpu ?? 0)
-    return this.#done('debug.insertBreakpoint', { kind: 'insert-breakpoint', vcpu, breakpoint: binding(breakpoint) })
+  insertBreakpoint(breakpoint: Breakpoint): Promise<void> {
+    return this.#machine.control.whole(async () => {
+      const vcpu = this.#index(breakpoint.vcpu ?? 0)
+      return this.#done('debug.insertBreakpoint', { kind: 'insert-breakpoint', vcpu, breakpoint: binding(breakpoint) })
+    })
   }
 
   /**
@@ -66,9 +68,11 @@ export class Debugger {
    *
    * @throws as {@linkcode Debugger.insertBreakpoint}.
    */
-  async removeBreakpoint(breakpoint: Breakpoint): Promise<void> {
-    const vcpu = this.#index(breakpoint.vcpu ?? 0)
-    return this.#done('debug.removeBreakpoint', { kind: 'remove-breakpoint', vcpu, breakpoint: binding(breakpoint) })
+  removeBreakpoint(breakpoint: Breakpoint): Promise<void> {
+    return this.#machine.control.whole(async () => {
+      const vcpu = this.#index(breakpoint.vcpu ?? 0)
+      return this.#done('debug.removeBreakpoint', { kind: 'remove-breakpoint', vcpu, breakpoint: binding(breakpoint) })
+    })
   }
 
   /**
@@ -77,7 +81,7 @@ export class Debugger {
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
-  async clear(): Promise<void> {
+  clear(): Promise<void> {
     return this.#done('debug.clear', { kind: 'clear-breakpoints' })
   }
 
@@ -89,8 +93,8 @@ export class Debugger {
    * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused` or `debug`.
    * @throws {@linkcode KvmCapabilityError}: the host.
    */
-  async step(vcpu = 0): Promise<DebugEvent | undefined> {
-    return this.#machine.step(this.#index(vcpu))
+  step(vcpu = 0): Promise<DebugEvent | undefined> {
+    return this.#machine.control.whole(async () => this.#machine.step(this.#index(vcpu)))
   }
 
   /**
@@ -100,15 +104,18 @@ export class Debugger {
    * @throws {@linkcode GuestMemoryError} with the first address that is not mapped or has no RAM.
    * @throws {@linkcode MachineStateError} in run state `running`.
    */
-  async readMemory(address: bigint | number, length: number, place: MemoryPlace = {}): Promise<Uint8Array> {
-    if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
-      throw new RangeError(`length takes 0 to ${MAX_LENGTH} bytes, not ${length}`)
-    }
-    return this.#machine.control.call({
-      operation: 'debug.readMemory',
-      command: { kind: 'read-memory', ...this.#view(place), address: addressOf(address), length },
-      reply: 'memory',
-      map: ({ bytes }) => bytes,
+  readMemory(address: bigint | number, length: number, place: MemoryPlace = {}): Promise<Uint8Array> {
+    const { control } = this.#machine
+    return control.whole(async () => {
+      if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
+        throw new RangeError(`length takes 0 to ${MAX_LENGTH} bytes, not ${length}`)
+      }
+      return control.call({
+        operation: 'debug.readMemory',
+        command: { kind: 'read-memory', ...this.#view(place), address: addressOf(address), length },
+        reply: 'memory',
+        map: ({ bytes }) => bytes,
+      })
     })
   }
 
@@ -118,13 +125,15 @@ export class Debugger {
    *
    * @throws as {@linkcode Debugger.readMemory}.
    */
-  async writeMemory(address: bigint | number, bytes: Uint8Array, place: MemoryPlace = {}): Promise<void> {
-    const view = this.#view(place)
-    const start = addressOf(address)
-    for (let at = 0; at === 0 || at < bytes.length; at += PIECE) {
-      const piece = { address: start + BigInt(at), bytes: bytes.subarray(at, at + PIECE) }
-      await this.#done('debug.writeMemory', { kind: 'write-memory', ...view, ...piece })
-    }
+  writeMemory(address: bigint | number, bytes: Uint8Array, place: MemoryPlace = {}): Promise<void> {
+    return this.#machine.control.whole(async () => {
+      const view = this.#view(place)
+      const start = addressOf(address)
+      for (let at = 0; at === 0 || at < bytes.length; at += PIECE) {
+        const piece = { address: start + BigInt(at), bytes: bytes.subarray(at, at + PIECE) }
+        await this.#done('debug.writeMemory', { kind: 'write-memory', ...view, ...piece })
+      }
+    })
   }
 
   #view({ vcpu = 0, physical = false }: MemoryPlace): { vcpu?: number } {
