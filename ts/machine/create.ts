@@ -1,4 +1,3 @@
-import { explainUnavailable } from '../host/index.js'
 import type { AccelProperties } from '../properties/types.js'
 import { native, unwrap } from '../native/native.js'
 import { toNative } from '../native/to-native.js'
@@ -30,6 +29,8 @@ export async function createMachine(options: NormalMachineOptions): Promise<Crea
     }
   }
   const last = failures.at(-1)
+  // Loaded only now: a start that succeeds does not wait for it.
+  const { explainUnavailable } = await import('../host/explain.js')
   throw await explainUnavailable(last?.error, last?.device)
 }
 
