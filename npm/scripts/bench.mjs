@@ -1,36 +1,78 @@
 // `npm run bench`: what kvm-accel costs beside the raw ioctls, QEMU and Node itself, in one run that takes turns between them.
 //
-//   npm run bench                     everything, some minutes
-//   npm run bench -- --quick          fewer rounds
-//   npm run bench -- --json FILE      the same numbers as JSON, too
-//
 // A difference is the median of the differences within each round, so that a host that slows down for a while does not count.
 
 import { writeFileSync } from 'node:fs'
 import { cpus, loadavg, release } from 'node:os'
 import { parseArgs } from 'node:util'
-import { dirtyLog } from './bench/dirty-log.mjs'
-import { diskDevice, disks } from './bench/disks.mjs'
-import { eventLoop } from './bench/event-loop.mjs'
-import { exits } from './bench/exits.mjs'
-import { firstByte, passtFirstByte } from './bench/first-byte.mjs'
-import { javascriptDevices } from './bench/javascript-devices.mjs'
-import { javascriptHandlers } from './bench/javascript-handlers.mjs'
-import { linux } from './bench/linux.mjs'
-import { memory } from './bench/memory.mjs'
-import { networks } from './bench/networks.mjs'
-import { spawned } from './bench/spawned.mjs'
-import { trace } from './bench/trace.mjs'
-import { vcpus } from './bench/vcpus.mjs'
-import { vsock } from './bench/vsock.mjs'
 import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
-import { writes } from './bench/writes.mjs'
 import { fail, setUp } from './steps.mjs'
 
-const { values: options } = parseArgs({
-  options: { json: { type: 'string' }, quick: { type: 'boolean', default: false } },
-})
+/** Loads a file of ./bench/. They import the package, so it must be built before. */
+const from = name => import(`./bench/${name}.mjs`)
+
+/** The groups in their order. Each function gets the Rust benchmark, the number of rounds, and whether the run is a quick one. */
+const GROUPS = {
+  pio: async ({ rust, rounds }) => (await from('exits')).exits({ rust, rounds, kind: 'pio', target: 0.1 }),
+  mmio: async ({ rust, rounds }) => (await from('exits')).exits({ rust, rounds, kind: 'mmio', target: 0.1 }),
+  'pio-writes': async ({ quick }) => (await from('writes')).writes({ rounds: quick ? 10 : 60, kind: 'pio' }),
+  'mmio-writes': async ({ quick }) => (await from('writes')).writes({ rounds: quick ? 10 : 60, kind: 'mmio' }),
+  'dirty-log': async ({ quick }) => (await from('dirty-log')).dirtyLog({ rounds: quick ? 5 : 30 }),
+  vcpus: async ({ rust, quick }) => (await from('vcpus')).vcpus({ rust, rounds: quick ? 3 : 15 }),
+  'javascript-devices': async ({ rust, quick }) =>
+    (await from('javascript-devices')).javascriptDevices({ rust, rounds: quick ? 5 : 30 }),
+  trace: async ({ rust, quick }) => (await from('trace')).trace({ rust, rounds: quick ? 10 : 60 }),
+  'javascript-handlers': async ({ rounds }) =>
+    (await from('javascript-handlers')).javascriptHandlers({ rounds: 4 * rounds }),
+  'first-byte': async ({ rust, rounds }) => (await from('first-byte')).firstByte({ rust, rounds }),
+  passt: async ({ quick }) => (await from('first-byte')).passtFirstByte({ rounds: quick ? 5 : 20 }),
+  spawned: async ({ quick }) => (await from('spawned')).spawned({ rounds: quick ? 10 : 30 }),
+  'event-loop': async ({ quick }) => (await from('event-loop')).eventLoop({ rounds: quick ? 1 : 5 }),
+  linux: async ({ quick }) => (await from('linux')).linux({ rounds: quick ? 1 : 7, machines: 4 }),
+  'disk-device': async ({ quick }) => (await from('disks')).diskDevice({ rounds: quick ? 5 : 30 }),
+  disks: async ({ quick }) => (await from('disks')).disks({ rounds: quick ? 1 : 7 }),
+  vsock: async ({ quick }) => (await from('vsock')).vsock({ rounds: quick ? 100 : 1000, transfers: quick ? 2 : 10 }),
+  networks: async ({ quick }) => (await from('networks')).networks({ rounds: quick ? 1 : 3 }),
+  memory: async ({ quick }) => (await from('memory')).memory({ rounds: quick ? 1 : 5, machines: 100 }),
+}
+
+const HELP = `Usage: npm run bench -- [options]
+
+  --quick        fewer rounds
+  --only GROUPS  measure these groups only; names separated by commas
+  --json FILE    write the same numbers to FILE as JSON
+  --help         print this text
+
+Groups, in their order:
+  ${Object.keys(GROUPS).join('\n  ')}
+`
+
+/** The command line, read strictly. */
+const readOptions = () => {
+  try {
+    const { values } = parseArgs({
+      options: {
+        json: { type: 'string' },
+        only: { type: 'string' },
+        quick: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    const names = values.only?.split(',') ?? Object.keys(GROUPS)
+    const unknown = names.find(name => !Object.hasOwn(GROUPS, name))
+    if (unknown !== undefined) throw new Error(`unknown group '${unknown}' in --only`)
+    return { ...values, names }
+  } catch (error) {
+    return fail(error.message, '`npm run bench -- --help` lists the options and the groups.')
+  }
+}
+
+const options = readOptions()
+if (options.help) {
+  process.stdout.write(HELP)
+  process.exit()
+}
 
 setUp()
 const { Machine, guestImage } = await import('kvm-accel')
@@ -47,32 +89,13 @@ console.log(
 
 const rust = rustBench()
 const groups = []
-const measure = async group => {
-  groups.push(await group)
-  console.log(`\n${table(groups.at(-1))}`)
-}
-const rounds = options.quick ? 20 : 150
+const { quick } = options
 try {
-  await measure(exits({ rust, rounds, kind: 'pio', target: 0.1 }))
-  await measure(exits({ rust, rounds, kind: 'mmio', target: 0.1 }))
-  await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'pio' }))
-  await measure(writes({ rounds: options.quick ? 10 : 60, kind: 'mmio' }))
-  await measure(dirtyLog({ rounds: options.quick ? 5 : 30 }))
-  await measure(vcpus({ rust, rounds: options.quick ? 3 : 15 }))
-  await measure(javascriptDevices({ rust, rounds: options.quick ? 5 : 30 }))
-  await measure(trace({ rust, rounds: options.quick ? 10 : 60 }))
-  await measure(javascriptHandlers({ rounds: 4 * rounds }))
-  await measure(firstByte({ rust, rounds }))
-  await measure(passtFirstByte({ rounds: options.quick ? 5 : 20 }))
-  await measure(spawned({ rounds: options.quick ? 10 : 30 }))
-  await measure(eventLoop({ rounds: options.quick ? 1 : 5 }))
-  await measure(linux({ rounds: options.quick ? 1 : 7, machines: 4 }))
-  await measure(diskDevice({ rounds: options.quick ? 5 : 30 }))
-  await measure(disks({ rounds: options.quick ? 1 : 7 }))
-  await measure(vsock({ rounds: options.quick ? 100 : 1000, transfers: options.quick ? 2 : 10 }))
-  await measure(networks({ rounds: options.quick ? 1 : 3 }))
-  await measure(memory({ rounds: options.quick ? 1 : 5, machines: 100 }))
+  for (const name of Object.keys(GROUPS).filter(name => options.names.includes(name))) {
+    groups.push(await GROUPS[name]({ rust, quick, rounds: quick ? 20 : 150 }))
+    console.log(`\n${table(groups.at(-1))}`)
+  }
 } finally {
   rust.end()
 }
-if (options.json) writeFileSync(options.json, `${JSON.stringify({ host, quick: options.quick, groups }, null, 2)}\n`)
+if (options.json) writeFileSync(options.json, `${JSON.stringify({ host, quick, groups }, null, 2)}\n`)

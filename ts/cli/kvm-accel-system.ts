@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 
-import { run } from './run.js'
+import { loadBundle } from './load-bundle.js'
 
 // `kvm-accel run` under a name and with a command line that harnesses made for QEMU can use.
-process.exit(await run(process.argv.slice(2)))
+void loadBundle('run').run(process.argv.slice(2)).then(process.exit)

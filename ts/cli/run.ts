@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty'
 import type { Exit } from '../machine/exit.js'
 import { Machine } from '../machine/machine.js'
 import type { SerialTarget } from '../machine/serial/target.js'
@@ -49,7 +50,12 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
     const serial = machine.serials[targets.indexOf('stdio')]
     const console = machine.consoles[consoles.indexOf('stdio')]
-    using _input = connectInput(console ?? serial, () => signals.raise('Ctrl-A x'))
+    const connect = () => connectInput(console ?? serial, () => signals.raise('Ctrl-A x'))
+    // A terminal is in raw mode before the guest's first byte. Another input is opened while the guest starts.
+    using _terminal = isatty(0) ? connect() : undefined
+    const started = run.paused ? undefined : machine.start()
+    using _input = _terminal ? undefined : connect()
+    await started
     return await untilTheEnd(machine, run, signals)
   } catch (error) {
     if (making.signal.aborted && error === making.signal.reason) return ended(error as Ending)
@@ -63,8 +69,7 @@ function waitsForClient(target: SerialTarget | null): boolean {
   return typeof target === 'object' && target !== null && 'wait' in target && target.wait === true
 }
 
-async function untilTheEnd(machine: Machine, { paused, noShutdown }: RunSettings, signals: Signals): Promise<number> {
-  if (!paused) await machine.start()
+async function untilTheEnd(machine: Machine, { noShutdown }: RunSettings, signals: Signals): Promise<number> {
   const exit = await Promise.race([machine.wait(), signals.received])
   if (typeof exit === 'string') return ended(exit)
   if (exit.reason === 'internal-error') reportInternalError(exit)

@@ -1,4 +1,3 @@
-import { explainUnavailable } from '../host/index.js'
 import type { AccelProperties } from '../properties/types.js'
 import { native, unwrap } from '../native/native.js'
 import { StagedBytes } from '../native/staged-bytes.js'
@@ -31,6 +30,8 @@ export async function createMachine(options: NormalMachineOptions): Promise<Crea
     }
   }
   const last = failures.at(-1)
+  // Loaded only now: a start that succeeds does not wait for it.
+  const { explainUnavailable } = await import('../host/explain.js')
   throw await explainUnavailable(last?.error, last?.device)
 }
 

@@ -1,6 +1,5 @@
 // The machine's generation, QEMU's `vmgenid` (its docs/specs/vmgenid).
 
-import { randomUUID } from 'node:crypto'
 import * as v from 'valibot'
 import { MachineConfigError } from '../errors/machine-config-error.js'
 
@@ -24,6 +23,6 @@ export function normaliseVmGenerationId(id: string | undefined, acpi: boolean): 
 
 /** The 16 bytes that a guest reads: the first three fields have their lowest byte first. */
 export function generationBytes(id: string): Uint8Array {
-  const fields = (id === 'auto' ? randomUUID() : id).split('-').map(field => Buffer.from(field, 'hex'))
+  const fields = (id === 'auto' ? crypto.randomUUID() : id).split('-').map(field => Buffer.from(field, 'hex'))
   return Buffer.concat(fields.map((field, index) => (index < 3 ? field.reverse() : field)))
 }

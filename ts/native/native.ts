@@ -1,5 +1,6 @@
 // The only door to the addon. It is loaded at the first use, so that the package imports on every platform.
 
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { KvmUnavailableError } from '../errors/kvm-unavailable-error.js'
 import { fromNative } from '../errors/from-native.js'
@@ -24,7 +25,8 @@ const load = (): Addon => {
   const platform = `${process.platform}-${process.arch}`
   try {
     // By its folder: the command line is bundled, and lies beside it.
-    return createRequire(import.meta.url)('../native/binding.cjs') as Addon
+    const require = createRequire(import.meta.url)
+    return loadDirectly(require) ?? (require('../native/binding.cjs') as Addon)
   } catch (cause) {
     const supported = process.platform === 'linux' && process.arch === 'x64'
     throw supported
@@ -40,6 +42,26 @@ const load = (): Addon => {
           cause,
         })
   }
+}
+
+/** Variables that napi's generated loader (binding.cjs) obeys. */
+const LOADER_VARIABLES = ['NAPI_RS_NATIVE_LIBRARY_PATH', 'NAPI_RS_FORCE_WASI', 'NAPI_RS_ENFORCE_VERSION_CHECK']
+
+/**
+ * Loads the addon for x86-64 with glibc, of this clone or of its platform package, without the generated loader: compiling that and
+ * having it examine the host takes longer than loading the addon. Returns undefined wherever the generated loader has to decide.
+ */
+function loadDirectly(require: NodeJS.Require): Addon | undefined {
+  if (process.platform !== 'linux' || process.arch !== 'x64' || existsSync('/lib/ld-musl-x86_64.so.1')) return undefined
+  if (LOADER_VARIABLES.some(name => process.env[name] !== undefined)) return undefined
+  for (const file of ['../native/kvm-accel.linux-x64-gnu.node', 'kvm-accel-linux-x64-gnu']) {
+    try {
+      return require(file) as Addon
+    } catch {
+      // The generated loader explains why.
+    }
+  }
+  return undefined
 }
 
 /** Returns what the addon gave, or throws the error that it gave as data. */

@@ -30,6 +30,15 @@ interface Accelerator {
  * @throws {@link AccelPropertyError} when a property of a `kvm` in the list is unknown or has a bad value.
  */
 export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelerators {
+  if (typeof accel !== 'string') return resolve(accel)
+  if (latest?.text !== accel) latest = { text: accel, resolved: resolve(accel) }
+  return latest.resolved
+}
+
+/** The latest text, because the machines of a program mostly have the same: reading it takes longer than checking all other options. */
+let latest: { readonly text: string; readonly resolved: ResolvedAccelerators } | undefined
+
+function resolve(accel: AccelInput): ResolvedAccelerators {
   const list: readonly (string | AccelOptions)[] = isList(accel) ? accel : [accel]
   const candidates: AccelProperties[] = []
   const skipped: AcceleratorError[] = []
@@ -52,7 +61,10 @@ export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelera
     code: 'ACCELERATOR_SKIPPED',
     message: `${message}; using kvm instead`,
   }))
-  return { candidates, warnings: [...passedOver, ...warnings] }
+  return Object.freeze({
+    candidates: Object.freeze(candidates),
+    warnings: Object.freeze([...passedOver, ...warnings]),
+  })
 }
 
 /** The accelerator that one `-accel` text asks for. Among several `accel=` the last wins. */

@@ -19,13 +19,27 @@ use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::recent::Recent;
 use crate::state::{Clock, StateFeatures};
 use crate::stats::MachineStatistics;
-use crate::vcpu::{NotifyStatus, PoweredVcpu, Vcpus, VmParts, notify_shared};
+use crate::vcpu::{NotifyStatus, PoweredVcpu, Starting, Vcpus, VmParts, notify_shared};
 use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
 const IDENTITY_MAP: u32 = 0xfeff_c000;
 const PAGE: u32 = 0x1000;
+
+/// A VM without memory: the first half of [`Accelerator::new`], for callers that prepare the memory meanwhile.
+pub struct OpenedVm {
+    system: System,
+    vm: Vm,
+    properties: AccelProperties,
+    dirty: Mode,
+    cpu: CpuConfig,
+    cpuid: Table,
+    msrs: MsrFilter,
+    coalesced: CoalescedOffer,
+    notify: NotifyStatus,
+    warnings: Vec<Warning>,
+}
 
 /// A VM with memory and interrupt controllers, and no vCPU yet.
 pub struct Accelerator {
@@ -61,8 +75,16 @@ impl Accelerator {
         cpu: impl Into<CpuConfig>,
         memory: impl Into<MachineMemory>,
     ) -> Result<Self> {
-        let mapped = memory.into();
-        let ram = mapped.ram.clone();
+        OpenedVm::new(properties, cpu)?.with_memory(memory)
+    }
+}
+
+impl OpenedVm {
+    /// Opens the device, creates a VM and enables what has to be enabled before it has memory.
+    ///
+    /// # Errors
+    /// As [`Accelerator::new`].
+    pub fn new(properties: AccelProperties, cpu: impl Into<CpuConfig>) -> Result<Self> {
         let mut cpu = cpu.into();
         let topology = cpu.topology;
         // Who answers belongs to this machine, and what is left of `cpu` is compared with that of others.
@@ -105,6 +127,17 @@ impl Accelerator {
         enable_bus_locks(&system, &vm, &cpu)?;
         let notify = enable_notify(&system, &vm, &properties.notify, &mut warnings)?;
         filter_msrs(&system, &vm, msrs_asked, &msrs)?;
+        Ok(Self { system, vm, properties, dirty, cpu, cpuid, msrs, coalesced, notify, warnings })
+    }
+
+    /// Adds the memory slots, then the interrupt controllers.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn with_memory(self, memory: impl Into<MachineMemory>) -> Result<Accelerator> {
+        let Self { system, vm, properties, dirty, cpu, cpuid, msrs, coalesced, notify, warnings } = self;
+        let mapped = memory.into();
+        let ram = mapped.ram.clone();
         // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
@@ -117,7 +150,7 @@ impl Accelerator {
             KernelIrqchip::Split | KernelIrqchip::Off => None,
         };
         let io = Io::new(vm.io_calls(), coalesced);
-        Ok(Self {
+        Ok(Accelerator {
             io,
             system,
             vm,
@@ -135,7 +168,9 @@ impl Accelerator {
             warnings,
         })
     }
+}
 
+impl Accelerator {
     /// What became of the notify properties.
     #[must_use]
     pub const fn notify(&self) -> NotifyStatus {
@@ -188,6 +223,7 @@ impl Accelerator {
         let features = StateFeatures::new(&self.system, &self.vm, in_kernel_lapic)?;
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
         let topology = self.cpu.topology;
+        let threads = Starting::new(topology.cpus())?;
         let scaling = self.cpu.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
         let checks = machine_checks(&self.system, &self.cpuid.of_vcpu(0))?;
         let vcpus = (0..topology.cpus())
@@ -232,7 +268,7 @@ impl Accelerator {
             irqchip: self.irqchip.clone(),
             bus_lock_ratelimit: self.cpu.bus_lock_ratelimit,
         };
-        Ok(Vcpus::spawn(vcpus, bus, sink, vm, notify)?.with_statistics(statistics))
+        Ok(Vcpus::start(threads, vcpus, bus, sink, vm, notify)?.with_statistics(statistics))
     }
 
     fn offers_stats(&self) -> Result<()> {
@@ -246,6 +282,12 @@ impl Accelerator {
     /// [`Error::Ioctl`] when the kernel refuses.
     pub fn reset_chips(&self) -> Result<()> {
         self.power_on_chips.map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
+    }
+}
+
+impl std::fmt::Debug for OpenedVm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenedVm").field("vm", &self.vm).field("properties", &self.properties).finish_non_exhaustive()
     }
 }
 

@@ -73,7 +73,7 @@ pub mod stats;
 pub mod trace;
 pub mod vcpu;
 
-pub use accelerator::Accelerator;
+pub use accelerator::{Accelerator, OpenedVm};
 pub use bus::{Bus, Request};
 pub use capability::{Capability, REQUIRED};
 pub use error::Error;

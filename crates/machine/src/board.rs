@@ -27,9 +27,11 @@ use kvm_accel::memory::MachineMemory;
 use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::state::{Level, VcpuState};
 use kvm_accel::stats::MachineStatistics;
+use kvm_accel::trace::Trace;
 use kvm_accel::vcpu::{Counters, NotifyStatus};
 use kvm_accel::{
-    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, StartMode, StartState, Vcpus, Warning, WarningCode,
+    AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, OpenedVm, StartMode, StartState, Vcpus, Warning,
+    WarningCode,
 };
 use legacy::{Connections, Legacy};
 use std::fmt;
@@ -191,8 +193,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// Builds a machine: RAM and images first, because they need no kernel device to be wrong; then the accelerator with
-    /// its memory slots and interrupt controllers, the buses, and the vCPUs.
+    /// Builds a machine: RAM and images, and beside them the VM; then its memory slots and interrupt controllers, the buses, and the vCPUs.
     ///
     /// `input_drained` is called on a vCPU thread when COM1 takes input again after it was full.
     ///
@@ -224,8 +225,6 @@ impl Board {
             return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
         }
         let layout = RamLayout::new(memory)?;
-        let ram = ram::allocate(&layout, &backend)?;
-        backend.populate(&ram, cancel)?;
         let irqchip = accel.kernel_irqchip;
         let chips = legacy.chips.with(irqchip)?;
         accel.pit = chips.pit;
@@ -245,11 +244,19 @@ impl Board {
             generation,
             virtio: &places,
         };
-        let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
-        let tables = Tables { processors, acpi };
-        let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram, cancel)?;
+        let fill = || {
+            let ram = ram::allocate(&layout, &backend)?;
+            backend.populate(&ram, cancel)?;
+            let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
+            let tables = Tables { processors, acpi };
+            let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram, cancel)?;
+            Ok::<_, BoardError>((ram, tables, start))
+        };
+        let (filled, opened) = beside(fill, || OpenedVm::new(accel, cpu));
+        // First: an image is wrong with any kernel device.
+        let (ram, tables, start) = filled?;
         let regions = firmware.iter().map(Firmware::region).collect();
-        let mut accel = Accelerator::new(accel, cpu, MachineMemory { ram: ram.clone(), regions })?;
+        let mut accel = opened?.with_memory(MachineMemory { ram: ram.clone(), regions })?;
         // As QEMU: what the kernel does by itself is not asked for.
         if irqchip == KernelIrqchip::On && chips.pit && lost_tick_policy != LostTickPolicy::Delay {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
@@ -495,6 +502,26 @@ impl Board {
         }
         self.legacy.flush_pending();
     }
+}
+
+/// Calls `first` on a thread of its own, and `second` on this one meanwhile. Without a free thread, calls one after the other.
+fn beside<A: Send, B>(mut first: impl FnMut() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    let trace = Trace::current();
+    let first_there = || {
+        let _scope = trace.enter();
+        first()
+    };
+    let both = std::thread::scope(|scope| {
+        match std::thread::Builder::new().name("kvm-accel/load".into()).spawn_scoped(scope, first_there) {
+            Ok(thread) => {
+                let second = second();
+                // A panic goes on here, as it would without the thread.
+                Ok((thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second))
+            }
+            Err(_) => Err(second),
+        }
+    });
+    both.unwrap_or_else(|second| (first(), second()))
 }
 
 /// What firmware would have left in memory.

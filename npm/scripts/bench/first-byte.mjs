@@ -1,6 +1,6 @@
 // From the API call to the guest's first byte, in a process that has made machines before.
 
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { Machine, guestImage } from 'kvm-accel'
@@ -53,13 +53,45 @@ export const firstByte = async ({ rust, rounds }) => {
   }
 }
 
+/** An ARP probe for the gateway, with the length before it that passt's stream has. */
+const ARP_PROBE = Buffer.from(
+  '0000002a' +
+    'ffffffffffff' +
+    '525400000001' +
+    '0806' +
+    '0001080006040001' +
+    '525400000001' +
+    '0a00020f' +
+    '000000000000' +
+    '0a000202',
+  'hex',
+)
+
+/** Milliseconds from the start of passt by itself to its first answer. */
+const passtAlone = async () => {
+  const start = performance.now()
+  const addresses = ['--address', '10.0.2.15', '--netmask', '24', '--gateway', '10.0.2.2']
+  // A pipe of Node's is a socket pair.
+  const child = spawn('passt', ['--foreground', '--quiet', '--fd', '3', ...addresses], {
+    stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
+  })
+  const stream = child.stdio[3]
+  stream.write(ARP_PROBE)
+  await once(stream, 'data')
+  const time = performance.now() - start
+  stream.destroy()
+  await once(child, 'close')
+  return time
+}
+
 /** Milliseconds that a network by passt, which is a process of its own, adds to the first byte. */
 export const passtFirstByte = async ({ rounds }) => {
   const group = { name: 'API call to first guest byte with a network by passt', unit: 'ms', digits: 1 }
   if (spawnSync('passt', ['--version']).error) return { ...group, rows: [row('passt is not installed', [])] }
-  const times = { without: [], passt: [] }
+  const times = { without: [], passt: [], alone: [] }
   for (let round = 0; round < rounds; round++) {
     times.without.push(await fromJavaScript())
+    times.alone.push(await passtAlone())
     times.passt.push(await fromJavaScript({ networks: [{ backend: { user: true } }] }))
   }
   return {
@@ -68,6 +100,7 @@ export const passtFirstByte = async ({ rounds }) => {
       row('without a network', times.without),
       row('passt', times.passt),
       row('... beyond that', differences(times.passt, times.without), { target: 10, signed: true }),
+      row('passt by itself, to its first answer', times.alone),
     ],
   }
 }

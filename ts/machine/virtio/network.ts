@@ -1,6 +1,5 @@
 // Networks in normal form.
 
-import { randomBytes } from 'node:crypto'
 import * as v from 'valibot'
 import { MachineConfigError } from '../../errors/machine-config-error.js'
 import { normaliseThrottle, throttleShape, type NormalThrottle, type ThrottleOptions } from './throttle.js'
@@ -114,7 +113,10 @@ export function normaliseNetworks(networks: readonly NetworkOptions[]): readonly
 export const macBytes = (mac: string): number[] => mac.split(':').map(byte => parseInt(byte, 16))
 
 /** Of one interface, and of nobody's range: QEMU's first three bytes. */
-const randomMac = (): string => ['52', '54', '00', ...(randomBytes(3).toString('hex').match(/../g) ?? [])].join(':')
+const randomMac = (): string => {
+  const random = [...crypto.getRandomValues(new Uint8Array(3))]
+  return ['52', '54', '00', ...random.map(byte => byte.toString(16).padStart(2, '0'))].join(':')
+}
 
 function checkedMac(mac: string): string {
   const [first = 1, ...rest] = /^([\da-fA-F]{2}:){5}[\da-fA-F]{2}$/.test(mac) ? macBytes(mac) : []

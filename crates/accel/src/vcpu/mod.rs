@@ -45,7 +45,7 @@ use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,6 +65,49 @@ pub(crate) struct PoweredVcpu {
     pub power_on: Arc<VcpuState>,
     /// Where the boot protocol starts this vCPU; the others wait for INIT and SIPI.
     pub start: Option<StartState>,
+}
+
+/// The threads of vCPUs that do not exist yet. A thread starts about as slowly as a vCPU is created, so the two overlap. Dropping it
+/// joins the threads.
+pub(crate) struct Starting(Vec<StartingThread>);
+
+struct StartingThread {
+    vcpu: Sender<(PoweredVcpu, Arc<Shared>)>,
+    thread: JoinHandle<()>,
+}
+
+impl Starting {
+    /// Starts `count` threads; each waits for its vCPU.
+    pub(crate) fn new(count: u32) -> Result<Self> {
+        let mut this = Self(Vec::new());
+        for id in 0..count {
+            let (sender, vcpu) = channel();
+            let trace = Trace::current();
+            let thread = std::thread::Builder::new()
+                .name(format!("CPU {id}/KVM"))
+                .stack_size(STACK_SIZE)
+                .spawn(move || {
+                    let _scope = trace.enter_vcpu(id);
+                    // No vCPU comes when the creation of the machine fails.
+                    if let Ok((powered, shared)) = vcpu.recv() {
+                        thread::VcpuThread::new(powered, shared).run();
+                    }
+                })
+                .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
+            this.0.push(StartingThread { vcpu: sender, thread });
+        }
+        Ok(this)
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        for StartingThread { vcpu, thread } in self.0.drain(..) {
+            drop(vcpu);
+            // It has run no vCPU, so it has not panicked.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// What the vCPUs use of their VM.
@@ -123,8 +166,9 @@ pub struct Vcpus {
 }
 
 impl Vcpus {
-    /// Starts a thread for each vCPU; each waits for [`Vcpus::resume`].
-    pub(crate) fn spawn(
+    /// Hands each vCPU to its thread, which waits for [`Vcpus::resume`].
+    pub(crate) fn start(
+        mut threads: Starting,
         vcpus: Vec<PoweredVcpu>,
         bus: Arc<dyn Bus>,
         sink: Arc<dyn EventSink>,
@@ -167,19 +211,12 @@ impl Vcpus {
         let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, statistics: None };
-        for powered in vcpus {
+        for (powered, StartingThread { vcpu, thread }) in vcpus.into_iter().zip(threads.0.drain(..)) {
             let id = powered.vcpu.id();
-            let shared = Arc::clone(&this.shared);
-            let trace = Trace::current();
-            let thread = std::thread::Builder::new()
-                .name(format!("CPU {id}/KVM"))
-                .stack_size(STACK_SIZE)
-                .spawn(move || {
-                    let _scope = trace.enter_vcpu(id);
-                    thread::VcpuThread::new(powered, shared).run();
-                })
-                .map_err(|e| Error::Thread { vcpu: id, errno: e.raw_os_error().unwrap_or(libc::EAGAIN) })?;
             this.threads.push(thread);
+            // The thread waits for this, and only for this.
+            vcpu.send((powered, Arc::clone(&this.shared)))
+                .map_err(|_| Error::Thread { vcpu: id, errno: libc::ESRCH })?;
         }
         if let Mode::Ring(_) = this.shared.dirty.mode() {
             this.reaper = Some(Reaper::start(this.shared.dirty.clone())?);
