@@ -104,8 +104,11 @@ test('forms of each option', t => {
   t.deepEqual(normal({ balloon: true }).balloon, balloon)
   t.deepEqual(normal({ balloon: { deflateOnOom: true } }).balloon, { ...balloon, deflateOnOom: true })
   t.deepEqual(normal({ consoles: [{ target: 'pty' }] }).consoles, [{ target: { kind: 'pty' }, name: null }])
-  t.deepEqual(normal({ vsock: { cid: 3 } }).vsock, { cid: 3, path: null })
-  t.deepEqual(normal({ vsock: { cid: 2 ** 32 - 2, path: 'v' } }).vsock, { cid: 2 ** 32 - 2, path: 'v' })
+  t.deepEqual(normal({ vsock: { cid: 3 } }).vsock, { cid: 3, path: null, maxConnections: 128 })
+  for (const maxConnections of [1, 1024]) {
+    const vsock = { cid: 2 ** 32 - 2, path: 'v', maxConnections }
+    t.deepEqual(normal({ vsock }).vsock, vsock)
+  }
   t.deepEqual(normal({ disks: [{ path: 'a' }, { path: 'a', id: 'b', readOnly: true }] }).disks, [
     { path: 'a', format: 'raw', readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
     { path: 'a', format: 'raw', readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
@@ -160,6 +163,7 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [{ vsock: { cid: 2 } }, 'vsock', /from 3/],
   [{ vsock: { cid: 2 ** 32 - 1 } }, 'vsock', /4294967294/],
   [{ vsock: { cid: 3, path: '' } }, 'vsock', /object/],
+  ...[0, 1025, 1.5].map(maxConnections => [{ vsock: { cid: 3, maxConnections } }, 'vsock', /from 1 to 1024/] as const),
   [{ memroy: 1 }, 'memroy', /Did you mean 'memory'/],
   [{ kernel: undefined }, 'kernel', /missing/],
   [{ kernel: '' }, 'kernel', /''/],

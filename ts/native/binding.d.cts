@@ -814,7 +814,7 @@ export type BindingVirtio =
   | { kind: 'console'; ports: Array<BindingConsolePort> }
   | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
   | { kind: 'rng'; source: string; maxBytes?: number; period: number }
-  | { kind: 'vsock'; cid: number; path?: string }
+  | { kind: 'vsock'; cid: number; path?: string; maxConnections: number }
 
 /** A stream; the caller owns its descriptor. */
 export interface BindingVsockStream {

@@ -143,9 +143,10 @@ const console = (consoles: readonly NormalConsole[]): BindingVirtio => ({
   ports: consoles.map(({ target, name }) => ({ target: serial(target), ...(name !== null && { name }) })),
 })
 
-const sockets = ({ cid, path }: NormalVsock): BindingVirtio => ({
+const sockets = ({ cid, path, maxConnections }: NormalVsock): BindingVirtio => ({
   kind: 'vsock',
   cid,
+  maxConnections,
   ...(path === null ? {} : { path }),
 })
 

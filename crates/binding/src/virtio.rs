@@ -6,7 +6,9 @@ use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::net::{Backend, passt};
-use kvm_accel_machine::virtio::{Balloon, BalloonConfig, Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock};
+use kvm_accel_machine::virtio::{
+    Balloon, BalloonConfig, Block, DiskConfig, Net, NetConfig, Rng, VirtioDevice, Vsock, VsockLimits,
+};
 use kvm_accel_machine::{MachineConfigError, SetupError};
 use napi_derive::napi;
 use std::os::unix::net::UnixStream;
@@ -35,8 +37,8 @@ pub enum BindingVirtio {
     },
     /// `virtio-rng`: random bytes from a file, at most so many in a period of milliseconds.
     Rng { source: String, max_bytes: Option<i64>, period: u32 },
-    /// `virtio-vsock`: the guest's address, and where programs of the host find it.
-    Vsock { cid: u32, path: Option<String> },
+    /// `virtio-vsock`: the guest's address, where programs of the host find it, and how many connections there may be.
+    Vsock { cid: u32, path: Option<String>, max_connections: u32 },
 }
 
 /// Devices that JavaScript talks to. They end with the machine, whenever its object is collected.
@@ -91,8 +93,9 @@ impl BindingVirtio {
                 let limit = max_bytes.map(|bytes| (u64::try_from(bytes).unwrap_or(0), period));
                 Arc::new(Rng::new(Path::new(&source), limit)?)
             }
-            Self::Vsock { cid, path } => {
-                let vsock = Arc::new(Vsock::open(cid, path.as_deref().map(Path::new), cancel)?);
+            Self::Vsock { cid, path, max_connections } => {
+                let limits = VsockLimits::of_connections(usize::try_from(max_connections).unwrap_or(usize::MAX));
+                let vsock = Arc::new(Vsock::with_limits(cid, path.as_deref().map(Path::new), limits, cancel)?);
                 handles.vsock = Some(Arc::downgrade(&vsock));
                 vsock
             }

@@ -36,7 +36,11 @@ use kvm_accel::{
 use legacy::{Connections, Legacy};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a reset, a wake-up or the end of a machine waits for the I/O threads of its devices, all together. A disk waits up to a second
+/// for the kernel to cancel what is in flight; more is needed only where the host's kernel holds a thread.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a machine is made of.
 pub struct BoardConfig {
@@ -369,7 +373,7 @@ impl Board {
     /// 10 ms of [`Cancel::cancel`]. The machine cannot go on then.
     pub fn reset(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
         // First: they let go of guest memory.
-        Unquiet::collect(&self.virtio, Mmio::reset)?;
+        stop(&self.virtio, Instant::now() + STOP_WITHIN)?;
         load(&mut self.boot, self.firmware.as_ref(), &self.tables, &self.layout, &self.ram, cancel)?;
         // The images were written by this process, which the log does not see.
         self.accel.dirty_log().mark_all();
@@ -386,7 +390,7 @@ impl Board {
         let Some(vector) = self.tables.acpi.as_ref().and_then(|tables| tables.waking_vector(&self.ram)) else {
             return self.reset(cancel);
         };
-        Unquiet::collect(&self.virtio, Mmio::reset)?;
+        stop(&self.virtio, Instant::now() + STOP_WITHIN)?;
         self.pm.wake();
         self.reset_devices()?;
         let mut state = self.vcpus.state(0)?;
@@ -494,14 +498,35 @@ impl Board {
     pub fn end(&mut self) {
         self.delegated.close();
         self.vcpus.end();
+        let deadline = self.request_end_of_devices();
         // A device that does not stop keeps what it uses.
-        let _ = Unquiet::collect(&self.virtio, Mmio::reset);
+        let _ = stop(&self.virtio, deadline);
         self.timer = None;
         if let Some(serial) = &self.serial {
             serial.flush_pending();
         }
         self.legacy.flush_pending();
     }
+
+    /// Asks the threads of all devices to end, and returns when this machine no longer waits for them.
+    fn request_end_of_devices(&self) -> Instant {
+        let deadline = Instant::now() + STOP_WITHIN;
+        self.virtio.iter().for_each(|transport| transport.request_end(deadline));
+        deadline
+    }
+}
+
+impl Drop for Board {
+    /// All devices end at the same time: dropping them one after another would add up their delays.
+    fn drop(&mut self) {
+        self.request_end_of_devices();
+    }
+}
+
+/// Resets devices: asks all of them to stop, then waits.
+fn stop(virtio: &[Arc<Mmio>], deadline: Instant) -> Result<(), Unquiet> {
+    virtio.iter().for_each(|transport| transport.request_stop());
+    Unquiet::collect(virtio, |transport| transport.reset(deadline))
 }
 
 /// Calls `first` on a thread of its own, and `second` on this one meanwhile. Without a free thread, calls one after the other.
@@ -577,17 +602,38 @@ mod tests {
     use super::*;
     use crate::devices::Irq;
     use crate::virtio::{Driver, Rng, Worker};
+    use rustix::event::{PollFd, PollFlags};
     use std::path::Path;
-    use std::time::Duration;
+    use std::sync::Barrier;
+    use std::sync::mpsc::{Sender, channel};
     use virtio_bindings::virtio_mmio as register;
     use vm_memory::GuestAddress;
+    use vmm_sys_util::eventfd::EventFd;
 
-    /// A device whose worker never has nothing in flight.
-    struct Busy(Arc<vmm_sys_util::eventfd::EventFd>);
+    /// Catches a hang, and nothing else.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
 
-    impl VirtioDevice for Busy {
+    /// A device whose worker is told by a test what to do.
+    struct Scripted {
+        /// Work is in flight until this is signalled.
+        in_flight: Arc<EventFd>,
+        script: Option<Script>,
+    }
+
+    /// What happens at a worker's calls.
+    #[derive(Clone)]
+    struct Script {
+        /// The worker was called.
+        called: Sender<()>,
+        /// What dropping the worker waits for.
+        dropped: Arc<Barrier>,
+    }
+
+    impl VirtioDevice for Scripted {
         fn name(&self) -> &'static str {
-            "virtio-busy"
+            "virtio-scripted"
         }
         fn id(&self) -> u32 {
             63
@@ -599,50 +645,94 @@ mod tests {
             &[4]
         }
         fn activate(&self, _: Driver) -> Box<dyn Worker> {
-            Box::new(BusyWorker(Arc::clone(&self.0)))
+            Box::new(ScriptedWorker { in_flight: Arc::clone(&self.in_flight), script: self.script.clone() })
         }
     }
 
-    struct BusyWorker(Arc<vmm_sys_util::eventfd::EventFd>);
+    struct ScriptedWorker {
+        in_flight: Arc<EventFd>,
+        script: Option<Script>,
+    }
 
-    impl Worker for BusyWorker {
+    impl Worker for ScriptedWorker {
         fn notified(&mut self, _: usize) -> Result<(), WorkerError> {
+            self.script.iter().for_each(|script| script.called.send(()).unwrap());
             Ok(())
         }
-        fn in_flight(&self) -> Option<rustix::event::PollFd<'_>> {
-            let fd = kvm_accel::io::borrow_fd(&self.0);
-            Some(rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN))
+        fn in_flight(&self) -> Option<PollFd<'_>> {
+            let fd = kvm_accel::io::borrow_fd(&*self.in_flight);
+            Some(PollFd::from_borrowed_fd(fd, PollFlags::IN))
         }
+    }
+
+    impl Drop for ScriptedWorker {
+        fn drop(&mut self) {
+            if let Some(script) = &self.script {
+                script.dropped.wait();
+            }
+        }
+    }
+
+    fn event() -> Arc<EventFd> {
+        Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap())
+    }
+
+    /// A transport with a driver.
+    fn started(device: Arc<dyn VirtioDevice>) -> Arc<Mmio> {
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        let transport = Arc::new(Mmio::new(device, ram, Irq::none(), Box::new(|_| {})).unwrap());
+        let write = |register: u32, value: u32| BusDevice::write(&*transport, register.into(), &value.to_le_bytes());
+        for status in [3, 11, 15] {
+            write(register::VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+            write(register::VIRTIO_MMIO_DRIVER_FEATURES, 1);
+            write(register::VIRTIO_MMIO_STATUS, status);
+        }
+        transport
+    }
+
+    fn scripted(script: Option<Script>) -> Arc<dyn VirtioDevice> {
+        Arc::new(Scripted { in_flight: event(), script })
     }
 
     #[test]
     fn devices_that_are_late_are_named_and_the_others_are_quiet() {
-        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
-        let event = Arc::new(vmm_sys_util::eventfd::EventFd::new(libc::EFD_NONBLOCK).unwrap());
-        let devices: [Arc<dyn VirtioDevice>; 3] = [
-            Arc::new(Busy(Arc::clone(&event))),
-            Arc::new(Rng::new(Path::new("/dev/zero"), None).unwrap()),
-            Arc::new(Busy(event)),
-        ];
-        let transports =
-            devices.map(|device| Arc::new(Mmio::new(device, ram.clone(), Irq::none(), Box::new(|_| {})).unwrap()));
-        for transport in &transports {
-            let write =
-                |register: u32, value: u32| BusDevice::write(&**transport, register.into(), &value.to_le_bytes());
-            for status in [3, 11, 15] {
-                write(register::VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
-                write(register::VIRTIO_MMIO_DRIVER_FEATURES, 1);
-                write(register::VIRTIO_MMIO_STATUS, status);
-            }
-            transport.interrupt();
-        }
+        let rng = Arc::new(Rng::new(Path::new("/dev/zero"), None).unwrap());
+        let transports = [started(scripted(None)), started(rng), started(scripted(None))];
+        transports.iter().for_each(|transport| transport.interrupt());
         let wait = |deadline| Unquiet::collect(&transports, |transport| transport.wait_until_quiet(deadline));
         let late = wait(Instant::now() + Duration::from_millis(50)).unwrap_err();
-        assert_eq!(late.devices(), [("virtio-busy", 0), ("virtio-busy", 2)]);
-        assert!(late.to_string().contains("virtio-busy (virtio device 0), virtio-busy (virtio device 2)"), "{late}");
-        transports[1].wait_until_quiet(Instant::now() + Duration::from_secs(60)).unwrap();
+        assert_eq!(late.devices(), [("virtio-scripted", 0), ("virtio-scripted", 2)]);
+        let text = "virtio-scripted (virtio device 0), virtio-scripted (virtio device 2)";
+        assert!(late.to_string().contains(text), "{late}");
+        transports[1].wait_until_quiet(later()).unwrap();
         // A reset does not wait for the pause, and a device without a driver is quiet.
-        assert_eq!(Unquiet::collect(&transports, Mmio::reset), Ok(()));
+        assert_eq!(stop(&transports, later()), Ok(()));
         assert_eq!(wait(Instant::now()), Ok(()));
+    }
+
+    /// Transports whose workers are on their threads, and are dropped only when all of them are.
+    fn together() -> [Arc<Mmio>; 3] {
+        let (called, calls) = channel();
+        let script = Script { called, dropped: Arc::new(Barrier::new(3)) };
+        [(); 3].map(|()| {
+            let transport = started(scripted(Some(script.clone())));
+            BusDevice::write(&*transport, register::VIRTIO_MMIO_QUEUE_NOTIFY.into(), &[0; 4]);
+            calls.recv_timeout(Duration::from_secs(60)).unwrap();
+            transport
+        })
+    }
+
+    #[test]
+    fn all_devices_are_asked_to_stop_before_one_is_waited_for() {
+        assert_eq!(stop(&together(), later()), Ok(()));
+    }
+
+    #[test]
+    fn all_devices_are_asked_to_end_before_one_is_dropped() {
+        let transports = together();
+        let deadline = later();
+        transports.iter().for_each(|transport| transport.request_end(deadline));
+        drop(transports);
+        assert!(Instant::now() < deadline, "the first one waited for the others");
     }
 }

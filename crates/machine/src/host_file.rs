@@ -3,11 +3,12 @@
 
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, major, minor, open, stat};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
 /// No waiting for the other end of a FIFO or for a modem's carrier; no terminal becomes this process's; no child inherits it.
@@ -46,6 +47,39 @@ pub fn create(path: &Path) -> Result<File, Refusal> {
     match kind {
         FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file.into()),
         kind => Err(wrong_type(kind)),
+    }
+}
+
+/// Returns a file whose writes never block, if it leads to a pipe or a terminal and the host lets this process open it once more: an open
+/// file description of its own. The given one, which other processes may have as their standard output, keeps its mode. Otherwise
+/// returns the file unchanged.
+///
+/// `poll` is not enough: it reports a terminal that takes one more byte as writable, and another process may take a pipe's room first.
+pub fn nonblocking(file: File) -> File {
+    reopened(&file).unwrap_or(file)
+}
+
+fn reopened(file: &File) -> Option<File> {
+    let flags = fcntl_getfl(file).ok()?;
+    let before = fstat(file).ok()?;
+    if flags.contains(OFlags::NONBLOCK) || !is_pipe_or_terminal(file, &before) {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let again = open(path, flags & OFlags::ACCMODE | FLAGS, Mode::empty()).ok()?;
+    let after = fstat(&again).ok()?;
+    let id = |stat: &Stat| (stat.st_dev, stat.st_ino, stat.st_rdev);
+    (id(&before) == id(&after)).then(|| again.into())
+}
+
+fn is_pipe_or_terminal(file: &File, stat: &Stat) -> bool {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => true,
+        // Opening the master side of a pseudoterminal makes another pseudoterminal.
+        FileType::CharacterDevice => {
+            (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) && rustix::termios::isatty(file.as_fd())
+        }
+        _ => false,
     }
 }
 
@@ -177,6 +211,28 @@ mod tests {
             }
         };
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn test_pipes_and_terminals_are_opened_once_more_and_keep_their_own_mode() {
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        let master = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let terminal = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        for file in [File::from(writer), File::from(terminal)] {
+            let own = nonblocking(file.try_clone().unwrap());
+            let mode = |file: &File| fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK);
+            assert_eq!((mode(&own), mode(&file)), (true, false));
+            // Until it is full.
+            while (&own).write_all(&[b'x'; 4096]).is_ok() {}
+        }
+        // What cannot be opened again, or must not, stays the same file.
+        let number = master.as_raw_fd();
+        assert_eq!(nonblocking(master.into()).as_raw_fd(), number);
+        let regular = File::open("/proc/self/exe").unwrap();
+        let number = regular.as_raw_fd();
+        assert_eq!(nonblocking(regular).as_raw_fd(), number);
     }
 
     #[test]

@@ -2,6 +2,7 @@ import type { BindingError, BindingMachine } from '../../native/binding.cjs'
 import { fromNative } from '../../errors/from-native.js'
 import { unwrap } from '../../native/native.js'
 import { deferred, type Deferred } from '../deferred.js'
+import { MOST_CONNECTIONS } from '../virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 
@@ -26,7 +27,8 @@ export interface VsockListenOptions {
    */
   readonly allowHalfOpen?: boolean
   /**
-   * Connections that wait to be taken, 1 to 2048.
+   * Connections that wait to be taken, 1 to 1024. All connections of the machine together are at most the machine's option `vsock.maxConnections`, those that wait
+   * included: a larger backlog has no effect.
    *
    * @default 128
    */
@@ -35,7 +37,6 @@ export interface VsockListenOptions {
 
 /** Ports are 32 bits, and the last one means any. */
 const LAST_PORT = 2 ** 32 - 2
-const MAX_BACKLOG = 2048
 
 /** What becomes of machines is their own business. */
 interface Owner {
@@ -114,7 +115,7 @@ export class Vsock {
   listen(port: number, options: VsockListenOptions = {}): VsockServer {
     const { allowHalfOpen = false, backlog = 128 } = options
     checkRange('port', port, 0, LAST_PORT)
-    checkRange('backlog', backlog, 1, MAX_BACKLOG)
+    checkRange('backlog', backlog, 1, MOST_CONNECTIONS)
     this.#owner.check('vsock.listen')
     const { native, thrown } = this.#owner
     const error = native.listenVsock(port, backlog)

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// `poll` reporting room promises that a pipe takes this much at once (PIPE_BUF).
 const CHUNK: usize = 4096;
 
+/// How long an output that `poll` calls writable and that takes nothing is left alone: a millisecond.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+
 /// The destination of a serial port's output.
 #[derive(Debug)]
 pub struct SerialOutput {
@@ -34,7 +37,8 @@ enum Sink {
     Null,
     /// A regular file, which always has room.
     File(OwnedFd),
-    /// A pipe or terminal, shared with whoever else has it, so its O_NONBLOCK flag is not ours to set.
+    /// A pipe or terminal in non-blocking mode. Where the host did not let this process open it once more, it is in the mode of whoever
+    /// else has it, and a write may block; the kick of a vCPU interrupts it.
     Stream(OwnedFd),
     Socket(OwnedFd),
 }
@@ -63,13 +67,14 @@ impl SerialOutput {
         Self::file(host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?)
     }
 
-    /// Output to a file, pipe or terminal, appended where the file's position is.
+    /// Output to a file, pipe or terminal, appended where the file's position is. A pipe or a terminal is opened once more, so that its
+    /// mode stays as it is.
     ///
     /// # Errors
     /// When the kernel has no descriptor left.
     pub fn file(file: File) -> Result<Self, MachineConfigError> {
         let regular = file.metadata().map_err(|error| refuse(&error))?.is_file();
-        Self::new(if regular { Sink::File(file.into()) } else { Sink::Stream(file.into()) })
+        Self::new(if regular { Sink::File(file.into()) } else { Sink::Stream(host_file::nonblocking(file).into()) })
     }
 
     /// Output to a stream socket.
@@ -148,10 +153,17 @@ impl SerialOutput {
             },
         };
         match written {
-            // Somebody else was faster to use the room: look again.
-            Err(Errno::AGAIN) if wait == Wait::ForRoom => Ok(0),
+            // Another process was faster to use the room, or a terminal has room for half a line break: look again.
+            Err(Errno::AGAIN) if wait == Wait::ForRoom => self.pause().map(|()| 0),
             result => result,
         }
+    }
+
+    /// Waits a moment for an interruption, whatever room there is.
+    fn pause(&self) -> Result<(), Errno> {
+        let Some(interrupt) = &self.interrupt else { return Ok(()) };
+        let mut fds = [PollFd::from_borrowed_fd(interrupt.0.as_fd(), PollFlags::IN)];
+        if poll(&mut fds, Some(&PAUSE))? == 0 { Ok(()) } else { Err(Errno::INTR) }
     }
 
     fn wait_for_room(&self, fd: BorrowedFd<'_>, wait: Wait) -> Result<(), Errno> {

@@ -1,16 +1,21 @@
-//! The thread on which a device works.
-//!
-//! The transport and the thread share a [`State`] under a mutex: what the transport asks for, and what the thread acknowledges. The
-//! transport changes the state, sets the worker's [`StopFlag`] where the worker has to return, and then signals an eventfd. Neither
-//! side holds the mutex while it waits or while it calls a worker.
+//! The thread on which a device works. `shared` is what the thread and the transport ask of each other.
 
-use super::{HostError, StopFlag, Worker, WorkerError};
+#[cfg(test)]
+mod loom_tests;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use shared::Unanswered;
+
+use super::{HostError, StopFlag, Worker, WorkerError, sync};
 use kvm_accel::io::borrow_fd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use shared::Wake;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
@@ -19,70 +24,29 @@ use vmm_sys_util::eventfd::EventFd;
 const ATTEMPTS: u32 = 10;
 /// Errors further apart than this are not counted as repetitions.
 const APART: Duration = Duration::from_secs(5);
-/// How long the end of a machine waits for a thread. A thread that the kernel holds longer is left to itself; it owns what it uses.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long a device waits for its thread when it is dropped without [`IoThread::request_end`]. A thread that the kernel holds longer is
+/// left to itself; it owns what it uses.
+const END_WITHIN: Duration = Duration::from_secs(5);
 
-/// A device's thread did not acknowledge in time: the kernel has not completed an operation of the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the I/O thread of the device has not answered in time: an operation is still in flight in the host's kernel")]
-pub struct Unanswered;
+type Shared = shared::Shared<Box<dyn Worker>, EventFd>;
+
+impl Wake for EventFd {
+    fn signal(&self) {
+        ring(self);
+    }
+
+    fn clear(&self) {
+        // The count does not matter. Fails only when there is no signal.
+        let _ = self.read();
+    }
+}
 
 /// A device's thread. It ends when this is dropped.
 pub struct IoThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-}
-
-struct Shared {
-    flag: StopFlag,
-    state: Mutex<State>,
-    /// Signalled when the thread has acknowledged something.
-    acknowledged: Condvar,
-    /// Counts changes that the transport has made to the state.
-    wake: EventFd,
-}
-
-#[derive(Default)]
-struct State {
-    /// A worker that the thread has not taken over yet.
-    starting: Option<Box<dyn Worker>>,
-    /// Acknowledged when false: there is no worker, neither in `starting` nor at work.
-    occupied: bool,
-    /// The worker is to be dropped.
-    stop: bool,
-    /// The worker is to finish what is in flight and to begin nothing.
-    pause: bool,
-    /// Acknowledged: the thread has seen `pause`, nothing is in flight, and nothing begins before `pause` is false.
-    quiet: bool,
-    /// The thread is to end.
-    end: bool,
-    /// Acknowledged: the thread has ended.
-    ended: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes the state and wakes the thread.
-    fn ask(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        ring(&self.wake);
-    }
-
-    /// Waits until the thread has changed the state so that `waiting` is false.
-    fn wait(&self, deadline: Instant, waiting: impl Fn(&State) -> bool) -> Result<(), Unanswered> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let state = self.acknowledged.wait_timeout_while(self.lock(), left, |state| waiting(state));
-        let (_state, timeout) = state.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() { Err(Unanswered) } else { Ok(()) }
-    }
-
-    fn acknowledge(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.lock());
-        self.acknowledged.notify_all();
-    }
+    /// Set when the thread was asked to end.
+    end_by: OnceLock<Instant>,
 }
 
 impl IoThread {
@@ -97,11 +61,10 @@ impl IoThread {
         failed: impl Fn(WorkerError) + Send + 'static,
     ) -> io::Result<Self> {
         let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
-        let (flag, state, acknowledged) = (StopFlag::default(), Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { flag, state, acknowledged, wake });
+        let shared = Arc::new(Shared::new(StopFlag::default(), wake));
         let inside = Inside { shared: Arc::clone(&shared), doorbells, failed, retry: None };
         let thread = std::thread::Builder::new().name(name.into()).spawn(move || inside.run())?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), end_by: OnceLock::new() })
     }
 
     /// The flag that workers of this thread look at.
@@ -111,29 +74,26 @@ impl IoThread {
 
     /// Hands over a worker. The worker before has been stopped.
     pub fn start(&self, worker: Box<dyn Worker>) {
-        self.shared.ask(|state| {
-            (state.starting, state.occupied, state.quiet) = (Some(worker), true, false);
-        });
+        self.shared.start(worker);
     }
 
-    /// Has the worker dropped, and waits until it is. Requests in flight are cancelled and get no answer.
+    /// Asks for the worker to be dropped: requests in flight are cancelled and get no answer. Does not wait for the thread.
+    pub fn request_stop(&self) {
+        discard(self.shared.request_stop());
+    }
+
+    /// Has the worker dropped, and waits until it is.
     ///
     /// # Errors
     /// [`Unanswered`] at the deadline. The worker is then dropped as soon as it returns.
     pub fn stop(&self, deadline: Instant) -> Result<(), Unanswered> {
-        self.shared.ask(|state| {
-            state.stop = state.occupied;
-            self.shared.flag.set_stop(state.stop);
-        });
-        self.shared.wait(deadline, |state| state.occupied)
+        self.request_stop();
+        self.shared.wait_until_stopped(deadline)
     }
 
     /// Asks the worker to finish what is in flight and to begin nothing until [`IoThread::resume`]. Does not wait.
     pub fn pause(&self) {
-        self.shared.ask(|state| {
-            state.pause = true;
-            self.shared.flag.set_pause(true);
-        });
+        self.shared.pause();
     }
 
     /// Waits after [`IoThread::pause`] until nothing is in flight. Returns early when the machine resumes or the worker is stopped.
@@ -141,26 +101,26 @@ impl IoThread {
     /// # Errors
     /// [`Unanswered`] at the deadline. The pause stays requested.
     pub fn wait_until_quiet(&self, deadline: Instant) -> Result<(), Unanswered> {
-        self.shared.wait(deadline, |state| state.pause && state.occupied && !state.quiet)
+        self.shared.wait_until_quiet(deadline)
     }
 
     /// Lets the worker continue.
     pub fn resume(&self) {
-        self.shared.ask(|state| {
-            (state.pause, state.quiet) = (false, false);
-            self.shared.flag.set_pause(false);
-        });
+        self.shared.resume();
+    }
+
+    /// Asks the thread to end, with its worker. Does not wait. Dropping this waits until the deadline of the first request.
+    pub fn request_end(&self, deadline: Instant) {
+        self.end_by.get_or_init(|| deadline);
+        self.shared.request_end();
     }
 }
 
 impl Drop for IoThread {
     fn drop(&mut self) {
-        self.shared.ask(|state| {
-            state.end = true;
-            self.shared.flag.set_stop(true);
-        });
-        let ended = self.shared.wait(Instant::now() + END_WITHIN, |state| !state.ended);
-        if let (Ok(()), Some(thread)) = (ended, self.thread.take()) {
+        let deadline = *self.end_by.get_or_init(|| Instant::now() + END_WITHIN);
+        self.shared.request_end();
+        if let (Ok(()), Some(thread)) = (self.shared.wait_until_ended(deadline), self.thread.take()) {
             // The thread catches panics, so it has not ended by one.
             let _ = thread.join();
         }
@@ -214,7 +174,7 @@ struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.0.acknowledge(|state| (state.occupied, state.ended) = (false, true));
+        self.0.ended();
     }
 }
 
@@ -236,7 +196,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
                 (None, _) => Waiting::Idle,
             };
             if paused && waiting == Waiting::Idle {
-                self.shared.acknowledge(|state| state.quiet = state.pause);
+                self.shared.quiet();
             }
             let waited = guarded(|| Ok(self.wait(waiting, worker.as_deref(), &mut ready)));
             let done = match waited {
@@ -246,11 +206,14 @@ impl<F: Fn(WorkerError)> Inside<F> {
                     continue;
                 }
                 Ok(Ok(())) if ready.first() == Some(&true) => {
-                    // The count does not matter: the state has everything.
-                    let _ = self.shared.wake.read();
-                    if self.obey(&mut worker, &mut paused) {
+                    let obeyed = self.shared.obey(&mut worker, discard);
+                    if obeyed.end {
                         return;
                     }
+                    if obeyed.replaced {
+                        self.retry = None;
+                    }
+                    paused = obeyed.pause;
                     // What else is ready may belong to the worker before.
                     continue;
                 }
@@ -265,38 +228,10 @@ impl<F: Fn(WorkerError)> Inside<F> {
                     (self.failed)(error);
                     Ok(())
                 });
-                self.released();
+                self.retry = None;
+                self.shared.released();
             }
         }
-    }
-
-    /// Does what the transport asks for; whether the thread is to end.
-    fn obey(&mut self, worker: &mut Option<Box<dyn Worker>>, paused: &mut bool) -> bool {
-        let (starting, stop, end) = {
-            let mut state = self.shared.lock();
-            *paused = state.pause;
-            (state.starting.take(), state.stop, state.end)
-        };
-        if let Some(starting) = starting {
-            discard(worker.replace(starting));
-            self.retry = None;
-        }
-        if stop || end {
-            discard(worker.take());
-            self.released();
-        }
-        end
-    }
-
-    /// There is no worker any more.
-    fn released(&mut self) {
-        self.retry = None;
-        let flag = &self.shared.flag;
-        self.shared.acknowledge(|state| {
-            // The transport starts no worker before it has seen this one go.
-            (state.occupied, state.stop) = (false, false);
-            flag.set_stop(state.end);
-        });
     }
 
     fn call(&mut self, worker: &mut dyn Worker, waiting: Waiting, ready: &[bool]) -> Result<(), WorkerError> {
@@ -399,6 +334,3 @@ fn discard(worker: Option<Box<dyn Worker>>) {
         Ok(())
     });
 }
-
-#[cfg(test)]
-mod tests;

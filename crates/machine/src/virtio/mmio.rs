@@ -37,8 +37,9 @@ const DRIVER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FEATURES_OK
     | VIRTIO_CONFIG_S_FAILED;
 
-/// How long a reset waits for the device's worker. A worker answers within milliseconds unless the host's kernel holds its thread.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// How long a reset by the guest's driver waits for the device's worker. A worker answers within milliseconds unless the host's kernel
+/// holds its thread; a disk waits up to a second for the kernel to cancel what is in flight. The vCPU waits meanwhile.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
 
 /// A device's transport.
 pub struct Mmio {
@@ -174,12 +175,25 @@ impl Mmio {
         self.device.name()
     }
 
+    /// Asks the device's worker to stop, as [`Mmio::reset`] does, and does not wait: so several devices stop at the same time.
+    pub fn request_stop(&self) {
+        if self.lock().has(VIRTIO_CONFIG_S_DRIVER_OK) {
+            self.thread.request_stop();
+        }
+    }
+
     /// Puts the device back to power-on. The device no longer touches guest memory when this returns.
     ///
     /// # Errors
-    /// [`Unanswered`]: the host's kernel has not completed an operation of the device. The device then needs another reset.
-    pub fn reset(&self) -> Result<(), Unanswered> {
-        self.reset_registers(&mut self.lock())
+    /// [`Unanswered`] at the deadline: the host's kernel has not completed an operation of the device. The device then needs another
+    /// reset.
+    pub fn reset(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.reset_registers(&mut self.lock(), deadline)
+    }
+
+    /// Asks the device's thread to end, for good, and does not wait. Dropping the transport waits until the deadline.
+    pub fn request_end(&self, deadline: Instant) {
+        self.thread.request_end(deadline);
     }
 
     /// Waits after [`BusDevice::interrupt`] until the device has completed what was in flight, and has noted the pages that it wrote.
@@ -191,9 +205,9 @@ impl Mmio {
         self.thread.wait_until_quiet(deadline)
     }
 
-    fn reset_registers(&self, registers: &mut Registers) -> Result<(), Unanswered> {
+    fn reset_registers(&self, registers: &mut Registers, deadline: Instant) -> Result<(), Unanswered> {
         if registers.has(VIRTIO_CONFIG_S_DRIVER_OK) {
-            self.thread.stop(Instant::now() + STOP_WITHIN).inspect_err(|unanswered| {
+            self.thread.stop(deadline).inspect_err(|unanswered| {
                 // The device may still write to guest memory, so the driver must not see a device that was reset.
                 let what = "a reset could not stop the device";
                 let remedy = "Look for a disk or file system of the host that does not answer.";
@@ -263,7 +277,7 @@ impl Mmio {
     fn write_status(&self, registers: &mut Registers, value: u32) {
         if value == 0 {
             // After an error Status does not read as 0, and the driver may try again.
-            let _ = self.reset_registers(registers);
+            let _ = self.reset_registers(registers, Instant::now() + STOP_WITHIN);
             return;
         }
         let before = registers.status;

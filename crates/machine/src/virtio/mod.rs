@@ -35,6 +35,12 @@ mod under_load;
 mod vsock;
 mod worker_error;
 
+/// What `stop_flag.rs` and `io_thread/shared.rs` synchronise by; their second compilation, in the tests, gets loom's.
+mod sync {
+    pub use std::sync::atomic::{AtomicU8, Ordering};
+    pub use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+}
+
 pub use balloon::{Balloon, BalloonConfig, PAGE as BALLOON_PAGE, Statistic, Statistics};
 pub use block::{Block, DiskConfig, ImageFormat};
 pub use device::{Driver, VirtioDevice, Worker};

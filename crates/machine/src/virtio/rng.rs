@@ -7,6 +7,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+use super::lease::{Holder, Lease};
 use super::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease, timer};
 use super::{Driver, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
 use crate::MachineConfigError;
@@ -14,7 +15,6 @@ use rustix::event::PollFd;
 use source::{Got, Source};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
@@ -30,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// `virtio-rng`: entropy of the host.
 #[derive(Debug)]
 pub struct Rng {
-    source: Arc<Source>,
+    source: Holder<Source>,
     throttle: ThrottleHolder,
 }
 
@@ -44,14 +44,17 @@ impl Rng {
     /// # Errors
     /// When the file cannot be opened or has another type, or the limit is out of range.
     pub fn new(source: &Path, limit: Option<(u64, Duration)>) -> Result<Self, MachineConfigError> {
-        let source = Source::open(source)?;
+        Self::from_source(Source::open(source)?, limit)
+    }
+
+    fn from_source(source: Source, limit: Option<(u64, Duration)>) -> Result<Self, MachineConfigError> {
         let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
         let total = Rates { bytes, operations: None };
         let throttle = Throttle::new(&ThrottleConfig { total, ..Default::default() }).map_err(|error| {
             let message = format!("the rate limit of virtio-rng has no timer: {error}");
             MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
         })?;
-        Ok(Self { source: Arc::new(source), throttle: ThrottleHolder::new(throttle) })
+        Ok(Self { source: Holder::new(source), throttle: ThrottleHolder::new(throttle) })
     }
 }
 
@@ -79,7 +82,7 @@ impl VirtioDevice for Rng {
     }
 
     fn activate(&self, Driver { queues, stop, .. }: Driver) -> Box<dyn Worker> {
-        let (source, throttle) = (Arc::clone(&self.source), self.throttle.lease());
+        let (source, throttle) = (self.source.lease(), self.throttle.lease());
         Box::new(Requests { source, throttle, waiting: None, admitted: false, more: false, queues, stop })
     }
 }
@@ -92,7 +95,7 @@ enum Waiting {
 }
 
 struct Requests {
-    source: Arc<Source>,
+    source: Lease<Source>,
     throttle: ThrottleLease,
     waiting: Option<Waiting>,
     /// The throttle has let the next request pass.
@@ -131,7 +134,7 @@ impl Worker for Requests {
                     return Ok(());
                 }
             }
-            match self.source.read(&mut bytes) {
+            match self.source.get_mut().map_or(Ok(Got::Nothing), |source| source.read(&mut bytes)) {
                 Ok(Got::Bytes(read)) => {
                     writer.write_all(&bytes[..read]).map_err(WorkerError::driver)?;
                     queue.push(chain.head(), u32::try_from(read).unwrap_or(0))?;
@@ -162,7 +165,7 @@ impl Worker for Requests {
     fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
         match self.waiting {
             Some(Waiting::Throttle) => poll.extend(self.throttle.source()),
-            Some(Waiting::Source) => poll.push(self.source.readable()),
+            Some(Waiting::Source) => poll.extend(self.source.get().map(Source::readable)),
             None => {}
         }
     }

@@ -1,7 +1,6 @@
 //! How a transport asks its device's worker to return.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use super::sync::{Arc, AtomicU8, Ordering};
 
 /// The worker is to be dropped: by a reset, or with the machine.
 const STOP: u8 = 1;

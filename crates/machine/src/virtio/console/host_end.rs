@@ -8,9 +8,12 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 /// Bytes that a pipe takes without waiting when it has room at all (PIPE_BUF).
 const PIPE: usize = 4096;
+/// How long an output that poll(2) calls writable and that takes nothing is left alone.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Where a port's bytes come from and go to.
 #[derive(Debug)]
@@ -55,10 +58,11 @@ impl HostEnd {
         Ok(Self::file(socket, file))
     }
 
-    /// Input from a socket; output to a file.
+    /// Input from a socket; output to a file. A pipe or a terminal is opened once more, so that writing never blocks and the mode of the
+    /// given descriptor stays as it is. Where the host does not permit that, a write can block while another process writes, too.
     #[must_use]
-    pub const fn file(socket: UnixStream, file: File) -> Self {
-        Self::new(socket, Output::File(file))
+    pub fn file(socket: UnixStream, file: File) -> Self {
+        Self::new(socket, Output::File(host_file::nonblocking(file)))
     }
 
     /// Input from a socket; output to nobody.
@@ -76,8 +80,14 @@ impl HostEnd {
         let written = match &self.output {
             Output::Null => return Some(bytes.len()),
             Output::Stream => retry_on_intr(|| send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)),
-            Output::File(file) => has_room(file)
-                .and_then(|()| retry_on_intr(|| rustix::io::write(file, bytes.get(..PIPE).unwrap_or(bytes)))),
+            Output::File(file) => has_room(file).and_then(|()| {
+                let written = retry_on_intr(|| rustix::io::write(file, bytes.get(..PIPE).unwrap_or(bytes)));
+                if written == Err(Errno::AGAIN) {
+                    // A terminal with room for half a line break is writable and takes nothing.
+                    std::thread::sleep(PAUSE);
+                }
+                written
+            }),
         };
         match written {
             Err(Errno::AGAIN) => None,

@@ -214,3 +214,31 @@ fn test_number_of_ports_is_limited() {
     assert!(Console::new((0..MAX_PORTS).map(|_| port()).collect()).is_ok());
     assert!(Console::new((0..=MAX_PORTS).map(|_| port()).collect()).is_err());
 }
+
+#[test]
+fn output_to_a_terminal_that_nobody_reads_does_not_block_and_is_not_lost() {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    // In blocking mode, as standard output is.
+    let terminal = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let (socket, _theirs) = UnixStream::pair().unwrap();
+    let mut end = HostEnd::file(socket, terminal.into());
+    let (sent, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut written = 0;
+        while let Some(taken) = end.write(&[b'x'; 4096]) {
+            written += taken;
+        }
+        sent.send((written, end)).unwrap();
+    });
+    let (written, mut end) = done.recv_timeout(std::time::Duration::from_secs(60)).expect("a write blocks");
+    assert!(written > 0);
+    let mut master = std::fs::File::from(master);
+    let mut bytes = vec![0; written];
+    master.read_exact(&mut bytes).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == b'x'));
+    assert_eq!(end.write(b"y"), Some(1));
+}

@@ -25,6 +25,11 @@ fn transport(device: impl VirtioDevice + 'static, ram: &GuestRam) -> (Mmio, Rece
     (Mmio::new(Arc::new(device), ram.clone(), irq, Box::new(|_| {})).unwrap(), line)
 }
 
+/// Catches a hang, and nothing else.
+fn later() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 fn write(mmio: &Mmio, offset: u32, value: u32) {
     assert!(BusDevice::write(mmio, offset.into(), &value.to_le_bytes()).is_none());
 }
@@ -120,7 +125,7 @@ fn test_a_buffer_is_filled_and_interrupts() {
         ram.read_slice(&mut bytes, GuestAddress(BUFFER)).unwrap();
         assert_ne!(bytes, [0; 64]);
     }
-    mmio.reset().unwrap();
+    mmio.reset(later()).unwrap();
     assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0);
     // Nobody is there.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
@@ -186,7 +191,7 @@ fn test_a_limit_holds_across_resets() {
     for _ in 0..2 {
         ask(1);
         assert!(line.recv_timeout(Duration::from_millis(50)).is_err());
-        mmio.reset().unwrap();
+        mmio.reset(later()).unwrap();
         ram.write_obj(0_u32, GuestAddress(USED.into())).unwrap();
         start(&mmio, DESCRIPTORS);
     }
@@ -291,7 +296,7 @@ fn test_a_reset_waits_until_the_worker_has_gone() {
     assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
     // There is no third queue.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 2);
-    mmio.reset().unwrap();
+    mmio.reset(later()).unwrap();
     assert_eq!(told.try_recv(), Ok("gone"));
     start(&mmio, DESCRIPTORS);
     drop(mmio);
@@ -309,7 +314,7 @@ fn test_a_machine_that_is_stopped_has_devices_that_wait() {
     mmio.resume();
     assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
     mmio.interrupt();
-    mmio.reset().unwrap();
+    mmio.reset(later()).unwrap();
     assert_eq!(told.try_recv(), Ok("gone"));
 }
 
@@ -336,7 +341,7 @@ mod fuzz {
                 BusDevice::write(&mmio, offset, data);
                 BusDevice::read(&mmio, offset, &mut [0; 8][..1 << log_size]);
             }
-            mmio.reset().unwrap();
+            mmio.reset(later()).unwrap();
             prop_assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0);
         }
     }

@@ -6,7 +6,7 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::{Errno, read, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// What came of reading.
@@ -40,7 +40,7 @@ impl Source {
         let kind = FileType::from_raw_mode(stat(path).map_err(cannot)?.st_mode);
         let source = match kind {
             FileType::Socket => connected(path).map_err(cannot)?,
-            // With a writer of our own poll(2) reports bytes alone, and not that the last writer has left.
+            // With a writer of our own a FIFO never ends. Without the permission to write, its end is found by reading.
             FileType::Fifo => match nonblocking(path, OFlags::RDWR) {
                 Err(Errno::ACCESS | Errno::ROFS) => nonblocking(path, OFlags::RDONLY),
                 other => other,
@@ -49,22 +49,33 @@ impl Source {
             _ => nonblocking(path, OFlags::RDONLY).map_err(cannot)?,
         };
         // The path may name something else by now.
-        let opened = FileType::from_raw_mode(fstat(&source).map_err(cannot)?.st_mode);
-        match opened {
-            FileType::RegularFile | FileType::CharacterDevice | FileType::Fifo | FileType::Socket => {
-                Ok(Self { fd: source, fifo: opened == FileType::Fifo })
-            }
-            _ => Err(refuse(&"is neither a regular file, a character device, a FIFO nor a socket")),
-        }
+        Self::from_fd(source)
+            .map_err(cannot)?
+            .ok_or_else(|| refuse(&"is neither a regular file, a character device, a FIFO nor a socket"))
+    }
+
+    /// A source that is open in non-blocking mode; `None` for a file of another type.
+    pub(super) fn from_fd(fd: OwnedFd) -> Result<Option<Self>, Errno> {
+        let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+        let known = [FileType::RegularFile, FileType::CharacterDevice, FileType::Fifo, FileType::Socket];
+        Ok(known.contains(&kind).then(|| Self { fd, fifo: kind == FileType::Fifo }))
     }
 
     /// Reads what there is.
     ///
     /// # Errors
     /// The kernel's, and `UnexpectedEof` at the end: of a regular file, or of a socket whose other end is closed.
-    pub fn read(&self, bytes: &mut [u8]) -> io::Result<Got> {
+    pub fn read(&mut self, bytes: &mut [u8]) -> io::Result<Got> {
         match retry_on_intr(|| read(&self.fd, &mut *bytes)) {
-            Ok(0) if self.fifo => Ok(Got::Nothing),
+            Ok(0) if self.fifo => {
+                // poll(2) reports that the last writer has left until another one comes, but to a description that is opened after that
+                // only when there are bytes. So nothing is polled while there is no writer.
+                let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+                if let Ok(fd) = nonblocking(Path::new(&path), OFlags::RDONLY) {
+                    self.fd = fd;
+                }
+                Ok(Got::Nothing)
+            }
             Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended")),
             Ok(count) => Ok(Got::Bytes(count)),
             Err(Errno::AGAIN) => Ok(Got::Nothing),

@@ -4,7 +4,7 @@ use super::*;
 use crate::virtio::testing::{self, Ring};
 use kvm_accel::GuestRam;
 use rustix::event::{Timespec, poll};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -38,8 +38,11 @@ struct Guest {
 }
 
 fn guest(path: &std::path::Path) -> Guest {
-    let rng = Rng::new(path, None).unwrap();
-    let (ram, driver) = testing::driver(&rng, 0).unwrap();
+    guest_of(&Rng::new(path, None).unwrap())
+}
+
+fn guest_of(rng: &Rng) -> Guest {
+    let (ram, driver) = testing::driver(rng, 0).unwrap();
     let (ring, stop) = (Ring::new(&ram, 0), driver.stop.clone());
     Guest { ring, worker: rng.activate(driver), ram, stop }
 }
@@ -56,7 +59,18 @@ impl Guest {
 #[test]
 fn a_request_waits_while_a_fifo_has_no_writer_and_is_answered_when_bytes_come() {
     let fifo = Temporary::fifo("fifo");
-    let mut guest = guest(&fifo.0);
+    fifo_is_waited_for(&fifo, guest(&fifo.0));
+}
+
+#[test]
+fn a_fifo_that_may_only_be_read_is_not_polled_while_it_has_no_writer() {
+    let fifo = Temporary::fifo("read-only");
+    let fd = rustix::fs::open(&fifo.0, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()).unwrap();
+    let source = Source::from_fd(fd).unwrap().unwrap();
+    fifo_is_waited_for(&fifo, guest_of(&Rng::from_source(source, None).unwrap()));
+}
+
+fn fifo_is_waited_for(fifo: &Temporary, mut guest: Guest) {
     let buffer = guest.ring.offer(&guest.ram, &[(&[0; 8], true)]);
     for _ in 0..3 {
         guest.worker.notified(0).unwrap();
@@ -69,6 +83,7 @@ fn a_request_waits_while_a_fifo_has_no_writer_and_is_answered_when_bytes_come() 
         guest.worker.ready(0).unwrap();
         assert_eq!(guest.ring.used(&guest.ram), [4]);
         guest.ring.offer(&guest.ram, &[(&[0; 8], true)]);
+        // The end of the FIFO is found once.
         guest.worker.notified(0).unwrap();
         assert_eq!((guest.ring.used(&guest.ram).len(), guest.ready()), (0, 0));
     }

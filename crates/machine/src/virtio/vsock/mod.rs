@@ -111,6 +111,13 @@ impl Default for VsockLimits {
 }
 
 impl VsockLimits {
+    /// Limits of so many connections, each with the 128 KiB that it reserves.
+    #[must_use]
+    pub fn of_connections(connections: usize) -> Self {
+        let each = usize::try_from(credit::BUFFER).unwrap_or(usize::MAX);
+        Self { connections, buffered: connections.saturating_mul(each) }
+    }
+
     /// How many connections both limits allow.
     fn most(self) -> usize {
         self.connections.min(self.buffered / usize::try_from(credit::BUFFER).unwrap_or(usize::MAX))
