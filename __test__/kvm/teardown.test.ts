@@ -58,6 +58,35 @@ test('a machine that is stopped leaves no thread and no file', async t => {
   t.deepEqual(await settled(before), before)
 })
 
+test('a creation that is aborted leaves no file, whenever that happens', async t => {
+  const make = (signal?: AbortSignal) =>
+    Machine.create({
+      kernel: guestImage('spin'),
+      memory: '16M',
+      serial: 'stream',
+      consoles: [{ target: 'stream' }],
+      ...(signal && { signal }),
+    })
+  const first = await make()
+  await first.stop()
+  first.serial.destroy()
+  first.consoles[0]?.destroy()
+  const before = await baseline()
+  for (let n = 0; n < 40; n++) {
+    const controller = new AbortController()
+    setTimeout(() => controller.abort(), n / 4)
+    try {
+      const machine = await make(controller.signal)
+      await machine.stop()
+      machine.serial.destroy()
+      machine.consoles[0]?.destroy()
+    } catch (error) {
+      t.is((error as Error).name, 'AbortError')
+    }
+  }
+  t.deepEqual(await settled(before), before)
+})
+
 test('process.exit() ends a spinning machine', async t => {
   t.deepEqual(await run('process.exit(7)'), { code: 7, stderr: '' })
 })
@@ -88,6 +117,10 @@ test('unref lets the process end, and the machine with it', async t => {
 
 test('unref holds when the machine goes on', async t => {
   t.deepEqual(await run('machine.unref(); await machine.pause(); await machine.resume()'), { code: 0, stderr: '' })
+})
+
+test('a paused machine that is reset lets the process end, as one that has not run', async t => {
+  t.deepEqual(await run('await machine.pause(); await machine.reset()'), { code: 0, stderr: '' })
 })
 
 test('a terminated worker leaves no vCPU running', async t => {

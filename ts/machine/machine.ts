@@ -330,6 +330,7 @@ export class Machine extends EquippedMachine {
       case 'reset':
         this.#state = event.state as RunState
         if (!event.guest) this.#begun()
+        if (this.#state === 'prelaunch') this.#keepAlive(this.#wish ?? false)
         return this.tell('reset', { guest: event.guest })
       case 'shutdown':
         return this.#shutDown(event.reason as Exit['reason'], event.exit)

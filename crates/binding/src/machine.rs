@@ -103,7 +103,11 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
             let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
             let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
             board.set_delegated_msrs(msrs);
-            *opened.lock().unwrap_or_else(PoisonError::into_inner) = Opened { serial, virtio };
+            let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+            // Once it is cancelled, nobody takes what was opened.
+            cancel.check()?;
+            *opened = Opened { serial, virtio };
+            drop(opened);
             Ok(BoardMachine::new(board, warnings, sender, direct, outbox))
         }
     };
@@ -207,5 +211,9 @@ impl BindingMachine {
     #[napi]
     pub fn close(&self) {
         self.vmm.end();
+        // What nobody took would stay open until the object is collected.
+        let mut opened = self.opened();
+        opened.serial = SerialStreams::default();
+        opened.virtio.console_ends.clear();
     }
 }
