@@ -32,7 +32,7 @@ const operations: Record<string, (machine: Machine) => unknown> = {
 }
 
 for (const runs of [false, true]) {
-  test.serial(`an operation that stop() overtakes is no unhandled rejection; the machine ${runs ? 'runs' : 'has not run'}`, async t => {
+  test(`an operation that stop() overtakes is no unhandled rejection; the machine ${runs ? 'runs' : 'has not run'}`, async t => {
     const unhandled: unknown[] = []
     const note = (reason: unknown) => void unhandled.push(reason)
     process.on('unhandledRejection', note)
