@@ -25,7 +25,7 @@ export interface MachineEventMap {
   stop: [StopEvent]
   /** The machine entered the state `running` (QEMU's `RESUME`). */
   resume: []
-  /** The machine was reset; `guest` tells who asked (QEMU's `RESET`). */
+  /** The machine was reset; `guest` tells who asked (QEMU's `RESET`). Of a guest that resets itself over and over, at most 1024 wait. */
   reset: [{ readonly guest: boolean }]
   /** The machine ended (QEMU's `SHUTDOWN`). */
   shutdown: [{ readonly reason: Exit['reason'] }]

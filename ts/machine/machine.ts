@@ -106,7 +106,7 @@ export class Machine extends EquippedMachine {
   /**
    * Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out, every device has finished what it was doing, and
    * guest memory no longer changes. A guest that stops for a reason of its own meanwhile keeps that state. A second call waits for the
-   * first, unless another command comes between them.
+   * first, unless another command comes between them. A vCPU that waits for a handler in JavaScript leaves the guest after its answer.
    *
    * @throws {@linkcode MachineStateError} unless the machine runs.
    * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after 10 seconds; the machine then

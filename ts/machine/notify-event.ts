@@ -38,7 +38,7 @@ export interface NotifyEvent {
   readonly total: number
   /** A drill by {@link Machine.injectNotify}, and no exit of the guest's. */
   readonly injected: boolean
-  /** Notify events and warnings that were lost just before this one, because 1024 already waited for the event loop. */
+  /** Notify events, warnings and resets by the guest that were lost just before this one, because 1024 already waited for the event loop. */
   readonly dropped: number
 }
 

@@ -104,13 +104,18 @@ impl<M: Machine> Control<M> {
                 }
                 Err(failure) => Err(failure),
             },
-            Command::Pause => match self.stop_vcpus() {
-                Some(reason) => self.settle(reason, Then::Pause).map(|()| Reply::Done),
-                None => {
-                    self.pausing = Some(id);
-                    return None;
+            Command::Pause => {
+                let result = self.stop_vcpus().map(|reason| self.settle(reason, Then::Pause));
+                match result {
+                    Some(Err(failure)) if !self.inbox.cancel().is_cancelled() => Err(failure),
+                    Some(Ok(())) => Ok(Reply::Done),
+                    // The end came before the vCPUs had stopped, or before the devices were still.
+                    _ => {
+                        self.pausing = Some(id);
+                        return None;
+                    }
                 }
-            },
+            }
             Command::Reset => self.reset(),
             other => self.machine.perform(other, self.inbox.cancel()),
         })

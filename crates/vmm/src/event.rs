@@ -87,9 +87,9 @@ pub enum Event {
 
 impl Event {
     /// True if a full queue may drop the event and count it. What stops or ends a machine, or what a vCPU waits for, is never
-    /// dropped.
+    /// dropped. A guest can reset itself thousands of times in a second; its machine runs before and after.
     pub(crate) const fn may_be_dropped(&self) -> bool {
-        matches!(self, Self::Notify { .. } | Self::BusLock { .. } | Self::Warning(_))
+        matches!(self, Self::Notify { .. } | Self::BusLock { .. } | Self::Warning(_) | Self::Reset { guest: true, .. })
     }
 }
 

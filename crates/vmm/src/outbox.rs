@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
-/// Notify events, bus locks and warnings that wait for the caller. Other messages always fit: each follows a command of the
+/// Notify events, bus locks, warnings and resets by the guest that wait for the caller. Other messages always fit: each follows a command of the
 /// caller's, a stop of the machine, or a vCPU that waits.
 const CAPACITY: usize = 1024;
 
@@ -64,8 +64,8 @@ impl Outbox {
         Ok((Self { state: Mutex::new(state) }, theirs))
     }
 
-    /// Adds an event. A notify event, a bus lock or a warning that does not fit is counted; the next notify event or bus lock carries
-    /// the count.
+    /// Adds an event. A notify event, a bus lock, a warning or a guest's reset that does not fit is counted; the next notify event or
+    /// bus lock carries the count.
     pub fn emit(&self, mut event: Event) {
         let mut state = lock(&self.state);
         if event.may_be_dropped() {
@@ -117,6 +117,7 @@ impl Outbox {
 #[cfg(all(test, not(feature = "shuttle")))]
 mod tests {
     use super::*;
+    use crate::RunState;
     use kvm_accel::{Warning, WarningCode};
     use std::io::Read;
 
@@ -142,11 +143,13 @@ mod tests {
             outbox.emit(warning());
         }
         outbox.emit(Event::Resume);
+        outbox.emit(Event::Reset { guest: true, state: RunState::Running });
+        outbox.emit(Event::Reset { guest: false, state: RunState::Running });
         outbox.reply(3, Ok(Reply::Done));
         let messages = outbox.take();
-        assert_eq!(messages.len(), CAPACITY + 2);
+        assert_eq!(messages.len(), CAPACITY + 3);
         assert_eq!(messages.back(), Some(&Message::Reply { id: 3, result: Ok(Reply::Done) }));
-        assert_eq!(lock(&outbox.state).dropped, 5);
+        assert_eq!(lock(&outbox.state).dropped, 6);
     }
 
     #[test]

@@ -512,6 +512,50 @@ mod threads {
     }
 
     #[test]
+    fn a_pause_that_the_end_interrupts_is_done_also_while_a_device_is_busy() {
+        /// Its devices are never still.
+        struct Busy(Sender, std::sync::mpsc::Sender<()>);
+        impl Machine for Busy {
+            fn resume(&self) {}
+            fn prepare_step(&self, _: u32) -> Result<(), Failure> {
+                Ok(())
+            }
+            fn resume_only(&self, _: u32) {}
+            fn pause(&self) {
+                self.0.emit(kvm_accel::Event::Stopped(StopReason::Paused));
+            }
+            fn quiesce(&self, _: Instant) -> Result<(), Failure> {
+                let _ = self.1.send(());
+                Err(Failure::internal("the disk", "it is busy"))
+            }
+            fn reset(&mut self, _: &Cancel) -> Result<(), Failure> {
+                Ok(())
+            }
+            fn wake(&mut self, _: &Cancel) -> Result<(), Failure> {
+                Ok(())
+            }
+            fn perform(&mut self, _: Command, _: &Cancel) -> Result<Reply, Failure> {
+                Ok(Reply::Done)
+            }
+            fn end(&mut self) {}
+        }
+        let (outbox, _wake) = Outbox::new().unwrap();
+        let outbox = Arc::new(outbox);
+        let (asked, quiesces) = std::sync::mpsc::channel();
+        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+            let machine = Busy(sender.clone(), asked);
+            Ok(Built { machine, reply: Reply::Done, warnings: Vec::new() })
+        })
+        .unwrap();
+        vmm.send(Command::Start, false).unwrap();
+        let pause = vmm.send(Command::Pause, false).unwrap();
+        quiesces.recv().unwrap();
+        vmm.end();
+        let messages = collect(&outbox);
+        assert_eq!(messages[messages.len() - 2..], [reply(pause, Reply::Done), Message::Event(Event::Closed)]);
+    }
+
+    #[test]
     fn a_machine_that_cannot_be_created_says_why_and_is_closed() {
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);

@@ -90,7 +90,8 @@ export class Debugger {
    * still. Resolves when the machine has stopped again: with what the event `debug` tells, or with undefined when the guest ended, reset
    * itself or was paused before the step was done.
    *
-   * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused` or `debug`.
+   * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused`, `debug` or `guest-panicked`. During a step it is
+   * `running`: await a step before the next one.
    * @throws {@linkcode KvmCapabilityError}: the host.
    */
   step(vcpu = 0): Promise<DebugEvent | undefined> {

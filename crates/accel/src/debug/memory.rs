@@ -20,20 +20,9 @@ impl LinearMemory<'_> {
         &self,
         address: u64,
         length: usize,
-        mut access: impl FnMut(GuestAddress, std::ops::Range<usize>) -> bool,
+        access: impl FnMut(GuestAddress, std::ops::Range<usize>) -> bool,
     ) -> Result<(), u64> {
-        let mut done = 0;
-        while done < length {
-            let linear = address.wrapping_add(u64::try_from(done).unwrap_or(u64::MAX));
-            let left = usize::try_from(PAGE - linear % PAGE).unwrap_or(usize::MAX);
-            let piece = done..length.min(done.saturating_add(left));
-            let physical = self.vcpu.translate(linear).ok_or(linear)?;
-            done = piece.end;
-            if !access(GuestAddress(physical), piece) {
-                return Err(linear);
-            }
-        }
-        Ok(())
+        by_pages(address, length, |linear| self.vcpu.translate(linear), access)
     }
 }
 
@@ -51,7 +40,44 @@ impl ByteMemory for LinearMemory<'_> {
 pub fn physical(
     address: u64,
     length: usize,
-    access: impl FnOnce(GuestAddress, std::ops::Range<usize>) -> bool,
+    access: impl FnMut(GuestAddress, std::ops::Range<usize>) -> bool,
 ) -> Result<(), u64> {
-    if access(GuestAddress(address), 0..length) { Ok(()) } else { Err(address) }
+    by_pages(address, length, Some, access)
+}
+
+/// RAM begins and ends at pages, so that the address of a piece which cannot be reached is the first one.
+fn by_pages(
+    address: u64,
+    length: usize,
+    translate: impl Fn(u64) -> Option<u64>,
+    mut access: impl FnMut(GuestAddress, std::ops::Range<usize>) -> bool,
+) -> Result<(), u64> {
+    let mut done = 0;
+    while done < length {
+        let at = address.wrapping_add(u64::try_from(done).unwrap_or(u64::MAX));
+        let left = usize::try_from(PAGE - at % PAGE).unwrap_or(usize::MAX);
+        let piece = done..length.min(done.saturating_add(left));
+        let physical = translate(at).ok_or(at)?;
+        done = piece.end;
+        if !access(GuestAddress(physical), piece) {
+            return Err(at);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_physical_address_that_cannot_be_reached_is_the_error() {
+        let mut pieces = Vec::new();
+        let result = physical(0x1ffe, 0x2003, |at, piece| {
+            pieces.push((at.0, piece));
+            at.0 < 0x3000
+        });
+        assert_eq!(result, Err(0x3000));
+        assert_eq!(pieces, [(0x1ffe, 0..2), (0x2000, 2..0x1002), (0x3000, 0x1002..0x2002)]);
+    }
 }

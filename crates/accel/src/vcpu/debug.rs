@@ -73,9 +73,10 @@ impl Vcpus {
     pub fn read_memory(&self, vcpu: Option<u32>, address: u64, length: usize) -> Result<Vec<u8>> {
         let Some(vcpu) = vcpu else {
             let mut bytes = vec![0; length];
-            return physical(address, length, |at, _| self.shared.ram.read_slice(&mut bytes, at).is_ok())
-                .map(|()| bytes)
-                .map_err(|address| Error::GuestMemory { address });
+            let ram = &self.shared.ram;
+            let read = |at, piece| bytes.get_mut(piece).is_some_and(|piece| ram.read_slice(piece, at).is_ok());
+            physical(address, length, read).map_err(|address| Error::GuestMemory { address })?;
+            return Ok(bytes);
         };
         self.on_thread(vcpu, move |thread| {
             thread.flush()?;
@@ -92,8 +93,9 @@ impl Vcpus {
     /// As [`Vcpus::read_memory`].
     pub fn write_memory(&self, vcpu: Option<u32>, address: u64, bytes: Vec<u8>) -> Result<()> {
         let Some(vcpu) = vcpu else {
-            return physical(address, bytes.len(), |at, _| self.shared.ram.write_slice(&bytes, at).is_ok())
-                .map_err(|address| Error::GuestMemory { address });
+            let ram = &self.shared.ram;
+            let write = |at, piece| bytes.get(piece).is_some_and(|piece| ram.write_slice(piece, at).is_ok());
+            return physical(address, bytes.len(), write).map_err(|address| Error::GuestMemory { address });
         };
         self.on_thread(vcpu, move |thread| {
             thread.flush()?;
