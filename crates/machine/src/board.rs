@@ -633,7 +633,7 @@ mod tests {
             Ok(())
         }
         fn in_flight(&self) -> Option<PollFd<'_>> {
-            let fd = kvm_accel::io::borrow_fd(&*self.in_flight);
+            let fd = kvm_accel::io::borrow_fd(&self.in_flight);
             Some(PollFd::from_borrowed_fd(fd, PollFlags::IN))
         }
     }

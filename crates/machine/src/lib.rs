@@ -11,6 +11,8 @@
 //! - [`host_socket`]: Unix sockets where processes of the host connect.
 //! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
 
+#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile a device thread's shared state against loom"))]
+
 pub mod acpi;
 pub mod board;
 pub mod boot;
