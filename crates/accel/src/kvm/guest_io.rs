@@ -16,6 +16,9 @@ use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 /// Ranges that one call takes, Linux's `IOV_MAX`.
 const LONGEST: usize = 1024;
 
+/// Vectors of at most so many ranges are used again: 256 bytes, for each call that a ring takes at once.
+const SHORT: usize = 16;
+
 /// A run of guest memory. It is checked where it is used; what is not RAM, or goes from one region into another, is `EFAULT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestRange {
@@ -42,6 +45,7 @@ pub fn behind(ranges: &[GuestRange], mut skip: u64) -> impl Iterator<Item = Gues
 }
 
 /// Addresses in this process. Good as long as the RAM that made them.
+#[derive(Default)]
 struct IoVectors(Vec<libc::iovec>);
 
 // SAFETY: the addresses belong to mappings that are shared by all threads; only the kernel follows them.
@@ -49,13 +53,23 @@ unsafe impl Send for IoVectors {}
 
 impl IoVectors {
     fn new(ram: &GuestRam, ranges: impl IntoIterator<Item = GuestRange>) -> io::Result<Self> {
+        let mut vectors = Self::default();
+        vectors.fill(ram, ranges)?;
+        Ok(vectors)
+    }
+
+    /// Replaces the addresses, in the same memory where they fit.
+    fn fill(&mut self, ram: &GuestRam, ranges: impl IntoIterator<Item = GuestRange>) -> io::Result<()> {
         let vector = |range: GuestRange| {
             let iov_len = usize::try_from(range.len).ok()?;
             let base = usize::try_from(host_address(ram, range.address, range.len.into())?).ok()?;
             Some(libc::iovec { iov_base: base as *mut libc::c_void, iov_len })
         };
-        let vectors = ranges.into_iter().map(vector).collect::<Option<_>>();
-        vectors.map(Self).ok_or_else(|| io::Error::from_raw_os_error(libc::EFAULT))
+        self.0.clear();
+        for range in ranges {
+            self.0.push(vector(range).ok_or_else(|| io::Error::from_raw_os_error(libc::EFAULT))?);
+        }
+        Ok(())
     }
 
     fn count(&self) -> i32 {
@@ -189,6 +203,8 @@ pub struct GuestRing {
     ring: IoUring,
     /// The vectors of calls that the kernel has not read yet; it copies them at submission (`IORING_FEAT_SUBMIT_STABLE`).
     vectors: Vec<IoVectors>,
+    /// Vectors to use again.
+    spare: Vec<IoVectors>,
     /// Calls that were given to [`Self::push`] and not returned by [`Self::completed`].
     in_flight: usize,
     /// Those of them that read or write guest memory.
@@ -220,8 +236,8 @@ impl GuestRing {
         }
         ring.submitter().register_files(&[file.as_raw_fd()])?;
         let capacity = usize::try_from(entries).map_err(io::Error::other)?;
-        let (vectors, ram, file) = (Vec::new(), ram.clone(), Arc::clone(file));
-        Ok(Self { ring, vectors, in_flight: 0, in_memory: 0, cancelled: false, capacity, ram, _file: file })
+        let (vectors, spare, ram, file) = (Vec::new(), Vec::new(), ram.clone(), Arc::clone(file));
+        Ok(Self { ring, vectors, spare, in_flight: 0, in_memory: 0, cancelled: false, capacity, ram, _file: file })
     }
 
     /// Whether no further call fits until one has completed.
@@ -284,7 +300,8 @@ impl GuestRing {
         if ranges.len() > LONGEST {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let vectors = IoVectors::new(&self.ram, ranges.iter().copied())?;
+        let mut vectors = self.spare.pop().unwrap_or_default();
+        vectors.fill(&self.ram, ranges.iter().copied())?;
         let count = vectors.count().unsigned_abs();
         // The vector's own heap block: it does not move with `vectors`.
         let pointer = vectors.0.as_ptr();
@@ -311,7 +328,7 @@ impl GuestRing {
                 _ => {}
             }
         }
-        self.vectors.clear();
+        self.spare.extend(self.vectors.drain(..).filter(|vectors| vectors.0.capacity() <= SHORT));
         Ok(())
     }
 

@@ -44,7 +44,7 @@ impl VirtQueue {
         }
         loop {
             if let Some(chain) = self.queue.iter(self.ram.clone())?.next() {
-                return Chain::new(chain, self.ram.clone()).map(Some);
+                return Chain::new(chain).map(Some);
             }
             if !self.queue.enable_notification(&*self.ram)? {
                 return Ok(None);
@@ -114,8 +114,40 @@ impl VirtQueue {
 #[derive(Clone, Debug)]
 pub struct Chain {
     chain: DescriptorChain<GuestRam>,
-    descriptors: Vec<Descriptor>,
-    ram: GuestRam,
+    descriptors: Descriptors,
+}
+
+/// Descriptors that a chain has without an allocation: a disk's request has three.
+const INLINE: usize = 4;
+
+/// The descriptors of a chain.
+#[derive(Clone, Debug, Default)]
+struct Descriptors {
+    first: [Descriptor; INLINE],
+    /// How many of `first` there are.
+    inline: usize,
+    /// Those behind `first`.
+    more: Vec<Descriptor>,
+}
+
+impl Descriptors {
+    fn len(&self) -> usize {
+        self.inline + self.more.len()
+    }
+
+    fn push(&mut self, descriptor: Descriptor) {
+        match self.first.get_mut(self.inline) {
+            Some(place) => {
+                *place = descriptor;
+                self.inline += 1;
+            }
+            None => self.more.push(descriptor),
+        }
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = &Descriptor> {
+        self.first.iter().take(self.inline).chain(&self.more)
+    }
 }
 
 /// What notes the pages that are written.
@@ -123,8 +155,8 @@ type Pages<'a> = MS<'a, GuestMappings>;
 
 impl Chain {
     /// Reads the descriptors once.
-    fn new(chain: DescriptorChain<GuestRam>, ram: GuestRam) -> Result<Self, DriverError> {
-        let mut descriptors = Vec::new();
+    fn new(chain: DescriptorChain<GuestRam>) -> Result<Self, DriverError> {
+        let mut descriptors = Descriptors::default();
         for descriptor in chain.clone() {
             if descriptors.len() == MOST_DESCRIPTORS {
                 return Err(DriverError(format!("a chain has more than {MOST_DESCRIPTORS} descriptors")));
@@ -132,11 +164,11 @@ impl Chain {
             descriptors.push(descriptor);
         }
         // The library ends a chain early, without an error, where the driver breaks a rule.
-        if descriptors.last().is_none_or(Descriptor::has_next) {
+        if descriptors.iter().next_back().is_none_or(Descriptor::has_next) {
             let what = "a chain of descriptors holds 4 GiB or more, is a loop, or leaves its table";
             return Err(DriverError(what.into()));
         }
-        Ok(Self { chain, descriptors, ram })
+        Ok(Self { chain, descriptors })
     }
 
     /// Names the chain when it is given back.
@@ -150,7 +182,7 @@ impl Chain {
     /// # Errors
     /// When it is not in RAM, or longer than a chain may be.
     pub fn reader(&self) -> Result<Reader<'_, Pages<'_>>, DriverError> {
-        Ok(self.chain.clone().reader(&self.ram)?)
+        Ok(self.chain.clone().reader(self.chain.memory())?)
     }
 
     /// What the device writes.
@@ -158,7 +190,7 @@ impl Chain {
     /// # Errors
     /// When it is not in RAM, or longer than a chain may be.
     pub fn writer(&self) -> Result<Writer<'_, Pages<'_>>, DriverError> {
-        Ok(self.chain.clone().writer(&self.ram)?)
+        Ok(self.chain.clone().writer(self.chain.memory())?)
     }
 
     /// Bytes that the device may write.

@@ -106,27 +106,28 @@ pub struct Limits {
 }
 
 impl Request {
-    /// Reads a chain. A chain without a place for the answer, with parts outside RAM or out of order is the end of the queue, as it is under
+    /// Reads a chain. `input` is memory for it to work with. A chain without a place for the answer, with parts outside RAM or out of order is the end of the queue, as it is under
     /// QEMU; anything else that is wrong is answered.
     ///
     /// # Errors
     /// [`DriverError`], for the whole device.
     pub fn read(
         chain: impl IntoIterator<Item = Descriptor>,
+        input: &mut Vec<GuestRange>,
         ram: &GuestRam,
         limits: Limits,
     ) -> Result<Self, DriverError> {
-        let (input, mut output) = split(chain, ram)?;
+        let mut output = split(chain, input, ram)?;
         let status = take_status(&mut output)?;
         let mut header = [0; HEADER];
-        if gather(ram, &input, &mut header) < HEADER {
+        if gather(ram, input, &mut header) < HEADER {
             return Err(DriverError("a block request is shorter than its header".into()));
         }
         let [kind, _, _, _] = words(header);
         let sector = u64::from_le_bytes([
             header[8], header[9], header[10], header[11], header[12], header[13], header[14], header[15],
         ]);
-        let input: Vec<_> = behind(&input, HEADER as u64).collect();
+        let input: Vec<_> = behind(input, HEADER as u64).collect();
         let action = match kind {
             VIRTIO_BLK_T_IN => match limits.range(sector, total(&output)) {
                 Some(offset) => Action::Read { offset, ranges: output },
@@ -172,13 +173,15 @@ impl Limits {
     }
 }
 
-/// The ranges that the device reads, and those that it writes.
+/// Fills `input` with the ranges that the device reads, and returns those that it writes.
 fn split(
     chain: impl IntoIterator<Item = Descriptor>,
+    input: &mut Vec<GuestRange>,
     ram: &GuestRam,
-) -> Result<(Vec<GuestRange>, Vec<GuestRange>), DriverError> {
+) -> Result<Vec<GuestRange>, DriverError> {
     let refuse = |what: &str| Err(DriverError(format!("a block request {what}")));
-    let (mut input, mut output) = (Vec::new(), Vec::new());
+    input.clear();
+    let mut output = Vec::new();
     for Descriptor { range, writable } in chain {
         let len = usize::try_from(range.len).unwrap_or(usize::MAX);
         if len == 0 {
@@ -192,7 +195,7 @@ fn split(
         }
         if writable { output.push(range) } else { input.push(range) }
     }
-    Ok((input, output))
+    Ok(output)
 }
 
 /// Cuts the last byte off.

@@ -55,6 +55,8 @@ pub struct Requests {
     /// Bytes that the reads and writes among them move.
     in_flight: u64,
     throttle: Option<ThrottleLease>,
+    /// For reading requests, so that each does not allocate memory for its header's ranges.
+    scratch: Vec<GuestRange>,
     /// Popped, and waiting for the throttle's timer.
     throttled: Option<Job>,
     /// The last call stopped early.
@@ -78,6 +80,21 @@ struct Job {
     /// The medium is to be flushed after the last slice.
     flush: bool,
     status: Status,
+}
+
+impl Job {
+    /// Whether a slice of `len` bytes is the whole request, and this result says that all of it was done.
+    fn is_done(&self, len: u64, result: &io::Result<u32>) -> bool {
+        len == self.len && result.as_ref().is_ok_and(|count| u64::from(*count) == len)
+    }
+}
+
+/// What the ring has taken of a job.
+enum Begun {
+    /// Something is left to begin.
+    Part,
+    /// Nothing is left.
+    Whole,
 }
 
 /// A call of the ring.
@@ -152,6 +169,7 @@ impl Requests {
             calls: Slab::default(),
             in_flight: 0,
             throttle,
+            scratch: Vec::new(),
             throttled: None,
             more: false,
         }
@@ -213,10 +231,19 @@ impl Requests {
         let room = self.jobs.len() < usize::from(self.queue.size());
         let next = if room { self.next()? } else { None };
         let popped = next.is_some();
-        if let Some(job) = next {
-            self.take_on(job)?;
-        }
-        let Some(number) = self.pending.pop_front() else { return Ok(popped) };
+        let begun = match next {
+            Some(job) => self.take_on(job)?,
+            None => None,
+        };
+        // A new request waits behind those that have begun.
+        let number = match begun {
+            Some(number) if self.pending.is_empty() => number,
+            _ => {
+                self.pending.extend(begun);
+                let Some(number) = self.pending.pop_front() else { return Ok(popped) };
+                number
+            }
+        };
         self.advance(number)?;
         Ok(true)
     }
@@ -231,7 +258,7 @@ impl Requests {
                     range: GuestRange { address: descriptor.addr().0, len: descriptor.len() },
                     writable: descriptor.is_write_only(),
                 });
-                let request = Request::read(descriptors, self.queue.memory(), self.disk.limits)?;
+                let request = Request::read(descriptors, &mut self.scratch, self.queue.memory(), self.disk.limits)?;
                 self.job(chain.head(), request)
             }
         };
@@ -258,8 +285,8 @@ impl Requests {
         Job { head, request, queued: false, begun: 0, len, calls: 0, plain: false, flush, status: Status::Ok }
     }
 
-    /// Answers what needs no file, and gives other requests a turn.
-    fn take_on(&mut self, mut job: Job) -> Result<(), WorkerError> {
+    /// Answers what needs no file. Returns the number of any other request, which is to get a turn.
+    fn take_on(&mut self, mut job: Job) -> Result<Option<usize>, WorkerError> {
         match &job.request.action {
             Action::Refuse(status) => job.status = *status,
             Action::Id { ranges } => job.status = self.identify(ranges),
@@ -270,23 +297,27 @@ impl Requests {
                 // A flush that cannot succeed is not begun, and a write that needs one neither.
                 if job.flush && self.disk.image.has_lost() {
                     job.status = Status::IoError;
-                    return self.answer(&job);
+                } else {
+                    job.queued = true;
+                    return Ok(Some(self.jobs.insert(job)));
                 }
-                let number = self.jobs.insert(Job { queued: true, ..job });
-                self.pending.push_back(number);
-                return Ok(());
             }
         }
-        self.answer(&job)
+        answer(&mut self.queue, &job)?;
+        Ok(None)
     }
 
     /// Begins the next slice of a job, its flush, or its answer.
     fn advance(&mut self, number: usize) -> Result<(), WorkerError> {
         let Some(job) = self.jobs.get_mut(number) else { return Ok(()) };
         job.queued = false;
-        let more = job.begun < job.len || job.flush;
-        if more && !self.begin_call(number) {
-            self.perform(number);
+        if job.begun < job.len || job.flush {
+            match self.begin_call(number) {
+                // Most requests: their completion answers them.
+                Some(Begun::Whole) => return Ok(()),
+                Some(Begun::Part) => {}
+                None => self.perform(number),
+            }
         }
         self.settle(number)
     }
@@ -305,19 +336,19 @@ impl Requests {
         if (job.begun < job.len && data) || (job.calls == 0 && (job.begun < job.len || job.flush)) {
             job.queued = true;
             self.pending.push_back(number);
-        } else if job.calls == 0
-            && let Some(job) = self.jobs.remove(number)
-        {
-            self.answer(&job)?;
+        } else if job.calls == 0 {
+            let answered = answer(&mut self.queue, job);
+            self.jobs.clear(number);
+            answered?;
         }
         Ok(())
     }
 
-    /// Hands the next slice of a job to the ring; false when the ring cannot do it.
-    fn begin_call(&mut self, number: usize) -> bool {
-        let (Some(ring), Some(job)) = (&mut self.ring, self.jobs.get_mut(number)) else { return false };
+    /// Hands the next slice of a job to the ring; `None` when the ring cannot do it.
+    fn begin_call(&mut self, number: usize) -> Option<Begun> {
+        let (ring, job) = (self.ring.as_mut()?, self.jobs.get_mut(number)?);
         if job.plain {
-            return false;
+            return None;
         }
         let from = job.begun;
         let mut slice = Vec::new();
@@ -344,13 +375,13 @@ impl Requests {
                 job.begun += len;
                 (Kind::Allocate { from }, call)
             }
-            Action::Flush | Action::Id { .. } | Action::Refuse(_) => return false,
+            Action::Flush | Action::Id { .. } | Action::Refuse(_) => return None,
         };
         let token = self.calls.insert(Call { job: number, kind });
         if ring.push(token as u64, call).is_err() {
             job.begun = from;
             self.calls.remove(token);
-            return false;
+            return None;
         }
         job.calls += 1;
         match kind {
@@ -361,7 +392,7 @@ impl Requests {
             Kind::Flush => job.flush = false,
             Kind::Allocate { .. } => {}
         }
-        true
+        Some(if job.begun < job.len || job.flush { Begun::Part } else { Begun::Whole })
     }
 
     /// Does the next slice of a job, or its flush, on this thread.
@@ -422,6 +453,16 @@ impl Requests {
         }
         let mut slice = Vec::new();
         let done = match (&job.request.action, kind) {
+            // Most requests are one slice, and the ring has done all of it.
+            (Action::Read { ranges, .. }, Kind::Read { len, .. }) if job.is_done(len, &result) => {
+                self.in_flight -= len;
+                guest_io::note_written(ram, ranges, len);
+                Ok(())
+            }
+            (Action::Write { .. }, Kind::Write { len, .. }) if job.is_done(len, &result) => {
+                self.in_flight -= len;
+                Ok(())
+            }
             (Action::Read { offset, ranges }, Kind::Read { from, len }) => {
                 self.in_flight -= len;
                 let (ranges, _) = cut(ranges, from, from + len, &mut slice);
@@ -461,18 +502,20 @@ impl Requests {
         }
         Status::Ok
     }
+}
 
-    fn answer(&mut self, job: &Job) -> Result<(), WorkerError> {
-        let Request { action, status: address } = &job.request;
-        let written = match action {
-            Action::Read { ranges, .. } | Action::Id { ranges } if job.status == Status::Ok => total(ranges),
-            _ => 0,
-        };
-        let status = self.queue.memory().write_obj(job.status.byte(), *address);
-        status.map_err(|error| DriverError(format!("the status of a block request: {error}")))?;
-        // A chain holds less than 4 GiB.
-        Ok(self.queue.push(job.head, u32::try_from(written + 1).unwrap_or(u32::MAX))?)
-    }
+/// Writes the status of a request, and gives its chain back.
+fn answer(queue: &mut VirtQueue, job: &Job) -> Result<(), WorkerError> {
+    let Request { action, status: address } = &job.request;
+    let written = match action {
+        Action::Read { .. } if job.status == Status::Ok => job.len,
+        Action::Id { ranges } if job.status == Status::Ok => total(ranges),
+        _ => 0,
+    };
+    let status = queue.memory().write_obj(job.status.byte(), *address);
+    status.map_err(|error| DriverError(format!("the status of a block request: {error}")))?;
+    // A chain holds less than 4 GiB.
+    Ok(queue.push(job.head, u32::try_from(written + 1).unwrap_or(u32::MAX))?)
 }
 
 /// Notes for the dirty log what a read of the ring has written: how many bytes are right. A read that failed may have written any of it.

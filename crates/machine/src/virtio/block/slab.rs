@@ -36,6 +36,14 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Drops a value where it is.
+    pub fn clear(&mut self, number: usize) {
+        if let Some(place @ Some(_)) = self.places.get_mut(number) {
+            *place = None;
+            self.free.push(number);
+        }
+    }
+
     pub fn get(&self, number: usize) -> Option<&T> {
         self.places.get(number)?.as_ref()
     }
@@ -66,5 +74,9 @@ mod tests {
         assert_eq!((slab.remove(0), slab.remove(0), slab.len()), (Some('a'), None, 1));
         assert_eq!((slab.insert('c'), slab.get(0), slab.get(2)), (0, Some(&'c'), None));
         assert_eq!(slab.get_mut(1), Some(&mut 'b'));
+        slab.clear(1);
+        slab.clear(1);
+        assert_eq!(slab.get(1), None);
+        assert_eq!((slab.insert('d'), slab.insert('e')), (1, 2));
     }
 }

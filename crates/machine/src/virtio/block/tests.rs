@@ -565,7 +565,7 @@ proptest! {
             chain.extend(ranges.iter().map(|range| Descriptor { range: *range, writable }));
         }
         chain.push(part(STATUS, 1, true));
-        let request = Request::read(chain, &ram, Limits { sectors: 32, read_only: good.read_only }).unwrap();
+        let request = Request::read(chain, &mut Vec::new(), &ram, Limits { sectors: 32, read_only: good.read_only }).unwrap();
         prop_assert_eq!(request, Request { action: good.expected(ranges), status: GuestAddress(STATUS) });
     }
 
@@ -582,7 +582,7 @@ proptest! {
         }
         let limits = Limits { sectors: 32, read_only };
         let chain = std::iter::once(Descriptor { writable: false, ..head }).chain(rest);
-        let Ok(Request { action, status }) = Request::read(chain, &ram, limits) else { return Ok(()) };
+        let Ok(Request { action, status }) = Request::read(chain, &mut Vec::new(), &ram, limits) else { return Ok(()) };
         prop_assert!(status.0 < 4 << 20);
         let (offset, len, writes) = match &action {
             Action::Read { offset, ranges } => (*offset, kvm_accel::guest_io::total(ranges), false),
