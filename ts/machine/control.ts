@@ -109,6 +109,8 @@ export class Control {
     const nested = this.nested
     const run = () => {
       const open = () => {
+        // A nested command waits for no other, and none waits for it: the machine runs, so that it is refused.
+        if (nested) return
         const waiting = this.#gate ?? []
         this.#gate = undefined
         // One of them may close the gate again: the rest then waits behind it.
@@ -118,7 +120,7 @@ export class Control {
           else send()
         }
       }
-      this.#gate ??= []
+      if (!nested) this.#gate ??= []
       const map = (reply: Reply<K>) => {
         try {
           const command = first.map(reply)
