@@ -253,3 +253,12 @@ test('process.exit() while a guest waits for a worker and for a handler leaves n
   `)
   t.is(code, 3, stderr)
 })
+
+test('a worker that cannot be started is an error, and the guest does not wait for its device', async t => {
+  // in al, 0x55; out 0xf4, al
+  const kernel = Uint8Array.of(0xe4, 0x55, 0xe6, 0xf4)
+  await using machine = await Machine.create({ kernel, kernelFormat: 'flat', memory: '16M', debugExit: true })
+  await t.throwsAsync(machine.addDevice({ pio: [0x55, 1], worker: 'no-path.mjs' }), { code: 'ERR_WORKER_PATH' })
+  await machine.start()
+  t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 255 })
+})

@@ -64,7 +64,14 @@ export class Devices {
   #start(name: string, token: number, module: URL | string, data: unknown): void {
     // What says how to read a script from the command line would keep a worker from reading its file.
     const execArgv = process.execArgv.filter(argument => !argument.startsWith('--input-type'))
-    const worker = new Worker(module, { workerData: { device: token, name, data }, execArgv })
+    let worker: Worker
+    try {
+      worker = new Worker(module, { workerData: { device: token, name, data }, execArgv })
+    } catch (error) {
+      // No path, or data that cannot be copied. The device stays on the bus, and nobody would answer for it.
+      native().forgetDevice(token)
+      throw error
+    }
     worker.unref()
     worker.on('error', error => {
       if (!this.#ended) this.#failed(error)

@@ -838,7 +838,7 @@ export declare function createMachine(config: BindingConfig): BindingMachine | B
 /** Forgets bytes that no machine took. */
 export declare function dropBytes(token: number): void
 
-/** Forgets a device whose worker never came. */
+/** Forgets a device whose worker never came: the guest reads all ones, and does not wait. */
 export declare function forgetDevice(token: number): void
 
 /** The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name. */

@@ -69,10 +69,12 @@ pub fn take_device(token: i64) -> Option<BindingDeviceServer> {
     Some(BindingDeviceServer { device })
 }
 
-/// Forgets a device whose worker never came.
+/// Forgets a device whose worker never came: the guest reads all ones, and does not wait.
 #[napi]
 pub fn forget_device(token: i64) {
-    drop(take_device(token));
+    if let Some(server) = take_device(token) {
+        server.device.close();
+    }
 }
 
 /// What the guest did next.
