@@ -699,12 +699,13 @@ mod tests {
         let rng = Arc::new(Rng::new(Path::new("/dev/zero"), None).unwrap());
         let transports = [started(scripted(None)), started(rng), started(scripted(None))];
         transports.iter().for_each(|transport| transport.interrupt());
+        // However late the host runs its thread.
+        transports[1].wait_until_quiet(later()).unwrap();
         let wait = |deadline| Unquiet::collect(&transports, |transport| transport.wait_until_quiet(deadline));
         let late = wait(Instant::now() + Duration::from_millis(50)).unwrap_err();
         assert_eq!(late.devices(), [("virtio-scripted", 0), ("virtio-scripted", 2)]);
         let text = "virtio-scripted (virtio device 0), virtio-scripted (virtio device 2)";
         assert!(late.to_string().contains(text), "{late}");
-        transports[1].wait_until_quiet(later()).unwrap();
         // A reset does not wait for the pause, and a device without a driver is quiet.
         assert_eq!(stop(&transports, later()), Ok(()));
         assert_eq!(wait(Instant::now()), Ok(()));
