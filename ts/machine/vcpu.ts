@@ -40,7 +40,7 @@ export class Vcpu {
   state(): Promise<VcpuState> {
     return this.#control.call({
       operation: 'vcpu.state',
-      command: { kind: 'vcpu-state', vcpu: this.index },
+      command: { kind: 'vcpu-state', vcpu: this.index, toChange: false },
       reply: 'vcpu-state',
       map: ({ state }) => vcpuState(state),
     })
@@ -58,7 +58,7 @@ export class Vcpu {
     const operation = 'vcpu.setState'
     return this.#control.exchange({
       operation,
-      command: { kind: 'vcpu-state', vcpu },
+      command: { kind: 'vcpu-state', vcpu, toChange: true },
       reply: 'vcpu-state',
       map: ({ state }) => ({
         kind: 'set-vcpu-state',

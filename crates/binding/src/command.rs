@@ -27,6 +27,8 @@ pub enum BindingCommand {
     },
     VcpuState {
         vcpu: u32,
+        /// `set-vcpu-state` follows: an error names that operation.
+        to_change: bool,
     },
     SetVcpuState {
         vcpu: u32,
@@ -100,7 +102,7 @@ impl BindingCommand {
             Self::Step { vcpu } => Command::Step { vcpu },
             Self::InjectNmi => Command::InjectNmi,
             Self::InjectNotify { vcpu, context_invalid } => Command::InjectNotify { vcpu, context_invalid },
-            Self::VcpuState { vcpu } => Command::VcpuState { vcpu },
+            Self::VcpuState { vcpu, to_change } => Command::VcpuState { vcpu, to_change },
             Self::SetVcpuState { vcpu, state } => Command::SetVcpuState { vcpu, state: Box::new(state.into()) },
             Self::InsertBreakpoint { vcpu, breakpoint } => {
                 Command::InsertBreakpoint { vcpu, breakpoint: breakpoint.parse()? }

@@ -189,7 +189,7 @@ impl Machine for BoardMachine {
             Command::InjectNotify { vcpu, context_invalid } => {
                 Ok(Reply::Injected(self.board.inject_notify(vcpu, context_invalid)))
             }
-            Command::VcpuState { vcpu } => Ok(Reply::VcpuState(Box::new(self.board.vcpu_state(vcpu)?))),
+            Command::VcpuState { vcpu, .. } => Ok(Reply::VcpuState(Box::new(self.board.vcpu_state(vcpu)?))),
             Command::SetVcpuState { vcpu, state } => {
                 self.board.set_vcpu_state(vcpu, *state)?;
                 Ok(Reply::Done)

@@ -37,6 +37,8 @@ pub enum Command {
     VcpuState {
         /// Index of the vCPU.
         vcpu: u32,
+        /// [`Command::SetVcpuState`] follows: an error names that operation.
+        to_change: bool,
     },
     /// Changes a vCPU's register file at its next entry.
     SetVcpuState {
@@ -103,8 +105,8 @@ impl Command {
             Self::Step { .. } => Operation::Step,
             Self::InjectNmi => Operation::InjectNmi,
             Self::InjectNotify { .. } => Operation::InjectNotify,
-            Self::VcpuState { .. } => Operation::VcpuState,
-            Self::SetVcpuState { .. } => Operation::SetVcpuState,
+            Self::VcpuState { to_change: false, .. } => Operation::VcpuState,
+            Self::VcpuState { to_change: true, .. } | Self::SetVcpuState { .. } => Operation::SetVcpuState,
             Self::InsertBreakpoint { .. } => Operation::InsertBreakpoint,
             Self::RemoveBreakpoint { .. } => Operation::RemoveBreakpoint,
             Self::ClearBreakpoints => Operation::ClearBreakpoints,

@@ -494,7 +494,7 @@ mod threads {
         vmm.send(Command::Pause, false).unwrap();
         vmm.send(Command::TakeDirtyPages, false).unwrap();
         let nmi = vmm.send(Command::InjectNmi, true).unwrap();
-        let state = vmm.send(Command::VcpuState { vcpu: 0 }, true).unwrap();
+        let state = vmm.send(Command::VcpuState { vcpu: 0, to_change: false }, true).unwrap();
         while !messages.iter().any(|message| matches!(message, Message::Reply { id, .. } if *id == state)) {
             messages.extend(outbox.take());
             thread::yield_now();
