@@ -224,7 +224,8 @@ export type BindingCommand =
   | { kind: 'step'; vcpu: number }
   | { kind: 'inject-nmi' }
   | { kind: 'inject-notify'; vcpu: number; contextInvalid: boolean }
-  | { kind: 'vcpu-state'; vcpu: number }
+  | { kind: 'vcpu-state'; vcpu: number; /** `set-vcpu-state` follows: an error names that operation. */
+  toChange: boolean }
   | { kind: 'set-vcpu-state'; vcpu: number; state: BindingVcpuState }
   | { kind: 'insert-breakpoint'; vcpu: number; breakpoint: BindingBreakpoint }
   | { kind: 'remove-breakpoint'; vcpu: number; breakpoint: BindingBreakpoint }
