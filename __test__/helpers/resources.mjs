@@ -34,7 +34,8 @@ const PATIENCE = 20_000
 
 /** True if a VM or a thread of this package is left. */
 const alive = ({ fds, threads }) =>
-  threads.some(name => name.startsWith('kvm-')) || fds.some(target => /^(\/dev\/kvm|anon_inode:kvm|\/memfd:kvm)/.test(target))
+  threads.some(name => name.startsWith('kvm-')) ||
+  fds.some(target => /^(\/dev\/kvm|anon_inode:kvm|\/memfd:kvm)/.test(target))
 
 /**
  * The resources of a process without machines: libuv's threads have started, which the first use of files does for all of them, and
