@@ -108,26 +108,15 @@ impl Inbox {
 
     /// Waits for something to do.
     pub fn next(&self) -> Next {
-        let mut state = lock(&self.state);
-        loop {
-            if state.ending {
-                return Next::End;
-            }
-            if let Some(reason) = state.stopped.take() {
-                return Next::Stopped(reason);
-            }
-            if let Some(envelope) = state.nested.pop_front() {
-                return Next::Execute(envelope);
-            }
-            if let Some(envelope) = state.commands.pop_front() {
-                return Next::Execute(envelope);
-            }
-            state = self.wait(state);
-        }
+        self.next_of(|state| state.nested.pop_front().or_else(|| state.commands.pop_front()))
     }
 
     /// Waits for the vCPUs to stop, and meanwhile hands out nested commands only.
     pub fn next_while_stopping(&self) -> Next {
+        self.next_of(|state| state.nested.pop_front())
+    }
+
+    fn next_of(&self, command: impl Fn(&mut State) -> Option<Envelope>) -> Next {
         let mut state = lock(&self.state);
         loop {
             if state.ending {
@@ -136,7 +125,7 @@ impl Inbox {
             if let Some(reason) = state.stopped.take() {
                 return Next::Stopped(reason);
             }
-            if let Some(envelope) = state.nested.pop_front() {
+            if let Some(envelope) = command(&mut state) {
                 return Next::Execute(envelope);
             }
             state = self.wait(state);

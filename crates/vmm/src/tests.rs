@@ -386,6 +386,47 @@ mod threads {
         Message::Reply { id, result: Ok(reply) }
     }
 
+    /// A machine whose answers a test chooses; its vCPUs never stop by themselves.
+    struct Scripted {
+        pause: Box<dyn Fn() + Send>,
+        quiesce: Box<dyn Fn() -> Result<(), Failure> + Send>,
+        perform: Box<dyn Fn() -> Reply + Send>,
+    }
+
+    impl Default for Scripted {
+        fn default() -> Self {
+            Self { pause: Box::new(|| {}), quiesce: Box::new(|| Ok(())), perform: Box::new(|| Reply::Done) }
+        }
+    }
+
+    impl Machine for Scripted {
+        fn resume(&self) {}
+        fn prepare_step(&self, _: u32) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn resume_only(&self, _: u32) {}
+        fn pause(&self) {
+            (self.pause)();
+        }
+        fn quiesce(&self, _: Instant) -> Result<(), Failure> {
+            (self.quiesce)()
+        }
+        fn reset(&mut self, _: &Cancel) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn wake(&mut self, _: &Cancel) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn perform(&mut self, _: Command, _: &Cancel) -> Result<Reply, Failure> {
+            Ok((self.perform)())
+        }
+        fn end(&mut self) {}
+    }
+
+    fn built(machine: Scripted) -> Built<Scripted> {
+        Built { machine, reply: Reply::Done, warnings: Vec::new() }
+    }
+
     fn paused() -> Message {
         Message::Event(Event::Stop { state: RunState::Paused, exit: None })
     }
@@ -445,15 +486,14 @@ mod threads {
     #[test]
     fn a_nested_command_is_answered_while_the_machine_waits_for_its_vcpu_to_stop() {
         // The vCPU waits for a caller that sends commands; it stops when that has got its answers.
-        struct Waiting(Sender, Arc<(Mutex<bool>, Condvar)>);
-        impl Machine for Waiting {
-            fn resume(&self) {}
-            fn prepare_step(&self, _: u32) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn resume_only(&self, _: u32) {}
-            fn pause(&self) {
-                let (sender, answered) = (self.0.clone(), Arc::clone(&self.1));
+        let (outbox, _wake) = Outbox::new().unwrap();
+        let outbox = Arc::new(outbox);
+        let answered = Arc::new((Mutex::new(false), Condvar::new()));
+        let theirs = Arc::clone(&answered);
+        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+            let sender = sender.clone();
+            let pause = move || {
+                let (sender, answered) = (sender.clone(), Arc::clone(&theirs));
                 thread::spawn(move || {
                     let mut done = lock(&answered.0);
                     while !*done {
@@ -461,28 +501,8 @@ mod threads {
                     }
                     sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
                 });
-            }
-            fn quiesce(&self, _: Instant) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn reset(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn wake(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn perform(&mut self, _: Command, _: &Cancel) -> Result<Reply, Failure> {
-                Ok(Reply::Done)
-            }
-            fn end(&mut self) {}
-        }
-        let (outbox, _wake) = Outbox::new().unwrap();
-        let outbox = Arc::new(outbox);
-        let answered = Arc::new((Mutex::new(false), Condvar::new()));
-        let theirs = Arc::clone(&answered);
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
-            let machine = Waiting(sender.clone(), theirs);
-            Ok(Built { machine, reply: Reply::Done, warnings: Vec::new() })
+            };
+            Ok(built(Scripted { pause: Box::new(pause), ..Scripted::default() }))
         })
         .unwrap();
         vmm.send(Command::Start, false).unwrap();
@@ -513,38 +533,18 @@ mod threads {
 
     #[test]
     fn a_pause_that_the_end_interrupts_is_done_also_while_a_device_is_busy() {
-        /// Its devices are never still.
-        struct Busy(Sender, std::sync::mpsc::Sender<()>);
-        impl Machine for Busy {
-            fn resume(&self) {}
-            fn prepare_step(&self, _: u32) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn resume_only(&self, _: u32) {}
-            fn pause(&self) {
-                self.0.emit(kvm_accel::Event::Stopped(StopReason::Paused));
-            }
-            fn quiesce(&self, _: Instant) -> Result<(), Failure> {
-                let _ = self.1.send(());
-                Err(Failure::internal("the disk", "it is busy"))
-            }
-            fn reset(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn wake(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn perform(&mut self, _: Command, _: &Cancel) -> Result<Reply, Failure> {
-                Ok(Reply::Done)
-            }
-            fn end(&mut self) {}
-        }
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
         let (asked, quiesces) = std::sync::mpsc::channel();
         let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
-            let machine = Busy(sender.clone(), asked);
-            Ok(Built { machine, reply: Reply::Done, warnings: Vec::new() })
+            let sender = sender.clone();
+            let pause = move || sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
+            // Its devices are never still.
+            let quiesce = move || {
+                let _ = asked.send(());
+                Err(Failure::internal("the disk", "it is busy"))
+            };
+            Ok(built(Scripted { pause: Box::new(pause), quiesce: Box::new(quiesce), ..Scripted::default() }))
         })
         .unwrap();
         vmm.send(Command::Start, false).unwrap();
@@ -569,39 +569,10 @@ mod threads {
 
     #[test]
     fn a_panic_in_a_command_is_its_error_and_ends_the_machine() {
-        let plan = commands([]);
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
-        let (inner, _other) = machine(&plan);
-        drop(inner);
-        struct Panics(Fake);
-        impl Machine for Panics {
-            fn resume(&self) {}
-            fn prepare_step(&self, _: u32) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn resume_only(&self, _: u32) {}
-            fn pause(&self) {}
-            fn quiesce(&self, _: Instant) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn reset(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn wake(&mut self, _: &Cancel) -> Result<(), Failure> {
-                Ok(())
-            }
-            fn perform(&mut self, _: Command, _: &Cancel) -> Result<Reply, Failure> {
-                panic!("on purpose")
-            }
-            fn end(&mut self) {
-                self.0.end();
-            }
-        }
         let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, |_, _| {
-            let guest = Arc::new(Guest { vcpu: Mutex::default(), changed: Condvar::new() });
-            let machine = Panics(Fake { guest, thread: None, broken: false });
-            Ok(Built { machine, reply: Reply::Done, warnings: Vec::new() })
+            Ok(built(Scripted { perform: Box::new(|| panic!("on purpose")), ..Scripted::default() }))
         })
         .unwrap();
         vmm.send(Command::InjectNmi, false).unwrap();
