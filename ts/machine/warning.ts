@@ -18,10 +18,17 @@ export interface MachineWarning {
    *   device;
    * - `DEVICE_HOST_ERROR`: the host failed a virtio device (no memory, no descriptor, a bug of kvm-accel), which does nothing until the
    *   guest's driver resets it; the message names the failed operation, its error and a remedy. Emitted once for each device;
+   * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and goes on waiting; the message names it;
    * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the host's kernel after 10 seconds.
    */
   readonly code:
-    string | 'MANY_VCPUS' | 'EMULATION_FAILURE' | 'DEVICE_NEEDS_RESET' | 'DEVICE_HOST_ERROR' | 'DEVICE_NOT_STILL'
+    | string
+    | 'MANY_VCPUS'
+    | 'EMULATION_FAILURE'
+    | 'DEVICE_NEEDS_RESET'
+    | 'DEVICE_HOST_ERROR'
+    | 'DEVICE_NOT_STILL'
+    | 'VCPU_NOT_STOPPED'
   /** For people: one line, and the register dump where there is one. */
   readonly message: string
 }

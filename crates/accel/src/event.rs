@@ -91,6 +91,8 @@ pub enum WarningCode {
     EmulationFailure,
     /// A driver broke the rules of its device, which does nothing until it is reset.
     DeviceNeedsReset,
+    /// A vCPU does not leave the guest.
+    VcpuNotStopped,
     /// A device's thread was still at work when the machine had to stop.
     DeviceNotStill,
     /// The host failed a device, which does nothing until its driver resets it.
@@ -108,6 +110,7 @@ impl WarningCode {
             Self::ManualProtectFailed => "MANUAL_PROTECT_FAILED",
             Self::ManyVcpus => "MANY_VCPUS",
             Self::DeviceNeedsReset => "DEVICE_NEEDS_RESET",
+            Self::VcpuNotStopped => "VCPU_NOT_STOPPED",
             Self::DeviceNotStill => "DEVICE_NOT_STILL",
             Self::DeviceHostError => "DEVICE_HOST_ERROR",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",

@@ -342,13 +342,6 @@ impl Board {
         self.vcpus.resume();
     }
 
-    /// Whether the guest sleeps (ACPI S3) and nothing has woken it. A pause leaves it asleep; when the wake event comes while the vCPUs
-    /// run, they stop with [`kvm_accel::Request::Wake`], else when they are resumed.
-    #[must_use]
-    pub fn asleep(&self) -> bool {
-        self.pm.asleep()
-    }
-
     /// Asks the vCPUs to leave the guest: see [`Vcpus::pause`].
     pub fn pause(&self) -> bool {
         self.vcpus.pause()

@@ -167,6 +167,10 @@ impl Machine for BoardMachine {
         let _ = self.board.pause();
     }
 
+    fn running_vcpus(&self) -> Vec<usize> {
+        self.board.vcpus().unparked().into_iter().map(|unparked| unparked.vcpu).collect()
+    }
+
     fn quiesce(&self, deadline: Instant) -> Result<(), Failure> {
         Ok(self.board.quiesce(deadline)?)
     }

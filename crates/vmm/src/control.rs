@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// How long devices may take to become still. Requests are sliced, so that a host whose disks answer needs milliseconds.
 const QUIESCENCE: Duration = Duration::from_secs(10);
+/// How long the vCPUs may take to leave the guest before the user hears of it.
+const LATE: Duration = Duration::from_secs(5);
 /// How often the end is looked for meanwhile.
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -139,13 +141,36 @@ impl<M: Machine> Control<M> {
     /// Takes all vCPUs out of the guest, unless the machine is ended meanwhile.
     fn stop_vcpus(&mut self) -> Option<StopReason> {
         self.machine.pause();
+        let mut warned = false;
         loop {
-            match self.inbox.next_while_stopping() {
-                Next::End => return None,
-                Next::Stopped(reason) => return Some(reason),
-                Next::Execute(envelope) => self.execute(envelope),
+            match self.inbox.next_while_stopping(LATE) {
+                Some(Next::End) => return None,
+                Some(Next::Stopped(reason)) => return Some(reason),
+                Some(Next::Execute(envelope)) => self.execute(envelope),
+                None => {
+                    // Kicks the vCPUs that have not left.
+                    self.machine.pause();
+                    self.warn_of_late_vcpus(&mut warned);
+                }
             }
         }
+    }
+
+    /// Names the vCPUs that keep the control thread waiting, once for each wait.
+    fn warn_of_late_vcpus(&self, warned: &mut bool) {
+        let late = self.machine.running_vcpus();
+        if *warned || late.is_empty() {
+            return;
+        }
+        *warned = true;
+        let names: Vec<_> = late.iter().map(usize::to_string).collect();
+        let message = format!(
+            "vCPU {} has not stopped for {} seconds. It waits for a handler of a device or an MSR in JavaScript, or for the host's kernel. \
+             The operation goes on waiting; stop() ends the machine.",
+            names.join(", "),
+            LATE.as_secs()
+        );
+        self.emit(Event::Warning(Warning { code: WarningCode::VcpuNotStopped, message }));
     }
 
     fn reset(&mut self) -> Result<Reply, Failure> {

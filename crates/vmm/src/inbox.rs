@@ -1,7 +1,7 @@
 //! What the control thread waits for: commands, the vCPUs' stop, and the end.
 
 use crate::Command;
-use crate::sync::{Condvar, Mutex, MutexGuard, lock};
+use crate::sync::{Condvar, Mutex, lock};
 use kvm_accel::StopReason;
 use kvm_accel::cancel::Cancel;
 use std::collections::VecDeque;
@@ -50,11 +50,21 @@ pub struct Inbox {
     at_end: Mutex<Option<AtEnd>>,
 }
 
-impl Inbox {
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+impl State {
+    /// What comes first. Without `commands` only those of a nested caller are executed.
+    fn next(&mut self, commands: bool) -> Option<Next> {
+        if self.ending {
+            return Some(Next::End);
+        }
+        if let Some(reason) = self.stopped.take() {
+            return Some(Next::Stopped(reason));
+        }
+        let command = self.nested.pop_front().or_else(|| if commands { self.commands.pop_front() } else { None });
+        command.map(Next::Execute)
     }
+}
 
+impl Inbox {
     /// Adds a command and returns its id; none when the machine has ended.
     ///
     /// `nested`: the caller is code that a vCPU waits for (a device in JavaScript). Its command must not wait for that vCPU to stop,
@@ -108,28 +118,24 @@ impl Inbox {
 
     /// Waits for something to do.
     pub fn next(&self) -> Next {
-        self.next_of(|state| state.nested.pop_front().or_else(|| state.commands.pop_front()))
-    }
-
-    /// Waits for the vCPUs to stop, and meanwhile hands out nested commands only.
-    pub fn next_while_stopping(&self) -> Next {
-        self.next_of(|state| state.nested.pop_front())
-    }
-
-    fn next_of(&self, command: impl Fn(&mut State) -> Option<Envelope>) -> Next {
         let mut state = lock(&self.state);
         loop {
-            if state.ending {
-                return Next::End;
+            if let Some(next) = state.next(true) {
+                return next;
             }
-            if let Some(reason) = state.stopped.take() {
-                return Next::Stopped(reason);
-            }
-            if let Some(envelope) = command(&mut state) {
-                return Next::Execute(envelope);
-            }
-            state = self.wait(state);
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Waits for the vCPUs to stop, for at most `patience`, and meanwhile hands out nested commands only.
+    pub fn next_while_stopping(&self, patience: Duration) -> Option<Next> {
+        let mut found = None;
+        let nothing = |state: &mut State| {
+            found = state.next(false);
+            found.is_none()
+        };
+        drop(self.changed.wait_timeout_while(lock(&self.state), patience, nothing));
+        found
     }
 
     /// Refuses further commands and returns those that were not executed.

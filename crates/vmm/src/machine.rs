@@ -24,6 +24,9 @@ pub trait Machine {
     /// Asks the vCPUs to leave the guest. Does not wait.
     fn pause(&self);
 
+    /// The vCPUs that have not left the guest.
+    fn running_vcpus(&self) -> Vec<usize>;
+
     /// Waits until no device writes to guest memory any more. The vCPUs are outside the guest.
     ///
     /// # Errors

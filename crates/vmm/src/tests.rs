@@ -162,6 +162,10 @@ impl Machine for Fake {
         self.guest.changed.notify_all();
     }
 
+    fn running_vcpus(&self) -> Vec<usize> {
+        if lock(&self.guest.vcpu).running { vec![0] } else { Vec::new() }
+    }
+
     fn quiesce(&self, _deadline: Instant) -> Result<(), Failure> {
         self.stopped();
         Ok(())
@@ -408,6 +412,9 @@ mod threads {
         fn pause(&self) {
             (self.pause)();
         }
+        fn running_vcpus(&self) -> Vec<usize> {
+            vec![0]
+        }
         fn quiesce(&self, _: Instant) -> Result<(), Failure> {
             (self.quiesce)()
         }
@@ -425,6 +432,37 @@ mod threads {
 
     fn built(machine: Scripted) -> Built<Scripted> {
         Built { machine, reply: Reply::Done, warnings: Vec::new() }
+    }
+
+    #[test]
+    fn a_vcpu_that_does_not_stop_is_named_in_a_warning_and_kicked_again() {
+        let (outbox, _wake) = Outbox::new().unwrap();
+        let outbox = Arc::new(outbox);
+        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, |sender, _| {
+            let (sender, kicks) = (sender.clone(), std::sync::atomic::AtomicU32::new(0));
+            // The second kick gets through.
+            let pause = move || {
+                if kicks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
+                    sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
+                }
+            };
+            Ok(built(Scripted { pause: Box::new(pause), ..Scripted::default() }))
+        })
+        .unwrap();
+        vmm.send(Command::Start, false).unwrap();
+        let pause = vmm.send(Command::Pause, false).unwrap();
+        let mut messages = Vec::new();
+        while !messages.contains(&reply(pause, Reply::Done)) {
+            messages.extend(outbox.take());
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let warnings = messages.iter().filter_map(|message| match message {
+            Message::Event(Event::Warning(warning)) => Some(warning.message.as_str()),
+            _ => None,
+        });
+        let warnings: Vec<_> = warnings.collect();
+        assert_eq!(warnings.len(), 1, "{messages:?}");
+        assert!(warnings[0].starts_with("vCPU 0 has not stopped for 5 seconds."), "{warnings:?}");
     }
 
     fn paused() -> Message {

@@ -402,6 +402,7 @@ impl Control {
         self.lock().phase == Phase::Quit
     }
 
+    #[cfg(test)]
     /// Whether all vCPUs are outside the guest and stay there.
     pub fn is_stopped(&self) -> bool {
         self.lock().phase == Phase::Stopped

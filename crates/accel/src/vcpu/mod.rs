@@ -310,12 +310,6 @@ impl Vcpus {
         self.shared.stop(StopReason::Paused).is_none()
     }
 
-    /// Whether all vCPUs are outside the guest, and [`Event::Stopped`] was emitted.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.shared.control.is_stopped()
-    }
-
     /// The vCPUs whose threads have not stopped: for an error that names them, when a pause takes too long.
     #[must_use]
     pub fn unparked(&self) -> Vec<Unparked> {
