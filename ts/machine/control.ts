@@ -66,7 +66,7 @@ export class Control {
   }
 
   /**
-   * Passes events to `emit` from the next turn of the event loop on, those before included: whoever creates a machine adds listeners first.
+   * Passes events to `emit` from the next turn of the event loop on, earlier events included: the creator of a machine adds listeners first.
    * `taken` runs after each batch.
    */
   listen(emit: (event: ControlEvent) => void, taken: () => void): void {
@@ -90,7 +90,7 @@ export class Control {
   }
 
   /**
-   * An operation that is more than one call, or checks something before its call. As with a call, nobody has to handle its rejection when the
+   * An operation that is more than one call, or checks something before its call. As with a call, its rejection need not be handled when the
    * machine was ended meanwhile.
    */
   whole<T>(operation: () => Promise<T>): Promise<T> {
@@ -216,7 +216,7 @@ export class Control {
   #take(): void {
     for (const event of this.native.take()) {
       if (event.kind === 'reply') {
-        // Whoever has sent a command has added listeners: what happened before its reply is told before.
+        // The sender of a command has added its listeners: events before the reply are emitted before it.
         if (event.id !== CREATION) this.#flush()
         this.#settle(event)
       } else if (this.#events) this.#events.push(event)
@@ -249,7 +249,7 @@ export class Control {
     pending.fail(rejection(error))
   }
 
-  /** Whoever ended the machine knows that what was still to be done is not done: that must not end the process, too. */
+  /** The caller that ended the machine expects its other operations to fail: their rejections must not end the process. */
   #excuse(promise: Promise<unknown>): void {
     if (this.#ending) promise.catch(() => {})
   }

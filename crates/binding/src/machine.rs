@@ -50,7 +50,7 @@ pub struct Opened {
     pub virtio: VirtioHandles,
 }
 
-/// Begins to create a machine: the reply with id 0 says that it exists, or why not. Touches no file.
+/// Begins to create a machine. The reply with id 0 follows when it exists or has failed. Opens no file.
 #[napi]
 pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<BindingMachine, BindingError>> {
     match create(config) {
@@ -104,7 +104,7 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
             let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
             board.set_delegated_msrs(msrs);
             let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
-            // Once it is cancelled, nobody takes what was opened.
+            // Once it is cancelled, JavaScript does not take what was opened.
             cancel.check()?;
             *opened = Opened { serial, virtio };
             drop(opened);
@@ -207,11 +207,11 @@ impl BindingMachine {
         totals(self.direct.counters().map(|counters| counters.bus_lock_totals()).unwrap_or_default())
     }
 
-    /// Ends the machine, whatever it does; the `closed` event says when nothing of it is left.
+    /// Ends the machine, whatever it does; the `closed` event follows when nothing of it is left.
     #[napi]
     pub fn close(&self) {
         self.vmm.end();
-        // What nobody took would stay open until the object is collected.
+        // What JavaScript did not take would stay open until the object is collected.
         let mut opened = self.opened();
         opened.serial = SerialStreams::default();
         opened.virtio.console_ends.clear();

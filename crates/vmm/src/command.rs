@@ -14,8 +14,8 @@ pub enum Command {
     Start,
     /// Lets the guest run on.
     Resume,
-    /// Takes all vCPUs out of the guest and waits until every device is still. The guest may stop for a reason of its own first; the
-    /// reply comes either way, and the state says which.
+    /// Takes all vCPUs out of the guest and waits until every device is still. The guest may stop for a reason of its own first. The
+    /// command then succeeds, too, and the state is that of the guest's reason.
     Pause,
     /// Puts the machine back to power-on. A running one goes on running, any other is then in `prelaunch`.
     Reset,

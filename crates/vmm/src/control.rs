@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// How long devices may take to become still. Requests are sliced, so that a host whose disks answer needs milliseconds.
 const QUIESCENCE: Duration = Duration::from_secs(10);
-/// How long the vCPUs may take to leave the guest before the user hears of it.
+/// How long the vCPUs may take to leave the guest before a warning names them.
 const LATE: Duration = Duration::from_secs(5);
 /// How often the end is looked for meanwhile.
 const SLICE: Duration = Duration::from_millis(20);

@@ -33,7 +33,7 @@ impl From<FailureDetails> for Failure {
     }
 }
 
-/// What a [`Failure`] says. `code` is stable and selects the class in TypeScript.
+/// The fields of a [`Failure`]. `code` is stable and selects the class in TypeScript.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureDetails {
     /// Stable code, such as `ERR_KVM_IOCTL`.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Decides what a guest's own reset, power-off or panic does to its machine (QEMU's `-no-reboot` and `-no-shutdown`). It is passed
-/// down when the machine is created, so that the control thread asks nobody.
+/// down when the machine is created, so that the control thread decides alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {

@@ -1,5 +1,5 @@
-//! The control thread against a machine without KVM: whatever is asked, in whichever order, every command is answered, the events tell
-//! the state that is, and nothing is done to a machine whose vCPUs run.
+//! Tests the control thread with a machine without KVM. For any sequence of commands: every command is answered once, the events report
+//! the actual state, and nothing is done to a machine whose vCPUs run.
 //!
 //! With `--features shuttle` the same code runs under a scheduler that chooses the interleavings.
 
@@ -185,7 +185,7 @@ impl Machine for Fake {
         Ok(match command {
             Command::InjectNotify { .. } => Reply::Injected(true),
             Command::InjectNmi | Command::TakeDirtyPages => Reply::Done,
-            // Tells how much was executed.
+            // Reports how much the guest has executed.
             _ => Reply::DirtyTotals(vec![self.stopped()]),
         })
     }
@@ -323,7 +323,7 @@ fn command(choice: u32) -> Command {
     }
 }
 
-/// A plan from numbers, which come from whoever chooses.
+/// Makes a plan from numbers that `choose` returns.
 fn plan(mut choose: impl FnMut(u32) -> u32) -> Plan {
     let script = (0..choose(8)).map(|_| BEHAVIOURS[choose(8) as usize]).collect();
     let commands = (0..choose(16)).map(|_| (command(choose(12)), choose(8) == 0)).collect();

@@ -83,7 +83,7 @@ impl Vmm {
         self.inbox.send(command, nested)
     }
 
-    /// Ends the machine, whatever it does. Does not wait: [`Event::Closed`] says when it has ended.
+    /// Ends the machine, whatever it does. Does not wait: [`Event::Closed`] follows when it has ended.
     pub fn end(&self) {
         self.inbox.end();
     }
@@ -108,7 +108,7 @@ impl Drop for Vmm {
     }
 }
 
-/// Closes both queues at the end of the control thread, a panic included: nobody waits for a machine that is gone.
+/// Closes both queues at the end of the control thread, also after a panic, so that no caller waits for a machine that is gone.
 struct Closing(Sender);
 
 impl Drop for Closing {
