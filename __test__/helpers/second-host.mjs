@@ -43,12 +43,14 @@ const watched = command => [
 export const ownFailure = ({ stdout, stderr, silent }) => {
   const ended = /did not end \(status (\d+) /.exec(stderr)
   if (!ended) return undefined
-  if (silent) return `the host hung: its console was silent for ${SILENCE} seconds`
+  if (silent) return `the host hung: its console was silent for ${SILENCE} seconds after '${lastLine(stdout)}'`
   const panic = /Kernel panic - not syncing: [^\r\n]*/g
   // The last one: guests that ran before may have panicked as well.
   const last = stdout.match(panic)?.at(-1)
   return ended[1] === '0' && last !== undefined ? `the host's kernel panicked: ${last}` : undefined
 }
+
+const lastLine = text => text.trimEnd().split('\n').at(-1)?.trim().slice(-200)
 
 let restartsHere = 0
 

@@ -12,8 +12,8 @@ test('only a panic of the host’s kernel or a silent console is the host’s ow
   const stdout = `[    0.1] ${panic}\r\n[    0.1] more\n`
   t.is(ownFailure({ stdout, stderr: ended(0), silent: false }), `the host's kernel panicked: ${panic}`)
   t.is(
-    ownFailure({ stdout: '', stderr: ended(137), silent: true }),
-    'the host hung: its console was silent for 300 seconds',
+    ownFailure({ stdout: 'one\ntwo\n', stderr: ended(137), silent: true }),
+    "the host hung: its console was silent for 300 seconds after 'two'",
   )
 })
 
