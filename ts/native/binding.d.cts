@@ -130,7 +130,7 @@ export declare class BindingMachine {
   notifyTotals(): Array<number>
   /** Bus locks of each vCPU so far; empty where they are not limited. */
   busLockTotals(): Array<number>
-  /** Ends the machine, whatever it does; the `closed` event says when nothing of it is left. */
+  /** Ends the machine, whatever it does; the `closed` event follows when nothing of it is left. */
   close(): void
   /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
   statisticsSchema(): BindingStatisticsSchema | BindingError | null
@@ -833,7 +833,7 @@ export declare function cpuModelNames(): Array<string>
 /** Makes one. */
 export declare function createEventFd(): BindingEventFd | number
 
-/** Begins to create a machine: the reply with id 0 says that it exists, or why not. Touches no file. */
+/** Begins to create a machine. The reply with id 0 follows when it exists or has failed. Opens no file. */
 export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
 
 /** Forgets bytes that no machine took. */
