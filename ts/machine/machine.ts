@@ -113,6 +113,8 @@ export class Machine extends EquippedMachine {
    * goes on running.
    */
   pause(): Promise<void> {
+    // The vCPU that waits for a nested caller stops only after the caller's answer: the reply comes when it has been asked to.
+    if (this.control.nested) return this.#command('pause')
     if (!this.#pausing) {
       const over = () => {
         if (this.#pausing === pause.promise) this.#pausing = undefined
@@ -120,7 +122,7 @@ export class Machine extends EquippedMachine {
       const pause = { promise: undefined as Promise<void> | undefined }
       pause.promise = this.#pausing = this.#command('pause', over, over)
     }
-    return this.#unlessNested(this.#pausing)
+    return this.#pausing
   }
 
   /**
@@ -131,7 +133,7 @@ export class Machine extends EquippedMachine {
    * machine is then in `internal-error`.
    */
   reset(): Promise<void> {
-    return this.#unlessNested(this.#command('reset'))
+    return this.#command('reset')
   }
 
   /**
@@ -229,14 +231,6 @@ export class Machine extends EquippedMachine {
   #command(kind: 'start' | 'resume' | 'pause' | 'reset', failed = () => {}, done = () => {}): Promise<void> {
     if (kind !== 'pause') this.#pausing = undefined
     return this.control.call({ operation: kind, command: { kind }, reply: 'done', map: done, failed })
-  }
-
-  /** The vCPU that waits for a nested caller stops only after the caller's answer, so that the caller must not wait for it. */
-  #unlessNested(done: Promise<void>): Promise<void> {
-    if (!this.control.nested) return done
-    // Whatever comes of it is an event.
-    done.catch(() => {})
-    return Promise.resolve()
   }
 
   #run(kind: 'start' | 'resume'): Promise<void> {

@@ -41,8 +41,10 @@ pub struct Control<M> {
     stepping: Option<u32>,
     /// A pause that the end of the machine interrupted.
     pausing: Option<u32>,
-    /// The command that is being executed.
+    /// The command that is being executed, unless it was answered.
     executing: Option<u32>,
+    /// It is answered when the vCPUs have been asked to stop.
+    early: bool,
     /// The guest ended the machine.
     over: bool,
 }
@@ -60,6 +62,7 @@ impl<M: Machine> Control<M> {
             stepping: None,
             pausing: None,
             executing: None,
+            early: false,
             over: false,
         }
     }
@@ -78,12 +81,27 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    fn execute(&mut self, Envelope { id, command }: Envelope) {
-        let outer = self.executing.replace(id);
-        if let Some(result) = self.carry_out(id, command) {
+    fn execute(&mut self, envelope: Envelope) {
+        let Envelope { id, command, nested, answered } = envelope;
+        let outer = std::mem::replace(&mut self.executing, (!answered).then_some(id));
+        self.early = nested && matches!(command, Command::Pause | Command::Reset);
+        if let Some(result) = self.carry_out(id, command)
+            && self.executing.is_some()
+        {
             self.outbox.reply(id, result);
         }
         self.executing = outer;
+    }
+
+    /// Executes a nested command while the vCPUs are stopping. They have been asked to stop, which is all that a nested pause or reset waits
+    /// for; the rest of it takes its turn.
+    fn execute_while_stopping(&mut self, envelope: Envelope) {
+        if matches!(envelope.command, Command::Pause | Command::Reset) {
+            self.outbox.reply(envelope.id, Ok(Reply::Done));
+            self.inbox.put_off(envelope);
+        } else {
+            self.execute(envelope);
+        }
     }
 
     /// The reply, unless it comes later.
@@ -113,7 +131,7 @@ impl<M: Machine> Control<M> {
                     Some(Ok(())) => Ok(Reply::Done),
                     // The end came before the vCPUs had stopped, or before the devices were still.
                     _ => {
-                        self.pausing = Some(id);
+                        self.pausing = self.executing.map(|_| id);
                         return None;
                     }
                 }
@@ -141,12 +159,17 @@ impl<M: Machine> Control<M> {
     /// Takes all vCPUs out of the guest, unless the machine is ended meanwhile.
     fn stop_vcpus(&mut self) -> Option<StopReason> {
         self.machine.pause();
+        if std::mem::take(&mut self.early)
+            && let Some(id) = self.executing.take()
+        {
+            self.outbox.reply(id, Ok(Reply::Done));
+        }
         let mut warned = false;
         loop {
             match self.inbox.next_while_stopping(LATE) {
                 Some(Next::End) => return None,
                 Some(Next::Stopped(reason)) => return Some(reason),
-                Some(Next::Execute(envelope)) => self.execute(envelope),
+                Some(Next::Execute(envelope)) => self.execute_while_stopping(envelope),
                 None => {
                     // Kicks the vCPUs that have not left.
                     self.machine.pause();
@@ -359,7 +382,7 @@ impl<M: Machine> Control<M> {
             // The vCPUs are outside the guest.
             self.outbox.reply(id, Ok(Reply::Done));
         }
-        for Envelope { id, command } in self.inbox.close() {
+        for Envelope { id, command, .. } in self.inbox.close().into_iter().filter(|envelope| !envelope.answered) {
             let result = match command {
                 // The end has stopped the guest, as the pause would have.
                 Command::Pause if was_running => Ok(Reply::Done),

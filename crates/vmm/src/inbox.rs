@@ -13,6 +13,10 @@ use std::time::Duration;
 pub struct Envelope {
     pub id: u32,
     pub command: Command,
+    /// A vCPU waits for the caller. A pause or a reset is then answered when the vCPUs have been asked to stop.
+    pub nested: bool,
+    /// It was answered already.
+    pub answered: bool,
 }
 
 /// What the control thread does next.
@@ -68,8 +72,8 @@ impl Inbox {
     /// Adds a command and returns its id; none when the machine has ended.
     ///
     /// `nested`: the caller is code that a vCPU waits for (a device in JavaScript). Its command must not wait for that vCPU to stop,
-    /// so it is executed at once, or refused because the machine runs. Pause and reset take their turn: that code does not wait
-    /// for them.
+    /// so it is executed at once, or refused because the machine runs. Pause and reset are answered when the vCPUs have been asked to
+    /// stop.
     pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -77,12 +81,16 @@ impl Inbox {
         }
         state.last_id = state.last_id.wrapping_add(1).max(1);
         let id = state.last_id;
-        let takes_its_turn = matches!(command, Command::Pause | Command::Reset);
-        let queue = if nested && !takes_its_turn { &mut state.nested } else { &mut state.commands };
-        queue.push_back(Envelope { id, command });
+        let queue = if nested { &mut state.nested } else { &mut state.commands };
+        queue.push_back(Envelope { id, command, nested, answered: false });
         drop(state);
         self.changed.notify_all();
         Some(id)
+    }
+
+    /// Puts a nested pause or reset that was answered among the commands: it takes its turn.
+    pub fn put_off(&self, envelope: Envelope) {
+        lock(&self.state).commands.push_back(Envelope { answered: true, ..envelope });
     }
 
     /// Called when the last vCPU has left the guest.

@@ -238,7 +238,7 @@ fn collect(outbox: &Outbox) -> Vec<Message> {
 }
 
 /// Follows the events of a machine as a caller does, and checks them against each other and the replies.
-fn check(plan: &Plan, sent: &BTreeMap<u32, Command>, messages: &[Message]) {
+fn check(plan: &Plan, sent: &BTreeMap<u32, (Command, bool)>, messages: &[Message]) {
     let mut state = RunState::Prelaunch;
     let mut replies = BTreeMap::new();
     let mut executed = None;
@@ -260,7 +260,8 @@ fn check(plan: &Plan, sent: &BTreeMap<u32, Command>, messages: &[Message]) {
             Message::Event(Event::Shutdown { .. }) => state = RunState::Shutdown,
             Message::Reply { id, result } => {
                 assert!(replies.insert(*id, result).is_none(), "answered twice: {plan:?}");
-                match (sent.get(id), result) {
+                // A nested pause is answered before its effect.
+                match (sent.get(id).filter(|(_, nested)| !nested).map(|(command, _)| command), result) {
                     (Some(Command::Pause | Command::Step { .. }), Ok(_)) => {
                         assert_ne!(state, RunState::Running, "{plan:?}");
                     }
@@ -300,7 +301,7 @@ fn drive(plan: &Plan, mut pause_before: impl FnMut(usize) -> bool) {
             thread::yield_now();
         }
         if let Some(id) = vmm.send(command.clone(), *nested) {
-            sent.insert(id, command.clone());
+            sent.insert(id, (command.clone(), *nested));
         }
     }
     vmm.end();
@@ -591,6 +592,47 @@ mod threads {
         vmm.end();
         let messages = collect(&outbox);
         assert_eq!(messages[messages.len() - 2..], [reply(pause, Reply::Done), Message::Event(Event::Closed)]);
+    }
+
+    #[test]
+    fn a_nested_pause_is_answered_when_the_vcpus_have_been_asked_to_stop() {
+        let (outbox, _wake) = Outbox::new().unwrap();
+        let outbox = Arc::new(outbox);
+        let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let senders = Arc::new(Mutex::new(None));
+        let (count, place) = (Arc::clone(&asked), Arc::clone(&senders));
+        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+            *lock(&place) = Some(sender.clone());
+            let pause = move || drop(count.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            Ok(built(Scripted { pause: Box::new(pause), ..Scripted::default() }))
+        })
+        .unwrap();
+        let mut messages = Vec::new();
+        let mut answered = |id: u32| {
+            while !messages.contains(&reply(id, Reply::Done)) {
+                messages.extend(outbox.take());
+                thread::yield_now();
+            }
+        };
+        let start = vmm.send(Command::Start, false).unwrap();
+        answered(start);
+        // The vCPU waits for this caller, and has not stopped.
+        let pause = vmm.send(Command::Pause, true).unwrap();
+        answered(pause);
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
+        // So it does for another pause and a reset, which take their turn when it has stopped.
+        let [again, reset] = [Command::Pause, Command::Reset].map(|command| vmm.send(command, true).unwrap());
+        answered(again);
+        answered(reset);
+        let sender = lock(&senders).take().unwrap();
+        sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
+        let done = vmm.send(Command::TakeDirtyPages, false).unwrap();
+        answered(done);
+        let events: Vec<_> = messages.iter().filter(|message| matches!(message, Message::Event(_))).collect();
+        let expected = [Message::Event(Event::Resume), paused(), super::threads::reset(false, RunState::Prelaunch)];
+        assert_eq!(events, expected.iter().collect::<Vec<_>>());
+        let replies = messages.iter().filter(|message| matches!(message, Message::Reply { .. })).count();
+        assert_eq!(replies, 6, "each command is answered once: {messages:?}");
     }
 
     #[test]

@@ -78,7 +78,8 @@ impl Vmm {
     /// Sends a command and returns the id of its reply; none when the machine has ended.
     ///
     /// `nested`: the caller is code that a vCPU waits for, such as a device outside this process's Rust code. Such a command is executed
-    /// at once or refused, so that the vCPU can go on; only pause and reset take their turn, and the caller must not wait for them.
+    /// at once or refused, so that the vCPU can go on. Pause and reset are answered when the vCPUs have been asked to stop; what comes of them
+    /// is an event.
     pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
         self.inbox.send(command, nested)
     }
@@ -113,7 +114,7 @@ struct Closing(Sender);
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        for envelope in self.0.inbox.close() {
+        for envelope in self.0.inbox.close().into_iter().filter(|envelope| !envelope.answered) {
             let failure = crate::RunState::Shutdown.ended(envelope.command.operation());
             self.0.outbox.reply(envelope.id, Err(failure));
         }
