@@ -65,7 +65,9 @@ const debugfs = '/sys/kernel/debug/kvm'
 /** The counter of this process's only VM. */
 const kernelCounter = (): number => {
   try {
-    const vm = readdirSync(debugfs).find(name => name.startsWith(`${process.pid}-`))
+    // Named by the thread that created the VM.
+    const tasks = readdirSync('/proc/self/task')
+    const vm = readdirSync(debugfs).find(name => tasks.includes(name.split('-')[0] ?? ''))
     return Number(readFileSync(`${debugfs}/${vm}/notify_window_exits`, 'utf8'))
   } catch {
     return -1

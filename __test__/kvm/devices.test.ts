@@ -10,7 +10,7 @@ import {
   type Exit,
   type MachineOptions,
 } from 'kvm-accel'
-import { root } from '../helpers/paths.js'
+import { emulated, root } from '../helpers/paths.js'
 import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
@@ -201,7 +201,10 @@ const script = async (source: string): Promise<{ code: number | null; stderr: st
     const make = code => Machine.create({ kernel: Uint8Array.from(code), kernelFormat: 'flat', memory: '1M' })
     const machine = await make(${JSON.stringify(POLL_60)})
   `
-  const child = spawn(process.execPath, ['--input-type=module', '-e', machine + source], { cwd: root, timeout: 60_000 })
+  const child = spawn(process.execPath, ['--input-type=module', '-e', machine + source], {
+    cwd: root,
+    timeout: emulated ? 600_000 : 60_000,
+  })
   let stderr = ''
   child.stderr.on('data', chunk => (stderr += String(chunk)))
   const [code] = (await once(child, 'close')) as [number | null]

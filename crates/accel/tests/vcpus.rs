@@ -115,6 +115,11 @@ fn test_a_thread_that_cannot_be_started_is_an_error_that_leaves_nothing_behind()
     limit_threads(before.0 + allowed);
     let failed = launch(&accel).unwrap_err();
     assert!(matches!(failed, Error::Thread { errno: libc::EAGAIN, .. }), "{failed}");
+    // The kernel lists a joined thread until it has let go of it.
+    let start = Instant::now();
+    while (threads(), descriptors()) != before && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     assert_eq!((threads(), descriptors()), before);
 }
 
