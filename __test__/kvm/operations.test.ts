@@ -291,7 +291,7 @@ const dirties = async (guest: ObservedGuest): Promise<readonly string[]> => {
       return pages === 0 ? ['the dirty log of a running guest is empty'] : []
     } catch (error) {
       const { message } = error as Error
-      // Somebody has asked for the end of the machine, which follows.
+      // A listener or a callback has called stop(); the end follows.
       if (message.includes('the machine has ended')) return []
       if (last || !message.includes('no pages are recorded')) return [`the dirty log of a running guest: ${message}`]
     }

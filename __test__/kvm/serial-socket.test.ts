@@ -64,7 +64,7 @@ test('warnings of the creation are told after a wait for the first client', asyn
   await using machine = await made
   const told: string[] = []
   machine.on('warning', ({ code }) => told.push(code))
-  // Told before the reply to the first command.
+  // Emitted before the reply to the first command.
   await machine.start()
   t.deepEqual(told, ['CPU_MODEL_UNAVAILABLE'])
 })

@@ -608,7 +608,7 @@ mod tests {
         Instant::now() + Duration::from_secs(60)
     }
 
-    /// A device whose worker is told by a test what to do.
+    /// A device whose worker does what a test asks for.
     struct Scripted {
         /// Work is in flight until this is signalled.
         in_flight: Arc<EventFd>,

@@ -603,7 +603,9 @@ mod threads {
         let (count, place) = (Arc::clone(&asked), Arc::clone(&senders));
         let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
             *lock(&place) = Some(sender.clone());
-            let pause = move || drop(count.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            let pause = move || {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            };
             Ok(built(Scripted { pause: Box::new(pause), ..Scripted::default() }))
         })
         .unwrap();

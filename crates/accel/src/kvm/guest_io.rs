@@ -398,7 +398,7 @@ impl AsFd for GuestRing {
 impl Drop for GuestRing {
     fn drop(&mut self) {
         if self.in_memory > 0 && self.cancel(END_WITHIN, |_, _| {}).is_err() {
-            // The kernel may still write: a leak is better than memory of somebody else that it writes into.
+            // The kernel may still write: leaking the memory is better than a write into memory that was reused.
             std::mem::forget((self.ram.clone(), std::mem::take(&mut self.vectors)));
         }
     }

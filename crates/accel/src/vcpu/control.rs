@@ -393,7 +393,7 @@ impl Control {
         drop(state);
         self.changed.notify_all();
         self.kick_all();
-        // Outside the lock: whoever waits for the result of such work is told by its end.
+        // Outside the lock: dropping the work ends the wait of its caller.
         drop(dropped);
     }
 

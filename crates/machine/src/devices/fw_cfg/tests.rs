@@ -200,7 +200,7 @@ fn test_the_largest_transfer_holds_no_lock_and_ends_soon_after_an_interruption()
     let device = FwCfg::new(items, crate::ram::allocate(&layout, &Default::default()).unwrap());
     std::thread::scope(|scope| {
         let vcpu = scope.spawn(|| transfer(&device, CONTROL_READ, 3 << 30, 0x2000));
-        // The guest's memory tells that it is under way.
+        // The guest's memory shows that the transfer is under way.
         while device.ram.read_obj::<u32>(GuestAddress(0x2000)).unwrap() != u32::from_le_bytes(*b"QEMU") {
             std::hint::spin_loop();
         }
