@@ -64,13 +64,17 @@ const created = async options => {
   }
 }
 
-/** Made late: this module is loaded where there is no compiler, too. */
+/** Builds the guest, which blocks for about 0.1 s. Called late because this module is also loaded where there is no compiler. */
 const plain = () => ({ kernel: busyGuestFile(), memory: '16M', serial: 'null' })
 
 /** What the event loop does for bytes that a machine takes over: a scheduler gives a busy thread its turns later than an idle one. */
-const copies = async () => {
+const copies = () => {
   const bytes = new Uint8Array(256 * MIB).fill(1)
-  const copy = new Uint8Array(bytes.length)
+  const copy = new Uint8Array(bytes.length).fill(2)
+  return () => copyInPieces(bytes, copy)
+}
+
+const copyInPieces = async (bytes, copy) => {
   for (let at = 0; at < bytes.length; at += MIB) {
     copy.set(bytes.subarray(at, at + MIB), at)
     await turn()
@@ -80,7 +84,8 @@ const copies = async () => {
 /** A creation that is measured. `prepare` makes its options, and may return what to dispose of afterwards. */
 const creation = prepare => async () => {
   const { options, end = () => {} } = await prepare()
-  return { run: () => created({ ...plain(), ...options }), end }
+  const all = { ...plain(), ...options }
+  return { run: () => created(all), end }
 }
 
 const fifo = options =>
@@ -323,7 +328,7 @@ const beside = async ({ observe, prepare }) => {
 }
 
 const moment = async ({ prepare, beside }) => {
-  const without = await control(beside)
+  const without = await control(beside?.())
   const { run, end } = await prepare()
   const { delay, took } = await measured(run)
   await end()
