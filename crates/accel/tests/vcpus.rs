@@ -3,14 +3,16 @@
 
 mod support;
 
-use kvm_accel::properties::NotifyProperties;
+use kvm_accel::interrupts::{UserIrqchip, Wake};
+use kvm_accel::properties::{KernelIrqchip, NotifyProperties};
 use kvm_accel::{AccelProperties, Accelerator, Bus, Error, GuestRam, Request, StartMode, StartState, StopReason};
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use support::{ENTRY, Guest, PATIENCE, RecordingBus, kvm};
-use vm_memory::GuestAddress;
+use vm_memory::{Bytes, GuestAddress};
 
 /// `jmp .`
 const SPIN: &[u8] = &[0xeb, 0xfe];
@@ -223,6 +225,58 @@ fn test_a_machine_ends_while_its_guest_sleeps() {
     guest.vcpus.resume();
     guest.wait_for_accesses(1);
     drop(guest);
+}
+
+/// A PIC that raises one interrupt while the vCPU thread asks for the `raise_at`-th time whether one is pending.
+struct LatePic {
+    raise_at: usize,
+    asked: AtomicUsize,
+    pending: AtomicBool,
+    wake: OnceLock<Wake>,
+}
+
+impl UserIrqchip for LatePic {
+    fn attach(&self, wake: Wake) {
+        let _ = self.wake.set(wake);
+    }
+
+    fn pending(&self) -> bool {
+        if self.asked.fetch_add(1, SeqCst) + 1 == self.raise_at {
+            self.pending.store(true, SeqCst);
+            self.wake.get().unwrap()();
+        }
+        self.pending.load(SeqCst)
+    }
+
+    fn acknowledge(&self) -> u8 {
+        self.pending.store(false, SeqCst);
+        0x20
+    }
+
+    fn end_of_interrupt(&self, _: u8) {}
+}
+
+/// `sti; hlt; jmp .-1`, then the handler of interrupt 0x20: `out 0x10, al; iret`
+const HALT: &[u8] = &[0xfb, 0xf4, 0xeb, 0xfd, 0xe6, 0x10, 0xcf];
+
+#[test]
+fn test_an_interrupt_wakes_a_halted_vcpu_whenever_the_pic_raises_it() {
+    if !kvm() {
+        return;
+    }
+    // Twice before the first entry, three times after `hlt`.
+    for raise_at in 1..=5 {
+        let ram = ram();
+        let handler = u32::try_from(ENTRY + 4).unwrap();
+        ram.write_slice(&handler.to_le_bytes(), GuestAddress(4 * 0x20)).unwrap();
+        let properties = AccelProperties { kernel_irqchip: KernelIrqchip::Off, ..Default::default() };
+        let mut accel = Accelerator::new(properties, 1, ram.clone()).unwrap();
+        let (asked, pending, wake) = Default::default();
+        accel.set_user_irqchip(Arc::new(LatePic { raise_at, asked, pending, wake }));
+        let guest = Guest::on(accel, ram, HALT);
+        guest.vcpus.resume();
+        guest.wait_for_accesses(1);
+    }
 }
 
 #[test]

@@ -21,15 +21,17 @@ pub fn attach(irqchip: &dyn UserIrqchip, shared: &Arc<Shared>) {
     }));
 }
 
-/// Gives the vCPU the PIC's interrupt if it can take one, and asks the kernel to say so if it cannot. Before each entry that something was
-/// asked for.
-pub fn inject(shared: &Shared, vcpu: &Vcpu, index: usize) {
-    let Some(irqchip) = shared.irqchip.as_deref().filter(|_| index == FIRST) else { return };
-    if irqchip.pending() && vcpu.page().take_ready_for_injection() {
-        // Refused only where the kernel has a PIC of its own, which it has not.
+/// Injects the PIC's interrupt if the vCPU can take one now, and requests an exit for the moment when it can take the next. Runs before an
+/// entry for which the vCPU thread had something to do. True if it injected an interrupt, which ends a halt.
+pub fn inject(shared: &Shared, vcpu: &Vcpu, index: usize) -> bool {
+    let Some(irqchip) = shared.irqchip.as_deref().filter(|_| index == FIRST) else { return false };
+    let injects = irqchip.pending() && vcpu.page().take_ready_for_injection();
+    if injects {
+        // Fails only if the kernel has a PIC of its own. It has none: the PIC is ours.
         let _ = vcpu.interrupt(irqchip.acknowledge());
     }
     vcpu.page().request_interrupt_window(irqchip.pending());
+    injects
 }
 
 /// Whether a halted vCPU goes on.

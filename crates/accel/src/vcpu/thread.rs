@@ -226,7 +226,8 @@ impl VcpuThread {
         }
         match self.shared.control.attend(self.index) {
             Attention::Enter => {
-                external::inject(&self.shared, &self.vcpu, self.index);
+                // The PIC may have raised this interrupt after `idle` looked whether one is pending, and none is pending any more.
+                self.halted &= !external::inject(&self.shared, &self.vcpu, self.index);
                 Attended::Enter
             }
             Attention::Leave => {

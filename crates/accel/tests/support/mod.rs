@@ -128,8 +128,13 @@ impl Guest {
 
     /// The same with any properties and number of vCPUs, all but the first of which wait for INIT and SIPI.
     pub fn with(properties: AccelProperties, cpus: u32, ram: GuestRam, code: &[u8]) -> Self {
-        ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
         let accel = Accelerator::new(properties, cpus, ram.clone()).unwrap();
+        Self::on(accel, ram, code)
+    }
+
+    /// The same on an accelerator that the caller has created, with this RAM.
+    pub fn on(accel: Accelerator, ram: GuestRam, code: &[u8]) -> Self {
+        ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
         let (sender, events) = channel();
         let bus = Arc::new(RecordingBus::default());
         let start = StartState { mode: StartMode::Real, rip: ENTRY, rax: 0, rbx: 0, rsi: 0, rsp: 0x800 };
