@@ -2,7 +2,14 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { Socket } from 'node:net'
 import type { MachineStateError } from '../errors/machine-state-error.js'
 import { fromNative } from '../errors/from-native.js'
-import type { BindingCommand, BindingError, BindingEvent, BindingMachine, BindingReply } from '../native/binding.cjs'
+import type {
+  BindingCommand,
+  BindingConfig,
+  BindingError,
+  BindingEvent,
+  BindingMachine,
+  BindingReply,
+} from '../native/binding.cjs'
 import { unwrap } from '../native/native.js'
 import { deferred, type Deferred } from './deferred.js'
 
@@ -58,6 +65,16 @@ export class Control {
     this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
     this.#wake.on('data', () => this.#take())
     this.#wake.on('error', () => {})
+  }
+
+  /**
+   * Has the control thread create the machine.
+   *
+   * @throws what is wrong with the configuration.
+   */
+  create(config: BindingConfig): void {
+    const error = this.native.create(config)
+    if (error) throw fromNative(error)
   }
 
   /** Resolves when the machine exists; rejects with the reason why it does not. */

@@ -43,13 +43,18 @@ async function begin(
   using staged = new StagedBytes()
   const files = Object.values(options.fwCfg)
   await staged.stage([options.kernel, options.firmware, ...options.initrd.map(({ image }) => image), ...files], signal)
-  const control = new Control(unwrap(native().createMachine(toNative(options, properties, staged))))
+  // The control thread starts while the options are converted.
+  const control = new Control(unwrap(native().startMachine()))
   const abort = () => control.end()
   signal?.addEventListener('abort', abort, { once: true })
   try {
+    control.create(toNative(options, properties, staged))
     const created = await control.created()
     signal?.throwIfAborted()
     return { control, created }
+  } catch (error) {
+    control.end()
+    throw error
   } finally {
     signal?.removeEventListener('abort', abort)
   }

@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 
@@ -14,7 +15,10 @@ export class SerialPort extends Duplex {
   /** Where the port is for other programs: a pseudo-terminal's device, or the address of a socket. `undefined` for other targets. */
   path: string | undefined
   readonly #input: Input
-  readonly #output: Socket | undefined
+  /** The reading end of the guest's output, until it is read for the first time. */
+  #fd: number | undefined
+  #output: Socket | undefined
+  #keepsAlive = false
   #waiting: { rest: Uint8Array; done: () => void } | undefined
   #ended = false
 
@@ -26,19 +30,26 @@ export class SerialPort extends Duplex {
       this.push(null)
       return
     }
-    this.#output = new Socket({ fd, readable: true, writable: false })
-    this.#output.pause()
-    this.#output.unref()
-    this.#output.on('data', (chunk: Buffer) => {
-      if (!this.push(chunk)) this.#output?.pause()
-    })
-    this.#output.on('end', () => this.push(null))
-    this.#output.on('error', error => this.destroy(error))
+    this.#fd = fd
   }
 
   /** @internal */
   override _read(): void {
+    if (this.#fd !== undefined) this.#open(this.#fd)
     this.#output?.resume()
+  }
+
+  /** Opened late, because a socket costs more than the rest of a port, and start-up does not wait for it. */
+  #open(fd: number): void {
+    this.#fd = undefined
+    const output = new Socket({ fd, readable: true, writable: false })
+    output.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) output.pause()
+    })
+    output.on('end', () => this.push(null))
+    output.on('error', error => this.destroy(error))
+    this.#output = output
+    this.keepAlive(this.#keepsAlive)
   }
 
   /** @internal */
@@ -64,6 +75,7 @@ export class SerialPort extends Duplex {
 
   /** @internal Whether reading keeps the process alive. */
   keepAlive(alive: boolean): void {
+    this.#keepsAlive = alive
     if (alive) this.#output?.ref()
     else this.#output?.unref()
   }
@@ -71,6 +83,8 @@ export class SerialPort extends Duplex {
   /** @internal */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
     this.#output?.destroy()
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
     done(error)
   }
 }

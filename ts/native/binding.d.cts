@@ -110,6 +110,11 @@ export declare class BindingMachine {
   resizeConsole(port: number, columns: number, rows: number): void
   /** What a worker takes a device over with; 0 when there is no such device. */
   deviceToken(device: number): number
+  /**
+   * Has the control thread create the machine. The reply with id 0 follows when it exists or has failed. Returns what is wrong with the
+   * configuration; opens no file.
+   */
+  create(config: BindingConfig): BindingError | null
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
   /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
@@ -833,9 +838,6 @@ export declare function cpuModelNames(): Array<string>
 /** Makes one. */
 export declare function createEventFd(): BindingEventFd | number
 
-/** Begins to create a machine. The reply with id 0 follows when it exists or has failed. Opens no file. */
-export declare function createMachine(config: BindingConfig): BindingMachine | BindingError
-
 /** Forgets bytes that no machine took. */
 export declare function dropBytes(token: number): void
 
@@ -865,6 +867,9 @@ export declare function probeHost(device: string): BindingHost | BindingError
 
 /** Makes room for `length` bytes. */
 export declare function stageBytes(length: number): BindingStaged
+
+/** Starts the control thread of a machine, which waits for `create()`. */
+export declare function startMachine(): BindingMachine | BindingError
 
 /** Takes over the device of a token; `null` when there is none. */
 export declare function takeDevice(token: number): BindingDeviceServer | null

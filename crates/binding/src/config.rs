@@ -13,6 +13,7 @@ use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::boot::BootOptions;
 use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource};
+use kvm_accel_vmm::Policy;
 use napi::bindgen_prelude::{Either3, Uint8Array};
 use napi_derive::napi;
 use std::sync::Arc;
@@ -187,6 +188,7 @@ impl BindingConfig {
     pub fn into_plan(self, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, BoardError> {
         let (memory, ram) = self.memory.into_board()?;
         Ok(MachinePlan {
+            policy: Policy { no_reboot: self.no_reboot, no_shutdown: self.no_shutdown },
             accel: self.accel.try_into()?,
             memory,
             ram,

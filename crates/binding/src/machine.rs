@@ -7,18 +7,18 @@ use crate::environment;
 use crate::error::BindingError;
 use crate::event::BindingEvent;
 use crate::msrs;
-use crate::plan::OpenMachine;
+use crate::plan::{MachinePlan, OpenMachine};
 use crate::serial::SerialStreams;
 use crate::trace::{BindingTraceSession, START_LIMIT};
 use crate::virtio::VirtioHandles;
-use kvm_accel::cancel::Cancel;
+use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::trace::Trace;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::Board;
+use kvm_accel_machine::board::{Board, BoardError};
 use kvm_accel_machine::devices::DelegatedMsrs;
 use kvm_accel_machine::virtio::Listener;
-use kvm_accel_vmm::{BoardMachine, Built, DirectAccess, Event, Failure, Outbox, Policy, Sender, Vmm};
+use kvm_accel_vmm::{BoardMachine, Built, DirectAccess, Event, Failure, Outbox, Sender, Vmm};
 use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Uint8Array};
 use napi_derive::napi;
@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has something.
@@ -40,6 +41,7 @@ pub struct BindingMachine {
     pub(crate) trace: Trace,
     pub(crate) start_trace: Option<BindingTraceSession>,
     msrs: Arc<DelegatedMsrs>,
+    plans: Plans,
     wake: Option<UnixStream>,
 }
 
@@ -50,10 +52,10 @@ pub struct Opened {
     pub virtio: VirtioHandles,
 }
 
-/// Begins to create a machine. The reply with id 0 follows when it exists or has failed. Opens no file.
+/// Starts the control thread of a machine, which waits for `create()`.
 #[napi]
-pub fn create_machine(env: Env, config: BindingConfig) -> napi::Result<Either<BindingMachine, BindingError>> {
-    match create(config) {
+pub fn start_machine(env: Env) -> napi::Result<Either<BindingMachine, BindingError>> {
+    match start() {
         Ok(machine) => {
             environment::adopt(&env, &machine.vmm)?;
             Ok(Either::A(machine))
@@ -73,22 +75,26 @@ fn short_of(what: &str, error: &io::Error) -> Failure {
     .into()
 }
 
-fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
-    let patterns = std::mem::take(&mut config.trace);
-    let policy = Policy { no_reboot: config.no_reboot, no_shutdown: config.no_shutdown };
+/// The way of a plan to the control thread. Empty once the plan was sent or the machine was ended.
+type Plans = Arc<Mutex<Option<SyncSender<MachinePlan>>>>;
+
+fn start() -> Result<BindingMachine, Failure> {
     let (outbox, wake) = Outbox::new().map_err(|error| short_of("the event socket", &error))?;
     let outbox = Arc::new(outbox);
     let msrs = msrs::asking(&outbox);
-    let plan = config.into_plan(&msrs)?;
     let waker = Arc::clone(&outbox);
     let trace = Trace::new(move || waker.wake());
-    let start_trace = (!patterns.is_empty()).then(|| BindingTraceSession::open(&trace, &patterns, START_LIMIT));
     let direct = Arc::<DirectAccess>::default();
     let opened = Arc::<Mutex<Opened>>::default();
+    let (sender, received) = sync_channel(1);
+    let plans = Plans::new(Mutex::new(Some(sender)));
     let build = {
         let (outbox, direct, opened) = (Arc::clone(&outbox), Arc::clone(&direct), Arc::clone(&opened));
-        let msrs = Arc::clone(&msrs);
+        let (msrs, plans) = (Arc::clone(&msrs), Arc::clone(&plans));
         move |sender: &Sender, cancel: &Cancel| -> Result<Built<BoardMachine>, Failure> {
+            sender.on_end(move || drop(lock(&plans).take()));
+            let Ok(plan) = received.recv() else { return Err(BoardError::from(Cancelled).into()) };
+            let policy = plan.policy;
             let OpenMachine { mut config, serial, virtio } = plan.open(cancel)?;
             balloon::watch(&virtio, &outbox);
             let drained = |port: u32| {
@@ -103,16 +109,15 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
             let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
             let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
             board.set_delegated_msrs(msrs);
-            let mut opened = opened.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut opened = lock(&opened);
             // Once it is cancelled, JavaScript does not take what was opened.
             cancel.check()?;
             *opened = Opened { serial, virtio };
             drop(opened);
-            Ok(BoardMachine::new(board, warnings, sender, direct, outbox))
+            Ok(BoardMachine::new(board, policy, warnings, sender, direct, outbox))
         }
     };
-    let vmm =
-        Vmm::spawn(policy, trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
+    let vmm = Vmm::spawn(trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
     Ok(BindingMachine {
         vmm: Arc::new(vmm),
         outbox,
@@ -120,16 +125,21 @@ fn create(mut config: BindingConfig) -> Result<BindingMachine, Failure> {
         opened,
         listeners: HashMap::new(),
         trace,
-        start_trace,
+        start_trace: None,
         msrs,
+        plans,
         wake: Some(wake),
     })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl BindingMachine {
     /// What the machine has opened.
     pub(crate) fn opened(&self) -> MutexGuard<'_, Opened> {
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.opened)
     }
 }
 
@@ -139,6 +149,24 @@ fn totals(totals: Vec<u64>) -> Vec<i64> {
 
 #[napi]
 impl BindingMachine {
+    /// Has the control thread create the machine. The reply with id 0 follows when it exists or has failed. Returns what is wrong with the
+    /// configuration; opens no file.
+    #[napi]
+    pub fn create(&mut self, mut config: BindingConfig) -> Option<BindingError> {
+        let patterns = std::mem::take(&mut config.trace);
+        let plan = match config.into_plan(&self.msrs) {
+            Ok(plan) => plan,
+            Err(error) => return Some(Failure::from(error).into()),
+        };
+        self.start_trace =
+            (!patterns.is_empty()).then(|| BindingTraceSession::open(&self.trace, &patterns, START_LIMIT));
+        // Without a sender the machine was ended, and the reply says so.
+        if let Some(sender) = lock(&self.plans).take() {
+            let _ = sender.send(plan);
+        }
+        None
+    }
+
     /// The reading end of the wake socket; the caller owns it. -1 when it was taken before.
     #[napi]
     pub fn take_wake_fd(&mut self) -> i32 {

@@ -17,10 +17,13 @@ use kvm_accel_machine::devices::DebugExit;
 use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::ram::RamBackend;
 use kvm_accel_machine::{GuestImageError, ImageRole};
+use kvm_accel_vmm::Policy;
 use napi::bindgen_prelude::{Either3, Uint8Array};
 
 /// A checked configuration whose files are not open yet.
 pub struct MachinePlan {
+    /// What follows when the guest stops by itself.
+    pub policy: Policy,
     pub accel: AccelProperties,
     /// Bytes.
     pub memory: u64,

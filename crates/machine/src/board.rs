@@ -42,6 +42,9 @@ use std::time::{Duration, Instant};
 /// for the kernel to cancel what is in flight; more is needed only where the host's kernel holds a thread.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Bytes of images above which a thread of its own loads them. Loading fewer takes less time than starting the thread.
+const LONG_LOAD: u64 = 1 << 20;
+
 /// What a machine is made of.
 pub struct BoardConfig {
     /// Accelerator properties.
@@ -197,7 +200,7 @@ pub struct Board {
 }
 
 impl Board {
-    /// Builds a machine: RAM and images, and beside them the VM; then its memory slots and interrupt controllers, the buses, and the vCPUs.
+    /// Builds a machine: RAM and images, in parallel with the VM if the images are large; then its memory slots and interrupt controllers, the buses, and the vCPUs.
     ///
     /// `input_drained` is called on a vCPU thread when COM1 takes input again after it was full.
     ///
@@ -248,7 +251,8 @@ impl Board {
             generation,
             virtio: &places,
         };
-        let fill = || {
+        let long = backend.prealloc || firmware.is_some() || boot.image_bytes() > LONG_LOAD;
+        let mut fill = || {
             let ram = ram::allocate(&layout, &backend)?;
             backend.populate(&ram, cancel)?;
             let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
@@ -256,7 +260,8 @@ impl Board {
             let start = load(&mut boot, firmware.as_ref(), &tables, &layout, &ram, cancel)?;
             Ok::<_, BoardError>((ram, tables, start))
         };
-        let (filled, opened) = beside(fill, || OpenedVm::new(accel, cpu));
+        let open = || OpenedVm::new(accel, cpu);
+        let (filled, opened) = if long { beside(fill, open) } else { (fill(), open()) };
         // First: an image is wrong with any kernel device.
         let (ram, tables, start) = filled?;
         let regions = firmware.iter().map(Firmware::region).collect();

@@ -2,7 +2,7 @@
 
 use crate::sync::{Mutex, lock};
 use crate::vmm::Built;
-use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Reply, Sender};
+use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Policy, Reply, Sender};
 use kvm_accel::cancel::Cancel;
 use kvm_accel::stats::MachineStatistics;
 use kvm_accel::vcpu::Counters;
@@ -74,6 +74,7 @@ impl BoardMachine {
     #[must_use]
     pub fn new(
         mut board: Board,
+        policy: Policy,
         warnings: Vec<Warning>,
         sender: &Sender,
         direct: Arc<DirectAccess>,
@@ -85,7 +86,7 @@ impl BoardMachine {
         let ender = board.vcpus().ender();
         sender.on_end(move || ender.end());
         let reply = Reply::Created { notify: board.notify(), debug: board.vcpus().supports_guest_debug() };
-        Built { machine: Self { board, direct, outbox }, reply, warnings }
+        Built { machine: Self { board, direct, outbox }, policy, reply, warnings }
     }
 
     fn add_device(&mut self, claim: DeviceClaim) -> Result<Reply, Failure> {

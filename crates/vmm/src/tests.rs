@@ -210,8 +210,8 @@ struct Plan {
 fn machine(plan: &Plan) -> (Vmm, Arc<Outbox>) {
     let (outbox, _wake) = Outbox::new().unwrap();
     let outbox = Arc::new(outbox);
-    let Plan { script, broken, .. } = plan.clone();
-    let vmm = Vmm::spawn(plan.policy, Trace::new(|| {}), &outbox, move |sender, _cancel| {
+    let Plan { policy, script, broken, .. } = plan.clone();
+    let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, move |sender, _cancel| {
         let guest = Arc::new(Guest { vcpu: Mutex::new(Vcpu { script, ..Vcpu::default() }), changed: Condvar::new() });
         let thread = {
             let (guest, sender) = (Arc::clone(&guest), sender.clone());
@@ -219,7 +219,7 @@ fn machine(plan: &Plan) -> (Vmm, Arc<Outbox>) {
         };
         let notify = NotifyStatus { supported: false, enabled: false };
         let reply = Reply::Created { notify, debug: true };
-        Ok(Built { machine: Fake { guest, thread: Some(thread), broken }, reply, warnings: Vec::new() })
+        Ok(Built { machine: Fake { guest, thread: Some(thread), broken }, policy, reply, warnings: Vec::new() })
     });
     (vmm.unwrap(), outbox)
 }
@@ -432,14 +432,14 @@ mod threads {
     }
 
     fn built(machine: Scripted) -> Built<Scripted> {
-        Built { machine, reply: Reply::Done, warnings: Vec::new() }
+        Built { machine, policy: Policy::default(), reply: Reply::Done, warnings: Vec::new() }
     }
 
     #[test]
     fn a_vcpu_that_does_not_stop_is_named_in_a_warning_and_kicked_again() {
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, |sender, _| {
+        let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, |sender, _| {
             let (sender, kicks) = (sender.clone(), std::sync::atomic::AtomicU32::new(0));
             // The second kick gets through.
             let pause = move || {
@@ -529,7 +529,7 @@ mod threads {
         let outbox = Arc::new(outbox);
         let answered = Arc::new((Mutex::new(false), Condvar::new()));
         let theirs = Arc::clone(&answered);
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+        let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, move |sender, _| {
             let sender = sender.clone();
             let pause = move || {
                 let (sender, answered) = (sender.clone(), Arc::clone(&theirs));
@@ -575,7 +575,7 @@ mod threads {
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
         let (asked, quiesces) = std::sync::mpsc::channel();
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+        let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, move |sender, _| {
             let sender = sender.clone();
             let pause = move || sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
             // Its devices are never still.
@@ -601,7 +601,7 @@ mod threads {
         let asked = Arc::new(std::sync::atomic::AtomicU32::new(0));
         let senders = Arc::new(Mutex::new(None));
         let (count, place) = (Arc::clone(&asked), Arc::clone(&senders));
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, move |sender, _| {
+        let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, move |sender, _| {
             *lock(&place) = Some(sender.clone());
             let pause = move || {
                 count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
@@ -643,7 +643,7 @@ mod threads {
         let outbox = Arc::new(outbox);
         let failure = Failure::internal("the test", "on purpose");
         let theirs = failure.clone();
-        let vmm = Vmm::spawn::<Fake, _>(Policy::default(), Trace::new(|| {}), &outbox, |_, _| Err(theirs)).unwrap();
+        let vmm = Vmm::spawn::<Fake, _>(Trace::new(|| {}), &outbox, |_, _| Err(theirs)).unwrap();
         let messages = collect(&outbox);
         assert_eq!(messages, [Message::Reply { id: 0, result: Err(failure) }, Message::Event(Event::Closed)]);
         assert!(vmm.end_and_wait(std::time::Duration::from_secs(60)));
@@ -653,7 +653,7 @@ mod threads {
     fn a_panic_in_a_command_is_its_error_and_ends_the_machine() {
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
-        let vmm = Vmm::spawn(Policy::default(), Trace::new(|| {}), &outbox, |_, _| {
+        let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, |_, _| {
             Ok(built(Scripted { perform: Box::new(|| panic!("on purpose")), ..Scripted::default() }))
         })
         .unwrap();

@@ -41,6 +41,8 @@ impl EventSink for Sender {
 pub struct Built<M> {
     /// The machine; its vCPUs are outside the guest.
     pub machine: M,
+    /// What follows when the guest stops by itself.
+    pub policy: Policy,
     /// The answer to the creation.
     pub reply: Reply,
     /// What the user should know of it.
@@ -59,7 +61,7 @@ impl Vmm {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn spawn<M, B>(policy: Policy, trace: Trace, outbox: &Arc<Outbox>, build: B) -> io::Result<Self>
+    pub fn spawn<M, B>(trace: Trace, outbox: &Arc<Outbox>, build: B) -> io::Result<Self>
     where
         M: Machine + 'static,
         B: FnOnce(&Sender, &Cancel) -> Result<Built<M>, Failure> + Send + 'static,
@@ -69,7 +71,7 @@ impl Vmm {
         let body = move || {
             let _scope = trace.enter();
             let closing = Closing(sender.clone());
-            control(&closing.0, policy, build);
+            control(&closing.0, build);
         };
         let thread = thread::Builder::new().name("kvm-accel/vmm".into()).spawn(body)?;
         Ok(Self { inbox, thread: Mutex::new(Some(thread)) })
@@ -122,15 +124,11 @@ impl Drop for Closing {
     }
 }
 
-fn control<M: Machine>(
-    sender: &Sender,
-    policy: Policy,
-    build: impl FnOnce(&Sender, &Cancel) -> Result<Built<M>, Failure>,
-) {
+fn control<M: Machine>(sender: &Sender, build: impl FnOnce(&Sender, &Cancel) -> Result<Built<M>, Failure>) {
     let Sender { inbox, outbox } = sender;
     let built = caught(|| build(sender, inbox.cancel()))
         .unwrap_or_else(|message| Err(Failure::internal("the creation of the machine", &message)));
-    let Built { machine, reply, warnings } = match built {
+    let Built { machine, policy, reply, warnings } = match built {
         Ok(built) => built,
         Err(failure) => return outbox.reply(0, Err(failure)),
     };

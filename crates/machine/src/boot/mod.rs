@@ -56,6 +56,12 @@ impl Boot {
         Self { kernel: None, options: BootOptions::default(), announced: String::new() }
     }
 
+    /// The size of all images in bytes. An image whose size cannot be read counts as empty: loading reports the error.
+    pub(crate) fn image_bytes(&self) -> u64 {
+        let modules = self.options.modules.iter().map(|module| &module.image);
+        self.kernel.iter().chain(modules).filter_map(|image| image.len().ok()).sum()
+    }
+
     /// Adds words to the command line of a kernel that could be Linux: devices that it cannot find by itself.
     pub fn announce(&mut self, words: String) {
         self.announced = words;
