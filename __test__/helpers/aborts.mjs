@@ -69,9 +69,10 @@ const ends = {
     machine ??= await born
     await machine[Symbol.asyncDispose]()
   },
-  terminate: async (options, life, moment) => {
+  terminate: async (options, life, moment, begun) => {
     const worker = new Worker(new URL('busy-life.mjs', import.meta.url), { workerData: { options, seed: life } })
     await new Promise(resolve => worker.once('message', resolve))
+    begun()
     await sleep(moment)
     await worker.terminate()
   },
@@ -106,9 +107,11 @@ for (let round = 0; round < count; round++) {
   const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
   const append = round % 2 === 0 ? 'read=2097152 write=0 depth=4' : 'read=8192 write=1024'
   const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
-  const started = performance.now()
+  let started = performance.now()
+  /** The life of a machine in a worker begins when the worker has started. */
+  const begun = () => (started = performance.now())
   // The event loop may be late: that counts, too.
-  const done = ends[kind](options, Math.floor(next() * 2 ** 31), moment)
+  const done = ends[kind](options, Math.floor(next() * 2 ** 31), moment, begun)
   let settled = false
   void done.then(() => (settled = true))
   await sleep(moment)
