@@ -1,7 +1,7 @@
 import type { AccelProperties } from '../properties/types.js'
 import { native, unwrap } from '../native/native.js'
 import { StagedBytes } from '../native/staged-bytes.js'
-import { toNative } from '../native/to-native.js'
+import { toNative } from './lifecycle/to-native.js'
 import { Control, type Reply } from './control.js'
 import type { NormalMachineOptions } from './normal-options.js'
 

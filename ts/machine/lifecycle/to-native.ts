@@ -1,18 +1,18 @@
 // From the normal form of a machine's options to the addon's plain data.
 
 import { basename } from 'node:path'
-import type { NormalMachineOptions } from '../machine/normal-options.js'
-import { rtcOffset } from '../machine/rtc.js'
-import type { Serial } from '../machine/serial/target.js'
-import type { NormalDisk } from '../machine/virtio/disk.js'
-import type { FwCfgContent } from '../machine/fw-cfg.js'
-import { generationBytes } from '../machine/vm-generation.js'
-import type { StagedBytes } from './staged-bytes.js'
-import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
-import type { NormalRng } from '../machine/virtio/rng.js'
-import type { NormalConsole } from '../machine/virtio/console.js'
-import type { NormalVsock } from '../machine/virtio/vsock.js'
-import type { AccelProperties } from '../properties/types.js'
+import type { NormalMachineOptions } from '../normal-options.js'
+import { rtcOffset } from '../rtc.js'
+import type { Serial } from '../serial/target.js'
+import type { NormalDisk } from '../virtio/disk.js'
+import type { FwCfgContent } from '../fw-cfg.js'
+import { generationBytes } from '../vm-generation.js'
+import type { StagedBytes } from '../../native/staged-bytes.js'
+import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../virtio/network.js'
+import type { NormalRng } from '../virtio/rng.js'
+import type { NormalConsole } from '../virtio/console.js'
+import type { NormalVsock } from '../virtio/vsock.js'
+import type { AccelProperties } from '../../properties/types.js'
 import type {
   BindingAccelProperties,
   BindingConfig,
@@ -20,7 +20,7 @@ import type {
   BindingLegacy,
   BindingSerial,
   BindingVirtio,
-} from './binding.cjs'
+} from '../../native/binding.cjs'
 
 /** The addon's form of a machine with these accelerator properties. */
 export const toNative = (
