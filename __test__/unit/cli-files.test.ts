@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process'
 import { closeSync, constants, openSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isMultiboot, isQcow2 } from '../../ts/cli/image-files.js'
-import { openOutput } from '../../ts/cli/output.js'
+import { openOutput } from '../../ts/cli/reports/output.js'
 import { scratch } from '../helpers/paths.js'
 
 const path = join(scratch(), 'fifo')

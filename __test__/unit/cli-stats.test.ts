@@ -1,6 +1,6 @@
 import test from 'ava'
-import { resolveRun } from '../../ts/cli/resolve-run.js'
-import { statsTable } from '../../ts/cli/stats.js'
+import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
+import { statsTable } from '../../ts/cli/reports/stats.js'
 import { OptionError } from '../../ts/errors/index.js'
 
 const stats = (...argv: string[]) => {

@@ -1,6 +1,6 @@
 import test from 'ava'
-import { report } from '../../ts/cli/doctor.js'
-import { choosePaint, doctorText } from '../../ts/cli/doctor-text.js'
+import { report } from '../../ts/cli/doctor/doctor.js'
+import { choosePaint, doctorText } from '../../ts/cli/doctor/doctor-text.js'
 import { KvmUnavailableError } from '../../ts/errors/index.js'
 import { capabilities, type HostFacts } from '../../ts/host/index.js'
 

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { EscapeKeys } from '../../ts/cli/escape-keys.js'
+import { EscapeKeys } from '../../ts/cli/process/escape-keys.js'
 
 /** What comes of keys typed in these pieces; the guest's as text. */
 const typed = (...pieces: string[]): string[] => {

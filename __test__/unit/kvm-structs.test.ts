@@ -6,7 +6,7 @@ import { inspect } from 'node:util'
 import { KvmRun } from '../../ts/kvm/generated/run-page.js'
 import { KvmMsrEntry, KvmRegs, KvmSregs, KvmVcpuEvents } from '../../ts/kvm/generated/vcpu-structs.js'
 import { KvmIoeventfd, KvmPitChannelState, KvmPitState2 } from '../../ts/kvm/generated/vm-structs.js'
-import { entries, listOf, numbers } from '../../ts/kvm/lists.js'
+import { entries, listOf, numbers } from '../../ts/kvm/structures/lists.js'
 
 test('members are where the kernel has them', t => {
   const run = new KvmRun(new ArrayBuffer(3 * 4096))

@@ -1,13 +1,13 @@
 // The devices of a command line, before they are a machine's.
 
 import test from 'ava'
-import type { BoardDraft } from '../../ts/cli/board-draft.js'
+import type { BoardDraft } from '../../ts/cli/draft/board-draft.js'
 import { deviceModels } from '../../ts/cli/devices/index.js'
-import { resolveBoard } from '../../ts/cli/draft-machine.js'
-import { readArgv } from '../../ts/cli/read-argv.js'
-import { resolveRun } from '../../ts/cli/resolve-run.js'
+import { resolveBoard } from '../../ts/cli/draft/draft-machine.js'
+import { readArgv } from '../../ts/cli/argv/read-argv.js'
+import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
-import type { RunDraft } from '../../ts/cli/run-draft.js'
+import type { RunDraft } from '../../ts/cli/draft/run-draft.js'
 import { OptionError } from '../../ts/errors/index.js'
 
 const files = { isMultiboot: () => false, isQcow2: (path: string) => path.endsWith('.qcow2'), readText: String }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { resolveRun } from '../../ts/cli/resolve-run.js'
+import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { OptionError, MachineConfigError } from '../../ts/errors/index.js'
 import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
 import { ChromeTrace } from '../../ts/trace/chrome.js'

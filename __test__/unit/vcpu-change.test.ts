@@ -1,6 +1,6 @@
 import test from 'ava'
-import { changed } from '../../ts/machine/vcpu-change.js'
-import type { VcpuState, VcpuStateChange } from '../../ts/machine/vcpu-state.js'
+import { changed } from '../../ts/machine/debug/vcpu-change.js'
+import type { VcpuState, VcpuStateChange } from '../../ts/machine/debug/vcpu-state.js'
 
 const words = <K extends string>(...names: K[]): Record<K, bigint> =>
   Object.fromEntries(names.map((name, at) => [name, BigInt(at)])) as Record<K, bigint>

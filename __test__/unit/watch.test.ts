@@ -1,6 +1,6 @@
 import test from 'ava'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Watch } from '../../ts/machine/watch.js'
+import { Watch } from '../../ts/machine/events/watch.js'
 
 const never = new Promise(() => {})
 

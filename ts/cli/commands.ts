@@ -1,6 +1,6 @@
 import { Command } from 'commander'
-import { examine } from './doctor.js'
-import { choosePaint, doctorText } from './doctor-text.js'
+import { examine } from './doctor/doctor.js'
+import { choosePaint, doctorText } from './doctor/doctor-text.js'
 import { printError } from './messages.js'
 import { packageVersion } from './version.js'
 

@@ -1,13 +1,13 @@
 import { isatty } from 'node:tty'
-import type { Exit } from '../machine/exit.js'
+import type { Exit } from '../machine/events/exit.js'
 import { Machine } from '../machine/machine.js'
 import type { SerialTarget } from '../machine/serial/target.js'
 import { printError, printWarning } from './messages.js'
 import { imageFiles } from './image-files.js'
-import { writePidfile } from './pidfile.js'
-import { resolveRun, type RunRequest, type RunSettings } from './resolve-run.js'
-import { Signals, type Ending } from './signals.js'
-import { connectInput } from './terminal.js'
+import { writePidfile } from './process/pidfile.js'
+import { resolveRun, type RunRequest, type RunSettings } from './argv/resolve-run.js'
+import { Signals, type Ending } from './process/signals.js'
+import { connectInput } from './process/terminal.js'
 
 /** The exit status of a machine that stopped in `internal-error`: EX_SOFTWARE of sysexits.h. */
 const INTERNAL_ERROR = 70
@@ -46,8 +46,8 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     }
     machine.on('warning', ({ message }) => printWarning(message))
     // Loaded only when asked for: a guest's first byte does not wait for it.
-    await using _trace = run.trace && (await import('./trace.js')).writeTrace(machine, run.trace)
-    await using _stats = run.stats && (await import('./stats.js')).reportStats(machine, run.stats)
+    await using _trace = run.trace && (await import('./reports/trace.js')).writeTrace(machine, run.trace)
+    await using _stats = run.stats && (await import('./reports/stats.js')).reportStats(machine, run.stats)
     const serial = machine.serials[targets.indexOf('stdio')]
     const console = machine.consoles[consoles.indexOf('stdio')]
     const connect = () => connectInput(console ?? serial, () => signals.raise('Ctrl-A x'))

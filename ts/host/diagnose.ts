@@ -1,4 +1,4 @@
-import { KvmUnavailableError, type UnavailableReason } from '../errors/kvm-unavailable-error.js'
+import { KvmUnavailableError, type UnavailableReason } from '../errors/host/kvm-unavailable-error.js'
 import type { HostFacts } from './facts.js'
 
 /** Why KVM cannot be used and what to do, from facts alone; undefined when nothing speaks against it. Pure. */

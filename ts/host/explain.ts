@@ -1,4 +1,4 @@
-import { KvmUnavailableError } from '../errors/kvm-unavailable-error.js'
+import { KvmUnavailableError } from '../errors/host/kvm-unavailable-error.js'
 import { diagnoseKvm } from './diagnose.js'
 import { collectHostFacts } from './facts.js'
 

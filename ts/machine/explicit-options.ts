@@ -7,7 +7,7 @@ import type { MachineOptions, MemoryOptions } from './options.js'
 import { explicitConsoles } from './virtio/console.js'
 import { explicitSerials } from './serial/ports.js'
 import { explicitSerial } from './serial/target.js'
-import { formatSize } from './size.js'
+import { formatSize } from '../properties/size.js'
 import { explicitThrottle } from './virtio/throttle.js'
 
 /**

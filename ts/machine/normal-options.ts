@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
+import { MachineConfigError } from '../errors/options/machine-config-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
 import {

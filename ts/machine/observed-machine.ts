@@ -1,16 +1,16 @@
 import { EventEmitter } from 'node:events'
-import type { MachineStateError } from '../errors/machine-state-error.js'
+import type { MachineStateError } from '../errors/operation/machine-state-error.js'
 import type { AccelProperties } from '../properties/types.js'
 import type { BindingMachine } from '../native/binding.cjs'
-import { readStatistics } from '../native/statistics.js'
+import { readStatistics } from './events/read-statistics.js'
 import type { TraceRecordOf } from '../trace/record.js'
 import type { TraceStream } from '../trace/stream.js'
 import { TraceStreams, type TraceOptions } from '../trace/streams.js'
-import type { Reply } from './control.js'
-import type { MachineEventMap } from './events.js'
-import type { MachineAccel } from './machine-accel.js'
-import type { MachineStatistics, MachineStats } from './statistics.js'
-import { Watch } from './watch.js'
+import type { Reply } from './lifecycle/control.js'
+import type { MachineEventMap } from './events/events.js'
+import type { MachineAccel } from './events/machine-accel.js'
+import type { MachineStatistics, MachineStats } from './events/statistics.js'
+import { Watch } from './events/watch.js'
 
 /** What a machine tells of itself in every run state: properties, counters, the kernel's statistics, trace records. */
 export abstract class ObservedMachine extends EventEmitter<MachineEventMap> {

@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { KvmUnavailableError } from '../errors/kvm-unavailable-error.js'
+import { KvmUnavailableError } from '../errors/host/kvm-unavailable-error.js'
 import { fromNative } from '../errors/from-native.js'
 import type * as Binding from './binding.cjs'
 

@@ -1,5 +1,5 @@
-import { AcceleratorError } from '../errors/accelerator-error.js'
-import type { MachineWarning } from '../machine/warning.js'
+import { AcceleratorError } from '../errors/options/accelerator-error.js'
+import type { MachineWarning } from '../errors/operation/warning.js'
 import { parseOptionText, type OptionPair } from './option-text.js'
 import { readOptions, readProperties } from './read.js'
 import { accelPropertyNames } from './schema.js'

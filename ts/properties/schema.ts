@@ -1,4 +1,4 @@
-import { AccelPropertyError } from '../errors/accel-property-error.js'
+import { AccelPropertyError } from '../errors/options/accel-property-error.js'
 import { either } from '../errors/suggest.js'
 import { parseInt64, parseUint32 } from './number.js'
 import type { AccelOptions, AccelProperties, NotifyBudget } from './types.js'

@@ -1,7 +1,7 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import type { OptionPair } from '../../properties/option-text.js'
-import type { AddDevice, Board } from '../board.js'
-import { id, only, readParameters, type Given, type Parameters, type Subject } from '../parameters.js'
+import type { AddDevice, Board } from '../draft/board.js'
+import { id, only, readParameters, type Given, type Parameters, type Subject } from '../parameters/parameters.js'
 
 /** A device of `-device`: the source for parsing, for `-device help` and for docs/from-qemu.md. */
 export interface DeviceModel {

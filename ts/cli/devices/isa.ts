@@ -1,5 +1,5 @@
-import { OptionError } from '../../errors/option-error.js'
-import { id as idOf, number, only, size, type Parameter } from '../parameters.js'
+import { OptionError } from '../../errors/options/option-error.js'
+import { id as idOf, number, only, size, type Parameter } from '../parameters/parameters.js'
 import { device, type DeviceModel } from './device-model.js'
 
 const guid: Parameter<string> = {

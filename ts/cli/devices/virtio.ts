@@ -1,6 +1,16 @@
-import { OptionError } from '../../errors/option-error.js'
-import type { Board } from '../board.js'
-import { number, onOff, only, required, size, text, id as idOf, type Parameter, type Subject } from '../parameters.js'
+import { OptionError } from '../../errors/options/option-error.js'
+import type { Board } from '../draft/board.js'
+import {
+  number,
+  onOff,
+  only,
+  required,
+  size,
+  text,
+  id as idOf,
+  type Parameter,
+  type Subject,
+} from '../parameters/parameters.js'
 import { device, virtioParameters, type DeviceModel } from './device-model.js'
 
 const mac: Parameter<string> = {

@@ -1,11 +1,11 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { accelSugar, busLockRatelimit, machineProperties, machineTypes } from '../machine-types.js'
-import { isHelp, oneOf, only, readParameters, type Parameter } from '../parameters.js'
-import { readGlobal } from '../read-global.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
+import { accelSugar, busLockRatelimit, machineProperties, machineTypes } from '../parameters/machine-types.js'
+import { isHelp, oneOf, only, readParameters, type Parameter } from '../parameters/parameters.js'
+import { readGlobal } from '../argv/read-global.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
 
 /** The board. */
 export const boardOptions: readonly RunOption[] = [

@@ -1,8 +1,8 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { onOff, only, readParameters, text, type Parameter } from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
+import { onOff, only, readParameters, text, type Parameter } from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
 
 /** What is booted. */
 export const bootOptions: readonly RunOption[] = [

@@ -1,12 +1,12 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import type { Board } from '../board.js'
-import type { CharacterTarget } from '../board-draft.js'
-import { readCharacter, readShortCharacter } from '../character.js'
-import { required } from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
-import { addUnique } from '../unique.js'
+import type { Board } from '../draft/board.js'
+import type { CharacterTarget } from '../draft/board-draft.js'
+import { readCharacter, readShortCharacter } from '../parameters/character.js'
+import { required } from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
+import { addUnique } from '../parameters/unique.js'
 
 /** Serial ports and where they lead. */
 export const characterOptions: readonly RunOption[] = [

@@ -1,9 +1,9 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { deviceModels } from '../devices/index.js'
-import { isHelp, optionPairs, parametersHelp } from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
+import { isHelp, optionPairs, parametersHelp } from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
 
 /** Devices. */
 export const deviceOptions: readonly RunOption[] = [

@@ -1,10 +1,10 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import type { MachineOptions, MemoryOptions } from '../../machine/options.js'
-import { formatSize, parseSize } from '../../machine/size.js'
+import { formatSize, parseSize } from '../../properties/size.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { lastOfEach, type RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
+import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
 
 /** Guest memory. */
 export const memoryOptions: readonly RunOption[] = [

@@ -1,4 +1,4 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import type { Forward, NetworkBackend } from '../../machine/virtio/network.js'
 import {
@@ -11,10 +11,10 @@ import {
   text,
   type Given,
   type Subject,
-} from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
-import { addUnique } from '../unique.js'
+} from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
+import { addUnique } from '../parameters/unique.js'
 
 /** Networks' back ends. */
 export const networkOptions: readonly RunOption[] = [

@@ -1,8 +1,8 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import type { HugePageSize, MemoryOptions } from '../../machine/options.js'
 import type { OptionPair } from '../../properties/option-text.js'
-import type { ObjectDraft } from '../board-draft.js'
+import type { ObjectDraft } from '../draft/board-draft.js'
 import {
   id as name,
   onOff,
@@ -14,10 +14,10 @@ import {
   text,
   type Given,
   type Subject,
-} from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
-import { addUnique } from '../unique.js'
+} from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
+import { addUnique } from '../parameters/unique.js'
 
 /** What devices and the board refer to. */
 export const objectOptions: readonly RunOption[] = [

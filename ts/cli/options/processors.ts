@@ -1,13 +1,13 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { MAX_CPUS, completeTopology, parseCpuText } from '../../machine/cpu.js'
 import { cpuFeatures } from '../../machine/cpu-features.js'
 import { cpuModels } from '../../machine/cpu-models.js'
 import { parseUint32 } from '../../properties/number.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { isHelp } from '../parameters.js'
-import { lastOfEach, type RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
+import { isHelp } from '../parameters/parameters.js'
+import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
 
 /** The vCPUs. */
 export const processorOptions: readonly RunOption[] = [

@@ -1,8 +1,8 @@
-import { OptionError } from '../../errors/option-error.js'
+import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
 import type { DiskThrottleOptions, RateLimits } from '../../machine/virtio/throttle.js'
-import type { DriveDraft } from '../board-draft.js'
+import type { DriveDraft } from '../draft/board-draft.js'
 import {
   id,
   number,
@@ -14,10 +14,10 @@ import {
   required,
   text,
   type Parameter,
-} from '../parameters.js'
-import type { RunDraft } from '../run-draft.js'
-import type { RunOption } from '../run-option.js'
-import { addUnique } from '../unique.js'
+} from '../parameters/parameters.js'
+import type { RunDraft } from '../draft/run-draft.js'
+import type { RunOption } from '../parameters/run-option.js'
+import { addUnique } from '../parameters/unique.js'
 
 /** Disks' back ends. */
 export const storageOptions: readonly RunOption[] = [

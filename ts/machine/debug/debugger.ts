@@ -1,5 +1,5 @@
 import type { BindingBreakpoint, BindingCommand } from '../../native/binding.cjs'
-import type { Control } from '../control.js'
+import type { Control } from '../lifecycle/control.js'
 import { addressOf, type Breakpoint, type DebugEvent, type MemoryPlace } from './breakpoint.js'
 
 /** What a debugger needs of its machine. */

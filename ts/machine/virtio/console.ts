@@ -1,7 +1,7 @@
 // Ports of the virtio console in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { MachineConfigError } from '../../errors/options/machine-config-error.js'
 import {
   explicitSerial,
   normaliseSerial,

@@ -1,7 +1,7 @@
 // Rate limits of a device in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { MachineConfigError } from '../../errors/options/machine-config-error.js'
 import type { MachineOptions } from '../options.js'
 
 /** The largest rate and burst, as in QEMU. */

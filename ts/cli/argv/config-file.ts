@@ -1,0 +1,38 @@
+// The normal form of a command line: a machine's options as JSON.
+
+import { OptionError } from '../../errors/options/option-error.js'
+import { explicitOptions } from '../../machine/explicit-options.js'
+import { normaliseMachineOptions } from '../../machine/normal-options.js'
+import type { MachineOptions } from '../../machine/options.js'
+
+/** What `-print-config` prints: everything said, defaults too. */
+export function formatConfig(machine: MachineOptions): string {
+  return JSON.stringify(explicitOptions(normaliseMachineOptions(machine)), null, 2)
+}
+
+/**
+ * Reads what {@link formatConfig} wrote, or what somebody else did: options that are missing have their defaults.
+ *
+ * @throws {@link OptionError} for a file that cannot be read or is no JSON, `MachineConfigError` for what a machine does not take.
+ */
+export function readConfig(path: string, readText: (path: string) => string): MachineOptions {
+  const option = '-config'
+  let options: MachineOptions
+  try {
+    options = JSON.parse(readText(path)) as MachineOptions
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause)
+    const remedy = "Write one: 'kvm-accel run … --print-config > FILE'."
+    throw new OptionError(`-config cannot read '${path}': ${why}`, { option, remedy, cause })
+  }
+  const { serials, debugConsole, consoles } = normaliseMachineOptions(options)
+  if (
+    [...serials, debugConsole?.target, ...consoles.map(({ target }) => target)].some(
+      target => target?.kind === 'stream',
+    )
+  ) {
+    const remedy = "Use 'stdio', 'null' or a file; 'stream' is for programs."
+    throw new OptionError(`-config: a port is a 'stream' in '${path}', which nobody would read`, { option, remedy })
+  }
+  return options
+}

@@ -1,0 +1,24 @@
+import { OptionError } from '../../errors/options/option-error.js'
+import { parseOptionText } from '../../properties/option-text.js'
+import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
+
+const property = 'kvm-pit.lost_tick_policy'
+
+/** `-global`: QEMU's short form `DRIVER.PROPERTY=VALUE`, and its long one with `driver=`, `property=` and `value=`. */
+export function readGlobal(draft: RunDraft, text: string): void {
+  const [name, value] = /^([^.=,]+\.[^=,]+)=(.*)$/.exec(text)?.slice(1) ?? longForm(text)
+  if (name !== property) {
+    const remedy = `It sets one property: '-global ${property}=discard'.`
+    throw new OptionError(`-global does not have '${name}'`, { option: '-global', remedy })
+  }
+  if (value !== 'delay' && value !== 'discard') {
+    const message = `-global ${property}= expects delay or discard, and not '${value}'`
+    throw new OptionError(message, { option: '-global', remedy: 'The default is delay.' })
+  }
+  draft.lostTickPolicy = value
+}
+
+function longForm(text: string): [string, string] {
+  const given = lastOfEach(parseOptionText(text, 'driver'))
+  return [`${given.get('driver') ?? ''}.${given.get('property') ?? ''}`, given.get('value') ?? '']
+}

@@ -1,0 +1,66 @@
+import type { MachineOptions } from '../../machine/options.js'
+import { formatConfig, readConfig } from './config-file.js'
+import { draftMachine } from '../draft/draft-machine.js'
+import type { RunFiles } from '../image-files.js'
+import { readArgv } from './read-argv.js'
+import { tracedEvents } from './read-reports.js'
+import type { StatsSettings } from '../reports/stats.js'
+import type { TraceSettings } from '../reports/trace.js'
+
+/** What `kvm-accel run` does besides the machine itself. */
+export interface RunSettings {
+  /** `-S`: do not start. */
+  readonly paused: boolean
+  /** `-no-shutdown`: stay after the guest has shut down or failed. */
+  readonly noShutdown: boolean
+  /** `-pidfile`. */
+  readonly pidfile: string | null
+  /** `-stats`. */
+  readonly stats: StatsSettings | null
+  /** `-trace`. */
+  readonly trace: TraceSettings | null
+  /** What was asked for and is not done, for stderr. */
+  readonly notices: readonly string[]
+}
+
+/** What a command line asks for: a text to print, or a machine to run. */
+export type RunRequest =
+  | { readonly kind: 'print'; readonly text: string; readonly notices: readonly string[] }
+  | { readonly kind: 'run'; readonly machine: MachineOptions; readonly run: RunSettings }
+
+/**
+ * Reads QEMU's command line. Pure but for `files`.
+ *
+ * @throws {@link OptionError}, and what {@link resolveAccelerators} throws.
+ */
+export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest {
+  const draft = readArgv(argv)
+  if (typeof draft === 'string') return { kind: 'print', text: draft, notices: [] }
+  const { config, name } = draft
+  const { machine: said, unused } =
+    config === undefined ? draftMachine(draft, files) : { machine: readConfig(config, files.readText), unused: [] }
+  const globs = [said.trace ?? [], draft.trace.globs].flat()
+  const trace = globs.length > 0 ? { ...draft.trace, globs } : null
+  const machine: MachineOptions = {
+    ...said,
+    noReboot: draft.noReboot || (said.noReboot ?? false),
+    noShutdown: draft.noShutdown || (said.noShutdown ?? false),
+    ...(name !== undefined && { name }),
+    ...(trace !== null && { trace: tracedEvents(trace) }),
+  }
+  const notices = [...draft.notices, ...unused]
+  if (draft.printConfig) return { kind: 'print', text: formatConfig(machine), notices }
+  if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
+  return {
+    kind: 'run',
+    machine,
+    run: {
+      paused: draft.paused,
+      noShutdown: machine.noShutdown ?? false,
+      pidfile: draft.pidfile ?? null,
+      stats: draft.stats ?? null,
+      trace,
+      notices,
+    },
+  }
+}

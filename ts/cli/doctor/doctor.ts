@@ -1,0 +1,103 @@
+import { KvmAccelError } from '../../errors/kvm-accel-error.js'
+import { KvmCapabilityError } from '../../errors/host/kvm-capability-error.js'
+import { reportCapabilities, type CapabilityReport } from '../../host/capabilities.js'
+import { diagnoseKvm } from '../../host/diagnose.js'
+import { collectHostFacts, type HostFacts } from '../../host/facts.js'
+import { native, unwrap } from '../../native/native.js'
+import { packageVersion } from '../version.js'
+
+/** What `kvm-accel doctor` finds; `--json` prints it as it is. */
+export interface DoctorReport {
+  /** Guests can run. */
+  readonly ok: boolean
+  /** Why not, null when they can. */
+  readonly problem: {
+    readonly code: string
+    readonly reason: string | null
+    readonly message: string
+    readonly remedy: string | null
+  } | null
+  /** Version of this package. */
+  readonly version: string
+  readonly device: {
+    readonly path: string
+    readonly exists: boolean
+    /** Permissions in octal, `660` for example; null when there is nothing. */
+    readonly mode: string | null
+    readonly group: string | null
+    /** This user can open it for reading and writing. */
+    readonly opens: boolean
+  }
+  /** KVM_GET_API_VERSION; null when the device could not be asked. */
+  readonly apiVersion: number | null
+  readonly kernel: string
+  readonly cpu: { readonly model: string; readonly vmx: boolean; readonly svm: boolean; readonly hypervisor: boolean }
+  readonly modules: readonly string[]
+  readonly container: string | null
+  /** Empty when the device could not be asked. */
+  readonly capabilities: readonly CapabilityReport[]
+}
+
+/** What KVM answers; null when it cannot be asked. */
+export interface ProbeResult {
+  readonly apiVersion: number
+  /** Pairs of number and value; what is not there is 0. */
+  readonly capabilities: readonly (readonly number[])[]
+}
+
+/** Looks at this host. Makes no machine. */
+export async function examine(): Promise<DoctorReport> {
+  const facts = await collectHostFacts()
+  const problem = diagnoseKvm(facts)
+  if (problem !== undefined) return report(facts, null, problem)
+  try {
+    return report(facts, unwrap(native().probeHost(facts.device.path)), null)
+  } catch (error) {
+    if (error instanceof KvmAccelError) return report(facts, null, error)
+    throw error
+  }
+}
+
+/** Puts facts and answers together. Pure but for the package's version. */
+export function report(facts: HostFacts, probed: ProbeResult | null, error: KvmAccelError | null): DoctorReport {
+  const { device, cpuFlags } = facts
+  const answers = probed?.capabilities.map(([number = -1, value = 0]): [number, number] => [number, value])
+  const capabilities = answers === undefined ? [] : reportCapabilities(Object.fromEntries(answers))
+  const problem = error ?? missingCapability(capabilities)
+  return {
+    ok: problem === null,
+    problem: problem && {
+      code: problem.code,
+      reason: 'reason' in problem ? String(problem.reason) : null,
+      message: problem.message,
+      remedy: problem.remedy ?? null,
+    },
+    version: packageVersion(),
+    device: {
+      path: device.path,
+      exists: device.node !== null,
+      mode: device.node === null ? null : device.node.mode.toString(8).padStart(3, '0'),
+      group: facts.deviceGroup,
+      opens: device.openError === null,
+    },
+    apiVersion: probed?.apiVersion ?? null,
+    kernel: facts.kernel,
+    cpu: {
+      model: facts.cpu,
+      vmx: cpuFlags.has('vmx'),
+      svm: cpuFlags.has('svm'),
+      hypervisor: cpuFlags.has('hypervisor'),
+    },
+    modules: facts.kvmModules,
+    container: facts.container,
+    capabilities,
+  }
+}
+
+function missingCapability(capabilities: readonly CapabilityReport[]): KvmCapabilityError | null {
+  const missing = capabilities.find(({ required, value }) => required && value === 0)
+  if (missing === undefined) return null
+  const message = `the kernel does not offer ${missing.name} (${missing.number}), which the accelerator requires`
+  const remedy = 'Use Linux 4.11 or later, which has all that are required.'
+  return new KvmCapabilityError(message, { capability: missing.name, remedy })
+}

@@ -1,0 +1,49 @@
+import type { MachineOptions } from '../../machine/options.js'
+import type { SerialTarget } from '../../machine/serial/target.js'
+import type { ConsoleOptions } from '../../machine/virtio/console.js'
+import type { BoardDraft, CharacterTarget, PortDraft } from './board-draft.js'
+import type { RunDraft } from './run-draft.js'
+
+/** The devices of a command line as options of a machine. */
+export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
+  const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, pvpanic, serials } =
+    board
+  const { vmGenerationId } = board
+  return {
+    ...serialPorts(serials, draft),
+    ...(debugConsole !== undefined && {
+      debugConsole: { port: debugConsole.port, target: serialTarget(debugConsole.target) },
+    }),
+    ...(draft.machine.get('pic') === 'off' && { pic: false }),
+    ...(draft.machine.get('pit') === 'off' && { pit: false }),
+    ...(draft.rtc !== undefined && { rtc: draft.rtc }),
+    ...(disks.length > 0 && { disks }),
+    ...(networks.length > 0 && { networks }),
+    ...(debugExit !== undefined && { debugExit }),
+    ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
+    ...(testDevices !== undefined && { testDevices }),
+    ...(pvpanic !== undefined && { pvpanic }),
+    ...(vmGenerationId !== undefined && { vmGenerationId }),
+    ...(rng !== undefined && { rng }),
+    ...(vsock !== undefined && { vsock }),
+    ...(balloon !== undefined && { balloon }),
+    ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
+  }
+}
+
+/** COM1 is there unless something says that it is not. */
+function serialPorts(serials: BoardDraft['serials'], draft: RunDraft): Pick<MachineOptions, 'serial' | 'serials'> {
+  const [com1 = draft.machine.get('isa-serial') === 'off' ? null : 'null', ...more] = serials
+  if (com1 !== null && more.every(target => target === null)) return { serial: serialTarget(com1) }
+  return { serials: [com1, ...more].map(target => target && serialTarget(target)) }
+}
+
+function consolePort({ target, name }: PortDraft): ConsoleOptions {
+  return { target: serialTarget(target), ...(name !== undefined && { name }) }
+}
+
+function serialTarget(target: CharacterTarget): SerialTarget {
+  if (typeof target === 'string' || 'file' in target) return target
+  const { address, server, wait } = target.socket
+  return { socket: 'path' in address ? address.path : address, server, wait }
+}

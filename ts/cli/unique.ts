@@ -1,9 +1,0 @@
-import { OptionError } from '../errors/option-error.js'
-
-/** Adds what an id stands for. @throws {@link OptionError} when there is something of that name. */
-export function addUnique<T>(option: string, things: Map<string, T>, id: string, thing: T): void {
-  if (things.has(id)) {
-    throw new OptionError(`${option}: there is a '${id}' already`, { option, remedy: 'Give each its own id=.' })
-  }
-  things.set(id, thing)
-}

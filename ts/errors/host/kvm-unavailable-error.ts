@@ -1,0 +1,41 @@
+import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
+
+/** Why KVM cannot be used, in the order in which it is looked for. */
+export const unavailableReasons = [
+  'unsupported-platform',
+  'no-binary',
+  'container',
+  'no-virtualization',
+  'no-device',
+  'no-permission',
+  'api-version',
+  'no-external-buffers',
+  'unknown',
+] as const
+
+/**
+ * Why KVM cannot be used here:
+ * - `unsupported-platform`: not Linux on x86-64;
+ * - `no-binary`: the native part of the package is not installed;
+ * - `container`: the container does not have the device;
+ * - `no-virtualization`: the CPU does not offer VMX or SVM, or the firmware turned it off;
+ * - `no-device`: there is no KVM behind the device's path;
+ * - `no-permission`: the device exists and this user may not open it;
+ * - `api-version`: the kernel speaks another version of the KVM API than 12;
+ * - `no-external-buffers`: this runtime does not show native memory to JavaScript, which `kvm-accel/kvm` needs;
+ * - `unknown`: none of these, see the message.
+ */
+export type UnavailableReason = (typeof unavailableReasons)[number]
+
+/** KVM cannot be used on this host, or not by this process. */
+export class KvmUnavailableError extends KvmAccelError {
+  override readonly name = 'KvmUnavailableError'
+  declare readonly code: 'ERR_KVM_UNAVAILABLE'
+  /** Why, for programs. */
+  readonly reason: UnavailableReason
+
+  constructor(message: string, details: ErrorDetails & { readonly reason: UnavailableReason }) {
+    super('ERR_KVM_UNAVAILABLE', message, details)
+    this.reason = details.reason
+  }
+}

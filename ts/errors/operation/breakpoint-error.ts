@@ -1,0 +1,37 @@
+import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
+
+/** What can be wrong with a breakpoint. */
+export const breakpointProblems = [
+  'exists',
+  'too-many',
+  'length',
+  'alignment',
+  'unknown',
+  'unreachable',
+  'unsupported',
+] as const
+
+/**
+ * What is wrong with a breakpoint:
+ * - `exists`: the same one is set;
+ * - `too-many`: the processor's four registers are in use;
+ * - `length`: a watchpoint that is not 1, 2, 4 or 8 bytes long;
+ * - `alignment`: a watchpoint whose address is no multiple of its length;
+ * - `unknown`: there is none to remove;
+ * - `unreachable`: its address is not in the guest's memory;
+ * - `unsupported`: the processor has no such kind, as for loads alone.
+ */
+export type BreakpointProblem = (typeof breakpointProblems)[number]
+
+/** A breakpoint that cannot be set or removed. */
+export class BreakpointError extends KvmAccelError {
+  override readonly name = 'BreakpointError'
+  declare readonly code: 'ERR_BREAKPOINT'
+  /** What is wrong with it, for programs. */
+  readonly problem: BreakpointProblem
+
+  constructor(message: string, details: ErrorDetails & { readonly problem: BreakpointProblem }) {
+    super('ERR_BREAKPOINT', message, details)
+    this.problem = details.problem
+  }
+}

@@ -1,0 +1,14 @@
+import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
+
+/** An accelerator that is unknown or not part of this package; also a fallback list without a usable one. */
+export class AcceleratorError extends KvmAccelError {
+  override readonly name = 'AcceleratorError'
+  declare readonly code: 'ERR_ACCELERATOR'
+  /** The name as it was given. */
+  readonly accelerator: string
+
+  constructor(message: string, details: ErrorDetails & { readonly accelerator: string }) {
+    super('ERR_ACCELERATOR', message, details)
+    this.accelerator = details.accelerator
+  }
+}

@@ -1,0 +1,120 @@
+import { native, unwrap } from '../../native/native.js'
+import type { BindingKvm } from '../../native/binding.cjs'
+import { cpuidOf, roomForCpuid } from '../structures/cpuid.js'
+import type { KvmCpuidEntry2 } from '../generated/vcpu-structs.js'
+import { systemRequests } from '../generated/requests.js'
+import { KvmObject } from './kvm-object.js'
+import { emptyList, numbers } from '../structures/lists.js'
+import { askFor, valuesOf } from '../structures/msrs.js'
+import { Vm } from './vm.js'
+
+/** More MSRs than any kernel lists. */
+const MOST_MSRS = 4096
+
+/**
+ * An open KVM device.
+ *
+ * This class and those of what it makes have the kernel's ioctls as methods: `KVM_GET_REGS` is `getRegs()`. A method calls its ioctl on
+ * this thread and returns when the kernel does. When the kernel refuses, it throws a {@linkcode KvmIoctlError} with the ioctl's name and
+ * the kernel's number; after `close()`, a {@linkcode KvmClosedError}.
+ *
+ * @example
+ * ```ts
+ * import { KVM_EXIT_HLT, Kvm, allocateMemory } from 'kvm-accel/kvm'
+ *
+ * using kvm = new Kvm()
+ * using vm = kvm.createVm()
+ * const ram = allocateMemory(0x10000)
+ * new Uint8Array(ram).set([0xf4], 0x1000) // hlt
+ * vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: ram })
+ * using vcpu = vm.createVcpu(0)
+ * const sregs = vcpu.getSregs()
+ * sregs.cs.base = 0n
+ * sregs.cs.selector = 0
+ * vcpu.setSregs(sregs)
+ * const regs = vcpu.getRegs()
+ * regs.rip = 0x1000n
+ * vcpu.setRegs(regs)
+ * console.log(vcpu.run() === KVM_EXIT_HLT)
+ * ```
+ */
+export class Kvm extends KvmObject<typeof systemRequests> {
+  readonly #native: BindingKvm
+
+  /**
+   * Opens the device and checks its API version.
+   *
+   * @param device - @default '/dev/kvm'
+   * @throws {@linkcode KvmUnavailableError} when it does not open, or is no KVM device; `kvm-accel doctor` tells why.
+   */
+  constructor(device = '/dev/kvm') {
+    const kvm = unwrap(native().openKvm(device))
+    super(kvm, systemRequests)
+    this.#native = kvm
+  }
+
+  /**
+   * Makes the current or next `run()` of a vCPU return `KVM_EXIT_INTR`. Any thread may call it: a vCPU's object stays in the thread that
+   * made it, its number may be posted.
+   *
+   * @param token - {@linkcode Vcpu.token}.
+   * @returns false when that vCPU is closed.
+   */
+  static kick(token: number): boolean {
+    return native().kickVcpu(token)
+  }
+
+  /** `KVM_GET_API_VERSION`: always 12. */
+  getApiVersion(): number {
+    return this.withValue('KVM_GET_API_VERSION')
+  }
+
+  /** `KVM_CHECK_EXTENSION`: 0 for what there is not; some capabilities answer with a number. */
+  checkExtension(capability: number): number {
+    return this.withValue('KVM_CHECK_EXTENSION', capability)
+  }
+
+  /** `KVM_CREATE_VM`, of the default type unless the kernel has others. */
+  createVm(type = 0): Vm {
+    return new Vm(this.made('KVM_CREATE_VM', this.#native.createVm(type)))
+  }
+
+  /** `KVM_GET_VCPU_MMAP_SIZE`: bytes of {@linkcode Vcpu.runPage}. */
+  getVcpuMmapSize(): number {
+    return this.withValue('KVM_GET_VCPU_MMAP_SIZE')
+  }
+
+  /** `KVM_GET_SUPPORTED_CPUID`: what {@linkcode Vcpu.setCpuid2} may be given on this host. */
+  getSupportedCpuid(): KvmCpuidEntry2[] {
+    const list = roomForCpuid()
+    this.withBytes('KVM_GET_SUPPORTED_CPUID', list)
+    return cpuidOf(list)
+  }
+
+  /** `KVM_GET_EMULATED_CPUID`: features that KVM emulates where the CPU has them not. */
+  getEmulatedCpuid(): KvmCpuidEntry2[] {
+    const list = roomForCpuid()
+    this.withBytes('KVM_GET_EMULATED_CPUID', list)
+    return cpuidOf(list)
+  }
+
+  /** `KVM_GET_MSR_INDEX_LIST`: MSRs that make up the state of a vCPU. */
+  getMsrIndexList(): number[] {
+    const list = emptyList(4, 4, MOST_MSRS)
+    this.withBytes('KVM_GET_MSR_INDEX_LIST', list)
+    return numbers(list)
+  }
+
+  /** `KVM_GET_MSR_FEATURE_INDEX_LIST`: MSRs that tell what the host has. */
+  getMsrFeatureIndexList(): number[] {
+    const list = emptyList(4, 4, MOST_MSRS)
+    this.withBytes('KVM_GET_MSR_FEATURE_INDEX_LIST', list)
+    return numbers(list)
+  }
+
+  /** `KVM_GET_MSRS` of feature MSRs. What follows the first that the kernel refuses is missing in the result. */
+  getMsrs(indices: Iterable<number>): Map<number, bigint> {
+    const list = askFor(indices)
+    return valuesOf(list, this.withBytes('KVM_GET_MSRS', list))
+  }
+}

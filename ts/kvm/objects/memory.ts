@@ -1,0 +1,32 @@
+import { constants } from 'node:buffer'
+import { native } from '../../native/native.js'
+import { view } from './failed.js'
+
+const PAGE = 4096
+
+/**
+ * Memory that a guest may have as RAM: filled with zeros, and taking none of the host's until it is touched. It is unmapped when no
+ * view of it is reachable and no guest can run that has it in a slot.
+ *
+ * @param size - bytes; a multiple of 4096 up to `buffer.constants.MAX_LENGTH` (4 GiB in Node 20). A larger guest has several.
+ * @throws RangeError for another size.
+ * @throws {@linkcode KvmIoctlError} `ENOMEM` when this process cannot map that much.
+ * @throws {@linkcode KvmUnavailableError} `no-external-buffers` in runtimes that have none.
+ *
+ * @example
+ * ```ts
+ * import { Kvm, allocateMemory } from 'kvm-accel/kvm'
+ *
+ * using vm = new Kvm().createVm()
+ * const ram = allocateMemory(2 << 20)
+ * new Uint8Array(ram).set([0xf4], 0x1000) // hlt
+ * vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: ram })
+ * ```
+ */
+export function allocateMemory(size: number): ArrayBuffer {
+  if (!Number.isInteger(size) || size <= 0 || size % PAGE !== 0 || size > constants.MAX_LENGTH)
+    throw new RangeError(
+      `Guest memory has a multiple of ${PAGE} bytes, at most ${constants.MAX_LENGTH} in one piece, not ${size}`,
+    )
+  return view('mmap', native().allocateGuestMemory(size))
+}

@@ -1,0 +1,9 @@
+import { KvmEnableCap } from '../generated/vm-structs.js'
+
+/** What `KVM_ENABLE_CAP` takes. */
+export function enabling(capability: number, args: readonly (number | bigint)[]): KvmEnableCap {
+  const cap = new KvmEnableCap()
+  cap.cap = capability
+  args.forEach((value, index) => (cap.args[index] = BigInt(value)))
+  return cap
+}

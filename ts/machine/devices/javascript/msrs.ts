@@ -1,0 +1,49 @@
+import type { BindingMsrAccess } from '../../../native/binding.cjs'
+import type { Control } from '../../lifecycle/control.js'
+import type { NormalMsrRule } from '../../msr-filter.js'
+
+/** The MSRs of one machine that JavaScript answers for. `failed` is told what a handler threw; the guest still waits then. */
+export class Msrs {
+  readonly #control: Control
+  readonly #rules: readonly NormalMsrRule[]
+  readonly #failed: (error: unknown) => void
+  #ended = false
+
+  constructor(control: Control, rules: readonly NormalMsrRule[], failed: (error: unknown) => void) {
+    this.#control = control
+    this.#rules = rules
+    this.#failed = failed
+  }
+
+  /** Answers an access; never throws. */
+  access(access: BindingMsrAccess): void {
+    this.#control.answering(() => this.#handle(access))
+  }
+
+  /** The machine is ending: nothing is a failure any more. */
+  end(): void {
+    this.#ended = true
+  }
+
+  async #handle({ id, rule, vcpu, index, write: written }: BindingMsrAccess): Promise<void> {
+    const { read, write } = this.#rules[rule] ?? {}
+    try {
+      if (written === undefined) {
+        const value = typeof read === 'function' ? await read(index, vcpu) : 'fault'
+        this.#control.native.answerMsr(id, value === 'fault' ? undefined : msrBits(value, index))
+      } else {
+        const result = typeof write === 'function' ? await write(index, written, vcpu) : 'fault'
+        this.#control.native.answerMsr(id, result === 'fault' ? undefined : 0n)
+      }
+    } catch (error) {
+      if (!this.#ended) this.#failed(error)
+    }
+  }
+}
+
+function msrBits(value: unknown, index: number): bigint {
+  const bits = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value as bigint | number) : -1n
+  if (bits >= 0n && bits < 1n << 64n) return bits
+  const what = `read() of MSR 0x${index.toString(16)} returned ${String(value)}`
+  throw new TypeError(`${what}, and an MSR holds a number of 64 bits`)
+}

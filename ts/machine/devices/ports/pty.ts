@@ -1,0 +1,23 @@
+// A serial port on a pseudo-terminal.
+
+import { once } from 'node:events'
+import { Socket } from 'node:net'
+import { native, unwrap } from '../../../native/native.js'
+import type { SerialLine, SerialPortStream } from './line.js'
+
+/** Makes a pseudo-terminal in raw mode. While nobody has it open, what the guest writes is lost. */
+export function openPty(port: SerialPortStream): SerialLine {
+  const { fd, path } = unwrap(native().openPty())
+  const socket = new Socket({ fd, readable: true, writable: true })
+  socket.on('error', () => {})
+  socket.unref()
+  port.pipe(socket, { end: false })
+  socket.pipe(port, { end: false })
+  const close = async () => {
+    socket.ref()
+    const flushed = once(socket, 'finish')
+    socket.end()
+    await flushed
+  }
+  return { path, close, destroy: () => void socket.destroy() }
+}

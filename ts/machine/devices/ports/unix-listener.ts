@@ -1,0 +1,55 @@
+// A listening Unix socket for a serial port.
+
+import { once } from 'node:events'
+import { createServer, type Server, type Socket } from 'node:net'
+import { native, unwrap } from '../../../native/native.js'
+
+/** A server that listens. */
+export interface Listener {
+  readonly server: Server
+  /** Where it listens. */
+  readonly path: string
+  readonly close: () => void
+}
+
+/** How long another process may hold a lock on the directory, in ms. */
+const LOCK = 5000
+
+/** How long to wait before the next attempt, in ms. */
+const LOCK_AGAIN = 10
+
+/**
+ * Listens at a path where nothing is, or the socket of a process that has ended. The socket's file goes with the listener.
+ *
+ * @throws `MachineConfigError` when another file or a listening process is at the path, or it cannot be listened at, and the signal's reason
+ * when it is aborted meanwhile.
+ */
+export async function listenAtPath(
+  path: string,
+  onClient: (socket: Socket) => void,
+  signal: AbortSignal | null,
+): Promise<Listener> {
+  const deadline = performance.now() + LOCK
+  let result = native().listenUnix(path, false)
+  while (!result) {
+    await new Promise(resolve => setTimeout(resolve, LOCK_AGAIN))
+    signal?.throwIfAborted()
+    result = native().listenUnix(path, performance.now() >= deadline)
+  }
+  const socket = unwrap(result)
+  const server = createServer({ pauseOnConnect: true }, onClient)
+  const close = (): void => {
+    // First: another process may take the path as soon as nothing listens at it.
+    socket.close()
+    server.close()
+  }
+  try {
+    server.listen({ fd: socket.fd() })
+    await once(server, 'listening', signal ? { signal } : {})
+  } catch (error) {
+    close()
+    signal?.throwIfAborted()
+    throw error
+  }
+  return { server, path, close }
+}

@@ -1,0 +1,163 @@
+import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
+import { fromNative } from '../../../errors/from-native.js'
+import { unwrap } from '../../../native/native.js'
+import { deferred, type Deferred } from '../../lifecycle/deferred.js'
+import { MOST_CONNECTIONS } from '../../virtio/vsock.js'
+import { VsockServer } from './vsock-server.js'
+import { VsockStream } from './vsock-stream.js'
+
+/** How {@link Vsock.connect} connects. */
+export interface VsockConnectOptions {
+  /**
+   * The stream's writable side stays open when the guest has ended its own, as `net.connect` has it.
+   *
+   * @default false
+   */
+  readonly allowHalfOpen?: boolean
+  /** Gives up when it is aborted before the guest has accepted. */
+  readonly signal?: AbortSignal
+}
+
+/** How {@link Vsock.listen} listens. */
+export interface VsockListenOptions {
+  /**
+   * The streams' writable sides stay open when the guest has ended its own, as `net.createServer` has it.
+   *
+   * @default false
+   */
+  readonly allowHalfOpen?: boolean
+  /**
+   * Connections that wait to be taken, 1 to 1024. All connections of the machine together are at most the machine's option `vsock.maxConnections`, those that wait
+   * included: a larger backlog has no effect.
+   *
+   * @default 128
+   */
+  readonly backlog?: number
+}
+
+/** Ports are 32 bits, and the last one means any. */
+const LAST_PORT = 2 ** 32 - 2
+
+/** What becomes of machines is their own business. */
+interface Owner {
+  readonly native: BindingMachine
+  /** Throws when the machine has ended. */
+  readonly check: (operation: string) => void
+  readonly thrown: (error: unknown) => void
+}
+
+/**
+ * The guest's AF_VSOCK, with option `vsock`: streams to ports of the guest, and ports of the host to which it connects.
+ *
+ * @example
+ * ```ts
+ * import { Machine } from 'kvm-accel'
+ *
+ * await using machine = await Machine.create({ kernel: 'vmlinux', initrd: 'initrd.cpio', vsock: { cid: 3 } })
+ * const server = machine.vsock.listen(52)
+ * await machine.start()
+ * for await (const stream of server) stream.pipe(stream)
+ * ```
+ */
+export class Vsock {
+  readonly #owner: Owner
+  readonly #servers = new Map<number, VsockServer>()
+  readonly #waiting = new Map<number, Deferred<number>>()
+  #lastId = 0
+
+  /** @internal Use {@linkcode Machine.vsock}. */
+  constructor(owner: Owner) {
+    this.#owner = owner
+  }
+
+  /**
+   * Connects to a port of the guest. Resolves when the guest has accepted; while the machine is paused, nobody does.
+   *
+   * @param port 0 to 2^32 - 2.
+   * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many connections.
+   * @throws {@linkcode MachineConfigError} when the machine has no vsock device; {@linkcode MachineStateError} when it has ended.
+   * @throws RangeError for another port. What `signal` was aborted with.
+   */
+  async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
+    const { allowHalfOpen = false, signal } = options
+    checkRange('port', port, 0, LAST_PORT)
+    this.#owner.check('vsock.connect')
+    signal?.throwIfAborted()
+    const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
+    const { fd, guestPort } = unwrap(this.#owner.native.connectVsock(port, id))
+    // Made at once, so that it keeps the process alive, and the device sees when somebody gives up.
+    const stream = new VsockStream(fd, guestPort, allowHalfOpen)
+    const connected = deferred<number>()
+    const aborted = () => connected.reject(signal?.reason)
+    this.#waiting.set(id, connected)
+    signal?.addEventListener('abort', aborted, { once: true })
+    stream.on('error', ignore)
+    try {
+      return stream.opened(await connected.promise)
+    } catch (error) {
+      stream.destroy()
+      throw error
+    } finally {
+      stream.off('error', ignore)
+      signal?.removeEventListener('abort', aborted)
+      this.#waiting.delete(id)
+    }
+  }
+
+  /**
+   * Listens to a port of the host, in any run state and over resets. A program of the guest connects to CID 2 and this port.
+   *
+   * @param port 0 to 2^32 - 2.
+   * @throws {@linkcode VsockError} when the port has a listener.
+   * @throws {@linkcode MachineConfigError} when the machine has no vsock device; {@linkcode MachineStateError} when it has ended.
+   * @throws RangeError for another port or backlog.
+   */
+  listen(port: number, options: VsockListenOptions = {}): VsockServer {
+    const { allowHalfOpen = false, backlog = 128 } = options
+    checkRange('port', port, 0, LAST_PORT)
+    checkRange('backlog', backlog, 1, MOST_CONNECTIONS)
+    this.#owner.check('vsock.listen')
+    const { native, thrown } = this.#owner
+    const error = native.listenVsock(port, backlog)
+    if (error) unwrap(error)
+    const server = new VsockServer(port, {
+      accept: () => {
+        const accepted = native.acceptVsock(port)
+        return accepted && new VsockStream(accepted.fd, accepted.guestPort, allowHalfOpen).opened(port)
+      },
+      close: () => {
+        this.#servers.delete(port)
+        native.unlistenVsock(port)
+      },
+      thrown,
+    })
+    this.#servers.set(port, server)
+    return server
+  }
+
+  /** @internal What became of a connection. */
+  connected(id: number, hostPort: number, error: BindingError | undefined): void {
+    const waiting = this.#waiting.get(id)
+    if (error) waiting?.reject(fromNative(error))
+    else waiting?.resolve(hostPort)
+  }
+
+  /** @internal The guest has connected to a port. */
+  arrived(port: number): void {
+    this.#servers.get(port)?.arrived()
+  }
+
+  /** @internal The machine has ended. */
+  end(): void {
+    for (const server of this.#servers.values()) server.close()
+  }
+}
+
+/** A stream that is not there yet says by its promise what is wrong. */
+const ignore = () => {}
+
+function checkRange(what: string, value: number, low: number, high: number): void {
+  if (!Number.isInteger(value) || value < low || value > high) {
+    throw new RangeError(`${what} is ${value}, and takes a whole number from ${low} to ${high}`)
+  }
+}

@@ -1,0 +1,288 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { Socket } from 'node:net'
+import type { MachineStateError } from '../../errors/operation/machine-state-error.js'
+import { fromNative } from '../../errors/from-native.js'
+import type {
+  BindingCommand,
+  BindingConfig,
+  BindingError,
+  BindingEvent,
+  BindingMachine,
+  BindingReply,
+} from '../../native/binding.cjs'
+import { unwrap } from '../../native/native.js'
+import { deferred, type Deferred } from './deferred.js'
+
+/** An event of a machine; replies are handled here. */
+export type ControlEvent = Exclude<BindingEvent, { kind: 'reply' }>
+
+/** The reply of this kind. */
+export type Reply<K extends BindingReply['kind']> = Extract<BindingReply, { kind: K }>
+
+/** What a command is sent for, and what becomes of its reply. */
+export interface Call<K extends BindingReply['kind'], T> {
+  /** The name of the operation, for the error of a machine that has ended. */
+  readonly operation: string
+  readonly command: BindingCommand
+  readonly reply: K
+  /** Converts the reply. Runs before any event that happened after the reply is emitted. */
+  readonly map: (reply: Reply<K>) => T
+  /** Runs when the command fails, before the promise rejects. */
+  readonly failed?: () => void
+}
+
+interface Pending {
+  readonly settle: (value: BindingReply) => void
+  readonly fail: (reason: unknown) => void
+  readonly promise: Promise<unknown>
+}
+
+/** The id of the reply to the creation of a machine. */
+const CREATION = 0
+
+/**
+ * JavaScript's end of a machine's control thread: sends commands, settles their promises, and passes events on in the order in which they
+ * happened.
+ *
+ * The wake socket keeps the process alive while the machine is to do so, and while a reply is pending.
+ */
+export class Control {
+  /** What needs no control thread: counters, statistics, serial input, answers. */
+  readonly native: BindingMachine
+  readonly #wake: Socket
+  readonly #pending = new Map<number, Pending>()
+  readonly #callbacks = new AsyncLocalStorage<{ open: boolean }>()
+  /** Commands that wait for the second half of {@link Control.exchange}; none while there is none. */
+  #gate: (() => void)[] | undefined
+  #events: ControlEvent[] | undefined = []
+  #emit: (event: ControlEvent) => void = () => {}
+  #taken: () => void = () => {}
+  #keepsAlive = false
+  #ending: ((operation: string) => MachineStateError) | undefined
+
+  constructor(native: BindingMachine) {
+    this.native = native
+    this.#wake = new Socket({ fd: native.takeWakeFd(), readable: true, writable: false })
+    this.#wake.on('data', () => this.#take())
+    this.#wake.on('error', () => {})
+  }
+
+  /**
+   * Has the control thread create the machine.
+   *
+   * @throws what is wrong with the configuration.
+   */
+  create(config: BindingConfig): void {
+    const error = this.native.create(config)
+    if (error) throw fromNative(error)
+  }
+
+  /** Resolves when the machine exists; rejects with the reason why it does not. */
+  created(): Promise<Reply<'created'>> {
+    return this.#expect<Reply<'created'>>(CREATION, reply => reply as Reply<'created'>)
+  }
+
+  /**
+   * Passes events to `emit` from the next turn of the event loop on, earlier events included: the creator of a machine adds listeners first.
+   * `taken` runs after each batch.
+   */
+  listen(emit: (event: ControlEvent) => void, taken: () => void): void {
+    this.#emit = emit
+    this.#taken = taken
+    setImmediate(() => this.#flush())
+  }
+
+  /** Sends a command. The promise settles with its reply. */
+  call<K extends BindingReply['kind'], T>(call: Call<K, T>): Promise<T> {
+    const result = deferred<T>()
+    const nested = this.nested
+    const send = () => this.#send(call, nested, result)
+    if (this.#gate && !nested) {
+      this.#gate.push(() => {
+        this.#excuse(result.promise)
+        send()
+      })
+    } else send()
+    return result.promise
+  }
+
+  /**
+   * An operation that is more than one call, or checks something before its call. As with a call, its rejection need not be handled when the
+   * machine was ended meanwhile.
+   */
+  whole<T>(operation: () => Promise<T>): Promise<T> {
+    const result = deferred<T>()
+    const endedBefore = this.#ending !== undefined
+    operation().then(result.resolve, (reason: unknown) => {
+      if (!endedBefore) this.#excuse(result.promise)
+      result.reject(reason)
+    })
+    return result.promise
+  }
+
+  /** Sends a command, and with its reply another one. No command of the same caller comes between the two. */
+  exchange<K extends BindingReply['kind']>(first: Omit<Call<K, BindingCommand>, 'failed'>): Promise<void> {
+    const result = deferred<void>()
+    const nested = this.nested
+    const run = () => {
+      const open = () => {
+        // A nested command waits for no other, and none waits for it: the machine runs, so that it is refused.
+        if (nested) return
+        const waiting = this.#gate ?? []
+        this.#gate = undefined
+        // One of them may close the gate again: the rest then waits behind it.
+        for (const send of waiting) {
+          const gate = this.#gate as (() => void)[] | undefined
+          if (gate) gate.push(send)
+          else send()
+        }
+      }
+      if (!nested) this.#gate ??= []
+      const map = (reply: Reply<K>) => {
+        try {
+          const command = first.map(reply)
+          this.#excuse(result.promise)
+          this.#send({ operation: first.operation, command, reply: 'done', map: () => {} }, nested, result)
+        } catch (error) {
+          result.reject(error)
+        } finally {
+          open()
+        }
+      }
+      const looked = deferred<void>()
+      this.#send({ ...first, map, failed: open }, nested, looked)
+      looked.promise.catch((reason: unknown) => {
+        this.#excuse(result.promise)
+        result.reject(reason)
+      })
+    }
+    if (this.#gate && !nested) this.#gate.push(run)
+    else run()
+    return result.promise
+  }
+
+  /** Whether the caller is code that a vCPU waits for. */
+  get nested(): boolean {
+    return this.#callbacks.getStore()?.open === true
+  }
+
+  /**
+   * Runs user code that a vCPU waits for (a device or an MSR in JavaScript). The machine runs meanwhile: a command that needs it stopped is
+   * refused at once, because waiting for that vCPU would never end. `handle` never rejects.
+   */
+  answering(handle: () => Promise<void>): void {
+    const callback = { open: true }
+    void this.#callbacks.run(callback, handle).finally(() => (callback.open = false))
+  }
+
+  /** Whether the machine keeps the process alive. */
+  set keepsAlive(alive: boolean) {
+    this.#keepsAlive = alive
+    this.#refresh()
+  }
+
+  /** Refuses further commands with the error that `error` returns for the name of an operation. */
+  ending(error: (operation: string) => MachineStateError): void {
+    this.#ending ??= error
+    this.#refresh()
+  }
+
+  /** Ends the machine, whatever it does; event `closed` follows. */
+  end(): void {
+    this.native.close()
+  }
+
+  #send<K extends BindingReply['kind'], T>(call: Call<K, T>, nested: boolean, result: Deferred<T>): void {
+    const { operation, command, map, failed } = call
+    try {
+      if (this.#ending) throw this.#ending(operation)
+      const id = this.native.send(command, nested)
+      if (typeof id === 'object') throw fromNative(id)
+      if (id === 0) throw fromNative({ ...ENDED, message: `${operation}() is not possible: the machine has ended` })
+      this.#expect(id, reply => map(reply as Reply<K>), result, failed)
+    } catch (error) {
+      failed?.()
+      result.reject(error)
+    }
+  }
+
+  #expect<T>(
+    id: number,
+    map: (reply: BindingReply) => T,
+    result: Deferred<T> = deferred(),
+    failed?: () => void,
+  ): Promise<T> {
+    this.#pending.set(id, {
+      settle: reply => {
+        try {
+          result.resolve(map(reply))
+        } catch (error) {
+          result.reject(error)
+        }
+      },
+      fail: reason => {
+        failed?.()
+        result.reject(reason)
+      },
+      promise: result.promise,
+    })
+    this.#refresh()
+    return result.promise
+  }
+
+  #take(): void {
+    for (const event of this.native.take()) {
+      if (event.kind === 'reply') {
+        // The sender of a command has added its listeners: events before the reply are emitted before it.
+        if (event.id !== CREATION) this.#flush()
+        this.#settle(event)
+      } else if (this.#events) this.#events.push(event)
+      else this.#deliver(event)
+    }
+    this.#taken()
+  }
+
+  #flush(): void {
+    const events = this.#events ?? []
+    this.#events = undefined
+    for (const event of events) this.#deliver(event)
+  }
+
+  #deliver(event: ControlEvent): void {
+    if (event.kind === 'closed') {
+      this.#gate = undefined
+      this.#wake.destroy()
+    }
+    this.#emit(event)
+  }
+
+  #settle({ id, value, error }: Extract<BindingEvent, { kind: 'reply' }>): void {
+    const pending = this.#pending.get(id)
+    this.#pending.delete(id)
+    this.#refresh()
+    if (!pending) return
+    if (value) return pending.settle(value)
+    this.#excuse(pending.promise)
+    pending.fail(rejection(error))
+  }
+
+  /** The caller that ended the machine expects its other operations to fail: their rejections must not end the process. */
+  #excuse(promise: Promise<unknown>): void {
+    if (this.#ending) promise.catch(() => {})
+  }
+
+  #refresh(): void {
+    if (this.#keepsAlive || this.#ending || this.#pending.size > 0) this.#wake.ref()
+    else this.#wake.unref()
+  }
+}
+
+const ENDED = { code: 'ERR_MACHINE_STATE', remedy: 'Create a new machine with Machine.create().', state: 'shutdown' }
+
+function rejection(error: BindingError | undefined): unknown {
+  try {
+    return unwrap(error!)
+  } catch (reason) {
+    return reason
+  }
+}
