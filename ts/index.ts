@@ -49,7 +49,8 @@ export type {
 export type { SerialTarget, SocketTarget } from './machine/serial/target.js'
 export type { RunState } from './errors/operation/run-state.js'
 export { Debugger } from './machine/debug/debugger.js'
-export type { Breakpoint, DebugEvent, MemoryPlace } from './machine/debug/breakpoint.js'
+export type { DebugEvent } from './machine/events/debug-event.js'
+export type { Breakpoint, MemoryPlace } from './machine/debug/breakpoint.js'
 export { Vcpu } from './machine/debug/vcpu.js'
 export type {
   ControlRegisters,

@@ -1,19 +1,31 @@
-import type { EventEmitter } from 'node:events'
-import { MachineStateError } from '../errors/operation/machine-state-error.js'
-import type { BindingExit } from '../native/binding.cjs'
-import { debugEvent } from './events/from-native.js'
-import type { AccelProperties } from '../properties/types.js'
-import { createMachine, type CreatedMachine } from './lifecycle/create.js'
-import type { ControlEvent } from './lifecycle/control.js'
-import type { DebugEvent } from './debug/breakpoint.js'
-import { deferred, type Deferred } from './lifecycle/deferred.js'
-import { EquippedMachine } from './equipped-machine.js'
-import type { Exit } from './events/exit.js'
-import type { MachineEventMap } from './events/events.js'
-import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
-import type { NotifyDrill } from './events/notify-event.js'
-import type { MachineOptions } from './options.js'
+import { EventEmitter } from 'node:events'
 import type { RunState } from '../errors/operation/run-state.js'
+import type { TraceRecordOf } from '../trace/record.js'
+import type { TraceStream } from '../trace/stream.js'
+import type { TraceOptions } from '../trace/streams.js'
+import { Debugger } from './debug/debugger.js'
+import { injectNmi, injectNotify } from './debug/injection.js'
+import { Vcpu } from './debug/vcpu.js'
+import type { Balloon } from './devices/balloon/balloon.js'
+import { Devices } from './devices/devices.js'
+import type { DirtyLog } from './devices/dirty-log.js'
+import type { DeviceOptions } from './devices/javascript/device.js'
+import type { ConsolePort } from './devices/ports/console-port.js'
+import type { SerialPort } from './devices/ports/serial-port.js'
+import type { Vsock } from './devices/vsock/vsock.js'
+import type { MachineEventMap } from './events/events.js'
+import type { Exit } from './events/exit.js'
+import { busLockEvent, notifyEvent, warning } from './events/from-native.js'
+import type { MachineAccel } from './events/machine-accel.js'
+import type { NotifyDrill } from './events/notify-event.js'
+import { Observation } from './events/observation.js'
+import type { MachineStatistics, MachineStats } from './events/statistics.js'
+import { Watch } from './events/watch.js'
+import type { Control, ControlEvent } from './lifecycle/control.js'
+import { createMachine, type CreatedMachine } from './lifecycle/create.js'
+import { Lifecycle } from './lifecycle/lifecycle.js'
+import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
+import type { MachineOptions } from './options.js'
 
 /**
  * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its own, and devices are native; events
@@ -38,23 +50,68 @@ import type { RunState } from '../errors/operation/run-state.js'
  * console.log((await machine.wait()).reason)
  * ```
  */
-export class Machine extends EquippedMachine {
+export class Machine extends EventEmitter<MachineEventMap> {
+  /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
+  readonly serial: SerialPort
+  /** COM1 to COM4, as far as option `serials` names them; `null` for one that is not there. */
+  readonly serials: readonly (SerialPort | null)[]
+  /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
+  readonly debugConsole: SerialPort | null
+  /** The ports of the virtio console, in the order of option `consoles`. */
+  readonly consoles: readonly ConsolePort[]
+  /** Breakpoints, watchpoints, steps and memory. */
+  readonly debug: Debugger
+  /** The vCPUs, by index. */
+  readonly vcpus: readonly Vcpu[]
+  /** Which pages of memory the guest writes. */
+  readonly dirtyLog: DirtyLog
+  /** Streams between host and guest, with option `vsock`. */
+  readonly vsock: Vsock
+  /** Memory that the guest does without, with option `balloon`. */
+  readonly balloon: Balloon
+  /**
+   * The records of the events that option `trace` named, from the first ioctl on: the machine's making included. `null` without the option.
+   * At most 65536 records wait.
+   */
+  readonly startTrace: TraceStream | null
+  readonly #control: Control
   readonly #options: NormalMachineOptions
-  #state: RunState = 'prelaunch'
-  #ended = deferred<Exit>()
-  #exit: Exit | undefined
-  /** What the user asked for by `ref()` or `unref()`. */
-  #wish: boolean | undefined
-  /** The last command that changes the run state is this pause. */
-  #pausing: Promise<void> | undefined
-  /** The machine is ending; resolves when nothing of it is left. */
-  #closed: Deferred<void> | undefined
+  readonly #lifecycle: Lifecycle
+  readonly #devices: Devices
+  readonly #observation: Observation
 
   /** @internal Use {@linkcode Machine.create}. */
-  private constructor(native: CreatedMachine, options: NormalMachineOptions, properties: AccelProperties) {
-    super(native, options, properties)
+  private constructor({ control, created, properties }: CreatedMachine, options: NormalMachineOptions) {
+    super()
+    this.#control = control
     this.#options = options
-    this.#keepAlive(false)
+    this.#observation = new Observation(control.native, created, properties)
+    this.#lifecycle = new Lifecycle(control, options, {
+      emit: (name, ...args) => this.#emit(name, ...args),
+      keepAlive: alive => this.#devices.ports.keepAlive(alive),
+      ending: () => this.#devices.ending(),
+      ended: done => {
+        this.#observation.traces.end()
+        this.#devices.ended(done)
+      },
+    })
+    this.#devices = new Devices(control, this.#lifecycle, options)
+    const { ports, vsock, balloon, dirtyLog } = this.#devices
+    this.serial = ports.serial
+    this.serials = ports.serials
+    this.debugConsole = ports.debugConsole
+    this.consoles = ports.consoles
+    this.vsock = vsock
+    this.balloon = balloon
+    this.dirtyLog = dirtyLog
+    this.vcpus = Array.from({ length: options.cpus }, (_, index) => new Vcpu(index, control))
+    this.debug = new Debugger({
+      control,
+      cpus: options.cpus,
+      supported: () => created.debug && this.state !== 'shutdown',
+      step: vcpu => this.#lifecycle.step(vcpu),
+    })
+    this.startTrace = this.#observation.traces.start
   }
 
   /**
@@ -69,20 +126,18 @@ export class Machine extends EquippedMachine {
   static async create(options: MachineOptions): Promise<Machine> {
     const normal = normaliseMachineOptions(options)
     normal.signal?.throwIfAborted()
-    const created = await createMachine(normal)
-    const machine = new Machine(created, normal, created.properties)
-    normal.signal?.addEventListener('abort', machine.#abort, { once: true })
+    const machine = new Machine(await createMachine(normal), normal)
     await machine.#connect()
     // As the control thread's events: in the next turn of the event loop, when the caller has added its listeners.
     setImmediate(() => {
-      for (const skipped of normal.accel.warnings) machine.tell('warning', skipped)
+      for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
     return machine
   }
 
   /** The run state, by QEMU's name, as of the last event. */
-  override get state(): RunState {
-    return this.#state
+  get state(): RunState {
+    return this.#lifecycle.state
   }
 
   /**
@@ -91,7 +146,7 @@ export class Machine extends EquippedMachine {
    * @throws {@linkcode MachineStateError} in any other state.
    */
   start(): Promise<void> {
-    return this.#run('start')
+    return this.#lifecycle.start()
   }
 
   /**
@@ -100,7 +155,7 @@ export class Machine extends EquippedMachine {
    * @throws {@linkcode MachineStateError} in any other state.
    */
   resume(): Promise<void> {
-    return this.#run('resume')
+    return this.#lifecycle.resume()
   }
 
   /**
@@ -113,16 +168,7 @@ export class Machine extends EquippedMachine {
    * goes on running.
    */
   pause(): Promise<void> {
-    // The vCPU that waits for a nested caller stops only after the caller's answer: the reply comes when it has been asked to.
-    if (this.control.nested) return this.#command('pause')
-    if (!this.#pausing) {
-      const over = () => {
-        if (this.#pausing === pause.promise) this.#pausing = undefined
-      }
-      const pause = { promise: undefined as Promise<void> | undefined }
-      pause.promise = this.#pausing = this.#command('pause', over, over)
-    }
-    return this.#pausing
+    return this.#lifecycle.pause()
   }
 
   /**
@@ -133,22 +179,64 @@ export class Machine extends EquippedMachine {
    * machine is then in `internal-error`.
    */
   reset(): Promise<void> {
-    return this.#command('reset')
+    return this.#lifecycle.reset()
   }
 
   /**
    * Ends the machine, whatever it does, and resolves when its threads have ended and its memory is unmapped. Allowed in every
    * state; a second call waits for the first. Commands that are not done are refused.
    */
-  async stop(): Promise<void> {
-    const closed = this.#close()
-    this.control.end()
-    await closed
+  stop(): Promise<void> {
+    return this.#lifecycle.stop()
   }
 
   /** Resolves when the machine has ended, or stopped in `internal-error`. */
   wait(): Promise<Exit> {
-    return this.#ended.promise
+    return this.#lifecycle.wait()
+  }
+
+  /** The machine keeps the process alive while it has not ended (the default from its start on). */
+  ref(): this {
+    this.#lifecycle.keepAlive(true)
+    return this
+  }
+
+  /** The process may end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
+  unref(): this {
+    this.#lifecycle.keepAlive(false)
+    return this
+  }
+
+  /** {@linkcode Machine.stop}. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop()
+  }
+
+  /**
+   * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
+   *
+   * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
+   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
+   * `reset()` resolve when they have been asked for, because the vCPU stops after the answer; operations that need a stopped machine
+   * are refused.
+   *
+   * @example
+   * ```ts
+   * import { Machine } from 'kvm-accel'
+   *
+   * const machine = await Machine.create({ kernel: 'vmlinux' })
+   * let latch = 0
+   * await machine.addDevice({
+   *   pio: [0x550, 2],
+   *   read: () => latch,
+   *   write: (offset, size, value) => void (latch = Number(value)),
+   * })
+   * ```
+   * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
+   * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
+   */
+  addDevice(device: DeviceOptions): Promise<void> {
+    return this.#devices.add(device)
   }
 
   /**
@@ -158,12 +246,7 @@ export class Machine extends EquippedMachine {
    * @throws {@linkcode MachineStateError} in `internal-error` and `shutdown`.
    */
   injectNmi(): Promise<void> {
-    return this.control.call({
-      operation: 'injectNmi',
-      command: { kind: 'inject-nmi' },
-      reply: 'done',
-      map: () => {},
-    })
+    return injectNmi(this.#control)
   }
 
   /**
@@ -174,98 +257,80 @@ export class Machine extends EquippedMachine {
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
   injectNotify(drill: NotifyDrill = {}): Promise<void> {
-    return this.control.whole(() => this.#injectNotify(drill))
+    return injectNotify(this.#control, this.#options.cpus, drill)
   }
 
-  async #injectNotify({ vcpu = 0, contextInvalid = false }: NotifyDrill): Promise<void> {
-    if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= this.#options.cpus) {
-      throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${this.#options.cpus}, counted from 0`)
-    }
-    const accepted = await this.control.call({
-      operation: 'injectNotify',
-      command: { kind: 'inject-notify', vcpu, contextInvalid },
-      reply: 'injected',
-      map: ({ accepted }) => accepted,
-    })
-    if (!accepted) throw new RangeError(`vCPU ${vcpu} has not taken the 64 injections before this one`)
+  /** The accelerator's properties, and what became of them on this host. */
+  get accel(): MachineAccel {
+    return this.#observation.accel()
   }
 
-  /** The machine keeps the process alive while it has not ended (the default from its start on). */
-  ref(): this {
-    this.#wish = true
-    this.#keepAlive(true)
-    return this
+  /** Counters, also of a machine that has ended. */
+  stats(): MachineStats {
+    return this.#observation.stats()
   }
 
-  /** The process may end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
-  unref(): this {
-    this.#wish = false
-    this.#keepAlive(false)
-    return this
+  /**
+   * What the kernel counts for this machine and each of its vCPUs, by the kernel's names, in every run state and without stopping
+   * the guest: `machine.statistics().vcpus[0]?.exits?.value`.
+   *
+   * @throws {@linkcode MachineStateError} when the machine has ended (our own count in {@linkcode Machine.stats} stays).
+   * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such statistics.
+   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of them cannot be.
+   */
+  statistics(): MachineStatistics {
+    const statistics = this.#observation.statistics()
+    if (!statistics) throw this.#lifecycle.endedError('statistics')
+    return statistics
   }
 
-  /** {@linkcode Machine.stop}. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.stop()
+  /**
+   * {@linkcode Machine.statistics} now and then every `interval` milliseconds, until the machine has ended. A reader that comes late
+   * gets the numbers of then. Leaving the loop stops the timer.
+   *
+   * @param interval Milliseconds, 1 to 2^31 - 1.
+   * @throws RangeError for another interval. The iterator throws what {@linkcode Machine.statistics} throws.
+   */
+  watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
+    return new Watch(() => this.#observation.statistics(), interval, this.wait())
   }
 
-  /** @internal */
-  protected override alive(operation: string): void {
-    if (this.#closed) throw this.endedError(operation)
-  }
-
-  /** @internal */
-  protected override endedError(operation: string): MachineStateError {
-    const message = `${operation}() is not possible: the machine has ended`
-    const remedy = 'Create a new machine with Machine.create().'
-    return new MachineStateError(message, { state: 'shutdown', allowed: [], remedy })
-  }
-
-  /** @internal */
-  protected override over(): Promise<unknown> {
-    return this.#ended.promise
-  }
-
-  #abort = (): void => void this.stop()
-
-  #command(kind: 'start' | 'resume' | 'pause' | 'reset', failed = () => {}, done = () => {}): Promise<void> {
-    if (kind !== 'pause') this.#pausing = undefined
-    return this.control.call({ operation: kind, command: { kind }, reply: 'done', map: done, failed })
-  }
-
-  #run(kind: 'start' | 'resume'): Promise<void> {
-    return this.#command(kind, this.#begin())
-  }
-
-  /** The machine is about to run and keeps the process alive; the returned function is called when it is refused. */
-  #begin(): () => void {
-    this.#keepAlive(this.#wish ?? true)
-    // The state may be another one than at the call.
-    return () => this.#keepAlive(this.#exit === undefined && (this.#wish ?? this.#state !== 'prelaunch'))
-  }
-
-  /** @internal */
-  protected override step(vcpu: number): Promise<DebugEvent | undefined> {
-    this.#pausing = undefined
-    return this.control.call({
-      operation: 'debug.step',
-      command: { kind: 'step', vcpu },
-      reply: 'stepped',
-      map: ({ stop }) => stop && debugEvent(stop),
-      failed: this.#begin(),
-    })
+  /**
+   * Records what the machine does from here on: the trace events whose names match a glob of `*` and `?`, or any of several. An event's name
+   * alone gives records of its type. docs/trace.md lists the events; what happens before, while the machine is made, is in
+   * {@linkcode Machine.startTrace}.
+   *
+   * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
+   * @throws RangeError for a glob that matches no event, or a limit out of range.
+   * @throws {@linkcode MachineStateError} when the machine has ended.
+   * @example
+   * ```ts
+   * import { Machine } from 'kvm-accel'
+   *
+   * await using machine = await Machine.create({ kernel: 'vmlinux' })
+   * const exits = machine.trace('kvm_run_exit')
+   * await machine.start()
+   * for await (const { time, vcpu, args } of exits) console.log(time, vcpu, args.reason)
+   * ```
+   */
+  trace<Glob extends string>(
+    globs: Glob | readonly Glob[],
+    options: TraceOptions = {},
+  ): TraceStream<TraceRecordOf<Glob>> {
+    this.#lifecycle.check('trace')
+    return this.#observation.traces.open(globs, options)
   }
 
   /** Connects the ports, which may take long. Events wait until the caller has the machine. */
   async #connect(): Promise<void> {
     const { signal } = this.#options
     const listen = () =>
-      this.control.listen(
+      this.#control.listen(
         event => this.#take(event),
-        () => this.traces.wake(),
+        () => this.#observation.traces.wake(),
       )
     try {
-      await this.ports.connect(signal)
+      await this.#devices.ports.connect(signal)
       signal?.throwIfAborted()
     } catch (error) {
       listen()
@@ -275,112 +340,31 @@ export class Machine extends EquippedMachine {
     listen()
   }
 
-  /** Nothing more is done with the machine, which ends. */
-  #close(): Promise<void> {
-    if (!this.#closed) {
-      this.#closed = deferred()
-      this.#options.signal?.removeEventListener('abort', this.#abort)
-      this.devices.end()
-      this.msrs.end()
-      this.control.ending(operation => this.endedError(operation))
+  #take(event: ControlEvent): void {
+    switch (event.kind) {
+      case 'notify':
+        return this.#emit('notify', notifyEvent(event))
+      case 'bus-lock':
+        return this.#emit('bus-lock', busLockEvent(event))
+      case 'warning':
+        return this.#emit('warning', warning(event))
+      case 'resume':
+      case 'stop':
+      case 'debug':
+      case 'reset':
+      case 'shutdown':
+      case 'closed':
+        return this.#lifecycle.take(event)
+      default:
+        return this.#devices.take(event)
     }
-    return this.#closed.promise
   }
 
-  #keepAlive(alive: boolean): void {
-    if (this.#closed) return
-    this.control.keepsAlive = alive
-    this.ports.keepAlive(alive)
-  }
-
-  /** @internal Emits. */
-  protected override tell<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
+  #emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
     try {
       ;(this as EventEmitter).emit(name, ...args)
     } catch (error) {
-      this.thrown(error)
+      this.#lifecycle.thrown(error)
     }
-  }
-
-  /** @internal The user's code threw: the machine ends, and the error goes where uncaught errors go. */
-  protected override thrown(error: unknown): void {
-    process.nextTick(() => {
-      throw error
-    })
-    if (!this.#closed) void this.stop()
-  }
-
-  #take(event: ControlEvent): void {
-    switch (event.kind) {
-      case 'resume':
-        this.#state = 'running'
-        this.#keepAlive(this.#wish ?? true)
-        this.#begun()
-        return this.tell('resume')
-      case 'stop':
-        return this.#stopped(event.state as RunState, event.exit)
-      case 'debug':
-        return this.tell('debug', debugEvent(event.stop))
-      case 'reset':
-        this.#state = event.state as RunState
-        if (!event.guest) this.#begun()
-        if (this.#state === 'prelaunch') this.#keepAlive(this.#wish ?? false)
-        return this.tell('reset', { guest: event.guest })
-      case 'shutdown':
-        return this.#shutDown(event.reason as Exit['reason'], event.exit)
-      case 'closed':
-        return this.#gone()
-      default:
-        return this.deliver(event)
-    }
-  }
-
-  /** All vCPUs are outside the guest. */
-  #stopped(state: RunState, ended: BindingExit | undefined): void {
-    this.#state = state
-    // From here on a pause is refused.
-    this.#pausing = undefined
-    if (!ended) return this.tell('stop', { state })
-    const exit = publicExit(ended)
-    this.#exit = exit
-    // Event `shutdown` follows.
-    if (state === 'shutdown') return this.tell('stop', { state, exit })
-    // A machine that stays for inspection lets the process end.
-    this.#keepAlive(false)
-    this.tell('stop', { state, exit })
-    this.#ended.resolve(exit)
-  }
-
-  #shutDown(reason: Exit['reason'], ended: BindingExit): void {
-    this.#state = 'shutdown'
-    this.#exit ??= publicExit(ended)
-    if (this.#options.noShutdown) this.#keepAlive(false)
-    else void this.#close()
-    this.tell('shutdown', { reason })
-    this.#ended.resolve(this.#exit)
-  }
-
-  /** What came of it before is over. */
-  #begun(): void {
-    if (!this.#exit) return
-    this.#exit = undefined
-    this.#ended = deferred()
-  }
-
-  #gone(): void {
-    void this.#close()
-    this.#state = 'shutdown'
-    // The control thread reports how the machine ended, unless it failed itself.
-    this.#ended.resolve(this.#exit ?? { reason: 'host-quit' })
-    this.traces.end()
-    this.vsock.end()
-    this.ports.machineEnded(() => this.#closed?.resolve())
   }
 }
-
-const publicExit = ({ reason, status, detail, report }: BindingExit): Exit => ({
-  reason: reason as Exit['reason'],
-  ...(status === undefined ? {} : { status }),
-  ...(detail === undefined ? {} : { detail }),
-  ...(report === undefined ? {} : { report }),
-})

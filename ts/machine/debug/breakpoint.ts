@@ -41,22 +41,6 @@ export interface MemoryPlace {
   readonly physical?: boolean
 }
 
-/** A vCPU stopped for the user, and all others with it. */
-export interface DebugEvent {
-  /** Index of the vCPU, from 0. */
-  readonly vcpu: number
-  /**
-   * - `step`: one step was made;
-   * - `breakpoint`: it is at a breakpoint, before that instruction;
-   * - `watchpoint`: it has made an access that a watchpoint waits for.
-   */
-  readonly reason: 'step' | 'breakpoint' | 'watchpoint'
-  /** The linear address of the breakpoint or watchpoint; after a step, where the vCPU is. */
-  readonly address: bigint
-  /** Its instruction pointer. */
-  readonly rip: bigint
-}
-
 /**
  * A linear or physical address.
  *

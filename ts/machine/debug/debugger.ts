@@ -1,6 +1,7 @@
 import type { BindingBreakpoint, BindingCommand } from '../../native/binding.cjs'
 import type { Control } from '../lifecycle/control.js'
-import { addressOf, type Breakpoint, type DebugEvent, type MemoryPlace } from './breakpoint.js'
+import type { DebugEvent } from '../events/debug-event.js'
+import { addressOf, type Breakpoint, type MemoryPlace } from './breakpoint.js'
 
 /** What a debugger needs of its machine. */
 export interface DebuggedMachine {

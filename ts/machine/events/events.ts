@@ -1,4 +1,4 @@
-import type { DebugEvent } from '../debug/breakpoint.js'
+import type { DebugEvent } from './debug-event.js'
 import type { MachineWarning } from '../../errors/operation/warning.js'
 import type { BusLockEvent } from './bus-lock-event.js'
 import type { NotifyEvent } from './notify-event.js'

@@ -1,12 +1,13 @@
-// From the addon's plain data to the public types.
+// Converts the addon's plain data to the public types.
 
-import type { DebugEvent } from '../debug/breakpoint.js'
-import type { BusLockEvent } from './bus-lock-event.js'
-import type { NotifyEvent } from './notify-event.js'
 import type { MachineWarning } from '../../errors/operation/warning.js'
-import type { BindingDebugStop, BindingEvent } from '../../native/binding.cjs'
+import type { BindingDebugStop, BindingEvent, BindingExit } from '../../native/binding.cjs'
+import type { BusLockEvent } from './bus-lock-event.js'
+import type { DebugEvent } from './debug-event.js'
+import type { Exit } from './exit.js'
+import type { NotifyEvent } from './notify-event.js'
 
-/** The public form of a notify exit. */
+/** Converts a notify exit. */
 export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): NotifyEvent => ({
   vcpu: event.vcpu,
   rip: event.registers.rip,
@@ -19,7 +20,7 @@ export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): N
   dropped: event.dropped,
 })
 
-/** The public form of a stop at a breakpoint or after a step. Its reason is one of the accelerator's, which the public type lists. */
+/** Converts a stop at a breakpoint or after a step. The public type lists every reason that the accelerator has. */
 export const debugEvent = ({ vcpu, reason, address, rip }: BindingDebugStop): DebugEvent => ({
   vcpu,
   reason: reason as DebugEvent['reason'],
@@ -27,7 +28,7 @@ export const debugEvent = ({ vcpu, reason, address, rip }: BindingDebugStop): De
   rip,
 })
 
-/** The public form of a bus lock. */
+/** Converts a bus lock. */
 export const busLockEvent = ({ registers, ...event }: Extract<BindingEvent, { kind: 'bus-lock' }>): BusLockEvent => ({
   vcpu: event.vcpu,
   rip: registers.rip,
@@ -38,8 +39,16 @@ export const busLockEvent = ({ registers, ...event }: Extract<BindingEvent, { ki
   dropped: event.dropped,
 })
 
-/** The public form of a warning. Its code is one of the accelerator's, which the public type lists. */
+/** Converts a warning. The public type lists every code that the accelerator has. */
 export const warning = ({ code, message }: Extract<BindingEvent, { kind: 'warning' }>): MachineWarning => ({
   code: code as MachineWarning['code'],
   message,
+})
+
+/** Converts how a machine ended. The public type lists every reason that the control thread has. */
+export const exitOf = ({ reason, status, detail, report }: BindingExit): Exit => ({
+  reason: reason as Exit['reason'],
+  ...(status === undefined ? {} : { status }),
+  ...(detail === undefined ? {} : { detail }),
+  ...(report === undefined ? {} : { report }),
 })

@@ -28,6 +28,7 @@ export class ConsolePort extends Socket {
     this.on('error', () => {})
     // Nothing comes but the end.
     if (!read) this.resume()
+    this.keepAlive(false)
   }
 
   /**

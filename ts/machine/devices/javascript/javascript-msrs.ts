@@ -3,7 +3,7 @@ import type { Control } from '../../lifecycle/control.js'
 import type { NormalMsrRule } from '../../msr-filter.js'
 
 /** The MSRs of one machine that JavaScript answers for. `failed` is told what a handler threw; the guest still waits then. */
-export class Msrs {
+export class JavaScriptMsrs {
   readonly #control: Control
   readonly #rules: readonly NormalMsrRule[]
   readonly #failed: (error: unknown) => void

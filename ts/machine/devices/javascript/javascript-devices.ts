@@ -6,7 +6,7 @@ import type { Control } from '../../lifecycle/control.js'
 import { registerBits, registerValue, type DeviceOptions, type DevicePlace, type LocalDevice } from './device.js'
 
 /** The JavaScript devices of one machine. `failed` is told what a handler or a worker threw; the guest still waits then. */
-export class Devices {
+export class JavaScriptDevices {
   readonly #control: Control
   readonly #failed: (error: unknown) => void
   /** By index; a worker's device answers for itself. */
