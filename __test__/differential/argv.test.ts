@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { resolveBoard } from '../../ts/cli/draft/draft-machine.js'
+import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
 import { imageFiles } from '../../ts/cli/image-files.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'

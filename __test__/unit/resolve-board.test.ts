@@ -3,7 +3,7 @@
 import test from 'ava'
 import type { BoardDraft } from '../../ts/cli/draft/board-draft.js'
 import { deviceModels } from '../../ts/cli/devices/index.js'
-import { resolveBoard } from '../../ts/cli/draft/draft-machine.js'
+import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'

@@ -1,6 +1,6 @@
 import { escapeKeysHelp } from '../process/escape-keys.js'
 import { accelProperties } from '../../properties/schema.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 const COLUMN = 30
 const WIDTH = 100

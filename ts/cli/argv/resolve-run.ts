@@ -1,9 +1,9 @@
 import type { MachineOptions } from '../../machine/options.js'
 import { formatConfig, readConfig } from './config-file.js'
-import { draftMachine } from '../draft/draft-machine.js'
+import { draftMachine } from './draft-machine.js'
 import type { RunFiles } from '../image-files.js'
 import { readArgv } from './read-argv.js'
-import { tracedEvents } from './read-reports.js'
+import { tracedEvents } from '../options/read-reports.js'
 import type { StatsSettings } from '../reports/stats.js'
 import type { TraceSettings } from '../reports/trace.js'
 

@@ -11,7 +11,7 @@ import { objectOptions } from '../options/objects.js'
 import { processOptions } from '../options/process.js'
 import { processorOptions } from '../options/processors.js'
 import { storageOptions } from '../options/storage.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 export type { RunOption }
 

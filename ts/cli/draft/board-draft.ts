@@ -2,7 +2,7 @@
 
 import type { DebugExitOptions, MemoryOptions } from '../../machine/options.js'
 import type { BalloonOptions } from '../../machine/virtio/balloon.js'
-import type { NetworkOptions } from '../../machine/virtio/network.js'
+import type { NetworkBackend, NetworkOptions } from '../../machine/virtio/network.js'
 import type { RngOptions } from '../../machine/virtio/rng.js'
 import type { DiskThrottleOptions } from '../../machine/virtio/throttle.js'
 
@@ -72,3 +72,17 @@ export interface BoardDraft {
 export type ObjectDraft =
   | { readonly kind: 'rng'; readonly source: string }
   | { readonly kind: 'memory'; readonly memory: MemoryOptions & { readonly size: number } }
+
+/** The parts of a command line that devices refer to by id. */
+export interface BoardParts {
+  /** `-drive` and `-blockdev`, by id or node name. */
+  readonly drives: Map<string, DriveDraft>
+  /** Ids of block nodes that another block node uses as its file. */
+  readonly lowerNodes: Set<string>
+  /** `-netdev`. */
+  readonly networks: Map<string, NetworkBackend>
+  /** `-chardev`. */
+  readonly characters: Map<string, CharacterTarget>
+  /** `-object`. */
+  readonly objects: Map<string, ObjectDraft>
+}

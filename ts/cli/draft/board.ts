@@ -2,10 +2,9 @@
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
-import type { BoardDraft, CharacterTarget, DriveDraft } from './board-draft.js'
+import type { BoardDraft, BoardParts, CharacterTarget, DriveDraft } from './board-draft.js'
 import type { NetworkBackend } from '../../machine/virtio/network.js'
 import type { Subject } from '../parameters/parameters.js'
-import type { RunDraft } from './run-draft.js'
 import type { RunFiles } from '../image-files.js'
 
 /** Kinds of what devices refer to, and the options that make them. */
@@ -26,19 +25,19 @@ export class Board {
   readonly devices: BoardDraft = { disks: [], networks: [], consoles: [], serials: [] }
   /** A virtio console's ports need one. */
   hasPortBus = false
-  readonly #draft: RunDraft
+  readonly #parts: BoardParts
   readonly #used: Set<string>
   readonly #files: RunFiles
 
-  constructor(draft: RunDraft, files: RunFiles) {
-    this.#draft = draft
+  constructor(parts: BoardParts, files: RunFiles) {
+    this.#parts = parts
     this.#files = files
-    this.#used = new Set([...draft.lowerNodes].map(id => `drive ${id}`))
+    this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
   /** An image. Whose format is not told is raw: what a guest wrote into its first bytes must not make it something else. */
   drive(subject: Subject, id: string): Required<DriveDraft> {
-    const drive = this.#take('drive', this.#draft.drives, subject, id)
+    const drive = this.#take('drive', this.#parts.drives, subject, id)
     if (drive.format === undefined && this.#files.isQcow2(drive.path)) {
       const message = `-drive: '${drive.path}' begins as a qcow2 image, and format= is not given`
       throw new OptionError(message, { option: '-drive', remedy: "Say what it is: 'format=qcow2', or 'format=raw'." })
@@ -47,16 +46,16 @@ export class Board {
   }
 
   network(subject: Subject, id: string): NetworkBackend {
-    return this.#take('netdev', this.#draft.networks, subject, id)
+    return this.#take('netdev', this.#parts.networks, subject, id)
   }
 
   character(subject: Subject, id: string): CharacterTarget {
-    return this.#take('chardev', this.#draft.characters, subject, id)
+    return this.#take('chardev', this.#parts.characters, subject, id)
   }
 
   /** Where an entropy device reads. Several may share it. */
   entropy({ option, what = option }: Subject, id: string): string {
-    const object = this.#find('object', this.#draft.objects, { option, what }, id)
+    const object = this.#find('object', this.#parts.objects, { option, what }, id)
     if (object.kind === 'rng') return object.source
     const message = `${what}: '${id}' is memory and no source of random bytes`
     throw new OptionError(message, { option, remedy: `Make one with '-object rng-random,id=…'.` })
@@ -76,7 +75,7 @@ export class Board {
 
   /** What was made and is used by nothing, for warnings. */
   unused(): string[] {
-    const { drives, networks, characters } = this.#draft
+    const { drives, networks, characters } = this.#parts
     const unused = (kind: Kind, ids: Iterable<string>) =>
       [...ids].filter(id => !this.#used.has(`${kind} ${id}`)).map(id => `${makers[kind]}: nothing uses '${id}'`)
     return [

@@ -1,12 +1,11 @@
 import type { CpuOptions, TopologyOptions } from '../../machine/cpu-options.js'
 import type { AddDevice } from './board.js'
-import type { CharacterTarget, DriveDraft, FwCfgContent, ObjectDraft, RtcDraft } from './board-draft.js'
-import type { NetworkBackend } from '../../machine/virtio/network.js'
+import type { BoardParts, FwCfgContent, RtcDraft } from './board-draft.js'
 import type { OptionPair } from '../../properties/option-text.js'
 import type { StatsSettings } from '../reports/stats.js'
 
 /** What `run`'s options have said so far. */
-export interface RunDraft {
+export interface RunDraft extends BoardParts {
   /** `-accel`, in order. */
   readonly accels: string[]
   /** `-machine`, merged: of equal keys the last wins. */
@@ -25,15 +24,6 @@ export interface RunDraft {
   firmware?: string
   readonly fwCfg: Map<string, FwCfgContent>
   rtc?: RtcDraft
-  /** `-drive` and `-blockdev`, by id or node name. */
-  readonly drives: Map<string, DriveDraft>
-  /** Block nodes that stand for others' files. */
-  readonly lowerNodes: Set<string>
-  /** `-netdev`. */
-  readonly networks: Map<string, NetworkBackend>
-  /** `-chardev`. */
-  readonly characters: Map<string, CharacterTarget>
-  readonly objects: Map<string, ObjectDraft>
   /** `-device`, and what is short for it, in order; then the disks of `-drive if=virtio`. */
   readonly devices: AddDevice[]
   readonly virtioDrives: AddDevice[]

@@ -1,6 +1,6 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** Options whose one argument says that there is none of something. */
 export const absentOptions: readonly RunOption[] = [

@@ -1,7 +1,7 @@
 import { splitAccelerator } from '../../properties/resolve.js'
 import { isHelp } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** The accelerator. */
 export const acceleratorOptions: readonly RunOption[] = [

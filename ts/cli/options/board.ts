@@ -3,9 +3,9 @@ import { didYouMean, either } from '../../errors/suggest.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { accelSugar, busLockRatelimit, machineProperties, machineTypes } from '../parameters/machine-types.js'
 import { isHelp, oneOf, only, readParameters, type Parameter } from '../parameters/parameters.js'
-import { readGlobal } from '../argv/read-global.js'
+import { readGlobal } from './read-global.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** The board. */
 export const boardOptions: readonly RunOption[] = [

@@ -2,7 +2,7 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { onOff, only, readParameters, text, type Parameter } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** What is booted. */
 export const bootOptions: readonly RunOption[] = [

@@ -2,10 +2,10 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import type { Board } from '../draft/board.js'
 import type { CharacterTarget } from '../draft/board-draft.js'
-import { readCharacter, readShortCharacter } from '../parameters/character.js'
+import { readCharacter, readShortCharacter } from './character.js'
 import { required } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
 /** Serial ports and where they lead. */

@@ -3,7 +3,7 @@ import { didYouMean } from '../../errors/suggest.js'
 import { deviceModels } from '../devices/index.js'
 import { isHelp, optionPairs, parametersHelp } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** Devices. */
 export const deviceOptions: readonly RunOption[] = [

@@ -4,7 +4,7 @@ import type { MachineOptions, MemoryOptions } from '../../machine/options.js'
 import { formatSize, parseSize } from '../../properties/size.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** Guest memory. */
 export const memoryOptions: readonly RunOption[] = [

@@ -13,7 +13,7 @@ import {
   type Subject,
 } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
 /** Networks' back ends. */

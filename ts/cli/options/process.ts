@@ -1,8 +1,8 @@
 import { parseOptionText } from '../../properties/option-text.js'
-import { readStats, readTrace } from '../argv/read-reports.js'
+import { readStats, readTrace } from './read-reports.js'
 import { onOff, readParameters, text } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 import { versionText } from '../version.js'
 
 /** The process and what it reports. */

@@ -7,7 +7,7 @@ import { parseUint32 } from '../../properties/number.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { isHelp } from '../parameters/parameters.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 
 /** The vCPUs. */
 export const processorOptions: readonly RunOption[] = [

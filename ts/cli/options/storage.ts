@@ -16,7 +16,7 @@ import {
   type Parameter,
 } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import type { RunOption } from '../parameters/run-option.js'
+import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
 /** Disks' back ends. */

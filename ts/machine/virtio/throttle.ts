@@ -2,7 +2,6 @@
 
 import * as v from 'valibot'
 import { MachineConfigError } from '../../errors/options/machine-config-error.js'
-import type { MachineOptions } from '../options.js'
 
 /** The largest rate and burst, as in QEMU. */
 const LARGEST = 1e15
@@ -109,7 +108,7 @@ export const diskThrottleShape = v.strictObject({
 })
 
 /** Fills in the defaults and checks the numbers, which belong to the machine option `option`. */
-export function normaliseThrottle(throttle: DiskThrottleOptions, option: keyof MachineOptions): NormalThrottle {
+export function normaliseThrottle(throttle: DiskThrottleOptions, option: 'disks' | 'networks'): NormalThrottle {
   const { reads = {}, writes = {}, operationSize, ...total } = throttle
   const refuse: Refuse = (what, remedy) => {
     throw new MachineConfigError(`a throttle of option '${option}' ${what}`, { option, remedy })

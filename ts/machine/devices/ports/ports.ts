@@ -1,7 +1,8 @@
 import type { BindingMachine } from '../../../native/binding.cjs'
 import { ConsolePort } from './console-port.js'
 import type { NormalMachineOptions } from '../../normal-options.js'
-import { closeLines, openLine, type SerialLine } from './line.js'
+import { closeLines, openLine } from './connect-port.js'
+import type { PortLine } from './line.js'
 import { SerialPort } from './serial-port.js'
 import type { Serial } from '../../serial/target.js'
 
@@ -15,7 +16,7 @@ export class Ports {
   readonly debugConsole: SerialPort | null
   readonly consoles: readonly ConsolePort[]
   readonly #all: readonly { readonly port: SerialPort | ConsolePort; readonly target: Serial }[]
-  readonly #lines: { readonly port: SerialPort | ConsolePort; readonly line: SerialLine }[] = []
+  readonly #lines: { readonly port: SerialPort | ConsolePort; readonly line: PortLine }[] = []
 
   constructor(native: BindingMachine, { serials, debugConsole, consoles }: NormalMachineOptions) {
     const port = (index: number) =>

@@ -3,10 +3,10 @@
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { native, unwrap } from '../../../native/native.js'
-import type { SerialLine, SerialPortStream } from './line.js'
+import type { PortLine, PortStream } from './line.js'
 
 /** Makes a pseudo-terminal in raw mode. While nobody has it open, what the guest writes is lost. */
-export function openPty(port: SerialPortStream): SerialLine {
+export function openPty(port: PortStream): PortLine {
   const { fd, path } = unwrap(native().openPty())
   const socket = new Socket({ fd, readable: true, writable: true })
   socket.on('error', () => {})

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
-import type { SerialLine, SerialPortStream } from './line.js'
+import type { PortLine, PortStream } from './line.js'
 import type { NormalSocket } from '../../serial/target.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
@@ -19,10 +19,10 @@ const CONNECT_AGAIN = 10
  * @throws `MachineConfigError` when neither can be, and the signal's reason when it is aborted meanwhile.
  */
 export async function openSocket(
-  port: SerialPortStream,
+  port: PortStream,
   { address, server, wait }: NormalSocket,
   signal: AbortSignal | null,
-): Promise<SerialLine> {
+): Promise<PortLine> {
   signal?.throwIfAborted()
   const clients = new Clients(port)
   const place = 'path' in address ? address.path : `${address.host}:${address.port}`
@@ -112,13 +112,13 @@ async function listenByTcp(
 
 /** One client has the port, the others wait for their turn. */
 class Clients {
-  readonly #port: SerialPortStream
+  readonly #port: PortStream
   readonly #waiting: Socket[] = []
   #current: Socket | undefined
   #closed = false
   #arrived: (() => void) | undefined
 
-  constructor(port: SerialPortStream) {
+  constructor(port: PortStream) {
     this.#port = port
     // What nobody hears is lost.
     port.resume()

@@ -4,7 +4,7 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
 import type { CharacterTarget, SocketTarget } from '../draft/board-draft.js'
-import { id, number, onOff, only, readParameters, required, text, type Subject } from './parameters.js'
+import { id, number, onOff, only, readParameters, required, text, type Subject } from '../parameters/parameters.js'
 
 const common = {
   id,

@@ -2,13 +2,13 @@ import { OptionError } from '../../errors/options/option-error.js'
 import type { InitrdImage, MachineOptions } from '../../machine/options.js'
 import { formatOptionText, type OptionPair } from '../../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../../properties/resolve.js'
-import { Board } from './board.js'
+import { Board } from '../draft/board.js'
 import type { RunFiles } from '../image-files.js'
-import { machineDevices } from './machine-devices.js'
+import { machineDevices } from '../draft/machine-devices.js'
 import { accelSugar, busLockRatelimit } from '../parameters/machine-types.js'
 import { addSerialPorts } from '../options/characters.js'
 import { memoryOption } from '../options/memory.js'
-import type { RunDraft } from './run-draft.js'
+import type { RunDraft } from '../draft/run-draft.js'
 
 /** A command line's machine, and what was made in it for nothing. */
 export function draftMachine(

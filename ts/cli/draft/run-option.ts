@@ -1,4 +1,4 @@
-import type { RunDraft } from '../draft/run-draft.js'
+import type { RunDraft } from './run-draft.js'
 
 /** One option of `kvm-accel run`. */
 export interface RunOption {
