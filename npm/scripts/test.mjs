@@ -145,6 +145,7 @@ const rustChecks = async () => {
 const typescriptChecks = async () => {
   await check('types', bin('tsc'), ['-p', 'tsconfig.test.json'])
   await check('oxlint', bin('oxlint'), ['--deny-warnings'])
+  await check('the layers of ts/', bin('oxlint'), ['-c', 'layers.config.mjs', '--deny-warnings', 'ts'])
   await check('prettier', bin('prettier'), ['--check', '--log-level', 'warn', '.'])
   if (existsSync(join(root, '.git'))) {
     await check('the generated binding is the committed one', 'git', ['diff', '--exit-code', '--', 'ts/native'])
