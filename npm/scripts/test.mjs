@@ -34,19 +34,22 @@ const took = () => `(${times.at(-1).seconds.toFixed(1)} s)`
 
 Object.assign(process.env, seeded(seed))
 
-/** Runs a command and hands each line of its output to `onLine`; its status. */
-const lines = (command, args, onLine) =>
+/** Runs a command, and passes each line of its standard output and of its standard error to a function. Resolves with its status. */
+const lines = (command, args, onLine, onErrorLine = onLine) =>
   new Promise(resolve => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
-    for (const stream of [child.stdout, child.stderr]) {
+    for (const [stream, onStreamLine] of [
+      [child.stdout, onLine],
+      [child.stderr, onErrorLine],
+    ]) {
       let rest = ''
       stream.setEncoding('utf8')
       stream.on('data', chunk => {
         const parts = (rest + chunk).split('\n')
         rest = parts.pop()
-        parts.forEach(onLine)
+        parts.forEach(part => onStreamLine(part))
       })
-      stream.on('end', () => rest && onLine(rest))
+      stream.on('end', () => rest && onStreamLine(rest))
     }
     child.on('error', error => resolve(onLine(error.message) ?? 1))
     child.on('close', code => resolve(code ?? 1))
@@ -95,20 +98,25 @@ const rust = async () => {
   await counted('Rust documentation tests', ['test', '--doc', ...all], sum)
 }
 
-/** ava, counted by its TAP output. */
+/** Runs tests with ava, and counts and prints the results of its TAP output. */
 const ava = async (name, args) => {
+  // Loaded here: set-up installs the packages.
+  const [{ Parser }, { stringify }] = await Promise.all([import('tap-parser'), import('tap-yaml')])
   const count = { passed: 0, failed: 0, skipped: 0 }
-  const status = await timed(name, () =>
-    lines(join(root, 'node_modules/.bin/ava'), ['--tap', ...args], line => {
-      const result = /^(not )?ok \d+ - (.*?)( # (SKIP|TODO).*)?$/.exec(line)
-      // What a test tells (`t.log`) is an indented comment; the others are ava's own sums.
-      if (!result) return /^(# \S|1\.\.|TAP version|$)/.test(line) || console.log(line)
-      if (result[4]) count.skipped++
-      else if (result[1]) count.failed++
-      else count.passed++
-      console.log(`${result[4] ? '-' : result[1] ? '✘' : '✔'} ${result[2]}`)
-    }),
-  )
+  const parser = new Parser()
+  parser.on('assert', ({ ok, name: test, skip, todo, diag }) => {
+    const result = skip || todo ? 'skipped' : ok ? 'passed' : 'failed'
+    count[result]++
+    console.log(`${{ skipped: '-', passed: '✔', failed: '✘' }[result]} ${test}`)
+    if (diag) console.log(stringify(diag).replace(/^(?=.)/gm, '  '))
+  })
+  // ava indents a message of `t.log` behind the `#`. Its other comments are sums.
+  parser.on('comment', text => /^# \S/.test(text) || process.stdout.write(text))
+  parser.on('extra', text => process.stdout.write(text))
+  const command = join(root, 'node_modules/.bin/ava')
+  const onLine = line => parser.write(`${line}\n`)
+  const status = await timed(name, () => lines(command, ['--tap', ...args], onLine, console.log))
+  parser.end()
   if (status !== 0 && count.failed === 0) count.failed = 1
   console.log(`${status === 0 ? '✔' : '✘'} ${name}: ${count.passed} passed, ${count.failed} failed ${took()}`)
   add(count)
