@@ -1,8 +1,8 @@
-/** What every error of this package may carry besides its message. */
+/** Fields that every error of this package may have beside its message. */
 export interface ErrorDetails {
   /** What to do about it, a sentence of its own. */
   readonly remedy?: string | undefined
-  /** The error underneath, if there was one. */
+  /** The error that caused this error, if there was one. */
   readonly cause?: unknown
 }
 

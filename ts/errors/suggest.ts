@@ -1,4 +1,4 @@
-/** The candidate that was most likely meant: at most two slips away, or a third of the word for short ones. */
+/** Returns the candidate that was most likely meant: at most two edits away, or a third of the length of a short word. */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let bound = Math.min(2, Math.ceil(word.length / 3)) + 1
@@ -12,18 +12,18 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   return best
 }
 
-/** ` Did you mean 'X'?` for the end of a message, or nothing. */
+/** Returns ` Did you mean 'X'?` for the end of a message, or an empty text. */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const meant = nearest(word, candidates)
   return meant === undefined ? '' : ` Did you mean '${meant}'?`
 }
 
-/** `a, b or c`. */
+/** Joins words: `a, b or c`. */
 export function either(words: readonly string[]): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
 }
 
-/** Insertions, deletions, replacements and swaps of neighbours that lead from `a` to `b`. */
+/** Counts the insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)

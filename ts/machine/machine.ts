@@ -28,11 +28,11 @@ import { normaliseMachineOptions, type NormalMachineOptions } from './normal-opt
 import type { MachineOptions } from './options.js'
 
 /**
- * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its own, and devices are native; events
- * arrive here. No method blocks the event loop, and the commands of one machine are executed in the order of their calls.
+ * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its own, and devices are native. This class
+ * sends commands and emits events. No method blocks the event loop, and the commands of one machine are executed in the order of their calls.
  *
- * A running or paused machine keeps the process alive until it ends ({@linkcode Machine.unref} changes that). Whatever ends
- * the process, the worker or the `using` scope ends the machine.
+ * A running or paused machine keeps the process alive until it ends; {@linkcode Machine.unref} changes that. The end of the process, of
+ * the worker or of the `using` scope ends the machine.
  *
  * @example
  * ```ts
@@ -51,27 +51,27 @@ import type { MachineOptions } from './options.js'
  * ```
  */
 export class Machine extends EventEmitter<MachineEventMap> {
-  /** COM1: write the guest's input; read its output with `serial: 'stream'`. */
+  /** COM1. Bytes written to it are the guest's input. With `serial: 'stream'` it can be read: the guest's output. */
   readonly serial: SerialPort
-  /** COM1 to COM4, as far as option `serials` names them; `null` for one that is not there. */
+  /** COM1 to COM4, as option `serials` lists them; `null` for a port that the machine does not have. */
   readonly serials: readonly (SerialPort | null)[]
-  /** What the guest writes to the debug console, with `target: 'stream'`; nobody reads what is written here. `null` without one. */
+  /** The guest's output on the debug console, with `target: 'stream'`. Bytes written to it are dropped. `null` without a debug console. */
   readonly debugConsole: SerialPort | null
   /** The ports of the virtio console, in the order of option `consoles`. */
   readonly consoles: readonly ConsolePort[]
-  /** Breakpoints, watchpoints, steps and memory. */
+  /** Breakpoints, watchpoints, single steps and guest memory. */
   readonly debug: Debugger
   /** The vCPUs, by index. */
   readonly vcpus: readonly Vcpu[]
-  /** Which pages of memory the guest writes. */
+  /** Records which pages of memory the guest writes. */
   readonly dirtyLog: DirtyLog
   /** Streams between host and guest, with option `vsock`. */
   readonly vsock: Vsock
-  /** Memory that the guest does without, with option `balloon`. */
+  /** Takes memory from the guest and gives it back, with option `balloon`. */
   readonly balloon: Balloon
   /**
-   * The records of the events that option `trace` named, from the first ioctl on: the machine's making included. `null` without the option.
-   * At most 65536 records wait.
+   * The trace records of the events that option `trace` names. They begin with the first ioctl of the machine's creation. `null` without
+   * the option. At most 65536 records wait.
    */
   readonly startTrace: TraceStream | null
   readonly #control: Control
@@ -115,8 +115,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Creates a machine: the images are loaded, the vCPUs exist and wait for {@linkcode Machine.start}. Option `signal` cancels it at any
-   * moment.
+   * Creates a machine. Resolves when the images are loaded and the vCPUs wait for {@linkcode Machine.start}. Option `signal` cancels the
+   * creation at any time.
    *
    * @throws {@linkcode MachineConfigError}, {@linkcode AccelPropertyError}, {@linkcode AcceleratorError}: the options.
    * @throws {@linkcode GuestImageError}: the kernel or the initrd.
@@ -128,20 +128,20 @@ export class Machine extends EventEmitter<MachineEventMap> {
     normal.signal?.throwIfAborted()
     const machine = new Machine(await createMachine(normal), normal)
     await machine.#connect()
-    // As the control thread's events: in the next turn of the event loop, when the caller has added its listeners.
+    // In the next turn of the event loop, as the first events of the control thread: the caller has added its listeners by then.
     setImmediate(() => {
       for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
     return machine
   }
 
-  /** The run state, by QEMU's name, as of the last event. */
+  /** The run state as of the last event, by QEMU's name. */
   get state(): RunState {
     return this.#lifecycle.state
   }
 
   /**
-   * Lets the guest run: `prelaunch` to `running`.
+   * Starts the guest: `prelaunch` to `running`.
    *
    * @throws {@linkcode MachineStateError} in any other state.
    */
@@ -150,7 +150,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Lets the guest run on: `paused`, `debug`, `guest-panicked` or `prelaunch` to `running`.
+   * Resumes the guest: `paused`, `debug`, `guest-panicked` or `prelaunch` to `running`.
    *
    * @throws {@linkcode MachineStateError} in any other state.
    */
@@ -159,66 +159,68 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Takes all vCPUs out of the guest: `running` to `paused`. Resolves when they are out, every device has finished what it was doing, and
-   * guest memory no longer changes. A guest that stops for a reason of its own meanwhile keeps that state. A second call waits for the
-   * first, unless another command comes between them. A vCPU that waits for a handler in JavaScript leaves the guest after its answer.
+   * Pauses the guest: `running` to `paused`. Resolves when every vCPU has left the guest, every device has finished its requests, and
+   * guest memory no longer changes. If the guest stops by itself meanwhile, the machine keeps the run state of that stop. A second call
+   * waits for the first, unless another command comes between them. A vCPU that waits for a handler in JavaScript leaves the guest after
+   * the handler's answer.
    *
    * @throws {@linkcode MachineStateError} unless the machine runs.
-   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after 10 seconds; the machine then
-   * goes on running.
+   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after 10 seconds. The machine then
+   * continues to run.
    */
   pause(): Promise<void> {
     return this.#lifecycle.pause()
   }
 
   /**
-   * Puts the machine back to power-on. A running one goes on running; any other is then in `prelaunch` until
+   * Resets the machine to its power-on state. A running machine continues to run; any other machine is in `prelaunch` until
    * {@linkcode Machine.start}. Memory that no image covers keeps its contents.
    *
-   * @throws what {@linkcode Machine.create} throws, when an image is gone, the kernel refuses a state, or guest memory is lost. The
-   * machine is then in `internal-error`.
+   * @throws the errors of {@linkcode Machine.create}, when an image no longer exists, the kernel refuses a state, or guest memory is lost.
+   * The machine is then in `internal-error`.
    */
   reset(): Promise<void> {
     return this.#lifecycle.reset()
   }
 
   /**
-   * Ends the machine, whatever it does, and resolves when its threads have ended and its memory is unmapped. Allowed in every
-   * state; a second call waits for the first. Commands that are not done are refused.
+   * Ends the machine in any run state. Resolves when its threads have ended and its memory is unmapped. A second call waits for the
+   * first. Commands that have not finished are refused.
    */
   stop(): Promise<void> {
     return this.#lifecycle.stop()
   }
 
-  /** Resolves when the machine has ended, or stopped in `internal-error`. */
+  /** Resolves when the machine has ended, or has stopped in `internal-error`. */
   wait(): Promise<Exit> {
     return this.#lifecycle.wait()
   }
 
-  /** The machine keeps the process alive while it has not ended (the default from its start on). */
+  /** Keeps the process alive until the machine ends. This is the default after the machine was started. */
   ref(): this {
     this.#lifecycle.keepAlive(true)
     return this
   }
 
-  /** The process may end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
+  /** Lets the process end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
   unref(): this {
     this.#lifecycle.keepAlive(false)
     return this
   }
 
-  /** {@linkcode Machine.stop}. */
+  /** Calls {@linkcode Machine.stop}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop()
   }
 
   /**
-   * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
+   * Adds a device written in JavaScript: its handlers answer the guest's accesses to a range of ports or addresses. The vCPU waits for
+   * each answer.
    *
-   * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
-   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
-   * `reset()` resolve when they have been asked for, because the vCPU stops after the answer; operations that need a stopped machine
-   * are refused.
+   * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are synchronous and several times faster (see
+   * docs/javascript-devices.md for the cost of an access). A handler that throws ends the machine. In a handler, `pause()` and
+   * `reset()` resolve before they are done, because the vCPU stops only after the answer. Operations that need a stopped machine are
+   * refused there.
    *
    * @example
    * ```ts
@@ -232,7 +234,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *   write: (offset, size, value) => void (latch = Number(value)),
    * })
    * ```
-   * @throws {@linkcode MachineConfigError} when the place is none, is RAM, or another device's.
+   * @throws {@linkcode MachineConfigError} when the range is invalid, is RAM, or belongs to another device.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
    */
   addDevice(device: DeviceOptions): Promise<void> {
@@ -240,8 +242,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Sends an NMI to every vCPU, as QEMU's `inject-nmi`: it is taken where the guest has its local APIC deliver NMIs at LINT1. Linux
-   * does so on its first processor. A machine that does not run takes it when it goes on.
+   * Sends an NMI to every vCPU, as QEMU's `inject-nmi` does. A vCPU takes it if the guest has programmed LINT1 of its local APIC to deliver
+   * NMIs; Linux does so on its first processor. A stopped machine takes it after it is resumed.
    *
    * @throws {@linkcode MachineStateError} in `internal-error` and `shutdown`.
    */
@@ -250,33 +252,33 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * The drill: a vCPU treats its next interruption as a notify VM exit, with this machine's policy, on any host. The event is
-   * marked `injected`.
+   * Injects a notify VM exit, on any host: a drill. The vCPU is interrupted, and treats that exit as a notify exit under the policy of this
+   * machine. The event is marked `injected`.
    *
-   * @throws RangeError when there is no such vCPU, or 64 injections already wait for it.
+   * @throws RangeError when the vCPU does not exist, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
   injectNotify(drill: NotifyDrill = {}): Promise<void> {
     return injectNotify(this.#control, this.#options.cpus, drill)
   }
 
-  /** The accelerator's properties, and what became of them on this host. */
+  /** The accelerator's properties, and the state of notify exits on this host. */
   get accel(): MachineAccel {
     return this.#observation.accel()
   }
 
-  /** Counters, also of a machine that has ended. */
+  /** Returns this package's own counters, also of a machine that has ended. */
   stats(): MachineStats {
     return this.#observation.stats()
   }
 
   /**
-   * What the kernel counts for this machine and each of its vCPUs, by the kernel's names, in every run state and without stopping
+   * Reads the kernel's statistics of this machine and of each vCPU, by the kernel's names, in every run state and without stopping
    * the guest: `machine.statistics().vcpus[0]?.exits?.value`.
    *
-   * @throws {@linkcode MachineStateError} when the machine has ended (our own count in {@linkcode Machine.stats} stays).
+   * @throws {@linkcode MachineStateError} when the machine has ended; {@linkcode Machine.stats} still returns its counters.
    * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such statistics.
-   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of them cannot be.
+   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of the statistics is invalid.
    */
   statistics(): MachineStatistics {
     const statistics = this.#observation.statistics()
@@ -285,8 +287,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * {@linkcode Machine.statistics} now and then every `interval` milliseconds, until the machine has ended. A reader that comes late
-   * gets the numbers of then. Leaving the loop stops the timer.
+   * Reads {@linkcode Machine.statistics} at once, and then every `interval` milliseconds until the machine has ended. A reader that is
+   * late gets the current numbers. Leaving the loop stops the timer.
    *
    * @param interval Milliseconds, 1 to 2^31 - 1.
    * @throws RangeError for another interval. The iterator throws what {@linkcode Machine.statistics} throws.
@@ -296,12 +298,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Records what the machine does from here on: the trace events whose names match a glob of `*` and `?`, or any of several. An event's name
-   * alone gives records of its type. docs/trace.md lists the events; what happens before, while the machine is made, is in
-   * {@linkcode Machine.startTrace}.
+   * Records trace events from now on: those whose names match a glob of `*` and `?`, or one of several globs. The name of one event gives
+   * records of its type. docs/trace.md lists the events. {@linkcode Machine.startTrace} has the events of the machine's creation.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
-   * @throws RangeError for a glob that matches no event, or a limit out of range.
+   * @throws RangeError for a glob that matches no event, and for a limit that is out of range.
    * @throws {@linkcode MachineStateError} when the machine has ended.
    * @example
    * ```ts
@@ -321,7 +322,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
     return this.#observation.traces.open(globs, options)
   }
 
-  /** Connects the ports, which may take long. Events wait until the caller has the machine. */
+  /** Connects the ports, which may wait for clients. Events are emitted after the caller has received the machine. */
   async #connect(): Promise<void> {
     const { signal } = this.#options
     const listen = () =>

@@ -5,15 +5,15 @@ import { explicitOptions } from '../../machine/explicit-options.js'
 import { normaliseMachineOptions } from '../../machine/normal-options.js'
 import type { MachineOptions } from '../../machine/options.js'
 
-/** What `-print-config` prints: everything said, defaults too. */
+/** Returns the text that `-print-config` prints: every option, defaults included. */
 export function formatConfig(machine: MachineOptions): string {
   return JSON.stringify(explicitOptions(normaliseMachineOptions(machine)), null, 2)
 }
 
 /**
- * Reads what {@link formatConfig} wrote, or what somebody else did: options that are missing have their defaults.
+ * Reads a configuration, from {@link formatConfig} or written by hand. Options that are absent have their defaults.
  *
- * @throws {@link OptionError} for a file that cannot be read or is no JSON, `MachineConfigError` for what a machine does not take.
+ * @throws {@link OptionError} for a file that cannot be read or is not JSON; `MachineConfigError` for an invalid option.
  */
 export function readConfig(path: string, readText: (path: string) => string): MachineOptions {
   const option = '-config'

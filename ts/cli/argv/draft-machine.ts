@@ -10,14 +10,14 @@ import { addSerialPorts } from '../options/characters.js'
 import { memoryOption } from '../options/memory.js'
 import type { RunDraft } from '../draft/run-draft.js'
 
-/** A command line's machine, and what was made in it for nothing. */
+/** Converts a draft to the options of its machine. Returns the names of unused drives, back ends and objects too. */
 export function draftMachine(
   draft: RunDraft,
   files: RunFiles,
 ): { readonly machine: MachineOptions; readonly unused: readonly string[] } {
   const { kernel, firmware, initrd, append, cpu, cpuPm, cpus, topology, lostTickPolicy, noReboot, noShutdown } = draft
   const accel = accelerators(draft)
-  // Reads the properties for their errors; the machine tells the warnings.
+  // Checks the properties. The machine emits their warnings.
   resolveAccelerators(accel)
   const board = resolveBoard(draft, files)
   if (kernel === undefined && (firmware === undefined || append !== undefined || initrd !== undefined)) {
@@ -51,7 +51,7 @@ export function draftMachine(
   return { machine, unused: board.unused() }
 }
 
-/** Joins the devices' ids. Ports that -serial asks for come first, disks of `-drive if=virtio` last, as in QEMU. */
+/** Resolves the ids that devices refer to. The ports of -serial come first, the disks of `-drive if=virtio` last, as in QEMU. */
 export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
   const board = new Board(draft, files)
   addSerialPorts(draft, board)
@@ -59,7 +59,7 @@ export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
   return board
 }
 
-/** The fallback list, with `-machine`'s sugar in front of each accelerator's own properties, which win over it. */
+/** Returns the fallback list. The properties of `-machine` precede each accelerator's own properties, which override them. */
 function accelerators({ accels, machine }: RunDraft): readonly string[] {
   const list = machine.get('accel')
   if (list !== undefined && accels.length > 0) {

@@ -5,7 +5,7 @@ import type { RunOption } from '../draft/run-option.js'
 const COLUMN = 30
 const WIDTH = 100
 
-/** What `kvm-accel run -help` prints. */
+/** Returns the text that `kvm-accel run -help` prints. */
 export function runHelp(options: readonly RunOption[]): string {
   return `Usage: kvm-accel run [OPTION…]
        kvm-accel-system-x86_64 [OPTION…]
@@ -39,7 +39,7 @@ function optionRow({ name, aliases = [], argument, about }: RunOption): string {
   return row(argument === undefined ? names : `${names} ${argument}`, about)
 }
 
-/** Two columns, the right one wrapped. */
+/** Formats two columns, and wraps the right one. */
 function row(left: string, right: string): string {
   const indent = ' '.repeat(COLUMN)
   const lines = wrap(right, WIDTH - COLUMN).join(`\n${indent}`)

@@ -6,10 +6,10 @@ import { refusedOptions } from './refused-options.js'
 import { emptyDraft, type RunDraft } from '../draft/run-draft.js'
 import { runOptions, type RunOption } from './run-options.js'
 
-/** What can be said beside a configuration, which is a whole machine. */
+/** Options that are allowed beside `-config`, whose file describes a whole machine. */
 const besideConfig: ReadonlySet<RunOption> = new Set([...processOptions, ...absentOptions])
 
-/** Reads each option. @returns What they say, or a text that one asks to be printed. */
+/** Reads all options. @returns The draft, or the text that an option asks to print. */
 export function readArgv(argv: readonly string[]): RunDraft | string {
   const draft = emptyDraft()
   let ofMachine: RunOption | undefined

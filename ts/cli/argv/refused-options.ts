@@ -1,7 +1,7 @@
-/** Options of QEMU's that there are not, and what to do without them. */
+/** Options of QEMU that kvm-accel does not have, and what to use instead. */
 export interface RefusedOptions {
   readonly names: readonly string[]
-  /** What there is none of, for the message: `kvm-accel has no …`. */
+  /** The missing feature, for the message `kvm-accel has no …`. */
   readonly lacks: string
   readonly remedy: string
 }

@@ -7,7 +7,7 @@ import { tracedEvents } from '../options/read-reports.js'
 import type { StatsSettings } from '../reports/stats.js'
 import type { TraceSettings } from '../reports/trace.js'
 
-/** What `kvm-accel run` does besides the machine itself. */
+/** Settings of `kvm-accel run` that are not options of the machine. */
 export interface RunSettings {
   /** `-S`: do not start. */
   readonly paused: boolean
@@ -19,19 +19,19 @@ export interface RunSettings {
   readonly stats: StatsSettings | null
   /** `-trace`. */
   readonly trace: TraceSettings | null
-  /** What was asked for and is not done, for stderr. */
+  /** Notices for standard error about requests that have no effect. */
   readonly notices: readonly string[]
 }
 
-/** What a command line asks for: a text to print, or a machine to run. */
+/** The meaning of a command line: a text to print, or a machine to run. */
 export type RunRequest =
   | { readonly kind: 'print'; readonly text: string; readonly notices: readonly string[] }
   | { readonly kind: 'run'; readonly machine: MachineOptions; readonly run: RunSettings }
 
 /**
- * Reads QEMU's command line. Pure but for `files`.
+ * Reads QEMU's command line. Pure except for `files`.
  *
- * @throws {@link OptionError}, and what {@link resolveAccelerators} throws.
+ * @throws {@link OptionError}, and the errors of {@link resolveAccelerators}.
  */
 export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest {
   const draft = readArgv(argv)

@@ -1,6 +1,6 @@
 import type { DoctorReport } from './doctor.js'
 
-/** Marks text: as it is, or with colours. */
+/** Marks text: unchanged, or with colours. */
 export interface Paint {
   readonly good: (text: string) => string
   readonly bad: (text: string) => string
@@ -15,12 +15,12 @@ const coloured: Paint = {
   dim: text => `\u001b[2m${text}\u001b[22m`,
 }
 
-/** Colours only on a terminal that can show them, and not against NO_COLOR (https://no-color.org). */
+/** Chooses colours on a terminal that supports them, unless NO_COLOR is set (https://no-color.org). */
 export function choosePaint(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): Paint {
   return stream.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb' ? coloured : plain
 }
 
-/** What `kvm-accel doctor` prints for people. */
+/** Returns the text that `kvm-accel doctor` prints. */
 export function doctorText(report: DoctorReport, paint: Paint = plain): string {
   const { device, cpu } = report
   const facts: [string, string][] = [

@@ -6,46 +6,46 @@ import { collectHostFacts, type HostFacts } from '../../host/facts.js'
 import { native, unwrap } from '../../native/native.js'
 import { packageVersion } from '../version.js'
 
-/** What `kvm-accel doctor` finds; `--json` prints it as it is. */
+/** The report of `kvm-accel doctor`. `--json` prints it unchanged. */
 export interface DoctorReport {
-  /** Guests can run. */
+  /** True if guests can run. */
   readonly ok: boolean
-  /** Why not, null when they can. */
+  /** The reason why guests cannot run; null when they can. */
   readonly problem: {
     readonly code: string
     readonly reason: string | null
     readonly message: string
     readonly remedy: string | null
   } | null
-  /** Version of this package. */
+  /** The version of this package. */
   readonly version: string
   readonly device: {
     readonly path: string
     readonly exists: boolean
-    /** Permissions in octal, `660` for example; null when there is nothing. */
+    /** The permissions in octal, for example `660`; null when the path does not exist. */
     readonly mode: string | null
     readonly group: string | null
-    /** This user can open it for reading and writing. */
+    /** True if this user can open it for reading and writing. */
     readonly opens: boolean
   }
-  /** KVM_GET_API_VERSION; null when the device could not be asked. */
+  /** KVM_GET_API_VERSION; null when the device could not be opened. */
   readonly apiVersion: number | null
   readonly kernel: string
   readonly cpu: { readonly model: string; readonly vmx: boolean; readonly svm: boolean; readonly hypervisor: boolean }
   readonly modules: readonly string[]
   readonly container: string | null
-  /** Empty when the device could not be asked. */
+  /** Empty when the device could not be opened. */
   readonly capabilities: readonly CapabilityReport[]
 }
 
-/** What KVM answers; null when it cannot be asked. */
+/** The answers of KVM; null when the device could not be opened. */
 export interface ProbeResult {
   readonly apiVersion: number
-  /** Pairs of number and value; what is not there is 0. */
+  /** Pairs of number and value; 0 for a capability that KVM does not have. */
   readonly capabilities: readonly (readonly number[])[]
 }
 
-/** Looks at this host. Makes no machine. */
+/** Examines this host. Creates no machine. */
 export async function examine(): Promise<DoctorReport> {
   const facts = await collectHostFacts()
   const problem = diagnoseKvm(facts)
@@ -58,7 +58,7 @@ export async function examine(): Promise<DoctorReport> {
   }
 }
 
-/** Puts facts and answers together. Pure but for the package's version. */
+/** Combines the facts and the answers. Pure except for the package's version. */
 export function report(facts: HostFacts, probed: ProbeResult | null, error: KvmAccelError | null): DoctorReport {
   const { device, cpuFlags } = facts
   const answers = probed?.capabilities.map(([number = -1, value = 0]): [number, number] => [number, value])

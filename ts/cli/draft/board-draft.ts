@@ -1,4 +1,4 @@
-// What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
+// The arguments of -drive, -netdev, -chardev, -object and -device, before and after their ids are resolved.
 
 import type { DebugExitOptions, MemoryOptions } from '../../machine/options.js'
 import type { BalloonOptions } from '../../machine/virtio/balloon.js'
@@ -9,10 +9,10 @@ import type { DiskThrottleOptions } from '../../machine/virtio/throttle.js'
 /** A drive or a block node. */
 export interface DriveDraft {
   readonly path: string
-  /** Absent: not told. */
+  /** Absent when the command line does not name the format. */
   readonly format?: 'raw' | 'qcow2'
   readonly readOnly: boolean
-  /** Discards of the guest reach the file. */
+  /** Whether discard requests of the guest reach the file. */
   readonly discard: boolean
   readonly throttle: DiskThrottleOptions
 }
@@ -31,10 +31,10 @@ export interface SocketTarget {
   readonly wait: boolean
 }
 
-/** Where a character device leads. */
+/** The target of a character device. */
 export type CharacterTarget = 'stdio' | 'null' | 'pty' | { readonly file: string } | { readonly socket: SocketTarget }
 
-/** A port of the virtio console: a terminal, or with a name a channel of bytes. */
+/** A port of the virtio console: a terminal, or a channel of bytes if it has a name. */
 export interface PortDraft {
   readonly target: CharacterTarget
   readonly name?: string
@@ -45,7 +45,7 @@ export type FwCfgContent = { readonly file: string } | { readonly string: string
 
 /** The real-time clock. */
 export interface RtcDraft {
-  /** A date is where it starts. */
+  /** A date is the start time of the clock. */
   readonly base: 'utc' | 'localtime' | Date
   readonly clock: 'host' | 'vm'
 }
@@ -58,17 +58,17 @@ export interface BoardDraft {
   vsock?: { readonly cid: number; readonly path?: string }
   balloon?: BalloonOptions
   consoles: PortDraft[]
-  /** COM1 to COM4; null is a port that is not there. */
+  /** COM1 to COM4; null for a port that the machine does not have. */
   serials: (CharacterTarget | null)[]
   debugConsole?: { readonly port: number; readonly target: CharacterTarget }
   debugExit?: Required<DebugExitOptions>
   pvpanic?: true
-  /** A UUID, or one made at random. */
+  /** A UUID, or `auto` for a random UUID. */
   vmGenerationId?: string
   testDevices?: true
 }
 
-/** Something that `-object` made. */
+/** An object of `-object`. */
 export type ObjectDraft =
   | { readonly kind: 'rng'; readonly source: string }
   | { readonly kind: 'memory'; readonly memory: MemoryOptions & { readonly size: number } }

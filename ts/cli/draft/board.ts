@@ -1,4 +1,4 @@
-// Joins what devices refer to with what it is: drives, network back ends, character devices and objects by their ids.
+// Resolves the ids that devices refer to: drives, network back ends, character devices and objects.
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
@@ -7,7 +7,7 @@ import type { NetworkBackend } from '../../machine/virtio/network.js'
 import type { Subject } from '../parameters/parameters.js'
 import type { RunFiles } from '../image-files.js'
 
-/** Kinds of what devices refer to, and the options that make them. */
+/** The kinds of ids, and the options that define them. */
 const makers = {
   drive: '-drive or -blockdev',
   netdev: '-netdev',
@@ -17,13 +17,13 @@ const makers = {
 
 type Kind = keyof typeof makers
 
-/** What adds a device to a board, when everything that it can refer to is known. */
+/** Adds a device to a board. Called after all options were read, so that every id is known. */
 export type AddDevice = (board: Board) => void
 
-/** A machine's devices while they are put together. */
+/** Collects the devices of a machine. */
 export class Board {
   readonly devices: BoardDraft = { disks: [], networks: [], consoles: [], serials: [] }
-  /** A virtio console's ports need one. */
+  /** True if the machine has a virtio-serial bus, which the ports of a virtio console need. */
   hasPortBus = false
   readonly #parts: BoardParts
   readonly #used: Set<string>
@@ -35,7 +35,7 @@ export class Board {
     this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
-  /** An image. Whose format is not told is raw: what a guest wrote into its first bytes must not make it something else. */
+  /** Takes a drive. Without a format the image is raw: a guest must not change the format by writing to its first bytes. */
   drive(subject: Subject, id: string): Required<DriveDraft> {
     const drive = this.#take('drive', this.#parts.drives, subject, id)
     if (drive.format === undefined && this.#files.isQcow2(drive.path)) {
@@ -53,7 +53,7 @@ export class Board {
     return this.#take('chardev', this.#parts.characters, subject, id)
   }
 
-  /** Where an entropy device reads. Several may share it. */
+  /** Returns the source of an entropy device. Several devices may share it. */
   entropy({ option, what = option }: Subject, id: string): string {
     const object = this.#find('object', this.#parts.objects, { option, what }, id)
     if (object.kind === 'rng') return object.source
@@ -61,7 +61,7 @@ export class Board {
     throw new OptionError(message, { option, remedy: `Make one with '-object rng-random,id=…'.` })
   }
 
-  /** A device of which a machine has one. */
+  /** Claims a device that a machine has only once. */
   set<K extends 'rng' | 'vsock' | 'balloon' | 'debugConsole' | 'debugExit' | 'pvpanic' | 'vmGenerationId'>(
     { option, what = option }: Subject,
     key: K,
@@ -73,7 +73,7 @@ export class Board {
     ;(this.devices as Pick<BoardDraft, K>)[key] = device
   }
 
-  /** What was made and is used by nothing, for warnings. */
+  /** Lists the drives, back ends and character devices that no device uses, for warnings. */
   unused(): string[] {
     const { drives, networks, characters } = this.#parts
     const unused = (kind: Kind, ids: Iterable<string>) =>

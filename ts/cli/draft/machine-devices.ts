@@ -4,7 +4,7 @@ import type { ConsoleOptions } from '../../machine/virtio/console.js'
 import type { BoardDraft, CharacterTarget, PortDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 
-/** The devices of a command line as options of a machine. */
+/** Converts the devices of a command line to options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
   const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, pvpanic, serials } =
     board
@@ -31,7 +31,7 @@ export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<Mach
   }
 }
 
-/** COM1 is there unless something says that it is not. */
+/** Adds COM1 unless the command line removes it. */
 function serialPorts(serials: BoardDraft['serials'], draft: RunDraft): Pick<MachineOptions, 'serial' | 'serials'> {
   const [com1 = draft.machine.get('isa-serial') === 'off' ? null : 'null', ...more] = serials
   if (com1 !== null && more.every(target => target === null)) return { serial: serialTarget(com1) }

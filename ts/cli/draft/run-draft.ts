@@ -4,11 +4,11 @@ import type { BoardParts, FwCfgContent, RtcDraft } from './board-draft.js'
 import type { OptionPair } from '../../properties/option-text.js'
 import type { StatsSettings } from '../reports/stats.js'
 
-/** What `run`'s options have said so far. */
+/** The arguments of the options of `run` that have been read so far. */
 export interface RunDraft extends BoardParts {
   /** `-accel`, in order. */
   readonly accels: string[]
-  /** `-machine`, merged: of equal keys the last wins. */
+  /** `-machine`, merged. Of equal keys the last one counts. */
   readonly machine: Map<string, string>
   cpu?: CpuOptions
   cpuPm?: boolean
@@ -24,13 +24,14 @@ export interface RunDraft extends BoardParts {
   firmware?: string
   readonly fwCfg: Map<string, FwCfgContent>
   rtc?: RtcDraft
-  /** `-device`, and what is short for it, in order; then the disks of `-drive if=virtio`. */
+  /** `-device` and its short forms, in order. */
   readonly devices: AddDevice[]
+  /** The disks of `-drive if=virtio`. They follow `devices`. */
   readonly virtioDrives: AddDevice[]
   readonly deviceIds: Set<string>
-  /** Arguments of `-serial`, in order: they may name a chardev that comes later. */
+  /** Arguments of `-serial`, in order. They may name a chardev of a later option. */
   readonly serials: string[]
-  /** The option that has standard input and output. */
+  /** The option that uses standard input and output. */
   stdio?: string
   lostTickPolicy?: 'delay' | 'discard'
   nographic: boolean
@@ -45,11 +46,11 @@ export interface RunDraft extends BoardParts {
   pidfile?: string
   stats?: StatsSettings
   readonly trace: { globs: string[]; file: string | null; format: 'json' | 'chrome' }
-  /** What was asked for and is not done, for stderr. */
+  /** Notices for standard error about requests that have no effect. */
   readonly notices: string[]
 }
 
-/** Nothing said yet. */
+/** Returns the draft of an empty command line. */
 export function emptyDraft(): RunDraft {
   return {
     accels: [],
@@ -76,7 +77,7 @@ export function emptyDraft(): RunDraft {
   }
 }
 
-/** Of duplicates the last wins. */
+/** Returns the pairs by key. Of duplicate keys the last one counts. */
 export function lastOfEach(pairs: readonly OptionPair[]): Map<string, string> {
   return new Map(pairs.map(({ key, value }) => [key, value]))
 }

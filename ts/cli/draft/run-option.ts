@@ -5,14 +5,14 @@ export interface RunOption {
   /** QEMU's name, with one dash. Two dashes mean the same. */
   readonly name: string
   readonly aliases?: readonly string[]
-  /** What follows it, as help shows it; absent for a flag. */
+  /** The argument, as help shows it; absent for a flag. */
   readonly argument?: string
-  /** What repeating it does. */
+  /** The effect of repeating the option. */
   readonly repeated: 'last wins' | 'adds' | 'no effect' | 'refused'
-  /** What it does here, for help. */
+  /** The effect of the option, for help. */
   readonly about: string
-  /** What QEMU does that we do not, or do otherwise; empty when there is no difference within `argument`. */
+  /** Differences from QEMU; empty when there is none within `argument`. */
   readonly differs: string
-  /** Reads the argument (empty for a flag); a returned text is printed instead of running. */
+  /** Reads the argument (empty for a flag). A returned text is printed, and no machine runs. */
   readonly read: (draft: RunDraft, argument: string) => string | void
 }

@@ -24,7 +24,7 @@ const socketParameters = {
   websocket: only('off', 'bytes are passed as they are'),
 }
 
-/** What a `-chardev` makes. */
+/** The result of `-chardev`. */
 export interface Character {
   readonly id: string | undefined
   readonly target: CharacterTarget
@@ -51,7 +51,7 @@ const backends: Readonly<Record<string, (subject: Subject, pairs: readonly Optio
   null: (subject, pairs) => ({ id: readParameters(subject, pairs, common).id, target: 'null' }),
 }
 
-/** Names of the back ends. */
+/** The names of the back ends. */
 export const characterBackends: readonly string[] = Object.keys(backends)
 
 /** Reads `-chardev`. */
@@ -96,7 +96,7 @@ const shortForms = ['stdio', 'null', 'pty', 'file:PATH', 'unix:PATH[,server=on]'
 
 /** Reads the short form, `file:PATH` for example. */
 export function readShortCharacter(option: string, word: string): CharacterTarget {
-  // QEMU shares the terminal with its monitor; there is none, and the terminal's own keys do the rest.
+  // In QEMU, `mon:` shares the terminal with the monitor. kvm-accel has no monitor; the keys after Ctrl-A remain.
   const plain = word === 'mon:stdio' ? 'stdio' : word
   if (plain === 'stdio' || plain === 'null' || plain === 'pty') return plain
   const [, kind, rest = ''] = /^(file|unix|tcp):(.+)$/.exec(plain) ?? []

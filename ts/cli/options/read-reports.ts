@@ -61,7 +61,7 @@ export function readTrace(draft: RunDraft, text: string): string | void {
   }
 }
 
-/** What the machine has to record: the slices of a Chrome trace are drawn from every entry into the guest and every return. */
+/** Returns the events that the machine must record. A Chrome trace needs every entry into the guest and every exit for its slices. */
 export const tracedEvents = ({ globs, format }: TraceSettings): readonly string[] =>
   format === 'chrome' ? [...globs, 'kvm_vcpu_ioctl', 'kvm_run_exit', 'kvm_io_window_exit'] : globs
 

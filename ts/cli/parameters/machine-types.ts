@@ -1,19 +1,19 @@
-/** Names of machines that `-machine` takes. There is one board; both names mean it. */
+/** Machine names that `-machine` accepts. Both name the same board. */
 export const machineTypes: ReadonlyMap<string, string> = new Map([
   ['microvm', 'COM1, i8042 reset, virtio-mmio devices; direct kernel boot'],
   ['pc', 'the same board, for command lines that name it'],
 ])
 
-/** A property of `-machine` that describes what the board is anyway. */
+/** A property of `-machine` that describes a fixed feature of the board. */
 export interface MachineProperty {
   readonly name: string
-  /** The values that are true of the board; any other is refused. */
+  /** The values that match the board. Other values are refused. */
   readonly values: readonly string[]
-  /** What is true of the board. */
+  /** The fixed feature. */
   readonly about: string
 }
 
-/** QEMU's properties of `pc` and `microvm` that are accepted. All but `acpi`, `auto-kernel-cmdline`, `isa-serial`, `pic` and `pit` say what is so anyway. */
+/** The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`, `isa-serial`, `pic` and `pit` have an effect. */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
   {
@@ -46,5 +46,5 @@ export const machineProperties: readonly MachineProperty[] = [
 /** The one property of `-machine` that changes the machine itself. */
 export const busLockRatelimit = 'bus-lock-ratelimit'
 
-/** Properties of `-machine` that are the accelerator's. */
+/** Properties of `-machine` that belong to the accelerator. */
 export const accelSugar: readonly string[] = ['kernel-irqchip', 'kvm-shadow-mem']

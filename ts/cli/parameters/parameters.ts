@@ -1,4 +1,4 @@
-// The `key=value` parameters of options and devices: kinds of values, and one reader for all of them.
+// The `key=value` parameters of options and devices: the kinds of values, and their reader.
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
@@ -6,26 +6,26 @@ import { parseSize, type SizeUnit } from '../../properties/size.js'
 import { parseUint32 } from '../../properties/number.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
 
-/** What one parameter takes. */
+/** The values that a parameter accepts. */
 export interface Parameter<T> {
   /** For messages and help: `on|off`, `SIZE`. */
   readonly takes: string
-  /** The value; undefined when the text is none. */
+  /** Parses a text. Returns undefined for an invalid text. */
   readonly read: (text: string) => T | undefined
-  /** Why other values are refused, where the parameter only describes what is so anyway. */
+  /** Why other values are refused, for a parameter that describes a fixed feature. */
   readonly because?: string
 }
 
 /** The parameters of an option, by name. */
 export type Parameters = Readonly<Record<string, Parameter<unknown>>>
 
-/** What was given of some parameters. */
+/** The values of the parameters that were given. */
 export type Given<P extends Parameters> = { readonly [K in keyof P]?: P[K] extends Parameter<infer T> ? T : never }
 
-/** Whose parameters they are, for messages: the option, and with it the device or the driver. */
+/** The owner of parameters, for messages: the option, and the device or the driver. */
 export interface Subject {
   readonly option: string
-  /** `-device virtio-blk-device`; the option alone when absent. */
+  /** For example `-device virtio-blk-device`. Without it, messages name the option. */
   readonly what?: string
 }
 
@@ -42,7 +42,7 @@ export const onOffAuto: Parameter<boolean | 'auto'> = {
   read: text => (text === 'auto' ? text : booleans.get(text)),
 }
 
-/** A text that is not empty and would not be cut short behind a pointer. */
+/** A text that is not empty and has no NUL character. */
 export const text = (takes: string): Parameter<string> => ({
   takes,
   read: value => (value === '' || value.includes('\0') ? undefined : value),
@@ -63,7 +63,7 @@ export const number = (least = 0, most = 0xffff_ffff): Parameter<number> => ({
   },
 })
 
-/** Bytes; `unit` is what a number without a suffix counts. */
+/** A size in bytes. `unit` is the unit of a number without a suffix. */
 export const size = (unit: SizeUnit = 'B'): Parameter<number> => ({
   takes: 'SIZE',
   read: value => {
@@ -77,7 +77,7 @@ export const oneOf = <const T extends string>(...values: readonly T[]): Paramete
   read: value => values.find(valid => valid === value),
 })
 
-/** A parameter that says what is so anyway: any other value is refused. `on` and `off` have all of QEMU's spellings. */
+/** A parameter that describes a fixed feature: other values are refused. `on` and `off` have all of QEMU's spellings. */
 export const only = (values: string, because: string): Parameter<string> => {
   const valid = values.split('|')
   const read = (value: string) => {
@@ -88,9 +88,9 @@ export const only = (values: string, because: string): Parameter<string> => {
 }
 
 /**
- * Reads parameters. Of duplicates the last wins.
+ * Reads parameters. Of duplicates the last one counts.
  *
- * @throws {@link OptionError} for one that there is not, and for a value that it does not take.
+ * @throws {@link OptionError} for an unknown parameter and for an invalid value.
  */
 export function readParameters<P extends Parameters>(
   { option, what = option }: Subject,
@@ -122,14 +122,14 @@ function badValue({ option, what }: Required<Subject>, key: string, value: strin
   return new OptionError(`${what} does not accept '${key}=${value}': ${because}`, { option, remedy })
 }
 
-/** A parameter that has to be there. */
+/** Returns a required parameter. */
 export function required<T>({ option, what = option }: Subject, key: string, value: T | undefined, example: string): T {
   if (value !== undefined) return value
   throw new OptionError(`${what} needs ${key}=`, { option, remedy: `For example '${example}'.` })
 }
 
 /**
- * The pairs of an option's text, which is QEMU's `key=value,…` or a JSON object, whose members become dotted keys.
+ * Splits the text of an option into pairs. The text is QEMU's `key=value,…` or a JSON object, whose members become dotted keys.
  *
  * @param implied The key of a first word that stands alone.
  */
@@ -152,12 +152,12 @@ function* flatten(members: object, prefix = ''): Generator<OptionPair> {
   }
 }
 
-/** Whether an argument asks for a list of what is possible. */
+/** Returns true if an argument asks for the list of possible values. */
 export function isHelp(word: string): boolean {
   return word === 'help' || word === '?'
 }
 
-/** `name=takes` for each parameter, for `help`. */
+/** Lists `name=takes` for each parameter, for `help`. */
 export function parametersHelp(parameters: Parameters): string {
   return Object.entries(parameters)
     .map(([name, { takes, because }]) => `  ${`${name}=${takes}`.padEnd(34)}${because ?? ''}`.trimEnd())

@@ -1,6 +1,6 @@
 import { OptionError } from '../../errors/options/option-error.js'
 
-/** Adds what an id stands for. @throws {@link OptionError} when there is something of that name. */
+/** Adds an entry by its id. @throws {@link OptionError} when the id is already in use. */
 export function addUnique<T>(option: string, things: Map<string, T>, id: string, thing: T): void {
   if (things.has(id)) {
     throw new OptionError(`${option}: there is a '${id}' already`, { option, remedy: 'Give each its own id=.' })

@@ -1,21 +1,21 @@
 const PREFIX = 0x01
 const ctrl = (key: string): number => key.charCodeAt(0) & 0x1f
 
-/** What a stretch of typed bytes asks for. */
+/** The meaning of a sequence of typed bytes. */
 export type Typed = { readonly kind: 'guest'; readonly bytes: Buffer } | { readonly kind: 'quit' | 'help' }
 
-/** What the keys do, for the terminal that asks. */
+/** The help text of the keys. */
 export const escapeKeysHelp = [
   'Ctrl-A x       ends the machine',
   'Ctrl-A c, h    tells these keys',
   'Ctrl-A Ctrl-A  sends Ctrl-A to the guest',
 ].join('\n')
 
-/** Tells the guest's keys from those after Ctrl-A, which are QEMU's (its manual, "Keys in the character backend multiplexer"). */
+/** Separates the guest's keys from the keys after Ctrl-A, which are those of QEMU (its manual, "Keys in the character backend multiplexer"). */
 export class EscapeKeys {
   #prefixed = false
 
-  /** Takes what was typed, in pieces of any size. A key that means nothing after Ctrl-A is dropped, as in QEMU. */
+  /** Takes typed bytes, in pieces of any size. An unknown key after Ctrl-A is dropped, as in QEMU. */
   read(keys: Buffer): readonly Typed[] {
     const typed: Typed[] = []
     let begin = 0
@@ -37,7 +37,7 @@ export class EscapeKeys {
   }
 }
 
-/** Pressed with or without Ctrl still held. */
+/** Returns the key, which may have been pressed while Ctrl was still held. */
 function isKey(key: number, name: string): boolean {
   return key === name.charCodeAt(0) || key === ctrl(name)
 }

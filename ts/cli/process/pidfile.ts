@@ -14,16 +14,16 @@ import { OptionError } from '../../errors/options/option-error.js'
 /**
  * Writes this process's id to a file, as `-pidfile` does.
  *
- * QEMU removes whatever is at that path when it ends, `/dev/null` included. Here only a regular file is written, and only
- * one that still holds our id is removed.
+ * At its end QEMU removes any file at that path, `/dev/null` included. This function writes only a regular file, and removes it only if it
+ * still has the id of this process.
  *
- * @returns What removes the file.
- * @throws {@link OptionError} when the file cannot be written, or is none.
+ * @returns A function that removes the file.
+ * @throws {@link OptionError} when the file cannot be written, or is not a regular file.
  */
 export function writePidfile(path: string): () => void {
   const text = `${process.pid}\n`
   try {
-    // Not truncated by the open: what is there is looked at first. Non-blocking, so that a FIFO does not hang.
+    // The open does not truncate, so that the type of the file is checked first. It does not block on a FIFO.
     const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o600)
     try {
       if (!fstatSync(file).isFile()) throw new Error('it is not a regular file')
@@ -41,7 +41,7 @@ export function writePidfile(path: string): () => void {
     try {
       if (lstatSync(path).isFile() && readFileSync(path, 'utf8') === text) unlinkSync(path)
     } catch {
-      // Someone else has removed it.
+      // Another process has removed the file.
     }
   }
 }

@@ -1,15 +1,15 @@
 const TERMINATING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
-/** What ends a machine from outside: a signal, or the terminal's keys for it. */
+/** A request to end the machine: a signal, or the keys of the terminal. */
 export type Ending = NodeJS.Signals | 'Ctrl-A x'
 
-/** The first signal that asks this process to end. While it is not disposed the process stays alive. */
+/** Waits for the first signal that asks this process to end. Keeps the process alive until it is disposed. */
 export class Signals implements Disposable {
-  /** Resolves with the first one. */
+  /** Resolves with the first request. */
   readonly received: Promise<Ending>
   #resolve: (ending: Ending) => void = () => {}
   readonly #raise = (signal: NodeJS.Signals): void => this.raise(signal)
-  /** A listener for signals does not keep the event loop alive, and a machine that waits in prelaunch does not either. */
+  /** Keeps the event loop alive: listeners of signals and a machine in `prelaunch` do not. */
   readonly #alive = setInterval(() => {}, 2 ** 30)
 
   constructor() {
@@ -19,7 +19,7 @@ export class Signals implements Disposable {
     for (const signal of TERMINATING) process.on(signal, this.#raise)
   }
 
-  /** Behaves as if this had come. */
+  /** Makes a request, as a signal does. */
   raise(ending: Ending): void {
     this.#resolve(ending)
   }

@@ -3,21 +3,21 @@ import { ConsolePort } from '../../machine/devices/ports/console-port.js'
 import type { SerialPort } from '../../machine/devices/ports/serial-port.js'
 import { EscapeKeys, escapeKeysHelp } from './escape-keys.js'
 
-/** A guest's console, which takes what is typed. One of virtio is told the terminal's size, at once and when it changes. */
+/** A console of the guest, which gets the typed bytes. A virtio console also gets the size of the terminal, at once and when it changes. */
 type GuestConsole = SerialPort | ConsolePort
 
 /**
  * Connects this process's standard input with a guest's console.
  *
- * A terminal is put into raw mode: each key reaches the guest at once and unechoed, Ctrl-C too, and Ctrl-A begins the keys of
- * {@link EscapeKeys}. It has its own mode again when the process ends or stops, on whatever way. Anything else is piped, with back-pressure.
+ * A terminal is put into raw mode: each key, Ctrl-C included, reaches the guest at once and without an echo, and Ctrl-A begins the keys of
+ * {@link EscapeKeys}. The terminal gets its former mode back whenever the process ends or stops. Other inputs are piped, with back-pressure.
  *
- * @param quit What Ctrl-A x does.
- * @returns What disconnects it.
+ * @param quit Runs on Ctrl-A x.
+ * @returns A function that disconnects the console.
  */
 export function connectInput(console: GuestConsole | null | undefined, quit: () => void): Disposable | undefined {
   if (!console) return undefined
-  // The guest's port may close before the last key.
+  // The port of the guest may close before the last key arrives.
   console.on('error', () => {})
   return process.stdin.isTTY ? new Terminal(console, quit) : pipeInput(console)
 }
@@ -34,7 +34,7 @@ function pipeInput(input: Writable): Disposable {
   }
 }
 
-/** The terminal while it is the guest's. */
+/** The terminal while it is connected with the guest. */
 class Terminal implements Disposable {
   readonly #console: GuestConsole
   readonly #quit: () => void
@@ -72,7 +72,7 @@ class Terminal implements Disposable {
     process.stdin.setRawMode(false)
   }
 
-  /** The shell gets its terminal as it was; SIGTSTP has a listener and no longer stops by itself. */
+  /** Restores the mode of the terminal for the shell, and stops this process: with a listener, SIGTSTP does not stop it. */
   readonly #suspend = (): void => {
     this.#restore()
     process.kill(process.pid, 'SIGSTOP')
@@ -93,7 +93,7 @@ class Terminal implements Disposable {
 
   #send(bytes: Buffer): void {
     const input = this.#console
-    // As a UART: what a guest does not fetch is lost. Waiting for it would take Ctrl-A away.
+    // As on a UART, keys that the guest does not read are lost. Waiting for the guest would block Ctrl-A.
     if (!input.writableNeedDrain && input.writable) input.write(bytes)
   }
 }

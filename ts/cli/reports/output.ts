@@ -1,13 +1,13 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { OptionError } from '../../errors/options/option-error.js'
 
-/** Where an option's report goes. */
+/** The output of a report. */
 export interface Output extends Disposable {
   readonly write: (text: string) => void
 }
 
 /**
- * A file, truncated, or standard error.
+ * Opens a file, which is truncated, or standard error.
  *
  * @param option The option that asked for it.
  * @throws {@link OptionError} when the file cannot be written.
@@ -30,7 +30,7 @@ function openFile(path: string): number {
   const file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o666)
   if (fstatSync(file).isFile()) return file
   try {
-    // The same file, in the mode that waits.
+    // Opens the same file again in blocking mode.
     return openSync(`/proc/self/fd/${file}`, O_WRONLY | O_NOCTTY)
   } finally {
     closeSync(file)

@@ -8,23 +8,23 @@ import { openOutput } from './output.js'
 /** `-stats`. */
 export interface StatsSettings {
   readonly seconds: number
-  /** Where JSON lines go; `null` for standard error. */
+  /** The file for JSON lines; `null` for standard error. */
   readonly file: string | null
 }
 
-/** One sample. Our own count comes first: it is there on every kernel. */
+/** One sample. This package's own counters come first: they exist on every kernel. */
 export interface StatsSample {
   /** Seconds since the first sample. */
   readonly time: number
-  /** Exits to user space by kind: how many, and how many a second since the sample before. */
+  /** Exits to user space by kind: their number, and their rate per second since the previous sample. */
   readonly exits: Readonly<Record<string, { readonly total: number; readonly rate: number }>>
-  /** The kernel's statistics by name, histograms as the counts of their buckets; `null` where the kernel has none. */
+  /** The kernel's statistics by name, histograms as the counts of their buckets; `null` if the kernel has no statistics. */
   readonly kernel: { readonly vm: Values; readonly vcpus: readonly Values[] } | null
 }
 
 type Values = Readonly<Record<string, number | readonly number[]>>
 
-/** Reports the machine's exits every some seconds, and once more at its end. Disposing it ends the report. */
+/** Reports the machine's exits at an interval, and once more at its end. Disposing it ends the report. */
 export function reportStats(machine: Machine, { seconds, file }: StatsSettings): AsyncDisposable {
   const output = openOutput('-stats', file)
   const live = file === null && process.stderr.isTTY
@@ -37,7 +37,7 @@ export function reportStats(machine: Machine, { seconds, file }: StatsSettings):
     const sample = takeSample(machine, (performance.now() - start) / 1000, before)
     if (live) {
       const text = statsTable(sample, before)
-      // Up to where the table before began, and away with it.
+      // Moves the cursor to the start of the previous table, and clears it.
       output.write(`${drawn > 0 ? `\x1b[${drawn}A\x1b[J` : ''}${text}`)
       drawn = text.split('\n').length - 1
     } else output.write(`${JSON.stringify(sample)}\n`)
@@ -82,7 +82,7 @@ function ofKernel(machine: Machine): StatsSample['kernel'] {
     const { vm, vcpus }: Pick<MachineStatistics, 'vm' | 'vcpus'> = machine.statistics()
     return { vm: values(vm), vcpus: vcpus.map(values) }
   } catch (error) {
-    // A machine that has ended has only our count left, and so has one on a kernel without statistics.
+    // Only this package's own counters remain after the end of a machine, and on a kernel without statistics.
     if (error instanceof KvmAccelError) return null
     throw error
   }
@@ -98,11 +98,11 @@ function values(statistics: Readonly<Record<string, Statistic | undefined>>): Va
   )
 }
 
-/** The live table: exits to user space by kind, then the kernel's own counters of exits that are not 0, over all vCPUs. */
+/** Formats the live table: exits to user space by kind, then the kernel's counters of exits that are not 0, over all vCPUs. */
 export function statsTable({ time, exits, kernel }: StatsSample, before?: StatsSample): string {
   const rows = [[`exits, ${time.toFixed(1)} s`, 'total', 'per s']]
   for (const [kind, { total, rate }] of Object.entries(exits)) rows.push([`  ${kind}`, `${total}`, rate.toFixed(1)])
-  // A machine that has ended has no kernel counters any more: the last ones stay, as the guest left them.
+  // A machine that has ended has no kernel counters: the last values stay in the table.
   const [sums, sumsBefore] = [kernel ?? before?.kernel, before?.kernel].map(kernelExits)
   const elapsed = time - (before?.time ?? time)
   if (sums && sums.size > 0) rows.push(['the kernel, all vCPUs', '', ''])

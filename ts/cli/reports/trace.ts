@@ -6,14 +6,14 @@ import { openOutput } from './output.js'
 
 /** `-trace`. */
 export interface TraceSettings {
-  /** Globs, each of which matches something. */
+  /** Globs, each of which matches an event. */
   readonly globs: readonly string[]
-  /** `null` for standard error. */
+  /** The file; `null` for standard error. */
   readonly file: string | null
   readonly format: 'json' | 'chrome'
 }
 
-/** Writes what the machine records. Disposing it ends the machine, because the last records come then. */
+/** Writes the trace records of a machine. Disposing it ends the machine, because the end emits the last records. */
 export function writeTrace(machine: Machine, { file, format }: TraceSettings): AsyncDisposable {
   const output = openOutput('-trace', file)
   const chrome = format === 'chrome' ? new ChromeTrace() : undefined

@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** The kernel lacks a capability that the accelerator requires, or that what was asked for needs. */
+/** The kernel lacks a capability that the accelerator or a requested feature requires. */
 export class KvmCapabilityError extends KvmAccelError {
   override readonly name = 'KvmCapabilityError'
   declare readonly code: 'ERR_KVM_CAPABILITY'

@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** Why KVM cannot be used, in the order in which it is looked for. */
+/** The reasons why KVM is unavailable, in the order in which they are checked. */
 export const unavailableReasons = [
   'unsupported-platform',
   'no-binary',
@@ -14,24 +14,24 @@ export const unavailableReasons = [
 ] as const
 
 /**
- * Why KVM cannot be used here:
+ * Why KVM is unavailable:
  * - `unsupported-platform`: not Linux on x86-64;
- * - `no-binary`: the native part of the package is not installed;
+ * - `no-binary`: the native addon of the package is not installed;
  * - `container`: the container does not have the device;
  * - `no-virtualization`: the CPU does not offer VMX or SVM, or the firmware turned it off;
- * - `no-device`: there is no KVM behind the device's path;
+ * - `no-device`: the device's path does not lead to KVM;
  * - `no-permission`: the device exists and this user may not open it;
  * - `api-version`: the kernel speaks another version of the KVM API than 12;
- * - `no-external-buffers`: this runtime does not show native memory to JavaScript, which `kvm-accel/kvm` needs;
+ * - `no-external-buffers`: this runtime has no ArrayBuffers over native memory, which `kvm-accel/kvm` needs;
  * - `unknown`: none of these, see the message.
  */
 export type UnavailableReason = (typeof unavailableReasons)[number]
 
-/** KVM cannot be used on this host, or not by this process. */
+/** KVM is unavailable on this host or to this process. */
 export class KvmUnavailableError extends KvmAccelError {
   override readonly name = 'KvmUnavailableError'
   declare readonly code: 'ERR_KVM_UNAVAILABLE'
-  /** Why, for programs. */
+  /** The reason, for programs. */
   readonly reason: UnavailableReason
 
   constructor(message: string, details: ErrorDetails & { readonly reason: UnavailableReason }) {

@@ -13,17 +13,17 @@ export const breakpointProblems = [
 
 /**
  * What is wrong with a breakpoint:
- * - `exists`: the same one is set;
+ * - `exists`: the same breakpoint is already set;
  * - `too-many`: the processor's four registers are in use;
  * - `length`: a watchpoint that is not 1, 2, 4 or 8 bytes long;
  * - `alignment`: a watchpoint whose address is no multiple of its length;
- * - `unknown`: there is none to remove;
- * - `unreachable`: its address is not in the guest's memory;
- * - `unsupported`: the processor has no such kind, as for loads alone.
+ * - `unknown`: the breakpoint to remove is not set;
+ * - `unreachable`: its address is not in guest memory;
+ * - `unsupported`: the processor does not support this type, for example a watchpoint for loads alone.
  */
 export type BreakpointProblem = (typeof breakpointProblems)[number]
 
-/** A breakpoint that cannot be set or removed. */
+/** A breakpoint could not be set or removed. */
 export class BreakpointError extends KvmAccelError {
   override readonly name = 'BreakpointError'
   declare readonly code: 'ERR_BREAKPOINT'

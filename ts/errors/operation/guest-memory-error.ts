@@ -1,10 +1,10 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** Guest memory that cannot be reached: its page tables do not map it, or no RAM is there. */
+/** An address of guest memory is unavailable: the guest's page tables do not map it, or it is not RAM. */
 export class GuestMemoryError extends KvmAccelError {
   override readonly name = 'GuestMemoryError'
   declare readonly code: 'ERR_GUEST_MEMORY'
-  /** The first such address. */
+  /** The first unavailable address. */
   readonly address: bigint
 
   constructor(message: string, details: ErrorDetails & { readonly address: bigint }) {

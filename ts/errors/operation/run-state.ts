@@ -10,13 +10,13 @@ export const runStates = [
 ] as const
 
 /**
- * QEMU's run states, as far as a machine of this package can reach them:
+ * The run states of a machine, by QEMU's names:
  * - `prelaunch`: created or reset, and not started;
  * - `running`: the vCPUs run;
  * - `paused`: stopped by {@link Machine.pause};
  * - `debug`: at a breakpoint or a watchpoint, or after a step;
  * - `guest-panicked`: the guest's kernel reported a panic to `pvpanic`, under `noShutdown`;
- * - `internal-error`: a vCPU met what the accelerator cannot handle, or a notify exit under `internal-error`;
+ * - `internal-error`: a vCPU exited for a reason that the accelerator cannot handle, or by a notify exit under `internal-error`;
  * - `shutdown`: the guest shut down, or the machine was stopped.
  *
  * | operation | allowed in | leads to |
@@ -32,7 +32,7 @@ export const runStates = [
  * | reset | any | running stays running, any other becomes prelaunch |
  * | stop | any | shutdown |
  *
- * As QEMU's `cont`, resume fails in internal-error and shutdown: a reset comes first. The native control thread of each machine owns the
- * state and the table; {@link Machine.state} mirrors it from events.
+ * As QEMU's `cont`, resume fails in internal-error and shutdown: reset the machine first. The native control thread of each machine owns
+ * the run state and the table; {@link Machine.state} mirrors it from events.
  */
 export type RunState = (typeof runStates)[number]

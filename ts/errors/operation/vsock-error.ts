@@ -1,22 +1,22 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** What can be in the way of a connection between guest and host. */
+/** Why a connection between guest and host failed. */
 export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use'] as const
 
 /**
- * What is in the way:
- * - `refused`: nobody in the guest listens to the port;
- * - `not-ready`: the guest has no driver at work: it has not started yet, was reset meanwhile, or has ended;
- * - `too-many`: the device has 128 connections, or the host no descriptor left;
- * - `in-use`: the port has a listener.
+ * Why a vsock operation failed:
+ * - `refused`: no program in the guest listens on the port;
+ * - `not-ready`: no driver of the guest uses the device: the guest has not started yet, was reset meanwhile, or has ended;
+ * - `too-many`: the device has its maximum number of connections, or the host has no descriptor left;
+ * - `in-use`: the port already has a listener.
  */
 export type VsockProblem = (typeof vsockProblems)[number]
 
-/** A connection to the guest that there cannot be, or a port that cannot be listened to. */
+/** A connection to the guest failed, or listening on a port failed. */
 export class VsockError extends KvmAccelError {
   override readonly name = 'VsockError'
   declare readonly code: 'ERR_VSOCK'
-  /** What is in the way, for programs. */
+  /** The cause, for programs. */
   readonly problem: VsockProblem
 
   constructor(message: string, details: ErrorDetails & { readonly problem: VsockProblem }) {

@@ -1,12 +1,12 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** A property of `-accel kvm` that does not exist, or a value that it does not take. */
+/** A property of `-accel kvm` does not exist, or does not accept the value. */
 export class AccelPropertyError extends KvmAccelError {
   override readonly name = 'AccelPropertyError'
   declare readonly code: 'ERR_ACCEL_PROPERTY'
   /** The property by its name on the command line, without `kvm-accel.`. */
   readonly property: string
-  /** The value as it was given; absent when the property itself is unknown. */
+  /** The value as it was given; absent when the property is unknown. */
   declare readonly value?: string
 
   constructor(

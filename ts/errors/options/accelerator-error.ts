@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** An accelerator that is unknown or not part of this package; also a fallback list without a usable one. */
+/** An accelerator is unknown or not part of this package, or no accelerator of a fallback list is usable. */
 export class AcceleratorError extends KvmAccelError {
   override readonly name = 'AcceleratorError'
   declare readonly code: 'ERR_ACCELERATOR'

@@ -16,17 +16,17 @@ export const guestImageProblems = [
 
 /**
  * What is wrong with an image:
- * - `truncated`: it ends before what its headers promise;
- * - `wrong-class`: an ELF file of another class, byte order, machine or type than its format needs;
- * - `overlap`: two parts of it want the same guest memory;
- * - `does-not-fit`: it needs more guest memory than there is, or memory that is not RAM;
- * - `unrecognised`: no known format's magic number is in it;
+ * - `truncated`: it ends before a part that its headers describe;
+ * - `wrong-class`: its ELF class, byte order, machine or type does not match its format;
+ * - `overlap`: two parts of it occupy the same guest memory;
+ * - `does-not-fit`: it needs more guest memory than the machine has, or an address that is not RAM;
+ * - `unrecognised`: it has no magic number of a known format;
  * - `unreadable`: the file cannot be read, see `cause`;
- * - `malformed`: its headers contradict themselves or its format.
+ * - `malformed`: its headers contradict each other or the format.
  */
 export type GuestImageProblem = (typeof guestImageProblems)[number]
 
-/** A kernel, an initrd or firmware that cannot be loaded. */
+/** A kernel, an initrd or firmware could not be loaded. */
 export class GuestImageError extends KvmAccelError {
   override readonly name = 'GuestImageError'
   declare readonly code: 'ERR_GUEST_IMAGE'

@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** An option of a machine that does not exist, or a value that it does not take. */
+/** An option of a machine does not exist, or does not accept the value. */
 export class MachineConfigError extends KvmAccelError {
   override readonly name = 'MachineConfigError'
   declare readonly code: 'ERR_MACHINE_CONFIG'

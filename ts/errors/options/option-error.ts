@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** A command-line option that does not exist, or an argument that it does not take. */
+/** A command-line option does not exist, or does not accept the argument. */
 export class OptionError extends KvmAccelError {
   override readonly name = 'OptionError'
   declare readonly code: 'ERR_OPTION'

@@ -1,4 +1,4 @@
-// A vCPU's state between the addon's plain data and the public type.
+// Converts a vCPU's state between the addon's plain data and the public type.
 
 import type { MpState, VcpuState } from './vcpu-state.js'
 import type { BindingVcpuState } from '../../native/binding.cjs'
@@ -6,7 +6,7 @@ import type { BindingVcpuState } from '../../native/binding.cjs'
 const mpStates = ['runnable', 'uninitialized', 'init-received', 'halted', 'sipi-received'] as const
 const formats = ['vmx', 'svm'] as const
 
-/** The public form. */
+/** Converts the addon's data to the public type. */
 export const vcpuState = (state: BindingVcpuState): VcpuState => ({
   general: state.general,
   segments: state.segments,
@@ -23,7 +23,7 @@ export const vcpuState = (state: BindingVcpuState): VcpuState => ({
   tscKhz: state.tscKhz,
 })
 
-/** The addon's form. */
+/** Converts the public type to the addon's data. */
 export const bindingVcpuState = (state: VcpuState): BindingVcpuState => {
   const { xcr0, lapic, nested, tscKhz, control, events, msrs, mpState, ...rest } = state
   const { pdptrs, ...registers } = control

@@ -1,40 +1,40 @@
-/** A breakpoint, or a watchpoint (`write`, `access`). It is for all vCPUs of a machine. */
+/** A breakpoint, or a watchpoint (`write`, `access`). It applies to all vCPUs of a machine. */
 export interface Breakpoint {
   /**
-   * - `software`: an `int3` in the guest's memory; any number of them, each counted.
+   * - `software`: an `int3` in the guest's memory. Their number is unlimited, and each is counted.
    * - `hardware`: a breakpoint register, for execution.
    * - `write`: a breakpoint register, for stores.
-   * - `access`: a breakpoint register, for loads and stores. x86 cannot watch for loads alone.
+   * - `access`: a breakpoint register, for loads and stores. x86 has no watchpoint for loads alone.
    *
-   * There are four registers.
+   * The processor has four breakpoint registers.
    */
   readonly type: 'software' | 'hardware' | 'write' | 'access'
   /** Linear address, 0 to 2^64-1. */
   readonly address: bigint | number
   /**
-   * Bytes that a watchpoint covers: 1, 2, 4 or 8; the address is a multiple of it.
+   * Bytes that a watchpoint covers: 1, 2, 4 or 8. The address must be a multiple of it.
    *
    * @default 1
    */
   readonly length?: 1 | 2 | 4 | 8
   /**
-   * The vCPU whose page tables the address of a software breakpoint is looked up in.
+   * The vCPU whose page tables translate the address of a software breakpoint.
    *
    * @default 0
    */
   readonly vcpu?: number
 }
 
-/** Where {@linkcode Debugger.readMemory} looks. */
+/** How {@linkcode Debugger.readMemory} and {@linkcode Debugger.writeMemory} translate an address. */
 export interface MemoryPlace {
   /**
-   * The vCPU whose page tables the address is looked up in.
+   * The vCPU whose page tables translate the address.
    *
    * @default 0
    */
   readonly vcpu?: number
   /**
-   * The address is a guest physical one.
+   * The address is a guest physical address.
    *
    * @default false
    */
@@ -42,9 +42,9 @@ export interface MemoryPlace {
 }
 
 /**
- * A linear or physical address.
+ * Converts a linear or physical address.
  *
- * @throws RangeError when it is no whole number of 64 bits.
+ * @throws RangeError when it is not a whole number of 64 bits.
  */
 export function addressOf(address: bigint | number): bigint {
   const whole = typeof address === 'bigint' || Number.isSafeInteger(address)

@@ -3,27 +3,27 @@ import type { Control } from '../lifecycle/control.js'
 import type { DebugEvent } from '../events/debug-event.js'
 import { addressOf, type Breakpoint, type MemoryPlace } from './breakpoint.js'
 
-/** What a debugger needs of its machine. */
+/** The interface of a machine for its debugger. */
 export interface DebuggedMachine {
   readonly control: Control
   readonly cpus: number
-  /** This kernel lets guests be debugged, and the machine has not ended. */
+  /** Returns true if this kernel can debug guests and the machine has not ended. */
   supported(): boolean
-  /** The machine runs for one step of a vCPU; resolves when it has stopped. */
+  /** Runs the machine for one step of a vCPU. Resolves when the machine has stopped. */
   step(vcpu: number): Promise<DebugEvent | undefined>
 }
 
-/** The most bytes that one call reads: 1 GiB. */
+/** The maximum number of bytes that one call reads: 1 GiB. */
 const MAX_LENGTH = 2 ** 30
 
-/** Bytes that one command writes: copying them takes about a millisecond. */
+/** The number of bytes that one command writes. Copying them takes about a millisecond. */
 const PIECE = 2 ** 22
 
 /**
  * Breakpoints, watchpoints, single steps and memory of a {@linkcode Machine} that does not run.
  *
- * A breakpoint that is reached stops the whole machine in run state `debug`, and the event `debug` tells where. As under QEMU, a
- * machine that is resumed at a breakpoint stops there again: step first.
+ * A breakpoint stops the whole machine in run state `debug`, and the event `debug` reports its address. As under QEMU, a machine that is
+ * resumed at a breakpoint stops there again: call {@linkcode Debugger.step} first.
  *
  * @example
  * ```ts
@@ -45,7 +45,7 @@ export class Debugger {
     this.#machine = machine
   }
 
-  /** This host's KVM lets guests be debugged (KVM_CAP_SET_GUEST_DEBUG); false also when the machine has ended. */
+  /** True if this host's KVM can debug guests (KVM_CAP_SET_GUEST_DEBUG) and the machine has not ended. */
   get supported(): boolean {
     return this.#machine.supported()
   }
@@ -53,7 +53,7 @@ export class Debugger {
   /**
    * Sets a breakpoint or a watchpoint.
    *
-   * @throws {@linkcode BreakpointError}: the rule that it breaks.
+   * @throws {@linkcode BreakpointError} when the breakpoint is invalid.
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
@@ -65,7 +65,8 @@ export class Debugger {
   }
 
   /**
-   * Removes one, named as it was set; a software breakpoint when it has been removed as often as it was set.
+   * Removes a breakpoint or a watchpoint, identified by the same fields. A software breakpoint that was set several times is removed by
+   * as many calls.
    *
    * @throws as {@linkcode Debugger.insertBreakpoint}.
    */
@@ -87,9 +88,9 @@ export class Debugger {
   }
 
   /**
-   * Has a vCPU execute one instruction, also at a breakpoint, with interrupts kept away where the kernel can. The other vCPUs stand
-   * still. Resolves when the machine has stopped again: with what the event `debug` tells, or with undefined when the guest ended, reset
-   * itself or was paused before the step was done.
+   * Lets a vCPU execute one instruction, also at a breakpoint. Interrupts are blocked where the kernel can block them. The other vCPUs stay
+   * stopped. Resolves when the machine has stopped again: with the same object as event `debug`, or with undefined when the guest ended,
+   * reset itself or was paused before the step was done.
    *
    * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused`, `debug` or `guest-panicked`. During a step it is
    * `running`: await a step before the next one.
@@ -100,10 +101,10 @@ export class Debugger {
   }
 
   /**
-   * Reads the guest's memory.
+   * Reads guest memory.
    *
    * @param length - Bytes, 0 to 1 GiB.
-   * @throws {@linkcode GuestMemoryError} with the first address that is not mapped or has no RAM.
+   * @throws {@linkcode GuestMemoryError} with the first address that is not mapped or is not RAM.
    * @throws {@linkcode MachineStateError} in run state `running`.
    */
   readMemory(address: bigint | number, length: number, place: MemoryPlace = {}): Promise<Uint8Array> {
@@ -122,8 +123,8 @@ export class Debugger {
   }
 
   /**
-   * Writes the guest's memory. What lies before an address that cannot be written has been written. The bytes are copied in pieces of 4 MiB,
-   * each a command of its own, so that the event loop goes on meanwhile: do not change them before the promise settles.
+   * Writes guest memory. When an address cannot be written, the bytes before it have been written. The bytes are copied in pieces of 4 MiB,
+   * each by a command of its own, so that the event loop is not blocked. Do not change them before the promise settles.
    *
    * @throws as {@linkcode Debugger.readMemory}.
    */

@@ -2,7 +2,7 @@ import type { VcpuState, VcpuStateChange } from './vcpu-state.js'
 
 const U64 = 2n ** 64n
 
-/** The largest values of what is narrower than 32 bits. */
+/** The largest values of fields that are narrower than 32 bits. */
 const limits: Readonly<Record<string, number>> = {
   selector: 0xffff,
   attributes: 0xffff,
@@ -14,9 +14,9 @@ const limits: Readonly<Record<string, number>> = {
 }
 
 /**
- * A vCPU's state with a change. Pure.
+ * Applies a change to a vCPU's state. Pure.
  *
- * @throws TypeError for a name that is no register and a value of another type; RangeError for one that does not fit.
+ * @throws TypeError for an unknown register and for a value of another type; RangeError for a value that does not fit.
  */
 export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   const { general, segments, tables, control, xcr0 = state.xcr0, xsave = state.xsave, msrs, events, debug } = change
@@ -37,7 +37,7 @@ export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   }
 }
 
-/** `now` with what `change` names; what is undefined now may become anything that the addon takes. */
+/** Returns `now` with the fields of `change`. A field that is undefined in `now` takes any value that the addon accepts. */
 function merge<T extends object>(now: T, change: object | undefined, path: string): T {
   const result = { ...now } as Record<string, unknown>
   for (const [key, value] of Object.entries(change ?? {})) {
@@ -72,7 +72,7 @@ function leaf<T>(value: T, now: unknown, place: string): T {
 const isGroup = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** An exception or interrupt where there was none: whatever is named, the addon has the last word. */
+/** Returns a template for an exception or an interrupt that the state does not have. The addon checks the fields. */
 const template = (value: object): object => Object.fromEntries(Object.keys(value).map(key => [key, undefined]))
 
 function msr(state: VcpuState, index: number, value: bigint): [number, bigint] {

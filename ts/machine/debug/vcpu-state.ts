@@ -5,7 +5,7 @@ export type GeneralRegisters = NotifyRegisters
 
 /** A segment register with its hidden part. */
 export interface SegmentRegister {
-  /** The visible selector, 16 bits. */
+  /** The selector, 16 bits. */
   readonly selector: number
   /** Linear address of its first byte. */
   readonly base: bigint
@@ -34,41 +34,41 @@ export interface ControlRegisters {
   readonly efer: bigint
   /** IA32_APIC_BASE. */
   readonly apicBase: bigint
-  /** The four page-directory pointers of PAE paging, where the kernel has them apart from memory. */
+  /** The four page-directory pointers of PAE paging, if the kernel keeps them separately from memory. */
   readonly pdptrs: readonly bigint[] | undefined
 }
 
-/** An exception on its way to the guest. */
+/** An exception that is pending for the guest. */
 export interface PendingException {
-  /** 0 to 31, and not 2. */
+  /** 0 to 31, except 2. */
   readonly vector: number
-  /** Its delivery was cut short and is repeated; otherwise it has not begun. */
+  /** True if its delivery was interrupted and will be repeated; false if its delivery has not begun. */
   readonly injected: boolean
   /** The error code, for vectors that have one. */
   readonly errorCode?: number | undefined
-  /** What becomes DR6 (#DB) or CR2 (#PF) at delivery. */
+  /** The value that DR6 (#DB) or CR2 (#PF) gets at delivery. */
   readonly payload?: bigint | undefined
 }
 
-/** What is about to be delivered to a vCPU. */
+/** Events that are pending for a vCPU. */
 export interface VcpuEvents {
   readonly exception: PendingException | undefined
-  /** An interrupt whose delivery was cut short; `soft` when `int n` made it. */
+  /** An interrupt whose delivery was interrupted. `soft` is true when `int n` caused it. */
   readonly interrupt: { readonly vector: number; readonly soft: boolean } | undefined
   /** Bit 0: after `mov ss`; bit 1: after `sti`. */
   readonly interruptShadow: number
-  /** Non-maskable interrupts: one whose delivery was cut short, how many wait, and whether they are masked until `iret`. */
+  /** NMIs: whether the delivery of one was interrupted, how many are pending, and whether they are masked until `iret`. */
   readonly nmi: { readonly injected: boolean; readonly pending: number; readonly masked: boolean }
-  /** Where a SIPI that has arrived starts this vCPU, in pages of 4 KiB. */
+  /** The address at which a received SIPI starts this vCPU, in pages of 4 KiB. */
   readonly sipiVector: number
-  /** System management mode; all false on a kernel without it. */
+  /** System management mode. All fields are false on a kernel without it. */
   readonly smi: {
     readonly smm: boolean
     readonly pending: boolean
     readonly smmInsideNmi: boolean
     readonly latchedInit: boolean
   }
-  /** A triple fault waits: the vCPU's next entry is a guest reset. */
+  /** A triple fault is pending: the vCPU's next entry causes a guest reset. */
   readonly tripleFault: boolean
 }
 
@@ -82,33 +82,33 @@ export interface DebugRegisters {
   readonly dr7: bigint
 }
 
-/** Whether a vCPU runs, halts or waits: KVM_MP_STATE_*; a number is one that has no meaning on x86. */
+/** Whether a vCPU runs, is halted or waits: KVM_MP_STATE_*. A number is a state that x86 does not define. */
 export type MpState = 'runnable' | 'uninitialized' | 'init-received' | 'halted' | 'sipi-received' | number
 
-/** The state of a guest that is a hypervisor itself. Only the kernel reads the data. */
+/** The state of nested virtualization. Only the kernel interprets the data. */
 export interface NestedState {
   readonly format: 'vmx' | 'svm' | number
-  /** Bit 0: in a nested guest; 1: its entry is pending; 8: global interrupt flag (SVM). */
+  /** Bit 0: the vCPU runs a nested guest. Bit 1: the entry into it is pending. Bit 8: global interrupt flag (SVM). */
   readonly flags: number
   readonly data: Uint8Array
 }
 
-/** Everything that the kernel keeps about one vCPU. A part that is undefined does not exist on this kernel or machine. */
+/** The whole state of one vCPU in the kernel. A part that is undefined does not exist on this kernel or machine. */
 export interface VcpuState {
   readonly general: GeneralRegisters
   readonly segments: Readonly<Record<'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldt' | 'tr', SegmentRegister>>
   readonly tables: Readonly<Record<'gdt' | 'idt', DescriptorTable>>
   readonly control: ControlRegisters
-  /** XCR0: which parts of the XSAVE area are in use. */
+  /** XCR0: the enabled parts of the XSAVE area. */
   readonly xcr0: bigint | undefined
   /** The XSAVE area in the processor's standard format: x87 at 0, XMM0 at 160, header at 512. */
   readonly xsave: Uint8Array
-  /** The MSRs that the kernel lists and lets be read, by number. */
+  /** The MSRs that the kernel lists and that can be read, by number. */
   readonly msrs: ReadonlyMap<number, bigint>
   readonly events: VcpuEvents
   readonly debug: DebugRegisters
   readonly mpState: MpState
-  /** The registers of a local APIC in the kernel, 1024 bytes. */
+  /** The registers of the in-kernel local APIC, 1024 bytes. */
   readonly lapic: Uint8Array | undefined
   readonly nested: NestedState | undefined
   /** The guest's TSC frequency in kHz. */
@@ -116,10 +116,10 @@ export interface VcpuState {
 }
 
 /**
- * What {@linkcode Vcpu.setState} changes; everything that is not named stays.
+ * A change for {@linkcode Vcpu.setState}. Fields that are absent stay unchanged.
  *
- * Only what a running guest's own instructions change is written: `mpState`, `lapic`, `nested` and `tscKhz` are not, nor the MSRs
- * of clocks, counters and set-up. docs/vcpu-state.md lists them.
+ * Only state that a guest's own instructions change can be written. `mpState`, `lapic`, `nested`, `tscKhz` and the MSRs of clocks, counters
+ * and set-up cannot. docs/vcpu-state.md lists them.
  */
 export interface VcpuStateChange {
   readonly general?: Partial<GeneralRegisters>
@@ -129,7 +129,7 @@ export interface VcpuStateChange {
   readonly xcr0?: bigint | undefined
   readonly xsave?: Uint8Array
   readonly msrs?: ReadonlyMap<number, bigint>
-  /** `undefined` takes an exception or an interrupt away. */
+  /** `undefined` removes a pending exception or interrupt. */
   readonly events?: Partial<VcpuEvents>
   readonly debug?: Partial<DebugRegisters>
 }

@@ -21,7 +21,7 @@ import type { VcpuState, VcpuStateChange } from './vcpu-state.js'
  * ```
  */
 export class Vcpu {
-  /** From 0; also the APIC id. */
+  /** The index of the vCPU, from 0. It is also the APIC id. */
   readonly index: number
   readonly #control: Control
 
@@ -32,7 +32,7 @@ export class Vcpu {
   }
 
   /**
-   * Reads the whole register file, with changes that wait for the next entry. The machine must not run.
+   * Reads the whole register file, including changes that wait for the next entry into the guest. The machine must not run.
    *
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
@@ -47,11 +47,11 @@ export class Vcpu {
   }
 
   /**
-   * Changes registers. They are written when the machine goes on, at QEMU's level RUNTIME; a {@linkcode Machine.reset} before
-   * forgets them. A change that the kernel refuses then stops the machine in run state `internal-error`.
+   * Changes registers. They are written when the machine is resumed, at QEMU's level RUNTIME; a {@linkcode Machine.reset} before that
+   * discards them. A change that the kernel then refuses stops the machine in run state `internal-error`.
    *
    * @throws {@linkcode MachineStateError} in run state `running`.
-   * @throws TypeError, RangeError: a register that does not exist, a value that does not fit.
+   * @throws TypeError for a register that does not exist; RangeError for a value that does not fit.
    */
   setState(change: VcpuStateChange): Promise<void> {
     const vcpu = this.index

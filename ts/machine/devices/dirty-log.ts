@@ -2,7 +2,7 @@ import { MachineStateError } from '../../errors/operation/machine-state-error.js
 import type { Control } from '../lifecycle/control.js'
 import type { RunState } from '../../errors/operation/run-state.js'
 
-/** A run of pages. */
+/** A range of consecutive pages. */
 export interface DirtyRange {
   /** The first guest physical address, a multiple of 4096. */
   readonly start: number
@@ -12,13 +12,13 @@ export interface DirtyRange {
 
 const PAGE_SIZE = 4096
 
-/** The pages that a guest has written: runs in the order of their addresses, apart from each other. */
+/** The pages that a guest has written, as ranges in the order of their addresses. Ranges do not touch each other. */
 export class DirtyPages implements Iterable<DirtyRange> {
-  /** How many pages of 4096 bytes. */
+  /** The number of pages of 4096 bytes. */
   readonly pages: number
   readonly #ranges: Float64Array
 
-  /** @internal Starts and lengths, one after the other. */
+  /** @internal `ranges` alternates between starts and lengths, in bytes. */
   constructor(ranges: Float64Array) {
     this.#ranges = ranges
     this.pages = this.#ranges.reduce((bytes, value, index) => (index % 2 === 1 ? bytes + value : bytes), 0) / PAGE_SIZE
@@ -30,7 +30,7 @@ export class DirtyPages implements Iterable<DirtyRange> {
     }
   }
 
-  /** Whether the page with this guest physical address is among them. */
+  /** Returns true if the page with this guest physical address is dirty. */
   has(address: number): boolean {
     let [low, high] = [0, this.#ranges.length / 2]
     while (low < high) {
@@ -43,16 +43,16 @@ export class DirtyPages implements Iterable<DirtyRange> {
   }
 }
 
-/** How fast a vCPU writes pages. */
+/** The rate at which a vCPU writes pages. */
 export interface DirtyRate {
-  /** Pages noted since the last call; one that is written again after it was taken counts again. */
+  /** Pages recorded since the last call. A page that is written again after it was taken counts again. */
   readonly pages: number
-  /** Bytes of such pages a second. */
+  /** Bytes of these pages per second. */
   readonly bytesPerSecond: number
 }
 
 /**
- * Which pages of its memory a machine's guest writes: KVM's dirty bitmap, or its dirty rings with `dirty-ring-size`.
+ * Records the pages that a guest writes, by KVM's dirty bitmap, or by its dirty rings with property `dirty-ring-size`.
  *
  * @example
  * ```ts
@@ -79,8 +79,8 @@ export class DirtyLog {
   }
 
   /**
-   * Begins to record the pages that the guest writes, in any run state; does nothing when it has begun. A guest that is logged pays for
-   * the first write to each page.
+   * Starts to record the pages that the guest writes, in any run state. Does nothing if it has started already. While the log is on, the
+   * guest's first write to each page is slower.
    *
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
    * @throws {@linkcode MachineStateError} when the machine has ended.
@@ -106,9 +106,9 @@ export class DirtyLog {
   }
 
   /**
-   * Ends it, and forgets what was not taken.
+   * Stops the log, and discards pages that were not taken.
    *
-   * @throws as {@linkcode DirtyLog.start}.
+   * @throws the errors of {@linkcode DirtyLog.start}.
    */
   stop(): Promise<void> {
     this.#started = false
@@ -121,10 +121,10 @@ export class DirtyLog {
   }
 
   /**
-   * The pages written since {@linkcode DirtyLog.start}, or since they were taken before. The guest goes on; what it writes meanwhile is in
-   * this result or in the next, and no page is ever lost. After a {@linkcode Machine.reset} all pages are dirty.
+   * Takes the pages written since {@linkcode DirtyLog.start} or since the last `take()`. The guest continues to run. A page that it writes
+   * meanwhile is in this result or in the next; no page is lost. After a {@linkcode Machine.reset} all pages are dirty.
    *
-   * @throws {@linkcode KvmIoctlError}: the kernel refused. What was found before is in the next result.
+   * @throws {@linkcode KvmIoctlError}: the kernel refused. The next result has the pages that were found before.
    * @throws {@linkcode MachineStateError} before `start()`, and when the machine has ended.
    */
   take(): Promise<DirtyPages> {
@@ -141,10 +141,10 @@ export class DirtyLog {
   }
 
   /**
-   * How fast each vCPU has written pages since the last call, or since `start()`. Only the dirty rings know which vCPU wrote: without
-   * `dirty-ring-size` the list is empty.
+   * Measures the rate at which each vCPU has written pages since the last call, or since `start()`. Only the dirty rings attribute a page to a
+   * vCPU: without `dirty-ring-size` the list is empty.
    *
-   * @throws as {@linkcode DirtyLog.take}.
+   * @throws the errors of {@linkcode DirtyLog.take}.
    */
   rates(): Promise<readonly DirtyRate[]> {
     return this.#control.whole(() => this.#rates())
@@ -161,7 +161,7 @@ export class DirtyLog {
     })
   }
 
-  /** Counts the pages of now; the count and the time before. */
+  /** Reads the current totals. Returns the totals and the time of the last reading. */
   #measure(operation: string): Promise<{ before: readonly number[]; since: number }> {
     return this.#control.call({
       operation,

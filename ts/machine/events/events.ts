@@ -7,28 +7,28 @@ import type { RunState } from '../../errors/operation/run-state.js'
 
 /** The machine left the state `running`. */
 export interface StopEvent {
-  /** The state it is in now. */
+  /** The new run state. */
   readonly state: RunState
-  /** How it ended, unless it was paused. */
+  /** How the machine ended; absent after a pause and a debug stop. */
   readonly exit?: Exit
 }
 
-/** Events of a {@linkcode Machine}. They come in the order in which they happened. */
+/** Events of a {@linkcode Machine}, emitted in the order in which they happened. */
 export interface MachineEventMap {
-  /** A notify VM exit, real or injected. At most 1024 wait for the event loop; `dropped` counts what did not fit. */
+  /** A notify VM exit, real or injected. At most 1024 events wait for the event loop; `dropped` counts the events that did not fit. */
   notify: [NotifyEvent]
   /** A breakpoint, a watchpoint or a step stopped the machine; follows `stop`. */
   debug: [DebugEvent]
-  /** A bus lock, with option `busLockRatelimit`. They wait and are dropped as notify events are. */
+  /** A bus lock, with option `busLockRatelimit`. These events wait and are dropped as `notify` events are. */
   'bus-lock': [BusLockEvent]
   /** The machine left the state `running` (QEMU's `STOP`). */
   stop: [StopEvent]
   /** The machine entered the state `running` (QEMU's `RESUME`). */
   resume: []
-  /** The machine was reset; `guest` tells who asked (QEMU's `RESET`). Of a guest that resets itself over and over, at most 1024 wait. */
+  /** The machine was reset (QEMU's `RESET`). `guest` is true when the guest asked for it. At most 1024 resets by the guest wait. */
   reset: [{ readonly guest: boolean }]
   /** The machine ended (QEMU's `SHUTDOWN`). */
   shutdown: [{ readonly reason: Exit['reason'] }]
-  /** Something a user should read. */
+  /** A warning for the user. */
   warning: [MachineWarning]
 }

@@ -24,21 +24,21 @@ export interface NotifyRegisters {
 export interface NotifyEvent {
   /** Index of the vCPU, from 0. */
   readonly vcpu: number
-  /** Where the vCPU was. */
+  /** The instruction pointer at the exit. */
   readonly rip: bigint
-  /** The instruction there, disassembled; empty when it cannot be read. */
+  /** The instruction at `rip`, disassembled; empty when it cannot be read. */
   readonly instruction: string
-  /** The general registers at the exit. Not to be relied on when the context is invalid. */
+  /** The general registers at the exit. Unreliable when the context is invalid. */
   readonly registers: NotifyRegisters
-  /** The CPU says that the vCPU's context is corrupt. The machine always stops then. */
+  /** The CPU reported that the vCPU's context is corrupt. The machine then always stops. */
   readonly contextInvalid: boolean
   /** The vCPU was resumed; otherwise the machine stopped in run state `internal-error`. */
   readonly resumed: boolean
   /** Notify exits of this vCPU so far, this one included. */
   readonly total: number
-  /** A drill by {@link Machine.injectNotify}, and no exit of the guest's. */
+  /** True for a drill by {@link Machine.injectNotify}, false for a notify exit of the guest. */
   readonly injected: boolean
-  /** Notify events, warnings and resets by the guest that were lost just before this one, because 1024 already waited for the event loop. */
+  /** Events lost directly before this one, because 1024 already waited for the event loop: notify events, warnings, resets by the guest. */
   readonly dropped: number
 }
 
@@ -51,7 +51,7 @@ export interface NotifyDrill {
    */
   readonly vcpu?: number
   /**
-   * Pretend that the vCPU's context is corrupt.
+   * Injects the exit with a corrupt context.
    *
    * @default false
    */

@@ -1,13 +1,13 @@
-// From the kernel's flat list of values to statistics by name.
+// Converts the kernel's flat list of values to statistics by name.
 
 import type { MachineStatistics, Statistic } from './statistics.js'
 import type { BindingMachine, BindingStatistic, BindingStatisticsSchema } from '../../native/binding.cjs'
 import { unwrap } from '../../native/native.js'
 
-/** What the kernel counts: the same for every machine of a process, as long as the process lives. */
+/** The descriptions of the kernel's statistics. They are the same for every machine of the process. */
 let schema: BindingStatisticsSchema | undefined
 
-/** What the kernel counts, at this moment; nothing when the machine is closed. */
+/** Reads the kernel's statistics. Returns undefined when the machine is closed. */
 export const readStatistics = (
   native: BindingMachine,
 ): Pick<MachineStatistics, 'time' | 'vm' | 'vcpus'> | undefined => {
@@ -24,7 +24,7 @@ export const readStatistics = (
   const vm = group(schema.vm)
   const vcpus = []
   while (at < values.length) vcpus.push(group(schema.vcpu))
-  // The types of known names are the kernel's own, which its interface does not change.
+  // The kernel's interface keeps the type of each known name.
   return { time, vm, vcpus } as Pick<MachineStatistics, 'time' | 'vm' | 'vcpus'>
 }
 

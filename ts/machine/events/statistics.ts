@@ -1,24 +1,24 @@
-/** What every statistic has. `value * base ** exponent` is in `unit`. */
+/** Fields of every statistic. `value * base ** exponent` is in `unit`. */
 interface StatisticBase {
   /** The kernel's name, such as `halt_wait_ns`. */
   readonly name: string
-  /** What is counted or measured; `null` for events, pages, or whatever the name says. */
+  /** The unit; `null` when the name states what is counted, for example events or pages. */
   readonly unit: 'bytes' | 'seconds' | 'cycles' | 'boolean' | null
-  /** What {@link exponent} is of. */
+  /** The base of {@link exponent}. */
   readonly base: 10 | 2
-  /** The scale: -9 with base 10 and unit `seconds` is nanoseconds. */
+  /** The scale, for example -9 with base 10 and unit `seconds` for nanoseconds. */
   readonly exponent: number
 }
 
 /** A statistic with one value. */
 export interface ScalarStatistic extends StatisticBase {
-  /** Whether it only ever grows, is as it is now, or is the largest so far. */
+  /** `cumulative` only grows, `instant` is the current value, `peak` is the largest value so far. */
   readonly type: 'cumulative' | 'instant' | 'peak'
   /** Exact up to 2^53, rounded above. 0 or 1 with unit `boolean`. */
   readonly value: number
 }
 
-/** How many samples were in `from <= sample < to`. */
+/** The number of samples with `from <= sample < to`. */
 export interface HistogramBucket {
   readonly from: number
   /** `Infinity` for the last bucket. */
@@ -28,13 +28,13 @@ export interface HistogramBucket {
 
 /** A distribution. */
 export interface HistogramStatistic extends StatisticBase {
-  /** Buckets of equal width, or each twice as wide as the one before. */
+  /** Linear: buckets of equal width. Log2: each bucket is twice as wide as the bucket before it. */
   readonly type: 'linear-histogram' | 'log2-histogram'
-  /** In ascending order. (QEMU's `query-stats` has them the other way round.) */
+  /** In ascending order. (QEMU's `query-stats` lists them in descending order.) */
   readonly buckets: readonly HistogramBucket[]
 }
 
-/** What the kernel counts. */
+/** A statistic of the kernel. */
 export type Statistic = ScalarStatistic | HistogramStatistic
 
 type VmScalar =
@@ -101,8 +101,8 @@ type VcpuScalar =
 type VcpuHistogram = 'halt_poll_success_hist' | 'halt_poll_fail_hist' | 'halt_wait_hist'
 
 /**
- * Statistics by the kernel's name. Those of Linux 6.1 on x86 are in the type; each kernel has its own, so that any may be missing,
- * and a newer kernel's are there under their names.
+ * Statistics by the kernel's name. The type names those of Linux 6.1 on x86. Each kernel has its own set: any of them may be missing, and
+ * those of a newer kernel are present under their names.
  */
 type Statistics<Scalar extends string, Histogram extends string> = { readonly [name in Scalar]?: ScalarStatistic } & {
   readonly [name in Histogram]?: HistogramStatistic
@@ -114,7 +114,7 @@ export type VmStatistics = Statistics<VmScalar, never>
 /** Statistics of one vCPU. */
 export type VcpuStatistics = Statistics<VcpuScalar, VcpuHistogram>
 
-/** Counters of a machine: what this package counts itself. */
+/** Counters of a machine, counted by this package itself. */
 export interface MachineStats {
   /** VM exits by kind: `io`, `mmio`, `msr`, `bus-lock`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
   readonly exits: Readonly<Record<string, number>>
@@ -126,12 +126,12 @@ export interface MachineStats {
 
 /** What {@link Machine.statistics} returns. */
 export interface MachineStatistics {
-  /** When it was read: milliseconds of `performance.now()`. */
+  /** The time of the reading: milliseconds of `performance.now()`. */
   readonly time: number
-  /** What the kernel counts for the VM. */
+  /** Statistics of the VM. */
   readonly vm: VmStatistics
-  /** What the kernel counts for each vCPU. */
+  /** Statistics of each vCPU. */
   readonly vcpus: readonly VcpuStatistics[]
-  /** Our own count beside it, as {@link Machine.stats}: exits to user space only, and drills among the notify exits. */
+  /** This package's own counters, as {@link Machine.stats} returns them. They count exits to user space only, and include drills. */
   readonly counts: MachineStats
 }

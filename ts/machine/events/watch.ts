@@ -1,9 +1,9 @@
-/** The longest delay of a timer. */
+/** The longest delay of a timer, in ms. */
 const LONGEST = 2 ** 31 - 1
 
 /**
- * Samples something now and then every `interval` milliseconds, until it has ended. A reader that comes late gets the value of
- * then, and no backlog.
+ * Takes a sample at once and then every `interval` milliseconds, until the source has ended. A reader that is late gets the current value
+ * and no backlog.
  */
 export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> {
   readonly #sample: () => T | undefined
@@ -15,9 +15,9 @@ export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> 
   #over = false
 
   /**
-   * @param sample Gives the value of now; nothing when it has ended.
-   * @param ended Resolves when there will be no further value.
-   * @throws RangeError for an interval that no timer takes.
+   * @param sample Returns the current value, or undefined when the source has ended.
+   * @param ended Resolves when no further value will follow.
+   * @throws RangeError for an interval outside the range of a timer.
    */
   constructor(sample: () => T | undefined, interval: number, ended: Promise<unknown>) {
     if (!(interval >= 1 && interval <= LONGEST)) {
@@ -57,7 +57,7 @@ export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> 
     if (this.#over || wait <= 0) return
     await new Promise<void>(resolve => {
       this.#wake = resolve
-      // What is watched decides whether the process stays alive.
+      // The watched machine decides whether the process stays alive, not this timer.
       this.#timer = setTimeout(resolve, wait).unref()
     })
   }

@@ -13,15 +13,15 @@ import type {
 import { unwrap } from '../../native/native.js'
 import { deferred, type Deferred } from './deferred.js'
 
-/** An event of a machine; replies are handled here. */
+/** An event of a machine. {@link Control} handles replies itself. */
 export type ControlEvent = Exclude<BindingEvent, { kind: 'reply' }>
 
 /** The reply of this kind. */
 export type Reply<K extends BindingReply['kind']> = Extract<BindingReply, { kind: K }>
 
-/** What a command is sent for, and what becomes of its reply. */
+/** A command, and the handlers of its reply. */
 export interface Call<K extends BindingReply['kind'], T> {
-  /** The name of the operation, for the error of a machine that has ended. */
+  /** The name of the operation, for the error when the machine has ended. */
   readonly operation: string
   readonly command: BindingCommand
   readonly reply: K
@@ -41,18 +41,18 @@ interface Pending {
 const CREATION = 0
 
 /**
- * JavaScript's end of a machine's control thread: sends commands, settles their promises, and passes events on in the order in which they
- * happened.
+ * JavaScript's end of a machine's control thread. It sends commands, settles their promises, and passes events on in the order in which
+ * they happened.
  *
- * The wake socket keeps the process alive while the machine is to do so, and while a reply is pending.
+ * The wake socket keeps the process alive while {@link Control.keepsAlive} is set, and while a reply is pending.
  */
 export class Control {
-  /** What needs no control thread: counters, statistics, serial input, answers. */
+  /** The native machine, for calls that need no control thread: counters, statistics, serial input, answers. */
   readonly native: BindingMachine
   readonly #wake: Socket
   readonly #pending = new Map<number, Pending>()
   readonly #callbacks = new AsyncLocalStorage<{ open: boolean }>()
-  /** Commands that wait for the second half of {@link Control.exchange}; none while there is none. */
+  /** Commands that wait for the second half of an {@link Control.exchange}; undefined when no exchange is in progress. */
   #gate: (() => void)[] | undefined
   #events: ControlEvent[] | undefined = []
   #emit: (event: ControlEvent) => void = () => {}
@@ -68,23 +68,23 @@ export class Control {
   }
 
   /**
-   * Has the control thread create the machine.
+   * Asks the control thread to create the machine.
    *
-   * @throws what is wrong with the configuration.
+   * @throws the error of an invalid configuration.
    */
   create(config: BindingConfig): void {
     const error = this.native.create(config)
     if (error) throw fromNative(error)
   }
 
-  /** Resolves when the machine exists; rejects with the reason why it does not. */
+  /** Resolves when the machine exists; rejects with the error of its creation. */
   created(): Promise<Reply<'created'>> {
     return this.#expect<Reply<'created'>>(CREATION, reply => reply as Reply<'created'>)
   }
 
   /**
-   * Passes events to `emit` from the next turn of the event loop on, earlier events included: the creator of a machine adds listeners first.
-   * `taken` runs after each batch.
+   * Passes events to `emit` from the next turn of the event loop on, so that the creator of a machine can add listeners first. Earlier
+   * events are passed then. `taken` runs after each batch.
    */
   listen(emit: (event: ControlEvent) => void, taken: () => void): void {
     this.#emit = emit
@@ -107,8 +107,8 @@ export class Control {
   }
 
   /**
-   * An operation that is more than one call, or checks something before its call. As with a call, its rejection need not be handled when the
-   * machine was ended meanwhile.
+   * Runs an operation that makes several calls, or checks arguments before a call. As with a single call, the caller need not handle its
+   * rejection when the machine was ended meanwhile.
    */
   whole<T>(operation: () => Promise<T>): Promise<T> {
     const result = deferred<T>()
@@ -120,17 +120,17 @@ export class Control {
     return result.promise
   }
 
-  /** Sends a command, and with its reply another one. No command of the same caller comes between the two. */
+  /** Sends a command, and then a second command that `first.map` makes from the reply. No command of the same caller comes between them. */
   exchange<K extends BindingReply['kind']>(first: Omit<Call<K, BindingCommand>, 'failed'>): Promise<void> {
     const result = deferred<void>()
     const nested = this.nested
     const run = () => {
       const open = () => {
-        // A nested command waits for no other, and none waits for it: the machine runs, so that it is refused.
+        // A nested command does not use the gate: the machine runs, so that the control thread refuses it.
         if (nested) return
         const waiting = this.#gate ?? []
         this.#gate = undefined
-        // One of them may close the gate again: the rest then waits behind it.
+        // A command may start an exchange, which closes the gate again: the remaining commands then wait for that exchange.
         for (const send of waiting) {
           const gate = this.#gate as (() => void)[] | undefined
           if (gate) gate.push(send)
@@ -161,14 +161,14 @@ export class Control {
     return result.promise
   }
 
-  /** Whether the caller is code that a vCPU waits for. */
+  /** True inside a callback that a vCPU waits for. */
   get nested(): boolean {
     return this.#callbacks.getStore()?.open === true
   }
 
   /**
-   * Runs user code that a vCPU waits for (a device or an MSR in JavaScript). The machine runs meanwhile: a command that needs it stopped is
-   * refused at once, because waiting for that vCPU would never end. `handle` never rejects.
+   * Runs user code that a vCPU waits for (a device or an MSR in JavaScript). The machine runs meanwhile. A command that needs a stopped
+   * machine is refused at once: waiting for that vCPU would deadlock. `handle` never rejects.
    */
   answering(handle: () => Promise<void>): void {
     const callback = { open: true }
@@ -187,7 +187,7 @@ export class Control {
     this.#refresh()
   }
 
-  /** Ends the machine, whatever it does; event `closed` follows. */
+  /** Ends the machine in any run state. Event `closed` follows. */
   end(): void {
     this.native.close()
   }
@@ -233,7 +233,7 @@ export class Control {
   #take(): void {
     for (const event of this.native.take()) {
       if (event.kind === 'reply') {
-        // The sender of a command has added its listeners: events before the reply are emitted before it.
+        // Emit the events that happened before the reply first. The sender of a command has added its listeners.
         if (event.id !== CREATION) this.#flush()
         this.#settle(event)
       } else if (this.#events) this.#events.push(event)

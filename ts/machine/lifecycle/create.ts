@@ -5,19 +5,19 @@ import { toNative } from './to-native.js'
 import { Control, type Reply } from './control.js'
 import type { NormalMachineOptions } from '../normal-options.js'
 
-/** A machine that exists natively. */
+/** The native parts of a new machine. */
 export interface CreatedMachine {
   readonly control: Control
-  /** Of the accelerator that was initialised. */
+  /** The properties of the accelerator that was initialised. */
   readonly properties: AccelProperties
   readonly created: Reply<'created'>
 }
 
 /**
- * Creates the machine on its control thread. Where several accelerators were given, the next is tried when one fails to initialise; the
- * last failure is thrown, and a device that does not open is explained.
+ * Creates the machine on its control thread. If the options list several accelerators, it tries them in order until one initialises.
  *
- * @throws what `signal` was aborted with, within about 100 ms.
+ * @throws the error of the last accelerator, with an explanation when its device cannot be opened.
+ * @throws the reason of `signal` within about 100 ms of the abort.
  */
 export async function createMachine(options: NormalMachineOptions): Promise<CreatedMachine> {
   const failures: { error: unknown; device: string }[] = []
@@ -30,7 +30,7 @@ export async function createMachine(options: NormalMachineOptions): Promise<Crea
     }
   }
   const last = failures.at(-1)
-  // Loaded only now: a start that succeeds does not wait for it.
+  // Loaded only here, so that a successful start does not wait for the module.
   const { explainUnavailable } = await import('../../host/explain.js')
   throw await explainUnavailable(last?.error, last?.device)
 }

@@ -1,4 +1,4 @@
-// From the normal form of a machine's options to the addon's plain data.
+// Converts the normal form of a machine's options to the addon's plain data.
 
 import { basename } from 'node:path'
 import type { NormalMachineOptions } from '../normal-options.js'
@@ -22,7 +22,7 @@ import type {
   BindingVirtio,
 } from '../../native/binding.cjs'
 
-/** The addon's form of a machine with these accelerator properties. */
+/** Converts the options of a machine with these accelerator properties. */
 export const toNative = (
   options: NormalMachineOptions,
   properties: AccelProperties,
@@ -93,7 +93,7 @@ const contents = (content: FwCfgContent): Uint8Array | string => {
   return 'file' in content ? content.file : new TextEncoder().encode(content.string)
 }
 
-/** All virtio devices; a guest finds those of one kind in this order. */
+/** Lists all virtio devices. A guest finds the devices of one kind in this order. */
 const virtio = ({ disks, networks, rng, vsock, balloon, consoles }: NormalMachineOptions): BindingVirtio[] => [
   ...disks.map(block),
   ...networks.map(network),
@@ -118,7 +118,7 @@ const place = (backend: NetworkBackend) => {
   return { backend: 'user', target: '', tcp: ports(forwards, 'tcp'), udp: ports(forwards, 'udp') }
 }
 
-/** In passt's words: `127.0.0.1/8080:80`. */
+/** Lists port forwards in passt's syntax: `127.0.0.1/8080:80`. */
 const ports = (forwards: readonly Forward[], wanted: 'tcp' | 'udp'): string[] =>
   forwards
     .filter(({ protocol = 'tcp' }) => protocol === wanted)

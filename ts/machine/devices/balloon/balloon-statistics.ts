@@ -1,22 +1,22 @@
 import type { BindingBalloonStatistics } from '../../../native/binding.cjs'
 
-/** The guest's own account of its memory. What a guest does not know is missing. */
+/** The guest's report on its memory. Values that a guest does not report are absent. */
 export interface BalloonStatistics {
-  /** When it was said. */
+  /** The time of the report. */
   readonly time: Date
   /** Bytes that were swapped in. */
   readonly swapIn?: number
   /** Bytes that were swapped out. */
   readonly swapOut?: number
-  /** Page faults that had to wait for a disk. */
+  /** Page faults that waited for a disk. */
   readonly majorFaults?: number
   /** Other page faults. */
   readonly minorFaults?: number
-  /** Bytes that nothing uses. */
+  /** Bytes of unused memory. */
   readonly freeMemory?: number
-  /** Bytes that there are, those in the balloon left out. */
+  /** Bytes of memory in all, without the balloon. */
   readonly totalMemory?: number
-  /** Bytes that can be had without swapping. */
+  /** Bytes that are available without swapping. */
   readonly availableMemory?: number
   /** Bytes of files in memory that can be dropped. */
   readonly diskCaches?: number
@@ -24,21 +24,21 @@ export interface BalloonStatistics {
   readonly hugePageAllocations?: number
   /** Huge pages that could not be allocated. */
   readonly hugePageFailures?: number
-  /** Processes that were killed for want of memory. This one and the following are told by newer guests only. */
+  /** Processes that the out-of-memory killer ended. Only newer guests report this value and the following ones. */
   readonly oomKill?: number
-  /** Allocations that had to wait for reclaim. */
+  /** Allocations that waited for reclaim. */
   readonly allocStall?: number
-  /** Pages that reclaim in the background has looked at. */
+  /** Pages that background reclaim has scanned. */
   readonly asyncScan?: number
-  /** Pages that allocations have looked at. */
+  /** Pages that direct reclaim has scanned. */
   readonly directScan?: number
-  /** Pages that the background has reclaimed. */
+  /** Pages that background reclaim has freed. */
   readonly asyncReclaim?: number
-  /** Pages that allocations have reclaimed. */
+  /** Pages that direct reclaim has freed. */
   readonly directReclaim?: number
 }
 
-/** By the specification's numbers. */
+/** The names, by the tag numbers of the virtio specification. */
 const names = [
   'swapIn',
   'swapOut',
@@ -58,7 +58,7 @@ const names = [
   'directReclaim',
 ] as const satisfies readonly Exclude<keyof BalloonStatistics, 'time'>[]
 
-/** Gives values their names. */
+/** Converts the addon's list of values to values by name. */
 export function balloonStatistics({ time, values }: BindingBalloonStatistics): BalloonStatistics {
   const said = names.flatMap((name, index) => {
     const value = values[index]

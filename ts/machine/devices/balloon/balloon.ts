@@ -5,13 +5,13 @@ import { balloonStatistics, type BalloonStatistics } from './balloon-statistics.
 import { PAGE_SIZE } from '../../memory.js'
 import { formatSize, parseSize } from '../../../properties/size.js'
 
-/** What a {@link Balloon} emits. */
+/** Events of a {@link Balloon}. */
 export interface BalloonEvents {
-  /** The guest has another amount of memory now: {@link Balloon.actual}, in bytes. Of many changes in a row only the last one may be told. */
+  /** The amount of the guest's memory has changed: {@link Balloon.actual}, in bytes. Of several changes in a row, only the last may be emitted. */
   change: [number]
 }
 
-/** What a balloon needs of its machine. */
+/** The interface of a machine for its balloon. */
 interface Owner {
   readonly native: BindingMachine
   /** Whether option `balloon` asked for one. */
@@ -20,12 +20,12 @@ interface Owner {
   readonly memory: number
   /** Throws when the machine has ended. */
   readonly check: (operation: string) => void
-  /** What a listener threw. */
+  /** Handles an exception of a listener. */
   readonly thrown: (error: unknown) => void
 }
 
 /**
- * Takes memory from a running guest and gives it back, with option `balloon`: the guest keeps pages free, and the host has them meanwhile.
+ * Takes memory from a running guest and gives it back, with option `balloon`: the guest frees pages, and the host uses them meanwhile.
  *
  * @example
  * ```ts
@@ -47,7 +47,7 @@ export class Balloon extends EventEmitter<BalloonEvents> {
   }
 
   /**
-   * The bytes that the guest has: all of the machine's memory but for the balloon, as the guest says.
+   * The bytes that the guest has: the machine's memory without the balloon, as the guest reports it.
    *
    * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
    */
@@ -56,10 +56,10 @@ export class Balloon extends EventEmitter<BalloonEvents> {
   }
 
   /**
-   * Asks the guest to have this much memory, as QMP's `balloon`. It gives or takes pages when it runs and can: event `change` tells what it has come to. The wish
-   * stays over resets.
+   * Asks the guest to use this much memory, as QMP's `balloon` does. The guest gives or takes pages while it runs. Event `change` reports the
+   * amount that it has reached. The request survives resets.
    *
-   * @param size Bytes, or a text such as `'512M'`: from 4096 to the machine's memory. It comes in pages of 4 KiB; what is more counts as one.
+   * @param size Bytes, or a text such as `'512M'`: from 4096 to the machine's memory. It is rounded up to pages of 4 KiB.
    * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
    * @throws RangeError for another size.
    */
@@ -75,7 +75,8 @@ export class Balloon extends EventEmitter<BalloonEvents> {
   }
 
   /**
-   * What the guest has said of its memory last: by {@linkcode BalloonOptions.statisticsInterval}, or without one when its driver started. `null` before that.
+   * Returns the guest's last report on its memory. The guest reports every {@linkcode BalloonOptions.statisticsInterval}, or without that
+   * option when its driver starts. `null` before the first report.
    *
    * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
    */
@@ -84,7 +85,7 @@ export class Balloon extends EventEmitter<BalloonEvents> {
     return said && balloonStatistics(said)
   }
 
-  /** @internal It has another size. */
+  /** @internal The size of the balloon has changed. */
   changed(): void {
     const actual = this.#actual(this.#owner.native)
     try {

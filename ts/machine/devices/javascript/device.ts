@@ -1,30 +1,30 @@
 /** A value of a device's register: a number for accesses of up to 4 bytes, a bigint for 8. */
 export type DeviceValue = number | bigint
 
-/** What a device written in JavaScript does. `offset` counts from the device's first port or address. */
+/** The handlers of a device written in JavaScript. `offset` counts from the device's first port or address. */
 export interface DeviceHandlers<Read = DeviceValue, Write = void> {
   /**
-   * A load or an `in` of `size` bytes: 1, 2, 4 or 8. The value's low `size` bytes are given to the guest.
+   * Answers a load or an `in` of `size` bytes: 1, 2, 4 or 8. The guest gets the low `size` bytes of the value.
    *
    * @default all ones
    */
   readonly read?: (offset: number, size: number) => Read
   /**
-   * A store or an `out`. `value` is a bigint when `size` is 8.
+   * Handles a store or an `out`. `value` is a bigint when `size` is 8.
    *
-   * @default the write is lost
+   * @default the write is dropped
    */
   readonly write?: (offset: number, size: number, value: DeviceValue) => Write
 }
 
-/** Where a device is. */
+/** The ports or addresses of a device. */
 export interface DevicePlace {
-  /** First port, 0 to 0xffff, and number of ports. */
+  /** The first port, 0 to 0xffff, and the number of ports. */
   readonly pio?: readonly [base: number, length: number]
-  /** First guest physical address and length in bytes; not in RAM. */
+  /** The first guest physical address, and the length in bytes. The range must not be RAM. */
   readonly mmio?: readonly [base: number | bigint, length: number]
   /**
-   * For messages.
+   * The name of the device, for messages.
    *
    * @default 'device'
    */
@@ -32,31 +32,31 @@ export interface DevicePlace {
 }
 
 /**
- * A device whose handlers run here, on the machine's own thread. They may return promises: the vCPU that made the access waits,
- * the others go on.
+ * A device whose handlers run on this thread. They may return promises: the vCPU that made the access waits, and the other vCPUs continue
+ * to run.
  */
 export interface LocalDevice
   extends DevicePlace, DeviceHandlers<DeviceValue | Promise<DeviceValue>, void | Promise<void>> {
   readonly worker?: never
 }
 
-/** A device whose handlers run in a worker, synchronously: several times faster, and never behind other work of this thread. */
+/** A device whose handlers run in a worker, synchronously. It is several times faster, and does not wait for other work of this thread. */
 export interface WorkerDevice extends DevicePlace {
   /** The worker's module, which calls {@linkcode serveDevice}. */
   readonly worker: URL | string
-  /** The worker finds it as `workerData.data`. A SharedArrayBuffer is shared. */
+  /** The worker gets it as `workerData.data`. A SharedArrayBuffer is shared. */
   readonly workerData?: unknown
   readonly read?: never
   readonly write?: never
 }
 
-/** What {@linkcode Machine.addDevice} takes. */
+/** The argument of {@linkcode Machine.addDevice}. */
 export type DeviceOptions = LocalDevice | WorkerDevice
 
 /**
- * The bits that a handler's value has for a guest that reads `size` bytes.
+ * Converts a handler's value to the bits that a guest reads in `size` bytes.
  *
- * @throws TypeError when it is no integer.
+ * @throws TypeError when the value is not an integer.
  */
 export function registerBits(value: unknown, name: string, size: number): bigint {
   if (typeof value !== 'bigint' && !Number.isInteger(value)) {
@@ -65,7 +65,7 @@ export function registerBits(value: unknown, name: string, size: number): bigint
   return BigInt.asUintN(8 * size, BigInt(value as DeviceValue))
 }
 
-/** What a write handler is given. */
+/** Converts written bits to the value that a write handler gets. */
 export function registerValue(bits: bigint, size: number): DeviceValue {
   return size === 8 ? bits : Number(bits)
 }

@@ -5,11 +5,11 @@ import { native } from '../../../native/native.js'
 import type { Control } from '../../lifecycle/control.js'
 import { registerBits, registerValue, type DeviceOptions, type DevicePlace, type LocalDevice } from './device.js'
 
-/** The JavaScript devices of one machine. `failed` is told what a handler or a worker threw; the guest still waits then. */
+/** The JavaScript devices of one machine. `failed` gets the exception of a handler or a worker; the vCPU still waits at that time. */
 export class JavaScriptDevices {
   readonly #control: Control
   readonly #failed: (error: unknown) => void
-  /** By index; a worker's device answers for itself. */
+  /** By index; undefined for a device whose worker answers. */
   readonly #local: (LocalDevice | undefined)[] = []
   #ended = false
 
@@ -40,7 +40,7 @@ export class JavaScriptDevices {
     if (device) this.#control.answering(() => this.#handle(index, device, access))
   }
 
-  /** The machine is ending: its workers are told so by the addon, and nothing is a failure any more. */
+  /** The machine is ending: the addon notifies the workers, and failures are no longer reported. */
   end(): void {
     this.#ended = true
   }
@@ -62,13 +62,13 @@ export class JavaScriptDevices {
   }
 
   #start(name: string, token: number, module: URL | string, data: unknown): void {
-    // What says how to read a script from the command line would keep a worker from reading its file.
+    // With `--input-type`, Node.js would not read the file of the worker.
     const execArgv = process.execArgv.filter(argument => !argument.startsWith('--input-type'))
     let worker: Worker
     try {
       worker = new Worker(module, { workerData: { device: token, name, data }, execArgv })
     } catch (error) {
-      // No path, or data that cannot be copied. The device stays on the bus, and nobody would answer for it.
+      // The path is invalid, or the data cannot be copied. The device stays on the bus: without this call no one would answer the guest.
       native().forgetDevice(token)
       throw error
     }

@@ -2,7 +2,7 @@ import type { BindingMsrAccess } from '../../../native/binding.cjs'
 import type { Control } from '../../lifecycle/control.js'
 import type { NormalMsrRule } from '../../msr-filter.js'
 
-/** The MSRs of one machine that JavaScript answers for. `failed` is told what a handler threw; the guest still waits then. */
+/** The MSRs of one machine that JavaScript answers. `failed` gets the exception of a handler; the vCPU still waits at that time. */
 export class JavaScriptMsrs {
   readonly #control: Control
   readonly #rules: readonly NormalMsrRule[]
@@ -20,7 +20,7 @@ export class JavaScriptMsrs {
     this.#control.answering(() => this.#handle(access))
   }
 
-  /** The machine is ending: nothing is a failure any more. */
+  /** The machine is ending: failures are no longer reported. */
   end(): void {
     this.#ended = true
   }

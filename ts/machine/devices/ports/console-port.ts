@@ -1,21 +1,22 @@
 import { Socket } from 'node:net'
 
-/** A terminal's size, in characters. */
+/** The size of a terminal, in characters. */
 export interface TerminalSize {
-  /** Characters of a line, 0 to 65535. */
+  /** The number of columns, 0 to 65535. */
   readonly columns: number
-  /** Lines, 0 to 65535. */
+  /** The number of rows, 0 to 65535. */
   readonly rows: number
 }
 
 /**
- * A port of the virtio console as a stream, a `net.Socket`: what is written is the guest's input; with target `'stream'` what the guest writes can be
- * read. Both directions have back-pressure: a program of the guest whose output nobody reads waits in its `write`. It ends with the machine.
+ * A port of the virtio console as a stream, a `net.Socket`. Bytes written to it are the guest's input. With target `'stream'` the guest's
+ * output can be read from it. Both directions have back-pressure: a program of the guest whose output is not read waits in its `write`. The
+ * stream ends with the machine.
  */
 export class ConsolePort extends Socket {
-  /** A channel's name; `null` for a terminal. */
+  /** The name of a channel; `null` for a terminal. */
   readonly name: string | null
-  /** Where the port is for other programs: a pseudo-terminal's device, or the address of a socket. `undefined` for other targets. */
+  /** The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other targets. */
   path: string | undefined
   readonly #resize: (columns: number, rows: number) => void
 
@@ -24,17 +25,18 @@ export class ConsolePort extends Socket {
     super({ fd, readable: true, writable: true })
     this.name = name
     this.#resize = resize
-    // What is written to a machine that has ended is lost, as on a serial port.
+    // Bytes written after the end of the machine are dropped, as on a serial port.
     this.on('error', () => {})
-    // Nothing comes but the end.
+    // The port has no output to read here: resume it to receive its end.
     if (!read) this.resume()
     this.keepAlive(false)
   }
 
   /**
-   * Tells the guest the size of the terminal that this port is shown on; Linux then sends SIGWINCH. A guest that is reset hears it again. A channel has none.
+   * Reports the size of the terminal on which this port is shown to the guest. Linux then sends SIGWINCH. A guest that was reset gets the
+   * size again. A channel has no size.
    *
-   * @throws RangeError when a number is not a whole one from 0 to 65535.
+   * @throws RangeError when a number is not a whole number from 0 to 65535.
    */
   resize({ columns, rows }: TerminalSize): void {
     for (const number of [columns, rows]) {

@@ -9,7 +9,7 @@ import type { Serial } from '../../serial/target.js'
 /** The debug console's number among serial ports; COM1 is 0. */
 const DEBUG_CONSOLE = 4
 
-/** A machine's ports as streams, and where they lead. */
+/** The ports of a machine as streams, and the connections to their targets. */
 export class Ports {
   readonly serial: SerialPort
   readonly serials: readonly (SerialPort | null)[]
@@ -37,7 +37,7 @@ export class Ports {
     this.#all = all.flatMap(({ port, target }) => (port && target ? [{ port, target }] : []))
   }
 
-  /** Opens what ports lead to. */
+  /** Connects the ports with their targets. */
   async connect(signal: AbortSignal | null): Promise<void> {
     for (const { port, target } of this.#all) {
       const line = await openLine(port, target, signal)
@@ -47,7 +47,7 @@ export class Ports {
     }
   }
 
-  /** Whether ports keep the process alive. */
+  /** Sets whether the ports keep the process alive. */
   keepAlive(alive: boolean): void {
     for (const { port } of this.#all) port.keepAlive(alive)
   }
@@ -57,7 +57,7 @@ export class Ports {
     this.serials[index]?.inputDrained()
   }
 
-  /** The machine has ended; `done` is called when what ports led to has been given up. */
+  /** The machine has ended. Calls `done` after the targets have been closed. */
   machineEnded(done: () => void): void {
     for (const { port } of this.#all) if (port instanceof SerialPort) port.machineEnded()
     if (this.#lines.length === 0) done()

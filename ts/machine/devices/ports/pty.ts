@@ -5,7 +5,7 @@ import { Socket } from 'node:net'
 import { native, unwrap } from '../../../native/native.js'
 import type { PortLine, PortStream } from './line.js'
 
-/** Makes a pseudo-terminal in raw mode. While nobody has it open, what the guest writes is lost. */
+/** Opens a new pseudo-terminal in raw mode. While no program has it open, the guest's output is dropped. */
 export function openPty(port: PortStream): PortLine {
   const { fd, path } = unwrap(native().openPty())
   const socket = new Socket({ fd, readable: true, writable: true })

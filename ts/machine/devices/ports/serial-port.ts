@@ -2,20 +2,20 @@ import { closeSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 
-/** What takes the input: the number of bytes that fitted. */
+/** Offers input to the guest. Returns the number of bytes that were accepted. */
 type Input = (bytes: Uint8Array) => number
 
 /**
- * COM1 as a stream. What is written is the guest's input; with `serial: 'stream'` what the guest writes can be read.
+ * A serial port as a stream. Bytes written to it are the guest's input. With target `'stream'` the guest's output can be read from it.
  *
- * Both directions have back-pressure. A guest whose output nobody reads waits in its `out` instruction, and so does nothing
- * else: no other machine, and not the event loop.
+ * Both directions have back-pressure. A guest whose output is not read waits in its `out` instruction. Other machines and the event loop do
+ * not wait.
  */
 export class SerialPort extends Duplex {
-  /** Where the port is for other programs: a pseudo-terminal's device, or the address of a socket. `undefined` for other targets. */
+  /** The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other targets. */
   path: string | undefined
   readonly #input: Input
-  /** The reading end of the guest's output, until it is read for the first time. */
+  /** The reading end of the guest's output, until the first read. */
   #fd: number | undefined
   #output: Socket | undefined
   #keepsAlive = false
@@ -39,7 +39,7 @@ export class SerialPort extends Duplex {
     this.#output?.resume()
   }
 
-  /** Opened late, because a socket costs more than the rest of a port, and start-up does not wait for it. */
+  /** Opens the output at the first read: creating a socket takes longer than the rest of a port, and start-up does not wait for it. */
   #open(fd: number): void {
     this.#fd = undefined
     const output = new Socket({ fd, readable: true, writable: false })
@@ -59,7 +59,7 @@ export class SerialPort extends Duplex {
     else this.#waiting = { rest, done }
   }
 
-  /** @internal The guest has read: what waits may fit now. */
+  /** @internal The guest has read input: bytes that wait may fit now. */
   inputDrained(): void {
     const waiting = this.#waiting
     this.#waiting = undefined

@@ -7,16 +7,16 @@ import type { PortLine, PortStream } from './line.js'
 import type { NormalSocket } from '../../serial/target.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
-/** How long a connection may take, in ms. A peer that does not answer would take minutes. */
+/** How long a connection attempt may take, in ms. Without this limit, a peer that does not answer blocks for minutes. */
 const CONNECT = 10_000
 
 /** How long to wait for room in a full backlog, in ms, before the next attempt. */
 const CONNECT_AGAIN = 10
 
 /**
- * Listens or connects, and with `wait` waits for the first client.
+ * Listens or connects. With `wait`, waits for the first client.
  *
- * @throws `MachineConfigError` when neither can be, and the signal's reason when it is aborted meanwhile.
+ * @throws `MachineConfigError` when that fails; the reason of `signal` when it is aborted meanwhile.
  */
 export async function openSocket(
   port: PortStream,
@@ -60,7 +60,7 @@ async function connected(address: NormalSocket['address'], place: string, signal
     } catch (cause) {
       socket.destroy()
       signal?.throwIfAborted()
-      // The backlog of a Unix socket is full.
+      // EAGAIN: the backlog of a Unix socket is full.
       const full = (cause as NodeJS.ErrnoException).code === 'EAGAIN'
       if (!full || performance.now() >= deadline) {
         const remedy = 'Start what listens there first, or listen with server: true.'
@@ -110,7 +110,7 @@ async function listenByTcp(
   return { server, path, close: () => void server.close() }
 }
 
-/** One client has the port, the others wait for their turn. */
+/** The clients of a socket. One client is connected with the port; the others wait in order. */
 class Clients {
   readonly #port: PortStream
   readonly #waiting: Socket[] = []
@@ -120,20 +120,20 @@ class Clients {
 
   constructor(port: PortStream) {
     this.#port = port
-    // What nobody hears is lost.
+    // Without a client, output is dropped.
     port.resume()
   }
 
   add(socket: Socket): void {
     socket.on('error', () => {})
-    // The machine keeps the process alive, and not its terminals.
+    // The machine keeps the process alive, not its clients.
     socket.unref()
     if (this.#closed) socket.destroy()
     else if (this.#current) this.#waiting.push(socket)
     else this.#take(socket)
   }
 
-  /** Resolves when the first client is there. */
+  /** Resolves when the first client has connected. */
   async first(signal: AbortSignal | null): Promise<void> {
     let abort = (): void => {}
     try {
@@ -165,7 +165,7 @@ class Clients {
     })
   }
 
-  /** Lets the current client have what was written to it. */
+  /** Ends the connection of the current client after all output has been written to it. */
   async close(): Promise<void> {
     const socket = this.#current
     if (!socket || socket.destroyed) return

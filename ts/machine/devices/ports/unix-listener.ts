@@ -7,7 +7,7 @@ import { native, unwrap } from '../../../native/native.js'
 /** A server that listens. */
 export interface Listener {
   readonly server: Server
-  /** Where it listens. */
+  /** The path at which it listens. */
   readonly path: string
   readonly close: () => void
 }
@@ -19,10 +19,11 @@ const LOCK = 5000
 const LOCK_AGAIN = 10
 
 /**
- * Listens at a path where nothing is, or the socket of a process that has ended. The socket's file goes with the listener.
+ * Listens at a path. The path must not exist, or must be the socket of a process that has ended. Closing the listener removes the socket's
+ * file.
  *
- * @throws `MachineConfigError` when another file or a listening process is at the path, or it cannot be listened at, and the signal's reason
- * when it is aborted meanwhile.
+ * @throws `MachineConfigError` when the path is another file or the socket of a listening process, and when listening fails; the reason of
+ * `signal` when it is aborted meanwhile.
  */
 export async function listenAtPath(
   path: string,
@@ -39,7 +40,7 @@ export async function listenAtPath(
   const socket = unwrap(result)
   const server = createServer({ pauseOnConnect: true }, onClient)
   const close = (): void => {
-    // First: another process may take the path as soon as nothing listens at it.
+    // The native socket first, which removes the file: another process may use the path as soon as no one listens at it.
     socket.close()
     server.close()
   }

@@ -2,27 +2,27 @@ import { EventEmitter } from 'node:events'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
 import type { VsockStream } from './vsock-stream.js'
 
-/** What a {@link VsockServer} emits. */
+/** Events of a {@link VsockServer}. */
 export interface VsockServerEvents {
   /** The guest has connected. */
   connection: [VsockStream]
-  /** It listens no more: {@link VsockServer.close} was called, or the machine has ended. */
+  /** The server no longer listens: {@link VsockServer.close} was called, or the machine has ended. */
   close: []
 }
 
-/** What a server needs of its machine. */
+/** The interface of a machine for its servers. */
 interface Source {
   readonly accept: () => VsockStream | null
   readonly close: () => void
-  /** What a listener of `connection` threw. */
+  /** Handles an exception of a listener of `connection`. */
   readonly thrown: (error: unknown) => void
 }
 
 /**
- * A port of the host to which the guest connects, much as a `net.Server`: connections come by the event `connection`, or one by one to
- * `for await`. Those that nobody takes wait, at most `backlog` of them; then the guest is refused.
+ * A port of the host to which the guest connects, similar to a `net.Server`. Connections are delivered by the event `connection`, or one by
+ * one to `for await`. At most `backlog` connections wait; the guest's further connections are refused.
  *
- * It stays over resets of the machine, and keeps the process alive as long as the machine does.
+ * A server survives resets of the machine. It does not keep the process alive by itself; the machine does.
  */
 export class VsockServer extends EventEmitter<VsockServerEvents> {
   /** The host's port. */
@@ -42,7 +42,7 @@ export class VsockServer extends EventEmitter<VsockServerEvents> {
     })
   }
 
-  /** Listens no more. Connections that were taken stay; those that wait are closed. */
+  /** Stops listening. Delivered connections stay open; connections that wait are closed. */
   close(): void {
     if (this.#closed) return
     this.#closed = true
@@ -51,12 +51,12 @@ export class VsockServer extends EventEmitter<VsockServerEvents> {
     process.nextTick(() => this.emit('close'))
   }
 
-  /** {@linkcode VsockServer.close}. */
+  /** Calls {@linkcode VsockServer.close}. */
   [Symbol.dispose](): void {
     this.close()
   }
 
-  /** Connections, until the server is closed. Leaving the loop does not close it. */
+  /** Iterates over connections until the server is closed. Leaving the loop does not close the server. */
   async *[Symbol.asyncIterator](): AsyncGenerator<VsockStream, void, undefined> {
     while (!this.#closed) {
       const stream = this.#source.accept()
@@ -65,7 +65,7 @@ export class VsockServer extends EventEmitter<VsockServerEvents> {
     }
   }
 
-  /** @internal There may be something to accept. */
+  /** @internal A connection may wait. */
   arrived(): void {
     try {
       while (!this.#closed && this.listenerCount('connection') > 0) {

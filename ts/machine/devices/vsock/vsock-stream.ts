@@ -1,10 +1,10 @@
 import { Socket } from 'node:net'
 
 /**
- * A stream between a port of the host and one of the guest: a `net.Socket` whose bytes never pass through this package's events. Both directions have
- * back-pressure, and each can be ended by itself with `allowHalfOpen`.
+ * A stream between a port of the host and a port of the guest. It is a `net.Socket`: its bytes do not pass through this package's events. Both
+ * directions have back-pressure. With `allowHalfOpen`, each direction can be ended separately.
  *
- * When the machine ends or is reset, it ends.
+ * The stream ends when the machine ends or is reset.
  */
 export class VsockStream extends Socket {
   /** The guest's port. */
@@ -22,7 +22,7 @@ export class VsockStream extends Socket {
     return this.#hostPort
   }
 
-  /** @internal Both sides have accepted. */
+  /** @internal The connection is established. */
   opened(hostPort: number): this {
     this.#hostPort = hostPort
     return this

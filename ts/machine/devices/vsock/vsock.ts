@@ -6,39 +6,39 @@ import { MOST_CONNECTIONS } from '../../virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 
-/** How {@link Vsock.connect} connects. */
+/** Options of {@link Vsock.connect}. */
 export interface VsockConnectOptions {
   /**
-   * The stream's writable side stays open when the guest has ended its own, as `net.connect` has it.
+   * Keeps the stream's writable side open after the guest has ended its writable side, as in `net.connect`.
    *
    * @default false
    */
   readonly allowHalfOpen?: boolean
-  /** Gives up when it is aborted before the guest has accepted. */
+  /** Cancels the connection when it is aborted before the guest has accepted. */
   readonly signal?: AbortSignal
 }
 
-/** How {@link Vsock.listen} listens. */
+/** Options of {@link Vsock.listen}. */
 export interface VsockListenOptions {
   /**
-   * The streams' writable sides stay open when the guest has ended its own, as `net.createServer` has it.
+   * Keeps a stream's writable side open after the guest has ended its writable side, as in `net.createServer`.
    *
    * @default false
    */
   readonly allowHalfOpen?: boolean
   /**
-   * Connections that wait to be taken, 1 to 1024. All connections of the machine together are at most the machine's option `vsock.maxConnections`, those that wait
-   * included: a larger backlog has no effect.
+   * How many connections may wait to be accepted, 1 to 1024. Option `vsock.maxConnections` limits all connections of the machine together,
+   * including those that wait: a larger backlog has no effect.
    *
    * @default 128
    */
   readonly backlog?: number
 }
 
-/** Ports are 32 bits, and the last one means any. */
+/** The largest port. Ports have 32 bits, and 2^32 - 1 means any port. */
 const LAST_PORT = 2 ** 32 - 2
 
-/** What becomes of machines is their own business. */
+/** The interface of a machine for its vsock. */
 interface Owner {
   readonly native: BindingMachine
   /** Throws when the machine has ended. */
@@ -71,12 +71,12 @@ export class Vsock {
   }
 
   /**
-   * Connects to a port of the guest. Resolves when the guest has accepted; while the machine is paused, nobody does.
+   * Connects to a port of the guest. Resolves when the guest has accepted; a paused guest does not accept.
    *
    * @param port 0 to 2^32 - 2.
    * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many connections.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device; {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another port. What `signal` was aborted with.
+   * @throws RangeError for another port; the reason of `signal` when it is aborted.
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
     const { allowHalfOpen = false, signal } = options
@@ -85,7 +85,7 @@ export class Vsock {
     signal?.throwIfAborted()
     const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
     const { fd, guestPort } = unwrap(this.#owner.native.connectVsock(port, id))
-    // Made at once, so that it keeps the process alive, and the device sees when somebody gives up.
+    // Created at once, so that it keeps the process alive, and that the device notices when the caller cancels.
     const stream = new VsockStream(fd, guestPort, allowHalfOpen)
     const connected = deferred<number>()
     const aborted = () => connected.reject(signal?.reason)
@@ -105,7 +105,7 @@ export class Vsock {
   }
 
   /**
-   * Listens to a port of the host, in any run state and over resets. A program of the guest connects to CID 2 and this port.
+   * Listens on a port of the host, in any run state. The server survives resets. A program of the guest connects to CID 2 and this port.
    *
    * @param port 0 to 2^32 - 2.
    * @throws {@linkcode VsockError} when the port has a listener.
@@ -135,7 +135,7 @@ export class Vsock {
     return server
   }
 
-  /** @internal What became of a connection. */
+  /** @internal The result of a connection attempt. */
   connected(id: number, hostPort: number, error: BindingError | undefined): void {
     const waiting = this.#waiting.get(id)
     if (error) waiting?.reject(fromNative(error))
@@ -153,7 +153,7 @@ export class Vsock {
   }
 }
 
-/** A stream that is not there yet says by its promise what is wrong. */
+/** The promise of `connect()` reports the error of a stream that is not established yet. */
 const ignore = () => {}
 
 function checkRange(what: string, value: number, low: number, high: number): void {
