@@ -1,10 +1,15 @@
-// The layers of ts/, as a configuration of oxlint. `npm test` runs `oxlint -c layers.config.mjs ts`.
+// The layers of ts/, as a configuration of oxlint. `npm test` runs
+// `oxlint -c layers.config.mjs ts`.
+//
 // - Imports point down: a folder imports only folders that come after it in its list.
-// - The files that `top` names are above all folders beside them.
+// - The files in `top` are above all folders beside them.
 // - Only ts/native imports the addon. Other folders import its types.
 // - No file is part of an import cycle.
 
-/** For each folder with ranked subfolders: the subfolders from the top down, and the files above them. */
+/**
+ * For each folder with ranked subfolders: the subfolders from the top down, and the files above
+ * them.
+ */
 export const layers = {
   ts: {
     top: ['index', 'guests'],
@@ -31,7 +36,10 @@ const addon = {
 
 const restrict = (files, patterns) => ({ files, rules: { 'no-restricted-imports': ['error', { patterns }] } })
 
-/** Returns an override for each folder of `parent` and for the folders below it. `inherited` are the patterns of `parent`. */
+/**
+ * Returns an override for each folder of `parent` and for the folders below it. `inherited` are the
+ * patterns of `parent`.
+ */
 const overrides = (parent, inherited) => {
   const { top, folders } = layers[parent]
   return folders.flatMap((folder, rank) => {

@@ -13,7 +13,10 @@ import { NotifyUnsupportedError } from './host/notify-unsupported-error.js'
 import { VsockError, vsockProblems } from './operation/vsock-error.js'
 import { runStates } from './operation/run-state.js'
 
-/** An error as the addon returns it: plain data. Beside code and message it has the fields of its class. */
+/**
+ * An error as the addon returns it: plain data. Beside code and message it has the fields of its
+ * class.
+ */
 export interface NativeError {
   readonly code: string
   readonly message: string
@@ -34,7 +37,10 @@ export interface NativeError {
   readonly allowed?: readonly string[] | null | undefined
 }
 
-/** Creates an error of the class that belongs to the code. A code without a class gives the base class. */
+/**
+ * Creates an error of the class that belongs to the code. A code without a class gives the base
+ * class.
+ */
 export function fromNative(data: NativeError, cause?: unknown): KvmAccelError {
   const { code, message } = data
   const details: ErrorDetails = { remedy: data.remedy ?? undefined, cause }

@@ -1,4 +1,7 @@
-/** Returns the candidate that was most likely meant: at most two edits away, or a third of the length of a short word. */
+/**
+ * Returns the candidate that was most likely meant: at most two edits away, or a third of the
+ * length of a short word.
+ */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let bound = Math.min(2, Math.ceil(word.length / 3)) + 1
@@ -23,7 +26,9 @@ export function either(words: readonly string[]): string {
   return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
 }
 
-/** Counts the insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`. */
+/**
+ * Counts the insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
+ */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)

@@ -28,11 +28,12 @@ import { normaliseMachineOptions, type NormalMachineOptions } from './normal-opt
 import type { MachineOptions } from './options.js'
 
 /**
- * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its own, and devices are native. This class
- * sends commands and emits events. No method blocks the event loop, and the commands of one machine are executed in the order of their calls.
+ * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its
+ * own, and devices are native. This class sends commands and emits events. No method blocks the
+ * event loop, and the commands of one machine are executed in the order of their calls.
  *
- * A running or paused machine keeps the process alive until it ends; {@linkcode Machine.unref} changes that. The end of the process, of
- * the worker or of the `using` scope ends the machine.
+ * A running or paused machine keeps the process alive until it ends; {@linkcode Machine.unref}
+ * changes that. The end of the process, of the worker or of the `using` scope ends the machine.
  *
  * @example
  * ```ts
@@ -51,11 +52,19 @@ import type { MachineOptions } from './options.js'
  * ```
  */
 export class Machine extends EventEmitter<MachineEventMap> {
-  /** COM1. Bytes written to it are the guest's input. With `serial: 'stream'` it can be read: the guest's output. */
+  /**
+   * COM1. Bytes written to it are the guest's input. With `serial: 'stream'` it can be read: the
+   * guest's output.
+   */
   readonly serial: SerialPort
-  /** COM1 to COM4, as option `serials` lists them; `null` for a port that the machine does not have. */
+  /**
+   * COM1 to COM4, as option `serials` lists them; `null` for a port that the machine does not have.
+   */
   readonly serials: readonly (SerialPort | null)[]
-  /** The guest's output on the debug console, with `target: 'stream'`. Bytes written to it are dropped. `null` without a debug console. */
+  /**
+   * The guest's output on the debug console, with `target: 'stream'`. Bytes written to it are
+   * dropped. `null` without a debug console.
+   */
   readonly debugConsole: SerialPort | null
   /** The ports of the virtio console, in the order of option `consoles`. */
   readonly consoles: readonly ConsolePort[]
@@ -70,8 +79,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   /** Takes memory from the guest and gives it back, with option `balloon`. */
   readonly balloon: Balloon
   /**
-   * The trace records of the events that option `trace` names. They begin with the first ioctl of the machine's creation. `null` without
-   * the option. At most 65536 records wait.
+   * The trace records of the events that option `trace` names. They begin with the first ioctl of
+   * the machine's creation. `null` without the option. At most 65536 records wait.
    */
   readonly startTrace: TraceStream | null
   readonly #control: Control
@@ -115,20 +124,22 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Creates a machine. Resolves when the images are loaded and the vCPUs wait for {@linkcode Machine.start}. Option `signal` cancels the
-   * creation at any time.
+   * Creates a machine. Resolves when the images are loaded and the vCPUs wait for
+   * {@linkcode Machine.start}. Option `signal` cancels the creation at any time.
    *
-   * @throws {@linkcode MachineConfigError}, {@linkcode AccelPropertyError}, {@linkcode AcceleratorError}: the options.
+   * @throws {@linkcode MachineConfigError}, {@linkcode AccelPropertyError},
+   * {@linkcode AcceleratorError}: the options.
    * @throws {@linkcode GuestImageError}: the kernel or the initrd.
-   * @throws {@linkcode KvmUnavailableError}, {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError},
-   * {@linkcode NotifyUnsupportedError}: the host.
+   * @throws {@linkcode KvmUnavailableError}, {@linkcode KvmCapabilityError},
+   * {@linkcode KvmIoctlError}, {@linkcode NotifyUnsupportedError}: the host.
    */
   static async create(options: MachineOptions): Promise<Machine> {
     const normal = normaliseMachineOptions(options)
     normal.signal?.throwIfAborted()
     const machine = new Machine(await createMachine(normal), normal)
     await machine.#connect()
-    // In the next turn of the event loop, as the first events of the control thread: the caller has added its listeners by then.
+    // In the next turn of the event loop, as the first events of the control thread: the caller has
+    // added its listeners by then.
     setImmediate(() => {
       for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
@@ -159,33 +170,35 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Pauses the guest: `running` to `paused`. Resolves when every vCPU has left the guest, every device has finished its requests, and
-   * guest memory no longer changes. If the guest stops by itself meanwhile, the machine keeps the run state of that stop. A second call
-   * waits for the first, unless another command comes between them. A vCPU that waits for a handler in JavaScript leaves the guest after
-   * the handler's answer.
+   * Pauses the guest: `running` to `paused`. Resolves when every vCPU has left the guest, every
+   * device has finished its requests, and guest memory no longer changes. If the guest stops by
+   * itself meanwhile, the machine keeps the run state of that stop. A second call waits for the
+   * first, unless another command comes between them. A vCPU that waits for a handler in JavaScript
+   * leaves the guest after the handler's answer.
    *
    * @throws {@linkcode MachineStateError} unless the machine runs.
-   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after 10 seconds. The machine then
-   * continues to run.
+   * @throws {@linkcode KvmAccelError} with code `ERR_DEVICE_BUSY` when a device is still busy after
+   * 10 seconds. The machine then continues to run.
    */
   pause(): Promise<void> {
     return this.#lifecycle.pause()
   }
 
   /**
-   * Resets the machine to its power-on state. A running machine continues to run; any other machine is in `prelaunch` until
-   * {@linkcode Machine.start}. Memory that no image covers keeps its contents.
+   * Resets the machine to its power-on state. A running machine continues to run; any other machine
+   * is in `prelaunch` until {@linkcode Machine.start}. Memory that no image covers keeps its
+   * contents.
    *
-   * @throws the errors of {@linkcode Machine.create}, when an image no longer exists, the kernel refuses a state, or guest memory is lost.
-   * The machine is then in `internal-error`.
+   * @throws the errors of {@linkcode Machine.create}, when an image no longer exists, the kernel
+   * refuses a state, or guest memory is lost. The machine is then in `internal-error`.
    */
   reset(): Promise<void> {
     return this.#lifecycle.reset()
   }
 
   /**
-   * Ends the machine in any run state. Resolves when its threads have ended and its memory is unmapped. A second call waits for the
-   * first. Commands that have not finished are refused.
+   * Ends the machine in any run state. Resolves when its threads have ended and its memory is
+   * unmapped. A second call waits for the first. Commands that have not finished are refused.
    */
   stop(): Promise<void> {
     return this.#lifecycle.stop()
@@ -196,13 +209,19 @@ export class Machine extends EventEmitter<MachineEventMap> {
     return this.#lifecycle.wait()
   }
 
-  /** Keeps the process alive until the machine ends. This is the default after the machine was started. */
+  /**
+   * Keeps the process alive until the machine ends. This is the default after the machine was
+   * started.
+   */
   ref(): this {
     this.#lifecycle.keepAlive(true)
     return this
   }
 
-  /** Lets the process end, and the machine with it, in every run state until {@linkcode Machine.ref}. */
+  /**
+   * Lets the process end, and the machine with it, in every run state until
+   * {@linkcode Machine.ref}.
+   */
   unref(): this {
     this.#lifecycle.keepAlive(false)
     return this
@@ -214,13 +233,14 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Adds a device written in JavaScript: its handlers answer the guest's accesses to a range of ports or addresses. The vCPU waits for
-   * each answer.
+   * Adds a device written in JavaScript: its handlers answer the guest's accesses to a range of
+   * ports or addresses. The vCPU waits for each answer.
    *
-   * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are synchronous and several times faster (see
-   * docs/javascript-devices.md for the cost of an access). A handler that throws ends the machine. In a handler, `pause()` and
-   * `reset()` resolve before they are done, because the vCPU stops only after the answer. Operations that need a stopped machine are
-   * refused there.
+   * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are
+   * synchronous and several times faster (see docs/javascript-devices.md for the cost of an
+   * access). A handler that throws ends the machine. In a handler, `pause()` and `reset()` resolve
+   * before they are done, because the vCPU stops only after the answer. Operations that need a
+   * stopped machine are refused there.
    *
    * @example
    * ```ts
@@ -234,7 +254,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *   write: (offset, size, value) => void (latch = Number(value)),
    * })
    * ```
-   * @throws {@linkcode MachineConfigError} when the range is invalid, is RAM, or belongs to another device.
+   * @throws {@linkcode MachineConfigError} when the range is invalid, is RAM, or belongs to another
+   * device.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
    */
   addDevice(device: DeviceOptions): Promise<void> {
@@ -242,8 +263,9 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Sends an NMI to every vCPU, as QEMU's `inject-nmi` does. A vCPU takes it if the guest has programmed LINT1 of its local APIC to deliver
-   * NMIs; Linux does so on its first processor. A stopped machine takes it after it is resumed.
+   * Sends an NMI to every vCPU, as QEMU's `inject-nmi` does. A vCPU takes it if the guest has
+   * programmed LINT1 of its local APIC to deliver NMIs; Linux does so on its first processor. A
+   * stopped machine takes it after it is resumed.
    *
    * @throws {@linkcode MachineStateError} in `internal-error` and `shutdown`.
    */
@@ -252,8 +274,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Injects a notify VM exit, on any host: a drill. The vCPU is interrupted, and treats that exit as a notify exit under the policy of this
-   * machine. The event is marked `injected`.
+   * Injects a notify VM exit, on any host: a drill. The vCPU is interrupted, and treats that exit
+   * as a notify exit under the policy of this machine. The event is marked `injected`.
    *
    * @throws RangeError when the vCPU does not exist, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
@@ -273,12 +295,15 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Reads the kernel's statistics of this machine and of each vCPU, by the kernel's names, in every run state and without stopping
-   * the guest: `machine.statistics().vcpus[0]?.exits?.value`.
+   * Reads the kernel's statistics of this machine and of each vCPU, by the kernel's names, in every
+   * run state and without stopping the guest: `machine.statistics().vcpus[0]?.exits?.value`.
    *
-   * @throws {@linkcode MachineStateError} when the machine has ended; {@linkcode Machine.stats} still returns its counters.
-   * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such statistics.
-   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of the statistics is invalid.
+   * @throws {@linkcode MachineStateError} when the machine has ended; {@linkcode Machine.stats}
+   * still returns its counters.
+   * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such
+   * statistics.
+   * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of
+   * the statistics is invalid.
    */
   statistics(): MachineStatistics {
     const statistics = this.#observation.statistics()
@@ -287,19 +312,22 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Reads {@linkcode Machine.statistics} at once, and then every `interval` milliseconds until the machine has ended. A reader that is
-   * late gets the current numbers. Leaving the loop stops the timer.
+   * Reads {@linkcode Machine.statistics} at once, and then every `interval` milliseconds until the
+   * machine has ended. A reader that is late gets the current numbers. Leaving the loop stops the
+   * timer.
    *
    * @param interval Milliseconds, 1 to 2^31 - 1.
-   * @throws RangeError for another interval. The iterator throws what {@linkcode Machine.statistics} throws.
+   * @throws RangeError for another interval. The iterator throws what
+   * {@linkcode Machine.statistics} throws.
    */
   watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
     return new Watch(() => this.#observation.statistics(), interval, this.wait())
   }
 
   /**
-   * Records trace events from now on: those whose names match a glob of `*` and `?`, or one of several globs. The name of one event gives
-   * records of its type. docs/trace.md lists the events. {@linkcode Machine.startTrace} has the events of the machine's creation.
+   * Records trace events from now on: those whose names match a glob of `*` and `?`, or one of
+   * several globs. The name of one event gives records of its type. docs/trace.md lists the events.
+   * {@linkcode Machine.startTrace} has the events of the machine's creation.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
    * @throws RangeError for a glob that matches no event, and for a limit that is out of range.
@@ -322,7 +350,10 @@ export class Machine extends EventEmitter<MachineEventMap> {
     return this.#observation.traces.open(globs, options)
   }
 
-  /** Connects the ports, which may wait for clients. Events are emitted after the caller has received the machine. */
+  /**
+   * Connects the ports, which may wait for clients. Events are emitted after the caller has
+   * received the machine.
+   */
   async #connect(): Promise<void> {
     const { signal } = this.#options
     const listen = () =>

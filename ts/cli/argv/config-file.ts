@@ -11,9 +11,11 @@ export function formatConfig(machine: MachineOptions): string {
 }
 
 /**
- * Reads a configuration, from {@link formatConfig} or written by hand. Options that are absent have their defaults.
+ * Reads a configuration, from {@link formatConfig} or written by hand. Options that are absent have
+ * their defaults.
  *
- * @throws {@link OptionError} for a file that cannot be read or is not JSON; `MachineConfigError` for an invalid option.
+ * @throws {@link OptionError} for a file that cannot be read or is not JSON; `MachineConfigError`
+ * for an invalid option.
  */
 export function readConfig(path: string, readText: (path: string) => string): MachineOptions {
   const option = '-config'

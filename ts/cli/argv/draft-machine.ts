@@ -10,7 +10,10 @@ import { addSerialPorts } from '../options/characters.js'
 import { memoryOption } from '../options/memory.js'
 import type { RunDraft } from '../draft/run-draft.js'
 
-/** Converts a draft to the options of its machine. Returns the names of unused drives, back ends and objects too. */
+/**
+ * Converts a draft to the options of its machine. Returns the names of unused drives, back ends and
+ * objects too.
+ */
 export function draftMachine(
   draft: RunDraft,
   files: RunFiles,
@@ -51,7 +54,10 @@ export function draftMachine(
   return { machine, unused: board.unused() }
 }
 
-/** Resolves the ids that devices refer to. The ports of -serial come first, the disks of `-drive if=virtio` last, as in QEMU. */
+/**
+ * Resolves the ids that devices refer to. The ports of -serial come first, the disks of
+ * `-drive if=virtio` last, as in QEMU.
+ */
 export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
   const board = new Board(draft, files)
   addSerialPorts(draft, board)
@@ -59,7 +65,10 @@ export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
   return board
 }
 
-/** Returns the fallback list. The properties of `-machine` precede each accelerator's own properties, which override them. */
+/**
+ * Returns the fallback list. The properties of `-machine` precede each accelerator's own
+ * properties, which override them.
+ */
 function accelerators({ accels, machine }: RunDraft): readonly string[] {
   const list = machine.get('accel')
   if (list !== undefined && accels.length > 0) {
@@ -92,7 +101,10 @@ function noKernel({ append, initrd }: RunDraft): OptionError {
   })
 }
 
-/** QEMU's list of multiboot modules, `FILE ARGS,FILE ARGS`: a module's command line begins with its file. */
+/**
+ * QEMU's list of multiboot modules, `FILE ARGS,FILE ARGS`: a module's command line begins with its
+ * file.
+ */
 function modules(initrd: string): readonly InitrdImage[] {
   const entries = initrd.match(/(?:[^,]|,,)+/g) ?? []
   return entries.map(entry => {

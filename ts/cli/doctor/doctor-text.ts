@@ -15,7 +15,9 @@ const coloured: Paint = {
   dim: text => `\u001b[2m${text}\u001b[22m`,
 }
 
-/** Chooses colours on a terminal that supports them, unless NO_COLOR is set (https://no-color.org). */
+/**
+ * Chooses colours on a terminal that supports them, unless NO_COLOR is set (https://no-color.org).
+ */
 export function choosePaint(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): Paint {
   return stream.isTTY && !env['NO_COLOR'] && env['TERM'] !== 'dumb' ? coloured : plain
 }

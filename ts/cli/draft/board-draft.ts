@@ -1,4 +1,5 @@
-// The arguments of -drive, -netdev, -chardev, -object and -device, before and after their ids are resolved.
+// The arguments of -drive, -netdev, -chardev, -object and -device, before and after their ids are
+// resolved.
 
 import type { DebugExitOptions, MemoryOptions } from '../../machine/options.js'
 import type { BalloonOptions } from '../../machine/virtio/balloon.js'

@@ -35,7 +35,10 @@ export class Board {
     this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
-  /** Takes a drive. Without a format the image is raw: a guest must not change the format by writing to its first bytes. */
+  /**
+   * Takes a drive. Without a format the image is raw: a guest must not change the format by writing
+   * to its first bytes.
+   */
   drive(subject: Subject, id: string): Required<DriveDraft> {
     const drive = this.#take('drive', this.#parts.drives, subject, id)
     if (drive.format === undefined && this.#files.isQcow2(drive.path)) {

@@ -96,7 +96,8 @@ const shortForms = ['stdio', 'null', 'pty', 'file:PATH', 'unix:PATH[,server=on]'
 
 /** Reads the short form, `file:PATH` for example. */
 export function readShortCharacter(option: string, word: string): CharacterTarget {
-  // In QEMU, `mon:` shares the terminal with the monitor. kvm-accel has no monitor; the keys after Ctrl-A remain.
+  // In QEMU, `mon:` shares the terminal with the monitor. kvm-accel has no monitor; the keys after
+  // Ctrl-A remain.
   const plain = word === 'mon:stdio' ? 'stdio' : word
   if (plain === 'stdio' || plain === 'null' || plain === 'pty') return plain
   const [, kind, rest = ''] = /^(file|unix|tcp):(.+)$/.exec(plain) ?? []

@@ -4,7 +4,10 @@ import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 
 const property = 'kvm-pit.lost_tick_policy'
 
-/** Reads `-global`: QEMU's short form `DRIVER.PROPERTY=VALUE`, or its long form with `driver=`, `property=` and `value=`. */
+/**
+ * Reads `-global`: QEMU's short form `DRIVER.PROPERTY=VALUE`, or its long form with `driver=`,
+ * `property=` and `value=`.
+ */
 export function readGlobal(draft: RunDraft, text: string): void {
   const [name, value] = /^([^.=,]+\.[^=,]+)=(.*)$/.exec(text)?.slice(1) ?? longForm(text)
   if (name !== property) {

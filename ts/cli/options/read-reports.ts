@@ -61,7 +61,10 @@ export function readTrace(draft: RunDraft, text: string): string | void {
   }
 }
 
-/** Returns the events that the machine must record. A Chrome trace needs every entry into the guest and every exit for its slices. */
+/**
+ * Returns the events that the machine must record. A Chrome trace needs every entry into the guest
+ * and every exit for its slices.
+ */
 export const tracedEvents = ({ globs, format }: TraceSettings): readonly string[] =>
   format === 'chrome' ? [...globs, 'kvm_vcpu_ioctl', 'kvm_run_exit', 'kvm_io_window_exit'] : globs
 

@@ -13,7 +13,10 @@ export interface MachineProperty {
   readonly about: string
 }
 
-/** The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`, `isa-serial`, `pic` and `pit` have an effect. */
+/**
+ * The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`,
+ * `isa-serial`, `pic` and `pit` have an effect.
+ */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
   {

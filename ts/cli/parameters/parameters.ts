@@ -77,7 +77,10 @@ export const oneOf = <const T extends string>(...values: readonly T[]): Paramete
   read: value => values.find(valid => valid === value),
 })
 
-/** A parameter that describes a fixed feature: other values are refused. `on` and `off` have all of QEMU's spellings. */
+/**
+ * A parameter that describes a fixed feature: other values are refused. `on` and `off` have all of
+ * QEMU's spellings.
+ */
 export const only = (values: string, because: string): Parameter<string> => {
   const valid = values.split('|')
   const read = (value: string) => {
@@ -129,7 +132,8 @@ export function required<T>({ option, what = option }: Subject, key: string, val
 }
 
 /**
- * Splits the text of an option into pairs. The text is QEMU's `key=value,…` or a JSON object, whose members become dotted keys.
+ * Splits the text of an option into pairs. The text is QEMU's `key=value,…` or a JSON object, whose
+ * members become dotted keys.
  *
  * @param implied The key of a first word that stands alone.
  */

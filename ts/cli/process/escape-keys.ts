@@ -11,11 +11,16 @@ export const escapeKeysHelp = [
   'Ctrl-A Ctrl-A  sends Ctrl-A to the guest',
 ].join('\n')
 
-/** Separates the guest's keys from the keys after Ctrl-A, which are those of QEMU (its manual, "Keys in the character backend multiplexer"). */
+/**
+ * Separates the guest's keys from the keys after Ctrl-A, which are those of QEMU (its manual, "Keys
+ * in the character backend multiplexer").
+ */
 export class EscapeKeys {
   #prefixed = false
 
-  /** Takes typed bytes, in pieces of any size. An unknown key after Ctrl-A is dropped, as in QEMU. */
+  /**
+   * Takes typed bytes, in pieces of any size. An unknown key after Ctrl-A is dropped, as in QEMU.
+   */
   read(keys: Buffer): readonly Typed[] {
     const typed: Typed[] = []
     let begin = 0

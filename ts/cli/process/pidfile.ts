@@ -14,8 +14,8 @@ import { OptionError } from '../../errors/options/option-error.js'
 /**
  * Writes this process's id to a file, as `-pidfile` does.
  *
- * At its end QEMU removes any file at that path, `/dev/null` included. This function writes only a regular file, and removes it only if it
- * still has the id of this process.
+ * At its end QEMU removes any file at that path, `/dev/null` included. This function writes only a
+ * regular file, and removes it only if it still has the id of this process.
  *
  * @returns A function that removes the file.
  * @throws {@link OptionError} when the file cannot be written, or is not a regular file.
@@ -23,7 +23,8 @@ import { OptionError } from '../../errors/options/option-error.js'
 export function writePidfile(path: string): () => void {
   const text = `${process.pid}\n`
   try {
-    // The open does not truncate, so that the type of the file is checked first. It does not block on a FIFO.
+    // The open does not truncate, so that the type of the file is checked first. It does not block
+    // on a FIFO.
     const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o600)
     try {
       if (!fstatSync(file).isFile()) throw new Error('it is not a regular file')

@@ -3,7 +3,10 @@ const TERMINATING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /** A request to end the machine: a signal, or the keys of the terminal. */
 export type Ending = NodeJS.Signals | 'Ctrl-A x'
 
-/** Waits for the first signal that asks this process to end. Keeps the process alive until it is disposed. */
+/**
+ * Waits for the first signal that asks this process to end. Keeps the process alive until it is
+ * disposed.
+ */
 export class Signals implements Disposable {
   /** Resolves with the first request. */
   readonly received: Promise<Ending>

@@ -3,14 +3,18 @@ import { ConsolePort } from '../../machine/devices/ports/console-port.js'
 import type { SerialPort } from '../../machine/devices/ports/serial-port.js'
 import { EscapeKeys, escapeKeysHelp } from './escape-keys.js'
 
-/** A console of the guest, which gets the typed bytes. A virtio console also gets the size of the terminal, at once and when it changes. */
+/**
+ * A console of the guest, which gets the typed bytes. A virtio console also gets the size of the
+ * terminal, at once and when it changes.
+ */
 type GuestConsole = SerialPort | ConsolePort
 
 /**
  * Connects this process's standard input with a guest's console.
  *
- * A terminal is put into raw mode: each key, Ctrl-C included, reaches the guest at once and without an echo, and Ctrl-A begins the keys of
- * {@link EscapeKeys}. The terminal gets its former mode back whenever the process ends or stops. Other inputs are piped, with back-pressure.
+ * A terminal is put into raw mode: each key, Ctrl-C included, reaches the guest at once and without
+ * an echo, and Ctrl-A begins the keys of {@link EscapeKeys}. The terminal gets its former mode back
+ * whenever the process ends or stops. Other inputs are piped, with back-pressure.
  *
  * @param quit Runs on Ctrl-A x.
  * @returns A function that disconnects the console.
@@ -72,7 +76,10 @@ class Terminal implements Disposable {
     process.stdin.setRawMode(false)
   }
 
-  /** Restores the mode of the terminal for the shell, and stops this process: with a listener, SIGTSTP does not stop it. */
+  /**
+   * Restores the mode of the terminal for the shell, and stops this process: with a listener,
+   * SIGTSTP does not stop it.
+   */
   readonly #suspend = (): void => {
     this.#restore()
     process.kill(process.pid, 'SIGSTOP')
@@ -93,7 +100,8 @@ class Terminal implements Disposable {
 
   #send(bytes: Buffer): void {
     const input = this.#console
-    // As on a UART, keys that the guest does not read are lost. Waiting for the guest would block Ctrl-A.
+    // As on a UART, keys that the guest does not read are lost. Waiting for the guest would block
+    // Ctrl-A.
     if (!input.writableNeedDrain && input.writable) input.write(bytes)
   }
 }

@@ -24,7 +24,10 @@ export function openOutput(option: string, path: string | null): Output {
   }
 }
 
-/** Opens or creates a file without waiting: a FIFO without a reader is an error. Writing waits for the reader of a FIFO. */
+/**
+ * Opens or creates a file without waiting: a FIFO without a reader is an error. Writing waits for
+ * the reader of a FIFO.
+ */
 function openFile(path: string): number {
   const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
   const file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o666)

@@ -16,15 +16,23 @@ export interface StatsSettings {
 export interface StatsSample {
   /** Seconds since the first sample. */
   readonly time: number
-  /** Exits to user space by kind: their number, and their rate per second since the previous sample. */
+  /**
+   * Exits to user space by kind: their number, and their rate per second since the previous sample.
+   */
   readonly exits: Readonly<Record<string, { readonly total: number; readonly rate: number }>>
-  /** The kernel's statistics by name, histograms as the counts of their buckets; `null` if the kernel has no statistics. */
+  /**
+   * The kernel's statistics by name, histograms as the counts of their buckets; `null` if the
+   * kernel has no statistics.
+   */
   readonly kernel: { readonly vm: Values; readonly vcpus: readonly Values[] } | null
 }
 
 type Values = Readonly<Record<string, number | readonly number[]>>
 
-/** Reports the machine's exits at an interval, and once more at its end. Disposing it ends the report. */
+/**
+ * Reports the machine's exits at an interval, and once more at its end. Disposing it ends the
+ * report.
+ */
 export function reportStats(machine: Machine, { seconds, file }: StatsSettings): AsyncDisposable {
   const output = openOutput('-stats', file)
   const live = file === null && process.stderr.isTTY
@@ -82,7 +90,8 @@ function ofKernel(machine: Machine): StatsSample['kernel'] {
     const { vm, vcpus }: Pick<MachineStatistics, 'vm' | 'vcpus'> = machine.statistics()
     return { vm: values(vm), vcpus: vcpus.map(values) }
   } catch (error) {
-    // Only this package's own counters remain after the end of a machine, and on a kernel without statistics.
+    // Only this package's own counters remain after the end of a machine, and on a kernel without
+    // statistics.
     if (error instanceof KvmAccelError) return null
     throw error
   }
@@ -98,7 +107,10 @@ function values(statistics: Readonly<Record<string, Statistic | undefined>>): Va
   )
 }
 
-/** Formats the live table: exits to user space by kind, then the kernel's counters of exits that are not 0, over all vCPUs. */
+/**
+ * Formats the live table: exits to user space by kind, then the kernel's counters of exits that are
+ * not 0, over all vCPUs.
+ */
 export function statsTable({ time, exits, kernel }: StatsSample, before?: StatsSample): string {
   const rows = [[`exits, ${time.toFixed(1)} s`, 'total', 'per s']]
   for (const [kind, { total, rate }] of Object.entries(exits)) rows.push([`  ${kind}`, `${total}`, rate.toFixed(1)])

@@ -13,7 +13,10 @@ export interface TraceSettings {
   readonly format: 'json' | 'chrome'
 }
 
-/** Writes the trace records of a machine. Disposing it ends the machine, because the end emits the last records. */
+/**
+ * Writes the trace records of a machine. Disposing it ends the machine, because the end emits the
+ * last records.
+ */
 export function writeTrace(machine: Machine, { file, format }: TraceSettings): AsyncDisposable {
   const output = openOutput('-trace', file)
   const chrome = format === 'chrome' ? new ChromeTrace() : undefined

@@ -22,7 +22,8 @@ export const unavailableReasons = [
  * - `no-device`: the device's path does not lead to KVM;
  * - `no-permission`: the device exists and this user may not open it;
  * - `api-version`: the kernel speaks another version of the KVM API than 12;
- * - `no-external-buffers`: this runtime has no ArrayBuffers over native memory, which `kvm-accel/kvm` needs;
+ * - `no-external-buffers`: this runtime has no ArrayBuffers over native memory, which
+ *   `kvm-accel/kvm` needs;
  * - `unknown`: none of these, see the message.
  */
 export type UnavailableReason = (typeof unavailableReasons)[number]

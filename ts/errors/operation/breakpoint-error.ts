@@ -19,7 +19,8 @@ export const breakpointProblems = [
  * - `alignment`: a watchpoint whose address is no multiple of its length;
  * - `unknown`: the breakpoint to remove is not set;
  * - `unreachable`: its address is not in guest memory;
- * - `unsupported`: the processor does not support this type, for example a watchpoint for loads alone.
+ * - `unsupported`: the processor does not support this type, for example a watchpoint for loads
+ *   alone.
  */
 export type BreakpointProblem = (typeof breakpointProblems)[number]
 

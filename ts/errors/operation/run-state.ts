@@ -16,7 +16,8 @@ export const runStates = [
  * - `paused`: stopped by {@link Machine.pause};
  * - `debug`: at a breakpoint or a watchpoint, or after a step;
  * - `guest-panicked`: the guest's kernel reported a panic to `pvpanic`, under `noShutdown`;
- * - `internal-error`: a vCPU exited for a reason that the accelerator cannot handle, or by a notify exit under `internal-error`;
+ * - `internal-error`: a vCPU exited for a reason that the accelerator cannot handle, or by a notify
+ *   exit under `internal-error`;
  * - `shutdown`: the guest shut down, or the machine was stopped.
  *
  * | operation | allowed in | leads to |
@@ -32,7 +33,8 @@ export const runStates = [
  * | reset | any | running stays running, any other becomes prelaunch |
  * | stop | any | shutdown |
  *
- * As QEMU's `cont`, resume fails in internal-error and shutdown: reset the machine first. The native control thread of each machine owns
- * the run state and the table; {@link Machine.state} mirrors it from events.
+ * As QEMU's `cont`, resume fails in internal-error and shutdown: reset the machine first. The
+ * native control thread of each machine owns the run state and the table; {@link Machine.state}
+ * mirrors it from events.
  */
 export type RunState = (typeof runStates)[number]

@@ -6,8 +6,10 @@ export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use'] as c
 /**
  * Why a vsock operation failed:
  * - `refused`: no program in the guest listens on the port;
- * - `not-ready`: no driver of the guest uses the device: the guest has not started yet, was reset meanwhile, or has ended;
- * - `too-many`: the device has its maximum number of connections, or the host has no descriptor left;
+ * - `not-ready`: no driver of the guest uses the device: the guest has not started yet, was reset
+ *   meanwhile, or has ended;
+ * - `too-many`: the device has its maximum number of connections, or the host has no descriptor
+ *   left;
  * - `in-use`: the port already has a listener.
  */
 export type VsockProblem = (typeof vsockProblems)[number]

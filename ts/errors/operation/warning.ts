@@ -1,4 +1,7 @@
-/** A warning for the user. It does not stop the machine. The command line prints it on standard error. */
+/**
+ * A warning for the user. It does not stop the machine. The command line prints it on standard
+ * error.
+ */
 export interface MachineWarning {
   /**
    * The code, stable from one release to the next:
@@ -7,19 +10,25 @@ export interface MachineWarning {
    * - `NOTIFY_UNSUPPORTED`: this host cannot enforce the requested notify policy;
    * - `NOTIFY_EXIT`: the guest kept the CPU without an event window;
    * - `MANY_VCPUS`: the machine has more vCPUs than the kernel recommends;
-   * - `DIRTY_RING_UNSUPPORTED`: this host has no dirty rings for `dirty-ring-size`; the dirty bitmap is used instead;
-   * - `MANUAL_PROTECT_FAILED`: the kernel refused manual protection of dirty pages; the dirty log is slower, and complete;
+   * - `DIRTY_RING_UNSUPPORTED`: this host has no dirty rings for `dirty-ring-size`; the dirty
+   *   bitmap is used instead;
+   * - `MANUAL_PROTECT_FAILED`: the kernel refused manual protection of dirty pages; the dirty log
+   *   is slower, and complete;
    * - `CPU_FEATURE_UNAVAILABLE`: this host does not offer requested CPU features;
    * - `CPU_MODEL_UNAVAILABLE`: the CPU model is not supported; the guest sees the host's CPU;
    * - `CPU_PM_UNSUPPORTED`: the host does not support that the guest idles without exits;
-   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest continued. The first 8 failures of a machine
-   *   are reported in full. Further failures are reported as a number, at most once a second, and when the machine stops;
-   * - `DEVICE_NEEDS_RESET`: the guest's driver violated the protocol of a virtio device. The device does nothing until the driver resets it.
-   *   Emitted once for each device;
-   * - `DEVICE_HOST_ERROR`: the host failed to serve a virtio device (no memory, no descriptor, a bug of kvm-accel). The device does nothing
-   *   until the guest's driver resets it. The message names the failed operation, its error and a remedy. Emitted once for each device;
-   * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and continues to wait. The message names the vCPU;
-   * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the host's kernel after 10 seconds.
+   * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest
+   *   continued. The first 8 failures of a machine are reported in full. Further failures are
+   *   reported as a number, at most once a second, and when the machine stops;
+   * - `DEVICE_NEEDS_RESET`: the guest's driver violated the protocol of a virtio device. The device
+   *   does nothing until the driver resets it. Emitted once for each device;
+   * - `DEVICE_HOST_ERROR`: the host failed to serve a virtio device (no memory, no descriptor, a
+   *   bug of kvm-accel). The device does nothing until the guest's driver resets it. The message
+   *   names the failed operation, its error and a remedy. Emitted once for each device;
+   * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and continues to
+   *   wait. The message names the vCPU;
+   * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the
+   *   host's kernel after 10 seconds.
    */
   readonly code:
     | string

@@ -1,6 +1,9 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** An accelerator is unknown or not part of this package, or no accelerator of a fallback list is usable. */
+/**
+ * An accelerator is unknown or not part of this package, or no accelerator of a fallback list is
+ * usable.
+ */
 export class AcceleratorError extends KvmAccelError {
   override readonly name = 'AcceleratorError'
   declare readonly code: 'ERR_ACCELERATOR'

@@ -3,7 +3,10 @@ import { failed, made } from './failed.js'
 
 const EBADF = -9
 
-/** Something with a file descriptor. A call that it makes after it was closed is an error of its own. */
+/**
+ * An object that owns a file descriptor. A call after it was closed throws
+ * {@linkcode KvmClosedError}.
+ */
 export abstract class Closable {
   readonly #native: { close(): void }
   #closed = false
@@ -17,25 +20,28 @@ export abstract class Closable {
     return this.#closed
   }
 
-  /** Closes the file descriptor. What was made with it, and views of memory, stay usable. May be called again. */
+  /**
+   * Closes the file descriptor. Objects that it created and views of memory stay usable. A second
+   * call does nothing.
+   */
   close(): void {
     this.#closed = true
     this.#native.close()
   }
 
-  /** {@linkcode Closable.close}, at the end of a `using` scope. */
+  /** Calls {@linkcode Closable.close} at the end of a `using` scope. */
   [Symbol.dispose](): void {
     this.close()
   }
 
-  /** The answer of a call, unless it is `-errno`. */
+  /** Returns the answer of a call. Throws if it is `-errno`. */
   protected checked(call: string, answer: number, remedy?: string): number {
     if (answer >= 0) return answer
     this.#checkOpen(call, answer)
     throw failed(call, answer, remedy)
   }
 
-  /** What a call made, unless it is `-errno`. */
+  /** Returns the object that a call created. Throws if the call returned `-errno`. */
   protected made<T>(call: string, result: T | number): T {
     if (typeof result === 'number') this.#checkOpen(call, result)
     return made(call, result)

@@ -1,7 +1,10 @@
 import type { BindingKvmDevice } from '../../native/binding.cjs'
 import { Closable } from './closable.js'
 
-/** A device in the kernel, made by {@linkcode Vm.createDevice}. Errors are those of {@linkcode Kvm}. */
+/**
+ * A device in the kernel, created by {@linkcode Vm.createDevice}. Errors are those of
+ * {@linkcode Kvm}.
+ */
 export class Device extends Closable {
   readonly #native: BindingKvmDevice
 
@@ -16,13 +19,16 @@ export class Device extends Closable {
     this.checked('KVM_HAS_DEVICE_ATTR', this.#native.hasAttr(group, attr))
   }
 
-  /** `KVM_GET_DEVICE_ATTR`: fills `into`, whose length is what the attribute has; `EFAULT` when that is less. */
+  /**
+   * `KVM_GET_DEVICE_ATTR`: fills `into`, which must have the length of the attribute; `EFAULT` when
+   * it is shorter.
+   */
   getDeviceAttr(group: number, attr: number, into: Uint8Array): Uint8Array {
     this.checked('KVM_GET_DEVICE_ATTR', this.#native.getAttr(group, attr, into))
     return into
   }
 
-  /** `KVM_SET_DEVICE_ATTR`; `EFAULT` when the attribute takes more than `value`. */
+  /** `KVM_SET_DEVICE_ATTR`: `EFAULT` when the attribute is longer than `value`. */
   setDeviceAttr(group: number, attr: number, value: Uint8Array): void {
     this.checked('KVM_SET_DEVICE_ATTR', this.#native.setAttr(group, attr, value))
   }

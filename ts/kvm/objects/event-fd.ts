@@ -4,7 +4,8 @@ import { Closable } from './closable.js'
 import { made } from './failed.js'
 
 /**
- * An eventfd: a counter that the kernel and this process share, for {@linkcode Vm.irqfd} and {@linkcode Vm.ioeventfd}.
+ * An eventfd: a counter that the kernel and this process share, for {@linkcode Vm.irqfd} and
+ * {@linkcode Vm.ioeventfd}.
  *
  * @throws {@linkcode KvmIoctlError} `EMFILE` when this process has too many open files.
  *
@@ -28,17 +29,17 @@ export class EventFd extends Closable {
     this.#native = event
   }
 
-  /** The file descriptor; it is this object's, so do not close it. */
+  /** The file descriptor. This object owns it: do not close it. */
   get fd(): number {
     return this.checked('fd', this.#native.number())
   }
 
-  /** Takes what was counted since the last time; 0 when nothing was. Does not wait. */
+  /** Reads and clears the counter; 0 when nothing was added. Does not wait. */
   read(): bigint {
     return this.made('read', this.#native.take())
   }
 
-  /** Adds to the counter; behind an irqfd, that is an interrupt. */
+  /** Adds to the counter. On an irqfd this causes an interrupt. */
   write(count: bigint = 1n): void {
     this.checked('write', this.#native.add(count))
   }

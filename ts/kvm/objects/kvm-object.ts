@@ -18,17 +18,17 @@ export abstract class KvmObject<Requests extends Readonly<Record<string, number>
     this.#requests = requests
   }
 
-  /** Calls an ioctl that takes a number; the kernel's answer. */
+  /** Calls an ioctl with a number. Returns the kernel's answer. */
   protected withValue(ioctl: keyof Requests & string, value = 0): number {
     return this.checked(ioctl, this.#native.withValue(this.#requests[ioctl] as number, value))
   }
 
-  /** Calls an ioctl that takes these bytes; the kernel's answer. */
+  /** Calls an ioctl with these bytes. Returns the kernel's answer. */
   protected withBytes(ioctl: keyof Requests & string, bytes: Uint8Array): number {
     return this.checked(ioctl, this.#native.withBytes(this.#requests[ioctl] as number, bytes))
   }
 
-  /** Calls an ioctl that fills a structure, which it returns. */
+  /** Calls an ioctl that fills a structure. Returns the structure. */
   protected filled<S extends { readonly bytes: Uint8Array }>(ioctl: keyof Requests & string, into: S): S {
     this.withBytes(ioctl, into.bytes)
     return into

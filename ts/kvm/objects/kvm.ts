@@ -8,15 +8,16 @@ import { emptyList, numbers } from '../structures/lists.js'
 import { askFor, valuesOf } from '../structures/msrs.js'
 import { Vm } from './vm.js'
 
-/** More MSRs than any kernel lists. */
+/** The capacity of a list of MSRs, larger than the list of any kernel. */
 const MOST_MSRS = 4096
 
 /**
  * An open KVM device.
  *
- * This class and those of what it makes have the kernel's ioctls as methods: `KVM_GET_REGS` is `getRegs()`. A method calls its ioctl on
- * this thread and returns when the kernel does. When the kernel refuses, it throws a {@linkcode KvmIoctlError} with the ioctl's name and
- * the kernel's number; after `close()`, a {@linkcode KvmClosedError}.
+ * The methods of this class and of the objects that it creates are the kernel's ioctls:
+ * `KVM_GET_REGS` is `getRegs()`. A method calls its ioctl on this thread and returns when the
+ * kernel does. When the kernel refuses, it throws a {@linkcode KvmIoctlError} with the name of the
+ * ioctl and the error number. After `close()` it throws a {@linkcode KvmClosedError}.
  *
  * @example
  * ```ts
@@ -45,7 +46,8 @@ export class Kvm extends KvmObject<typeof systemRequests> {
    * Opens the device and checks its API version.
    *
    * @param device - @default '/dev/kvm'
-   * @throws {@linkcode KvmUnavailableError} when it does not open, or is no KVM device; `kvm-accel doctor` tells why.
+   * @throws {@linkcode KvmUnavailableError} when the device cannot be opened, or is not a KVM
+   * device; `kvm-accel doctor` reports why.
    */
   constructor(device = '/dev/kvm') {
     const kvm = unwrap(native().openKvm(device))
@@ -54,8 +56,9 @@ export class Kvm extends KvmObject<typeof systemRequests> {
   }
 
   /**
-   * Makes the current or next `run()` of a vCPU return `KVM_EXIT_INTR`. Any thread may call it: a vCPU's object stays in the thread that
-   * made it, its number may be posted.
+   * Makes the current or next `run()` of a vCPU return `KVM_EXIT_INTR`. Any thread may call it: the
+   * object of a vCPU belongs to the thread that created it, but its token can be posted to another
+   * thread.
    *
    * @param token - {@linkcode Vcpu.token}.
    * @returns false when that vCPU is closed.
@@ -69,7 +72,10 @@ export class Kvm extends KvmObject<typeof systemRequests> {
     return this.withValue('KVM_GET_API_VERSION')
   }
 
-  /** `KVM_CHECK_EXTENSION`: 0 for what there is not; some capabilities answer with a number. */
+  /**
+   * `KVM_CHECK_EXTENSION`: 0 for a capability that KVM does not have. Some capabilities have a
+   * number.
+   */
   checkExtension(capability: number): number {
     return this.withValue('KVM_CHECK_EXTENSION', capability)
   }
@@ -84,14 +90,16 @@ export class Kvm extends KvmObject<typeof systemRequests> {
     return this.withValue('KVM_GET_VCPU_MMAP_SIZE')
   }
 
-  /** `KVM_GET_SUPPORTED_CPUID`: what {@linkcode Vcpu.setCpuid2} may be given on this host. */
+  /**
+   * `KVM_GET_SUPPORTED_CPUID`: the entries that {@linkcode Vcpu.setCpuid2} accepts on this host.
+   */
   getSupportedCpuid(): KvmCpuidEntry2[] {
     const list = roomForCpuid()
     this.withBytes('KVM_GET_SUPPORTED_CPUID', list)
     return cpuidOf(list)
   }
 
-  /** `KVM_GET_EMULATED_CPUID`: features that KVM emulates where the CPU has them not. */
+  /** `KVM_GET_EMULATED_CPUID`: features that KVM emulates if the CPU does not have them. */
   getEmulatedCpuid(): KvmCpuidEntry2[] {
     const list = roomForCpuid()
     this.withBytes('KVM_GET_EMULATED_CPUID', list)
@@ -105,14 +113,16 @@ export class Kvm extends KvmObject<typeof systemRequests> {
     return numbers(list)
   }
 
-  /** `KVM_GET_MSR_FEATURE_INDEX_LIST`: MSRs that tell what the host has. */
+  /** `KVM_GET_MSR_FEATURE_INDEX_LIST`: MSRs that describe features of the host. */
   getMsrFeatureIndexList(): number[] {
     const list = emptyList(4, 4, MOST_MSRS)
     this.withBytes('KVM_GET_MSR_FEATURE_INDEX_LIST', list)
     return numbers(list)
   }
 
-  /** `KVM_GET_MSRS` of feature MSRs. What follows the first that the kernel refuses is missing in the result. */
+  /**
+   * `KVM_GET_MSRS` of feature MSRs. The result ends before the first MSR that the kernel refuses.
+   */
   getMsrs(indices: Iterable<number>): Map<number, bigint> {
     const list = askFor(indices)
     return valuesOf(list, this.withBytes('KVM_GET_MSRS', list))

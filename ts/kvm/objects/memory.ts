@@ -5,13 +5,16 @@ import { view } from './failed.js'
 const PAGE = 4096
 
 /**
- * Memory that a guest may have as RAM: filled with zeros, and taking none of the host's until it is touched. It is unmapped when no
- * view of it is reachable and no guest can run that has it in a slot.
+ * Allocates memory that can be the RAM of a guest. It is filled with zeros, and uses no memory of
+ * the host until it is touched. It is unmapped when no view of it is reachable and no guest can run
+ * that has it in a slot.
  *
- * @param size - bytes; a multiple of 4096 up to `buffer.constants.MAX_LENGTH` (4 GiB in Node 20). A larger guest has several.
+ * @param size - bytes; a multiple of 4096 up to `buffer.constants.MAX_LENGTH` (4 GiB in Node 20). A
+ * larger guest needs several.
  * @throws RangeError for another size.
  * @throws {@linkcode KvmIoctlError} `ENOMEM` when this process cannot map that much.
- * @throws {@linkcode KvmUnavailableError} `no-external-buffers` in runtimes that have none.
+ * @throws {@linkcode KvmUnavailableError} `no-external-buffers` in runtimes without external
+ * buffers.
  *
  * @example
  * ```ts

@@ -29,10 +29,11 @@ export interface StateSizes {
 }
 
 /**
- * The state of a vCPU. Each `get…()` makes a new structure, or fills the one that it is given; setting one does not keep it.
+ * The state of a vCPU. Each `get…()` creates a new structure, or fills its argument. Each `set…()`
+ * copies its argument.
  */
 export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
-  /** What the VM says of the areas whose size depends on the host. */
+  /** The sizes of the areas whose size depends on the host. */
   protected abstract readonly sizes: StateSizes
 
   /** `KVM_GET_REGS`. */
@@ -85,12 +86,15 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
     return this.filled('KVM_GET_XSAVE2', { bytes: new Uint8Array(Math.max(XSAVE, this.sizes.xsave)) }).bytes
   }
 
-  /** `KVM_SET_XSAVE`, with what either of the two above gave. */
+  /** `KVM_SET_XSAVE`, with the result of `getXsave()` or `getXsave2()`. */
   setXsave(area: Uint8Array): void {
     this.withBytes('KVM_SET_XSAVE', area)
   }
 
-  /** `KVM_GET_NESTED_STATE`: the vCPU's own guest, if the host has nested virtualization: `kvm_nested_state`, as long as it says. */
+  /**
+   * `KVM_GET_NESTED_STATE`: the vCPU's own guest, if the host has nested virtualization:
+   * `kvm_nested_state`, as long as it says.
+   */
   getNestedState(): Uint8Array {
     const state = new Uint8Array(Math.max(this.sizes.nested, NESTED_HEADER))
     const view = new DataView(state.buffer)
@@ -114,13 +118,16 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
     this.withBytes('KVM_SET_XCRS', xcrs.bytes)
   }
 
-  /** `KVM_GET_MSRS`. What follows the first that the kernel refuses is missing in the result. */
+  /** `KVM_GET_MSRS`. The result ends before the first MSR that the kernel refuses. */
   getMsrs(indices: Iterable<number>): Map<number, bigint> {
     const list = askFor(indices)
     return valuesOf(list, this.withBytes('KVM_GET_MSRS', list))
   }
 
-  /** `KVM_SET_MSRS`, in this order. @returns how many were set: the kernel stops at the first that it refuses. */
+  /**
+   * `KVM_SET_MSRS`, in this order.
+   * @returns the number of MSRs that were set: the kernel stops at the first that it refuses.
+   */
   setMsrs(values: Iterable<readonly [index: number, value: bigint]>): number {
     return this.withBytes('KVM_SET_MSRS', toSet(values))
   }
@@ -132,7 +139,7 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
     return cpuidOf(list)
   }
 
-  /** `KVM_SET_CPUID2`: what CPUID tells the guest. Before the vCPU first runs. */
+  /** `KVM_SET_CPUID2`: sets the guest's CPUID. Before the vCPU first runs. */
   setCpuid2(entries: readonly KvmCpuidEntry2[]): void {
     this.withBytes('KVM_SET_CPUID2', cpuidList(entries))
   }
@@ -157,12 +164,12 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
     this.withBytes('KVM_SET_MP_STATE', Object.assign(new KvmMpState(), { mpState }).bytes)
   }
 
-  /** `KVM_GET_VCPU_EVENTS`: exceptions, interrupts and the like on their way. */
+  /** `KVM_GET_VCPU_EVENTS`: pending exceptions, interrupts, NMIs and SMIs. */
   getVcpuEvents(into: KvmVcpuEvents = new KvmVcpuEvents()): KvmVcpuEvents {
     return this.filled('KVM_GET_VCPU_EVENTS', into)
   }
 
-  /** `KVM_SET_VCPU_EVENTS`: what `flags` says is valid. */
+  /** `KVM_SET_VCPU_EVENTS`: sets the fields that `flags` marks as valid. */
   setVcpuEvents(events: KvmVcpuEvents): void {
     this.withBytes('KVM_SET_VCPU_EVENTS', events.bytes)
   }
@@ -187,7 +194,10 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
     this.withValue('KVM_SET_TSC_KHZ', khz)
   }
 
-  /** `KVM_TRANSLATE`: where the guest's page tables map a linear address; `valid` is 0 where they do not. */
+  /**
+   * `KVM_TRANSLATE`: translates a linear address by the guest's page tables; `valid` is 0 if they
+   * do not map it.
+   */
   translate(linearAddress: bigint): KvmTranslation {
     return this.filled('KVM_TRANSLATE', Object.assign(new KvmTranslation(), { linearAddress }))
   }

@@ -6,14 +6,18 @@ import { vcpuRequests } from '../generated/requests.js'
 import type { KvmGuestDebug } from '../generated/vcpu-structs.js'
 import { VcpuState, type StateSizes } from './vcpu-state.js'
 
-/** The addon was taken out of the guest by a signal that asks nothing: `-EINTR`. */
+/** A signal without a request interrupted the guest: `-EINTR`. */
 const AGAIN = -4
 
-/** The engine notices at the entry of a function that it is to end a worker, in a short loop only after a while. */
+/**
+ * The engine notices at the entry of a function that it is to end a worker, in a short loop only
+ * after a while.
+ */
 const lookAround = (run: () => number): number => run()
 
 /**
- * A vCPU of the thread that made it, by {@linkcode Vm.createVcpu}. Errors are those of {@linkcode Kvm}.
+ * A vCPU, created by {@linkcode Vm.createVcpu}. It belongs to the thread that created it. Errors
+ * are those of {@linkcode Kvm}.
  *
  * @example
  * ```ts
@@ -29,12 +33,13 @@ export class Vcpu extends VcpuState {
   readonly #run: () => number
 
   /**
-   * The pages that the kernel shares with whoever runs the vCPU: `kvm_run` (see {@linkcode KvmRun}), the data of port I/O at
-   * `io.dataOffset`, the ring of coalesced writes. They stay as long as this buffer is reachable.
+   * The pages that the kernel shares with the thread of the vCPU: `kvm_run` (see
+   * {@linkcode KvmRun}), the data of port I/O at `io.dataOffset`, the ring of coalesced writes.
+   * They stay mapped while this buffer is reachable.
    */
   readonly runPage: ArrayBuffer
 
-  /** Names the vCPU in {@linkcode Kvm.kick}, in any thread of this process. */
+  /** Identifies the vCPU in {@linkcode Kvm.kick}, in any thread of this process. */
   readonly token: number
 
   protected readonly sizes: StateSizes
@@ -49,10 +54,11 @@ export class Vcpu extends VcpuState {
   }
 
   /**
-   * `KVM_RUN`: completes the I/O of the last exit with what was written to the run page, and enters the guest until its next exit.
-   * A kick is `KVM_EXIT_INTR`, and takes `immediateExit` back; nothing else gives that reason.
+   * `KVM_RUN`: completes the I/O of the last exit with the data in the run page, and enters the
+   * guest until its next exit. A kick causes `KVM_EXIT_INTR`, and clears `immediateExit`. No other
+   * cause gives that reason.
    *
-   * @returns `KVM_EXIT_…`; {@linkcode Vcpu.runPage} tells the rest.
+   * @returns `KVM_EXIT_…`; {@linkcode Vcpu.runPage} has the details.
    */
   run(): number {
     let reason = this.#run()
@@ -61,7 +67,8 @@ export class Vcpu extends VcpuState {
   }
 
   /**
-   * Makes the next {@linkcode Vcpu.run} return `KVM_EXIT_INTR`. From another thread: {@linkcode Kvm.kick}.
+   * Makes the next {@linkcode Vcpu.run} return `KVM_EXIT_INTR`. From another thread:
+   * {@linkcode Kvm.kick}.
    *
    * @returns false when the vCPU is closed.
    */
@@ -74,7 +81,10 @@ export class Vcpu extends VcpuState {
     this.withBytes('KVM_ENABLE_CAP', enabling(capability, args).bytes)
   }
 
-  /** `KVM_INTERRUPT`: an external interrupt, without an irqchip in the kernel and when `readyForInterruptInjection` is set. */
+  /**
+   * `KVM_INTERRUPT`: an external interrupt, without an irqchip in the kernel and when
+   * `readyForInterruptInjection` is set.
+   */
   interrupt(vector: number): void {
     this.withBytes('KVM_INTERRUPT', new Uint8Array(new Uint32Array([vector]).buffer))
   }
@@ -94,12 +104,15 @@ export class Vcpu extends VcpuState {
     this.withBytes('KVM_SET_GUEST_DEBUG', debug.bytes)
   }
 
-  /** `KVM_KVMCLOCK_CTRL`: tells the guest's watchdog that it was stopped. */
+  /** `KVM_KVMCLOCK_CTRL`: notifies the guest's watchdog that the guest was paused. */
   kvmclockCtrl(): void {
     this.withValue('KVM_KVMCLOCK_CTRL')
   }
 
-  /** `KVM_GET_STATS_FD`: a file with the vCPU's statistics, for `fs.readSync()`. It is the caller's to close. */
+  /**
+   * `KVM_GET_STATS_FD`: a file with the vCPU's statistics, for `fs.readSync()`. The caller closes
+   * it.
+   */
   getStatsFd(): number {
     return this.withValue('KVM_GET_STATS_FD')
   }

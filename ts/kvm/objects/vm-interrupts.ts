@@ -24,9 +24,9 @@ import { listOf } from '../structures/lists.js'
 
 /** Options of {@linkcode Vm.irqfd}. */
 export interface IrqfdOptions {
-  /** Takes the connection away. @default false */
+  /** Removes the connection. @default false */
   readonly deassign?: boolean
-  /** Counts the guest's end-of-interrupts, which lower a level-triggered line. */
+  /** Counts the guest's end-of-interrupt commands, which lower a level-triggered line. */
   readonly resample?: EventFd
 }
 
@@ -40,13 +40,16 @@ export interface IoeventfdOptions {
   readonly pio?: boolean
   /** Only writes of this value count. @default any */
   readonly datamatch?: bigint
-  /** Takes the connection away; the other options must be as they were. @default false */
+  /** Removes the connection. The other options must be unchanged. @default false */
   readonly deassign?: boolean
 }
 
 /** The interrupts and events of a VM. */
 export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
-  /** `KVM_CREATE_IRQCHIP`: PICs, IOAPIC and local APICs in the kernel. Before the first vCPU, and after the memory slots. */
+  /**
+   * `KVM_CREATE_IRQCHIP`: PICs, IOAPIC and local APICs in the kernel. Before the first vCPU, and
+   * after the memory slots.
+   */
   createIrqchip(): void {
     this.withValue('KVM_CREATE_IRQCHIP')
   }
@@ -56,7 +59,7 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     return this.filled('KVM_GET_IRQCHIP', Object.assign(new KvmIrqchip(), { chipId }))
   }
 
-  /** `KVM_SET_IRQCHIP`, of the chip that `chip.chipId` says. */
+  /** `KVM_SET_IRQCHIP`, of the chip `chip.chipId`. */
   setIrqchip(chip: KvmIrqchip): void {
     this.withBytes('KVM_SET_IRQCHIP', chip.bytes)
   }
@@ -66,7 +69,10 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     this.withBytes('KVM_IRQ_LINE', Object.assign(new KvmIrqLevel(), { irq, level }).bytes)
   }
 
-  /** `KVM_IRQ_LINE_STATUS`: the same, and what became of it: above 0 delivered, 0 merged with one pending, below masked. */
+  /**
+   * `KVM_IRQ_LINE_STATUS`: the same.
+   * @returns above 0: delivered; 0: merged with a pending interrupt; below 0: masked.
+   */
   irqLineStatus(irq: number, level: 0 | 1): number {
     const line = Object.assign(new KvmIrqLevel(), { irq, level })
     this.withBytes('KVM_IRQ_LINE_STATUS', line.bytes)
@@ -78,7 +84,10 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     this.withBytes('KVM_SET_GSI_ROUTING', listOf(8, KvmIrqRoutingEntry, entries))
   }
 
-  /** `KVM_SIGNAL_MSI`. @returns above 0 when it was delivered, 0 when the guest blocked it. */
+  /**
+   * `KVM_SIGNAL_MSI`.
+   * @returns above 0 when the message was delivered, 0 when the guest blocked it.
+   */
   signalMsi(msi: KvmMsi): number {
     return this.withBytes('KVM_SIGNAL_MSI', msi.bytes)
   }
@@ -93,7 +102,7 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     this.withBytes('KVM_IRQFD', irqfd.bytes)
   }
 
-  /** `KVM_IOEVENTFD`: the guest's writes to an address are counted by `event` instead of being exits. */
+  /** `KVM_IOEVENTFD`: `event` counts the guest's writes to an address, which no longer exit. */
   ioeventfd(event: EventFd, { addr, len, pio = false, datamatch, deassign = false }: IoeventfdOptions): void {
     const ioeventfd = new KvmIoeventfd()
     ioeventfd.fd = event.fd
@@ -117,7 +126,10 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     this.withBytes('KVM_UNREGISTER_COALESCED_MMIO', zone.bytes)
   }
 
-  /** `KVM_CREATE_PIT2`: the timer of a PC in the kernel; needs the irqchip. @param flags - `KVM_PIT_SPEAKER_DUMMY` or 0. */
+  /**
+   * `KVM_CREATE_PIT2`: the timer of a PC in the kernel; needs the irqchip.
+   * @param flags - `KVM_PIT_SPEAKER_DUMMY` or 0.
+   */
   createPit2(flags = 0): void {
     this.withBytes('KVM_CREATE_PIT2', Object.assign(new KvmPitConfig(), { flags }).bytes)
   }
@@ -132,7 +144,7 @@ export abstract class VmInterrupts extends KvmObject<typeof vmRequests> {
     this.withBytes('KVM_SET_PIT2', state.bytes)
   }
 
-  /** `KVM_REINJECT_CONTROL`: whether the PIT's ticks that the guest missed are made up for. */
+  /** `KVM_REINJECT_CONTROL`: whether the PIT reinjects ticks that the guest missed. */
   reinjectControl(reinject: boolean): void {
     this.withBytes(
       'KVM_REINJECT_CONTROL',

@@ -11,7 +11,7 @@ import { VmInterrupts } from './vm-interrupts.js'
 export interface MemoryRegion {
   /** Number of the slot. */
   readonly slot: number
-  /** Where the guest sees it; a multiple of 4096. */
+  /** The guest physical address; a multiple of 4096. */
   readonly guestPhysAddr: number
   /** Memory of {@linkcode allocateMemory}, or whole pages of it; absent to delete the slot. */
   readonly memory?: ArrayBuffer | Uint8Array
@@ -25,16 +25,16 @@ export interface MsrFilterRange {
   readonly flags: number
   /** The first MSR. */
   readonly base: number
-  /** How many. */
+  /** The number of MSRs. */
   readonly count: number
-  /** A bit for each, from the lowest of the first word: set means allowed. */
+  /** A bit for each MSR, from the lowest bit of the first word. A set bit allows the access. */
   readonly bitmap: BigUint64Array
 }
 
 /**
- * A virtual machine, made by {@linkcode Kvm.createVm}. Errors are those of {@linkcode Kvm}.
+ * A virtual machine, created by {@linkcode Kvm.createVm}. Errors are those of {@linkcode Kvm}.
  *
- * The order matters to the kernel: capabilities, memory slots, irqchip and PIT, vCPUs.
+ * The kernel requires this order: capabilities, memory slots, irqchip and PIT, vCPUs.
  */
 export class Vm extends VmInterrupts {
   readonly #native: BindingKvmVm
@@ -46,7 +46,7 @@ export class Vm extends VmInterrupts {
     this.#native = native
   }
 
-  /** The memory of each slot, as it was given to {@linkcode Vm.setUserMemoryRegion}. */
+  /** The memory of each slot, the argument of {@linkcode Vm.setUserMemoryRegion}. */
   get memory(): ReadonlyMap<number, Uint8Array> {
     return this.#memory
   }
@@ -62,10 +62,12 @@ export class Vm extends VmInterrupts {
   }
 
   /**
-   * `KVM_SET_USER_MEMORY_REGION`: gives the guest RAM, changes it, or takes it away. The slot keeps its memory mapped while a vCPU of this VM
-   * can run, also when the buffer is collected.
+   * `KVM_SET_USER_MEMORY_REGION`: adds, changes or deletes a slot of the guest's RAM. The slot
+   * keeps its memory mapped while a vCPU of this VM can run, even after the buffer was
+   * garbage-collected.
    *
-   * @throws {@linkcode KvmIoctlError} `EFAULT` when `memory` is not from {@linkcode allocateMemory}: other buffers may move.
+   * @throws {@linkcode KvmIoctlError} `EFAULT` when `memory` is not from
+   * {@linkcode allocateMemory}: other buffers may move.
    */
   setUserMemoryRegion({ slot, guestPhysAddr, memory = new Uint8Array(), flags = 0 }: MemoryRegion): void {
     const bytes = memory instanceof ArrayBuffer ? new Uint8Array(memory) : memory
@@ -75,7 +77,10 @@ export class Vm extends VmInterrupts {
     else this.#memory.delete(slot)
   }
 
-  /** `KVM_GET_DIRTY_LOG`: a bit for each page of the slot, set when the guest wrote it since the last call. */
+  /**
+   * `KVM_GET_DIRTY_LOG`: a bit for each page of the slot, set when the guest wrote it since the
+   * last call.
+   */
   getDirtyLog(slot: number): BigUint64Array {
     return this.made('KVM_GET_DIRTY_LOG', this.#native.getDirtyLog(slot))
   }
@@ -85,13 +90,16 @@ export class Vm extends VmInterrupts {
    *
    * @param firstPage - a multiple of 64.
    * @param numPages - a multiple of 64, unless they reach the slot's end.
-   * @param bitmap - a bit for each page from `firstPage` on: those to log anew.
+   * @param bitmap - a bit for each page from `firstPage` on; a set bit logs the page again.
    */
   clearDirtyLog(slot: number, firstPage: number, numPages: number, bitmap: BigUint64Array): void {
     this.checked('KVM_CLEAR_DIRTY_LOG', this.#native.clearDirtyLog(slot, firstPage, numPages, bitmap))
   }
 
-  /** `KVM_CREATE_VCPU`: a vCPU that this thread runs. @param id - its number, and its APIC's. */
+  /**
+   * `KVM_CREATE_VCPU`: creates a vCPU that this thread runs.
+   * @param id - the number of the vCPU and of its APIC.
+   */
   createVcpu(id: number): Vcpu {
     const sizes = { xsave: this.checkExtension(KVM_CAP_XSAVE2), nested: this.checkExtension(KVM_CAP_NESTED_STATE) }
     return new Vcpu(this.made('KVM_CREATE_VCPU', this.#native.createVcpu(id)), sizes)
@@ -102,7 +110,10 @@ export class Vm extends VmInterrupts {
     return new Device(this.made('KVM_CREATE_DEVICE', this.#native.createDevice(type)))
   }
 
-  /** `KVM_CREATE_DEVICE` with `KVM_CREATE_DEVICE_TEST`: throws what {@linkcode Vm.createDevice} would, and makes nothing. */
+  /**
+   * `KVM_CREATE_DEVICE` with `KVM_CREATE_DEVICE_TEST`: throws the errors of
+   * {@linkcode Vm.createDevice}, and creates nothing.
+   */
   testDevice(type: number): void {
     this.checked('KVM_CREATE_DEVICE', this.#native.testDevice(type))
   }
@@ -112,7 +123,9 @@ export class Vm extends VmInterrupts {
     this.withValue('KVM_SET_TSS_ADDR', address)
   }
 
-  /** `KVM_SET_IDENTITY_MAP_ADDR`: a page below 4 GiB that Intel hosts need, outside of every slot. */
+  /**
+   * `KVM_SET_IDENTITY_MAP_ADDR`: a page below 4 GiB that Intel hosts need, outside of every slot.
+   */
   setIdentityMapAddr(address: number): void {
     this.withBytes('KVM_SET_IDENTITY_MAP_ADDR', new Uint8Array(new BigUint64Array([BigInt(address)]).buffer))
   }
@@ -132,23 +145,26 @@ export class Vm extends VmInterrupts {
     return this.filled('KVM_GET_CLOCK', new KvmClockData())
   }
 
-  /** `KVM_SET_CLOCK`. The kernel refuses flags that it only gives. */
+  /** `KVM_SET_CLOCK`. The kernel refuses the flags that only `getClock()` returns. */
   setClock(clock: KvmClockData): void {
     this.withBytes('KVM_SET_CLOCK', clock.bytes)
   }
 
   /**
-   * `KVM_X86_SET_MSR_FILTER`: which MSRs the guest may access; the others are exits, after
-   * `enableCap(KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER)`.
+   * `KVM_X86_SET_MSR_FILTER`: the MSRs that the guest may access. Accesses to other MSRs exit,
+   * after `enableCap(KVM_CAP_X86_USER_SPACE_MSR, KVM_MSR_EXIT_REASON_FILTER)`.
    *
-   * @param flags - `KVM_MSR_FILTER_DEFAULT_ALLOW` or `KVM_MSR_FILTER_DEFAULT_DENY`, for MSRs outside of `ranges`.
+   * @param flags - `KVM_MSR_FILTER_DEFAULT_ALLOW` or `KVM_MSR_FILTER_DEFAULT_DENY`, for MSRs
+   * outside of `ranges`.
    * @param ranges - at most 16.
    */
   setMsrFilter(flags: number, ranges: readonly MsrFilterRange[] = []): void {
     this.checked('KVM_X86_SET_MSR_FILTER', this.#native.setMsrFilter(flags, [...ranges]))
   }
 
-  /** `KVM_GET_STATS_FD`: a file with the VM's statistics, for `fs.readSync()`. It is the caller's to close. */
+  /**
+   * `KVM_GET_STATS_FD`: a file with the VM's statistics, for `fs.readSync()`. The caller closes it.
+   */
   getStatsFd(): number {
     return this.withValue('KVM_GET_STATS_FD')
   }

@@ -1,6 +1,6 @@
 import { KvmEnableCap } from '../generated/vm-structs.js'
 
-/** What `KVM_ENABLE_CAP` takes. */
+/** Creates the argument of `KVM_ENABLE_CAP`. */
 export function enabling(capability: number, args: readonly (number | bigint)[]): KvmEnableCap {
   const cap = new KvmEnableCap()
   cap.cap = capability

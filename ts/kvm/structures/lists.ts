@@ -1,16 +1,16 @@
 // Lists of the kernel: a header that begins with a count of 32 bits, and entries.
 
-/** A list for `count` entries. */
+/** Creates a list for `count` entries. */
 export function emptyList(header: number, entry: number, count: number): Uint8Array {
   const bytes = new Uint8Array(header + count * entry)
   new DataView(bytes.buffer).setUint32(0, count, true)
   return bytes
 }
 
-/** How many entries a list says it has. */
+/** Returns the number of entries in a list's header. */
 const count = (bytes: Uint8Array): number => new DataView(bytes.buffer).getUint32(0, true)
 
-/** Views of the entries of a list. */
+/** Returns views of the entries of a list. */
 export function entries<S>(
   bytes: Uint8Array,
   header: number,
@@ -19,7 +19,7 @@ export function entries<S>(
   return Array.from({ length: count(bytes) }, (_, index) => new type(bytes.buffer, header + index * type.size))
 }
 
-/** A list of copies of these entries. */
+/** Creates a list of copies of these entries. */
 export function listOf(
   header: number,
   type: { readonly size: number },
@@ -30,7 +30,7 @@ export function listOf(
   return bytes
 }
 
-/** The numbers of a list of numbers of 32 bits. */
+/** Returns the numbers of a list of 32-bit numbers. */
 export function numbers(bytes: Uint8Array): number[] {
   return [...new Uint32Array(bytes.buffer, 4, count(bytes))]
 }

@@ -4,7 +4,7 @@ import { emptyList, entries, listOf } from './lists.js'
 /** Bytes of `kvm_msrs` before its entries. */
 const HEADER = 8
 
-/** A list that asks for these MSRs. */
+/** Creates a list that requests these MSRs. */
 export function askFor(indices: Iterable<number>): Uint8Array {
   const wanted = [...indices]
   const list = emptyList(HEADER, KvmMsrEntry.size, wanted.length)
@@ -12,7 +12,7 @@ export function askFor(indices: Iterable<number>): Uint8Array {
   return list
 }
 
-/** The first `count` values of a list that the kernel filled. */
+/** Returns the first `count` values of a list that the kernel filled. */
 export function valuesOf(list: Uint8Array, count: number): Map<number, bigint> {
   return new Map(
     entries(list, HEADER, KvmMsrEntry)
@@ -21,7 +21,7 @@ export function valuesOf(list: Uint8Array, count: number): Map<number, bigint> {
   )
 }
 
-/** A list of values to be set. */
+/** Creates a list of values to set. */
 export function toSet(values: Iterable<readonly [index: number, value: bigint]>): Uint8Array {
   const list = [...values].map(([index, data]) => Object.assign(new KvmMsrEntry(), { index, data }))
   return listOf(HEADER, KvmMsrEntry, list)

@@ -25,7 +25,9 @@ export interface Breakpoint {
   readonly vcpu?: number
 }
 
-/** How {@linkcode Debugger.readMemory} and {@linkcode Debugger.writeMemory} translate an address. */
+/**
+ * How {@linkcode Debugger.readMemory} and {@linkcode Debugger.writeMemory} translate an address.
+ */
 export interface MemoryPlace {
   /**
    * The vCPU whose page tables translate the address.

@@ -22,8 +22,9 @@ const PIECE = 2 ** 22
 /**
  * Breakpoints, watchpoints, single steps and memory of a {@linkcode Machine} that does not run.
  *
- * A breakpoint stops the whole machine in run state `debug`, and the event `debug` reports its address. As under QEMU, a machine that is
- * resumed at a breakpoint stops there again: call {@linkcode Debugger.step} first.
+ * A breakpoint stops the whole machine in run state `debug`, and the event `debug` reports its
+ * address. As under QEMU, a machine that is resumed at a breakpoint stops there again: call
+ * {@linkcode Debugger.step} first.
  *
  * @example
  * ```ts
@@ -45,7 +46,10 @@ export class Debugger {
     this.#machine = machine
   }
 
-  /** True if this host's KVM can debug guests (KVM_CAP_SET_GUEST_DEBUG) and the machine has not ended. */
+  /**
+   * True if this host's KVM can debug guests (KVM_CAP_SET_GUEST_DEBUG) and the machine has not
+   * ended.
+   */
   get supported(): boolean {
     return this.#machine.supported()
   }
@@ -65,8 +69,8 @@ export class Debugger {
   }
 
   /**
-   * Removes a breakpoint or a watchpoint, identified by the same fields. A software breakpoint that was set several times is removed by
-   * as many calls.
+   * Removes a breakpoint or a watchpoint, identified by the same fields. A software breakpoint that
+   * was set several times is removed by as many calls.
    *
    * @throws as {@linkcode Debugger.insertBreakpoint}.
    */
@@ -88,12 +92,13 @@ export class Debugger {
   }
 
   /**
-   * Lets a vCPU execute one instruction, also at a breakpoint. Interrupts are blocked where the kernel can block them. The other vCPUs stay
-   * stopped. Resolves when the machine has stopped again: with the same object as event `debug`, or with undefined when the guest ended,
-   * reset itself or was paused before the step was done.
+   * Lets a vCPU execute one instruction, also at a breakpoint. Interrupts are blocked where the
+   * kernel can block them. The other vCPUs stay stopped. Resolves when the machine has stopped
+   * again: with the same object as event `debug`, or with undefined when the guest ended, reset
+   * itself or was paused before the step was done.
    *
-   * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused`, `debug` or `guest-panicked`. During a step it is
-   * `running`: await a step before the next one.
+   * @throws {@linkcode MachineStateError} unless the run state is `prelaunch`, `paused`, `debug` or
+   * `guest-panicked`. During a step it is `running`: await a step before the next one.
    * @throws {@linkcode KvmCapabilityError}: the host.
    */
   step(vcpu = 0): Promise<DebugEvent | undefined> {
@@ -123,8 +128,9 @@ export class Debugger {
   }
 
   /**
-   * Writes guest memory. When an address cannot be written, the bytes before it have been written. The bytes are copied in pieces of 4 MiB,
-   * each by a command of its own, so that the event loop is not blocked. Do not change them before the promise settles.
+   * Writes guest memory. When an address cannot be written, the bytes before it have been written.
+   * The bytes are copied in pieces of 4 MiB, each by a command of its own, so that the event loop
+   * is not blocked. Do not change them before the promise settles.
    *
    * @throws as {@linkcode Debugger.readMemory}.
    */

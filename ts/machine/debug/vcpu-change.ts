@@ -16,7 +16,8 @@ const limits: Readonly<Record<string, number>> = {
 /**
  * Applies a change to a vCPU's state. Pure.
  *
- * @throws TypeError for an unknown register and for a value of another type; RangeError for a value that does not fit.
+ * @throws TypeError for an unknown register and for a value of another type; RangeError for a value
+ * that does not fit.
  */
 export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   const { general, segments, tables, control, xcr0 = state.xcr0, xsave = state.xsave, msrs, events, debug } = change
@@ -37,7 +38,10 @@ export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   }
 }
 
-/** Returns `now` with the fields of `change`. A field that is undefined in `now` takes any value that the addon accepts. */
+/**
+ * Returns `now` with the fields of `change`. A field that is undefined in `now` takes any value
+ * that the addon accepts.
+ */
 function merge<T extends object>(now: T, change: object | undefined, path: string): T {
   const result = { ...now } as Record<string, unknown>
   for (const [key, value] of Object.entries(change ?? {})) {
@@ -72,7 +76,10 @@ function leaf<T>(value: T, now: unknown, place: string): T {
 const isGroup = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Returns a template for an exception or an interrupt that the state does not have. The addon checks the fields. */
+/**
+ * Returns a template for an exception or an interrupt that the state does not have. The addon
+ * checks the fields.
+ */
 const template = (value: object): object => Object.fromEntries(Object.keys(value).map(key => [key, undefined]))
 
 function msr(state: VcpuState, index: number, value: bigint): [number, bigint] {

@@ -11,7 +11,10 @@ export interface SegmentRegister {
   readonly base: bigint
   /** In bytes, 32 bits. */
   readonly limit: number
-  /** Type (bits 3:0), S (4), DPL (6:5), P (7), AVL (12), L (13), D/B (14), G (15). A segment that is not present is unusable. */
+  /**
+   * Type (bits 3:0), S (4), DPL (6:5), P (7), AVL (12), L (13), D/B (14), G (15). A segment that is
+   * not present is unusable.
+   */
   readonly attributes: number
 }
 
@@ -34,7 +37,10 @@ export interface ControlRegisters {
   readonly efer: bigint
   /** IA32_APIC_BASE. */
   readonly apicBase: bigint
-  /** The four page-directory pointers of PAE paging, if the kernel keeps them separately from memory. */
+  /**
+   * The four page-directory pointers of PAE paging, if the kernel keeps them separately from
+   * memory.
+   */
   readonly pdptrs: readonly bigint[] | undefined
 }
 
@@ -42,7 +48,9 @@ export interface ControlRegisters {
 export interface PendingException {
   /** 0 to 31, except 2. */
   readonly vector: number
-  /** True if its delivery was interrupted and will be repeated; false if its delivery has not begun. */
+  /**
+   * True if its delivery was interrupted and will be repeated; false if its delivery has not begun.
+   */
   readonly injected: boolean
   /** The error code, for vectors that have one. */
   readonly errorCode?: number | undefined
@@ -57,7 +65,10 @@ export interface VcpuEvents {
   readonly interrupt: { readonly vector: number; readonly soft: boolean } | undefined
   /** Bit 0: after `mov ss`; bit 1: after `sti`. */
   readonly interruptShadow: number
-  /** NMIs: whether the delivery of one was interrupted, how many are pending, and whether they are masked until `iret`. */
+  /**
+   * NMIs: whether the delivery of one was interrupted, how many are pending, and whether they are
+   * masked until `iret`.
+   */
   readonly nmi: { readonly injected: boolean; readonly pending: number; readonly masked: boolean }
   /** The address at which a received SIPI starts this vCPU, in pages of 4 KiB. */
   readonly sipiVector: number
@@ -82,18 +93,27 @@ export interface DebugRegisters {
   readonly dr7: bigint
 }
 
-/** Whether a vCPU runs, is halted or waits: KVM_MP_STATE_*. A number is a state that x86 does not define. */
+/**
+ * Whether a vCPU runs, is halted or waits: KVM_MP_STATE_*. A number is a state that x86 does not
+ * define.
+ */
 export type MpState = 'runnable' | 'uninitialized' | 'init-received' | 'halted' | 'sipi-received' | number
 
 /** The state of nested virtualization. Only the kernel interprets the data. */
 export interface NestedState {
   readonly format: 'vmx' | 'svm' | number
-  /** Bit 0: the vCPU runs a nested guest. Bit 1: the entry into it is pending. Bit 8: global interrupt flag (SVM). */
+  /**
+   * Bit 0: the vCPU runs a nested guest. Bit 1: the entry into it is pending. Bit 8: global
+   * interrupt flag (SVM).
+   */
   readonly flags: number
   readonly data: Uint8Array
 }
 
-/** The whole state of one vCPU in the kernel. A part that is undefined does not exist on this kernel or machine. */
+/**
+ * The whole state of one vCPU in the kernel. A part that is undefined does not exist on this kernel
+ * or machine.
+ */
 export interface VcpuState {
   readonly general: GeneralRegisters
   readonly segments: Readonly<Record<'es' | 'cs' | 'ss' | 'ds' | 'fs' | 'gs' | 'ldt' | 'tr', SegmentRegister>>
@@ -118,8 +138,8 @@ export interface VcpuState {
 /**
  * A change for {@linkcode Vcpu.setState}. Fields that are absent stay unchanged.
  *
- * Only state that a guest's own instructions change can be written. `mpState`, `lapic`, `nested`, `tscKhz` and the MSRs of clocks, counters
- * and set-up cannot. docs/vcpu-state.md lists them.
+ * Only state that a guest's own instructions change can be written. `mpState`, `lapic`, `nested`,
+ * `tscKhz` and the MSRs of clocks, counters and set-up cannot. docs/vcpu-state.md lists them.
  */
 export interface VcpuStateChange {
   readonly general?: Partial<GeneralRegisters>

@@ -32,7 +32,8 @@ export class Vcpu {
   }
 
   /**
-   * Reads the whole register file, including changes that wait for the next entry into the guest. The machine must not run.
+   * Reads the whole register file, including changes that wait for the next entry into the guest.
+   * The machine must not run.
    *
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
@@ -47,8 +48,9 @@ export class Vcpu {
   }
 
   /**
-   * Changes registers. They are written when the machine is resumed, at QEMU's level RUNTIME; a {@linkcode Machine.reset} before that
-   * discards them. A change that the kernel then refuses stops the machine in run state `internal-error`.
+   * Changes registers. They are written when the machine is resumed, at QEMU's level RUNTIME; a
+   * {@linkcode Machine.reset} before that discards them. A change that the kernel then refuses
+   * stops the machine in run state `internal-error`.
    *
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws TypeError for a register that does not exist; RangeError for a value that does not fit.

@@ -12,7 +12,10 @@ export interface DirtyRange {
 
 const PAGE_SIZE = 4096
 
-/** The pages that a guest has written, as ranges in the order of their addresses. Ranges do not touch each other. */
+/**
+ * The pages that a guest has written, as ranges in the order of their addresses. Ranges do not
+ * touch each other.
+ */
 export class DirtyPages implements Iterable<DirtyRange> {
   /** The number of pages of 4096 bytes. */
   readonly pages: number
@@ -45,14 +48,18 @@ export class DirtyPages implements Iterable<DirtyRange> {
 
 /** The rate at which a vCPU writes pages. */
 export interface DirtyRate {
-  /** Pages recorded since the last call. A page that is written again after it was taken counts again. */
+  /**
+   * Pages recorded since the last call. A page that is written again after it was taken counts
+   * again.
+   */
   readonly pages: number
   /** Bytes of these pages per second. */
   readonly bytesPerSecond: number
 }
 
 /**
- * Records the pages that a guest writes, by KVM's dirty bitmap, or by its dirty rings with property `dirty-ring-size`.
+ * Records the pages that a guest writes, by KVM's dirty bitmap, or by its dirty rings with property
+ * `dirty-ring-size`.
  *
  * @example
  * ```ts
@@ -79,8 +86,8 @@ export class DirtyLog {
   }
 
   /**
-   * Starts to record the pages that the guest writes, in any run state. Does nothing if it has started already. While the log is on, the
-   * guest's first write to each page is slower.
+   * Starts to record the pages that the guest writes, in any run state. Does nothing if it has
+   * started already. While the log is on, the guest's first write to each page is slower.
    *
    * @throws {@linkcode KvmIoctlError}: the kernel refused.
    * @throws {@linkcode MachineStateError} when the machine has ended.
@@ -121,10 +128,12 @@ export class DirtyLog {
   }
 
   /**
-   * Takes the pages written since {@linkcode DirtyLog.start} or since the last `take()`. The guest continues to run. A page that it writes
-   * meanwhile is in this result or in the next; no page is lost. After a {@linkcode Machine.reset} all pages are dirty.
+   * Takes the pages written since {@linkcode DirtyLog.start} or since the last `take()`. The guest
+   * continues to run. A page that it writes meanwhile is in this result or in the next; no page is
+   * lost. After a {@linkcode Machine.reset} all pages are dirty.
    *
-   * @throws {@linkcode KvmIoctlError}: the kernel refused. The next result has the pages that were found before.
+   * @throws {@linkcode KvmIoctlError}: the kernel refused. The next result has the pages that were
+   * found before.
    * @throws {@linkcode MachineStateError} before `start()`, and when the machine has ended.
    */
   take(): Promise<DirtyPages> {
@@ -141,8 +150,8 @@ export class DirtyLog {
   }
 
   /**
-   * Measures the rate at which each vCPU has written pages since the last call, or since `start()`. Only the dirty rings attribute a page to a
-   * vCPU: without `dirty-ring-size` the list is empty.
+   * Measures the rate at which each vCPU has written pages since the last call, or since `start()`.
+   * Only the dirty rings attribute a page to a vCPU: without `dirty-ring-size` the list is empty.
    *
    * @throws the errors of {@linkcode DirtyLog.take}.
    */

@@ -1,4 +1,6 @@
-/** A vCPU stopped at a breakpoint or a watchpoint, or after a step. All other vCPUs are stopped too. */
+/**
+ * A vCPU stopped at a breakpoint or a watchpoint, or after a step. All other vCPUs are stopped too.
+ */
 export interface DebugEvent {
   /** Index of the vCPU, from 0. */
   readonly vcpu: number

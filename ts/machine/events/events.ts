@@ -15,17 +15,26 @@ export interface StopEvent {
 
 /** Events of a {@linkcode Machine}, emitted in the order in which they happened. */
 export interface MachineEventMap {
-  /** A notify VM exit, real or injected. At most 1024 events wait for the event loop; `dropped` counts the events that did not fit. */
+  /**
+   * A notify VM exit, real or injected. At most 1024 events wait for the event loop; `dropped`
+   * counts the events that did not fit.
+   */
   notify: [NotifyEvent]
   /** A breakpoint, a watchpoint or a step stopped the machine; follows `stop`. */
   debug: [DebugEvent]
-  /** A bus lock, with option `busLockRatelimit`. These events wait and are dropped as `notify` events are. */
+  /**
+   * A bus lock, with option `busLockRatelimit`. These events wait and are dropped as `notify`
+   * events are.
+   */
   'bus-lock': [BusLockEvent]
   /** The machine left the state `running` (QEMU's `STOP`). */
   stop: [StopEvent]
   /** The machine entered the state `running` (QEMU's `RESUME`). */
   resume: []
-  /** The machine was reset (QEMU's `RESET`). `guest` is true when the guest asked for it. At most 1024 resets by the guest wait. */
+  /**
+   * The machine was reset (QEMU's `RESET`). `guest` is true when the guest asked for it. At most
+   * 1024 resets by the guest wait.
+   */
   reset: [{ readonly guest: boolean }]
   /** The machine ended (QEMU's `SHUTDOWN`). */
   shutdown: [{ readonly reason: Exit['reason'] }]

@@ -5,7 +5,8 @@ export interface Exit {
    * - `guest-panicked`: the guest's kernel reported a panic to `pvpanic`.
    * - `guest-reset`: the guest reset itself, and `noReboot` was set.
    * - `debug-exit`: the guest wrote to isa-debug-exit.
-   * - `internal-error`: a vCPU could not continue. The machine stays for inspection until `stop()` or `reset()`.
+   * - `internal-error`: a vCPU could not continue. The machine stays for inspection until `stop()`
+   *   or `reset()`.
    * - `host-quit`: `stop()`, disposal or the abort signal.
    */
   readonly reason: 'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'

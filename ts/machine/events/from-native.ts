@@ -20,7 +20,10 @@ export const notifyEvent = (event: Extract<BindingEvent, { kind: 'notify' }>): N
   dropped: event.dropped,
 })
 
-/** Converts a stop at a breakpoint or after a step. The public type lists every reason that the accelerator has. */
+/**
+ * Converts a stop at a breakpoint or after a step. The public type lists every reason that the
+ * accelerator has.
+ */
 export const debugEvent = ({ vcpu, reason, address, rip }: BindingDebugStop): DebugEvent => ({
   vcpu,
   reason: reason as DebugEvent['reason'],

@@ -20,7 +20,10 @@ export interface NotifyRegisters {
   readonly rflags: bigint
 }
 
-/** A notify VM exit: the guest kept the CPU without an event window for longer than the notify window. */
+/**
+ * A notify VM exit: the guest kept the CPU without an event window for longer than the notify
+ * window.
+ */
 export interface NotifyEvent {
   /** Index of the vCPU, from 0. */
   readonly vcpu: number
@@ -38,7 +41,10 @@ export interface NotifyEvent {
   readonly total: number
   /** True for a drill by {@link Machine.injectNotify}, false for a notify exit of the guest. */
   readonly injected: boolean
-  /** Events lost directly before this one, because 1024 already waited for the event loop: notify events, warnings, resets by the guest. */
+  /**
+   * Events lost directly before this one, because 1024 already waited for the event loop: notify
+   * events, warnings, resets by the guest.
+   */
   readonly dropped: number
 }
 

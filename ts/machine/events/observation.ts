@@ -5,7 +5,10 @@ import type { MachineAccel } from './machine-accel.js'
 import { readStatistics } from './read-statistics.js'
 import type { MachineStatistics, MachineStats } from './statistics.js'
 
-/** Counters, kernel statistics and trace records of one machine. None of them needs the control thread. */
+/**
+ * Counters, kernel statistics and trace records of one machine. None of them needs the control
+ * thread.
+ */
 export class Observation {
   readonly traces: TraceStreams
   readonly #native: BindingMachine

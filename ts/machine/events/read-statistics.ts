@@ -4,7 +4,9 @@ import type { MachineStatistics, Statistic } from './statistics.js'
 import type { BindingMachine, BindingStatistic, BindingStatisticsSchema } from '../../native/binding.cjs'
 import { unwrap } from '../../native/native.js'
 
-/** The descriptions of the kernel's statistics. They are the same for every machine of the process. */
+/**
+ * The descriptions of the kernel's statistics. They are the same for every machine of the process.
+ */
 let schema: BindingStatisticsSchema | undefined
 
 /** Reads the kernel's statistics. Returns undefined when the machine is closed. */

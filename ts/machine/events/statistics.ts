@@ -12,7 +12,9 @@ interface StatisticBase {
 
 /** A statistic with one value. */
 export interface ScalarStatistic extends StatisticBase {
-  /** `cumulative` only grows, `instant` is the current value, `peak` is the largest value so far. */
+  /**
+   * `cumulative` only grows, `instant` is the current value, `peak` is the largest value so far.
+   */
   readonly type: 'cumulative' | 'instant' | 'peak'
   /** Exact up to 2^53, rounded above. 0 or 1 with unit `boolean`. */
   readonly value: number
@@ -101,8 +103,8 @@ type VcpuScalar =
 type VcpuHistogram = 'halt_poll_success_hist' | 'halt_poll_fail_hist' | 'halt_wait_hist'
 
 /**
- * Statistics by the kernel's name. The type names those of Linux 6.1 on x86. Each kernel has its own set: any of them may be missing, and
- * those of a newer kernel are present under their names.
+ * Statistics by the kernel's name. The type names those of Linux 6.1 on x86. Each kernel has its
+ * own set: any of them may be missing, and those of a newer kernel are present under their names.
  */
 type Statistics<Scalar extends string, Histogram extends string> = { readonly [name in Scalar]?: ScalarStatistic } & {
   readonly [name in Histogram]?: HistogramStatistic
@@ -116,7 +118,10 @@ export type VcpuStatistics = Statistics<VcpuScalar, VcpuHistogram>
 
 /** Counters of a machine, counted by this package itself. */
 export interface MachineStats {
-  /** VM exits by kind: `io`, `mmio`, `msr`, `bus-lock`, `notify`, `shutdown`, `internal-error`, `interrupted`, `other`. */
+  /**
+   * VM exits by kind: `io`, `mmio`, `msr`, `bus-lock`, `notify`, `shutdown`, `internal-error`,
+   * `interrupted`, `other`.
+   */
   readonly exits: Readonly<Record<string, number>>
   /** Notify exits of each vCPU, drills included. */
   readonly notify: readonly number[]
@@ -132,6 +137,9 @@ export interface MachineStatistics {
   readonly vm: VmStatistics
   /** Statistics of each vCPU. */
   readonly vcpus: readonly VcpuStatistics[]
-  /** This package's own counters, as {@link Machine.stats} returns them. They count exits to user space only, and include drills. */
+  /**
+   * This package's own counters, as {@link Machine.stats} returns them. They count exits to user
+   * space only, and include drills.
+   */
   readonly counts: MachineStats
 }

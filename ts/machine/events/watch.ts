@@ -2,8 +2,8 @@
 const LONGEST = 2 ** 31 - 1
 
 /**
- * Takes a sample at once and then every `interval` milliseconds, until the source has ended. A reader that is late gets the current value
- * and no backlog.
+ * Takes a sample at once and then every `interval` milliseconds, until the source has ended. A
+ * reader that is late gets the current value and no backlog.
  */
 export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> {
   readonly #sample: () => T | undefined

@@ -41,18 +41,25 @@ interface Pending {
 const CREATION = 0
 
 /**
- * JavaScript's end of a machine's control thread. It sends commands, settles their promises, and passes events on in the order in which
- * they happened.
+ * JavaScript's end of a machine's control thread. It sends commands, settles their promises, and
+ * passes events on in the order in which they happened.
  *
- * The wake socket keeps the process alive while {@link Control.keepsAlive} is set, and while a reply is pending.
+ * The wake socket keeps the process alive while {@link Control.keepsAlive} is set, and while a
+ * reply is pending.
  */
 export class Control {
-  /** The native machine, for calls that need no control thread: counters, statistics, serial input, answers. */
+  /**
+   * The native machine, for calls that need no control thread: counters, statistics, serial input,
+   * answers.
+   */
   readonly native: BindingMachine
   readonly #wake: Socket
   readonly #pending = new Map<number, Pending>()
   readonly #callbacks = new AsyncLocalStorage<{ open: boolean }>()
-  /** Commands that wait for the second half of an {@link Control.exchange}; undefined when no exchange is in progress. */
+  /**
+   * Commands that wait for the second half of an {@link Control.exchange}; undefined when no
+   * exchange is in progress.
+   */
   #gate: (() => void)[] | undefined
   #events: ControlEvent[] | undefined = []
   #emit: (event: ControlEvent) => void = () => {}
@@ -83,8 +90,8 @@ export class Control {
   }
 
   /**
-   * Passes events to `emit` from the next turn of the event loop on, so that the creator of a machine can add listeners first. Earlier
-   * events are passed then. `taken` runs after each batch.
+   * Passes events to `emit` from the next turn of the event loop on, so that the creator of a
+   * machine can add listeners first. Earlier events are passed then. `taken` runs after each batch.
    */
   listen(emit: (event: ControlEvent) => void, taken: () => void): void {
     this.#emit = emit
@@ -107,8 +114,8 @@ export class Control {
   }
 
   /**
-   * Runs an operation that makes several calls, or checks arguments before a call. As with a single call, the caller need not handle its
-   * rejection when the machine was ended meanwhile.
+   * Runs an operation that makes several calls, or checks arguments before a call. As with a single
+   * call, the caller need not handle its rejection when the machine was ended meanwhile.
    */
   whole<T>(operation: () => Promise<T>): Promise<T> {
     const result = deferred<T>()
@@ -120,17 +127,22 @@ export class Control {
     return result.promise
   }
 
-  /** Sends a command, and then a second command that `first.map` makes from the reply. No command of the same caller comes between them. */
+  /**
+   * Sends a command, and then a second command that `first.map` makes from the reply. No command of
+   * the same caller comes between them.
+   */
   exchange<K extends BindingReply['kind']>(first: Omit<Call<K, BindingCommand>, 'failed'>): Promise<void> {
     const result = deferred<void>()
     const nested = this.nested
     const run = () => {
       const open = () => {
-        // A nested command does not use the gate: the machine runs, so that the control thread refuses it.
+        // A nested command does not use the gate: the machine runs, so that the control thread
+        // refuses it.
         if (nested) return
         const waiting = this.#gate ?? []
         this.#gate = undefined
-        // A command may start an exchange, which closes the gate again: the remaining commands then wait for that exchange.
+        // A command may start an exchange, which closes the gate again: the remaining commands then
+        // wait for that exchange.
         for (const send of waiting) {
           const gate = this.#gate as (() => void)[] | undefined
           if (gate) gate.push(send)
@@ -167,8 +179,9 @@ export class Control {
   }
 
   /**
-   * Runs user code that a vCPU waits for (a device or an MSR in JavaScript). The machine runs meanwhile. A command that needs a stopped
-   * machine is refused at once: waiting for that vCPU would deadlock. `handle` never rejects.
+   * Runs user code that a vCPU waits for (a device or an MSR in JavaScript). The machine runs
+   * meanwhile. A command that needs a stopped machine is refused at once: waiting for that vCPU
+   * would deadlock. `handle` never rejects.
    */
   answering(handle: () => Promise<void>): void {
     const callback = { open: true }
@@ -233,7 +246,8 @@ export class Control {
   #take(): void {
     for (const event of this.native.take()) {
       if (event.kind === 'reply') {
-        // Emit the events that happened before the reply first. The sender of a command has added its listeners.
+        // Emit the events that happened before the reply first. The sender of a command has added
+        // its listeners.
         if (event.id !== CREATION) this.#flush()
         this.#settle(event)
       } else if (this.#events) this.#events.push(event)
@@ -266,7 +280,10 @@ export class Control {
     pending.fail(rejection(error))
   }
 
-  /** The caller that ended the machine expects its other operations to fail: their rejections must not end the process. */
+  /**
+   * The caller that ended the machine expects its other operations to fail: their rejections must
+   * not end the process.
+   */
   #excuse(promise: Promise<unknown>): void {
     if (this.#ending) promise.catch(() => {})
   }

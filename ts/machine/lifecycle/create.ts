@@ -14,7 +14,8 @@ export interface CreatedMachine {
 }
 
 /**
- * Creates the machine on its control thread. If the options list several accelerators, it tries them in order until one initialises.
+ * Creates the machine on its control thread. If the options list several accelerators, it tries
+ * them in order until one initialises.
  *
  * @throws the error of the last accelerator, with an explanation when its device cannot be opened.
  * @throws the reason of `signal` within about 100 ms of the abort.

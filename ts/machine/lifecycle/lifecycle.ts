@@ -16,7 +16,10 @@ export type LifecycleEvent = Extract<ControlEvent, { kind: LifecycleEventKind }>
 
 /** The parts of a machine that follow its lifecycle. */
 export interface Followers {
-  /** Emits an event to the user's listeners. Does not throw: {@link Lifecycle.thrown} gets what a listener throws. */
+  /**
+   * Emits an event to the user's listeners. Does not throw: {@link Lifecycle.thrown} gets what a
+   * listener throws.
+   */
   emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void
   /** Sets whether the ports of the machine keep the process alive. */
   keepAlive(alive: boolean): void
@@ -27,9 +30,11 @@ export interface Followers {
 }
 
 /**
- * The lifecycle of one machine. It mirrors the run state of the control thread from events, and sends the commands that change it.
+ * The lifecycle of one machine. It mirrors the run state of the control thread from events, and
+ * sends the commands that change it.
  *
- * Order of an end: `ending` (further commands are refused), event `closed`, `ended`, and then {@link Lifecycle.stop} resolves.
+ * Order of an end: `ending` (further commands are refused), event `closed`, `ended`, and then
+ * {@link Lifecycle.stop} resolves.
  */
 export class Lifecycle {
   readonly #control: Control
@@ -41,7 +46,10 @@ export class Lifecycle {
   #exit: Exit | undefined
   /** The user's choice by `ref()` or `unref()`; undefined before the first call. */
   #choice: boolean | undefined
-  /** The pause that a second `pause()` waits for; undefined when another command that changes the run state has followed it. */
+  /**
+   * The pause that a second `pause()` waits for; undefined when another command that changes the
+   * run state has followed it.
+   */
   #pausing: Promise<void> | undefined
   /** Set when the machine is ending. Resolves when its threads, memory and ports are gone. */
   #closed: Deferred<void> | undefined
@@ -68,7 +76,8 @@ export class Lifecycle {
   }
 
   pause(): Promise<void> {
-    // The vCPU that waits for a nested caller stops only after the caller's answer: the control thread replies before that stop.
+    // The vCPU that waits for a nested caller stops only after the caller's answer: the control
+    // thread replies before that stop.
     if (this.#control.nested) return this.#command('pause')
     if (!this.#pausing) {
       const over = () => {
@@ -128,7 +137,10 @@ export class Lifecycle {
     return new MachineStateError(message, { state: 'shutdown', allowed: [], remedy })
   }
 
-  /** Ends the machine because the user's code threw. Throws the error again where Node.js handles uncaught exceptions. */
+  /**
+   * Ends the machine because the user's code threw. Throws the error again where Node.js handles
+   * uncaught exceptions.
+   */
   thrown(error: unknown): void {
     process.nextTick(() => {
       throw error
@@ -173,14 +185,20 @@ export class Lifecycle {
     return this.#command(kind, this.#begin())
   }
 
-  /** Keeps the process alive for a machine that is about to run. The returned function undoes that when the command is refused. */
+  /**
+   * Keeps the process alive for a machine that is about to run. The returned function undoes that
+   * when the command is refused.
+   */
   #begin(): () => void {
     this.#keepAlive(this.#choice ?? true)
     // Reads the state again: it may have changed since the call.
     return () => this.#keepAlive(this.#exit === undefined && (this.#choice ?? this.#state !== 'prelaunch'))
   }
 
-  /** Begins the end of the machine: further commands are refused. Resolves when everything of the machine is gone. */
+  /**
+   * Begins the end of the machine: further commands are refused. Resolves when everything of the
+   * machine is gone.
+   */
   #close(): Promise<void> {
     if (!this.#closed) {
       this.#closed = deferred()
@@ -232,7 +250,8 @@ export class Lifecycle {
   #gone(): void {
     void this.#close()
     this.#state = 'shutdown'
-    // Without an exit the control thread itself has failed: otherwise it reports how the machine ended.
+    // Without an exit the control thread itself has failed: otherwise it reports how the machine
+    // ended.
     this.#ended.resolve(this.#exit ?? { reason: 'host-quit' })
     this.#followers.ended(() => this.#closed?.resolve())
   }

@@ -24,7 +24,10 @@ export interface BalloonStatistics {
   readonly hugePageAllocations?: number
   /** Huge pages that could not be allocated. */
   readonly hugePageFailures?: number
-  /** Processes that the out-of-memory killer ended. Only newer guests report this value and the following ones. */
+  /**
+   * Processes that the out-of-memory killer ended. Only newer guests report this value and the
+   * following ones.
+   */
   readonly oomKill?: number
   /** Allocations that waited for reclaim. */
   readonly allocStall?: number

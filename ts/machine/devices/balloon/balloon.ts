@@ -7,7 +7,10 @@ import { formatSize, parseSize } from '../../../properties/size.js'
 
 /** Events of a {@link Balloon}. */
 export interface BalloonEvents {
-  /** The amount of the guest's memory has changed: {@link Balloon.actual}, in bytes. Of several changes in a row, only the last may be emitted. */
+  /**
+   * The amount of the guest's memory has changed: {@link Balloon.actual}, in bytes. Of several
+   * changes in a row, only the last may be emitted.
+   */
   change: [number]
 }
 
@@ -25,7 +28,8 @@ interface Owner {
 }
 
 /**
- * Takes memory from a running guest and gives it back, with option `balloon`: the guest frees pages, and the host uses them meanwhile.
+ * Takes memory from a running guest and gives it back, with option `balloon`: the guest frees
+ * pages, and the host uses them meanwhile.
  *
  * @example
  * ```ts
@@ -47,20 +51,25 @@ export class Balloon extends EventEmitter<BalloonEvents> {
   }
 
   /**
-   * The bytes that the guest has: the machine's memory without the balloon, as the guest reports it.
+   * The bytes that the guest has: the machine's memory without the balloon, as the guest reports
+   * it.
    *
-   * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
+   * @throws {@linkcode MachineConfigError} when the machine has no balloon;
+   * {@linkcode MachineStateError} when it has ended.
    */
   get actual(): number {
     return this.#actual(this.#native('balloon.actual'))
   }
 
   /**
-   * Asks the guest to use this much memory, as QMP's `balloon` does. The guest gives or takes pages while it runs. Event `change` reports the
-   * amount that it has reached. The request survives resets.
+   * Asks the guest to use this much memory, as QMP's `balloon` does. The guest gives or takes pages
+   * while it runs. Event `change` reports the amount that it has reached. The request survives
+   * resets.
    *
-   * @param size Bytes, or a text such as `'512M'`: from 4096 to the machine's memory. It is rounded up to pages of 4 KiB.
-   * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
+   * @param size Bytes, or a text such as `'512M'`: from 4096 to the machine's memory. It is rounded
+   * up to pages of 4 KiB.
+   * @throws {@linkcode MachineConfigError} when the machine has no balloon;
+   * {@linkcode MachineStateError} when it has ended.
    * @throws RangeError for another size.
    */
   resize(size: number | string): void {
@@ -75,10 +84,12 @@ export class Balloon extends EventEmitter<BalloonEvents> {
   }
 
   /**
-   * Returns the guest's last report on its memory. The guest reports every {@linkcode BalloonOptions.statisticsInterval}, or without that
-   * option when its driver starts. `null` before the first report.
+   * Returns the guest's last report on its memory. The guest reports every
+   * {@linkcode BalloonOptions.statisticsInterval}, or without that option when its driver starts.
+   * `null` before the first report.
    *
-   * @throws {@linkcode MachineConfigError} when the machine has no balloon; {@linkcode MachineStateError} when it has ended.
+   * @throws {@linkcode MachineConfigError} when the machine has no balloon;
+   * {@linkcode MachineStateError} when it has ended.
    */
   statistics(): BalloonStatistics | null {
     const said = this.#native('balloon.statistics').balloonStatistics()

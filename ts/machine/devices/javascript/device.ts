@@ -1,10 +1,14 @@
 /** A value of a device's register: a number for accesses of up to 4 bytes, a bigint for 8. */
 export type DeviceValue = number | bigint
 
-/** The handlers of a device written in JavaScript. `offset` counts from the device's first port or address. */
+/**
+ * The handlers of a device written in JavaScript. `offset` counts from the device's first port or
+ * address.
+ */
 export interface DeviceHandlers<Read = DeviceValue, Write = void> {
   /**
-   * Answers a load or an `in` of `size` bytes: 1, 2, 4 or 8. The guest gets the low `size` bytes of the value.
+   * Answers a load or an `in` of `size` bytes: 1, 2, 4 or 8. The guest gets the low `size` bytes of
+   * the value.
    *
    * @default all ones
    */
@@ -32,15 +36,18 @@ export interface DevicePlace {
 }
 
 /**
- * A device whose handlers run on this thread. They may return promises: the vCPU that made the access waits, and the other vCPUs continue
- * to run.
+ * A device whose handlers run on this thread. They may return promises: the vCPU that made the
+ * access waits, and the other vCPUs continue to run.
  */
 export interface LocalDevice
   extends DevicePlace, DeviceHandlers<DeviceValue | Promise<DeviceValue>, void | Promise<void>> {
   readonly worker?: never
 }
 
-/** A device whose handlers run in a worker, synchronously. It is several times faster, and does not wait for other work of this thread. */
+/**
+ * A device whose handlers run in a worker, synchronously. It is several times faster, and does not
+ * wait for other work of this thread.
+ */
 export interface WorkerDevice extends DevicePlace {
   /** The worker's module, which calls {@linkcode serveDevice}. */
   readonly worker: URL | string

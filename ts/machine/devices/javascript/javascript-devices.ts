@@ -5,7 +5,10 @@ import { native } from '../../../native/native.js'
 import type { Control } from '../../lifecycle/control.js'
 import { registerBits, registerValue, type DeviceOptions, type DevicePlace, type LocalDevice } from './device.js'
 
-/** The JavaScript devices of one machine. `failed` gets the exception of a handler or a worker; the vCPU still waits at that time. */
+/**
+ * The JavaScript devices of one machine. `failed` gets the exception of a handler or a worker; the
+ * vCPU still waits at that time.
+ */
 export class JavaScriptDevices {
   readonly #control: Control
   readonly #failed: (error: unknown) => void
@@ -68,7 +71,8 @@ export class JavaScriptDevices {
     try {
       worker = new Worker(module, { workerData: { device: token, name, data }, execArgv })
     } catch (error) {
-      // The path is invalid, or the data cannot be copied. The device stays on the bus: without this call no one would answer the guest.
+      // The path is invalid, or the data cannot be copied. The device stays on the bus: without
+      // this call no one would answer the guest.
       native().forgetDevice(token)
       throw error
     }

@@ -2,7 +2,10 @@ import type { BindingMsrAccess } from '../../../native/binding.cjs'
 import type { Control } from '../../lifecycle/control.js'
 import type { NormalMsrRule } from '../../msr-filter.js'
 
-/** The MSRs of one machine that JavaScript answers. `failed` gets the exception of a handler; the vCPU still waits at that time. */
+/**
+ * The MSRs of one machine that JavaScript answers. `failed` gets the exception of a handler; the
+ * vCPU still waits at that time.
+ */
 export class JavaScriptMsrs {
   readonly #control: Control
   readonly #rules: readonly NormalMsrRule[]

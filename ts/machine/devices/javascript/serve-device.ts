@@ -4,8 +4,8 @@ import { native } from '../../../native/native.js'
 import { registerBits, registerValue, type DeviceHandlers } from './device.js'
 
 /**
- * Serves a device in the worker that {@linkcode Machine.addDevice} started for it. Returns when the machine has ended. Until then it
- * blocks the event loop of the worker.
+ * Serves a device in the worker that {@linkcode Machine.addDevice} started for it. Returns when the
+ * machine has ended. Until then it blocks the event loop of the worker.
  *
  * @example
  * ```ts

@@ -10,9 +10,11 @@ import { openSocket } from './socket.js'
 const LAST_OUTPUT = 1000
 
 /**
- * Connects a port with its target. Returns a line for a target that this process serves: a socket or a pseudo-terminal.
+ * Connects a port with its target. Returns a line for a target that this process serves: a socket
+ * or a pseudo-terminal.
  *
- * @throws `MachineConfigError` when the target cannot be opened; the reason of `signal` when it is aborted meanwhile.
+ * @throws `MachineConfigError` when the target cannot be opened; the reason of `signal` when it is
+ * aborted meanwhile.
  */
 export async function openLine(
   port: PortStream,

@@ -9,14 +9,18 @@ export interface TerminalSize {
 }
 
 /**
- * A port of the virtio console as a stream, a `net.Socket`. Bytes written to it are the guest's input. With target `'stream'` the guest's
- * output can be read from it. Both directions have back-pressure: a program of the guest whose output is not read waits in its `write`. The
- * stream ends with the machine.
+ * A port of the virtio console as a stream, a `net.Socket`. Bytes written to it are the guest's
+ * input. With target `'stream'` the guest's output can be read from it. Both directions have
+ * back-pressure: a program of the guest whose output is not read waits in its `write`. The stream
+ * ends with the machine.
  */
 export class ConsolePort extends Socket {
   /** The name of a channel; `null` for a terminal. */
   readonly name: string | null
-  /** The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other targets. */
+  /**
+   * The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other
+   * targets.
+   */
   path: string | undefined
   readonly #resize: (columns: number, rows: number) => void
 
@@ -33,8 +37,8 @@ export class ConsolePort extends Socket {
   }
 
   /**
-   * Reports the size of the terminal on which this port is shown to the guest. Linux then sends SIGWINCH. A guest that was reset gets the
-   * size again. A channel has no size.
+   * Reports the size of the terminal on which this port is shown to the guest. Linux then sends
+   * SIGWINCH. A guest that was reset gets the size again. A channel has no size.
    *
    * @throws RangeError when a number is not a whole number from 0 to 65535.
    */

@@ -5,7 +5,10 @@ import { Socket } from 'node:net'
 import { native, unwrap } from '../../../native/native.js'
 import type { PortLine, PortStream } from './line.js'
 
-/** Opens a new pseudo-terminal in raw mode. While no program has it open, the guest's output is dropped. */
+/**
+ * Opens a new pseudo-terminal in raw mode. While no program has it open, the guest's output is
+ * dropped.
+ */
 export function openPty(port: PortStream): PortLine {
   const { fd, path } = unwrap(native().openPty())
   const socket = new Socket({ fd, readable: true, writable: true })

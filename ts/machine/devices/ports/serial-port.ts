@@ -6,13 +6,17 @@ import { Duplex } from 'node:stream'
 type Input = (bytes: Uint8Array) => number
 
 /**
- * A serial port as a stream. Bytes written to it are the guest's input. With target `'stream'` the guest's output can be read from it.
+ * A serial port as a stream. Bytes written to it are the guest's input. With target `'stream'` the
+ * guest's output can be read from it.
  *
- * Both directions have back-pressure. A guest whose output is not read waits in its `out` instruction. Other machines and the event loop do
- * not wait.
+ * Both directions have back-pressure. A guest whose output is not read waits in its `out`
+ * instruction. Other machines and the event loop do not wait.
  */
 export class SerialPort extends Duplex {
-  /** The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other targets. */
+  /**
+   * The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other
+   * targets.
+   */
   path: string | undefined
   readonly #input: Input
   /** The reading end of the guest's output, until the first read. */
@@ -22,7 +26,10 @@ export class SerialPort extends Duplex {
   #waiting: { rest: Uint8Array; done: () => void } | undefined
   #ended = false
 
-  /** @internal `fd` is the reading end of the guest's output, which this stream owns; -1 without one. */
+  /**
+   * @internal `fd` is the reading end of the guest's output, which this stream owns; -1 without
+   * one.
+   */
   constructor(fd: number, input: Input) {
     super({ allowHalfOpen: true })
     this.#input = input
@@ -39,7 +46,10 @@ export class SerialPort extends Duplex {
     this.#output?.resume()
   }
 
-  /** Opens the output at the first read: creating a socket takes longer than the rest of a port, and start-up does not wait for it. */
+  /**
+   * Opens the output at the first read: creating a socket takes longer than the rest of a port, and
+   * start-up does not wait for it.
+   */
   #open(fd: number): void {
     this.#fd = undefined
     const output = new Socket({ fd, readable: true, writable: false })
@@ -66,7 +76,10 @@ export class SerialPort extends Duplex {
     if (waiting) this._write(waiting.rest, 'buffer' as BufferEncoding, waiting.done)
   }
 
-  /** @internal The machine has ended: input is dropped from now on, and output ends when it has been read. */
+  /**
+   * @internal The machine has ended: input is dropped from now on, and output ends when it has been
+   * read.
+   */
   machineEnded(): void {
     this.#ended = true
     this.#waiting?.done()

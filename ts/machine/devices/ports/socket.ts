@@ -7,7 +7,10 @@ import type { PortLine, PortStream } from './line.js'
 import type { NormalSocket } from '../../serial/target.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
-/** How long a connection attempt may take, in ms. Without this limit, a peer that does not answer blocks for minutes. */
+/**
+ * How long a connection attempt may take, in ms. Without this limit, a peer that does not answer
+ * blocks for minutes.
+ */
 const CONNECT = 10_000
 
 /** How long to wait for room in a full backlog, in ms, before the next attempt. */
@@ -16,7 +19,8 @@ const CONNECT_AGAIN = 10
 /**
  * Listens or connects. With `wait`, waits for the first client.
  *
- * @throws `MachineConfigError` when that fails; the reason of `signal` when it is aborted meanwhile.
+ * @throws `MachineConfigError` when that fails; the reason of `signal` when it is aborted
+ * meanwhile.
  */
 export async function openSocket(
   port: PortStream,

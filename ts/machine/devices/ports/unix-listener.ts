@@ -19,11 +19,11 @@ const LOCK = 5000
 const LOCK_AGAIN = 10
 
 /**
- * Listens at a path. The path must not exist, or must be the socket of a process that has ended. Closing the listener removes the socket's
- * file.
+ * Listens at a path. The path must not exist, or must be the socket of a process that has ended.
+ * Closing the listener removes the socket's file.
  *
- * @throws `MachineConfigError` when the path is another file or the socket of a listening process, and when listening fails; the reason of
- * `signal` when it is aborted meanwhile.
+ * @throws `MachineConfigError` when the path is another file or the socket of a listening process,
+ * and when listening fails; the reason of `signal` when it is aborted meanwhile.
  */
 export async function listenAtPath(
   path: string,
@@ -40,7 +40,8 @@ export async function listenAtPath(
   const socket = unwrap(result)
   const server = createServer({ pauseOnConnect: true }, onClient)
   const close = (): void => {
-    // The native socket first, which removes the file: another process may use the path as soon as no one listens at it.
+    // The native socket first, which removes the file: another process may use the path as soon as
+    // no one listens at it.
     socket.close()
     server.close()
   }

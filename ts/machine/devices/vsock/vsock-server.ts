@@ -6,7 +6,9 @@ import type { VsockStream } from './vsock-stream.js'
 export interface VsockServerEvents {
   /** The guest has connected. */
   connection: [VsockStream]
-  /** The server no longer listens: {@link VsockServer.close} was called, or the machine has ended. */
+  /**
+   * The server no longer listens: {@link VsockServer.close} was called, or the machine has ended.
+   */
   close: []
 }
 
@@ -19,10 +21,12 @@ interface Source {
 }
 
 /**
- * A port of the host to which the guest connects, similar to a `net.Server`. Connections are delivered by the event `connection`, or one by
- * one to `for await`. At most `backlog` connections wait; the guest's further connections are refused.
+ * A port of the host to which the guest connects, similar to a `net.Server`. Connections are
+ * delivered by the event `connection`, or one by one to `for await`. At most `backlog` connections
+ * wait; the guest's further connections are refused.
  *
- * A server survives resets of the machine. It does not keep the process alive by itself; the machine does.
+ * A server survives resets of the machine. It does not keep the process alive by itself; the
+ * machine does.
  */
 export class VsockServer extends EventEmitter<VsockServerEvents> {
   /** The host's port. */
@@ -56,7 +60,10 @@ export class VsockServer extends EventEmitter<VsockServerEvents> {
     this.close()
   }
 
-  /** Iterates over connections until the server is closed. Leaving the loop does not close the server. */
+  /**
+   * Iterates over connections until the server is closed. Leaving the loop does not close the
+   * server.
+   */
   async *[Symbol.asyncIterator](): AsyncGenerator<VsockStream, void, undefined> {
     while (!this.#closed) {
       const stream = this.#source.accept()

@@ -1,8 +1,9 @@
 import { Socket } from 'node:net'
 
 /**
- * A stream between a port of the host and a port of the guest. It is a `net.Socket`: its bytes do not pass through this package's events. Both
- * directions have back-pressure. With `allowHalfOpen`, each direction can be ended separately.
+ * A stream between a port of the host and a port of the guest. It is a `net.Socket`: its bytes do
+ * not pass through this package's events. Both directions have back-pressure. With `allowHalfOpen`,
+ * each direction can be ended separately.
  *
  * The stream ends when the machine ends or is reset.
  */

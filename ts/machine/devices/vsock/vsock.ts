@@ -9,7 +9,8 @@ import { VsockStream } from './vsock-stream.js'
 /** Options of {@link Vsock.connect}. */
 export interface VsockConnectOptions {
   /**
-   * Keeps the stream's writable side open after the guest has ended its writable side, as in `net.connect`.
+   * Keeps the stream's writable side open after the guest has ended its writable side, as in
+   * `net.connect`.
    *
    * @default false
    */
@@ -21,14 +22,16 @@ export interface VsockConnectOptions {
 /** Options of {@link Vsock.listen}. */
 export interface VsockListenOptions {
   /**
-   * Keeps a stream's writable side open after the guest has ended its writable side, as in `net.createServer`.
+   * Keeps a stream's writable side open after the guest has ended its writable side, as in
+   * `net.createServer`.
    *
    * @default false
    */
   readonly allowHalfOpen?: boolean
   /**
-   * How many connections may wait to be accepted, 1 to 1024. Option `vsock.maxConnections` limits all connections of the machine together,
-   * including those that wait: a larger backlog has no effect.
+   * How many connections may wait to be accepted, 1 to 1024. Option `vsock.maxConnections` limits
+   * all connections of the machine together, including those that wait: a larger backlog has no
+   * effect.
    *
    * @default 128
    */
@@ -47,7 +50,8 @@ interface Owner {
 }
 
 /**
- * The guest's AF_VSOCK, with option `vsock`: streams to ports of the guest, and ports of the host to which it connects.
+ * The guest's AF_VSOCK, with option `vsock`: streams to ports of the guest, and ports of the host
+ * to which it connects.
  *
  * @example
  * ```ts
@@ -71,11 +75,14 @@ export class Vsock {
   }
 
   /**
-   * Connects to a port of the guest. Resolves when the guest has accepted; a paused guest does not accept.
+   * Connects to a port of the guest. Resolves when the guest has accepted; a paused guest does not
+   * accept.
    *
    * @param port 0 to 2^32 - 2.
-   * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many connections.
-   * @throws {@linkcode MachineConfigError} when the machine has no vsock device; {@linkcode MachineStateError} when it has ended.
+   * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many
+   * connections.
+   * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
+   * {@linkcode MachineStateError} when it has ended.
    * @throws RangeError for another port; the reason of `signal` when it is aborted.
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
@@ -85,7 +92,8 @@ export class Vsock {
     signal?.throwIfAborted()
     const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
     const { fd, guestPort } = unwrap(this.#owner.native.connectVsock(port, id))
-    // Created at once, so that it keeps the process alive, and that the device notices when the caller cancels.
+    // Created at once, so that it keeps the process alive, and that the device notices when the
+    // caller cancels.
     const stream = new VsockStream(fd, guestPort, allowHalfOpen)
     const connected = deferred<number>()
     const aborted = () => connected.reject(signal?.reason)
@@ -105,11 +113,13 @@ export class Vsock {
   }
 
   /**
-   * Listens on a port of the host, in any run state. The server survives resets. A program of the guest connects to CID 2 and this port.
+   * Listens on a port of the host, in any run state. The server survives resets. A program of the
+   * guest connects to CID 2 and this port.
    *
    * @param port 0 to 2^32 - 2.
    * @throws {@linkcode VsockError} when the port has a listener.
-   * @throws {@linkcode MachineConfigError} when the machine has no vsock device; {@linkcode MachineStateError} when it has ended.
+   * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
+   * {@linkcode MachineStateError} when it has ended.
    * @throws RangeError for another port or backlog.
    */
   listen(port: number, options: VsockListenOptions = {}): VsockServer {
