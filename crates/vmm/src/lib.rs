@@ -7,29 +7,39 @@
 //! ```
 //!
 //! - [`Command`], [`Reply`], [`Event`], [`Failure`]: what crosses, as serde types without pointers or descriptors.
+//! - [`MachineConfig`]: the configuration of a machine, in the same form.
 //! - [`RunState`] and [`Operation`]: QEMU's run states and the one table of what is allowed in each.
-//! - [`Vmm`]: the handle. [`Vmm::spawn`] starts the control thread, which builds the machine.
+//! - [`Vmm`]: the handle. [`Vmm::spawn`] starts the control thread, which builds the machine. [`BoardVmm`]: the handle of a machine with a
+//!   board, which is built from a [`MachineConfig`].
 //! - [`Outbox`]: the bounded queue towards the caller, and the socket that wakes it.
 //!
 //! Commands are executed in the order in which they were sent. [`Vmm::end`] overtakes them: it cancels the command that is being
 //! executed and ends the machine.
 
 mod board;
+mod board_vmm;
 mod command;
+pub mod config;
 mod control;
+mod direct;
 mod event;
 mod failure;
 mod inbox;
 mod machine;
+mod opened;
 mod outbox;
 mod policy;
 mod reply;
 mod run_state;
 mod sync;
 mod vmm;
+mod vsock;
 
-pub use board::{BoardMachine, DirectAccess};
+pub use board::BoardMachine;
+pub use board_vmm::BoardVmm;
 pub use command::{Command, DeviceClaim};
+pub use config::MachineConfig;
+pub use direct::DirectAccess;
 pub use event::{Event, Exit, ExitReason};
 pub use failure::{Failure, FailureDetails};
 pub use machine::Machine;
