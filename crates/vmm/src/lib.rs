@@ -17,29 +17,23 @@
 //! executed and ends the machine.
 
 mod board;
-mod board_vmm;
 mod command;
 pub mod config;
 mod control;
-mod direct;
 mod event;
 mod failure;
 mod inbox;
 mod machine;
-mod opened;
 mod outbox;
 mod policy;
 mod reply;
 mod run_state;
 mod sync;
 mod vmm;
-mod vsock;
 
-pub use board::BoardMachine;
-pub use board_vmm::BoardVmm;
+pub use board::{BoardMachine, BoardVmm, DirectAccess};
 pub use command::{Command, DeviceClaim};
 pub use config::MachineConfig;
-pub use direct::DirectAccess;
 pub use event::{Event, Exit, ExitReason};
 pub use failure::{Failure, FailureDetails};
 pub use machine::Machine;

@@ -1,6 +1,6 @@
 //! The balloon as JavaScript sees it, in pages of 4 KiB.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use napi_derive::napi;
 use std::time::SystemTime;
 

@@ -1,6 +1,6 @@
 //! Ports of the virtio console: descriptors cross, their bytes do not.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use kvm_accel_machine::virtio::console::Size;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;

@@ -1,6 +1,6 @@
 //! Devices that JavaScript answers for: on the main thread through events, on a worker by waiting.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use crate::messages::BindingDeviceAccess;
 use kvm_accel_machine::devices::{Delegated, Next};
 use napi::bindgen_prelude::BigInt;

@@ -8,5 +8,3 @@ mod serial;
 mod statistics;
 mod trace;
 mod vsock;
-
-pub use handle::BindingMachine;

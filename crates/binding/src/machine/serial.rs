@@ -1,6 +1,6 @@
 //! Serial ports: output crosses as a descriptor, input as bytes.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;

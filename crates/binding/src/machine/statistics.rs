@@ -1,6 +1,6 @@
 //! The kernel's statistics: what there is once, as objects; values each time, as one array of numbers.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use crate::error::{self, BindingError};
 use kvm_accel::stats::{Readings, StatDescriptor, StatKind, StatsSchema};
 use napi::bindgen_prelude::{Either, Float64Array};

@@ -1,6 +1,6 @@
 //! The trace sessions of a machine.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use crate::trace::BindingTraceSession;
 use napi_derive::napi;
 

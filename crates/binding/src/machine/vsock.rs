@@ -1,6 +1,6 @@
 //! Streams of the guest's AF_VSOCK: descriptors cross, their bytes do not.
 
-use super::BindingMachine;
+use super::handle::BindingMachine;
 use crate::error::{self, BindingError};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;

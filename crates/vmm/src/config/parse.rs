@@ -1,6 +1,6 @@
 //! From JSON to a [`MachineConfig`].
 
-use super::MachineConfig;
+use super::machine::MachineConfig;
 use crate::{Failure, FailureDetails};
 
 impl MachineConfig {

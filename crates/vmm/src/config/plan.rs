@@ -2,11 +2,11 @@
 
 use super::fw_cfg::FwCfgFile;
 use super::generation::generation;
-use super::serial::{self, DEBUG_CONSOLE, Target};
+use super::machine::{LostTicks, MachineConfig, ModuleConfig};
+use super::opened::Opened;
+use super::serial::{self, DEBUG_CONSOLE, DebugConsoleConfig, Target};
 use super::source::{Image, TakeBytes};
-use super::virtio::{self, DevicePlan};
-use super::{DebugConsoleConfig, LostTicks, MachineConfig, ModuleConfig};
-use crate::opened::Opened;
+use super::virtio::DevicePlan;
 use crate::{Failure, Policy};
 use kvm_accel::AccelProperties;
 use kvm_accel::cancel::Cancel;
@@ -63,7 +63,7 @@ impl MachineConfig {
     /// Checks ranges, and takes the bytes of all tokens. Opens no file, socket or process. `msrs` forwards the accesses that the caller
     /// answers.
     pub(crate) fn plan(mut self, bytes: TakeBytes<'_>, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, Failure> {
-        let virtio = virtio::check(&mut self)?;
+        let virtio = self.devices()?;
         let cpu = self.cpu(msrs)?;
         let (memory, ram) = self.memory.check()?;
         let name = self.kernel.as_ref().and_then(|kernel| kernel.file_name()).map(Into::into);
@@ -130,6 +130,30 @@ impl MachineConfig {
             msrs: (0..).zip(rules).map(|(at, rule)| rule.into_range(at, msrs)).collect(),
             bus_lock_ratelimit: self.bus_lock_ratelimit,
         })
+    }
+
+    /// A guest finds the virtio devices of one kind in this order.
+    fn devices(&mut self) -> Result<Vec<DevicePlan>, Failure> {
+        let mut devices = Vec::new();
+        for disk in std::mem::take(&mut self.disks) {
+            devices.push(DevicePlan::Disk(disk.check()?));
+        }
+        for network in std::mem::take(&mut self.networks) {
+            devices.push(DevicePlan::Network(network.check()?));
+        }
+        if let Some(rng) = self.rng.take() {
+            rng.check()?;
+            devices.push(DevicePlan::Rng(rng));
+        }
+        if let Some(vsock) = self.vsock.take() {
+            vsock.check()?;
+            devices.push(DevicePlan::Vsock(vsock));
+        }
+        devices.extend(self.balloon.take().map(DevicePlan::Balloon));
+        if !self.consoles.is_empty() {
+            devices.push(DevicePlan::Console(std::mem::take(&mut self.consoles)));
+        }
+        Ok(devices)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The targets of serial ports, of the debug console and of console ports.
 
-use crate::opened::Opened;
+use super::opened::Opened;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::devices::SerialOutput;
 use serde::{Deserialize, Serialize};

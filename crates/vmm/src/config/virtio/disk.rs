@@ -26,7 +26,7 @@ pub struct DiskConfig {
 }
 
 impl DiskConfig {
-    pub(super) fn check(self) -> Result<Disk, Failure> {
+    pub(in crate::config) fn check(self) -> Result<Disk, Failure> {
         Ok(Disk {
             path: self.path.into(),
             format: self.format.parse()?,

@@ -1,4 +1,4 @@
-//! Virtio devices: one file for each, and the opening of all of them.
+//! Virtio devices, one file for each.
 
 mod balloon;
 mod console;
@@ -16,8 +16,7 @@ pub use rng::RngConfig;
 pub use throttle::{LimitsConfig, ThrottleConfig};
 pub use vsock::VsockConfig;
 
-use crate::opened::Opened;
-use crate::{Failure, MachineConfig};
+use crate::config::opened::Opened;
 use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::board::BoardError;
 use kvm_accel_machine::virtio::{Block, VirtioDevice};
@@ -32,30 +31,6 @@ pub enum DevicePlan {
     Vsock(VsockConfig),
     Balloon(BalloonConfig),
     Console(Vec<ConsoleConfig>),
-}
-
-/// Checks the virtio devices of a configuration. A guest finds the devices of one kind in this order.
-pub fn check(config: &mut MachineConfig) -> Result<Vec<DevicePlan>, Failure> {
-    let mut devices = Vec::new();
-    for disk in std::mem::take(&mut config.disks) {
-        devices.push(DevicePlan::Disk(disk.check()?));
-    }
-    for network in std::mem::take(&mut config.networks) {
-        devices.push(DevicePlan::Network(network.check()?));
-    }
-    if let Some(rng) = config.rng.take() {
-        rng.check()?;
-        devices.push(DevicePlan::Rng(rng));
-    }
-    if let Some(vsock) = config.vsock.take() {
-        vsock.check()?;
-        devices.push(DevicePlan::Vsock(vsock));
-    }
-    devices.extend(config.balloon.take().map(DevicePlan::Balloon));
-    if !config.consoles.is_empty() {
-        devices.push(DevicePlan::Console(std::mem::take(&mut config.consoles)));
-    }
-    Ok(devices)
 }
 
 impl DevicePlan {

@@ -81,7 +81,7 @@ enum BackendPlan {
 }
 
 impl NetworkConfig {
-    pub(super) fn check(self) -> Result<NetworkPlan, Failure> {
+    pub(in crate::config) fn check(self) -> Result<NetworkPlan, Failure> {
         Ok(NetworkPlan {
             backend: self.backend.check()?,
             mac: mac(&self.mac)?,

@@ -19,7 +19,7 @@ pub struct RngConfig {
 }
 
 impl RngConfig {
-    pub(super) fn check(&self) -> Result<(), MachineConfigError> {
+    pub(in crate::config) fn check(&self) -> Result<(), MachineConfigError> {
         let zero = if self.max_bytes == Some(0) { "maxBytes" } else { "period" };
         if self.max_bytes == Some(0) || self.period == 0 {
             let message = format!("rng.{zero} is 0: expected at least 1");

@@ -23,7 +23,7 @@ pub struct VsockConfig {
 }
 
 impl VsockConfig {
-    pub(super) fn check(&self) -> Result<(), MachineConfigError> {
+    pub(in crate::config) fn check(&self) -> Result<(), MachineConfigError> {
         if CONNECTIONS.contains(&self.max_connections) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Streams of the guest's AF_VSOCK, as the caller opens them.
 
-use crate::{BoardVmm, Event, Failure, FailureDetails};
+use super::handle::BoardVmm;
+use crate::{Event, Failure, FailureDetails};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::{Listener, Vsock, VsockError};
 use std::os::unix::net::UnixStream;

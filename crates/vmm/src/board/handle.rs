@@ -1,7 +1,9 @@
 //! The handle of a machine with a board.
 
+use super::direct::DirectAccess;
+use super::machine::BoardMachine;
 use crate::config::{MachinePlan, OpenMachine, TakeBytes};
-use crate::{BoardMachine, Built, Command, DirectAccess, Event, Failure, MachineConfig, Outbox, Sender, Vmm};
+use crate::{Built, Command, Event, Failure, MachineConfig, Outbox, Sender, Vmm};
 use kvm_accel::EventSink;
 use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::trace::{Filter, Trace, TraceSession};

@@ -1,6 +1,6 @@
 //! What callers reach of a machine without its control thread.
 
-use crate::opened::Opened;
+use crate::config::Opened;
 use crate::sync::{Mutex, lock};
 use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::stats::MachineStatistics;
@@ -46,7 +46,7 @@ impl DirectAccess {
         serial.map_or(bytes.len(), |serial| serial.input(bytes))
     }
 
-    /// A device that was added by [`Command::AddDevice`].
+    /// A device that was added by [`Command::AddDevice`](crate::Command::AddDevice).
     #[must_use]
     pub fn device(&self, index: u32) -> Option<Arc<Delegated>> {
         lock(&self.devices).get(usize::try_from(index).ok()?).cloned()

@@ -1,6 +1,6 @@
 //! A board as the control thread's machine.
 
-use crate::direct::DirectAccess;
+use super::direct::DirectAccess;
 use crate::vmm::Built;
 use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Policy, Reply, Sender};
 use kvm_accel::cancel::Cancel;
