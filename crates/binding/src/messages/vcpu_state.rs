@@ -1,6 +1,6 @@
 //! A vCPU's register file, to and from JavaScript.
 
-use crate::event::{BindingRegisters, registers};
+use super::registers::{BindingRegisters, registers};
 use kvm_accel::state::{DebugRegisters, Events, Exception, Interrupt, Msr, Nested, Nmi, Smi};
 use kvm_accel::{Registers, Segment, VcpuState};
 use napi::bindgen_prelude::{BigInt, Uint8Array};

@@ -1,11 +1,7 @@
 //! The balloon as JavaScript sees it, in pages of 4 KiB.
 
-use crate::machine::BindingMachine;
-use crate::virtio::VirtioHandles;
-use kvm_accel_machine::virtio::Balloon;
-use kvm_accel_vmm::{Event, Outbox};
+use super::handle::BindingMachine;
 use napi_derive::napi;
-use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 /// What the guest says of its memory.
@@ -17,27 +13,12 @@ pub struct BindingBalloonStatistics {
     pub values: Vec<Option<f64>>,
 }
 
-/// Emits changes of the balloon's size.
-pub fn watch(handles: &VirtioHandles, outbox: &Arc<Outbox>) {
-    if let Some(balloon) = handles.balloon.as_ref().and_then(Weak::upgrade) {
-        let outbox = Arc::clone(outbox);
-        balloon.on_change(move || outbox.emit(Event::BalloonChange));
-    }
-}
-
-impl BindingMachine {
-    /// `None` without one, and when the machine is closed.
-    fn balloon(&self) -> Option<Arc<Balloon>> {
-        self.opened().virtio.balloon.as_ref()?.upgrade()
-    }
-}
-
 #[napi]
 impl BindingMachine {
     /// Asks the guest for a balloon of so many pages.
     #[napi]
     pub fn set_balloon_target(&self, pages: u32) {
-        if let Some(balloon) = self.balloon() {
+        if let Some(balloon) = self.machine.direct().balloon() {
             balloon.set_target(pages);
         }
     }
@@ -45,13 +26,13 @@ impl BindingMachine {
     /// How many pages are in the balloon; a `balloon-change` event tells of changes after this.
     #[napi]
     pub fn balloon_pages(&self) -> u32 {
-        self.balloon().map_or(0, |balloon| balloon.actual())
+        self.machine.direct().balloon().map_or(0, |balloon| balloon.actual())
     }
 
     /// What the guest has said last.
     #[napi]
     pub fn balloon_statistics(&self) -> Option<BindingBalloonStatistics> {
-        let statistics = self.balloon()?.statistics()?;
+        let statistics = self.machine.direct().balloon()?.statistics()?;
         let time = statistics.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         #[allow(clippy::cast_precision_loss, reason = "a number of JavaScript is as good as that")]
         let values = statistics.values().iter().map(|value| value.map(|value| value as f64)).collect();

@@ -1,6 +1,6 @@
 //! Commands as TypeScript sends them.
 
-use crate::vcpu_state::BindingVcpuState;
+use super::vcpu_state::BindingVcpuState;
 use kvm_accel::Error;
 use kvm_accel::debug::{Breakpoint, BreakpointKind, BreakpointProblem};
 use kvm_accel_machine::MachineConfigError;

@@ -1,7 +1,7 @@
 //! The kernel's statistics: what there is once, as objects; values each time, as one array of numbers.
 
-use crate::error::BindingError;
-use crate::machine::BindingMachine;
+use super::handle::BindingMachine;
+use crate::error::{self, BindingError};
 use kvm_accel::stats::{Readings, StatDescriptor, StatKind, StatsSchema};
 use napi::bindgen_prelude::{Either, Float64Array};
 use napi_derive::napi;
@@ -72,7 +72,7 @@ impl BindingMachine {
                 let of = |target: usize| targets.get(target).map(|schema| statistics(schema)).unwrap_or_default();
                 Either::A(BindingStatisticsSchema { vm: of(0), vcpu: of(1) })
             }
-            Err(error) => Either::B(error.into()),
+            Err(why) => Either::B(error::json(why)),
         })
     }
 
@@ -82,11 +82,11 @@ impl BindingMachine {
         let mut values = Vec::new();
         Some(match self.read(|readings| values.extend(readings.values().map(number)))? {
             Ok(()) => Either::A(values.into()),
-            Err(error) => Either::B(error.into()),
+            Err(why) => Either::B(error::json(why)),
         })
     }
 
     fn read(&self, each: impl FnMut(Readings<'_>)) -> Option<kvm_accel::Result<()>> {
-        self.direct.statistics(|statistics| statistics.read(each))
+        self.machine.direct().statistics(|statistics| statistics.read(each))
     }
 }

@@ -1,36 +1,11 @@
 //! Events as the union that TypeScript switches over.
 
-use crate::device::BindingDeviceAccess;
-use crate::error::BindingError;
-use crate::msrs::BindingMsrAccess;
-use crate::reply::{BindingDebugStop, BindingReply};
-use kvm_accel::Registers;
+use super::access::{BindingDeviceAccess, BindingMsrAccess};
+use super::registers::{BindingRegisters, registers};
+use super::reply::{BindingDebugStop, BindingReply};
+use crate::error::{self, BindingError};
 use kvm_accel_vmm::{Event, Exit, Message};
-use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-
-/// General registers of a vCPU.
-#[napi(object)]
-pub struct BindingRegisters {
-    pub rax: BigInt,
-    pub rbx: BigInt,
-    pub rcx: BigInt,
-    pub rdx: BigInt,
-    pub rsi: BigInt,
-    pub rdi: BigInt,
-    pub rbp: BigInt,
-    pub rsp: BigInt,
-    pub r8: BigInt,
-    pub r9: BigInt,
-    pub r10: BigInt,
-    pub r11: BigInt,
-    pub r12: BigInt,
-    pub r13: BigInt,
-    pub r14: BigInt,
-    pub r15: BigInt,
-    pub rip: BigInt,
-    pub rflags: BigInt,
-}
 
 /// What a machine emits: events, and the replies to commands, in the order in which they happened.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
@@ -109,7 +84,9 @@ impl From<Message> for BindingEvent {
     fn from(message: Message) -> Self {
         match message {
             Message::Reply { id, result: Ok(reply) } => Self::Reply { id, value: Some(reply.into()), error: None },
-            Message::Reply { id, result: Err(failure) } => Self::Reply { id, value: None, error: Some(failure.into()) },
+            Message::Reply { id, result: Err(failure) } => {
+                Self::Reply { id, value: None, error: Some(error::json(failure)) }
+            }
             Message::Event(event) => event.into(),
         }
     }
@@ -145,38 +122,12 @@ impl From<Event> for BindingEvent {
             Event::DeviceAccess { device, access } => Self::DeviceAccess { device, access: access.into() },
             Event::MsrAccess(access) => Self::MsrAccess { access: access.into() },
             Event::VsockConnected { id, host_port, error } => {
-                Self::VsockConnected { id, host_port, error: error.map(Into::into) }
+                Self::VsockConnected { id, host_port, error: error.map(error::json) }
             }
             Event::VsockConnection { host_port } => Self::VsockConnection { host_port },
             Event::BalloonChange => Self::BalloonChange,
             Event::InputDrained { port } => Self::InputDrained { port },
             Event::Closed => Self::Closed,
         }
-    }
-}
-
-/// The general registers.
-pub fn registers(registers: &Registers) -> BindingRegisters {
-    let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15] =
-        registers.general.map(BigInt::from);
-    BindingRegisters {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rbp,
-        rsp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip: registers.rip.into(),
-        rflags: registers.rflags.into(),
     }
 }

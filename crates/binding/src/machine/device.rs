@@ -1,7 +1,8 @@
 //! Devices that JavaScript answers for: on the main thread through events, on a worker by waiting.
 
-use crate::machine::BindingMachine;
-use kvm_accel_machine::devices::{Access, Delegated, Next};
+use super::handle::BindingMachine;
+use crate::messages::BindingDeviceAccess;
+use kvm_accel_machine::devices::{Delegated, Next};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use std::collections::BTreeMap;
@@ -11,30 +12,6 @@ use std::time::Duration;
 
 /// A worker in a native wait cannot be terminated: it comes back to JavaScript this often.
 const PATIENCE: Duration = Duration::from_millis(20);
-
-/// One access, as in a `device-access` event.
-#[napi(object, object_from_js = false)]
-pub struct BindingDeviceAccess {
-    /// Names it in the answer.
-    pub id: u32,
-    /// A store or an `out`.
-    pub write: bool,
-    /// From the device's first port or address.
-    pub offset: f64,
-    /// Bytes.
-    pub size: u32,
-    /// What is written.
-    pub value: BigInt,
-}
-
-impl From<Access> for BindingDeviceAccess {
-    fn from(Access { id, write, offset, size, value }: Access) -> Self {
-        // A claim is at most 2^53 long: `BindingCommand::parse` refuses others.
-        #[allow(clippy::cast_precision_loss, reason = "see above")]
-        let offset = offset as f64;
-        Self { id, write, offset, size: u32::try_from(size).unwrap_or(0), value: value.into() }
-    }
-}
 
 /// Devices that wait for their workers, by token.
 static FOR_WORKERS: Mutex<BTreeMap<i64, Arc<Delegated>>> = Mutex::new(BTreeMap::new());
@@ -52,7 +29,7 @@ impl BindingMachine {
     /// What a worker takes a device over with; 0 when there is no such device.
     #[napi]
     pub fn device_token(&self, device: u32) -> i64 {
-        self.direct.device(device).map_or(0, |device| leave_for_worker(&device))
+        self.machine.direct().device(device).map_or(0, |device| leave_for_worker(&device))
     }
 }
 

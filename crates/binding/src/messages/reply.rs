@@ -1,6 +1,6 @@
 //! Replies as TypeScript receives them.
 
-use crate::vcpu_state::BindingVcpuState;
+use super::vcpu_state::BindingVcpuState;
 use kvm_accel::debug::DebugStop;
 use kvm_accel_vmm::Reply;
 use napi::bindgen_prelude::{BigInt, Float64Array, Uint8Array};

@@ -1,66 +1,21 @@
 //! A board as the control thread's machine.
 
-use crate::sync::{Mutex, lock};
+use super::direct::DirectAccess;
 use crate::vmm::Built;
 use crate::{Command, DeviceClaim, Event, Failure, Machine, Outbox, Policy, Reply, Sender};
 use kvm_accel::cancel::Cancel;
-use kvm_accel::stats::MachineStatistics;
-use kvm_accel::vcpu::Counters;
 use kvm_accel::{Error, Warning};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::Board;
 use kvm_accel_machine::bus::AddressSpace;
-use kvm_accel_machine::devices::{Delegated, SerialPort};
-use std::sync::{Arc, OnceLock};
+use kvm_accel_machine::devices::Delegated;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes of guest memory that are copied between two looks at the end.
 const PIECE: u64 = 1 << 20;
 /// The most bytes that one command reads.
 const MOST_BYTES: u64 = 1 << 30;
-
-/// What callers reach without the control thread, because it never waits: counters, statistics, serial input, and the answers that
-/// vCPUs wait for. Empty until the machine exists.
-#[derive(Default)]
-pub struct DirectAccess {
-    counters: OnceLock<Counters>,
-    /// `None` once the machine has ended: open statistics keep the VM alive.
-    statistics: Mutex<Option<MachineStatistics>>,
-    serials: Mutex<[Option<Arc<SerialPort>>; 4]>,
-    devices: Mutex<Vec<Arc<Delegated>>>,
-}
-
-impl DirectAccess {
-    /// What the vCPU threads have counted, also after the machine has ended; none before it exists.
-    #[must_use]
-    pub fn counters(&self) -> Option<&Counters> {
-        self.counters.get()
-    }
-
-    /// Reads the kernel's statistics; none when the machine has ended.
-    pub fn statistics<T>(&self, read: impl FnOnce(&mut MachineStatistics) -> T) -> Option<T> {
-        lock(&self.statistics).as_mut().map(read)
-    }
-
-    /// Gives input to a serial port, COM1 being 0, and returns how many bytes fitted. A port that does not exist, or of a machine that
-    /// has ended, takes all.
-    #[must_use]
-    pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
-        let serial = lock(&self.serials).get(port).cloned().flatten();
-        serial.map_or(bytes.len(), |serial| serial.input(bytes))
-    }
-
-    /// A device that was added by [`Command::AddDevice`].
-    #[must_use]
-    pub fn device(&self, index: u32) -> Option<Arc<Delegated>> {
-        lock(&self.devices).get(usize::try_from(index).ok()?).cloned()
-    }
-
-    fn close(&self) {
-        drop(lock(&self.statistics).take());
-        *lock(&self.serials) = Default::default();
-    }
-}
 
 /// A board and what callers reach of it directly.
 pub struct BoardMachine {
@@ -80,9 +35,7 @@ impl BoardMachine {
         direct: Arc<DirectAccess>,
         outbox: Arc<Outbox>,
     ) -> Built<Self> {
-        let _ = direct.counters.set(board.counters());
-        *lock(&direct.statistics) = board.take_statistics();
-        *lock(&direct.serials) = board.serial_ports();
+        direct.attach(&mut board);
         let ender = board.vcpus().ender();
         sender.on_end(move || ender.end());
         let reply = Reply::Created { notify: board.notify(), debug: board.vcpus().supports_guest_debug() };
@@ -92,8 +45,7 @@ impl BoardMachine {
     fn add_device(&mut self, claim: DeviceClaim) -> Result<Reply, Failure> {
         let DeviceClaim { name, pio, base, len, worker } = claim;
         let space = if pio { AddressSpace::Ports } else { AddressSpace::Memory };
-        let mut devices = lock(&self.direct.devices);
-        let index = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        let index = self.direct.next_device();
         let device = Arc::new(if worker {
             Delegated::pulled()
         } else {
@@ -101,7 +53,7 @@ impl BoardMachine {
             Delegated::pushing(Box::new(move |access| outbox.emit(Event::DeviceAccess { device: index, access })))
         });
         self.board.add_device(space, name, base, len, Arc::clone(&device))?;
-        devices.push(device);
+        self.direct.add_device(device);
         Ok(Reply::Device(index))
     }
 
