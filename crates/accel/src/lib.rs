@@ -80,6 +80,7 @@ pub use error::Error;
 pub use event::{BusLockEvent, Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
 #[cfg(feature = "baseline")]
 pub use kvm::baseline;
+pub use kvm::file_lock;
 pub use kvm::guest_io;
 pub use kvm::object;
 pub use kvm::probe::{HostReport, probe};

@@ -14,6 +14,7 @@ pub mod dirty_log;
 pub mod dirty_ring;
 mod discard;
 pub mod event_fd;
+pub mod file_lock;
 pub mod guest_io;
 pub mod io_calls;
 pub mod ioctl_trace;
