@@ -1,7 +1,9 @@
 //! A device that the kernel has made (KVM_CREATE_DEVICE), and its attributes.
 
-use super::ioctl::answer;
-use super::{Mapping, Result, SharedBytes, refuse};
+use crate::errno::{Result, refuse};
+use crate::ioctl::answer;
+use crate::shared_bytes::SharedBytes;
+use kvm_accel_kvm::Mapping;
 use kvm_bindings::kvm_device_attr;
 use std::os::fd::{AsRawFd, OwnedFd};
 

@@ -1,6 +1,6 @@
 //! An eventfd, for KVM_IRQFD and KVM_IOEVENTFD.
 
-use super::{Result, refuse};
+use crate::errno::{Result, refuse};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use vmm_sys_util::errno::Error;
 

@@ -1,9 +1,10 @@
 //! Calling an ioctl of a table with an argument of the caller's.
 
-use super::calls::{Argument, Call};
-use super::{Result, SharedBytes, refuse};
+use crate::calls::{Argument, Call};
+use crate::errno::{Result, refuse};
+use crate::shared_bytes::SharedBytes;
 use std::cell::RefCell;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use vmm_sys_util::errno::Error;
 
 /// 64 KiB: more than the kernel copies for any call of the tables, an XSAVE area with every feature of today's CPUs (11 KiB) included.
@@ -85,10 +86,17 @@ fn check(call: &Call, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The fd that an ioctl made.
+pub(crate) fn owned(fd: u32) -> Result<OwnedFd> {
+    let fd = i32::try_from(fd).map_err(|_| refuse(libc::EBADF))?;
+    // SAFETY: the kernel has just made it for this call, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::calls::{SYSTEM, VCPU, VM};
     use super::*;
+    use crate::calls::{SYSTEM, VCPU, VM};
     use proptest::prelude::*;
 
     fn of(table: &'static [Call], name: &str) -> &'static Call {

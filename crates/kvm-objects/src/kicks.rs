@@ -1,6 +1,6 @@
 //! Kicking a vCPU from any thread: by a number, because the vCPU itself stays where it is.
 
-use super::watch::Watched;
+use crate::watch::Watched;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -6,8 +6,23 @@
 //! - Guest memory ([`memory`]) is mapped by us, and a slot keeps it mapped until nobody can run a vCPU of that VM any more.
 //! - A vCPU belongs to the thread that made it; only its kick ([`kicks`]) goes to others.
 //!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `errno`: errors as the kernel reports them.
+//! - `calls`: the ioctls of each kind of object, and the sizes of their arguments.
+//! - `shared_bytes`: bytes that others change meanwhile.
+//! - `ioctl`: calls by number.
+//! - `memory`: guest memory.
+//! - `event_fd`: eventfds.
+//! - `slots`: what keeps a guest's memory mapped.
+//! - `device`: devices in the kernel.
+//! - `watch`: ends a call of KVM_RUN when its time is over.
+//! - `kicks`: kicks that other threads use.
+//! - `vcpu`, `vm`, `system`: the objects.
+//! - `layout`: a test that writes TypeScript's tables of structures.
+//!
 //! ```
-//! use kvm_accel::object::Kvm;
+//! use kvm_accel_kvm_objects::Kvm;
 //!
 //! # if !std::path::Path::new("/dev/kvm").exists() { return Ok(()) }
 //! let vm = Kvm::open("/dev/kvm".as_ref())?.create_vm(0)?;
@@ -17,17 +32,17 @@
 //! assert_eq!(regs[128..136], 0xfff0u64.to_ne_bytes()); // rip
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+#![allow(unsafe_code, reason = "this crate calls the kernel by number and shares guest memory with JavaScript")]
 
 pub mod calls;
 mod device;
-mod dirty_log;
+mod errno;
 mod event_fd;
 mod ioctl;
 pub mod kicks;
 #[cfg(test)]
 mod layout;
 pub mod memory;
-mod msr_filter;
 mod shared_bytes;
 mod slots;
 mod system;
@@ -35,19 +50,11 @@ mod vcpu;
 mod vm;
 mod watch;
 
-pub use super::mapping::Mapping;
 pub use device::Device;
+pub use errno::Result;
 pub use event_fd::EventFd;
-pub use msr_filter::MsrRange;
+pub use kvm_accel_kvm::Mapping;
 pub use shared_bytes::SharedBytes;
 pub use system::Kvm;
 pub use vcpu::{Ran, Vcpu};
-pub use vm::Vm;
-
-/// What the kernel answered, or its error number.
-pub type Result<T> = std::result::Result<T, vmm_sys_util::errno::Error>;
-
-/// The refusals of this layer are those the kernel would give.
-fn refuse(errno: i32) -> vmm_sys_util::errno::Error {
-    vmm_sys_util::errno::Error::new(errno)
-}
+pub use vm::{MsrRange, Vm};

@@ -1,6 +1,7 @@
 //! Guest memory: mapped here, so that nothing that moves or is freed elsewhere ever becomes a slot.
 
-use super::{Mapping, Result};
+use crate::errno::Result;
+use kvm_accel_kvm::Mapping;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -1,6 +1,7 @@
 //! Which memory a VM's slots point to.
 
-use super::{Mapping, Result, refuse};
+use crate::errno::{Result, refuse};
+use kvm_accel_kvm::Mapping;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,11 +1,12 @@
 //! The device.
 
-use super::calls::SYSTEM;
-use super::ioctl;
-use super::vm::Vm;
-use super::{Result, SharedBytes, refuse};
-use crate::kvm::system::System;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use crate::calls::SYSTEM;
+use crate::errno::Result;
+use crate::ioctl::{self, owned};
+use crate::shared_bytes::SharedBytes;
+use crate::vm::Vm;
+use kvm_accel_kvm::fd::System;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 const KVM_CREATE_VM: libc::Ioctl = 0xae01;
@@ -20,9 +21,9 @@ impl Kvm {
     ///
     /// # Errors
     /// It cannot be opened, is no KVM device, or speaks another version.
-    pub fn open(device: &Path) -> crate::Result<Self> {
+    pub fn open(device: &Path) -> std::result::Result<Self, kvm_accel_kvm::Error> {
         let system = System::open(device)?;
-        system.duplicate_fd().map(Self).map_err(|error| crate::Error::Open {
+        system.duplicate_fd().map(Self).map_err(|error| kvm_accel_kvm::Error::Open {
             device: device.to_owned(),
             errno: error.raw_os_error().unwrap_or(libc::EMFILE),
         })
@@ -59,11 +60,4 @@ impl Kvm {
             }
         }
     }
-}
-
-/// The fd that an ioctl made.
-pub(super) fn owned(fd: u32) -> Result<OwnedFd> {
-    let fd = i32::try_from(fd).map_err(|_| refuse(libc::EBADF))?;
-    // SAFETY: the kernel has just made it for this call, and nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

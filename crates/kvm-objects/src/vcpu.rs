@@ -1,13 +1,15 @@
 //! A vCPU, and the one call that has to be fast.
 
-use super::calls::VCPU;
-use super::ioctl;
-use super::kicks;
-use super::slots::Slots;
-use super::watch::{Watch, Watched};
-use super::{Mapping, Result, SharedBytes};
-use crate::kvm::kick::{self, Kick};
-use crate::kvm::run_page::{ImmediateExit, RunPage};
+use crate::calls::VCPU;
+use crate::errno::Result;
+use crate::ioctl;
+use crate::kicks;
+use crate::shared_bytes::SharedBytes;
+use crate::slots::Slots;
+use crate::watch::{Watch, Watched};
+use kvm_accel_kvm::Mapping;
+use kvm_accel_kvm::run::kick::{self, Kick};
+use kvm_accel_kvm::run::{ImmediateExit, RunPage};
 use kvm_bindings::KVM_EXIT_INTR;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,8 +1,8 @@
 //! The thread that takes long-running vCPUs out of the guest now and then, so that the engine that called gets to look around: a
 //! worker that is to be terminated ends only in its own code.
 
-use super::{Result, refuse};
-use crate::kvm::kick::Kick;
+use crate::errno::{Result, refuse};
+use kvm_accel_kvm::run::Kick;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;

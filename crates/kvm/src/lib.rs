@@ -1,60 +1,32 @@
-//! The kernel interface: the only folder that names kvm-ioctls and kvm-bindings, and the only one with `unsafe`.
+//! KVM as values and file descriptors. Imports no other crate of this workspace.
 //!
-//! One file per kind of fd ([`system`], [`vm`], [`vcpu`]), as in the kernel's own object model, and one for each
-//! thing two threads share ([`run_page`], [`kick`]).
-#![allow(unsafe_code)]
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `capability`: capabilities by the kernel's names.
+//! - `errno_text`: the text of error numbers.
+//! - `mapping`: memory that several owners share.
+//! - `host`: system calls on host files that no safe library has.
+//! - `trace`: trace events, filters and sessions.
+//! - `upstream`: what kvm-ioctls lacks, in its style.
+//! - `error`: errors of the kernel interface.
+//! - `state`: a vCPU's registers as values.
+//! - `run`: what takes part in `KVM_RUN`: the shared page, exits, the kick.
+//! - `fd`: the descriptors of the system, a VM and a vCPU, with their ioctls.
+#![allow(unsafe_code, reason = "this crate calls the kernel and reads memory that it shares with the kernel")]
+#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile kick.rs as a second copy"))]
 
-#[cfg(feature = "baseline")]
-pub mod baseline;
-pub mod bell;
-pub mod clock;
-pub mod coalesced_ring;
-pub mod cpuid;
-pub mod dirty_log;
-pub mod dirty_ring;
-mod discard;
-pub mod event_fd;
-pub mod file_lock;
-pub mod guest_io;
-pub mod io_calls;
-pub mod ioctl_trace;
-pub mod irq;
-pub mod kick;
-#[cfg(test)]
-mod kick_tests;
-pub mod machine_check;
-pub mod mapping;
-pub mod memory_slots;
-mod msr_filter;
-pub mod object;
-pub mod probe;
-pub mod ram;
-pub mod run_page;
-/// A second copy of the code, with a handler and a list of threads of its own: npm makes one by installing two versions.
-#[cfg(test)]
-#[path = "kick.rs"]
-#[allow(dead_code, reason = "the tests use a part")]
-mod second_kick;
-pub mod sigbus;
+mod capability;
+mod errno_text;
+mod error;
+pub mod fd;
+pub mod host;
+mod mapping;
+pub mod run;
 pub mod state;
-pub mod stats_fd;
-pub mod system;
-pub mod tap;
-pub mod vcpu;
-pub mod vm;
+pub mod trace;
+pub mod upstream;
 
-use crate::Error;
-
-/// Names the ioctl that was called: for the trace, and, curried for `map_err`, for the error if it failed.
-pub(crate) fn failed(
-    ioctl: &'static str,
-    context: impl Into<String>,
-) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
-    ioctl_trace::called(ioctl, None);
-    error_of(ioctl, context)
-}
-
-fn error_of(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error {
-    let context = context.into();
-    move |error| Error::Ioctl { ioctl, context, errno: error.errno() }
-}
+pub use capability::Capability;
+pub use errno_text::errno_text;
+pub use error::{Error, Result};
+pub use mapping::Mapping;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// 1 MiB of data or 10 ms of waiting.
 ///
 /// ```
-/// use kvm_accel::cancel::{Cancel, Cancelled};
+/// use kvm_accel_memory::cancel::{Cancel, Cancelled};
 ///
 /// let cancel = Cancel::default();
 /// assert_eq!(cancel.check(), Ok(()));

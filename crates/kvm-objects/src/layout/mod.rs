@@ -1,5 +1,5 @@
 //! The kernel's layout for TypeScript: `ts/kvm/generated/` is written from the structures, numbers and tables here, and a test compares. To
-//! write it anew: `UPDATE_LAYOUT=1 cargo test -p kvm-accel layout`.
+//! write it anew: `UPDATE_LAYOUT=1 cargo test -p kvm-accel-kvm-objects layout`.
 
 mod constants;
 mod structs;
@@ -68,7 +68,7 @@ fn field(field: &Field, before: &[Struct]) -> String {
     }
 }
 
-const HEAD: &str = "// Written from the kernel's headers by crates/accel/src/kvm/object/layout. Do not edit.\n\n";
+const HEAD: &str = "// Written from the kernel's headers by crates/kvm-objects/src/layout. Do not edit.\n\n";
 
 fn structs_ts(group: &[Struct]) -> String {
     let mut body = String::new();

@@ -1,9 +1,27 @@
 //! CPUID leaves and the kernel's.
 
-use super::failed;
 use crate::Result;
-use crate::cpu::cpuid::Leaf;
+use crate::error::failed;
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
+
+/// One leaf, or one subleaf.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leaf {
+    /// EAX of the question.
+    pub function: u32,
+    /// ECX of the question.
+    pub index: u32,
+    /// ECX counts.
+    pub indexed: bool,
+    /// The answer.
+    pub eax: u32,
+    /// The answer.
+    pub ebx: u32,
+    /// The answer.
+    pub ecx: u32,
+    /// The answer.
+    pub edx: u32,
+}
 
 /// What the kernel tells.
 pub fn leaves(cpuid: &CpuId) -> Vec<Leaf> {

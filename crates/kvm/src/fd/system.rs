@@ -1,10 +1,11 @@
 //! The system fd: `/dev/kvm`.
 
-use super::failed;
-use super::ioctl_trace::called;
+use super::vcpu::StateFeatures;
 use super::vm::Vm;
-use crate::capability::Capability;
-use crate::{Error, Result};
+use crate::error::failed;
+use crate::state::SMBASE;
+use crate::trace::called;
+use crate::{Capability, Error, Result};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
 use std::ffi::CString;
@@ -91,5 +92,27 @@ impl System {
         }
         let list = self.0.get_msr_index_list().map_err(failed("KVM_GET_MSR_INDEX_LIST", ""))?;
         Ok(INDICES.get_or_init(|| list.as_slice().to_vec()))
+    }
+
+    /// Returns which parts of a register file this kernel and a machine have. `lapic`: the local APIC is in the kernel.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn state_features(&self, vm: &Vm, lapic: bool) -> Result<StateFeatures> {
+        let msrs = self.msr_indices()?;
+        let has = |capability| self.check(capability) != 0;
+        Ok(StateFeatures {
+            sregs2: has(Capability::Sregs2),
+            xsave_size: usize::try_from(vm.check(Capability::Xsave2)).unwrap_or(0).max(StateFeatures::XSAVE_SIZE),
+            xcrs: has(Capability::Xcrs),
+            exception_payload: has(Capability::ExceptionPayload),
+            triple_fault: has(Capability::X86TripleFaultEvent),
+            smm: msrs.contains(&SMBASE),
+            nested: has(Capability::NestedState),
+            tsc_khz: has(Capability::GetTscKhz),
+            kvmclock_ctrl: has(Capability::KvmclockCtrl),
+            lapic,
+            msrs,
+        })
     }
 }

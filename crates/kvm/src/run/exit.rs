@@ -1,4 +1,4 @@
-//! VM exits as values. Decoding (`kvm/run_page.rs`) makes them, deciding ([`crate::vcpu::decide`]) judges them.
+//! VM exits as values. `run_page.rs` decodes them; the accelerator decides what follows.
 
 /// Why KVM_RUN came back. Data of I/O and MMIO is lent from the shared page: an answer is to be written before the
 /// next KVM_RUN.

@@ -19,7 +19,7 @@ fn in_a_process_of_its_own(test: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
-    let name = format!("kvm::kick_tests::{test}");
+    let name = format!("run::kick_tests::{test}");
     let output = Command::new(std::env::current_exe().unwrap())
         .args([&name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")

@@ -4,9 +4,9 @@
 //! fabricate one. Fields are read through raw pointers, so that no reference ever covers `immediate_exit`, which
 //! other threads write.
 
-use super::coalesced_ring::Ring;
-use super::mapping::Mapping;
-use crate::exit::{DebugExit, Exit, InternalError, MsrAnswer, NotifyInfo};
+use super::coalesced_ring::CoalescedRing;
+use super::exit::{DebugExit, Exit, InternalError, MsrAnswer, NotifyInfo};
+use crate::mapping::Mapping;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT,
     KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI,
@@ -94,8 +94,8 @@ impl RunPage {
     }
 
     /// The ring of kept writes, at page `page` of the mapping.
-    pub fn coalesced_ring(&self, page: u32) -> Option<Ring> {
-        Ring::new(Arc::clone(&self.0), page)
+    pub fn coalesced_ring(&self, page: u32) -> Option<CoalescedRing> {
+        CoalescedRing::new(Arc::clone(&self.0), page)
     }
 
     fn run(&self) -> *mut kvm_run {

@@ -1,24 +1,20 @@
 //! A vCPU's register file in user space: typed, in the kernel's own division, and which parts of it are written when.
 //!
-//! The kernel holds the registers; a copy exists only while a user has changed one (`StateCopy`). Reading and writing are
-//! in `kvm/state/`, in QEMU's order, which [`Level::steps`] spells out.
+//! The kernel holds the registers. Reading and writing are in `fd/vcpu/state/`, in QEMU's order, which [`Level::steps`] spells out.
 
-mod clock;
-mod copy;
 mod events;
-mod features;
 mod level;
 mod msr;
+mod registers;
+mod start_state;
 
-pub(crate) use clock::Clock;
-pub(crate) use copy::StateCopy;
 pub use events::{Events, Exception, Interrupt, Nmi, Smi};
-pub(crate) use features::StateFeatures;
 pub use level::{Level, Step};
 pub use msr::Msr;
-pub(crate) use msr::{FEATURE_CONTROL, TSC_DEADLINE, runtime as runtime_msr};
+pub(crate) use msr::{FEATURE_CONTROL, SMBASE, TSC_DEADLINE, runtime as runtime_msr};
+pub use registers::{Registers, Segment};
+pub use start_state::{StartMode, StartState};
 
-use crate::registers::Registers;
 use serde::{Deserialize, Serialize};
 
 /// Everything that the kernel keeps about one vCPU.

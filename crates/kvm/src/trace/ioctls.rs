@@ -1,4 +1,4 @@
-//! The trace events of ioctls. Every ioctl's result passes [`super::failed`], which names it: one place traces all of them, when the call
+//! The trace events of ioctls. Every ioctl's result passes `failed()` of `error.rs`, which names it: one place traces all of them, when the call
 //! has come back. Only KVM_RUN, which may stay away for long, is told before.
 
 use crate::trace::{current_vcpu, trace};

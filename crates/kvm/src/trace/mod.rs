@@ -6,7 +6,7 @@
 //! something, and none has to be handed a machine.
 //!
 //! ```
-//! use kvm_accel::trace::{Filter, Trace};
+//! use kvm_accel_kvm::trace::{Filter, Trace};
 //!
 //! let trace = Trace::new(|| { /* wake whoever calls take() */ });
 //! let session = trace.open(Filter::glob("kvm_run_*"), 1024);
@@ -16,6 +16,7 @@
 
 mod events;
 mod filter;
+mod ioctls;
 mod scope;
 mod session;
 
@@ -24,15 +25,19 @@ pub use filter::Filter;
 pub use scope::Scope;
 pub use session::{Record, Taken, Trace, TraceSession};
 
-pub(crate) use filter::enabled;
-pub(crate) use scope::{current_vcpu, emit};
+pub use filter::enabled;
+pub(crate) use ioctls::{KVM_RUN, called};
+pub use scope::{current_vcpu, emit};
 
-/// Emits an event, if somebody traces it; see the module's documentation.
-macro_rules! trace {
+/// Emits an event if a session traces it: `trace!(KvmRunExit { cpu_index, reason })`. See the documentation of the module
+/// [`trace`](crate::trace).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! emit_trace_event {
     ($event:ident { $($fields:tt)* }) => {
         if $crate::trace::enabled($crate::trace::TraceKind::$event) {
             $crate::trace::emit($crate::trace::TraceEvent::$event { $($fields)* });
         }
     };
 }
-pub(crate) use trace;
+pub use emit_trace_event as trace;

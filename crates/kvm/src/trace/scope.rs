@@ -31,7 +31,7 @@ impl Trace {
     }
 
     /// [`Trace::enter`] for the thread of a vCPU.
-    pub(crate) fn enter_vcpu(&self, vcpu: u32) -> Scope {
+    pub fn enter_vcpu(&self, vcpu: u32) -> Scope {
         self.enter_as(Some(vcpu))
     }
 

@@ -1,11 +1,11 @@
 //! A vCPU's dirty ring, mapped.
 
-use super::mapping::Mapping;
-use crate::dirty::{DirtyPage, Entries};
+use super::{DirtyPage, Entries, Result};
+use crate::mapping::Mapping;
 use kvm_bindings::{KVM_DIRTY_LOG_PAGE_OFFSET, kvm_dirty_gfn};
-use std::os::fd::RawFd;
+use kvm_ioctls::VcpuFd;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use vmm_sys_util::errno;
 
 const PAGE_SIZE: i64 = 4096;
 
@@ -18,9 +18,12 @@ pub struct DirtyRing {
 
 impl DirtyRing {
     /// Maps the ring of a vCPU of a VM whose rings have `entries`.
-    pub(super) fn map(vcpu: RawFd, entries: u32) -> Result<Self, errno::Error> {
+    ///
+    /// # Errors
+    /// The kernel's: EINVAL where the VM has no rings, or larger ones.
+    pub fn map(vcpu: &VcpuFd, entries: u32) -> Result<Self> {
         let len = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(size_of::<kvm_dirty_gfn>());
-        let mapping = Mapping::shared_at(vcpu, len, i64::from(KVM_DIRTY_LOG_PAGE_OFFSET) * PAGE_SIZE)?;
+        let mapping = Mapping::shared_at(vcpu.as_raw_fd(), len, i64::from(KVM_DIRTY_LOG_PAGE_OFFSET) * PAGE_SIZE)?;
         Ok(Self { mapping, entries })
     }
 
@@ -37,7 +40,7 @@ impl DirtyRing {
 }
 
 impl Entries for DirtyRing {
-    fn len(&self) -> u32 {
+    fn capacity(&self) -> u32 {
         self.entries
     }
 

@@ -21,7 +21,7 @@ pub const RESET: u32 = 2;
 /// A ring's entries, by an index that is taken modulo their number.
 pub trait Entries {
     /// How many: a power of two.
-    fn len(&self) -> u32;
+    fn capacity(&self) -> u32;
     /// The flags, with acquire order: what the kernel wrote before them is seen after.
     fn load_flags(&self, index: u32) -> u32;
     /// The rest of an entry whose flags say [`DIRTY`].
@@ -34,7 +34,7 @@ pub trait Entries {
 pub fn harvest(ring: &impl Entries, next: &mut u32, mut dirty: impl FnMut(DirtyPage)) -> u32 {
     let mut count = 0;
     // A kernel that fills the ring while it is read must not keep us here.
-    while count < ring.len() && ring.load_flags(*next) & (DIRTY | RESET) == DIRTY {
+    while count < ring.capacity() && ring.load_flags(*next) & (DIRTY | RESET) == DIRTY {
         dirty(ring.page(*next));
         ring.store_flags(*next, RESET);
         *next = next.wrapping_add(1);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     impl Entries for Modelled {
-        fn len(&self) -> u32 {
+        fn capacity(&self) -> u32 {
             2
         }
 
@@ -126,7 +126,7 @@ mod tests {
     fn test_harvest_ends_in_a_ring_that_is_filled_while_it_is_read() {
         struct Endless;
         impl Entries for Endless {
-            fn len(&self) -> u32 {
+            fn capacity(&self) -> u32 {
                 4
             }
             fn load_flags(&self, _: u32) -> u32 {

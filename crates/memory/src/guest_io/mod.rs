@@ -1,6 +1,6 @@
 //! Guest I/O: a file's bytes to and from guest RAM without a copy in between, at once or through io_uring.
 
-use super::ram::{GuestRam, host_address};
+use crate::ram::{GuestRam, host_address};
 use io_uring::types::{CancelBuilder, Fixed, FsyncFlags};
 use io_uring::{IoUring, opcode, squeue};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -182,8 +182,8 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 /// then is never unmapped.
 ///
 /// ```
-/// use kvm_accel::GuestRam;
-/// use kvm_accel::guest_io::{GuestRange, GuestRing, RingCall};
+/// use kvm_accel_memory::GuestRam;
+/// use kvm_accel_memory::guest_io::{GuestRange, GuestRing, RingCall};
 /// use std::{fs::File, sync::Arc};
 /// use vm_memory::GuestAddress;
 ///

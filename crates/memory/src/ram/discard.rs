@@ -1,6 +1,6 @@
 //! Giving pages of guest RAM back to the host.
 
-use super::ram::{GuestRam, GuestRegion};
+use super::{GuestRam, GuestRegion};
 use rustix::fs::{FallocateFlags, fallocate};
 use std::io;
 use std::ops::Range;
@@ -12,7 +12,7 @@ impl GuestRam {
     /// touches them. Parts of pages stay, huge ones too, and what is not RAM is passed over. Answers how many bytes were given back.
     ///
     /// ```
-    /// use kvm_accel::GuestRam;
+    /// use kvm_accel_memory::GuestRam;
     /// use vm_memory::{Bytes, GuestAddress};
     ///
     /// let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x4000)])?;

@@ -1,8 +1,14 @@
 //! Guest RAM: mappings of this process, guarded so that losing one of their pages is a machine's fault and not the process's end.
 
-use super::kick::Kick;
-use super::sigbus::{Guard, Interrupt, LossCause, Watch};
+mod discard;
+mod sigbus;
+
+pub use sigbus::Interrupt;
+
 use crate::cancel::{Cancel, Cancelled};
+use kvm_accel_kvm::fd::PAGE;
+use kvm_accel_kvm::run::Kick;
+use sigbus::{Guard, LossCause, Watch};
 use std::fmt;
 use std::ops::Deref;
 use std::os::unix::fs::MetadataExt;
@@ -131,7 +137,7 @@ impl GuestRam {
         self.0.page
     }
 
-    pub(super) fn has_own_files(&self) -> bool {
+    fn has_own_files(&self) -> bool {
         self.0.own_files
     }
 
@@ -182,7 +188,7 @@ impl GuestRam {
     /// Takes the page at a guest physical address out of the page tables that the kernel keeps for the guest, which the next access fills
     /// again. Nothing where there is no RAM, nor where the host forbids it (huge pages, files on a file system without executables).
     pub fn flush(&self, address: u64) {
-        let Some(host) = host_address(self, address & !(page_size() as u64 - 1), crate::memory::PAGE) else { return };
+        let Some(host) = host_address(self, address & !(page_size() as u64 - 1), PAGE) else { return };
         // More rights and back: unlike fewer, they leave every other thread its access meanwhile.
         for rights in [libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_WRITE] {
             // SAFETY: the page is a mapping of our own that all of this process may read and write, before, meanwhile and after; nobody
@@ -208,7 +214,8 @@ impl GuestRam {
     }
 
     /// Called by a vCPU's thread: a loss kicks this vCPU as long as the guard lives.
-    pub(crate) fn interrupt_on_loss(&self, kick: &Kick) -> Interrupt {
+    #[must_use]
+    pub fn interrupt_on_loss(&self, kick: &Kick) -> Interrupt {
         self.0.watch.interrupt(kick)
     }
 }
@@ -236,7 +243,7 @@ fn truncated(region: &GuestRegion) -> Option<u64> {
 }
 
 fn page_size() -> usize {
-    usize::try_from(crate::memory::PAGE).unwrap_or(4096)
+    usize::try_from(PAGE).unwrap_or(4096)
 }
 
 /// Where `size` bytes from `address` on are in this process, if they are one piece.

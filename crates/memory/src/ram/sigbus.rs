@@ -8,9 +8,8 @@
 //! Everything the handler uses is lock-free: guarded ranges are a list that only grows, whose places are used again, and whoever
 //! takes a range away waits until no handler looks at its place.
 
-use super::bell::Bell;
-use super::kick::{Kick, signal_now};
-use super::run_page::ImmediateExit;
+use kvm_accel_kvm::run::kick::signal_now;
+use kvm_accel_kvm::run::{Bell, ImmediateExit, Kick};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::ptr::{null, null_mut};

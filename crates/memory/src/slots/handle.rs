@@ -1,13 +1,13 @@
 //! The slots in the kernel, changed in transactions.
 
-use super::PAGE;
 use super::plan::{Full, plan, plan_log_dirty};
 use super::region::{Extent, MachineMemory, Region};
-use super::slot::{Slot, SlotCall};
 use super::table::{Limits, SlotTable};
-use crate::kvm::memory_slots::SlotCalls;
-use crate::kvm::ram::{GuestRam, holds, host_address};
-use crate::{Error, Result};
+use crate::error::{RegionError, Result};
+use crate::ram::{GuestRam, holds, host_address};
+use kvm_accel_kvm::fd::PAGE;
+use kvm_accel_kvm::fd::SlotCalls;
+use kvm_accel_kvm::fd::{Slot, SlotCall};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
@@ -16,21 +16,23 @@ use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 /// are the same.
 ///
 /// ```
-/// use kvm_accel::memory::Region;
-/// use kvm_accel::{AccelProperties, Accelerator, GuestRam};
+/// use kvm_accel_kvm::fd::System;
+/// use kvm_accel_memory::GuestRam;
+/// use kvm_accel_memory::slots::{Limits, Memory, Region};
 /// use vm_memory::GuestAddress;
 ///
 /// # if !std::path::Path::new("/dev/kvm").exists() { return Ok(()) }
 /// let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)])?;
-/// let accel = Accelerator::new(Default::default(), 1, ram.clone())?;
+/// let vm = System::open("/dev/kvm".as_ref())?.create_vm()?;
+/// let memory = Memory::new(vm.slot_calls(), Limits::new(32, 1));
+/// memory.add_all(ram.clone().into())?;
 /// // The last 64 KiB become read-only.
-/// let mut changes = accel.memory().change();
+/// let mut changes = memory.change();
 /// changes.delete(0..0x10_0000);
 /// changes.add(Region::new(&ram, 0..0xf_0000))?;
 /// changes.add(Region::new(&ram, 0xf_0000..0x10_0000).read_only(true))?;
 /// changes.commit()?;
-/// let slots = accel.memory().slots();
-/// assert_eq!(slots.iter().map(|slot| slot.read_only).collect::<Vec<_>>(), [false, true]);
+/// assert_eq!(memory.slots().iter().map(|slot| slot.read_only).collect::<Vec<_>>(), [false, true]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -47,13 +49,15 @@ struct State {
 }
 
 impl Memory {
-    pub(crate) fn new(calls: SlotCalls, limits: Limits) -> Self {
+    /// No slot yet. Whoever runs a vCPU of the VM keeps a clone of the result for as long as the vCPU exists, because its guest reaches the RAM.
+    #[must_use]
+    pub fn new(calls: SlotCalls, limits: Limits) -> Self {
         let state = State { table: SlotTable::new(limits), backing: Vec::new() };
         Self { calls, state: Arc::new(Mutex::new(state)) }
     }
 
     /// The first transaction: all of a machine's RAM, and what there is besides.
-    pub(crate) fn add_all(&self, MachineMemory { ram, regions }: MachineMemory) -> Result<()> {
+    pub fn add_all(&self, MachineMemory { ram, regions }: MachineMemory) -> Result<()> {
         let mut changes = self.change();
         for region in ram.iter() {
             let start = region.start_addr().raw_value();
@@ -85,7 +89,7 @@ impl Memory {
     /// already costs no call.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses; then nothing has changed.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses; then nothing has changed.
     pub fn set_log_dirty(&self, on: bool) -> Result<()> {
         let mut state = self.lock();
         let calls = plan_log_dirty(&state.table, on);
@@ -116,7 +120,7 @@ impl Slots<'_> {
     }
 
     /// The pages that this process has written since the last call, a loader or a device, as a slot and a page of it.
-    pub(crate) fn take_written(&self, mut each: impl FnMut(&Slot, u64)) {
+    pub fn take_written(&self, mut each: impl FnMut(&Slot, u64)) {
         for region in self.0.backing.iter().flat_map(|ram| ram.iter()) {
             for (word, bits) in (0..).zip((**region).bitmap().get_and_reset()) {
                 for bit in (0..64).filter(|bit| bits & (1 << bit) != 0) {
@@ -151,12 +155,12 @@ impl MemoryChanges<'_> {
     /// Adds a region.
     ///
     /// # Errors
-    /// [`Error::Memory`] when the region is not one piece of its RAM.
+    /// [`Error::Region`](crate::Error::Region) when the region is not one piece of its RAM.
     pub fn add(&mut self, region: Region) -> Result<()> {
         let Region { start, size, ram, ram_address, read_only } = region;
         let Some(host) = host_address(&ram, ram_address, size) else {
             let rule = format!("{size:#x} bytes from {ram_address:#x} on are not one piece of RAM");
-            return Err(Error::Memory { start, rule });
+            return Err(RegionError { start, rule }.into());
         };
         self.adds.push(Extent { start, size, host, read_only });
         if !self.state.backing.iter().chain(&self.backing).any(|ram| holds(ram, host)) {
@@ -168,11 +172,11 @@ impl MemoryChanges<'_> {
     /// Makes the calls: none where nothing is different.
     ///
     /// # Errors
-    /// [`Error::Memory`] when the kernel has too few slots, [`Error::Ioctl`] with slot, start and size when it refuses one. Then
+    /// [`Error::Region`](crate::Error::Region) when the kernel has too few slots, [`Error::Kvm`](crate::Error::Kvm) with slot, start and size when it refuses one. Then
     /// nothing has changed.
     pub fn commit(mut self) -> Result<()> {
         let state = &mut *self.state;
-        let calls = plan(&state.table, &self.deletes, &self.adds).map_err(|Full| Error::Memory {
+        let calls = plan(&state.table, &self.deletes, &self.adds).map_err(|Full| RegionError {
             start: self.adds.last().map_or(0, |extent| extent.start),
             rule: format!("the kernel has no more than {} memory slots", state.table.limits.slots),
         })?;
@@ -189,10 +193,10 @@ fn apply(kernel: &SlotCalls, table: &mut SlotTable, calls: &[SlotCall]) -> Resul
     let mut next = table.clone();
     let mut undo = Vec::new();
     for call in calls {
-        if let Err(error) = kernel.set(call) {
+        if let Err(error) = set(kernel, call) {
             // What the kernel had a moment ago it takes again; if it does not, the first error still says why.
             for call in undo.iter().rev() {
-                let _ = kernel.set(call);
+                let _ = set(kernel, call);
             }
             return Err(error);
         }
@@ -201,4 +205,10 @@ fn apply(kernel: &SlotCalls, table: &mut SlotTable, calls: &[SlotCall]) -> Resul
     }
     *table = next;
     Ok(())
+}
+
+fn set(kernel: &SlotCalls, call: &SlotCall) -> Result<()> {
+    // SAFETY: a `Memory` owns the RAM behind each slot until the kernel has taken the slot's deletion, and whoever runs a vCPU of the VM
+    // holds a clone of the `Memory` (see [`Memory`]).
+    Ok(unsafe { kernel.set(call) }?)
 }

@@ -1,8 +1,8 @@
 //! From the slots there are and the changes that are asked for to the calls that make them: a pure function.
 
 use super::region::Extent;
-use super::slot::{Slot, SlotCall};
 use super::table::SlotTable;
+use kvm_accel_kvm::fd::{Slot, SlotCall};
 use std::ops::Range;
 
 /// More slots than the kernel has.
@@ -63,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    const PAGE: u64 = super::super::PAGE;
+    const PAGE: u64 = kvm_accel_kvm::fd::PAGE;
 
     fn table(slots: u32, pages: u64) -> SlotTable {
         SlotTable::new(Limits { slots, slot_size: pages * PAGE, read_only: true })

@@ -1,7 +1,7 @@
 //! What a machine wants mapped, before the kernel's rules are applied to it.
 
-use super::PAGE;
-use crate::GuestRam;
+use crate::ram::GuestRam;
+use kvm_accel_kvm::fd::PAGE;
 use std::ops::Range;
 
 /// Guest physical addresses and the RAM behind them.

@@ -1,6 +1,6 @@
 //! The slots of a machine as a value.
 
-use super::slot::{Slot, SlotCall};
+use kvm_accel_kvm::fd::{Slot, SlotCall};
 
 /// What the kernel allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

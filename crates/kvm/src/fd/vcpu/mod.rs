@@ -1,26 +1,31 @@
 //! The vCPU fd.
 
-use super::dirty_ring::DirtyRing;
-use super::ioctl_trace::{KVM_RUN, called};
-use super::run_page::RunPage;
-use super::state::registers_of;
-use super::{error_of, failed};
-use crate::Result;
-use crate::debug::DebugWords;
-use crate::exit::Exit;
-use crate::registers::Registers;
-use crate::start_state::{StartMode, StartState};
-use crate::state::StateFeatures;
-use crate::trace::trace;
-use kvm_bindings::{CpuId, kvm_guest_debug, kvm_guest_debug_arch, kvm_interrupt, kvm_regs, kvm_segment, kvm_sregs};
+mod guest_debug;
+#[cfg(feature = "baseline")]
+mod raw_run;
+mod state;
+
+pub use guest_debug::DebugWords;
+#[cfg(feature = "baseline")]
+pub use raw_run::RawExit;
+pub use state::StateFeatures;
+
+use crate::error::{error_of, failed};
+use crate::run::{Exit, RunPage};
+use crate::state::{Registers, StartMode, StartState};
+use crate::trace::{KVM_RUN, called, trace};
+use crate::upstream::{self, DirtyRing};
+use crate::{Error, Result};
+use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
+use state::registers_of;
 use std::ffi::c_char;
 use std::os::fd::AsRawFd;
 
 /// A virtual CPU, owned by the thread that runs it.
 #[derive(Debug)]
 pub struct Vcpu {
-    pub(super) fd: VcpuFd,
+    pub(in crate::fd) fd: VcpuFd,
     pub(super) id: u32,
     pub(super) apic_id: u32,
     pub(super) features: StateFeatures,
@@ -35,7 +40,13 @@ const EFER_LME: u64 = 1 << 8;
 const EFER_LMA: u64 = 1 << 10;
 
 impl Vcpu {
-    pub(super) fn new(fd: VcpuFd, id: u32, apic_id: u32, features: StateFeatures, run_size: usize) -> Result<Self> {
+    pub(in crate::fd) fn new(
+        fd: VcpuFd,
+        id: u32,
+        apic_id: u32,
+        features: StateFeatures,
+        run_size: usize,
+    ) -> Result<Self> {
         let page = RunPage::map(fd.as_raw_fd(), run_size).map_err(failed("mmap", format!("vCPU {id}")))?;
         Ok(Self { fd, id, apic_id, features, page })
     }
@@ -51,17 +62,17 @@ impl Vcpu {
     }
 
     /// Names this vCPU in an error.
-    pub(super) fn failed(
+    pub(in crate::fd) fn failed(
         &self,
         ioctl: &'static str,
-    ) -> impl FnOnce(vmm_sys_util::errno::Error) -> crate::Error + use<> {
+    ) -> impl FnOnce(vmm_sys_util::errno::Error) -> Error + use<> {
         called(ioctl, Some(self.id));
         error_of(ioctl, format!("vCPU {}", self.id))
     }
 
     /// This vCPU's dirty ring.
     pub fn dirty_ring(&self, entries: u32) -> Result<DirtyRing> {
-        DirtyRing::map(self.fd.as_raw_fd(), entries).map_err(self.failed("mmap"))
+        DirtyRing::map(&self.fd, entries).map_err(self.failed("mmap"))
     }
 
     /// KVM_SET_CPUID2.
@@ -149,12 +160,7 @@ impl Vcpu {
 
     /// KVM_INTERRUPT: an interrupt of a PIC outside the kernel.
     pub fn interrupt(&self, vector: u8) -> Result<()> {
-        const KVM_INTERRUPT: libc::c_ulong = 0x4004_ae86;
-        let argument = kvm_interrupt { irq: vector.into() };
-        // SAFETY: the ioctl reads one kvm_interrupt, which outlives the call.
-        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_ref(&self.fd, KVM_INTERRUPT, &argument) };
-        let done = if result < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
-        done.map_err(self.failed("KVM_INTERRUPT"))
+        upstream::vcpu::interrupt(&self.fd, vector).map_err(self.failed("KVM_INTERRUPT"))
     }
 
     /// KVM_NMI.
@@ -162,11 +168,26 @@ impl Vcpu {
         self.fd.nmi().map_err(self.failed("KVM_NMI"))
     }
 
-    /// KVM_SET_GUEST_DEBUG.
-    pub fn set_guest_debug(&self, words: &DebugWords) -> Result<()> {
-        let arch = kvm_guest_debug_arch { debugreg: words.registers };
-        let debug = kvm_guest_debug { control: words.control, pad: 0, arch };
-        self.fd.set_guest_debug(&debug).map_err(self.failed("KVM_SET_GUEST_DEBUG"))
+    /// KVM_GET_TSC_KHZ.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn tsc_khz(&self) -> Result<u32> {
+        self.fd.get_tsc_khz().map_err(self.failed("KVM_GET_TSC_KHZ"))
+    }
+
+    /// KVM_SET_TSC_KHZ.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn set_tsc_khz(&self, khz: u32) -> Result<()> {
+        self.fd.set_tsc_khz(khz).map_err(self.failed("KVM_SET_TSC_KHZ"))
+    }
+
+    /// Which parts of a register file this vCPU has.
+    #[must_use]
+    pub const fn features(&self) -> StateFeatures {
+        self.features
     }
 
     /// Whether exceptions that are put back carry a payload.

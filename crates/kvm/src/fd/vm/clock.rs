@@ -1,7 +1,7 @@
 //! KVM_GET_CLOCK and KVM_SET_CLOCK: the last vCPU to stop reads the VM's clock, whichever thread that is.
 
-use super::failed;
 use crate::Result;
+use crate::error::failed;
 use kvm_bindings::kvm_clock_data;
 use kvm_ioctls::VmFd;
 use std::sync::Arc;

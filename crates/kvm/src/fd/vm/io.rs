@@ -1,9 +1,11 @@
 //! The VM fd's ioctls for accesses that stay in the kernel.
 
-use super::failed;
+use super::ioeventfd::Ioeventfd;
 use crate::Result;
-use crate::io::{IoAddress, Ioeventfd};
+use crate::error::failed;
+use crate::run::IoAddress;
 use crate::trace::trace;
+use crate::upstream;
 use kvm_bindings::{
     kvm_ioeventfd, kvm_ioeventfd_flag_nr_datamatch, kvm_ioeventfd_flag_nr_deassign, kvm_ioeventfd_flag_nr_pio,
 };
@@ -11,7 +13,6 @@ use kvm_ioctls::{IoEventAddress, VmFd};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
-use vmm_sys_util::ioctl::ioctl_with_ref;
 
 /// A handle on a VM for its I/O. It does not keep the VM: after its end, calls fail with EBADF.
 #[derive(Clone, Debug)]
@@ -26,9 +27,8 @@ impl IoCalls {
         self.0.upgrade().ok_or(errno::Error::new(libc::EBADF))
     }
 
-    /// KVM_IOEVENTFD. By hand, because kvm-ioctls takes no size without a value.
+    /// KVM_IOEVENTFD.
     pub fn ioeventfd(&self, ioeventfd: &Ioeventfd, assign: bool) -> Result<()> {
-        const KVM_IOEVENTFD: libc::c_ulong = 0x4040_ae79;
         let argument = argument(ioeventfd, assign);
         let (fd, size) = (argument.fd, argument.len);
         let (val, datamatch) = (argument.datamatch, ioeventfd.written.value().is_some());
@@ -37,13 +37,7 @@ impl IoCalls {
             IoAddress::Mmio(addr) => trace!(KvmSetIoeventfdMmio { fd, addr, val, assign, size, datamatch }),
         }
         self.vm()
-            .and_then(|vm| {
-                // SAFETY: the ioctl reads one kvm_ioeventfd, which outlives the call, and takes its own reference to the eventfd.
-                match unsafe { ioctl_with_ref(&*vm, KVM_IOEVENTFD, &argument) } {
-                    0 => Ok(()),
-                    _ => Err(errno::Error::last()),
-                }
-            })
+            .and_then(|vm| upstream::vm::ioeventfd(&vm, &argument))
             .map_err(failed("KVM_IOEVENTFD", format!("{ioeventfd}{}", if assign { "" } else { ", deassign" })))
     }
 
@@ -87,8 +81,8 @@ fn argument(Ioeventfd { address, written, event }: &Ioeventfd, assign: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::ioeventfd::Written;
     use super::*;
-    use crate::io::Written;
     use vmm_sys_util::eventfd::EventFd;
 
     #[test]

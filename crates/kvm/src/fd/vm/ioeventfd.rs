@@ -1,6 +1,6 @@
 //! ioeventfd: what a guest writes to signal an eventfd.
 
-use super::IoAddress;
+use crate::run::IoAddress;
 use std::fmt;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
@@ -48,7 +48,7 @@ impl Written {
 
 /// An eventfd and the writes that signal it instead of leaving the guest.
 ///
-/// A write that signals reaches no [`crate::Bus`]; every other write to the same address does.
+/// A write that signals the eventfd does not leave the guest. Every other write to the same address does.
 #[derive(Clone, Debug)]
 pub struct Ioeventfd {
     /// Where.

@@ -1,21 +1,57 @@
 //! The VM fd's ioctls for interrupts. They need no order among threads, so whoever interrupts keeps a handle.
 
-use super::ioctl_trace::called;
-use super::{error_of, failed};
 use crate::Result;
-use crate::interrupts::Msi;
-use crate::interrupts::routing::{Chip, Entry, Route};
+use crate::error::{error_of, failed};
+use crate::trace::called;
 use crate::trace::trace;
+use crate::upstream;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
-    KvmIrqRouting, kvm_irq_level, kvm_irq_level__bindgen_ty_1, kvm_irq_routing_entry,
-    kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi, kvm_reinject_control,
+    KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip,
+    kvm_irq_routing_msi, kvm_msi,
 };
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
-use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
+
+/// The write that a device's interrupt message is: an address that selects local APICs, and data with vector and mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Msi {
+    /// Where the message goes, 0xfee00000 and up on x86.
+    pub address: u64,
+    /// Vector, delivery mode and trigger mode.
+    pub data: u32,
+}
+
+/// An interrupt controller in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chip {
+    /// The first 8259.
+    PicMaster,
+    /// The second 8259, behind line 2 of the first.
+    PicSlave,
+    /// The IOAPIC.
+    Ioapic,
+}
+
+/// Where a GSI leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To a pin of a controller in the kernel.
+    Pin(Chip, u32),
+    /// To local APICs, as this message says.
+    Msi(Msi),
+}
+
+/// One row of the table. A GSI may have several: an ISA line leads to a PIC and to the IOAPIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IrqRoute {
+    /// Global system interrupt.
+    pub gsi: u32,
+    /// Where it leads.
+    pub route: Route,
+}
 
 /// A handle on a VM for its interrupts. It does not keep the VM: after its end, calls fail with EBADF.
 #[derive(Clone, Debug)]
@@ -31,7 +67,7 @@ impl IrqCalls {
     }
 
     /// KVM_SET_GSI_ROUTING: replaces the whole table.
-    pub fn set_gsi_routing(&self, entries: &[Entry]) -> Result<()> {
+    pub fn set_gsi_routing(&self, entries: &[IrqRoute]) -> Result<()> {
         trace!(KvmIrqchipCommitRoutes {});
         let context = || format!("{} routes", entries.len());
         let rows: Vec<_> = entries.iter().map(row).collect();
@@ -74,34 +110,16 @@ impl IrqCalls {
 
     /// KVM_REINJECT_CONTROL: whether lost ticks of the PIT are delivered late.
     pub fn reinject_control(&self, reinject: bool) -> Result<()> {
-        const KVM_REINJECT_CONTROL: libc::c_ulong = 0xae71;
-        let control = kvm_reinject_control { pit_reinject: reinject.into(), ..Default::default() };
         self.vm()
-            .and_then(|vm| {
-                // SAFETY: the ioctl reads one kvm_reinject_control, which outlives the call.
-                match unsafe { ioctl_with_ref(&*vm, KVM_REINJECT_CONTROL, &control) } {
-                    0 => Ok(()),
-                    _ => Err(errno::Error::last()),
-                }
-            })
+            .and_then(|vm| upstream::vm::reinject_control(&vm, reinject))
             .map_err(failed("KVM_REINJECT_CONTROL", ""))
     }
 
     /// KVM_IRQ_LINE_STATUS: the kernel's status.
     pub fn irq_line_status(&self, gsi: u32, level: bool) -> Result<i32> {
-        const KVM_IRQ_LINE_STATUS: libc::c_ulong = 0xc008_ae67;
         called("KVM_IRQ_LINE_STATUS", None);
-        let failed = |error| error_of("KVM_IRQ_LINE_STATUS", format!("GSI {gsi}"))(error);
-        let vm = self.vm().map_err(failed)?;
-        let mut line =
-            kvm_irq_level { __bindgen_anon_1: kvm_irq_level__bindgen_ty_1 { irq: gsi }, level: level.into() };
-        // SAFETY: the ioctl reads and writes one kvm_irq_level, which outlives the call.
-        let result = unsafe { ioctl_with_mut_ref(&*vm, KVM_IRQ_LINE_STATUS, &mut line) };
-        if result < 0 {
-            return Err(failed(errno::Error::last()));
-        }
-        // SAFETY: both members are 32 bits without invalid values; the kernel has written this one.
-        Ok(unsafe { line.__bindgen_anon_1.status })
+        let result = self.vm().and_then(|vm| upstream::vm::irq_line_status(&vm, gsi, level));
+        result.map_err(|error| error_of("KVM_IRQ_LINE_STATUS", format!("GSI {gsi}"))(error))
     }
 }
 
@@ -111,7 +129,7 @@ fn halves(address: u64) -> (u32, u32) {
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
 }
 
-fn row(entry: &Entry) -> kvm_irq_routing_entry {
+fn row(entry: &IrqRoute) -> kvm_irq_routing_entry {
     let (type_, u) = match entry.route {
         Route::Pin(chip, pin) => {
             let irqchip = match chip {
@@ -137,12 +155,12 @@ mod tests {
 
     #[test]
     fn test_rows_are_the_kernels() {
-        let message = row(&Entry { gsi: 30, route: Route::Msi(Msi { address: 0x1_fee0_2000, data: 0x41 }) });
+        let message = row(&IrqRoute { gsi: 30, route: Route::Msi(Msi { address: 0x1_fee0_2000, data: 0x41 }) });
         assert_eq!((message.gsi, message.type_, message.flags), (30, KVM_IRQ_ROUTING_MSI, 0));
         // SAFETY: the type says which member was written.
         let msi = unsafe { message.u.msi };
         assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee0_2000, 1, 0x41));
-        let pin = row(&Entry { gsi: 9, route: Route::Pin(Chip::PicSlave, 1) });
+        let pin = row(&IrqRoute { gsi: 9, route: Route::Pin(Chip::PicSlave, 1) });
         // SAFETY: as above.
         let (irqchip, pin_number) = unsafe { (pin.u.irqchip.irqchip, pin.u.irqchip.pin) };
         assert_eq!((pin.type_, irqchip, pin_number), (KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_PIC_SLAVE, 1));

@@ -1,8 +1,8 @@
 //! KVM_SET_USER_MEMORY_REGION.
 
-use super::failed;
+use super::slot::SlotCall;
 use crate::Result;
-use crate::memory::SlotCall;
+use crate::error::failed;
 use crate::trace::trace;
 use kvm_bindings::{KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
@@ -18,12 +18,17 @@ impl SlotCalls {
         Self(Arc::downgrade(fd))
     }
 
-    /// Sets or deletes one slot. Only [`crate::memory::Memory`] calls it, which keeps the RAM behind every slot mapped.
-    pub fn set(&self, call: &SlotCall) -> Result<()> {
+    /// Sets or deletes one slot.
+    ///
+    /// # Safety
+    /// The memory behind a slot that is set stays mapped until the slot is deleted, or no vCPU of the VM can run any more.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`](crate::Error::Ioctl).
+    pub unsafe fn set(&self, call: &SlotCall) -> Result<()> {
         let region = region(call);
         let vm = self.0.upgrade().ok_or(errno::Error::new(libc::EBADF));
-        // SAFETY: `Memory` owns the RAM behind each slot until the kernel has taken the slot's deletion or the VM is gone, and every
-        // vCPU holds a `Memory`.
+        // SAFETY: the caller keeps the memory mapped for as long as the guest can reach it.
         let result = vm.and_then(|vm| unsafe { vm.set_user_memory_region(region) });
         trace!(KvmSetUserMemory {
             address_space: 0,
@@ -59,8 +64,8 @@ fn region(call: &SlotCall) -> kvm_userspace_memory_region {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::Slot;
     use super::*;
-    use crate::memory::Slot;
 
     #[test]
     fn test_regions_are_the_kernels() {

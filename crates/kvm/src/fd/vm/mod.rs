@@ -1,16 +1,28 @@
 //! The VM fd.
 
-use super::clock::VmClock;
-use super::dirty_log::DirtyCalls;
-use super::failed;
-use super::io_calls::IoCalls;
-use super::irq::IrqCalls;
-use super::memory_slots::SlotCalls;
-use super::vcpu::Vcpu;
-use crate::Result;
-use crate::capability::Capability;
-use crate::state::StateFeatures;
+mod clock;
+mod dirty_log;
+mod io;
+mod ioeventfd;
+mod irq;
+mod memory_slots;
+mod msr_filter;
+mod slot;
+
+pub use clock::VmClock;
+pub use dirty_log::DirtyCalls;
+pub use io::IoCalls;
+pub use ioeventfd::{Ioeventfd, Written};
+pub use irq::{Chip, IrqCalls, IrqRoute, Msi, Route};
+pub use memory_slots::SlotCalls;
+pub use msr_filter::FilteredMsrs;
+pub use slot::{PAGE, Slot, SlotCall};
+
+use super::vcpu::{StateFeatures, Vcpu};
+use crate::error::failed;
 use crate::trace::trace;
+use crate::upstream;
+use crate::{Capability, Result};
 use kvm_bindings::{
     KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
     kvm_irqchip, kvm_pit_config, kvm_pit_state2,
@@ -22,7 +34,7 @@ use std::sync::{Arc, OnceLock};
 /// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
-    pub(super) fd: Arc<VmFd>,
+    pub(in crate::fd) fd: Arc<VmFd>,
 }
 
 /// The state of the in-kernel interrupt controllers and the PIT at power-on.
@@ -34,7 +46,7 @@ pub struct ChipState {
 }
 
 impl Vm {
-    pub(super) fn new(fd: VmFd) -> Self {
+    pub(in crate::fd) fn new(fd: VmFd) -> Self {
         Self { fd: Arc::new(fd) }
     }
 
@@ -73,10 +85,7 @@ impl Vm {
 
     /// KVM_SET_NR_MMU_PAGES.
     pub fn set_nr_mmu_pages(&self, pages: u64) -> Result<()> {
-        const KVM_SET_NR_MMU_PAGES: libc::c_ulong = 0xae44;
-        // SAFETY: the ioctl takes its argument by value and touches no memory of ours.
-        let result = unsafe { vmm_sys_util::ioctl::ioctl_with_val(&*self.fd, KVM_SET_NR_MMU_PAGES, pages) };
-        let done = if result < 0 { Err(vmm_sys_util::errno::Error::last()) } else { Ok(()) };
+        let done = upstream::vm::set_nr_mmu_pages(&self.fd, pages);
         done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
     }
 

@@ -1,19 +1,33 @@
 //! KVM_X86_SET_MSR_FILTER.
 
-use super::failed;
-use super::vm::Vm;
+use super::Vm;
 use crate::Result;
-use crate::cpu::msr_filter::MsrFilter;
+use crate::error::failed;
 use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags};
 
+/// A range of MSRs whose accesses leave the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilteredMsrs {
+    /// The first MSR.
+    pub index: u32,
+    /// The number of MSRs.
+    pub count: u32,
+    /// `rdmsr` leaves the guest.
+    pub reads: bool,
+    /// `wrmsr` leaves the guest.
+    pub writes: bool,
+}
+
 impl Vm {
-    /// Leaves every MSR to the kernel but those of the filter.
-    pub fn set_msr_filter(&self, filter: &MsrFilter) -> Result<()> {
+    /// Leaves every MSR to the kernel but those of the ranges.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`](crate::Error::Ioctl).
+    pub fn set_msr_filter(&self, filtered: &[FilteredMsrs]) -> Result<()> {
         // A cleared bit leaves the guest.
         let bits: Vec<Vec<u8>> =
-            filter.ranges().iter().map(|range| vec![0; range.count.div_ceil(8).try_into().unwrap_or(0)]).collect();
-        let ranges: Vec<_> = filter
-            .ranges()
+            filtered.iter().map(|range| vec![0; range.count.div_ceil(8).try_into().unwrap_or(0)]).collect();
+        let ranges: Vec<_> = filtered
             .iter()
             .zip(&bits)
             .map(|(range, bitmap)| {

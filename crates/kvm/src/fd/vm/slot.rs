@@ -3,6 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
+/// Granularity of slots: the page size of an x86 host, in bytes.
+pub const PAGE: u64 = 4096;
+
 /// A memory slot that the kernel has: never empty, aligned to pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
@@ -30,7 +33,7 @@ impl Slot {
     /// Pages.
     #[must_use]
     pub const fn pages(&self) -> u64 {
-        self.size / super::PAGE
+        self.size / PAGE
     }
 }
 
@@ -50,6 +53,8 @@ pub enum SlotCall {
 }
 
 impl SlotCall {
+    /// The slot that is deleted or set.
+    #[must_use]
     pub const fn slot(&self) -> &Slot {
         match self {
             Self::Delete(slot) | Self::Set(slot) => slot,

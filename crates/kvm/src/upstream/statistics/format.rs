@@ -1,7 +1,7 @@
 //! The layout of a statistics file, as the kernel describes it: a header of 24 bytes, then descriptors, then blocks of u64, all in the
 //! host's byte order. What is unknown is left out, so that a newer kernel's additions do no harm.
 
-use crate::{Error, Result};
+use super::{Result, StatsError};
 
 /// Bytes of the header.
 pub(super) const HEADER_SIZE: usize = 24;
@@ -145,8 +145,8 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..at + 2)?.try_into().ok().map(u16::from_ne_bytes)
 }
 
-fn short(part: &'static str, expected: usize, actual: usize) -> Error {
-    Error::StatsFormat { part, expected: format!("{expected} bytes"), actual: format!("{actual}") }
+fn short(part: &'static str, expected: usize, actual: usize) -> StatsError {
+    StatsError::Format { part, expected: format!("{expected} bytes"), actual: format!("{actual}") }
 }
 
 /// Checks that a read got all it asked for.
@@ -156,7 +156,7 @@ pub(super) fn complete(part: &'static str, expected: usize, actual: usize) -> Re
 
 /// A length that may be allocated on the file's word.
 fn bounded(part: &'static str, len: Option<usize>) -> Result<usize> {
-    len.filter(|&len| len <= LIMIT).ok_or_else(|| Error::StatsFormat {
+    len.filter(|&len| len <= LIMIT).ok_or_else(|| StatsError::Format {
         part,
         expected: format!("at most {LIMIT} bytes"),
         actual: len.map_or_else(|| "more than an address space".into(), |len| len.to_string()),

@@ -66,7 +66,7 @@ fn test_short_data_says_what_was_expected() {
         error.to_string(),
         "the kernel's statistics cannot be read: expected 128 bytes of descriptors, and got 100"
     );
-    assert_eq!(error.code(), "ERR_KVM_STATS");
+    assert_eq!(crate::Error::from(error).code(), "ERR_KVM_STATS");
 }
 
 #[test]

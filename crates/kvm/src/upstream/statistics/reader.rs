@@ -2,7 +2,7 @@
 
 use super::format::{HEADER_SIZE, Header, StatDescriptor, StatsSchema, complete};
 use super::histogram::Bucket;
-use crate::{Error, Result};
+use super::{Result, StatsError};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
@@ -34,7 +34,7 @@ fn read_at(file: &File, part: &'static str, bytes: &mut [u8], offset: u64) -> Re
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => {
                 let errno = e.raw_os_error().unwrap_or(libc::EIO);
-                return Err(Error::Ioctl { ioctl: "pread", context: format!("the statistics' {part}"), errno });
+                return Err(StatsError::Read { part, errno });
             }
         }
     }

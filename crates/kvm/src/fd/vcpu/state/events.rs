@@ -1,6 +1,7 @@
 //! `kvm_vcpu_events` to and from [`Events`].
 
-use crate::state::{Events, Exception, Interrupt, Level, MpState, Nmi, Smi, StateFeatures};
+use super::StateFeatures;
+use crate::state::{Events, Exception, Interrupt, Level, MpState, Nmi, Smi};
 use kvm_bindings::{
     KVM_VCPUEVENT_VALID_NMI_PENDING, KVM_VCPUEVENT_VALID_PAYLOAD, KVM_VCPUEVENT_VALID_SHADOW,
     KVM_VCPUEVENT_VALID_SIPI_VECTOR, KVM_VCPUEVENT_VALID_SMM, KVM_VCPUEVENT_VALID_TRIPLE_FAULT, kvm_vcpu_events,

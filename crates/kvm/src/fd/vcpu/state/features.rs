@@ -1,13 +1,5 @@
 //! Which parts of a register file this kernel and this machine have.
 
-use super::msr::SMBASE;
-use crate::kvm::system::System;
-use crate::kvm::vm::Vm;
-use crate::{Capability, Result};
-
-/// The length of the XSAVE area before KVM_CAP_XSAVE2, and the least since.
-const XSAVE_SIZE: usize = 4096;
-
 /// Asked once for each machine, before its vCPUs exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateFeatures {
@@ -36,26 +28,11 @@ pub struct StateFeatures {
 }
 
 impl StateFeatures {
-    pub fn new(system: &System, vm: &Vm, lapic: bool) -> Result<Self> {
-        let msrs = system.msr_indices()?;
-        let has = |capability| system.check(capability) != 0;
-        Ok(Self {
-            sregs2: has(Capability::Sregs2),
-            xsave_size: usize::try_from(vm.check(Capability::Xsave2)).unwrap_or(0).max(XSAVE_SIZE),
-            xcrs: has(Capability::Xcrs),
-            exception_payload: has(Capability::ExceptionPayload),
-            triple_fault: has(Capability::X86TripleFaultEvent),
-            smm: msrs.contains(&SMBASE),
-            nested: has(Capability::NestedState),
-            tsc_khz: has(Capability::GetTscKhz),
-            kvmclock_ctrl: has(Capability::KvmclockCtrl),
-            lapic,
-            msrs,
-        })
-    }
+    /// The length of the XSAVE area before KVM_CAP_XSAVE2, and the least since.
+    pub const XSAVE_SIZE: usize = 4096;
 
     /// The XSAVE area needs the newer call.
     pub const fn xsave2(&self) -> bool {
-        self.xsave_size > XSAVE_SIZE
+        self.xsave_size > Self::XSAVE_SIZE
     }
 }

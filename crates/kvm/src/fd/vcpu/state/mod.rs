@@ -1,39 +1,24 @@
 //! Reading and writing a vCPU's whole state, in QEMU's order.
 
 mod events;
+mod features;
 mod msrs;
 mod nested;
 mod registers;
 mod xsave;
 
-pub use registers::registers_of;
+pub use features::StateFeatures;
+pub(super) use registers::registers_of;
 
-use super::vcpu::Vcpu;
-use crate::cpu::CpuConfig;
-use crate::recent::Recent;
-use crate::state::{DebugRegisters, Level, StateFeatures, Step, VcpuState};
-use crate::{Result, StartState};
+use super::Vcpu;
+use crate::Result;
+use crate::state::{DebugRegisters, Level, StartState, Step, VcpuState};
 use kvm_bindings::{kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_xcr, kvm_xcrs};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where the local APIC's registers hold its id, in bits 31:24.
 const APIC_ID: usize = 0x20;
 
-/// The power-on states that were read so far, by what they depend on: the boot processor or another, what is read,
-/// and the processor.
-static POWER_ON: Mutex<Recent<(bool, StateFeatures, CpuConfig), VcpuState>> = Mutex::new(Recent::new());
-
 impl Vcpu {
-    /// The state of a vCPU that has not run yet; to be called before any register is set. It is the same in every machine of a
-    /// process with this processor but for the APIC id, and reading it costs more than making the vCPU: each kind is read once.
-    pub fn power_on_state(&self, cpu: &CpuConfig) -> Result<Arc<VcpuState>> {
-        let boot = self.id == 0;
-        POWER_ON.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
-            |(b, features, of)| *b == boot && *features == self.features && of == cpu,
-            || Ok(((boot, self.features, cpu.clone()), self.state()?)),
-        )
-    }
-
     /// Back to power-on, and to where the boot protocol starts this vCPU, if it does.
     pub fn reset(&self, power_on: &VcpuState, start: Option<&StartState>) -> Result<()> {
         self.put_state(power_on, Level::Reset)?;
@@ -61,7 +46,8 @@ impl Vcpu {
             mp_state: mp_state.mp_state.into(),
             lapic,
             nested: self.nested()?,
-            tsc_khz: self.tsc_khz(),
+            // A host whose TSC is unreliable reports no frequency.
+            tsc_khz: self.features.tsc_khz.then(|| self.tsc_khz().ok()).flatten(),
         })
     }
 
@@ -77,7 +63,7 @@ impl Vcpu {
             Step::Nested => state.nested.as_ref().map_or(Ok(()), |nested| self.set_nested(nested)),
             Step::TscKhz => {
                 // Kernels that cannot scale the TSC refuse any call, also one that changes nothing.
-                let _ = state.tsc_khz.map(|khz| self.fd.set_tsc_khz(khz).map_err(self.failed("KVM_SET_TSC_KHZ")));
+                let _ = state.tsc_khz.map(|khz| self.set_tsc_khz(khz));
                 Ok(())
             }
             Step::Registers => {
@@ -102,14 +88,6 @@ impl Vcpu {
                 self.fd.set_debug_regs(&debug).map_err(self.failed("KVM_SET_DEBUGREGS"))
             }
         }
-    }
-
-    /// A host whose TSC is not to be relied on has none to tell.
-    fn tsc_khz(&self) -> Option<u32> {
-        if !self.features.tsc_khz {
-            return None;
-        }
-        self.fd.get_tsc_khz().map_err(self.failed("KVM_GET_TSC_KHZ")).ok()
     }
 
     fn xcr0(&self) -> Result<Option<u64>> {

@@ -1,6 +1,6 @@
 //! KVM_GET_MSRS and KVM_SET_MSRS.
 
-use crate::kvm::vcpu::Vcpu;
+use super::Vcpu;
 use crate::state::{FEATURE_CONTROL, Level, Msr, TSC_DEADLINE, runtime_msr};
 use crate::{Error, Result};
 use kvm_bindings::{Msrs, kvm_msr_entry};

@@ -1,7 +1,7 @@
 //! Nested state as bytes.
 
+use super::Vcpu;
 use crate::Result;
-use crate::kvm::vcpu::Vcpu;
 use crate::state::Nested;
 use kvm_ioctls::KvmNestedStateBuffer;
 use vmm_sys_util::errno;

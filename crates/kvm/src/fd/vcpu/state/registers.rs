@@ -1,13 +1,10 @@
 //! General and special registers to and from [`Registers`].
 
-use crate::kvm::vcpu::Vcpu;
-use crate::registers::{Registers, Segment};
+use super::Vcpu;
+use crate::state::{Registers, Segment};
+use crate::upstream::vcpu::{get_sregs2, set_sregs2};
 use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_sregs2};
-use vmm_sys_util::errno;
-use vmm_sys_util::ioctl::{ioctl_with_mut_ref, ioctl_with_ref};
 
-const KVM_GET_SREGS2: libc::c_ulong = 0x8140_aecc;
-const KVM_SET_SREGS2: libc::c_ulong = 0x4140_aecd;
 /// KVM_SREGS2_FLAGS_PDPTRS_VALID.
 const PDPTRS_VALID: u64 = 1;
 /// RFLAGS.VM: virtual-8086 mode.
@@ -20,10 +17,7 @@ impl Vcpu {
         if !self.features.sregs2 {
             return Ok(special(&self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?));
         }
-        let mut sregs = kvm_sregs2::default();
-        // SAFETY: a vCPU fd, and the structure that the call fills.
-        let result = unsafe { ioctl_with_mut_ref(&self.fd, KVM_GET_SREGS2, &mut sregs) };
-        done(result).map_err(self.failed("KVM_GET_SREGS2"))?;
+        let sregs = get_sregs2(&self.fd).map_err(self.failed("KVM_GET_SREGS2"))?;
         let pdptrs = (sregs.flags & PDPTRS_VALID != 0).then_some(sregs.pdptrs);
         Ok(Registers { pdptrs, ..special(&narrow(&sregs)) })
     }
@@ -33,14 +27,8 @@ impl Vcpu {
         if !self.features.sregs2 {
             return self.fd.set_sregs(&sregs).map_err(self.failed("KVM_SET_SREGS"));
         }
-        // SAFETY: a vCPU fd, and the structure that the call reads.
-        let result = unsafe { ioctl_with_ref(&self.fd, KVM_SET_SREGS2, &widen(&sregs, registers.pdptrs)) };
-        done(result).map_err(self.failed("KVM_SET_SREGS2"))
+        set_sregs2(&self.fd, &widen(&sregs, registers.pdptrs)).map_err(self.failed("KVM_SET_SREGS2"))
     }
-}
-
-fn done(result: libc::c_int) -> Result<(), errno::Error> {
-    if result < 0 { Err(errno::Error::last()) } else { Ok(()) }
 }
 
 /// The registers that reports and events show.

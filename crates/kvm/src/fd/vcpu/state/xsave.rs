@@ -1,6 +1,6 @@
 //! The XSAVE area as bytes.
 
-use crate::kvm::vcpu::Vcpu;
+use super::Vcpu;
 use crate::{Error, Result};
 use kvm_bindings::{Xsave, kvm_xsave};
 

@@ -1,12 +1,18 @@
 //! A virtual machine.
 
-use super::calls::VM;
-use super::device::Device;
-use super::ioctl::{self, answer};
-use super::slots::Slots;
-use super::system::owned;
-use super::vcpu::Vcpu;
-use super::{Result, SharedBytes, memory, refuse};
+mod dirty_log;
+mod msr_filter;
+
+pub use msr_filter::MsrRange;
+
+use crate::calls::VM;
+use crate::device::Device;
+use crate::errno::{Result, refuse};
+use crate::ioctl::{self, answer, owned};
+use crate::memory;
+use crate::shared_bytes::SharedBytes;
+use crate::slots::Slots;
+use crate::vcpu::Vcpu;
 use kvm_bindings::{kvm_create_device, kvm_userspace_memory_region};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;

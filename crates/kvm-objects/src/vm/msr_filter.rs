@@ -1,8 +1,8 @@
 //! Which MSR accesses of the guest become exits.
 
-use super::ioctl::answer;
-use super::vm::Vm;
-use super::{Result, refuse};
+use super::Vm;
+use crate::errno::{Result, refuse};
+use crate::ioctl::answer;
 use kvm_bindings::{kvm_msr_filter, kvm_msr_filter_range};
 use std::os::fd::AsRawFd;
 

@@ -1,8 +1,8 @@
 //! The dirty bitmap of a slot: a bit a page, in words of 64.
 
-use super::ioctl::answer;
-use super::vm::Vm;
-use super::{Result, refuse};
+use super::Vm;
+use crate::errno::{Result, refuse};
+use crate::ioctl::answer;
 use kvm_bindings::{
     kvm_clear_dirty_log, kvm_clear_dirty_log__bindgen_ty_1, kvm_dirty_log, kvm_dirty_log__bindgen_ty_1,
 };
