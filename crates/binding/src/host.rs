@@ -22,6 +22,6 @@ pub fn probe_host(device: String) -> Either<BindingHost, BindingError> {
             api_version: report.api_version,
             capabilities: report.capabilities.into_iter().map(|(number, value)| vec![number, value]).collect(),
         }),
-        Err(why) => Either::B(error::json(why)),
+        Err(why) => Either::B(error::json(kvm_accel::Error::from(why))),
     }
 }

@@ -82,7 +82,7 @@ mod tests {
     /// `ts/trace/events.ts` as prettier leaves it.
     fn typescript() -> String {
         let mut text = String::from(
-            "// Written from crates/accel/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\
+            "// Written from crates/kvm/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\
              /** Every trace event: when it happens, and its arguments with their types, in the accelerator's order. */\n\
              export const traceEvents = {\n",
         );

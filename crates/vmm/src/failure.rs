@@ -1,6 +1,7 @@
 //! Errors as data.
 
 use crate::RunState;
+use kvm_accel::KvmError;
 use kvm_accel::cancel::Cancelled;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{BoardError, Unquiet};
@@ -124,8 +125,8 @@ impl From<kvm_accel::Error> for Failure {
                 _ => None,
             },
             reason: match &error {
-                kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
-                kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
+                kvm_accel::Error::Kvm(KvmError::ApiVersion { .. }) => Some("api-version".into()),
+                kvm_accel::Error::Kvm(KvmError::NotKvm { .. }) => Some("no-device".into()),
                 _ => None,
             },
             problem: match &error {

@@ -3,11 +3,13 @@
 use super::clear::clear_calls;
 use super::pages::{DirtyPages, SlotPages};
 use super::rings::Rings;
-use crate::kvm::dirty_log::DirtyCalls;
-use crate::kvm::dirty_ring::DirtyRing;
-use crate::memory::{Memory, Slot};
-use crate::trace::trace;
-use crate::{Error, Result};
+use crate::Result;
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::fd::DirtyCalls;
+use kvm_accel_kvm::fd::Slot;
+use kvm_accel_kvm::trace::trace;
+use kvm_accel_kvm::upstream::DirtyRing;
+use kvm_accel_memory::slots::Memory;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -82,7 +84,7 @@ impl DirtyLog {
     /// Begins to note the pages that the guest writes, with none; does nothing when it has begun.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses; then nothing is noted.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses; then nothing is noted.
     pub fn start(&self) -> Result<()> {
         let mut state = self.lock();
         if state.logging {
@@ -115,19 +117,19 @@ impl DirtyLog {
     /// Ends it and forgets what nobody has taken.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn stop(&self) -> Result<()> {
         let mut state = self.lock();
         state.logging = false;
         state.pages.clear();
-        self.0.memory.set_log_dirty(false)
+        Ok(self.0.memory.set_log_dirty(false)?)
     }
 
     /// The pages written since [`DirtyLog::start`], or since they were taken before. The guest may run; what it writes meanwhile is in this
     /// result or in the next.
     ///
     /// # Errors
-    /// [`Error::Ioctl`]: what had been found until then is in the next result.
+    /// [`Error::Kvm`](crate::Error::Kvm): what had been found until then is in the next result.
     pub fn take(&self) -> Result<DirtyPages> {
         if let Mode::Ring(_) = self.0.mode {
             trace!(KvmDirtyRingFlush { finished: 0 });
@@ -202,7 +204,7 @@ impl DirtyLog {
             let mut bitmap = found.bits().to_vec();
             match calls.get(slot.id, slot.pages(), &mut bitmap) {
                 // The slot has no log: it went away meanwhile.
-                Err(Error::Ioctl { errno: libc::ENOENT, .. }) => continue,
+                Err(KvmError::Ioctl { errno: libc::ENOENT, .. }) => continue,
                 other => other?,
             }
             found.union(&bitmap);

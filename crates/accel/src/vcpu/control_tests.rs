@@ -2,10 +2,10 @@
 
 use super::control::{Attention, Command, Control, Epoch, MAX_INJECTED, Phase, Unparked};
 use crate::event::{Event, EventSink, StopReason};
-use crate::exit::NotifyInfo;
-use crate::kvm::kick::Kick;
-use crate::kvm::run_page::RunPage;
 use crate::{Error, Request};
+use kvm_accel_kvm::run::Kick;
+use kvm_accel_kvm::run::NotifyInfo;
+use kvm_accel_kvm::run::RunPage;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ impl EventSink for Channel {
 }
 
 fn control(vcpus: usize) -> Arc<Control> {
-    crate::kvm::kick::install_handler().unwrap();
+    kvm_accel_kvm::run::kick::install_handler().unwrap();
     let kick = || Kick::new(RunPage::map(-1, 3 * 4096).unwrap().immediate_exit());
     Arc::new(Control::new((0..vcpus).map(|_| kick()).collect()))
 }

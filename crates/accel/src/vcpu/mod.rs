@@ -31,19 +31,19 @@ use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::GuestDebug;
 use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
-use crate::exit::NotifyInfo;
 use crate::interrupts::UserIrqchip;
 use crate::io::Io;
-use crate::kvm::kick::Kick;
-use crate::kvm::ram::GuestRam;
-use crate::kvm::vcpu::Vcpu;
-use crate::memory::Memory;
 use crate::properties::NotifyProperties;
 use crate::state::{Clock, Level, VcpuState};
 use crate::stats::{ExitCounts, MachineStatistics};
-use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::run::Kick;
+use kvm_accel_kvm::run::NotifyInfo;
+use kvm_accel_kvm::trace::Trace;
+use kvm_accel_memory::GuestRam;
+use kvm_accel_memory::slots::Memory;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -263,7 +263,7 @@ impl Vcpus {
     /// The registers of vCPU `index`, changes that wait for its next entry included. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
     pub fn state(&self, index: u32) -> Result<VcpuState> {
         self.on_thread(index, |thread| thread.state())?
     }
@@ -272,7 +272,7 @@ impl Vcpus {
     /// levels at once. A change that the kernel refuses at that entry stops the machine.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
     pub fn set_state(&self, index: u32, state: VcpuState, level: Level) -> Result<()> {
         self.on_thread(index, move |thread| thread.set_state(state, level))?
     }

@@ -4,7 +4,7 @@ use super::view::JsBytes;
 use super::vm::BindingKvmVm;
 use super::{Closable, bits};
 use crate::error::{self, BindingError};
-use kvm_accel::object::Kvm;
+use kvm_accel_kvm_objects::Kvm;
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct BindingKvm(Closable<Kvm>);
 pub fn open_kvm(device: String) -> Either<BindingKvm, BindingError> {
     match Kvm::open(Path::new(&device)) {
         Ok(kvm) => Either::A(BindingKvm(Closable::new(kvm))),
-        Err(why) => Either::B(error::json(why)),
+        Err(why) => Either::B(error::json(kvm_accel::Error::from(why))),
     }
 }
 
