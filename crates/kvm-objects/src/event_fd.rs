@@ -19,7 +19,7 @@ impl EventFd {
         if fd < 0 {
             return Err(Error::last());
         }
-        // SAFETY: just made, and nobody else knows it.
+        // SAFETY: just created, and no other code has its number.
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 

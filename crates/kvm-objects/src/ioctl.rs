@@ -89,7 +89,7 @@ fn check(call: &Call, bytes: &[u8]) -> Result<()> {
 /// The fd that an ioctl made.
 pub(crate) fn owned(fd: u32) -> Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(|_| refuse(libc::EBADF))?;
-    // SAFETY: the kernel has just made it for this call, and nobody else knows it.
+    // SAFETY: the kernel has just created it for this call, and no other code has its number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

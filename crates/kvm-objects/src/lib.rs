@@ -3,8 +3,8 @@
 //! What is safe here, and how:
 //! - An ioctl is called by its number, and only if the kind of object has it in its table ([`calls`]); its argument is copied into memory
 //!   of our own whose size the table knows. What contains a pointer has a method of its own.
-//! - Guest memory ([`memory`]) is mapped by us, and a slot keeps it mapped until nobody can run a vCPU of that VM any more.
-//! - A vCPU belongs to the thread that made it; only its kick ([`kicks`]) goes to others.
+//! - Guest memory ([`memory`]) is mapped by us, and a slot keeps it mapped for as long as a vCPU of that VM can run.
+//! - A vCPU belongs to the thread that created it; only its kick ([`kicks`]) goes to others.
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!

@@ -43,7 +43,7 @@ impl<'a> SharedBytes<'a> {
     }
 
     fn slice(&self) -> VolatileSlice<'a> {
-        // SAFETY: whoever created the value promised that the bytes are accessible.
+        // SAFETY: the caller of `new` promised that the bytes are accessible.
         unsafe { VolatileSlice::new(self.start, self.len) }
     }
 

@@ -75,7 +75,7 @@ capabilities! {
     MaxVcpus = 66, "KVM_CAP_MAX_VCPUS";
     /// The local APIC's TSC-deadline timer.
     TscDeadlineTimer = 72, "KVM_CAP_TSC_DEADLINE_TIMER";
-    /// A guest can be told that it was paused.
+    /// A guest can be notified that it was paused.
     KvmclockCtrl = 76, "KVM_CAP_KVMCLOCK_CTRL";
     /// KVM_SIGNAL_MSI.
     SignalMsi = 77, "KVM_CAP_SIGNAL_MSI";

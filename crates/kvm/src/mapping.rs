@@ -11,7 +11,7 @@ pub struct Mapping {
     len: usize,
 }
 
-// SAFETY: the mapping is plain memory without thread affinity; whoever accesses it through the pointer says why that is sound.
+// SAFETY: the mapping is plain memory without thread affinity; each access through the pointer has its own SAFETY comment.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}

@@ -13,7 +13,7 @@ use kvm_accel_memory::slots::Memory;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-/// How the kernel tells of dirty pages.
+/// How the kernel reports dirty pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// KVM_GET_DIRTY_LOG reads and forgets at once.
@@ -24,13 +24,13 @@ pub enum Mode {
     Ring(u32),
 }
 
-/// Takes every vCPU out of the guest once, so that what the processor keeps for itself reaches the rings.
-pub trait TakeOut: Send + Sync {
+/// Kicks every vCPU once and waits until it has left KVM_RUN, so that what the processor keeps for itself reaches the rings.
+pub trait KickAll: Send + Sync {
     /// Returns when each vCPU has been outside the guest since the call.
     ///
     /// # Errors
     /// A vCPU does not leave the guest.
-    fn take_out(&self) -> Result<()>;
+    fn kick_and_wait(&self) -> Result<()>;
 }
 
 /// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
@@ -51,7 +51,7 @@ struct State {
     /// What was found and nobody has taken.
     pages: Vec<SlotPages>,
     rings: Rings,
-    vcpus: Option<Weak<dyn TakeOut>>,
+    vcpus: Option<Weak<dyn KickAll>>,
 }
 
 impl DirtyLog {
@@ -64,12 +64,12 @@ impl DirtyLog {
         self.lock().rings.push(ring);
     }
 
-    /// Whom to take out of the guest before the rings are complete.
-    pub(crate) fn attach(&self, vcpus: Weak<dyn TakeOut>) {
+    /// Sets the vCPUs that [`Self::take`] kicks before it reads the rings.
+    pub(crate) fn attach(&self, vcpus: Weak<dyn KickAll>) {
         self.lock().vcpus = Some(vcpus);
     }
 
-    /// How the kernel tells of dirty pages.
+    /// How the kernel reports dirty pages.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.mode
@@ -136,7 +136,7 @@ impl DirtyLog {
             // Outside the lock: a vCPU with a full ring needs it on its way out.
             let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
             if let Some(vcpus) = vcpus {
-                vcpus.take_out()?;
+                vcpus.kick_and_wait()?;
             }
         }
         let mut state = self.lock();

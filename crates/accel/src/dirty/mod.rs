@@ -16,5 +16,5 @@ pub use log::{DirtyLog, Mode};
 pub use pages::DirtyPages;
 
 pub(crate) use enable::enable;
-pub(crate) use log::TakeOut;
+pub(crate) use log::KickAll;
 pub(crate) use reaper::Reaper;

@@ -55,8 +55,8 @@ impl Io {
         Ok(self.calls.ioeventfd(ioeventfd, false)?)
     }
 
-    /// Has the kernel keep writes to `len` bytes from `start` on, until [`Io::drain`]. Who answers there has to drain before
-    /// any other access, so that writes arrive in order.
+    /// Makes the kernel coalesce writes to `len` bytes from `start` on, until [`Io::drain`]. A device that coalesces its writes calls
+    /// `drain` before it handles any other access, so that writes arrive in order.
     ///
     /// # Errors
     /// [`Error::Kvm`](crate::Error::Kvm) where the kernel cannot; every write leaves the guest then, which is as right and slower.
@@ -68,7 +68,7 @@ impl Io {
         Ok(self.calls.coalesce(start, len, true)?)
     }
 
-    /// Lets writes to these `len` bytes leave the guest again. Those kept already still wait for [`Io::drain`].
+    /// Lets writes to these `len` bytes leave the guest again. Writes that are coalesced already wait for [`Io::drain`].
     ///
     /// # Errors
     /// [`Error::Kvm`](crate::Error::Kvm) where the kernel refuses.
@@ -76,13 +76,13 @@ impl Io {
         Ok(self.calls.coalesce(start, len, false)?)
     }
 
-    /// Passes all writes that were kept to the bus, in order, and waits for another thread that does so. Called by a device
+    /// Passes all coalesced writes to the bus, in order, and waits for another thread that does so. Called by a device
     /// to which one of them is just passed, it does nothing.
     pub fn drain(&self) {
         self.coalesced.drain();
     }
 
-    /// What a kept write has asked of the machine since this was called last.
+    /// What a coalesced write has asked of the machine since this was called last.
     #[must_use]
     pub fn take_request(&self) -> Option<Request> {
         self.coalesced.take_request()

@@ -1,4 +1,4 @@
-//! Accesses that do not leave the kernel one by one: writes that are kept until someone looks, and writes that only signal.
+//! Accesses that the kernel handles without an exit for each: coalesced writes, and writes that signal an eventfd.
 //!
 //! - `ioeventfd`: a guest's write signals an eventfd, and the vCPU goes on.
 //! - `coalesced`: a guest's writes wait in a ring that all vCPUs share.

@@ -167,7 +167,7 @@ fn test_work_that_no_thread_has_begun_is_dropped_when_the_machine_ends() {
 }
 
 #[test]
-fn test_take_out_ends_when_the_machine_ends() {
+fn test_kick_and_wait_ends_when_the_machine_ends() {
     let control = control(1);
     let (stop, wait) = channel::<()>();
     let (attached, is_attached) = channel();
@@ -182,12 +182,12 @@ fn test_take_out_ends_when_the_machine_ends() {
     };
     is_attached.recv().unwrap();
     // The thread waits, but it handles signals.
-    assert_eq!(control.take_out(), Ok(()));
+    assert_eq!(control.kick_and_wait(), Ok(()));
     control.quit();
-    assert_eq!(control.take_out(), Ok(()));
+    assert_eq!(control.kick_and_wait(), Ok(()));
     drop(stop);
     vcpu.join().unwrap();
-    assert_eq!(control.take_out(), Ok(()), "no thread, no guest");
+    assert_eq!(control.kick_and_wait(), Ok(()), "no thread, no guest");
 }
 
 #[test]

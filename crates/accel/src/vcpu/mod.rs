@@ -29,7 +29,7 @@ pub use notify::NotifyStatus;
 
 use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::GuestDebug;
-use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
+use crate::dirty::{DirtyLog, KickAll, Mode, Reaper};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
 use crate::interrupts::UserIrqchip;
 use crate::io::Io;
@@ -148,9 +148,9 @@ pub(crate) struct Shared {
     pub dirty: DirtyLog,
 }
 
-impl TakeOut for Shared {
-    fn take_out(&self) -> Result<()> {
-        self.control.take_out()
+impl KickAll for Shared {
+    fn kick_and_wait(&self) -> Result<()> {
+        self.control.kick_and_wait()
     }
 }
 
@@ -208,7 +208,7 @@ impl Vcpus {
                 shared.control.interrupt_all();
             }
         }));
-        let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
+        let vcpus_out: Arc<dyn KickAll> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, statistics: None };
         for (powered, StartingThread { vcpu, thread }) in vcpus.into_iter().zip(threads.0.drain(..)) {

@@ -1,4 +1,4 @@
-//! CPUID leaves and the kernel's.
+//! CPUID leaves as values, and conversions from and to the kernel's.
 
 use crate::Result;
 use crate::error::failed;
@@ -23,7 +23,7 @@ pub struct Leaf {
     pub edx: u32,
 }
 
-/// What the kernel tells.
+/// Converts the kernel's leaves.
 pub fn leaves(cpuid: &CpuId) -> Vec<Leaf> {
     cpuid
         .as_slice()
@@ -40,7 +40,7 @@ pub fn leaves(cpuid: &CpuId) -> Vec<Leaf> {
         .collect()
 }
 
-/// For KVM_SET_CPUID2.
+/// Converts leaves for KVM_SET_CPUID2.
 pub fn entries(leaves: &[Leaf]) -> Result<CpuId> {
     let entries: Vec<_> = leaves
         .iter()

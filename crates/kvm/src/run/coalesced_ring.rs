@@ -72,7 +72,7 @@ impl CoalescedWrite {
         let [l0, l1, l2, l3, p0, p1, p2, p3] = len_and_pio;
         let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().filter(|len| (1..=8).contains(len))?;
         let address = u64::from_le_bytes(address);
-        // The kernel of Linux 4.x leaves padding where later ones tell ports: only 1 is one, as in QEMU.
+        // The kernel of Linux 4.x leaves padding where later kernels mark ports: only 1 is a port, as in QEMU.
         let address = match u32::from_le_bytes([p0, p1, p2, p3]) {
             1 => IoAddress::Pio(u16::try_from(address).ok()?),
             _ => IoAddress::Mmio(address),
@@ -121,7 +121,7 @@ pub mod testing {
                 return false;
             }
             let at = self.0.offset + HEADER + last as usize * CoalescedWrite::SIZE;
-            // SAFETY: `last` is below the capacity, and nobody reads the entry before `last` has moved on.
+            // SAFETY: `last` is below the capacity, and the consumer reads the entry only after `last` has moved on.
             unsafe { self.0.mapping.base().add(at).cast::<[u8; CoalescedWrite::SIZE]>().write(*entry) };
             self.0.index(4).store((last + 1) % CAPACITY, Ordering::Release);
             true

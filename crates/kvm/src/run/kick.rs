@@ -26,7 +26,7 @@ pub const SIGNAL: c_int = libc::SIGURG;
 
 /// How often a signal is sent again after EAGAIN.
 const ATTEMPTS: u32 = 8;
-/// How long [`Kick::take_out`] waits before it signals again: another handler may have replaced ours in between.
+/// How long [`Kick::kick_and_wait`] waits before it signals again: another handler may have replaced ours in between.
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// A thread that runs a vCPU, as the handler sees it. Entries are leaked and reused, so that the handler may read them at any time. A
@@ -313,7 +313,7 @@ impl Kick {
 
     /// Makes the vCPU leave the guest once, wherever its thread is: true when that has handled a signal since the call, or has
     /// ended. Even a thread that waits for a device or for the machine handles signals. False when the limit is over or `ended` is true.
-    pub fn take_out(&self, limit: Duration, ended: impl Fn() -> bool) -> bool {
+    pub fn kick_and_wait(&self, limit: Duration, ended: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         let handled = || self.thread().map(|thread| thread.handled.load(SeqCst));
         let Some(before) = handled() else { return true };

@@ -61,11 +61,11 @@ fn test_an_entry_is_used_again_and_one_thread_may_have_several() {
 }
 
 #[test]
-fn test_take_out_returns_when_the_thread_has_handled_a_signal_or_has_ended() {
+fn test_kick_and_wait_returns_when_the_thread_has_handled_a_signal_or_has_ended() {
     install_handler().unwrap();
     let kick = Arc::new(Kick::new(page().immediate_exit()));
     let long = Duration::from_secs(3600);
-    assert!(kick.take_out(long, || false), "no thread, no guest");
+    assert!(kick.kick_and_wait(long, || false), "no thread, no guest");
     let (started, has_started) = channel();
     let (stop, wait) = channel::<()>();
     let thread = {
@@ -77,10 +77,10 @@ fn test_take_out_returns_when_the_thread_has_handled_a_signal_or_has_ended() {
         })
     };
     has_started.recv().unwrap();
-    assert!(kick.take_out(long, || false));
+    assert!(kick.kick_and_wait(long, || false));
     drop(stop);
     thread.join().unwrap();
-    assert!(kick.take_out(long, || false));
+    assert!(kick.kick_and_wait(long, || false));
 }
 
 /// Blocks the signal in this thread until it is unblocked by [`unblock`].
@@ -95,15 +95,15 @@ fn block() {
 }
 
 #[test]
-fn test_take_out_of_a_thread_that_handles_no_signal_ends() {
+fn test_kick_and_wait_of_a_thread_that_handles_no_signal_ends() {
     install_handler().unwrap();
     let kick = Kick::new(page().immediate_exit());
     let _attached = kick.attach();
     block();
     std::thread::scope(|scope| {
-        let limited = scope.spawn(|| kick.take_out(Duration::from_millis(30), || false));
+        let limited = scope.spawn(|| kick.kick_and_wait(Duration::from_millis(30), || false));
         assert!(!limited.join().unwrap());
-        let ended = scope.spawn(|| kick.take_out(Duration::from_secs(3600), || true));
+        let ended = scope.spawn(|| kick.kick_and_wait(Duration::from_secs(3600), || true));
         assert!(!ended.join().unwrap());
     });
     unblock();
@@ -199,8 +199,8 @@ fn test_two_copies_of_the_code_share_the_signal() {
         has_started.recv().unwrap();
         let long = Duration::from_secs(3600);
         for _ in 0..100 {
-            assert!(ours_.take_out(long, || false));
-            assert!(theirs.take_out(long, || false));
+            assert!(ours_.kick_and_wait(long, || false));
+            assert!(theirs.kick_and_wait(long, || false));
         }
         drop((stop, stop_theirs));
     });

@@ -93,7 +93,7 @@ impl RunPage {
         ImmediateExit(Arc::clone(&self.0))
     }
 
-    /// The ring of kept writes, at page `page` of the mapping.
+    /// The ring of coalesced writes, at page `page` of the mapping.
     pub fn coalesced_ring(&self, page: u32) -> Option<CoalescedRing> {
         CoalescedRing::new(Arc::clone(&self.0), page)
     }
@@ -213,7 +213,7 @@ impl RunPage {
     pub fn take_bus_lock(&mut self) -> bool {
         let run = self.run();
         let mark = u16::try_from(KVM_RUN_X86_BUS_LOCK).unwrap_or(0);
-        // SAFETY: the mapping holds a whole kvm_run; outside KVM_RUN, which `&mut self` keeps away, nobody else uses this field.
+        // SAFETY: the mapping holds a whole kvm_run; outside KVM_RUN, which `&mut self` excludes, no other thread uses this field.
         unsafe {
             let flags = addr_of_mut!((*run).flags);
             let before = flags.read();

@@ -15,7 +15,7 @@ pub struct Msr {
 pub const FEATURE_CONTROL: u32 = 0x3a;
 /// Written last: the local APIC's timer mode decides whether it means anything.
 pub const TSC_DEADLINE: u32 = 0x6e0;
-/// The presence of this one tells that the kernel has system management mode.
+/// A kernel that lists this MSR has system management mode.
 pub const SMBASE: u32 = 0x9e;
 
 /// The MSRs that a guest's code sees change by nothing but its own writes: QEMU's list. All others hold clocks, counters,

@@ -49,7 +49,7 @@ pub struct Registers {
     pub efer: u64,
     /// IA32_APIC_BASE.
     pub apic_base: u64,
-    /// The four page-directory pointers of PAE paging, where the kernel tells them apart from memory.
+    /// The four page-directory pointers of PAE paging, where the kernel reports them separately from memory.
     pub pdptrs: Option<[u64; 4]>,
 }
 

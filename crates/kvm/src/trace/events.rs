@@ -67,7 +67,7 @@ impl From<Text> for Arg {
     }
 }
 
-/// What an event is called and what it tells.
+/// The name, the meaning and the arguments of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct EventInfo {
     /// The kind it describes.

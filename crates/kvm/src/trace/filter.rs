@@ -1,4 +1,4 @@
-//! Which events are traced: by whom ([`Filter`]), and by anyone in this process ([`enabled`]).
+//! Which events are traced: by one session ([`Filter`]), and by any session of this process ([`enabled`]).
 
 use super::events::{EVENTS, TraceKind};
 use std::sync::atomic::{AtomicU64, Ordering};

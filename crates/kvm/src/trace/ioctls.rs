@@ -1,5 +1,5 @@
-//! The trace events of ioctls. Every ioctl's result passes `failed()` of `error.rs`, which names it: one place traces all of them, when the call
-//! has come back. Only KVM_RUN, which may stay away for long, is told before.
+//! The trace events of ioctls. Every ioctl's result passes `failed()` of `error.rs`, which emits one event after the call has returned.
+//! KVM_RUN, which can take long, emits its event before the call.
 
 use crate::trace::{current_vcpu, trace};
 
@@ -11,17 +11,17 @@ enum Fd {
     Vcpu,
 }
 
-/// Tells an ioctl, on the vCPU `vcpu` if it is one's. What is no ioctl (`mmap`, `sigaction`) is not told.
+/// Emits the event of an ioctl, on the vCPU `vcpu` if it is one's. Other calls (`mmap`, `sigaction`) have no event.
 #[inline]
 pub fn called(ioctl: &'static str, vcpu: Option<u32>) {
     use crate::trace::{TraceKind, enabled};
     if [TraceKind::KvmIoctl, TraceKind::KvmVmIoctl, TraceKind::KvmVcpuIoctl].into_iter().any(enabled) {
-        tell(ioctl, vcpu);
+        emit_call(ioctl, vcpu);
     }
 }
 
 #[cold]
-fn tell(ioctl: &'static str, vcpu: Option<u32>) {
+fn emit_call(ioctl: &'static str, vcpu: Option<u32>) {
     let Some((number, _, fd)) = IOCTLS.iter().find(|(_, name, _)| *name == ioctl) else { return };
     let number = *number;
     match vcpu.map_or(*fd, |_| Fd::Vcpu) {

@@ -1,14 +1,14 @@
 //! Trace events: what the accelerator does, by the names and arguments of QEMU's events, and a few of our own.
 //!
-//! `events.rs` is the one table they all come from. A point in the code is `trace!(KvmRunExit { cpu_index, reason })`: one relaxed load
-//! where nobody traces that event, and its arguments are computed only where somebody does. Records go to the sessions of the machine that
-//! the thread works for ([`Trace::enter`]), as log lines of the `tracing` crate go to a thread's dispatcher: so any function can tell
-//! something, and none has to be handed a machine.
+//! `events.rs` is the table of all events. `trace!(KvmRunExit { cpu_index, reason })` emits one. It costs one relaxed load while no session
+//! traces that event; the arguments are computed only for a session that does. Records go to the sessions of the machine that the thread
+//! works for ([`Trace::enter`]), as records of the `tracing` crate go to a thread's dispatcher. So any function can emit an event without
+//! being passed a machine.
 //!
 //! ```
 //! use kvm_accel_kvm::trace::{Filter, Trace};
 //!
-//! let trace = Trace::new(|| { /* wake whoever calls take() */ });
+//! let trace = Trace::new(|| { /* wake the thread that calls take() */ });
 //! let session = trace.open(Filter::glob("kvm_run_*"), 1024);
 //! let _scope = trace.enter(); // what this thread does from here on is this machine's
 //! assert!(session.take().records.is_empty());

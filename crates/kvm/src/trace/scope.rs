@@ -25,7 +25,7 @@ pub struct Scope {
 }
 
 impl Trace {
-    /// What this thread does while the result lives is told to this machine's sessions.
+    /// Sends the events of this thread to this machine's sessions, until the result is dropped.
     pub fn enter(&self) -> Scope {
         self.enter_as(None)
     }
@@ -59,7 +59,7 @@ pub fn current_vcpu() -> Option<u32> {
     CONTEXT.with_borrow(|context| context.as_ref().and_then(|context| context.vcpu))
 }
 
-/// Tells an event to the sessions of this thread's machine. Not for the path on which nobody traces: see `trace!`.
+/// Emits an event to the sessions of this thread's machine. Call it through `trace!`, which checks first whether a session traces the event.
 #[cold]
 pub fn emit(event: TraceEvent) {
     CONTEXT.with_borrow(|context| {

@@ -1,4 +1,4 @@
-//! From the points in the code to whoever reads: bounded, and what did not fit is counted.
+//! Sessions: bounded queues of records, with a count of the records that did not fit.
 
 use super::events::TraceEvent;
 use super::filter::{Enabled, Filter};
@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub struct Record {
     /// CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
-    /// The vCPU whose thread told it; `None` for any other thread.
+    /// The vCPU whose thread emitted it; `None` for any other thread.
     pub vcpu: Option<u32>,
     /// How many records did not fit just before this one.
     pub dropped: u64,
@@ -49,7 +49,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Buffer {
-    /// True when somebody has to be woken: nothing was waiting before.
+    /// True if the reader must be woken, because the queue was empty before.
     fn push(&self, vcpu: Option<u32>, event: &TraceEvent) -> bool {
         let mut state = lock(&self.state);
         if state.records.len() >= self.capacity {
@@ -75,7 +75,7 @@ struct Inner {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// What a machine's threads tell events to. Cloning is cheap; all clones are the same.
+/// Where a machine's threads emit events to. Cloning is cheap; all clones share the sessions.
 #[derive(Clone)]
 pub struct Trace(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! Ioctls of a VM that tell which of its pages were written.
+//! Ioctls of a VM that report which of its pages were written.
 
 use super::{Result, answer};
 use kvm_bindings::{

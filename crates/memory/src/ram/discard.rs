@@ -8,7 +8,7 @@ use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 impl GuestRam {
-    /// Gives a range of guest physical addresses back to the host: its pages read as zeroes from now on, and cost nothing until somebody
+    /// Gives a range of guest physical addresses back to the host: its pages read as zeroes from now on, and cost nothing until the guest or the host
     /// touches them. Parts of pages stay, huge ones too, and what is not RAM is passed over. Answers how many bytes were given back.
     ///
     /// ```
@@ -23,14 +23,14 @@ impl GuestRam {
     /// ```
     ///
     /// # Errors
-    /// `Unsupported` for a private mapping of somebody's file, whose bytes would come back in place of zeroes. The kernel's: files on file
+    /// `Unsupported` for a private mapping of a user's file, whose bytes would come back in place of zeroes. The kernel's: files on file
     /// systems without holes, memory that is locked, private huge pages before Linux 5.18.
     pub fn discard(&self, range: Range<u64>) -> io::Result<u64> {
         let mut bytes = 0;
         for region in self.iter() {
             let Some((offset, len)) = whole_pages(region, &range, self.page_size() as u64) else { continue };
             give_back(region, offset, len, self.has_own_files())?;
-            // Not before: somebody who copies the log's pages in between would keep what they were.
+            // Not before the discard: a reader of the log that copies the pages in between would keep the old contents.
             region.bitmap().mark_dirty(offset, len);
             bytes += len as u64;
         }
@@ -67,7 +67,7 @@ fn give_back(region: &GuestRegion, offset: usize, len: usize, own_files: bool) -
 /// `offset` and `len` are whole pages inside the region.
 fn advise(region: &GuestRegion, offset: usize, len: usize, advice: i32) -> io::Result<()> {
     // SAFETY: the range lies in the region, which is a mapping of our own and lives as long as the borrow. Both advices make its bytes zero and
-    // keep it mapped; guest memory may change at any time and has no invalid values, and nobody has references into it.
+    // keep it mapped; guest memory may change at any time and has no invalid values, and no Rust reference points into it.
     match unsafe { libc::madvise(region.as_ptr().add(offset).cast(), len, advice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

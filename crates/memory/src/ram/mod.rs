@@ -112,7 +112,7 @@ impl GuestRam {
         Self::from_regions(regions, page_size(), false)
     }
 
-    /// Memory of any kind, in pages of `page` bytes, a power of two. `own_files`: nobody else uses the files behind it, which were empty, so that
+    /// Memory of any kind, in pages of `page` bytes, a power of two. `own_files`: only this RAM uses the files behind it, which were empty, so that
     /// [`discard`](Self::discard) may make holes in them.
     ///
     /// # Errors

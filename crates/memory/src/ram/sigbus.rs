@@ -114,7 +114,7 @@ impl Drop for Interrupt {
         while self.watch.users.load(SeqCst) != 0 {
             std::thread::yield_now();
         }
-        // SAFETY: the pointer comes from `Box::into_raw`, no seat has it any more, and nobody uses it.
+        // SAFETY: the pointer comes from `Box::into_raw`, no seat has it any more, and no thread uses it.
         drop(unsafe { Box::from_raw(self.target) });
     }
 }
@@ -210,7 +210,7 @@ fn repair(address: usize, cause: LossCause) -> bool {
         if (start..place.end.load(SeqCst)).contains(&address) {
             let page = place.page.load(SeqCst);
             let base = address & !(page - 1);
-            // First: nobody sees the empty page before the loss is known.
+            // First: no thread sees the empty page before the loss is known.
             // SAFETY: a guarded range's watch lives until the guard has waited for `users`.
             if let Some(watch) = unsafe { place.watch.load(SeqCst).as_ref() } {
                 watch.record(base, cause);
@@ -253,7 +253,7 @@ extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// Hands the signal to whoever had it before.
+/// Passes the signal to the handler that was installed before.
 fn chain(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: set before the handler was installed, never freed.
     let before = unsafe { BEFORE.load(SeqCst).as_ref() };

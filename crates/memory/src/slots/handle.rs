@@ -49,7 +49,8 @@ struct State {
 }
 
 impl Memory {
-    /// No slot yet. Whoever runs a vCPU of the VM keeps a clone of the result for as long as the vCPU exists, because its guest reaches the RAM.
+    /// Makes a handle without slots. The owner of each vCPU of the VM keeps a clone for as long as the vCPU exists, because its guest
+    /// reaches the RAM.
     #[must_use]
     pub fn new(calls: SlotCalls, limits: Limits) -> Self {
         let state = State { table: SlotTable::new(limits), backing: Vec::new() };
@@ -208,7 +209,7 @@ fn apply(kernel: &SlotCalls, table: &mut SlotTable, calls: &[SlotCall]) -> Resul
 }
 
 fn set(kernel: &SlotCalls, call: &SlotCall) -> Result<()> {
-    // SAFETY: a `Memory` owns the RAM behind each slot until the kernel has taken the slot's deletion, and whoever runs a vCPU of the VM
+    // SAFETY: a `Memory` owns the RAM behind each slot until the kernel has taken the slot's deletion, and the owner of each vCPU
     // holds a clone of the `Memory` (see [`Memory`]).
     Ok(unsafe { kernel.set(call) }?)
 }

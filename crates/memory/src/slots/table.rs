@@ -16,7 +16,7 @@ pub struct Limits {
 impl Limits {
     /// The kernel takes at most 2^31 - 1 pages in a slot; this is the power of two below, so that large pages stay aligned.
     pub const MAX_SLOT_SIZE: u64 = 4 << 40;
-    /// The kernel's number where it does not tell.
+    /// The kernel's number of slots if it does not report one.
     const DEFAULT_SLOTS: u32 = 32;
 
     /// From what the two capabilities answer.

@@ -144,8 +144,8 @@ impl Vcpu {
         Ok(registers_of(&regs, &sregs))
     }
 
-    /// KVM_KVMCLOCK_CTRL: tells a guest that it was paused, so that its watchdogs do not bark. A guest without kvmclock cannot
-    /// be told, and the kernel's refusal says no more than that.
+    /// KVM_KVMCLOCK_CTRL: notifies a guest that it was paused, so that its watchdogs do not fire. The kernel refuses for a guest without
+    /// kvmclock; that error is ignored.
     pub fn kvmclock_ctrl(&self) {
         if self.features.kvmclock_ctrl {
             let _ = self.fd.kvmclock_ctrl().map_err(self.failed("KVM_KVMCLOCK_CTRL"));

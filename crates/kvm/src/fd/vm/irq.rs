@@ -1,4 +1,4 @@
-//! The VM fd's ioctls for interrupts. They need no order among threads, so whoever interrupts keeps a handle.
+//! The VM fd's ioctls for interrupts. They need no order among threads, so each device keeps a handle.
 
 use crate::Result;
 use crate::error::{error_of, failed};

@@ -16,6 +16,6 @@ pub fn stats_file(fd: &impl AsRawFd) -> Result<File, errno::Error> {
     if file < 0 {
         return Err(errno::Error::last());
     }
-    // SAFETY: the kernel has just made this fd for us (close-on-exec), and nobody else knows it.
+    // SAFETY: the kernel has just created this fd (close-on-exec), and no other code has its number.
     Ok(unsafe { File::from_raw_fd(file) })
 }

@@ -65,7 +65,7 @@ mod tests {
             }
         }
 
-        /// Whatever size the kernel tells, reading stays inside the buffer.
+        /// Whatever size the kernel reports, reading stays inside the buffer.
         #[test]
         fn test_any_size_stays_inside(size: u32) {
             let mut buffer = KvmNestedStateBuffer::empty();

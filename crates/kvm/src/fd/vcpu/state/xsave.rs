@@ -14,7 +14,7 @@ impl Vcpu {
             return Ok(bytes(&xsave.region).collect());
         }
         let mut xsave = self.buffer("KVM_GET_XSAVE2")?;
-        // SAFETY: the buffer has the size that KVM_CAP_XSAVE2 told.
+        // SAFETY: the buffer has the size that KVM_CAP_XSAVE2 reports.
         unsafe { self.fd.get_xsave2(&mut xsave) }.map_err(self.failed("KVM_GET_XSAVE2"))?;
         Ok(bytes(&xsave.as_fam_struct_ref().xsave.region).chain(bytes(xsave.as_slice())).collect())
     }
@@ -29,7 +29,7 @@ impl Vcpu {
         let header = unsafe { xsave.as_mut_fam_struct() };
         fill(&mut header.xsave.region, legacy);
         fill(xsave.as_mut_slice(), extra);
-        // SAFETY: the buffer has the size that KVM_CAP_XSAVE2 told, or the 4096 bytes of a kernel without it.
+        // SAFETY: the buffer has the size that KVM_CAP_XSAVE2 reports, or the 4096 bytes of a kernel without it.
         unsafe { self.fd.set_xsave2(&xsave) }.map_err(self.failed("KVM_SET_XSAVE"))
     }
 
