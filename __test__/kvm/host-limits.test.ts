@@ -31,8 +31,8 @@ for (const version of [11, 13]) {
   })
 }
 
-/** The names in `capability.rs`' table, by the variants that the list of required ones has. */
-const source = readFileSync(join(root, 'crates/accel/src/capability.rs'), 'utf8')
+/** The names in `required.rs`, by the variants that the list of required ones has. */
+const source = readFileSync(join(root, 'crates/accel/src/required.rs'), 'utf8')
 const list = source.slice(source.indexOf('pub const REQUIRED'))
 const required = [...list.matchAll(/Capability::(\w+)/g)].map(([, variant = '']) => variant)
 

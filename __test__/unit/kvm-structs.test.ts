@@ -1,4 +1,4 @@
-// The accessors' own arithmetic. That their offsets are the kernel's is a test of crates/accel (src/kvm/object/layout).
+// The accessors' own arithmetic. That their offsets are the kernel's is a test of crates/kvm-objects (src/layout).
 
 import test from 'ava'
 import fc from '../helpers/random.js'

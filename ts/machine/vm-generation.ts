@@ -20,9 +20,3 @@ export function normaliseVmGenerationId(id: string | undefined, acpi: boolean): 
     remedy: 'Leave one of the two options out.',
   })
 }
-
-/** The 16 bytes that a guest reads: the first three fields have their lowest byte first. */
-export function generationBytes(id: string): Uint8Array {
-  const fields = (id === 'auto' ? crypto.randomUUID() : id).split('-').map(field => Buffer.from(field, 'hex'))
-  return Buffer.concat(fields.map((field, index) => (index < 3 ? field.reverse() : field)))
-}

@@ -111,14 +111,12 @@ export declare class BindingMachine {
   /** What a worker takes a device over with; 0 when there is no such device. */
   deviceToken(device: number): number
   /**
-   * Has the control thread create the machine. The reply with id 0 follows when it exists or has failed. Returns what is wrong with the
-   * configuration; opens no file.
+   * Has the control thread create the machine of `config`, which is a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 follows
+   * when it exists or has failed. Returns what is wrong with the configuration; opens no file.
    */
-  create(config: BindingConfig): BindingError | null
+  create(config: string): BindingError | null
   /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
   takeWakeFd(): number
-  /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
-  takeSerialFd(port: number): number
   /** All events and replies that wait, in the order in which they happened. */
   take(): Array<BindingEvent>
   /** Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller. */
@@ -127,8 +125,6 @@ export declare class BindingMachine {
   answerDevice(device: number, id: number, value: bigint): void
   /** Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP. */
   answerMsr(id: number, answer?: bigint | undefined | null): void
-  /** Input for a serial port: how many bytes were taken. */
-  serialInput(port: number, bytes: Uint8Array): number
   /** Exits so far, by kind. */
   exitCounts(): Record<string, number>
   /** Notify exits of each vCPU so far, drills included. */
@@ -137,6 +133,10 @@ export declare class BindingMachine {
   busLockTotals(): Array<number>
   /** Ends the machine, whatever it does; the `closed` event follows when nothing of it is left. */
   close(): void
+  /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
+  takeSerialFd(port: number): number
+  /** Input for a serial port: how many bytes were taken. */
+  serialInput(port: number, bytes: Uint8Array): number
   /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
   statisticsSchema(): BindingStatisticsSchema | BindingError | null
   /** All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed. */
@@ -179,28 +179,6 @@ export declare function allocateGuestMemory(size: number): ArrayBuffer | number
 
 /** Copies the next piece. */
 export declare function appendBytes(token: number, piece: Uint8Array): void
-
-/** Accelerator properties; see `AccelProperties` in TypeScript. */
-export interface BindingAccelProperties {
-  /** `on` or `split`. */
-  kernelIrqchip: string
-  /** Bytes; -1 leaves it to the kernel. */
-  kvmShadowMem: number
-  /** Entries per vCPU; 0 is the bitmap. */
-  dirtyRingSize: number
-  /** `run`, `internal-error` or `disable`. */
-  notifyVmexit: string
-  /** Clock cycles. */
-  notifyWindow: number
-  /** Fail where the policy cannot be enforced. */
-  notifyRequired: boolean
-  /** N exits within T seconds. */
-  notifyBudget?: BindingNotifyBudget
-  /** A policy or a window was given by the user. */
-  notifyAsked: boolean
-  /** The KVM device. */
-  device: string
-}
 
 /** What the guest says of its memory. */
 export interface BindingBalloonStatistics {
@@ -245,58 +223,6 @@ export type BindingCommand =
   | { kind: 'take-dirty-pages' }
   | { kind: 'dirty-totals' }
 
-/** A whole machine. */
-export interface BindingConfig {
-  /** Accelerator properties. */
-  accel: BindingAccelProperties
-  /** RAM. */
-  memory: BindingMemory
-  /** The processors. */
-  cpu: BindingCpu
-  /** A path or the bytes; none: firmware looks for something. */
-  kernel?: string | Uint8Array | number
-  /** A path or the bytes of what is at the reset vector. */
-  firmware?: string | Uint8Array | number
-  /** The first word of a multiboot command line. */
-  kernelName: string
-  /** `auto`, `flat`, `linux`, `multiboot` or `pvh`. */
-  kernelFormat: string
-  /** The kernel's command line. */
-  append: string
-  /** Words for Linux about devices are added to it. */
-  autoKernelCmdline: boolean
-  /** Initrd or multiboot modules. */
-  modules: Array<BindingModule>
-  /** Where COM1 writes to; none: there is no COM1. */
-  serial?: BindingSerial
-  /** `isa-debug-exit`. */
-  debugExit?: BindingDebugExit
-  /** Events traced from the first ioctl on, as globs; none for no such session. */
-  trace: Array<string>
-  /** `delay` or `discard`. */
-  lostTickPolicy: string
-  /** Whether ACPI's tables are there. */
-  acpi: boolean
-  /** The machine's generation, 16 bytes. */
-  generation?: Uint8Array
-  /** Other devices at fixed ports. */
-  legacy: BindingLegacy
-  /** Virtio devices, in the order of their transports. */
-  virtio: Array<BindingVirtio>
-  /** A reset by the guest ends the machine. */
-  noReboot: boolean
-  /** A machine whose guest has shut down stays. */
-  noShutdown: boolean
-}
-
-/** A port. */
-export interface BindingConsolePort {
-  /** The name of a channel; a terminal has none. */
-  name?: string
-  /** Where what the guest writes goes; what it reads comes from `takeConsoleFd()` in any case. */
-  target: BindingSerial
-}
-
 /** Control registers. */
 export interface BindingControl {
   cr0: bigint
@@ -307,56 +233,6 @@ export interface BindingControl {
   efer: bigint
   apicBase: bigint
   pdptrs?: Array<bigint>
-}
-
-/** The processors; see `CpuOptions` in TypeScript. */
-export interface BindingCpu {
-  /** `host`, or another of QEMU's models. */
-  model: string
-  /** In the order in which they apply. */
-  features: Array<BindingFeature>
-  /** Warn of missing features. */
-  check: boolean
-  /** Fail for them. */
-  enforce: boolean
-  /** Tell the guest that this is KVM. */
-  kvm: boolean
-  /** The performance monitoring unit, if something was said of it. */
-  pmu?: boolean
-  /** Without an invariant time-stamp counter. */
-  migratable: boolean
-  /** Of the time-stamp counter, in kHz. */
-  tscKhz?: number
-  /** Packages. */
-  sockets: number
-  /** Dies of a package. */
-  dies: number
-  /** Cores of a die. */
-  cores: number
-  /** Threads of a core. */
-  threads: number
-  /** Idling does not leave the guest. */
-  disableExits: boolean
-  /** MSRs that are answered outside the kernel. */
-  msrRules: Array<BindingMsrRule>
-  /** Bus locks in a second; 0 for no limit. */
-  busLockRatelimit: number
-}
-
-/** The debug console. */
-export interface BindingDebugConsole {
-  /** Its I/O port. */
-  port: number
-  /** Where it writes to. */
-  target: BindingSerial
-}
-
-/** `isa-debug-exit`. */
-export interface BindingDebugExit {
-  /** First port. */
-  iobase: number
-  /** Number of ports. */
-  iosize: number
 }
 
 /** Debug registers. */
@@ -397,39 +273,8 @@ export type BindingDeviceNext =
   | { kind: 'idle' }
   | { kind: 'closed' }
 
-/** An error as plain data; `code` selects the class. */
-export interface BindingError {
-  /** Stable code. */
-  code: string
-  /** What was wrong, and the rule. */
-  message: string
-  /** What to do about it. */
-  remedy: string
-  /** Why KVM cannot be used, where that is certain. */
-  reason?: string
-  /** The system's error number. */
-  errno?: number
-  /** The ioctl, by the kernel's name. */
-  ioctl?: string
-  /** The capability, by the kernel's name. */
-  capability?: string
-  /** The accelerator property. */
-  property?: string
-  /** `kernel` or `initrd`. */
-  image?: string
-  /** What is wrong with the image or the breakpoint. */
-  problem?: string
-  /** The guest's address that cannot be reached. */
-  address?: bigint
-  /** The machine option. */
-  option?: string
-  /** Registers and code bytes of a vCPU that cannot be reset. */
-  report?: string
-  /** The run state that forbids the operation. */
-  state?: string
-  /** The run states that allow it. */
-  allowed?: Array<string>
-}
+/** An error: the fields of a `Failure` (crates/vmm) as JSON. `code` selects the class. */
+export type BindingError = string
 
 /** What a machine emits: events, and the replies to commands, in the order in which they happened. */
 export type BindingEvent =
@@ -469,22 +314,6 @@ export interface BindingExit {
   report?: string
 }
 
-/** A feature that is to be on or off. */
-export interface BindingFeature {
-  /** QEMU's name. */
-  name: string
-  /** On. */
-  on: boolean
-}
-
-/** A file of fw_cfg. */
-export interface BindingFwCfgFile {
-  /** Its name in the directory. */
-  name: string
-  /** The path of a file, or the bytes. */
-  contents: string | Uint8Array | number
-}
-
 /** Answers of the KVM device. */
 export interface BindingHost {
   /** KVM_GET_API_VERSION. */
@@ -497,66 +326,6 @@ export interface BindingHost {
 export interface BindingInterrupt {
   vector: number
   soft: boolean
-}
-
-/** Which devices there are, and what they hold. */
-export interface BindingLegacy {
-  /** COM2 to COM4. */
-  serials: Array<BindingSerialPort>
-  /** The debug console. */
-  debugConsole?: BindingDebugConsole
-  /** The CMOS clock. */
-  rtc: BindingRtc
-  /** Files of fw_cfg. */
-  fwCfg: Array<BindingFwCfgFile>
-  /** `pc-testdev`. */
-  testDevices: boolean
-  /** `pvpanic`. */
-  pvpanic: boolean
-  /** Whether there are two 8259. */
-  pic: boolean
-  /** Whether there is a PIT. */
-  pit: boolean
-}
-
-/** See `RateLimits` in TypeScript; 0 is no limit. */
-export interface BindingLimits {
-  /** Bytes. */
-  bytesPerSecond: number
-  /** Bytes. */
-  bytesPerSecondMax: number
-  /** Seconds. */
-  bytesPerSecondMaxLength: number
-  /** Number. */
-  operationsPerSecond: number
-  /** Number. */
-  operationsPerSecondMax: number
-  /** Seconds. */
-  operationsPerSecondMaxLength: number
-}
-
-/** RAM and where it comes from. */
-export interface BindingMemory {
-  /** Bytes. */
-  size: number
-  /** `anonymous`, `memfd` or `file`. */
-  backend: string
-  /** The file; empty for the others. */
-  path: string
-  /** Writes reach the file, and whoever else maps it. */
-  share: boolean
-  /** The host provides every page at once. */
-  prealloc: boolean
-  /** Bytes of a huge page; 0 for ordinary pages. */
-  hugePages: number
-}
-
-/** A module: an initrd, or one of several for multiboot. */
-export interface BindingModule {
-  /** A path or the bytes. */
-  image: string | Uint8Array | number
-  /** The module's command line. */
-  cmdline: string
 }
 
 /** One MSR. */
@@ -591,18 +360,6 @@ export interface BindingMsrRange {
   bitmap: BigUint64Array
 }
 
-/** Who answers for a range of MSRs. */
-export interface BindingMsrRule {
-  /** The first MSR. */
-  index: number
-  /** How many. */
-  count: number
-  /** A value, `allow`, `fault`, or `ask` for a `msr-access` event. */
-  read: string | bigint
-  /** `allow`, `ignore`, `fault` or `ask`. */
-  write: string
-}
-
 /** The state of a guest that is a hypervisor itself. */
 export interface BindingNested {
   flags: number
@@ -616,14 +373,6 @@ export interface BindingNmi {
   injected: boolean
   pending: number
   masked: boolean
-}
-
-/** `notify-budget=N/T`. */
-export interface BindingNotifyBudget {
-  /** N. */
-  exits: number
-  /** T. */
-  seconds: number
 }
 
 /** A pseudo-terminal in raw mode. */
@@ -668,14 +417,6 @@ export type BindingReply =
   | { kind: 'dirty-pages'; ranges: Float64Array }
   | { kind: 'dirty-totals'; totals: Array<number> }
 
-/** What the CMOS clock shows. */
-export interface BindingRtc {
-  /** Milliseconds by which it is ahead of the host's. */
-  offset: number
-  /** It stands still while the machine does. */
-  stops: boolean
-}
-
 /** A segment register with its hidden part. */
 export interface BindingSegment {
   selector: number
@@ -694,21 +435,6 @@ export interface BindingSegments {
   gs: BindingSegment
   ldt: BindingSegment
   tr: BindingSegment
-}
-
-/** Where a port writes to. */
-export type BindingSerial =
-  | { kind: 'null' }
-  | { kind: 'stdout' }
-  | { kind: 'file'; path: string }
-  | { kind: 'stream' }
-
-/** A serial port besides COM1. */
-export interface BindingSerialPort {
-  /** 1 is COM2, 3 is COM4. */
-  port: number
-  /** Where it writes to. */
-  target: BindingSerial
 }
 
 /** System management mode. */
@@ -761,18 +487,6 @@ export interface BindingTables {
   idt: BindingTable
 }
 
-/** See `ThrottleOptions` in TypeScript; 0 is no limit. */
-export interface BindingThrottle {
-  /** Both directions together. */
-  total: BindingLimits
-  /** To the guest. */
-  reads: BindingLimits
-  /** From the guest. */
-  writes: BindingLimits
-  /** Bytes. */
-  operationSize: number
-}
-
 /**
  * Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
  * arguments. A text is an index into `texts`.
@@ -813,15 +527,6 @@ export interface BindingVcpuState {
   tscKhz?: number
 }
 
-/** One device. */
-export type BindingVirtio =
-  | { kind: 'balloon'; deflateOnOom: boolean; freePageReporting: boolean; statisticsInterval: number }
-  | { kind: 'block'; path: string; format: string; readOnly: boolean; serial: string; discard: boolean; throttle: BindingThrottle }
-  | { kind: 'console'; ports: Array<BindingConsolePort> }
-  | { kind: 'net'; backend: string; target: string; tcp: Array<string>; udp: Array<string>; mac: Array<number>; mtu?: number; throttle: BindingThrottle }
-  | { kind: 'rng'; source: string; maxBytes?: number; period: number }
-  | { kind: 'vsock'; cid: number; path?: string; maxConnections: number }
-
 /** A stream; the caller owns its descriptor. */
 export interface BindingVsockStream {
   fd: number
@@ -832,7 +537,7 @@ export interface BindingVsockStream {
 /** Every feature's name. */
 export declare function cpuFeatureNames(): Array<string>
 
-/** Every model that is made, by each of its names. */
+/** Every supported model, by each of its names. */
 export declare function cpuModelNames(): Array<string>
 
 /** Makes one. */

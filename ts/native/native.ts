@@ -3,7 +3,8 @@
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { KvmUnavailableError } from '../errors/host/kvm-unavailable-error.js'
-import { fromNative } from '../errors/from-native.js'
+import { fromNative, type NativeError } from '../errors/from-native.js'
+import type { KvmAccelError } from '../errors/kvm-accel-error.js'
 import type * as Binding from './binding.cjs'
 
 /** What the addon exports. */
@@ -64,8 +65,14 @@ function loadDirectly(require: NodeJS.Require): Addon | undefined {
   return undefined
 }
 
+/** The error of a result that the addon returned as data. */
+export const errorOf = (error: Binding.BindingError): KvmAccelError => {
+  const { address, ...details } = JSON.parse(error) as Omit<NativeError, 'address'> & { address: string | null }
+  return fromNative({ ...details, address: address === null ? null : BigInt(address) })
+}
+
 /** Returns what the addon gave, or throws the error that it gave as data. */
 export const unwrap = <T extends object>(result: T | Binding.BindingError): T => {
-  if ('code' in result) throw fromNative(result as Binding.BindingError)
-  return result as T
+  if (typeof result === 'string') throw errorOf(result)
+  return result
 }

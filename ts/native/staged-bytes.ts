@@ -1,16 +1,22 @@
 import { setImmediate } from 'node:timers/promises'
-import { native, unwrap } from './native.js'
+import { errorOf, native } from './native.js'
 
 /** Bytes that are copied at once: about a millisecond. */
 const PIECE = 2 ** 20
 
+/** The token of bytes in native memory. A machine's configuration takes them by it, once. */
+export interface Staged {
+  readonly bytes: number
+}
+
 /**
- * Copies large byte arrays of a machine's options to native memory, piece by piece: the event loop goes on between two pieces. The caller must
- * not change an array before the machine exists.
+ * Copies the byte arrays of a machine's options to native memory. {@link stage} copies large ones piece by piece: the event loop goes on
+ * between two pieces. The caller must not change an array before the machine exists.
  */
 export class StagedBytes {
-  readonly #tokens = new Map<Uint8Array, number>()
-  readonly #taken = new Set<Uint8Array>()
+  /** Copies that {@link copy} has not returned yet. */
+  readonly #ready = new Map<Uint8Array, number>()
+  readonly #tokens: number[] = []
 
   /**
    * Copies those arrays that are larger than one piece.
@@ -19,10 +25,9 @@ export class StagedBytes {
    */
   async stage(arrays: readonly unknown[], signal: AbortSignal | null): Promise<void> {
     for (const bytes of arrays) {
-      if (!(bytes instanceof Uint8Array) || bytes.length <= PIECE || this.#tokens.has(bytes)) continue
-      const { token, error } = native().stageBytes(bytes.length)
-      if (error) unwrap(error)
-      this.#tokens.set(bytes, token)
+      if (!(bytes instanceof Uint8Array) || bytes.length <= PIECE || this.#ready.has(bytes)) continue
+      const token = this.#reserve(bytes.length)
+      this.#ready.set(bytes, token)
       for (let at = 0; at < bytes.length; at += PIECE) {
         native().appendBytes(token, bytes.subarray(at, at + PIECE))
         await setImmediate()
@@ -31,16 +36,31 @@ export class StagedBytes {
     }
   }
 
-  /** What the addon takes in place of a source. The copy of an array is taken once: another use of the array is copied at once. */
-  source(source: string | Uint8Array): string | Uint8Array | number {
-    if (typeof source === 'string') return source
-    const token = this.#taken.has(source) ? undefined : this.#tokens.get(source)
-    this.#taken.add(source)
-    return token ?? source
+  /**
+   * The copy of an array. A machine takes it once: for another use the array is copied again, at once.
+   *
+   * @throws `MachineConfigError` when the host has no memory for a copy.
+   */
+  copy(bytes: Uint8Array): Staged {
+    const ready = this.#ready.get(bytes)
+    if (ready !== undefined) {
+      this.#ready.delete(bytes)
+      return { bytes: ready }
+    }
+    const token = this.#reserve(bytes.length)
+    native().appendBytes(token, bytes)
+    return { bytes: token }
   }
 
   /** Forgets copies that no machine took. */
   [Symbol.dispose](): void {
-    for (const token of this.#tokens.values()) native().dropBytes(token)
+    for (const token of this.#tokens) native().dropBytes(token)
+  }
+
+  #reserve(length: number): number {
+    const { token, error } = native().stageBytes(length)
+    if (error) throw errorOf(error)
+    this.#tokens.push(token)
+    return token
   }
 }

@@ -1,4 +1,4 @@
-// Written from crates/accel/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.
+// Written from crates/kvm/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.
 
 /** Every trace event: when it happens, and its arguments with their types, in the accelerator's order. */
 export const traceEvents = {

@@ -1,26 +1,31 @@
 //! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
 
-use crate::cpu::CpuConfig;
+use crate::bus::Bus;
 use crate::cpu::cpuid::Table;
 use crate::cpu::msr_filter::MsrFilter;
+use crate::cpu::{CpuConfig, may_set};
 use crate::debug::{DebugSupport, GuestDebug};
 use crate::dirty::{self, DirtyLog, Mode};
 use crate::event::{EventSink, Warning, WarningCode};
 use crate::interrupts::{Interrupts, UserIrqchip, irqchip};
 use crate::io::{CoalescedOffer, Io};
-use crate::kvm::cpuid::{entries, leaves};
-use crate::kvm::kick::install_handler;
-use crate::kvm::machine_check::machine_checks;
-use crate::kvm::ram::GuestRam;
-use crate::kvm::system::System;
-use crate::kvm::vm::{ChipState, Vm};
-use crate::memory::{Limits, MachineMemory, Memory};
+use crate::properties::AccelProperties;
 use crate::properties::{KernelIrqchip, NotifyPolicy, NotifyProperties};
 use crate::recent::Recent;
-use crate::state::{Clock, StateFeatures};
+use crate::required::REQUIRED;
+use crate::state::{Clock, power_on_state};
 use crate::stats::MachineStatistics;
 use crate::vcpu::{NotifyStatus, PoweredVcpu, Starting, Vcpus, VmParts, notify_shared};
-use crate::{AccelProperties, Bus, Capability, Error, REQUIRED, Result, StartState};
+use crate::{Error, Result};
+use kvm_accel_kvm::fd::System;
+use kvm_accel_kvm::fd::machine_checks;
+use kvm_accel_kvm::fd::{ChipState, Vcpu, Vm};
+use kvm_accel_kvm::fd::{entries, leaves};
+use kvm_accel_kvm::run::kick::install_handler;
+use kvm_accel_kvm::state::StartState;
+use kvm_accel_kvm::{Capability, Error as KvmError};
+use kvm_accel_memory::GuestRam;
+use kvm_accel_memory::slots::{Limits, MachineMemory, Memory};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
@@ -68,8 +73,8 @@ impl Accelerator {
     /// slots, then the irqchip.
     ///
     /// # Errors
-    /// [`Error::Open`], [`Error::ApiVersion`], [`Error::MissingCapability`], [`Error::TooManyVcpus`],
-    /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Ioctl`]. Nothing is left behind.
+    /// [`Error::MissingCapability`], [`Error::TooManyVcpus`],
+    /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Kvm`]. Nothing is left behind.
     pub fn new(
         properties: AccelProperties,
         cpu: impl Into<CpuConfig>,
@@ -92,7 +97,7 @@ impl OpenedVm {
         let msrs_asked = !ranges.is_empty();
         let msrs = MsrFilter::new(ranges, &topology).map_err(|rule| Error::Cpu { option: "msrFilter", rule })?;
         check_apic_ids(&cpu)?;
-        install_handler().map_err(|e| Error::Ioctl {
+        install_handler().map_err(|e| KvmError::Ioctl {
             ioctl: "sigaction",
             context: "the kick's signal".into(),
             errno: e.errno(),
@@ -133,7 +138,7 @@ impl OpenedVm {
     /// Adds the memory slots, then the interrupt controllers.
     ///
     /// # Errors
-    /// [`Error::Ioctl`].
+    /// [`Error::Kvm`].
     pub fn with_memory(self, memory: impl Into<MachineMemory>) -> Result<Accelerator> {
         let Self { system, vm, properties, dirty, cpu, cpuid, msrs, coalesced, notify, warnings } = self;
         let mapped = memory.into();
@@ -214,13 +219,13 @@ impl Accelerator {
     /// Creates the vCPUs and their threads. The first one starts in `start`; the others wait for INIT and SIPI.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] or [`Error::Thread`]; threads already started are joined.
+    /// [`Error::Kvm`] or [`Error::Thread`]; threads already started are joined.
     pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
         let in_kernel_lapic = match self.properties.kernel_irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => true,
             KernelIrqchip::Off => false,
         };
-        let features = StateFeatures::new(&self.system, &self.vm, in_kernel_lapic)?;
+        let features = self.system.state_features(&self.vm, in_kernel_lapic)?;
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
         let topology = self.cpu.topology;
         let threads = Starting::new(topology.cpus())?;
@@ -230,13 +235,13 @@ impl Accelerator {
             .map(|id| {
                 let vcpu = self.vm.create_vcpu(id, topology.apic_id(id), features)?;
                 if let Some(khz) = self.cpu.tsc_khz {
-                    vcpu.set_tsc_khz(scaling, khz)?;
+                    set_tsc_khz(&vcpu, scaling, khz)?;
                 }
                 if let Some(capabilities) = checks {
                     vcpu.set_up_machine_checks(capabilities)?;
                 }
                 vcpu.set_cpuid(&entries(&self.cpuid.of_vcpu(id))?)?;
-                let power_on = vcpu.power_on_state(&self.cpu)?;
+                let power_on = power_on_state(&vcpu, &self.cpu)?;
                 let start = (id == 0).then_some(*start);
                 if let Some(start) = &start {
                     vcpu.set_start_state(start)?;
@@ -254,9 +259,9 @@ impl Accelerator {
         }
         let notify = notify_shared(self.properties.notify, vcpus.len());
         let offered = self.offers_stats();
-        let vcpu_stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| powered.vcpu.stats())).collect();
+        let vcpu_stats = vcpus.iter().map(|powered| offered.clone().and_then(|()| Ok(powered.vcpu.stats()?))).collect();
         let open = self.vm.stats_opener();
-        let statistics = MachineStatistics::new(move || offered.clone().and_then(|()| open()), vcpu_stats);
+        let statistics = MachineStatistics::new(move || offered.clone().and_then(|()| Ok(open()?)), vcpu_stats);
         let vm = VmParts {
             ram: self.ram.clone(),
             memory: self.memory.clone(),
@@ -279,9 +284,9 @@ impl Accelerator {
     /// Puts the interrupt controllers and the PIT back to their power-on state. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`] when the kernel refuses.
     pub fn reset_chips(&self) -> Result<()> {
-        self.power_on_chips.map_or(Ok(()), |chips| self.vm.set_chip_state(chips))
+        self.power_on_chips.map_or(Ok(()), |chips| Ok(self.vm.set_chip_state(chips)?))
     }
 }
 
@@ -340,7 +345,7 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
     let table = TABLES.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
         |(of, deadline)| of == cpu && *deadline == tsc_deadline,
-        || {
+        || -> Result<_> {
             let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
                 .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
             Ok(((cpu.clone(), tsc_deadline), table))
@@ -360,6 +365,16 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
     Ok(Table::clone(&table))
 }
 
+/// Sets a vCPU's time-stamp counter to `wanted` kHz where the kernel may and the frequency differs. `scaling`: the hardware scales it.
+fn set_tsc_khz(vcpu: &Vcpu, scaling: bool, wanted: u32) -> Result<()> {
+    let current = vcpu.tsc_khz().unwrap_or(0);
+    match may_set(scaling, current, wanted).then(|| vcpu.set_tsc_khz(wanted)) {
+        Some(Ok(())) => Ok(()),
+        _ if current == wanted => Ok(()),
+        _ => Err(Error::TscFrequency { wanted, current }),
+    }
+}
+
 /// Leaves idling to the guest, as far as the kernel can.
 fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<Warning>> {
     /// KVM_X86_DISABLE_EXITS_MWAIT, _HLT, _PAUSE and _CSTATE.
@@ -372,7 +387,7 @@ fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<War
             code: WarningCode::CpuPmUnsupported,
             message: "cpu-pm=on has no effect: this host does not offer KVM_CAP_X86_DISABLE_EXITS (143)".into(),
         })),
-        offered => vm.enable(Capability::X86DisableExits, offered.into()).map(|()| None),
+        offered => Ok(vm.enable(Capability::X86DisableExits, offered.into()).map(|()| None)?),
     }
 }
 
@@ -386,7 +401,7 @@ fn enable_bus_locks(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<()> {
     if system.check(Capability::X86BusLockExit) & EXIT == 0 {
         return Err(Error::BusLockUnsupported);
     }
-    vm.enable(Capability::X86BusLockExit, EXIT.into())
+    Ok(vm.enable(Capability::X86BusLockExit, EXIT.into())?)
 }
 
 /// MSRs that were asked for need the kernel's filter; the core and thread counts are left out without it.
@@ -398,7 +413,7 @@ fn filter_msrs(system: &System, vm: &Vm, asked: bool, msrs: &MsrFilter) -> Resul
         return if asked { Err(Error::MsrFilterUnsupported) } else { Ok(()) };
     }
     vm.enable(Capability::X86UserSpaceMsr, FILTER)?;
-    vm.set_msr_filter(msrs)
+    Ok(vm.set_msr_filter(&msrs.filtered())?)
 }
 
 /// Asked on the system fd; ports only where there is a ring at all, as QEMU does.
@@ -412,7 +427,7 @@ fn enable_events(system: &System, vm: &Vm) -> Result<()> {
     [Capability::ExceptionPayload, Capability::X86TripleFaultEvent]
         .into_iter()
         .filter(|&capability| system.check(capability) != 0)
-        .try_for_each(|capability| vm.enable(capability, 1))
+        .try_for_each(|capability| Ok(vm.enable(capability, 1)?))
 }
 
 /// Asked on the system fd, enabled before any vCPU. A host without it is told to those who asked for a policy.

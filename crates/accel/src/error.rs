@@ -1,46 +1,23 @@
 //! What can go wrong while an accelerator is set up.
 
-use crate::capability::Capability;
 use crate::debug::BreakpointProblem;
-use std::path::PathBuf;
+use kvm_accel_kvm::Capability;
+use kvm_accel_kvm::errno_text;
+use kvm_accel_memory::RegionError;
 use std::time::Duration;
+
+/// The result of every fallible operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// An error with a stable [`code`](Error::code), the rule that was broken and a [`remedy`](Error::remedy).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The device could not be opened.
-    #[error("cannot open {}: {}", device.display(), errno_text(*errno))]
-    Open {
-        /// The device, `/dev/kvm` unless the `device` property names another.
-        device: PathBuf,
-        /// The kernel's error number.
-        errno: i32,
-    },
-    /// The file behind the `device` property is something else.
-    #[error("{} is not a KVM device", device.display())]
-    NotKvm {
-        /// The file.
-        device: PathBuf,
-    },
-    /// The kernel speaks another version of the API.
-    #[error("KVM_GET_API_VERSION answers {found}, and this accelerator speaks version 12 only")]
-    ApiVersion {
-        /// What the kernel answered.
-        found: i32,
-    },
+    /// The kernel refused a call.
+    #[error(transparent)]
+    Kvm(#[from] kvm_accel_kvm::Error),
     /// The kernel lacks a capability that QEMU requires too.
     #[error("the kernel does not offer {0}, which the accelerator requires")]
     MissingCapability(Capability),
-    /// An ioctl failed.
-    #[error("{ioctl} failed{}{context}: {}", if context.is_empty() { "" } else { " for " }, errno_text(*errno))]
-    Ioctl {
-        /// The ioctl by the kernel's name.
-        ioctl: &'static str,
-        /// What it was called for (slot and range, vCPU, capability); empty when the name says it all.
-        context: String,
-        /// The kernel's error number.
-        errno: i32,
-    },
     /// More vCPUs than this kernel can run in one VM.
     #[error("{cpus} vCPUs were asked for, and this kernel runs at most {limit} in one machine")]
     TooManyVcpus {
@@ -50,13 +27,8 @@ pub enum Error {
         limit: u32,
     },
     /// A memory region that cannot be mapped.
-    #[error("memory at guest address {start:#x} cannot be mapped: {rule}")]
-    Memory {
-        /// The first guest physical address.
-        start: u64,
-        /// The rule that was broken.
-        rule: String,
-    },
+    #[error(transparent)]
+    Memory(RegionError),
     /// `notify-required=on` on a host that cannot enforce the policy.
     #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
@@ -85,16 +57,6 @@ pub enum Error {
     /// Statistics were asked for on a kernel that has none.
     #[error("the kernel does not offer KVM_CAP_BINARY_STATS_FD (203), which statistics need")]
     StatsUnsupported,
-    /// The kernel describes its statistics in a way that cannot be.
-    #[error("the kernel's statistics cannot be read: expected {expected} of {part}, and got {actual}")]
-    StatsFormat {
-        /// `header`, `descriptors` or `data`.
-        part: &'static str,
-        /// The length it should have.
-        expected: String,
-        /// The length it has.
-        actual: String,
-    },
     /// A property has a value that it cannot have.
     #[error("property 'kvm-accel.{property}' {rule}")]
     Property {
@@ -172,14 +134,13 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Open { .. } | Self::NotKvm { .. } | Self::ApiVersion { .. } => "ERR_KVM_UNAVAILABLE",
+            Self::Kvm(error) => error.code(),
             Self::MissingCapability(_)
             | Self::StatsUnsupported
             | Self::BusLockUnsupported
             | Self::MsrFilterUnsupported => "ERR_KVM_CAPABILITY",
-            Self::StatsFormat { .. } => "ERR_KVM_STATS",
-            Self::Ioctl { .. } | Self::Thread { .. } => "ERR_KVM_IOCTL",
-            Self::TooManyVcpus { .. } | Self::Memory { .. } | Self::Cpu { .. } | Self::TscFrequency { .. } => {
+            Self::Thread { .. } => "ERR_KVM_IOCTL",
+            Self::TooManyVcpus { .. } | Self::Memory(_) | Self::Cpu { .. } | Self::TscFrequency { .. } => {
                 "ERR_MACHINE_CONFIG"
             }
             Self::Reset { source, .. } => source.code(),
@@ -197,18 +158,12 @@ impl Error {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "Run `kvm-accel doctor` for what this host lacks.",
-            Self::NotKvm { .. } => "Name the KVM device, usually /dev/kvm, in the property 'device'.",
-            Self::ApiVersion { .. } => "Use a Linux kernel of version 2.6.22 or later with a mainline KVM.",
+            Self::Kvm(error) => error.remedy(),
             Self::MissingCapability(_) => {
                 "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11)."
             }
-            Self::Ioctl { .. } => "The kernel's log may say more; `kvm-accel doctor` shows what this host offers.",
             Self::StatsUnsupported => "Use Linux 5.14 or later; the machine runs without, and counts its exits itself.",
-            Self::StatsFormat { .. } => {
-                "Report it with the kernel's version; everything else works without statistics."
-            }
-            Self::Memory { .. } => "Map fewer or larger pieces of memory.",
+            Self::Memory(_) => "Map fewer or larger pieces of memory.",
             Self::Reset { .. } => "The machine cannot go on: make a new one.",
             Self::Breakpoint { problem, .. } => problem.remedy(),
             Self::DebugUnsupported => "Use a kernel and a KVM module that have it; everything else works without.",
@@ -252,7 +207,8 @@ impl Error {
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {
-            Self::Open { errno, .. } | Self::Ioctl { errno, .. } | Self::Thread { errno, .. } => Some(*errno),
+            Self::Kvm(error) => error.errno(),
+            Self::Thread { errno, .. } => Some(*errno),
             Self::Reset { source, .. } => source.errno(),
             _ => None,
         }
@@ -282,30 +238,18 @@ impl Error {
     #[must_use]
     pub const fn ioctl(&self) -> Option<&'static str> {
         match self {
-            Self::Ioctl { ioctl, .. } => Some(ioctl),
+            Self::Kvm(error) => error.ioctl(),
             Self::Reset { source, .. } => source.ioctl(),
             _ => None,
         }
     }
 }
 
-/// The system's text for an error number, without Rust's "(os error N)".
-pub(crate) fn errno_text(errno: i32) -> String {
-    let text = std::io::Error::from_raw_os_error(errno).to_string();
-    match text.rfind(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn test_ioctl_error_names_ioctl_context_and_errno() {
-        let error = Error::Ioctl { ioctl: "KVM_CREATE_VCPU", context: "vCPU 1".into(), errno: libc::ENOMEM };
-        assert_eq!(error.to_string(), "KVM_CREATE_VCPU failed for vCPU 1: Cannot allocate memory");
-        assert_eq!((error.code(), error.errno()), ("ERR_KVM_IOCTL", Some(libc::ENOMEM)));
+impl From<kvm_accel_memory::Error> for Error {
+    fn from(error: kvm_accel_memory::Error) -> Self {
+        match error {
+            kvm_accel_memory::Error::Kvm(error) => Self::Kvm(error),
+            kvm_accel_memory::Error::Region(error) => Self::Memory(error),
+        }
     }
 }

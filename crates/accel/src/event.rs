@@ -2,7 +2,7 @@
 
 use crate::Request;
 use crate::debug::DebugStop;
-use crate::registers::Registers;
+use kvm_accel_kvm::state::Registers;
 use serde::{Deserialize, Serialize};
 
 /// Receives events on vCPU threads. An implementation never blocks; it may drop notify events and warnings (and count

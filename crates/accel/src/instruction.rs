@@ -1,9 +1,9 @@
 //! The instruction at rip: its bytes out of guest memory, and its text.
 
-use crate::kvm::ram::GuestRam;
-use crate::kvm::vcpu::Vcpu;
-use crate::registers::Registers;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::state::Registers;
+use kvm_accel_memory::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
 
 /// The longest x86 instruction, in bytes.

@@ -40,57 +40,68 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A vCPU thread runs decode ([`exit`]), decide ([`vcpu`] and [`notify`]), loop; what happens is told through an
-//! [`EventSink`]. Only `src/kvm/` names the kernel interface and contains `unsafe`.
+//! A vCPU thread runs decode (`kvm_accel_kvm::run`), decide ([`vcpu`] and [`notify`]), loop; what happens is told through an
+//! [`EventSink`]. The kernel interface is `kvm_accel_kvm`, guest RAM is `kvm_accel_memory`.
 
-#![cfg_attr(
-    test,
-    allow(clippy::duplicate_mod, reason = "tests compile control.rs against loom, and kick.rs as a second copy")
-)]
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `bus`: what answers I/O and MMIO exits.
+//! - `recent`: the last few values of something that takes long to read.
+//! - `required`: the capabilities without which no machine is created.
+//! - `cpu`: the guest's processors: CPUID, MSRs that leave the guest, bus locks.
+//! - `debug`: guest debug.
+//! - `error`: errors with codes and remedies.
+//! - `properties`: accelerator properties.
+//! - `notify`: what a notify exit leads to.
+//! - `event`: what happens by itself.
+//! - `instruction`: the instruction at rip.
+//! - `state`: registers across stops.
+//! - `stats`: statistics.
+//! - `interrupts`: routes, irqfds and messages.
+//! - `io`: accesses that stay in the kernel.
+//! - `dirty`: which pages were written.
+//! - `vcpu`: vCPU threads.
+//! - `accelerator`: the order of initialisation.
+//! - `baseline`: the least that runs a guest, for benchmarks.
+
+#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile control.rs against loom"))]
 
 mod accelerator;
+#[cfg(feature = "baseline")]
+pub mod baseline;
 mod bus;
-pub mod cancel;
-mod capability;
 pub mod cpu;
 pub mod debug;
 pub mod dirty;
 mod error;
 mod event;
-pub mod exit;
 mod instruction;
 pub mod interrupts;
 pub mod io;
-mod kvm;
-pub mod memory;
 pub mod notify;
 pub mod properties;
 mod recent;
-mod registers;
-mod start_state;
+mod required;
 pub mod state;
 pub mod stats;
-pub mod trace;
 pub mod vcpu;
 
 pub use accelerator::{Accelerator, OpenedVm};
 pub use bus::{Bus, Request};
-pub use capability::{Capability, REQUIRED};
-pub use error::Error;
+pub use error::{Error, Result};
 pub use event::{BusLockEvent, Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
-#[cfg(feature = "baseline")]
-pub use kvm::baseline;
-pub use kvm::guest_io;
-pub use kvm::object;
-pub use kvm::probe::{HostReport, probe};
-pub use kvm::ram::{GuestMappings, GuestRam, GuestRegion, Loss, LossReason, PopulateError};
-pub use kvm::tap;
+pub use kvm_accel_kvm::fd::{HostReport, probe};
+pub use kvm_accel_kvm::host::{file_lock, tap};
+pub use kvm_accel_kvm::state::{Registers, Segment, StartMode, StartState};
+pub use kvm_accel_kvm::trace;
+pub use kvm_accel_kvm::{Capability, Error as KvmError};
+pub use kvm_accel_memory::{
+    GuestMappings, GuestRam, GuestRegion, Loss, LossReason, PopulateError, RegionError, cancel, guest_io,
+    slots as memory,
+};
 pub use properties::AccelProperties;
-pub use registers::{Registers, Segment};
-pub use start_state::{StartMode, StartState};
+pub use required::REQUIRED;
 pub use state::VcpuState;
 pub use stats::{ExitCounts, ExitKind};
 pub use vcpu::Vcpus;
-
-/// The result of every fallible operation of this crate.
-pub type Result<T> = std::result::Result<T, Error>;

@@ -3,8 +3,8 @@
 //! QEMU's table: an invalid context is always fatal; `run` warns once and goes on; `internal-error` stops the machine.
 //! The message says the true context (QEMU 10.0 says "invalid" in every fatal one). The budget is ours.
 
-use crate::exit::NotifyInfo;
 use crate::properties::{NotifyBudget, NotifyPolicy};
+use kvm_accel_kvm::run::NotifyInfo;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub enum NotifyCause {
 /// The decision. `over_budget` is the budget when this exit exceeds it.
 ///
 /// ```
-/// use kvm_accel::exit::NotifyInfo;
+/// use kvm_accel_kvm::run::NotifyInfo;
 /// use kvm_accel::notify::{NotifyCause, NotifyDecision, decide};
 /// use kvm_accel::properties::NotifyPolicy;
 ///

@@ -1,6 +1,5 @@
 //! The last few values of something that takes long to read or to make, by what they depend on.
 
-use crate::Result;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,7 +20,11 @@ impl<K, V> Recent<K, V> {
     ///
     /// # Errors
     /// What `make` failed with; nothing is kept then.
-    pub fn find_or_keep(&mut self, is: impl Fn(&K) -> bool, make: impl FnOnce() -> Result<(K, V)>) -> Result<Arc<V>> {
+    pub fn find_or_keep<E>(
+        &mut self,
+        is: impl Fn(&K) -> bool,
+        make: impl FnOnce() -> Result<(K, V), E>,
+    ) -> Result<Arc<V>, E> {
         match self.find(is) {
             Some(value) => Ok(value),
             None => make().map(|(key, value)| self.keep(key, value)),

@@ -7,7 +7,9 @@ use kvm_accel::dirty::Mode;
 use kvm_accel::memory::Region;
 use kvm_accel::properties::{KernelIrqchip, NotifyProperties};
 use kvm_accel::trace::{Filter, Trace, TraceEvent};
-use kvm_accel::{AccelProperties, Accelerator, Error, ExitKind, FaultKind, GuestRam, GuestRegion, Request, StopReason};
+use kvm_accel::{
+    AccelProperties, Accelerator, Error, ExitKind, FaultKind, GuestRam, GuestRegion, RegionError, Request, StopReason,
+};
 use std::fs::File;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -290,7 +292,7 @@ fn test_what_the_kernel_refuses_names_slot_start_and_size_and_changes_nothing() 
         changes.delete(0x9000..0xa000);
         changes.add(Region::new(&ram, 0x4000..0x5000).at(4 * MIB)).unwrap();
         changes.add(refused).unwrap();
-        let error = changes.commit().unwrap_err();
+        let error = Error::from(changes.commit().unwrap_err());
         assert_eq!((error.ioctl(), error.errno()), (Some("KVM_SET_USER_MEMORY_REGION"), Some(errno)), "{error}");
         let text = error.to_string();
         assert!(text.contains(&format!("slot 2, start {start}, size 0x2000")), "{text}");
@@ -303,8 +305,8 @@ fn test_what_the_kernel_refuses_names_slot_start_and_size_and_changes_nothing() 
         changes.delete(4 * MIB..4 * MIB + 0x1000);
         changes.commit().unwrap();
     }
-    let error = accel.memory().change().add(Region::new(&ram, MIB - 0x1000..MIB + 0x1000)).unwrap_err();
-    assert!(matches!(error, Error::Memory { start: 0xf_f000, .. }), "{error}");
+    let error = Error::from(accel.memory().change().add(Region::new(&ram, MIB - 0x1000..MIB + 0x1000)).unwrap_err());
+    assert!(matches!(error, Error::Memory(RegionError { start: 0xf_f000, .. })), "{error}");
 }
 
 #[test]
@@ -320,7 +322,7 @@ fn test_logging_is_switched_in_place_and_the_vm_may_go_before_the_handle() {
         assert!(memory.slots().iter().all(|slot| slot.log_dirty == on));
     }
     drop(accel);
-    assert_eq!(memory.set_log_dirty(true).unwrap_err().errno(), Some(libc::EBADF));
+    assert_eq!(Error::from(memory.set_log_dirty(true).unwrap_err()).errno(), Some(libc::EBADF));
 }
 
 #[test]

@@ -1,8 +1,7 @@
-//! Large byte arrays that JavaScript hands over in pieces, so that copying them does not hold up the event loop.
+//! Byte arrays of a machine's configuration. JavaScript hands a large one over in pieces, so that copying it does not hold up the event loop.
 
-use crate::error::BindingError;
+use crate::error::{self, BindingError};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_vmm::Failure;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 use std::cell::RefCell;
@@ -33,9 +32,9 @@ pub fn stage_bytes(length: i64) -> BindingStaged {
     let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
     if !reserved {
         let message = format!("the host has no memory for an image of {length} bytes");
-        let error =
+        let why =
             MachineConfigError::new("memory", message, "Name the image by its path, so that it is read from the file.");
-        return BindingStaged { token: 0, error: Some(Failure::from(error).into()) };
+        return BindingStaged { token: 0, error: Some(error::json(why)) };
     }
     STAGED.with_borrow_mut(|staged| {
         staged.last = staged.last.wrapping_add(1).max(1);
@@ -60,7 +59,7 @@ pub fn drop_bytes(token: u32) {
     drop(take(token));
 }
 
-/// The bytes of a token.
-pub fn take(token: u32) -> Vec<u8> {
-    STAGED.with_borrow_mut(|staged| staged.bytes.remove(&token)).unwrap_or_default()
+/// Returns the bytes of a token, and forgets them; none for an unknown token.
+pub fn take(token: u32) -> Option<Vec<u8>> {
+    STAGED.with_borrow_mut(|staged| staged.bytes.remove(&token))
 }

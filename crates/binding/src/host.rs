@@ -1,6 +1,6 @@
 //! What the host offers.
 
-use crate::error::BindingError;
+use crate::error::{self, BindingError};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::path::Path;
@@ -22,6 +22,6 @@ pub fn probe_host(device: String) -> Either<BindingHost, BindingError> {
             api_version: report.api_version,
             capabilities: report.capabilities.into_iter().map(|(number, value)| vec![number, value]).collect(),
         }),
-        Err(error) => Either::B(error.into()),
+        Err(why) => Either::B(error::json(kvm_accel::Error::from(why))),
     }
 }

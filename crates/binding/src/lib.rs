@@ -6,32 +6,17 @@
 // napi exports nothing under test, so that what only Node calls looks dead.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
-mod balloon;
 #[cfg(feature = "baseline")]
 mod baseline;
 mod bytes;
-mod command;
-mod config;
-mod console;
 mod cpu;
-mod device;
 mod environment;
 mod error;
-mod event;
 mod guest;
 mod host;
 mod kvm;
-mod legacy;
 mod machine;
-mod msrs;
-mod plan;
+mod messages;
 mod pty;
-mod reply;
-mod serial;
-mod statistics;
-mod throttle;
 mod trace;
 mod unix_socket;
-mod vcpu_state;
-mod virtio;
-mod vsock;

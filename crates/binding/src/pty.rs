@@ -1,7 +1,8 @@
 //! Pseudo-terminals, which Node cannot make.
 
-use crate::error::BindingError;
+use crate::error::{self, BindingError};
 use kvm_accel_machine::pty::{self, Pty};
+use kvm_accel_vmm::FailureDetails;
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;
@@ -20,13 +21,13 @@ pub struct BindingPty {
 pub fn open_pty() -> Either<BindingPty, BindingError> {
     match pty::open_pty() {
         Ok(Pty { socket, path }) => Either::A(BindingPty { fd: socket.into_raw_fd(), path }),
-        Err(error) => Either::B(BindingError {
+        Err(why) => Either::B(error::json(FailureDetails {
             code: "ERR_MACHINE_CONFIG".into(),
-            message: format!("a pseudo-terminal cannot be made: {error}"),
+            message: format!("a pseudo-terminal cannot be made: {why}"),
             remedy: "Mount devpts at /dev/pts, or raise kernel.pty.max.".into(),
-            errno: error.raw_os_error(),
+            errno: why.raw_os_error(),
             option: Some("serial".into()),
-            ..BindingError::default()
-        }),
+            ..FailureDetails::default()
+        })),
     }
 }

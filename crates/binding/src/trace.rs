@@ -1,12 +1,8 @@
 //! Trace records on their way to JavaScript: packed numbers, which it unpacks by its own copy of the table of events.
 
-use crate::machine::BindingMachine;
 use kvm_accel::trace::{Arg, Filter, Record, Trace, TraceSession};
 use napi::bindgen_prelude::BigUint64Array;
 use napi_derive::napi;
-
-/// How many records may wait in a session that begins with its machine.
-pub const START_LIMIT: u32 = 65_536;
 
 /// Records of one reader.
 #[napi]
@@ -26,7 +22,13 @@ impl BindingTraceSession {
     /// Begins to record what matches any of the globs.
     pub fn open(trace: &Trace, globs: &[String], limit: u32) -> Self {
         let filter = globs.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
-        Self(Some(trace.open(filter, usize::try_from(limit).unwrap_or(usize::MAX))))
+        trace.open(filter, usize::try_from(limit).unwrap_or(usize::MAX)).into()
+    }
+}
+
+impl From<TraceSession> for BindingTraceSession {
+    fn from(session: TraceSession) -> Self {
+        Self(Some(session))
     }
 }
 
@@ -65,21 +67,6 @@ impl BindingTraceSession {
     }
 }
 
-#[napi]
-impl BindingMachine {
-    /// Begins to record what matches any of the globs; at most `limit` records wait.
-    #[napi]
-    pub fn open_trace(&self, globs: Vec<String>, limit: u32) -> BindingTraceSession {
-        BindingTraceSession::open(&self.trace, &globs, limit)
-    }
-
-    /// The session that began with the machine, once.
-    #[napi]
-    pub fn take_start_trace(&mut self) -> Option<BindingTraceSession> {
-        self.start_trace.take()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use kvm_accel::trace::EVENTS;
@@ -95,7 +82,7 @@ mod tests {
     /// `ts/trace/events.ts` as prettier leaves it.
     fn typescript() -> String {
         let mut text = String::from(
-            "// Written from crates/accel/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\
+            "// Written from crates/kvm/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\
              /** Every trace event: when it happens, and its arguments with their types, in the accelerator's order. */\n\
              export const traceEvents = {\n",
         );

@@ -1,7 +1,8 @@
 //! Unix sockets where Node listens: it can neither tell a dead socket from another file nor replace one safely.
 
-use crate::error::BindingError;
+use crate::error::{self, BindingError};
 use kvm_accel_machine::host_socket::{HostSocket, ListenError};
+use kvm_accel_vmm::FailureDetails;
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;
@@ -20,20 +21,20 @@ pub struct BindingUnixSocket(Option<HostSocket>);
 pub fn listen_unix(path: String, last: bool) -> Option<Either<BindingUnixSocket, BindingError>> {
     match HostSocket::try_listen(Path::new(&path), BACKLOG) {
         Ok(Some(socket)) => Some(Either::A(BindingUnixSocket(Some(socket)))),
-        Ok(None) if last => Some(Either::B(error(&path, &HostSocket::locked()))),
+        Ok(None) if last => Some(Either::B(refusal(&path, &HostSocket::locked()))),
         Ok(None) => None,
-        Err(why) => Some(Either::B(error(&path, &why))),
+        Err(why) => Some(Either::B(refusal(&path, &why))),
     }
 }
 
-fn error(path: &str, ListenError { why, remedy }: &ListenError) -> BindingError {
-    BindingError {
+fn refusal(path: &str, ListenError { why, remedy }: &ListenError) -> BindingError {
+    error::json(FailureDetails {
         code: "ERR_MACHINE_CONFIG".into(),
         message: format!("a serial port cannot listen: the path '{path}' {why}"),
         remedy: (*remedy).into(),
         option: Some("serial".into()),
-        ..BindingError::default()
-    }
+        ..FailureDetails::default()
+    })
 }
 
 #[napi]

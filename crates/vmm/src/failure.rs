@@ -1,6 +1,7 @@
 //! Errors as data.
 
 use crate::RunState;
+use kvm_accel::KvmError;
 use kvm_accel::cancel::Cancelled;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{BoardError, Unquiet};
@@ -12,10 +13,11 @@ use std::ops::Deref;
 pub struct Failure(Box<FailureDetails>);
 
 impl Failure {
-    /// Hands the details over.
+    /// Returns the details as a JSON object.
     #[must_use]
-    pub fn into_details(self) -> FailureDetails {
-        *self.0
+    pub fn to_json(&self) -> String {
+        // Strings, numbers and names of states cannot fail to serialise.
+        serde_json::to_string(self).unwrap_or_default()
     }
 }
 
@@ -56,7 +58,8 @@ pub struct FailureDetails {
     pub image: Option<String>,
     /// What is wrong with the image, the breakpoint or the vsock connection.
     pub problem: Option<String>,
-    /// The guest address that has no RAM.
+    /// The guest address that has no RAM. In JSON it is decimal text, because JavaScript's numbers are exact up to 2^53 only.
+    #[serde(with = "decimal")]
     pub address: Option<u64>,
     /// The machine option.
     pub option: Option<String>,
@@ -66,6 +69,21 @@ pub struct FailureDetails {
     pub state: Option<RunState>,
     /// With `ERR_MACHINE_STATE`: the run states that allow the operation.
     pub allowed: Vec<RunState>,
+}
+
+/// A number of 64 bits as decimal text.
+mod decimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(number: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+        number.map(|number| number.to_string()).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 impl Failure {
@@ -107,8 +125,8 @@ impl From<kvm_accel::Error> for Failure {
                 _ => None,
             },
             reason: match &error {
-                kvm_accel::Error::ApiVersion { .. } => Some("api-version".into()),
-                kvm_accel::Error::NotKvm { .. } => Some("no-device".into()),
+                kvm_accel::Error::Kvm(KvmError::ApiVersion { .. }) => Some("api-version".into()),
+                kvm_accel::Error::Kvm(KvmError::NotKvm { .. }) => Some("no-device".into()),
                 _ => None,
             },
             problem: match &error {

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! - [`Command`], [`Reply`], [`Event`], [`Failure`]: what crosses, as serde types without pointers or descriptors.
+//! - [`MachineConfig`]: the configuration of a machine, in the same form.
 //! - [`RunState`] and [`Operation`]: QEMU's run states and the one table of what is allowed in each.
-//! - [`Vmm`]: the handle. [`Vmm::spawn`] starts the control thread, which builds the machine.
+//! - [`Vmm`]: the handle. [`Vmm::spawn`] starts the control thread, which builds the machine. [`BoardVmm`]: the handle of a machine with a
+//!   board, which is built from a [`MachineConfig`].
 //! - [`Outbox`]: the bounded queue towards the caller, and the socket that wakes it.
 //!
 //! Commands are executed in the order in which they were sent. [`Vmm::end`] overtakes them: it cancels the command that is being
@@ -16,6 +18,7 @@
 
 mod board;
 mod command;
+pub mod config;
 mod control;
 mod event;
 mod failure;
@@ -28,8 +31,9 @@ mod run_state;
 mod sync;
 mod vmm;
 
-pub use board::{BoardMachine, DirectAccess};
+pub use board::{BoardMachine, BoardVmm, DirectAccess};
 pub use command::{Command, DeviceClaim};
+pub use config::MachineConfig;
 pub use event::{Event, Exit, ExitReason};
 pub use failure::{Failure, FailureDetails};
 pub use machine::Machine;

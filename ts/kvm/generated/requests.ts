@@ -1,4 +1,4 @@
-// Written from the kernel's headers by crates/accel/src/kvm/object/layout. Do not edit.
+// Written from the kernel's headers by crates/kvm-objects/src/layout. Do not edit.
 
 export const systemRequests = {
   KVM_GET_API_VERSION: 0xae00,

@@ -1,4 +1,4 @@
-// Written from the kernel's headers by crates/accel/src/kvm/object/layout. Do not edit.
+// Written from the kernel's headers by crates/kvm-objects/src/layout. Do not edit.
 
 import { gpa, nested, struct, u16, u32, u64, u64s, u8, u8s } from '../struct.js'
 

@@ -2,15 +2,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { Socket } from 'node:net'
 import type { MachineStateError } from '../../errors/operation/machine-state-error.js'
 import { fromNative } from '../../errors/from-native.js'
-import type {
-  BindingCommand,
-  BindingConfig,
-  BindingError,
-  BindingEvent,
-  BindingMachine,
-  BindingReply,
-} from '../../native/binding.cjs'
-import { unwrap } from '../../native/native.js'
+import type { BindingCommand, BindingEvent, BindingMachine, BindingReply } from '../../native/binding.cjs'
+import { errorOf } from '../../native/native.js'
 import { deferred, type Deferred } from './deferred.js'
 
 /** An event of a machine. {@link Control} handles replies itself. */
@@ -75,13 +68,13 @@ export class Control {
   }
 
   /**
-   * Asks the control thread to create the machine.
+   * Asks the control thread to create the machine of `config`, which `toNative` returned.
    *
    * @throws the error of an invalid configuration.
    */
-  create(config: BindingConfig): void {
+  create(config: string): void {
     const error = this.native.create(config)
-    if (error) throw fromNative(error)
+    if (error) throw errorOf(error)
   }
 
   /** Resolves when the machine exists; rejects with the error of its creation. */
@@ -210,7 +203,7 @@ export class Control {
     try {
       if (this.#ending) throw this.#ending(operation)
       const id = this.native.send(command, nested)
-      if (typeof id === 'object') throw fromNative(id)
+      if (typeof id === 'string') throw errorOf(id)
       if (id === 0) throw fromNative({ ...ENDED, message: `${operation}() is not possible: the machine has ended` })
       this.#expect(id, reply => map(reply as Reply<K>), result, failed)
     } catch (error) {
@@ -277,7 +270,7 @@ export class Control {
     if (!pending) return
     if (value) return pending.settle(value)
     this.#excuse(pending.promise)
-    pending.fail(rejection(error))
+    pending.fail(errorOf(error!))
   }
 
   /**
@@ -295,11 +288,3 @@ export class Control {
 }
 
 const ENDED = { code: 'ERR_MACHINE_STATE', remedy: 'Create a new machine with Machine.create().', state: 'shutdown' }
-
-function rejection(error: BindingError | undefined): unknown {
-  try {
-    return unwrap(error!)
-  } catch (reason) {
-    return reason
-  }
-}

@@ -1,166 +1,66 @@
-// Converts the normal form of a machine's options to the addon's plain data.
+// From the normal form of a machine's options to the JSON that the addon takes: a `MachineConfig` of crates/vmm.
 
-import { basename } from 'node:path'
+import type { FwCfgContent } from '../fw-cfg.js'
+import type { NormalMsrRule } from '../msr-filter.js'
 import type { NormalMachineOptions } from '../normal-options.js'
 import { rtcOffset } from '../rtc.js'
 import type { Serial } from '../serial/target.js'
-import type { NormalDisk } from '../virtio/disk.js'
-import type { FwCfgContent } from '../fw-cfg.js'
-import { generationBytes } from '../vm-generation.js'
-import type { StagedBytes } from '../../native/staged-bytes.js'
-import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../virtio/network.js'
-import type { NormalRng } from '../virtio/rng.js'
-import type { NormalConsole } from '../virtio/console.js'
-import type { NormalVsock } from '../virtio/vsock.js'
+import type { NetworkBackend } from '../virtio/network.js'
 import type { AccelProperties } from '../../properties/types.js'
-import type {
-  BindingAccelProperties,
-  BindingConfig,
-  BindingCpu,
-  BindingLegacy,
-  BindingSerial,
-  BindingVirtio,
-} from '../../native/binding.cjs'
+import type { Staged, StagedBytes } from '../../native/staged-bytes.js'
 
-/** Converts the options of a machine with these accelerator properties. */
-export const toNative = (
-  options: NormalMachineOptions,
-  properties: AccelProperties,
-  staged: StagedBytes,
-): BindingConfig => ({
-  accel: accel(properties),
-  memory: options.memory,
-  cpu: cpu(options),
-  kernelName: typeof options.kernel === 'string' ? basename(options.kernel) : (options.name ?? 'kernel'),
-  kernelFormat: options.kernelFormat,
-  append: options.append,
-  autoKernelCmdline: options.autoKernelCmdline,
-  modules: options.initrd.map(({ image, ...rest }) => ({ ...rest, image: staged.source(image) })),
-  ...(options.serials[0] && { serial: serial(options.serials[0]) }),
-  ...(options.kernel === null ? {} : { kernel: staged.source(options.kernel) }),
-  ...(options.firmware === null ? {} : { firmware: staged.source(options.firmware) }),
-  acpi: options.acpi,
-  ...(options.vmGenerationId === null ? {} : { generation: generationBytes(options.vmGenerationId) }),
-  lostTickPolicy: options.lostTickPolicy,
-  legacy: legacy(options, staged),
-  virtio: virtio(options),
-  trace: [...options.trace],
-  ...(options.debugExit ? { debugExit: options.debugExit } : {}),
-  noReboot: options.noReboot,
-  noShutdown: options.noShutdown,
-})
-
-const cpu = ({ cpu, topology, cpuPm, msrFilter, busLockRatelimit }: NormalMachineOptions): BindingCpu => {
-  const { features, pmu, tscKhz, ...rest } = cpu
-  return {
-    ...rest,
-    ...topology,
-    features: [...features],
-    disableExits: cpuPm,
-    msrRules: msrFilter.map(({ read, write, ...range }) => ({
-      ...range,
-      read: typeof read === 'function' ? 'ask' : read,
-      write: typeof write === 'function' ? 'ask' : write,
-    })),
-    busLockRatelimit,
-    ...(pmu === null ? {} : { pmu }),
-    ...(tscKhz === null ? {} : { tscKhz }),
-  }
+/**
+ * The addon's form of a machine with these accelerator properties. Rust refuses unknown and missing fields, so the fields of the normal form
+ * cross under their own names. Only what JSON or another process cannot have is converted here.
+ */
+export function toNative(options: NormalMachineOptions, accel: AccelProperties, staged: StagedBytes): string {
+  const { signal: _, ...same } = options
+  const { kernel, firmware, initrd, serials, debugConsole, rtc, fwCfg, vmGenerationId, consoles } = options
+  return JSON.stringify({
+    ...same,
+    accel,
+    kernel: kernel && source(kernel, staged),
+    firmware: firmware && source(firmware, staged),
+    initrd: initrd.map(({ image, cmdline }) => ({ image: source(image, staged), cmdline })),
+    msrFilter: options.msrFilter.map(msrRule),
+    serials: serials.map(serial => serial && target(serial)),
+    debugConsole: debugConsole && { port: debugConsole.port, target: target(debugConsole.target) },
+    rtc: { offset: rtcOffset(rtc, new Date()), clock: rtc.clock },
+    fwCfg: Object.fromEntries(Object.entries(fwCfg).map(([name, content]) => [name, file(content, staged)])),
+    vmGenerationId: vmGenerationId === 'auto' ? crypto.randomUUID() : vmGenerationId,
+    networks: options.networks.map(network => ({ ...network, backend: backend(network.backend) })),
+    consoles: consoles.map(({ name, ...port }) => ({ name, target: target(port.target) })),
+  })
 }
 
-const accel = ({ kvmShadowMem, notifyBudget, ...properties }: AccelProperties): BindingAccelProperties => ({
-  ...properties,
-  kvmShadowMem: kvmShadowMem ?? -1,
-  ...(notifyBudget ? { notifyBudget } : {}),
+const source = (image: string | Uint8Array, staged: StagedBytes): Staged | { path: string } =>
+  typeof image === 'string' ? { path: image } : staged.copy(image)
+
+const file = (content: FwCfgContent, staged: StagedBytes) =>
+  content instanceof Uint8Array ? staged.copy(content) : content
+
+/** Functions stay here, and values are exact as text only. */
+const msrRule = ({ index, count, read, write }: NormalMsrRule) => ({
+  index,
+  count,
+  read: typeof read === 'function' ? 'ask' : String(read),
+  write: typeof write === 'function' ? 'ask' : write,
 })
 
-const legacy = (
-  { serials, debugConsole, pic, pit, rtc, fwCfg, testDevices, pvpanic }: NormalMachineOptions,
-  staged: StagedBytes,
-): BindingLegacy => ({
-  serials: serials.flatMap((target, port) => (port > 0 && target ? [{ port, target: serial(target) }] : [])),
-  ...(debugConsole && { debugConsole: { port: debugConsole.port, target: serial(debugConsole.target) } }),
-  rtc: { offset: rtcOffset(rtc, new Date()), stops: rtc.clock === 'vm' },
-  fwCfg: Object.entries(fwCfg).map(([name, content]) => ({ name, contents: staged.source(contents(content)) })),
-  testDevices,
-  pvpanic,
-  pic,
-  pit,
-})
-
-const contents = (content: FwCfgContent): Uint8Array | string => {
-  if (content instanceof Uint8Array) return content
-  return 'file' in content ? content.file : new TextEncoder().encode(content.string)
-}
-
-/** Lists all virtio devices. A guest finds the devices of one kind in this order. */
-const virtio = ({ disks, networks, rng, vsock, balloon, consoles }: NormalMachineOptions): BindingVirtio[] => [
-  ...disks.map(block),
-  ...networks.map(network),
-  ...(rng ? [entropy(rng)] : []),
-  ...(vsock ? [sockets(vsock)] : []),
-  ...(balloon ? [{ kind: 'balloon', ...balloon } as const] : []),
-  ...(consoles.length > 0 ? [console(consoles)] : []),
-]
-
-const network = ({ backend, mac, mtu, throttle }: NormalNetwork): BindingVirtio => ({
-  kind: 'net',
-  ...place(backend),
-  mac: macBytes(mac),
-  throttle,
-  ...(mtu === undefined ? {} : { mtu }),
-})
-
-const place = (backend: NetworkBackend) => {
-  if ('tap' in backend) return { backend: 'tap', target: backend.tap, tcp: [], udp: [] }
-  if ('stream' in backend) return { backend: 'stream', target: backend.stream, tcp: [], udp: [] }
-  const forwards = backend.user === true ? [] : (backend.user.forwards ?? [])
-  return { backend: 'user', target: '', tcp: ports(forwards, 'tcp'), udp: ports(forwards, 'udp') }
-}
-
-/** Lists port forwards in passt's syntax: `127.0.0.1/8080:80`. */
-const ports = (forwards: readonly Forward[], wanted: 'tcp' | 'udp'): string[] =>
-  forwards
-    .filter(({ protocol = 'tcp' }) => protocol === wanted)
-    .map(({ hostAddress, hostPort, guestPort }) => {
-      const address = hostAddress === undefined ? '' : `${hostAddress}/`
-      return `${address}${hostPort}:${guestPort}`
-    })
-
-const block = (disk: NormalDisk): BindingVirtio => {
-  const { id: _, ...rest } = disk
-  return { kind: 'block', ...rest }
-}
-
-const entropy = ({ maxBytes, ...rest }: NormalRng): BindingVirtio => ({
-  kind: 'rng',
-  ...rest,
-  ...(maxBytes === null ? {} : { maxBytes }),
-})
-
-const console = (consoles: readonly NormalConsole[]): BindingVirtio => ({
-  kind: 'console',
-  ports: consoles.map(({ target, name }) => ({ target: serial(target), ...(name !== null && { name }) })),
-})
-
-const sockets = ({ cid, path, maxConnections }: NormalVsock): BindingVirtio => ({
-  kind: 'vsock',
-  cid,
-  maxConnections,
-  ...(path === null ? {} : { path }),
-})
-
-const serial = (target: Serial): BindingSerial => {
-  switch (target.kind) {
-    case 'stdio':
-      return { kind: 'stdout' }
+/** Sockets, terminals and streams of Node.js are ends of a stream natively. */
+const target = (serial: Serial) => {
+  switch (serial.kind) {
     case 'writable':
     case 'socket':
     case 'pty':
       return { kind: 'stream' }
-    case 'file':
-      return { kind: 'file', path: target.path }
     default:
-      return { kind: target.kind }
+      return serial
   }
+}
+
+const backend = (network: NetworkBackend) => {
+  if (!('user' in network)) return network
+  const { forwards = [] } = network.user === true ? {} : network.user
+  return { user: { forwards: forwards.map(forward => ({ protocol: 'tcp', ...forward })) } }
 }

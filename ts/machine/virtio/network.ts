@@ -110,7 +110,7 @@ export function normaliseNetworks(networks: readonly NetworkOptions[]): readonly
 }
 
 /** The six bytes of an address. */
-export const macBytes = (mac: string): number[] => mac.split(':').map(byte => parseInt(byte, 16))
+const macBytes = (mac: string): number[] => mac.split(':').map(byte => parseInt(byte, 16))
 
 /** Of one interface, and of nobody's range: QEMU's first three bytes. */
 const randomMac = (): string => {

@@ -3,6 +3,7 @@
 use super::features::{NEEDED_BY, Register, WORDS, Word, find};
 use super::models::{self, Model};
 use super::{CpuConfig, topology::Topology};
+use kvm_accel_kvm::fd::Leaf;
 
 /// KVM's feature leaf, below it its signature.
 pub const KVM_FEATURES: u32 = 0x4000_0001;
@@ -27,33 +28,12 @@ const CMP_LEGACY: u32 = 1 << 1;
 const COMPONENTS: &[(&str, u32)] =
     &[("avx", 1 << 2), ("mpx", 3 << 3), ("avx512f", 7 << 5), ("pku", 1 << 9), ("amx-tile", 3 << 17)];
 
-/// One leaf, or one subleaf.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Leaf {
-    /// EAX of the question.
-    pub function: u32,
-    /// ECX of the question.
-    pub index: u32,
-    /// ECX counts.
-    pub indexed: bool,
-    /// The answer.
-    pub eax: u32,
-    /// The answer.
-    pub ebx: u32,
-    /// The answer.
-    pub ecx: u32,
-    /// The answer.
-    pub edx: u32,
-}
-
-impl Leaf {
-    const fn register(&mut self, register: Register) -> &mut u32 {
-        match register {
-            Register::Eax => &mut self.eax,
-            Register::Ebx => &mut self.ebx,
-            Register::Ecx => &mut self.ecx,
-            Register::Edx => &mut self.edx,
-        }
+const fn register_of(leaf: &mut Leaf, register: Register) -> &mut u32 {
+    match register {
+        Register::Eax => &mut leaf.eax,
+        Register::Ebx => &mut leaf.ebx,
+        Register::Ecx => &mut leaf.ecx,
+        Register::Edx => &mut leaf.edx,
     }
 }
 
@@ -146,7 +126,7 @@ impl Table {
 
     fn word(&mut self, word: &Word) -> Option<&mut u32> {
         let leaf = self.leaves.iter_mut().find(|leaf| leaf.function == word.function && leaf.index == word.index)?;
-        Some(leaf.register(word.register))
+        Some(register_of(leaf, word.register))
     }
 
     fn add(&mut self, name: &str) {
@@ -335,7 +315,7 @@ impl Table {
 
 fn offered_word(leaves: &[Leaf], word: &Word) -> u32 {
     let leaf = leaves.iter().find(|leaf| leaf.function == word.function && leaf.index == word.index).copied();
-    leaf.map_or(0, |mut leaf| *leaf.register(word.register))
+    leaf.map_or(0, |mut leaf| *register_of(&mut leaf, word.register))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! The kernel leaves every MSR to itself but those of at most [`MAX_RANGES`] ranges.
 
 use super::Topology;
+use kvm_accel_kvm::fd::FilteredMsrs;
 use std::sync::Arc;
 
 /// KVM_MSR_FILTER_MAX_RANGES.
@@ -173,7 +174,15 @@ impl MsrFilter {
         Ok(())
     }
 
-    /// The ranges, for the kernel.
+    /// The ranges, for KVM_X86_SET_MSR_FILTER.
+    #[must_use]
+    pub fn filtered(&self) -> Vec<FilteredMsrs> {
+        let filtered =
+            |&MsrRange { index, count, reads, writes, .. }: &MsrRange| FilteredMsrs { index, count, reads, writes };
+        self.0.iter().map(filtered).collect()
+    }
+
+    /// The ranges.
     #[must_use]
     pub fn ranges(&self) -> &[MsrRange] {
         &self.0

@@ -1,8 +1,8 @@
 //! Whether a debug exit is the user's or the guest's own.
 
 use super::{BreakpointKind, Breakpoints};
-use crate::exit::DebugExit;
-use crate::state::{Exception, VcpuState};
+use kvm_accel_kvm::run::DebugExit;
+use kvm_accel_kvm::state::{Exception, VcpuState};
 use serde::{Deserialize, Serialize};
 
 /// Vector 1.

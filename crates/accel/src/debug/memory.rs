@@ -1,8 +1,8 @@
 //! The guest's memory as a debugger sees it: linear addresses through a vCPU's page tables (KVM_TRANSLATE), RAM only.
 
 use super::breakpoints::ByteMemory;
-use crate::kvm::ram::GuestRam;
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_memory::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
 
 const PAGE: u64 = 4096;

@@ -1,6 +1,6 @@
 //! Guest debug: breakpoints, watchpoints and single-step from outside the guest.
 //!
-//! [`Breakpoints`] is the machine's list with QEMU's rules, [`DebugWords`] what KVM_SET_GUEST_DEBUG is given for it, and
+//! [`Breakpoints`] is the machine's list with QEMU's rules, `debug_words` computes what KVM_SET_GUEST_DEBUG is given for it, and
 //! [`decide()`] whether a debug exit is the user's or the guest's own. All three are pure; `vcpu/debug.rs` does what they say.
 
 mod breakpoints;
@@ -12,10 +12,10 @@ pub use breakpoints::{Breakpoint, BreakpointKind, BreakpointProblem, Breakpoints
 pub(crate) use decide::reinjected;
 pub use decide::{DebugCause, DebugReason, DebugStop, decide};
 pub(crate) use memory::{LinearMemory, physical};
-pub use words::DebugWords;
+pub(crate) use words::debug_words;
 
-use crate::Capability;
-use crate::kvm::system::System;
+use kvm_accel_kvm::Capability;
+use kvm_accel_kvm::fd::System;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// KVM_GUESTDBG_BLOCKIRQ, as KVM_CAP_SET_GUEST_DEBUG2 lists it.

@@ -2,8 +2,9 @@
 
 use super::Mode;
 use crate::event::{Warning, WarningCode};
-use crate::kvm::vm::Vm;
-use crate::{Capability, Error, Result};
+use crate::{Error, Result};
+use kvm_accel_kvm::fd::Vm;
+use kvm_accel_kvm::{Capability, Error as KvmError};
 
 /// Bytes of a ring's entry.
 const ENTRY: u32 = 16;
@@ -53,10 +54,10 @@ fn enable_rings(vm: &Vm, capability: Capability, ring_size: u32, max: u32) -> Re
         return Err(refused(format!("of {ring_size} is too big: this kernel's maximum is {max} entries")));
     }
     vm.enable(capability, bytes).map_err(|error| match error {
-        Error::Ioctl { errno, .. } => refused(format!(
+        KvmError::Ioctl { errno, .. } => refused(format!(
             "of {ring_size} was refused by the kernel ({}): 1024 is the suggested minimum",
-            crate::error::errno_text(errno)
+            kvm_accel_kvm::errno_text(errno)
         )),
-        other => other,
+        other => other.into(),
     })
 }

@@ -3,15 +3,17 @@
 use super::clear::clear_calls;
 use super::pages::{DirtyPages, SlotPages};
 use super::rings::Rings;
-use crate::kvm::dirty_log::DirtyCalls;
-use crate::kvm::dirty_ring::DirtyRing;
-use crate::memory::{Memory, Slot};
-use crate::trace::trace;
-use crate::{Error, Result};
+use crate::Result;
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::fd::DirtyCalls;
+use kvm_accel_kvm::fd::Slot;
+use kvm_accel_kvm::trace::trace;
+use kvm_accel_kvm::upstream::DirtyRing;
+use kvm_accel_memory::slots::Memory;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-/// How the kernel tells of dirty pages.
+/// How the kernel reports dirty pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// KVM_GET_DIRTY_LOG reads and forgets at once.
@@ -22,13 +24,13 @@ pub enum Mode {
     Ring(u32),
 }
 
-/// Takes every vCPU out of the guest once, so that what the processor keeps for itself reaches the rings.
-pub trait TakeOut: Send + Sync {
+/// Kicks every vCPU once and waits until it has left KVM_RUN, so that what the processor keeps for itself reaches the rings.
+pub trait KickAll: Send + Sync {
     /// Returns when each vCPU has been outside the guest since the call.
     ///
     /// # Errors
     /// A vCPU does not leave the guest.
-    fn take_out(&self) -> Result<()>;
+    fn kick_and_wait(&self) -> Result<()>;
 }
 
 /// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
@@ -49,7 +51,7 @@ struct State {
     /// What was found and nobody has taken.
     pages: Vec<SlotPages>,
     rings: Rings,
-    vcpus: Option<Weak<dyn TakeOut>>,
+    vcpus: Option<Weak<dyn KickAll>>,
 }
 
 impl DirtyLog {
@@ -62,12 +64,12 @@ impl DirtyLog {
         self.lock().rings.push(ring);
     }
 
-    /// Whom to take out of the guest before the rings are complete.
-    pub(crate) fn attach(&self, vcpus: Weak<dyn TakeOut>) {
+    /// Sets the vCPUs that [`Self::take`] kicks before it reads the rings.
+    pub(crate) fn attach(&self, vcpus: Weak<dyn KickAll>) {
         self.lock().vcpus = Some(vcpus);
     }
 
-    /// How the kernel tells of dirty pages.
+    /// How the kernel reports dirty pages.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.mode
@@ -82,7 +84,7 @@ impl DirtyLog {
     /// Begins to note the pages that the guest writes, with none; does nothing when it has begun.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses; then nothing is noted.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses; then nothing is noted.
     pub fn start(&self) -> Result<()> {
         let mut state = self.lock();
         if state.logging {
@@ -115,26 +117,26 @@ impl DirtyLog {
     /// Ends it and forgets what nobody has taken.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn stop(&self) -> Result<()> {
         let mut state = self.lock();
         state.logging = false;
         state.pages.clear();
-        self.0.memory.set_log_dirty(false)
+        Ok(self.0.memory.set_log_dirty(false)?)
     }
 
     /// The pages written since [`DirtyLog::start`], or since they were taken before. The guest may run; what it writes meanwhile is in this
     /// result or in the next.
     ///
     /// # Errors
-    /// [`Error::Ioctl`]: what had been found until then is in the next result.
+    /// [`Error::Kvm`](crate::Error::Kvm): what had been found until then is in the next result.
     pub fn take(&self) -> Result<DirtyPages> {
         if let Mode::Ring(_) = self.0.mode {
             trace!(KvmDirtyRingFlush { finished: 0 });
             // Outside the lock: a vCPU with a full ring needs it on its way out.
             let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
             if let Some(vcpus) = vcpus {
-                vcpus.take_out()?;
+                vcpus.kick_and_wait()?;
             }
         }
         let mut state = self.lock();
@@ -202,7 +204,7 @@ impl DirtyLog {
             let mut bitmap = found.bits().to_vec();
             match calls.get(slot.id, slot.pages(), &mut bitmap) {
                 // The slot has no log: it went away meanwhile.
-                Err(Error::Ioctl { errno: libc::ENOENT, .. }) => continue,
+                Err(KvmError::Ioctl { errno: libc::ENOENT, .. }) => continue,
                 other => other?,
             }
             found.union(&bitmap);

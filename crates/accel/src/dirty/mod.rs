@@ -3,11 +3,10 @@
 //! - `log`: the one interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, the rings.
 //! - `enable`: which of them a machine gets.
 //! - `pages`: sets of pages; `clear`: how the bitmap is cleared in pieces.
-//! - `harvest`: one ring's protocol with the kernel; `rings`: all rings of a machine; `reaper`: the thread that empties them.
+//! - `rings`: all rings of a machine; `reaper`: the thread that empties them.
 
 mod clear;
 mod enable;
-mod harvest;
 mod log;
 mod pages;
 mod reaper;
@@ -17,6 +16,5 @@ pub use log::{DirtyLog, Mode};
 pub use pages::DirtyPages;
 
 pub(crate) use enable::enable;
-pub(crate) use harvest::{DirtyPage, Entries};
-pub(crate) use log::TakeOut;
+pub(crate) use log::KickAll;
 pub(crate) use reaper::Reaper;

@@ -1,6 +1,6 @@
 //! Sets of dirty pages.
 
-use crate::memory::{PAGE, Slot};
+use kvm_accel_kvm::fd::{PAGE, Slot};
 use std::ops::Range;
 
 /// The dirty pages of one slot, one bit each.

@@ -1,8 +1,9 @@
 //! The thread that empties the dirty rings now and then, so that a vCPU seldom has to stop for a full one.
 
 use super::DirtyLog;
-use crate::trace::{Trace, trace};
-use crate::{Error, Result};
+use crate::Result;
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::trace::{Trace, trace};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -34,7 +35,7 @@ impl Reaper {
             }
         };
         let builder = std::thread::Builder::new().name("kvm-reaper".into()).stack_size(STACK_SIZE);
-        let thread = builder.spawn(reap).map_err(|error| Error::Ioctl {
+        let thread = builder.spawn(reap).map_err(|error| KvmError::Ioctl {
             ioctl: "clone",
             context: "the thread of the dirty rings".into(),
             errno: error.raw_os_error().unwrap_or(libc::EAGAIN),

@@ -1,9 +1,8 @@
 //! The dirty rings of a machine's vCPUs.
 
-use super::harvest::{DirtyPage, Entries, harvest};
-use crate::kvm::dirty_ring::DirtyRing;
-use crate::trace::trace;
-use crate::{Error, Result};
+use kvm_accel_kvm::trace::trace;
+use kvm_accel_kvm::upstream::{DirtyPage, DirtyRing, Entries, harvest};
+use kvm_accel_kvm::{Error, Result};
 
 /// Calls of KVM_RESET_DIRTY_RINGS in a row that take nothing back, after which we give up.
 const FRUITLESS: u32 = 100;
@@ -59,7 +58,7 @@ impl<E: Entries> Rings<E> {
             });
             ring.total += u64::from(count);
             all.entries += u64::from(count);
-            all.overflow |= count == ring.entries.len();
+            all.overflow |= count == ring.entries.capacity();
         }
         self.outstanding += all.entries;
         all
@@ -95,8 +94,8 @@ impl<E: Entries> Rings<E> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::harvest::{DIRTY, RESET};
     use super::*;
+    use kvm_accel_kvm::upstream::{DIRTY, RESET};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -128,7 +127,7 @@ mod tests {
     }
 
     impl Entries for Fabricated {
-        fn len(&self) -> u32 {
+        fn capacity(&self) -> u32 {
             8
         }
 

@@ -1,13 +1,13 @@
 //! What a device needs to interrupt the guest.
 
 use super::irqfd::{self, Irqfd, Resamples};
-use super::msi::{Delivery, Msi};
+use super::msi::Delivery;
 use super::pit::LostTickPolicy;
 use super::router::{RouteChanges, Router};
 use super::routing::RoutingTable;
 use crate::Result;
-use crate::kvm::irq::IrqCalls;
 use crate::properties::KernelIrqchip;
+use kvm_accel_kvm::fd::{IrqCalls, Msi};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -46,7 +46,7 @@ impl Interrupts {
     /// An eventfd that raises an edge on `gsi` (KVM_IRQFD).
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn irqfd(&self, gsi: u32) -> Result<Irqfd> {
         irqfd::assign(&self.calls, gsi, None, None)
     }
@@ -54,7 +54,7 @@ impl Interrupts {
     /// An eventfd that raises the level-triggered `gsi` until the guest acknowledges it; `resample` is signalled then.
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn irqfd_with_resample(&self, gsi: u32, resample: EventFd) -> Result<Irqfd> {
         irqfd::assign(&self.calls, gsi, Some(resample), self.resamples.as_ref())
     }
@@ -69,24 +69,24 @@ impl Interrupts {
     /// [`LostTickPolicy::Delay`].
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] where there is no such PIT.
+    /// [`Error::Kvm`](crate::Error::Kvm) where there is no such PIT.
     pub fn set_lost_tick_policy(&self, policy: LostTickPolicy) -> Result<()> {
-        self.calls.reinject_control(policy == LostTickPolicy::Delay)
+        Ok(self.calls.reinject_control(policy == LostTickPolicy::Delay)?)
     }
 
     /// Sends a message to the local APICs (KVM_SIGNAL_MSI), without a GSI.
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn send_msi(&self, msi: Msi) -> Result<Delivery> {
-        self.calls.signal_msi(msi).map(Delivery::from)
+        Ok(self.calls.signal_msi(msi).map(Delivery::from)?)
     }
 
     /// Sets the level of an interrupt line (KVM_IRQ_LINE_STATUS).
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
     pub fn set_line(&self, gsi: u32, level: bool) -> Result<Delivery> {
-        self.calls.irq_line_status(gsi, level).map(Delivery::from)
+        Ok(self.calls.irq_line_status(gsi, level).map(Delivery::from)?)
     }
 }

@@ -1,8 +1,8 @@
 //! The interrupt controllers, as `kernel-irqchip` asks for them.
 
-use crate::kvm::vm::Vm;
 use crate::properties::KernelIrqchip;
 use crate::{Capability, Result};
+use kvm_accel_kvm::fd::Vm;
 
 /// Pins of the IOAPIC that KVM reserves routes for in split mode, as in QEMU.
 const SPLIT_PINS: u64 = 24;
@@ -12,9 +12,12 @@ pub(crate) fn create(vm: &Vm, mode: KernelIrqchip, pit: bool) -> Result<()> {
     match mode {
         KernelIrqchip::On => {
             vm.create_irqchip()?;
-            if pit { vm.create_pit() } else { Ok(()) }
+            if pit {
+                vm.create_pit()?;
+            }
         }
-        KernelIrqchip::Off => Ok(()),
-        KernelIrqchip::Split => vm.enable(Capability::SplitIrqchip, SPLIT_PINS),
+        KernelIrqchip::Off => {}
+        KernelIrqchip::Split => vm.enable(Capability::SplitIrqchip, SPLIT_PINS)?,
     }
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! irqfd: an eventfd that raises a GSI without anyone in between, and the resample eventfd that tells of its acknowledgement.
 
-use crate::kvm::irq::IrqCalls;
-use crate::trace::trace;
-use crate::{Error, Result};
+use crate::Result;
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::fd::IrqCalls;
+use kvm_accel_kvm::trace::trace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
@@ -51,10 +52,9 @@ impl Drop for Irqfd {
 
 /// A non-blocking eventfd.
 pub fn eventfd(context: impl FnOnce() -> String) -> Result<EventFd> {
-    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|error| Error::Ioctl {
-        ioctl: "eventfd",
-        context: context(),
-        errno: error.raw_os_error().unwrap_or(libc::EIO),
+    EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        KvmError::Ioctl { ioctl: "eventfd", context: context(), errno }.into()
     })
 }
 

@@ -21,7 +21,8 @@ mod user_irqchip;
 
 pub use handle::Interrupts;
 pub use irqfd::Irqfd;
-pub use msi::{Delivery, Msi};
+pub use kvm_accel_kvm::fd::Msi;
+pub use msi::Delivery;
 pub use pit::LostTickPolicy;
 pub use router::RouteChanges;
 pub use user_irqchip::{UserIrqchip, Wake};

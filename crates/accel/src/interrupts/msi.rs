@@ -1,13 +1,4 @@
-//! Message-signalled interrupts, and what became of an interrupt.
-
-/// The write that a device's interrupt message is: an address that selects local APICs, and data with vector and mode.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Msi {
-    /// Where the message goes, 0xfee00000 and up on x86.
-    pub address: u64,
-    /// Vector, delivery mode and trigger mode.
-    pub data: u32,
-}
+//! What became of an interrupt.
 
 /// What the kernel tells of an interrupt that was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 //! collected and given to the kernel at once, and only when something is different.
 
 use super::routing::{RoutingError, RoutingTable};
-use crate::kvm::irq::IrqCalls;
 use crate::{Error, Result};
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::fd::IrqCalls;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -39,7 +40,7 @@ impl RouteChanges<'_> {
     /// KVM_SET_GSI_ROUTING, if any route is different.
     ///
     /// # Errors
-    /// [`Error::Ioctl`] when the kernel refuses; it keeps the table it has.
+    /// [`Error::Kvm`] when the kernel refuses; it keeps the table it has.
     pub fn commit(mut self) -> Result<()> {
         if self.table.entries() != self.current.entries() {
             self.calls.set_gsi_routing(self.table.entries())?;
@@ -70,6 +71,6 @@ impl From<RoutingError> for Error {
             RoutingError::Full(_) => libc::ENOSPC,
             RoutingError::Unknown(_) => libc::ESRCH,
         };
-        Self::Ioctl { ioctl: "KVM_SET_GSI_ROUTING", context: error.to_string(), errno }
+        KvmError::Ioctl { ioctl: "KVM_SET_GSI_ROUTING", context: error.to_string(), errno }.into()
     }
 }

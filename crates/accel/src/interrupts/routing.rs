@@ -1,37 +1,10 @@
 //! The GSI routing table: where each global system interrupt leads. A value; [`super::RouteChanges`] gives it to the kernel.
 
-use super::msi::Msi;
-use crate::trace::trace;
+pub use kvm_accel_kvm::fd::{Chip, IrqRoute, Route};
+
+use kvm_accel_kvm::fd::Msi;
+use kvm_accel_kvm::trace::trace;
 use std::collections::BTreeSet;
-
-/// An interrupt controller in the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chip {
-    /// The first 8259.
-    PicMaster,
-    /// The second 8259, behind line 2 of the first.
-    PicSlave,
-    /// The IOAPIC.
-    Ioapic,
-}
-
-/// Where a GSI leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// To a pin of a controller in the kernel.
-    Pin(Chip, u32),
-    /// To local APICs, as this message says.
-    Msi(Msi),
-}
-
-/// One row of the table. A GSI may have several: an ISA line leads to a PIC and to the IOAPIC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Global system interrupt.
-    pub gsi: u32,
-    /// Where it leads.
-    pub route: Route,
-}
 
 /// Why the table cannot be changed so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +37,7 @@ const TIMER_PIN: u32 = 2;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
-    entries: Vec<Entry>,
+    entries: Vec<IrqRoute>,
     /// GSIs that are not to be given away.
     used: BTreeSet<u32>,
     /// GSIs are below, and rows at most, this.
@@ -86,8 +59,8 @@ impl RoutingTable {
         let pic = |gsi| if gsi < 8 { Route::Pin(Chip::PicMaster, gsi) } else { Route::Pin(Chip::PicSlave, gsi - 8) };
         let ioapic = |gsi| Route::Pin(Chip::Ioapic, if gsi == 0 { TIMER_PIN } else { gsi });
         let lines = || (0..IOAPIC_PINS).filter(|&gsi| gsi != CASCADE);
-        table.entries.extend(lines().filter(|&gsi| gsi < 16).map(|gsi| Entry { gsi, route: pic(gsi) }));
-        table.entries.extend(lines().map(|gsi| Entry { gsi, route: ioapic(gsi) }));
+        table.entries.extend(lines().filter(|&gsi| gsi < 16).map(|gsi| IrqRoute { gsi, route: pic(gsi) }));
+        table.entries.extend(lines().map(|gsi| IrqRoute { gsi, route: ioapic(gsi) }));
         table.used.extend(0..IOAPIC_PINS);
         table
     }
@@ -96,14 +69,14 @@ impl RoutingTable {
     #[must_use]
     pub fn for_split_irqchip(limit: u32) -> Self {
         let mut table = Self::new(limit);
-        table.entries.extend((0..IOAPIC_PINS).map(|gsi| Entry { gsi, route: Route::Msi(Msi::default()) }));
+        table.entries.extend((0..IOAPIC_PINS).map(|gsi| IrqRoute { gsi, route: Route::Msi(Msi::default()) }));
         table.used.extend(0..IOAPIC_PINS);
         table
     }
 
     /// All rows.
     #[must_use]
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[IrqRoute] {
         &self.entries
     }
 
@@ -117,7 +90,7 @@ impl RoutingTable {
             return Err(full);
         }
         let gsi = (0..self.limit).find(|gsi| !self.used.contains(gsi)).ok_or(full)?;
-        self.entries.push(Entry { gsi, route: Route::Msi(msi) });
+        self.entries.push(IrqRoute { gsi, route: Route::Msi(msi) });
         self.used.insert(gsi);
         trace!(KvmIrqchipAddMsiRoute { address: msi.address, data: msi.data, virq: gsi });
         Ok(gsi)
@@ -128,7 +101,7 @@ impl RoutingTable {
     /// # Errors
     /// [`RoutingError::Unknown`].
     pub fn update_msi(&mut self, gsi: u32, msi: Msi) -> Result<(), RoutingError> {
-        let is_it = |entry: &&mut Entry| entry.gsi == gsi && matches!(entry.route, Route::Msi(_));
+        let is_it = |entry: &&mut IrqRoute| entry.gsi == gsi && matches!(entry.route, Route::Msi(_));
         let entry = self.entries.iter_mut().find(is_it).ok_or(RoutingError::Unknown(gsi))?;
         entry.route = Route::Msi(msi);
         trace!(KvmIrqchipUpdateMsiRoute { virq: gsi });
@@ -173,7 +146,7 @@ mod tests {
         assert_eq!(table.entries().len(), 24);
         assert_eq!(table.add_msi(msi(1)), Ok(24));
         assert_eq!(table.update_msi(4, msi(2)), Ok(()));
-        assert_eq!(table.entries()[4], Entry { gsi: 4, route: Route::Msi(msi(2)) });
+        assert_eq!(table.entries()[4], IrqRoute { gsi: 4, route: Route::Msi(msi(2)) });
     }
 
     #[test]
@@ -226,7 +199,7 @@ mod tests {
                 }
                 let mut entries = table.entries().to_vec();
                 entries.sort_by_key(|entry| entry.gsi);
-                let modelled = model.iter().map(|(&gsi, &data)| Entry { gsi, route: Route::Msi(msi(data)) });
+                let modelled = model.iter().map(|(&gsi, &data)| IrqRoute { gsi, route: Route::Msi(msi(data)) });
                 prop_assert_eq!(entries, modelled.collect::<Vec<_>>());
             }
         }

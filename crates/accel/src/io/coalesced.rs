@@ -1,51 +1,11 @@
 //! Coalesced writes: the kernel puts them into a ring that all vCPUs of a machine share, and here they are taken out.
 
-use super::IoAddress;
-use crate::kvm::coalesced_ring::Ring;
-use crate::{Bus, Request};
+use crate::bus::{Bus, Request};
+use kvm_accel_kvm::run::{CoalescedRing, CoalescedWrite, IoAddress};
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-/// A write that was kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeptWrite {
-    /// Where.
-    pub address: IoAddress,
-    data: [u8; 8],
-    len: usize,
-}
-
-impl KeptWrite {
-    /// Bytes of an entry in the ring: address, length, whether it is a port, data.
-    pub(crate) const SIZE: usize = 24;
-
-    /// Reads an entry; `None` when it is no write that an x86 processor can do.
-    #[must_use]
-    pub fn parse(entry: &[u8; Self::SIZE]) -> Option<Self> {
-        let [address, len_and_pio, data] = [0, 8, 16].map(|at| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&entry[at..at + 8]);
-            bytes
-        });
-        let [l0, l1, l2, l3, p0, p1, p2, p3] = len_and_pio;
-        let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().filter(|len| (1..=8).contains(len))?;
-        let address = u64::from_le_bytes(address);
-        // The kernel of Linux 4.x leaves padding where later ones tell ports: only 1 is one, as in QEMU.
-        let address = match u32::from_le_bytes([p0, p1, p2, p3]) {
-            1 => IoAddress::Pio(u16::try_from(address).ok()?),
-            _ => IoAddress::Mmio(address),
-        };
-        Some(Self { address, data, len })
-    }
-
-    /// What was written: 1 to 8 bytes.
-    #[must_use]
-    pub fn data(&self) -> &[u8] {
-        &self.data[..self.len]
-    }
-}
-
-/// The kept writes of one machine.
+/// The coalesced writes of one machine.
 #[derive(Debug, Default)]
 pub struct Coalesced {
     /// Known once a vCPU exists, whose mapping it is in. `None` where the kernel has no ring.
@@ -55,7 +15,7 @@ pub struct Coalesced {
 }
 
 struct Attached {
-    ring: Ring,
+    ring: CoalescedRing,
     bus: Weak<dyn Bus>,
 }
 
@@ -66,7 +26,7 @@ impl std::fmt::Debug for Attached {
 }
 
 thread_local! {
-    /// This thread passes kept writes on: a device that it calls finds nothing to drain.
+    /// This thread passes coalesced writes on: a device that it calls finds nothing to drain.
     static DRAINING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -87,7 +47,7 @@ impl Drop for Draining {
 
 impl Coalesced {
     /// From now on writes can be taken out of `ring`; they go to `bus`.
-    pub fn attach(&self, ring: Ring, bus: Weak<dyn Bus>) {
+    pub fn attach(&self, ring: CoalescedRing, bus: Weak<dyn Bus>) {
         // A machine launches once; if it did twice, the ring would be the same one.
         let _ = self.attached.set(Attached { ring, bus });
     }
@@ -97,7 +57,7 @@ impl Coalesced {
         let (Some(_draining), Some(bus)) = (Draining::begin(), bus.upgrade()) else { return };
         let mut pending = self.lock();
         while let Some(entry) = ring.take() {
-            let Some(write) = KeptWrite::parse(&entry) else { continue };
+            let Some(write) = CoalescedWrite::parse(&entry) else { continue };
             let request = match write.address {
                 IoAddress::Pio(port) => bus.pio_write(port, write.data()),
                 IoAddress::Mmio(address) => bus.mmio_write(address, write.data()),
@@ -119,31 +79,31 @@ impl Coalesced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kvm::coalesced_ring::tests::Fabricated;
+    use kvm_accel_kvm::run::testing::Fabricated;
     use proptest::prelude::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    fn entry(address: u64, len: u32, pio: u32, data: u64) -> [u8; KeptWrite::SIZE] {
+    fn entry(address: u64, len: u32, pio: u32, data: u64) -> [u8; CoalescedWrite::SIZE] {
         let words = [address.to_le_bytes(), (u64::from(len) | u64::from(pio) << 32).to_le_bytes(), data.to_le_bytes()];
         words.concat().try_into().unwrap()
     }
 
     #[test]
     fn test_parse_knows_ports_and_addresses() {
-        let port = KeptWrite::parse(&entry(0x3f8, 2, 1, 0x1234)).unwrap();
+        let port = CoalescedWrite::parse(&entry(0x3f8, 2, 1, 0x1234)).unwrap();
         assert_eq!((port.address, port.data()), (IoAddress::Pio(0x3f8), &[0x34, 0x12][..]));
-        let address = KeptWrite::parse(&entry(1 << 40, 8, 0, u64::MAX)).unwrap();
+        let address = CoalescedWrite::parse(&entry(1 << 40, 8, 0, u64::MAX)).unwrap();
         assert_eq!((address.address, address.data()), (IoAddress::Mmio(1 << 40), &[0xff; 8][..]));
         for wrong in [entry(0, 0, 0, 0), entry(0, 9, 0, 0), entry(0x1_0000, 1, 1, 0)] {
-            assert_eq!(KeptWrite::parse(&wrong), None);
+            assert_eq!(CoalescedWrite::parse(&wrong), None);
         }
     }
 
     proptest! {
         #[test]
-        fn test_any_entry_is_a_write_or_none(bytes in any::<[u8; KeptWrite::SIZE]>()) {
-            if let Some(write) = KeptWrite::parse(&bytes) {
+        fn test_any_entry_is_a_write_or_none(bytes in any::<[u8; CoalescedWrite::SIZE]>()) {
+            if let Some(write) = CoalescedWrite::parse(&bytes) {
                 prop_assert!((1..=8).contains(&write.data().len()));
             }
         }
@@ -175,7 +135,8 @@ mod tests {
     }
 
     fn attached() -> (Fabricated, Arc<Coalesced>, Arc<Nested>) {
-        let (ring, coalesced, bus) = (Fabricated::new(), Arc::new(Coalesced::default()), Arc::new(Nested::default()));
+        let (ring, coalesced, bus) =
+            (Fabricated::new().unwrap(), Arc::new(Coalesced::default()), Arc::new(Nested::default()));
         bus.coalesced.set(Arc::clone(&coalesced)).unwrap();
         let weak: Weak<dyn Bus> = Arc::downgrade(&(Arc::clone(&bus) as Arc<dyn Bus>));
         coalesced.attach(ring.ring(), weak);

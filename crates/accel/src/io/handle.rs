@@ -1,9 +1,11 @@
 //! What a device or a bus needs for accesses that stay in the kernel.
 
-use super::{Coalesced, IoAddress, Ioeventfd};
-use crate::kvm::io_calls::IoCalls;
-use crate::kvm::run_page::RunPage;
-use crate::{Bus, Error, Request, Result};
+use super::Coalesced;
+use crate::Result;
+use crate::bus::{Bus, Request};
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::fd::{IoCalls, Ioeventfd};
+use kvm_accel_kvm::run::{IoAddress, RunPage};
 use std::sync::Arc;
 
 /// A machine's ioeventfds and coalesced ranges. Cloning is cheap; all clones are the same.
@@ -40,47 +42,47 @@ impl Io {
     /// Lets these writes signal the eventfd (KVM_IOEVENTFD), until [`Io::deassign`] or the end of the machine.
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`]: EEXIST where the same writes signal already, ENOSPC where the kernel has no room.
+    /// [`Error::Kvm`](crate::Error::Kvm): EEXIST where the same writes signal already, ENOSPC where the kernel has no room.
     pub fn assign(&self, ioeventfd: &Ioeventfd) -> Result<()> {
-        self.calls.ioeventfd(ioeventfd, true)
+        Ok(self.calls.ioeventfd(ioeventfd, true)?)
     }
 
     /// Lets these writes leave the guest again.
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`]: ENOENT where they were not assigned.
+    /// [`Error::Kvm`](crate::Error::Kvm): ENOENT where they were not assigned.
     pub fn deassign(&self, ioeventfd: &Ioeventfd) -> Result<()> {
-        self.calls.ioeventfd(ioeventfd, false)
+        Ok(self.calls.ioeventfd(ioeventfd, false)?)
     }
 
-    /// Has the kernel keep writes to `len` bytes from `start` on, until [`Io::drain`]. Who answers there has to drain before
-    /// any other access, so that writes arrive in order.
+    /// Makes the kernel coalesce writes to `len` bytes from `start` on, until [`Io::drain`]. A device that coalesces its writes calls
+    /// `drain` before it handles any other access, so that writes arrive in order.
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] where the kernel cannot; every write leaves the guest then, which is as right and slower.
+    /// [`Error::Kvm`](crate::Error::Kvm) where the kernel cannot; every write leaves the guest then, which is as right and slower.
     pub fn coalesce(&self, start: IoAddress, len: u32) -> Result<()> {
         if self.offered.page == 0 || (matches!(start, IoAddress::Pio(_)) && !self.offered.ports) {
             let context = format!("{start}, size {len:#x}");
-            return Err(Error::Ioctl { ioctl: "KVM_REGISTER_COALESCED_MMIO", context, errno: libc::ENOSYS });
+            return Err(KvmError::Ioctl { ioctl: "KVM_REGISTER_COALESCED_MMIO", context, errno: libc::ENOSYS }.into());
         }
-        self.calls.coalesce(start, len, true)
+        Ok(self.calls.coalesce(start, len, true)?)
     }
 
-    /// Lets writes to these `len` bytes leave the guest again. Those kept already still wait for [`Io::drain`].
+    /// Lets writes to these `len` bytes leave the guest again. Writes that are coalesced already wait for [`Io::drain`].
     ///
     /// # Errors
-    /// [`crate::Error::Ioctl`] where the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) where the kernel refuses.
     pub fn stop_coalescing(&self, start: IoAddress, len: u32) -> Result<()> {
-        self.calls.coalesce(start, len, false)
+        Ok(self.calls.coalesce(start, len, false)?)
     }
 
-    /// Passes all writes that were kept to the bus, in order, and waits for another thread that does so. Called by a device
+    /// Passes all coalesced writes to the bus, in order, and waits for another thread that does so. Called by a device
     /// to which one of them is just passed, it does nothing.
     pub fn drain(&self) {
         self.coalesced.drain();
     }
 
-    /// What a kept write has asked of the machine since this was called last.
+    /// What a coalesced write has asked of the machine since this was called last.
     #[must_use]
     pub fn take_request(&self) -> Option<Request> {
         self.coalesced.take_request()

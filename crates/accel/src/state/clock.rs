@@ -2,7 +2,7 @@
 //! stands still meanwhile.
 
 use crate::Result;
-use crate::kvm::clock::VmClock;
+use kvm_accel_kvm::fd::VmClock;
 use std::sync::{Mutex, PoisonError};
 
 /// A VM's clock.
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Clock {
     vm: VmClock,
     /// Nanoseconds at the stop, or why they could not be read.
-    held: Mutex<Option<Result<u64>>>,
+    held: Mutex<Option<kvm_accel_kvm::Result<u64>>>,
 }
 
 impl Clock {
@@ -27,14 +27,14 @@ impl Clock {
     /// The machine goes on. The error is that of either call.
     pub fn release(&self) -> Result<()> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.map_or(Ok(()), |now| self.vm.set(now?))
+        held.map_or(Ok(()), |now| Ok(self.vm.set(now?)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kvm::system::System;
+    use kvm_accel_kvm::fd::System;
     use std::path::Path;
 
     const MINUTE: u64 = 60_000_000_000;

@@ -1,8 +1,8 @@
 //! The copy of a register file that is newer than the kernel's.
 
-use super::{Level, VcpuState};
-use crate::Result;
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::Result;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::state::{Level, VcpuState};
 
 /// A vCPU's registers in user space while a change waits for the next entry; QEMU's dirty flag is that there is a copy.
 #[derive(Debug, Default)]

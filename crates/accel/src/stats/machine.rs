@@ -1,7 +1,8 @@
 //! The statistics of a whole machine: the VM's file and one for each vCPU.
 
-use super::{Readings, StatsReader};
 use crate::Result;
+use kvm_accel_kvm::Error as KvmError;
+use kvm_accel_kvm::upstream::statistics::{Readings, StatsReader};
 
 /// Reads the kernel's statistics of a VM and its vCPUs. Works while the guest runs, on any thread.
 ///
@@ -27,17 +28,16 @@ impl MachineStatistics {
     /// Calls `each` with the current statistics of the VM, then with those of each vCPU in turn.
     ///
     /// # Errors
-    /// [`Error::StatsUnsupported`](crate::Error::StatsUnsupported), [`Error::StatsFormat`](crate::Error::StatsFormat), or
-    /// [`Error::Ioctl`](crate::Error::Ioctl).
+    /// [`Error::StatsUnsupported`](crate::Error::StatsUnsupported), or [`Error::Kvm`](crate::Error::Kvm).
     pub fn read(&mut self, mut each: impl FnMut(Readings<'_>)) -> Result<()> {
         let vm = match self.vm.take() {
             Some(reader) => reader,
             None => (self.open)()?,
         };
-        each(self.vm.insert(vm).read()?);
+        each(self.vm.insert(vm).read().map_err(KvmError::from)?);
         for vcpu in &mut self.vcpus {
             match vcpu {
-                Ok(reader) => each(reader.read()?),
+                Ok(reader) => each(reader.read().map_err(KvmError::from)?),
                 Err(error) => return Err(error.clone()),
             }
         }

@@ -4,7 +4,7 @@ use super::Shared as VcpuShared;
 use crate::cpu::bus_lock::Throttle;
 use crate::event::{BusLockEvent, Event};
 use crate::instruction::{bytes_at_rip, disassemble};
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::fd::Vcpu;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;

@@ -17,8 +17,8 @@ use super::Kick;
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::thread::VcpuThread;
 use crate::event::{Event, StopReason};
-use crate::exit::NotifyInfo;
 use crate::{Error, Result};
+use kvm_accel_kvm::run::NotifyInfo;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 pub(super) const MAX_INJECTED: usize = 64;
 /// How long [`Control::reset`] waits for the vCPU threads. A reset takes a few system calls.
 const RESET_LIMIT: Duration = Duration::from_secs(30);
-/// How long [`Control::take_out`] waits for each vCPU.
-const TAKE_OUT_LIMIT: Duration = Duration::from_secs(1);
+/// How long [`Control::kick_and_wait`] waits for each vCPU.
+const KICK_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -179,10 +179,10 @@ impl Control {
     ///
     /// # Errors
     /// [`Error::Unresponsive`] when a vCPU does not leave the guest in time.
-    pub fn take_out(&self) -> Result<()> {
+    pub fn kick_and_wait(&self) -> Result<()> {
         for (vcpu, kick) in (0..).zip(&self.kicks) {
-            if !kick.take_out(TAKE_OUT_LIMIT, || self.has_quit()) && !self.has_quit() {
-                return Err(Error::Unresponsive { vcpu, operation: "leave the guest", limit: TAKE_OUT_LIMIT });
+            if !kick.kick_and_wait(KICK_LIMIT, || self.has_quit()) && !self.has_quit() {
+                return Err(Error::Unresponsive { vcpu, operation: "leave the guest", limit: KICK_LIMIT });
             }
         }
         Ok(())
@@ -385,7 +385,7 @@ impl Control {
         (0..self.kicks.len()).for_each(|index| self.kick_one(index));
     }
 
-    /// Ends all threads, wherever they are, and every wait of [`Control::reset`], [`Control::take_out`] and for [`Control::work`].
+    /// Ends all threads, wherever they are, and every wait of [`Control::reset`], [`Control::kick_and_wait`] and for [`Control::work`].
     pub fn quit(&self) {
         let mut state = self.lock();
         state.phase = Phase::Quit;

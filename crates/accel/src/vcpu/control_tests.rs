@@ -2,10 +2,10 @@
 
 use super::control::{Attention, Command, Control, Epoch, MAX_INJECTED, Phase, Unparked};
 use crate::event::{Event, EventSink, StopReason};
-use crate::exit::NotifyInfo;
-use crate::kvm::kick::Kick;
-use crate::kvm::run_page::RunPage;
 use crate::{Error, Request};
+use kvm_accel_kvm::run::Kick;
+use kvm_accel_kvm::run::NotifyInfo;
+use kvm_accel_kvm::run::RunPage;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex as StdMutex};
 use std::time::Duration;
@@ -19,7 +19,7 @@ impl EventSink for Channel {
 }
 
 fn control(vcpus: usize) -> Arc<Control> {
-    crate::kvm::kick::install_handler().unwrap();
+    kvm_accel_kvm::run::kick::install_handler().unwrap();
     let kick = || Kick::new(RunPage::map(-1, 3 * 4096).unwrap().immediate_exit());
     Arc::new(Control::new((0..vcpus).map(|_| kick()).collect()))
 }
@@ -167,7 +167,7 @@ fn test_work_that_no_thread_has_begun_is_dropped_when_the_machine_ends() {
 }
 
 #[test]
-fn test_take_out_ends_when_the_machine_ends() {
+fn test_kick_and_wait_ends_when_the_machine_ends() {
     let control = control(1);
     let (stop, wait) = channel::<()>();
     let (attached, is_attached) = channel();
@@ -182,12 +182,12 @@ fn test_take_out_ends_when_the_machine_ends() {
     };
     is_attached.recv().unwrap();
     // The thread waits, but it handles signals.
-    assert_eq!(control.take_out(), Ok(()));
+    assert_eq!(control.kick_and_wait(), Ok(()));
     control.quit();
-    assert_eq!(control.take_out(), Ok(()));
+    assert_eq!(control.kick_and_wait(), Ok(()));
     drop(stop);
     vcpu.join().unwrap();
-    assert_eq!(control.take_out(), Ok(()), "no thread, no guest");
+    assert_eq!(control.kick_and_wait(), Ok(()), "no thread, no guest");
 }
 
 #[test]

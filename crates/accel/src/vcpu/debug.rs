@@ -2,11 +2,11 @@
 
 use super::Vcpus;
 use super::thread::VcpuThread;
-use crate::debug::{Breakpoint, ByteMemory, DebugStop, DebugWords, LinearMemory, decide, physical, reinjected};
+use crate::debug::{Breakpoint, ByteMemory, DebugStop, LinearMemory, debug_words, decide, physical, reinjected};
 use crate::event::StopReason;
-use crate::exit::DebugExit;
 use crate::state::Level;
 use crate::{Error, Result};
+use kvm_accel_kvm::run::DebugExit;
 use vm_memory::Bytes;
 
 impl Vcpus {
@@ -19,7 +19,7 @@ impl Vcpus {
     /// Adds a breakpoint for all vCPUs, which must be stopped. The address of a software breakpoint is looked up by vCPU `vcpu`.
     ///
     /// # Errors
-    /// [`Error::Breakpoint`], [`Error::DebugUnsupported`], [`Error::Running`], or [`Error::Ioctl`]; nothing is changed then.
+    /// [`Error::Breakpoint`], [`Error::DebugUnsupported`], [`Error::Running`], or [`Error::Kvm`]; nothing is changed then.
     pub fn insert_breakpoint(&self, vcpu: u32, breakpoint: Breakpoint) -> Result<()> {
         let mut memory = self.debuggable(vcpu)?;
         let inserted = self.shared.debug.breakpoints().insert(breakpoint, &mut memory);
@@ -158,8 +158,8 @@ impl VcpuThread {
 
     fn program(&mut self, stepped_from: Option<u64>) -> Result<()> {
         let debug = &self.shared.debug;
-        let words = DebugWords::new(&debug.breakpoints(), stepped_from, debug.support);
-        self.vcpu.set_guest_debug(&words)
+        let words = debug_words(&debug.breakpoints(), stepped_from, debug.support);
+        Ok(self.vcpu.set_guest_debug(&words)?)
     }
 
     /// Before the vCPU enters the guest after a stop: a step lifts the `int3` it stands on.

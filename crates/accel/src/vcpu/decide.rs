@@ -2,8 +2,8 @@
 
 use crate::Request;
 use crate::event::FaultKind;
-use crate::exit::{DebugExit, Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
-use crate::registers::Registers;
+use kvm_accel_kvm::run::{DebugExit, Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
+use kvm_accel_kvm::state::Registers;
 
 /// What the loop does about an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::MemoryFault { flags, gpa, size } => fault(format!(
             "no memory behind guest physical address {gpa:#x} ({size:#x} bytes, KVM_EXIT_MEMORY_FAULT flags {flags:#x})"
         )),
-        Exit::Failed(errno) => fault(format!("KVM_RUN failed: {}", crate::error::errno_text(errno))),
+        Exit::Failed(errno) => fault(format!("KVM_RUN failed: {}", kvm_accel_kvm::errno_text(errno))),
         Exit::Unknown(number) => fault(format!("KVM exit {number} ({}) is not handled", reason_name(number))),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use crate::interrupts::UserIrqchip;
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::fd::Vcpu;
 use std::sync::{Arc, Weak};
 
 /// The vCPU that a PC's PIC interrupts.

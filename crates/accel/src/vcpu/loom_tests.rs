@@ -56,7 +56,7 @@ impl Kick {
         });
     }
 
-    fn take_out(&self, _: Duration, _: impl Fn() -> bool) -> bool {
+    fn kick_and_wait(&self, _: Duration, _: impl Fn() -> bool) -> bool {
         self.kick().is_ok()
     }
 

@@ -29,21 +29,21 @@ pub use notify::NotifyStatus;
 
 use crate::cpu::msr_filter::MsrFilter;
 use crate::debug::GuestDebug;
-use crate::dirty::{DirtyLog, Mode, Reaper, TakeOut};
+use crate::dirty::{DirtyLog, KickAll, Mode, Reaper};
 use crate::event::{Event, EventSink, Fault, FaultKind, StopReason, Warning, WarningCode};
-use crate::exit::NotifyInfo;
 use crate::interrupts::UserIrqchip;
 use crate::io::Io;
-use crate::kvm::kick::Kick;
-use crate::kvm::ram::GuestRam;
-use crate::kvm::vcpu::Vcpu;
-use crate::memory::Memory;
 use crate::properties::NotifyProperties;
 use crate::state::{Clock, Level, VcpuState};
 use crate::stats::{ExitCounts, MachineStatistics};
-use crate::trace::Trace;
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::run::Kick;
+use kvm_accel_kvm::run::NotifyInfo;
+use kvm_accel_kvm::trace::Trace;
+use kvm_accel_memory::GuestRam;
+use kvm_accel_memory::slots::Memory;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -148,9 +148,9 @@ pub(crate) struct Shared {
     pub dirty: DirtyLog,
 }
 
-impl TakeOut for Shared {
-    fn take_out(&self) -> Result<()> {
-        self.control.take_out()
+impl KickAll for Shared {
+    fn kick_and_wait(&self) -> Result<()> {
+        self.control.kick_and_wait()
     }
 }
 
@@ -208,7 +208,7 @@ impl Vcpus {
                 shared.control.interrupt_all();
             }
         }));
-        let vcpus_out: Arc<dyn TakeOut> = Arc::clone(&shared) as _;
+        let vcpus_out: Arc<dyn KickAll> = Arc::clone(&shared) as _;
         shared.dirty.attach(Arc::downgrade(&vcpus_out));
         let mut this = Self { shared, threads: Vec::new(), reaper: None, statistics: None };
         for (powered, StartingThread { vcpu, thread }) in vcpus.into_iter().zip(threads.0.drain(..)) {
@@ -263,7 +263,7 @@ impl Vcpus {
     /// The registers of vCPU `index`, changes that wait for its next entry included. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
     pub fn state(&self, index: u32) -> Result<VcpuState> {
         self.on_thread(index, |thread| thread.state())?
     }
@@ -272,7 +272,7 @@ impl Vcpus {
     /// levels at once. A change that the kernel refuses at that entry stops the machine.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Ioctl`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
     pub fn set_state(&self, index: u32, state: VcpuState, level: Level) -> Result<()> {
         self.on_thread(index, move |thread| thread.set_state(state, level))?
     }

@@ -1,6 +1,6 @@
 //! NMI from outside: the line LINT1 of every local APIC, as on a PC.
 
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::fd::Vcpu;
 
 /// LVT entry of LINT1, in the register page of a local APIC.
 const LVT_LINT1: usize = 0x360;

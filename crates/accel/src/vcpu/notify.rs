@@ -2,12 +2,12 @@
 
 use super::Shared as VcpuShared;
 use crate::event::{Event, Fault, FaultKind, NotifyEvent, StopReason, WarningCode};
-use crate::exit::NotifyInfo;
 use crate::instruction::{bytes_at_rip, disassemble};
-use crate::kvm::vcpu::Vcpu;
 use crate::notify::{BudgetLedger, NotifyDecision, decide, message};
 use crate::properties::NotifyProperties;
-use crate::trace::trace;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::run::NotifyInfo;
+use kvm_accel_kvm::trace::trace;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,10 +1,10 @@
 //! The texts of a fatal exit, in QEMU's order: suberror, data words, registers, code bytes.
 
 use crate::event::{Fault, FaultKind};
-use crate::exit::InternalError;
 use crate::instruction::{bytes_at_rip, code_line, disassemble};
-use crate::kvm::ram::{GuestRam, Loss};
-use crate::kvm::vcpu::Vcpu;
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::run::InternalError;
+use kvm_accel_memory::{GuestRam, Loss};
 
 /// Registers, then the bytes at rip with their disassembly.
 pub fn registers_and_code(vcpu: &Vcpu, ram: &GuestRam) -> String {

@@ -5,14 +5,14 @@ use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
 use super::{PoweredVcpu, Shared, bus_lock, emulation, external, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
-use crate::exit::{Exit, InternalError, NotifyInfo};
-use crate::kvm::kick::Kick;
-use crate::kvm::ram::GuestRam;
-use crate::kvm::vcpu::Vcpu;
 use crate::state::{Level, StateCopy, VcpuState};
 use crate::stats::ExitKind;
-use crate::trace::trace;
 use crate::{Bus, Error, Request, Result, StartState};
+use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::run::Kick;
+use kvm_accel_kvm::run::{Exit, InternalError, NotifyInfo};
+use kvm_accel_kvm::trace::trace;
+use kvm_accel_memory::GuestRam;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -320,17 +320,17 @@ impl VcpuThread {
 
     /// The registers, with what waits for the next entry.
     pub fn state(&self) -> Result<VcpuState> {
-        self.copy.get(&self.vcpu)
+        Ok(self.copy.get(&self.vcpu)?)
     }
 
     /// Changes the registers: at once, or at RUNTIME for the next entry.
     pub fn set_state(&mut self, state: VcpuState, level: Level) -> Result<()> {
-        self.copy.set(&self.vcpu, state, level)
+        Ok(self.copy.set(&self.vcpu, state, level)?)
     }
 
     /// Writes a change that waits, before the kernel is asked what depends on it.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.copy.flush(&self.vcpu)
+        Ok(self.copy.flush(&self.vcpu)?)
     }
 
     pub(super) fn ram(&self) -> &GuestRam {
@@ -353,7 +353,7 @@ impl VcpuThread {
         self.end_step()?;
         self.vcpu.reset(&self.power_on, self.start.as_ref()).map_err(|source| Error::Reset {
             vcpu: self.vcpu.id(),
-            source: Box::new(source),
+            source: Box::new(source.into()),
             report: report::registers_and_code(&self.vcpu, &self.shared.ram),
         })
     }

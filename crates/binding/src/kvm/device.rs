@@ -2,7 +2,7 @@
 
 use super::view::JsBytes;
 use super::{Closable, bits};
-use kvm_accel::object::Device;
+use kvm_accel_kvm_objects::Device;
 use napi_derive::napi;
 
 /// What KVM_CREATE_DEVICE made.

@@ -1,7 +1,7 @@
 //! An eventfd.
 
 use super::{Closable, EINVAL};
-use kvm_accel::object::EventFd;
+use kvm_accel_kvm_objects::EventFd;
 use napi::bindgen_prelude::{BigInt, Either};
 use napi_derive::napi;
 

@@ -9,7 +9,7 @@ mod vcpu;
 mod view;
 mod vm;
 
-use kvm_accel::object::{Result, kicks, memory};
+use kvm_accel_kvm_objects::{Result, kicks, memory};
 use napi::Env;
 use napi::bindgen_prelude::{ArrayBuffer, Either};
 use napi_derive::napi;

@@ -3,8 +3,8 @@
 use super::view::JsBytes;
 use super::vm::BindingKvmVm;
 use super::{Closable, bits};
-use crate::error::BindingError;
-use kvm_accel::object::Kvm;
+use crate::error::{self, BindingError};
+use kvm_accel_kvm_objects::Kvm;
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct BindingKvm(Closable<Kvm>);
 pub fn open_kvm(device: String) -> Either<BindingKvm, BindingError> {
     match Kvm::open(Path::new(&device)) {
         Ok(kvm) => Either::A(BindingKvm(Closable::new(kvm))),
-        Err(error) => Either::B(error.into()),
+        Err(why) => Either::B(error::json(kvm_accel::Error::from(why))),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::view::JsBytes;
 use super::{EBADF, bits, view};
-use kvm_accel::object::{Ran, Vcpu};
+use kvm_accel_kvm_objects::{Ran, Vcpu};
 use napi::Env;
 use napi::bindgen_prelude::{ArrayBuffer, Either, Function};
 use napi_derive::napi;

@@ -1,7 +1,7 @@
 //! Memory that JavaScript and Rust both see, mappings as ArrayBuffers and arrays of callers: the one place of this crate with `unsafe`.
 #![allow(unsafe_code)]
 
-use kvm_accel::object::{Mapping, SharedBytes};
+use kvm_accel_kvm_objects::{Mapping, SharedBytes};
 use napi::bindgen_prelude::{ArrayBuffer, Either, FromNapiValue};
 use napi::{Env, Error, Status, check_status, sys};
 use std::ptr::null_mut;

@@ -4,7 +4,7 @@ use super::device::BindingKvmDevice;
 use super::vcpu::BindingKvmVcpu;
 use super::view::{JsBytes, JsWords};
 use super::{Closable, bits};
-use kvm_accel::object::{MsrRange, Vm};
+use kvm_accel_kvm_objects::{MsrRange, Vm};
 use napi::bindgen_prelude::{BigUint64Array, Either};
 use napi_derive::napi;
 

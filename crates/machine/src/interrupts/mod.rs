@@ -79,7 +79,7 @@ impl Lines {
     /// An edge-triggered line: those of the PIC, 0 to 15, and the other pins of an IOAPIC, 16 to 23.
     ///
     /// # Errors
-    /// [`kvm_accel::Error::Ioctl`] when the kernel refuses.
+    /// [`kvm_accel::Error::Kvm`] when the kernel refuses.
     pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
         Ok(match self {
             Self::Kernel(interrupts) => {

@@ -1,6 +1,5 @@
 import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
-import { fromNative } from '../../../errors/from-native.js'
-import { unwrap } from '../../../native/native.js'
+import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
 import { MOST_CONNECTIONS } from '../../virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
@@ -129,7 +128,7 @@ export class Vsock {
     this.#owner.check('vsock.listen')
     const { native, thrown } = this.#owner
     const error = native.listenVsock(port, backlog)
-    if (error) unwrap(error)
+    if (error) throw errorOf(error)
     const server = new VsockServer(port, {
       accept: () => {
         const accepted = native.acceptVsock(port)
@@ -148,7 +147,7 @@ export class Vsock {
   /** @internal The result of a connection attempt. */
   connected(id: number, hostPort: number, error: BindingError | undefined): void {
     const waiting = this.#waiting.get(id)
-    if (error) waiting?.reject(fromNative(error))
+    if (error) waiting?.reject(errorOf(error))
     else waiting?.resolve(hostPort)
   }
 

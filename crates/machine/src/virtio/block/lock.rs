@@ -3,7 +3,7 @@
 //! QEMU names what one may do with an image by numbers, and locks two bytes for each: the first, shared, by who does it; the second, shared, by
 //! who does not want others to. Whoever opens an image takes its locks first and then looks for conflicts.
 
-use nix::fcntl::{FcntlArg, fcntl};
+use kvm_accel::file_lock::{is_byte_locked, share_byte};
 use std::fs::File;
 use std::io;
 
@@ -31,16 +31,16 @@ pub fn take(file: &File, read_only: bool) -> Result<Lock, &'static str> {
     let unshared = [WRITE, RESIZE];
     let own = used.iter().map(|thing| USED + thing).chain(unshared.map(|thing| UNSHARED + thing));
     for byte in own {
-        if let Err(error) = share(file, byte) {
+        if let Err(error) = share_byte(file, byte) {
             let busy = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied);
             // Somebody has a lock that nobody takes who keeps to these rules.
             return if busy { Err("is locked by another process") } else { unlocked(file) };
         }
     }
-    if used.iter().any(|thing| taken(file, UNSHARED + thing)) {
+    if used.iter().any(|thing| is_byte_locked(file, UNSHARED + thing)) {
         return Err("is in use by a machine, which does not let others write it");
     }
-    if unshared.iter().any(|thing| taken(file, USED + thing)) {
+    if unshared.iter().any(|thing| is_byte_locked(file, USED + thing)) {
         return Err("is being written by another machine");
     }
     unlocked(file)
@@ -48,22 +48,4 @@ pub fn take(file: &File, read_only: bool) -> Result<Lock, &'static str> {
 
 fn unlocked(file: &File) -> Result<Lock, &'static str> {
     file.try_clone().map(|file| Lock { _file: file }).map_err(|_| "cannot be kept open: too many files are")
-}
-
-fn record(kind: i32, byte: i64) -> libc::flock {
-    let kind = i16::try_from(kind).unwrap_or(0);
-    // The last field must be 0 for locks of an opening.
-    libc::flock { l_type: kind, l_whence: 0, l_start: byte, l_len: 1, l_pid: 0 }
-}
-
-fn share(file: &File, byte: i64) -> io::Result<()> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&record(libc::F_RDLCK, byte)))?;
-    Ok(())
-}
-
-/// Whether somebody else holds this byte.
-fn taken(file: &File, byte: i64) -> bool {
-    let mut lock = record(libc::F_WRLCK, byte);
-    let answer = fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock));
-    answer.is_ok() && i32::from(lock.l_type) != libc::F_UNLCK
 }

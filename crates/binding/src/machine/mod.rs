@@ -1,0 +1,10 @@
+//! The machine class: `handle.rs` has the object, its creation and its messages, each other file the methods of one concept.
+
+mod balloon;
+mod console;
+mod device;
+mod handle;
+mod serial;
+mod statistics;
+mod trace;
+mod vsock;

@@ -1,0 +1,92 @@
+//! The kernel's statistics: what there is once, as objects; values each time, as one array of numbers.
+
+use super::handle::BindingMachine;
+use crate::error::{self, BindingError};
+use kvm_accel::stats::{Readings, StatDescriptor, StatKind, StatsSchema};
+use napi::bindgen_prelude::{Either, Float64Array};
+use napi_derive::napi;
+
+/// One statistic without its values.
+#[napi(object, object_from_js = false)]
+pub struct BindingStatistic {
+    /// The kernel's name.
+    pub name: String,
+    /// `cumulative`, `instant`, `peak`, `linear-histogram` or `log2-histogram`.
+    pub kind: String,
+    /// `bytes`, `seconds`, `cycles` or `boolean`.
+    pub unit: Option<String>,
+    /// 10 or 2.
+    pub base: u32,
+    /// The scale.
+    pub exponent: i32,
+    /// Width of the buckets of a linear histogram.
+    pub bucket_size: Option<u32>,
+    /// The lower bounds of the buckets of a histogram; empty for a single value.
+    pub bounds: Vec<f64>,
+}
+
+/// What the kernel counts for a VM and for a vCPU.
+#[napi(object, object_from_js = false)]
+pub struct BindingStatisticsSchema {
+    pub vm: Vec<BindingStatistic>,
+    pub vcpu: Vec<BindingStatistic>,
+}
+
+/// Exact up to 2^53, rounded above: a hundred days in nanoseconds.
+#[allow(clippy::cast_precision_loss, reason = "JavaScript's numbers; a counter's last digits do not matter there")]
+const fn number(value: u64) -> f64 {
+    value as f64
+}
+
+impl From<&StatDescriptor> for BindingStatistic {
+    fn from(descriptor: &StatDescriptor) -> Self {
+        let StatDescriptor { name, kind, unit, base, exponent, size, .. } = descriptor;
+        let bounds = (0..*size).map_while(|index| kind.bucket_bounds(index, *size)).map(|(from, _)| number(from));
+        Self {
+            name: name.clone(),
+            kind: kind.as_str().into(),
+            unit: unit.as_str().map(Into::into),
+            base: base.as_u32(),
+            exponent: (*exponent).into(),
+            bucket_size: match kind {
+                StatKind::LinearHistogram { bucket_size } => Some(*bucket_size),
+                _ => None,
+            },
+            bounds: bounds.collect(),
+        }
+    }
+}
+
+fn statistics(schema: &StatsSchema) -> Vec<BindingStatistic> {
+    schema.descriptors.iter().map(BindingStatistic::from).collect()
+}
+
+#[napi]
+impl BindingMachine {
+    /// What the kernel counts, the same for every machine of a process; nothing when the machine is closed.
+    #[napi]
+    pub fn statistics_schema(&self) -> Option<Either<BindingStatisticsSchema, BindingError>> {
+        let mut targets = Vec::new();
+        Some(match self.read(|readings| targets.push(readings.schema()))? {
+            Ok(()) => {
+                let of = |target: usize| targets.get(target).map(|schema| statistics(schema)).unwrap_or_default();
+                Either::A(BindingStatisticsSchema { vm: of(0), vcpu: of(1) })
+            }
+            Err(why) => Either::B(error::json(why)),
+        })
+    }
+
+    /// All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed.
+    #[napi]
+    pub fn statistics_values(&self) -> Option<Either<Float64Array, BindingError>> {
+        let mut values = Vec::new();
+        Some(match self.read(|readings| values.extend(readings.values().map(number)))? {
+            Ok(()) => Either::A(values.into()),
+            Err(why) => Either::B(error::json(why)),
+        })
+    }
+
+    fn read(&self, each: impl FnMut(Readings<'_>)) -> Option<kvm_accel::Result<()>> {
+        self.machine.direct().statistics(|statistics| statistics.read(each))
+    }
+}

@@ -1,0 +1,135 @@
+//! Commands as TypeScript sends them.
+
+use super::vcpu_state::BindingVcpuState;
+use kvm_accel::Error;
+use kvm_accel::debug::{Breakpoint, BreakpointKind, BreakpointProblem};
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::BoardError;
+use kvm_accel_vmm::{Command, DeviceClaim};
+use napi::bindgen_prelude::{BigInt, Uint8Array};
+use napi_derive::napi;
+
+/// A command of a machine; the reply carries the id that `send()` returned.
+#[napi(discriminant = "kind", discriminant_case = "kebab-case", object_to_js = false)]
+#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and few of them exist at a time")]
+pub enum BindingCommand {
+    Start,
+    Resume,
+    Pause,
+    Reset,
+    Step {
+        vcpu: u32,
+    },
+    InjectNmi,
+    InjectNotify {
+        vcpu: u32,
+        context_invalid: bool,
+    },
+    VcpuState {
+        vcpu: u32,
+        /// `set-vcpu-state` follows: an error names that operation.
+        to_change: bool,
+    },
+    SetVcpuState {
+        vcpu: u32,
+        state: BindingVcpuState,
+    },
+    InsertBreakpoint {
+        vcpu: u32,
+        breakpoint: BindingBreakpoint,
+    },
+    RemoveBreakpoint {
+        vcpu: u32,
+        breakpoint: BindingBreakpoint,
+    },
+    ClearBreakpoints,
+    /// At a linear address of a vCPU, or at a physical one without a vCPU.
+    ReadMemory {
+        vcpu: Option<u32>,
+        address: BigInt,
+        length: u32,
+    },
+    WriteMemory {
+        vcpu: Option<u32>,
+        address: BigInt,
+        bytes: Uint8Array,
+    },
+    AddDevice {
+        name: String,
+        /// Ports; memory otherwise.
+        pio: bool,
+        base: BigInt,
+        len: BigInt,
+        /// A worker fetches the accesses; otherwise they are events.
+        worker: bool,
+    },
+    StartDirtyLog,
+    StopDirtyLog,
+    TakeDirtyPages,
+    DirtyTotals,
+}
+
+/// A breakpoint or watchpoint.
+#[napi(object, object_to_js = false)]
+pub struct BindingBreakpoint {
+    /// `software`, `hardware`, `write` or `access`.
+    pub kind: String,
+    /// Linear address.
+    pub address: BigInt,
+    /// Bytes that a watchpoint covers.
+    pub length: u32,
+}
+
+impl BindingBreakpoint {
+    fn parse(&self) -> Result<Breakpoint, Error> {
+        let address = self.address.get_u64().1;
+        let kind = BreakpointKind::parse(&self.kind).ok_or_else(|| Error::Breakpoint {
+            what: format!("{} breakpoint at {address:#x}", self.kind),
+            problem: BreakpointProblem::Unsupported,
+        })?;
+        Ok(Breakpoint { kind, address, length: self.length.into() })
+    }
+}
+
+impl BindingCommand {
+    /// The command, whose bytes are copied.
+    pub fn parse(self) -> Result<Command, BoardError> {
+        Ok(match self {
+            Self::Start => Command::Start,
+            Self::Resume => Command::Resume,
+            Self::Pause => Command::Pause,
+            Self::Reset => Command::Reset,
+            Self::Step { vcpu } => Command::Step { vcpu },
+            Self::InjectNmi => Command::InjectNmi,
+            Self::InjectNotify { vcpu, context_invalid } => Command::InjectNotify { vcpu, context_invalid },
+            Self::VcpuState { vcpu, to_change } => Command::VcpuState { vcpu, to_change },
+            Self::SetVcpuState { vcpu, state } => Command::SetVcpuState { vcpu, state: Box::new(state.into()) },
+            Self::InsertBreakpoint { vcpu, breakpoint } => {
+                Command::InsertBreakpoint { vcpu, breakpoint: breakpoint.parse()? }
+            }
+            Self::RemoveBreakpoint { vcpu, breakpoint } => {
+                Command::RemoveBreakpoint { vcpu, breakpoint: breakpoint.parse()? }
+            }
+            Self::ClearBreakpoints => Command::ClearBreakpoints,
+            Self::ReadMemory { vcpu, address, length } => {
+                Command::ReadMemory { vcpu, address: address.get_u64().1, length: length.into() }
+            }
+            Self::WriteMemory { vcpu, address, bytes } => {
+                Command::WriteMemory { vcpu, address: address.get_u64().1, bytes: bytes.to_vec() }
+            }
+            Self::AddDevice { name, pio, base, len, worker } => {
+                let (negative, base, exact) = base.get_u64();
+                let (_, len, len_exact) = len.get_u64();
+                if negative || !exact || !len_exact || len > 1 << 53 {
+                    let message = format!("{name}, is at no address of 64 bits");
+                    return Err(MachineConfigError::new("device", message, "Place the device elsewhere.").into());
+                }
+                Command::AddDevice(DeviceClaim { name, pio, base, len, worker })
+            }
+            Self::StartDirtyLog => Command::StartDirtyLog,
+            Self::StopDirtyLog => Command::StopDirtyLog,
+            Self::TakeDirtyPages => Command::TakeDirtyPages,
+            Self::DirtyTotals => Command::DirtyTotals,
+        })
+    }
+}

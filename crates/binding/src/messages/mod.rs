@@ -1,0 +1,12 @@
+//! Commands, replies and events, as JavaScript has them.
+
+mod access;
+mod command;
+mod event;
+mod registers;
+mod reply;
+mod vcpu_state;
+
+pub use access::BindingDeviceAccess;
+pub use command::BindingCommand;
+pub use event::BindingEvent;

@@ -1,0 +1,37 @@
+//! Kicking a vCPU from any thread: by a number, because the vCPU itself stays where it is.
+
+use crate::watch::Watched;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+static VCPUS: Mutex<Option<HashMap<u32, Weak<Watched>>>> = Mutex::new(None);
+
+/// Gives a vCPU its number.
+pub(super) fn register(vcpu: &Arc<Watched>) -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let mut vcpus = VCPUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let vcpus = vcpus.get_or_insert_default();
+    let mut token = NEXT.fetch_add(1, Ordering::Relaxed);
+    while vcpus.contains_key(&token) {
+        token = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    vcpus.insert(token, Arc::downgrade(vcpu));
+    token
+}
+
+pub(super) fn forget(token: u32) {
+    if let Some(vcpus) = VCPUS.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        vcpus.remove(&token);
+    }
+}
+
+/// Makes the current or next KVM_RUN of a vCPU end with KVM_EXIT_INTR; false when it is closed.
+pub fn kick(token: u32) -> bool {
+    let vcpus = VCPUS.lock().unwrap_or_else(PoisonError::into_inner);
+    let vcpu = vcpus.as_ref().and_then(|vcpus| vcpus.get(&token)).and_then(Weak::upgrade);
+    vcpu.is_some_and(|vcpu| {
+        vcpu.kick();
+        true
+    })
+}

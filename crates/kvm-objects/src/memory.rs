@@ -1,0 +1,48 @@
+//! Guest memory: mapped here, so that nothing that moves or is freed elsewhere ever becomes a slot.
+
+use crate::errno::Result;
+use kvm_accel_kvm::Mapping;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Every mapping that may be guest memory, by its first address. A mapping that is gone stays until the next one is made.
+static MAPPINGS: Mutex<BTreeMap<usize, Weak<Mapping>>> = Mutex::new(BTreeMap::new());
+
+/// Maps `size` bytes of zeros, which take no memory until they are touched.
+///
+/// # Errors
+/// This process cannot map that much.
+pub fn allocate(size: usize) -> Result<Arc<Mapping>> {
+    let mapping = Arc::new(Mapping::anonymous(size)?);
+    let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    mappings.retain(|_, mapping| mapping.strong_count() > 0);
+    mappings.insert(mapping.base().addr(), Arc::downgrade(&mapping));
+    Ok(mapping)
+}
+
+/// The mapping in which the `len` bytes at address `start` lie; nothing when they are no guest memory.
+pub fn containing(start: usize, len: usize) -> Option<Arc<Mapping>> {
+    let mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (base, mapping) = mappings.range(..=start).next_back()?;
+    let mapping = mapping.upgrade()?;
+    let end = (start - base).checked_add(len)?;
+    (end <= mapping.len()).then_some(mapping)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn test_only_what_was_allocated_here_is_guest_memory() {
+        let mapping = allocate(3 << 12).unwrap();
+        let start = mapping.base().addr();
+        let found = |offset, len| containing(start + offset, len).is_some_and(|found| Arc::ptr_eq(&found, &mapping));
+        assert!(found(0, 3 << 12));
+        assert!(found(1 << 12, 2 << 12));
+        assert!(!found(1 << 12, 3 << 12) && !found(0, usize::MAX));
+        let other = [0_u8; 16];
+        assert!(containing(other.as_ptr().addr(), 16).is_none());
+        assert!(containing(0, 16).is_none());
+    }
+}

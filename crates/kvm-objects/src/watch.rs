@@ -1,0 +1,126 @@
+//! The thread that takes long-running vCPUs out of the guest now and then, so that the engine that called gets to look around: a
+//! worker that is to be terminated ends only in its own code.
+
+use crate::errno::{Result, refuse};
+use kvm_accel_kvm::run::Kick;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A guest that makes no exit is left alone for between one and two of these.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// A vCPU, as other threads see it.
+#[derive(Debug)]
+pub struct Watched {
+    kick: Kick,
+    /// Odd while the vCPU's thread is in KVM_RUN; written by that thread only.
+    entries: AtomicU32,
+}
+
+impl Watched {
+    pub const fn new(kick: Kick) -> Self {
+        Self { kick, entries: AtomicU32::new(0) }
+    }
+
+    fn step(&self) {
+        let entries = self.entries.load(Ordering::Relaxed);
+        self.entries.store(entries.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// The vCPU's thread is about to call KVM_RUN.
+    pub fn enter(&self) {
+        self.step();
+    }
+
+    /// KVM_RUN has returned.
+    pub fn leave(&self) {
+        self.step();
+    }
+
+    /// Ends the current or next KVM_RUN.
+    pub fn kick(&self) {
+        // A thread that cannot be signalled sees the kick at its next exit.
+        let _ = self.kick.kick();
+    }
+
+    /// The vCPU is gone, and its thread may end.
+    pub fn disarm(&self) {
+        self.kick.disarm();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Each vCPU with what its `entries` were at the last look.
+    vcpus: Mutex<Vec<(Weak<Watched>, u32)>>,
+    ended: Mutex<bool>,
+    end: Condvar,
+}
+
+/// The thread. It lives while a vCPU does, and is joined with the last one: a worker that loaded this library may unload it.
+#[derive(Debug)]
+pub struct Watch {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches a vCPU, by the thread that is there or a new one.
+    pub fn over(vcpu: &Arc<Watched>) -> Result<Arc<Self>> {
+        static CURRENT: Mutex<Weak<Watch>> = Mutex::new(Weak::new());
+        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = match current.upgrade() {
+            Some(watch) => watch,
+            None => Arc::new(Self::start()?),
+        };
+        *current = Arc::downgrade(&watch);
+        let mut vcpus = watch.shared.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        vcpus.push((Arc::downgrade(vcpu), 0));
+        drop(vcpus);
+        Ok(watch)
+    }
+
+    fn start() -> Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let seen = Arc::clone(&shared);
+        let builder = std::thread::Builder::new().name("kvm-accel watch".into());
+        let thread = builder.spawn(move || seen.watch()).map_err(|_| refuse(libc::EAGAIN))?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+}
+
+impl Shared {
+    fn watch(&self) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*ended {
+            ended = self.end.wait_timeout(ended, PERIOD).unwrap_or_else(PoisonError::into_inner).0;
+            self.look();
+        }
+    }
+
+    /// Interrupts every vCPU that is still in the KVM_RUN of the last look.
+    fn look(&self) {
+        self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(vcpu, last)| {
+            let Some(vcpu) = vcpu.upgrade() else { return false };
+            let entries = vcpu.entries.load(Ordering::Relaxed);
+            if entries % 2 == 1 && entries == *last {
+                // The next look tries again.
+                let _ = vcpu.kick.interrupt();
+            }
+            *last = entries;
+            true
+        });
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.end.notify_one();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! KVM_GET_CLOCK and KVM_SET_CLOCK: the last vCPU to stop reads the VM's clock, whichever thread that is.
+
+use crate::Result;
+use crate::error::failed;
+use kvm_bindings::kvm_clock_data;
+use kvm_ioctls::VmFd;
+use std::sync::Arc;
+
+/// A VM's clock.
+#[derive(Debug)]
+pub struct VmClock(Arc<VmFd>);
+
+impl VmClock {
+    pub(super) const fn new(vm: Arc<VmFd>) -> Self {
+        Self(vm)
+    }
+
+    /// Nanoseconds.
+    pub fn get(&self) -> Result<u64> {
+        self.0.get_clock().map(|data| data.clock).map_err(failed("KVM_GET_CLOCK", ""))
+    }
+
+    /// Without flags: the clock goes on from `nanoseconds`, however long ago that was.
+    pub fn set(&self, nanoseconds: u64) -> Result<()> {
+        let data = kvm_clock_data { clock: nanoseconds, ..Default::default() };
+        self.0.set_clock(&data).map_err(failed("KVM_SET_CLOCK", ""))
+    }
+}

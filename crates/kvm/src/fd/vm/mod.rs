@@ -1,0 +1,159 @@
+//! The VM fd.
+
+mod clock;
+mod dirty_log;
+mod io;
+mod ioeventfd;
+mod irq;
+mod memory_slots;
+mod msr_filter;
+mod slot;
+
+pub use clock::VmClock;
+pub use dirty_log::DirtyCalls;
+pub use io::IoCalls;
+pub use ioeventfd::{Ioeventfd, Written};
+pub use irq::{Chip, IrqCalls, IrqRoute, Msi, Route};
+pub use memory_slots::SlotCalls;
+pub use msr_filter::FilteredMsrs;
+pub use slot::{PAGE, Slot, SlotCall};
+
+use super::vcpu::{StateFeatures, Vcpu};
+use crate::error::failed;
+use crate::trace::trace;
+use crate::upstream;
+use crate::{Capability, Result};
+use kvm_bindings::{
+    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
+    kvm_irqchip, kvm_pit_config, kvm_pit_state2,
+};
+use kvm_ioctls::VmFd;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, OnceLock};
+
+/// A virtual machine.
+#[derive(Debug)]
+pub struct Vm {
+    pub(in crate::fd) fd: Arc<VmFd>,
+}
+
+/// The state of the in-kernel interrupt controllers and the PIT at power-on.
+#[derive(Clone, Debug)]
+pub struct ChipState {
+    chips: Vec<kvm_irqchip>,
+    /// Where there is one.
+    pit: Option<kvm_pit_state2>,
+}
+
+impl Vm {
+    pub(in crate::fd) fn new(fd: VmFd) -> Self {
+        Self { fd: Arc::new(fd) }
+    }
+
+    /// The ioctls for accesses that stay in the kernel, which devices keep.
+    pub fn io_calls(&self) -> IoCalls {
+        IoCalls::new(&self.fd)
+    }
+
+    /// The ioctls for interrupts, which devices keep.
+    pub fn irq_calls(&self) -> IrqCalls {
+        IrqCalls::new(&self.fd)
+    }
+
+    /// What KVM_CHECK_EXTENSION answers on the VM fd.
+    pub fn check(&self, capability: Capability) -> u32 {
+        let answer = self.fd.check_extension_raw(capability.number().into());
+        trace!(KvmVmIoctl { number: 0xae03, name: "KVM_CHECK_EXTENSION".into() });
+        answer.try_into().unwrap_or(0)
+    }
+
+    /// KVM_ENABLE_CAP with one argument. Nothing may be enabled once a vCPU exists.
+    pub fn enable(&self, capability: Capability, argument: u64) -> Result<()> {
+        let cap = kvm_enable_cap { cap: capability.number(), args: [argument, 0, 0, 0], ..Default::default() };
+        self.fd.enable_cap(&cap).map_err(failed("KVM_ENABLE_CAP", capability.to_string()))
+    }
+
+    /// KVM_SET_IDENTITY_MAP_ADDR.
+    pub fn set_identity_map_address(&self, address: u64) -> Result<()> {
+        self.fd.set_identity_map_address(address).map_err(failed("KVM_SET_IDENTITY_MAP_ADDR", ""))
+    }
+
+    /// KVM_SET_TSS_ADDR.
+    pub fn set_tss_address(&self, address: u32) -> Result<()> {
+        self.fd.set_tss_address(address as usize).map_err(failed("KVM_SET_TSS_ADDR", ""))
+    }
+
+    /// KVM_SET_NR_MMU_PAGES.
+    pub fn set_nr_mmu_pages(&self, pages: u64) -> Result<()> {
+        let done = upstream::vm::set_nr_mmu_pages(&self.fd, pages);
+        done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
+    }
+
+    /// The ioctls for dirty pages.
+    pub fn dirty_calls(&self) -> DirtyCalls {
+        DirtyCalls::new(&self.fd)
+    }
+
+    /// The ioctl for memory slots.
+    pub fn slot_calls(&self) -> SlotCalls {
+        SlotCalls::new(&self.fd)
+    }
+
+    /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel.
+    pub fn create_irqchip(&self) -> Result<()> {
+        self.fd.create_irq_chip().map_err(failed("KVM_CREATE_IRQCHIP", ""))
+    }
+
+    /// KVM_CREATE_PIT2.
+    pub fn create_pit(&self) -> Result<()> {
+        let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
+        self.fd.create_pit2(config).map_err(failed("KVM_CREATE_PIT2", ""))
+    }
+
+    /// KVM_CREATE_VCPU and its shared pages. The kernel's name for a vCPU is its APIC id.
+    pub fn create_vcpu(&self, id: u32, apic_id: u32, features: StateFeatures) -> Result<Vcpu> {
+        trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: apic_id });
+        let fd = self.fd.create_vcpu(apic_id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
+        trace!(KvmCreateVcpu { cpu_index: id, arch_cpu_id: apic_id, kvm_fd: fd.as_raw_fd() });
+        Vcpu::new(fd, id, apic_id, features, self.fd.run_size())
+    }
+
+    /// The VM's clock, for whichever thread stops last.
+    pub fn clock(&self) -> VmClock {
+        VmClock::new(Arc::clone(&self.fd))
+    }
+
+    /// The in-kernel chips at power-on (`kernel-irqchip=on` only), the same in every machine of a process: read once, before a
+    /// guest can have changed them. `pit`: whether this VM has one.
+    pub fn power_on_chip_state(&self, pit: bool) -> Result<&'static ChipState> {
+        static POWER_ON: [OnceLock<ChipState>; 2] = [const { OnceLock::new() }; 2];
+        let power_on = &POWER_ON[usize::from(pit)];
+        if let Some(state) = power_on.get() {
+            return Ok(state);
+        }
+        let state = self.chip_state(pit)?;
+        Ok(power_on.get_or_init(|| state))
+    }
+
+    fn chip_state(&self, pit: bool) -> Result<ChipState> {
+        let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
+            .into_iter()
+            .map(|chip_id| {
+                let mut chip = kvm_irqchip { chip_id, ..Default::default() };
+                self.fd.get_irqchip(&mut chip).map_err(failed("KVM_GET_IRQCHIP", format!("chip {chip_id}")))?;
+                Ok(chip)
+            })
+            .collect::<Result<_>>()?;
+        let pit = pit.then(|| self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))).transpose()?;
+        Ok(ChipState { chips, pit })
+    }
+
+    /// Writes the in-kernel chips: a reset.
+    pub fn set_chip_state(&self, state: &ChipState) -> Result<()> {
+        for chip in &state.chips {
+            self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;
+        }
+        let Some(pit) = &state.pit else { return Ok(()) };
+        self.fd.set_pit2(pit).map_err(failed("KVM_SET_PIT2", ""))
+    }
+}

@@ -1,0 +1,169 @@
+//! The ring of coalesced writes. One page for the whole VM, mapped into every vCPU's shared pages: `first` is ours, `last` and
+//! the entries are the kernel's.
+
+use super::io_address::IoAddress;
+use crate::mapping::Mapping;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const PAGE_SIZE: usize = 4096;
+const HEADER: usize = 8;
+/// Entries of a ring; one stays empty, so that full differs from empty.
+const CAPACITY: u32 = 170;
+
+/// The page, mapped as long as this lives.
+#[derive(Clone, Debug)]
+pub struct CoalescedRing {
+    mapping: Arc<Mapping>,
+    offset: usize,
+}
+
+impl CoalescedRing {
+    /// The ring at page `page` of a vCPU's mapping (what KVM_CAP_COALESCED_MMIO answers); `None` when there is no such page, or
+    /// the answer is 0, no ring.
+    pub(super) fn new(mapping: Arc<Mapping>, page: u32) -> Option<Self> {
+        let offset = usize::try_from(page).ok()?.checked_mul(PAGE_SIZE)?;
+        let end = offset.checked_add(PAGE_SIZE)?;
+        (page > 0 && end <= mapping.len()).then_some(Self { mapping, offset })
+    }
+
+    fn index(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: both indices are aligned 32-bit words inside the page, which `mapping` keeps; the kernel, too, accesses them
+        // whole.
+        unsafe { AtomicU32::from_ptr(self.mapping.base().add(self.offset + at).cast()) }
+    }
+
+    /// Takes the oldest entry out. One thread at a time: the caller holds a lock. An index that cannot be is an empty ring.
+    pub fn take(&self) -> Option<[u8; CoalescedWrite::SIZE]> {
+        let (first, last) = (self.index(0).load(Ordering::Relaxed), self.index(4).load(Ordering::Acquire));
+        if first == last || first >= CAPACITY || last >= CAPACITY {
+            return None;
+        }
+        let at = self.offset + HEADER + usize::try_from(first).ok()? * CoalescedWrite::SIZE;
+        // SAFETY: `first` is below the capacity, so the entry lies inside the page; the kernel wrote it before `last` and writes it
+        // again only after `first` has moved on. Every bit pattern is valid.
+        let entry = unsafe { self.mapping.base().add(at).cast::<[u8; CoalescedWrite::SIZE]>().read() };
+        self.index(0).store((first + 1) % CAPACITY, Ordering::Release);
+        Some(entry)
+    }
+}
+
+/// A coalesced write: the kernel stored it in the ring instead of leaving the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoalescedWrite {
+    /// Where.
+    pub address: IoAddress,
+    data: [u8; 8],
+    len: usize,
+}
+
+impl CoalescedWrite {
+    /// Bytes of an entry in the ring: address, length, whether it is a port, data.
+    pub const SIZE: usize = 24;
+
+    /// Reads an entry; `None` when it is no write that an x86 processor can do.
+    #[must_use]
+    pub fn parse(entry: &[u8; Self::SIZE]) -> Option<Self> {
+        let [address, len_and_pio, data] = [0, 8, 16].map(|at| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&entry[at..at + 8]);
+            bytes
+        });
+        let [l0, l1, l2, l3, p0, p1, p2, p3] = len_and_pio;
+        let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().filter(|len| (1..=8).contains(len))?;
+        let address = u64::from_le_bytes(address);
+        // The kernel of Linux 4.x leaves padding where later kernels mark ports: only 1 is a port, as in QEMU.
+        let address = match u32::from_le_bytes([p0, p1, p2, p3]) {
+            1 => IoAddress::Pio(u16::try_from(address).ok()?),
+            _ => IoAddress::Mmio(address),
+        };
+        Some(Self { address, data, len })
+    }
+
+    /// What was written: 1 to 8 bytes.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        &self.data[..self.len]
+    }
+}
+
+/// A ring that tests fill in the kernel's place.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    use super::super::run_page::RunPage;
+    use super::*;
+
+    /// A ring whose kernel is the test.
+    pub struct Fabricated(CoalescedRing);
+
+    impl Fabricated {
+        /// Makes an empty ring; `None` when it cannot be mapped.
+        #[must_use]
+        pub fn new() -> Option<Self> {
+            RunPage::map(-1, 3 * PAGE_SIZE).ok()?.coalesced_ring(2).map(Self)
+        }
+
+        /// The ring, for its consumer.
+        pub fn ring(&self) -> CoalescedRing {
+            self.0.clone()
+        }
+
+        #[cfg(test)]
+        pub(super) fn set(&self, first: u32, last: u32) {
+            self.0.index(0).store(first, Ordering::Relaxed);
+            self.0.index(4).store(last, Ordering::Relaxed);
+        }
+
+        /// Adds an entry, as the kernel does; false when the ring is full.
+        pub fn push(&self, entry: &[u8; CoalescedWrite::SIZE]) -> bool {
+            let last = self.0.index(4).load(Ordering::Relaxed);
+            if (last + 1) % CAPACITY == self.0.index(0).load(Ordering::Acquire) {
+                return false;
+            }
+            let at = self.0.offset + HEADER + last as usize * CoalescedWrite::SIZE;
+            // SAFETY: `last` is below the capacity, and the consumer reads the entry only after `last` has moved on.
+            unsafe { self.0.mapping.base().add(at).cast::<[u8; CoalescedWrite::SIZE]>().write(*entry) };
+            self.0.index(4).store((last + 1) % CAPACITY, Ordering::Release);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::run_page::RunPage;
+    use super::testing::Fabricated;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn test_ring_is_where_the_kernel_says_or_nowhere() {
+        let page = RunPage::map(-1, 3 * PAGE_SIZE).unwrap();
+        for (number, there) in [(0, false), (1, true), (2, true), (3, false), (u32::MAX, false)] {
+            assert_eq!(page.coalesced_ring(number).is_some(), there, "{number}");
+        }
+    }
+
+    #[test]
+    fn test_full_ring_holds_one_less_than_its_entries() {
+        let fabricated = Fabricated::new().unwrap();
+        let pushed = (0..=u8::MAX).take_while(|&n| fabricated.push(&[n; CoalescedWrite::SIZE])).count();
+        assert_eq!(pushed, 169);
+        let taken: Vec<_> = std::iter::from_fn(|| fabricated.ring().take()).map(|entry| entry[0]).collect();
+        assert_eq!(taken, (0..169).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        /// Whatever the page holds, taking ends, and reads nothing outside it.
+        #[test]
+        fn test_any_indices_end(first in any::<u32>(), last in any::<u32>(), small in any::<bool>()) {
+            let fabricated = Fabricated::new().unwrap();
+            let (first, last) = if small { (first % 200, last % 200) } else { (first, last) };
+            fabricated.set(first, last);
+            let taken = std::iter::from_fn(|| fabricated.ring().take()).take(1000).count();
+            let sane = first < CAPACITY && last < CAPACITY;
+            let expected = if sane { (last + CAPACITY - first) % CAPACITY } else { 0 };
+            prop_assert_eq!(taken, expected as usize);
+        }
+    }
+}

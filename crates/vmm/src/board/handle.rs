@@ -1,0 +1,166 @@
+//! The handle of a machine with a board.
+
+use super::direct::DirectAccess;
+use super::machine::BoardMachine;
+use crate::config::{MachinePlan, OpenMachine, TakeBytes};
+use crate::{Built, Command, Event, Failure, MachineConfig, Outbox, Sender, Vmm};
+use kvm_accel::EventSink;
+use kvm_accel::cancel::{Cancel, Cancelled};
+use kvm_accel::trace::{Filter, Trace, TraceSession};
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::board::{Board, BoardError};
+use kvm_accel_machine::devices::DelegatedMsrs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Records that may wait in a trace session that begins with its machine.
+const START_TRACE_LIMIT: usize = 65_536;
+
+/// A machine with a board, its messages, and what callers reach of it directly. Its control thread waits for [`BoardVmm::create`].
+pub struct BoardVmm {
+    vmm: Arc<Vmm>,
+    outbox: Arc<Outbox>,
+    direct: Arc<DirectAccess>,
+    msrs: Arc<DelegatedMsrs>,
+    trace: Trace,
+    plans: Plans,
+}
+
+/// The way of a plan to the control thread. Empty once the plan was sent or the machine was ended.
+type Plans = Arc<Mutex<Option<SyncSender<MachinePlan>>>>;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl BoardVmm {
+    /// Starts the control thread. The returned socket becomes readable when [`Outbox::take`] has something.
+    ///
+    /// # Errors
+    /// When the process has too few descriptors or threads.
+    pub fn start() -> Result<(Self, UnixStream), Failure> {
+        let (outbox, wake) = Outbox::new().map_err(|error| short_of("the event socket", &error))?;
+        let outbox = Arc::new(outbox);
+        let asked = Arc::clone(&outbox);
+        let msrs = Arc::new(DelegatedMsrs::new(Box::new(move |access| asked.emit(Event::MsrAccess(access)))));
+        let waker = Arc::clone(&outbox);
+        let trace = Trace::new(move || waker.wake());
+        let direct = Arc::<DirectAccess>::default();
+        let (sender, received) = sync_channel(1);
+        let plans = Plans::new(Mutex::new(Some(sender)));
+        let building = Building {
+            received,
+            plans: Arc::clone(&plans),
+            msrs: Arc::clone(&msrs),
+            direct: Arc::clone(&direct),
+            outbox: Arc::clone(&outbox),
+        };
+        let build = move |sender: &Sender, cancel: &Cancel| building.run(sender, cancel);
+        let vmm = Vmm::spawn(trace.clone(), &outbox, build).map_err(|error| short_of("the control thread", &error))?;
+        Ok((Self { vmm: Arc::new(vmm), outbox, direct, msrs, trace, plans }, wake))
+    }
+
+    /// Has the control thread create the machine. The reply with id 0 follows when it exists or has failed. Opens no file. Returns the trace
+    /// session of the events that the configuration names, if it names any.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration.
+    pub fn create(&self, config: MachineConfig, bytes: TakeBytes<'_>) -> Result<Option<TraceSession>, Failure> {
+        let filter = config.trace.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
+        let traced = !config.trace.is_empty();
+        let plan = config.plan(bytes, &self.msrs)?;
+        let session = traced.then(|| self.trace.open(filter, START_TRACE_LIMIT));
+        // Without a sender the machine was ended, and the reply says so.
+        if let Some(sender) = lock(&self.plans).take() {
+            let _ = sender.send(plan);
+        }
+        Ok(session)
+    }
+
+    /// See [`Vmm::send`].
+    #[must_use]
+    pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
+        self.vmm.send(command, nested)
+    }
+
+    /// Answers an [`Event::MsrAccess`]: the value read, anything for a write; none for a #GP.
+    pub fn answer_msr(&self, id: u32, answer: Option<u64>) {
+        self.msrs.answer(id, answer);
+    }
+
+    /// Ends the machine, whatever it does; [`Event::Closed`] follows when nothing of it is left.
+    pub fn end(&self) {
+        self.vmm.end();
+        self.direct.close_ends();
+    }
+
+    /// The machine and its control thread.
+    #[must_use]
+    pub const fn vmm(&self) -> &Arc<Vmm> {
+        &self.vmm
+    }
+
+    /// The queue of replies and events.
+    #[must_use]
+    pub const fn outbox(&self) -> &Arc<Outbox> {
+        &self.outbox
+    }
+
+    /// What callers reach without the control thread.
+    #[must_use]
+    pub fn direct(&self) -> &DirectAccess {
+        &self.direct
+    }
+
+    /// The machine's trace events.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+}
+
+/// The process has too few of something.
+fn short_of(what: &str, error: &io::Error) -> Failure {
+    let message = format!("cannot create {what} of the machine: {error}");
+    let remedy = "Raise the limits on open files and threads (ulimit -n, ulimit -u, the cgroup's pids.max).";
+    MachineConfigError::new("memory", message, remedy).into()
+}
+
+/// What the control thread builds the machine with.
+struct Building {
+    received: Receiver<MachinePlan>,
+    plans: Plans,
+    msrs: Arc<DelegatedMsrs>,
+    direct: Arc<DirectAccess>,
+    outbox: Arc<Outbox>,
+}
+
+impl Building {
+    fn run(self, sender: &Sender, cancel: &Cancel) -> Result<Built<BoardMachine>, Failure> {
+        let Self { received, plans, msrs, direct, outbox } = self;
+        sender.on_end(move || drop(lock(&plans).take()));
+        let Ok(plan) = received.recv() else { return Err(BoardError::from(Cancelled).into()) };
+        let policy = plan.policy;
+        let OpenMachine { mut config, opened } = plan.open(cancel)?;
+        if let Some(balloon) = opened.find_balloon() {
+            let outbox = Arc::clone(&outbox);
+            balloon.on_change(move || outbox.emit(Event::BalloonChange));
+        }
+        let drained = |port: u32| {
+            let outbox = Arc::clone(&outbox);
+            Box::new(move || outbox.emit(Event::InputDrained { port }))
+        };
+        for (port, serial) in (1..).zip(&mut config.legacy.serials) {
+            if let Some(serial) = serial {
+                serial.input_drained = Some(drained(port));
+            }
+        }
+        let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
+        let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
+        board.set_delegated_msrs(msrs);
+        direct.open(opened, cancel)?;
+        Ok(BoardMachine::new(board, policy, warnings, sender, direct, outbox))
+    }
+}

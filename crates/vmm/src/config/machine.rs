@@ -1,0 +1,121 @@
+//! A whole machine.
+
+use super::accelerator::AccelConfig;
+use super::cpu::{CpuModelConfig, TopologyConfig};
+use super::fw_cfg::FwCfgContent;
+use super::memory::MemoryConfig;
+use super::msr_filter::MsrRuleConfig;
+use super::rtc::RtcConfig;
+use super::serial::{DebugConsoleConfig, Target};
+use super::source::Source;
+use super::virtio::{BalloonConfig, ConsoleConfig, DiskConfig, NetworkConfig, RngConfig, VsockConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A whole machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MachineConfig {
+    /// Accelerator properties.
+    pub accel: AccelConfig,
+    /// RAM.
+    pub memory: MemoryConfig,
+    /// The number of vCPUs, 1 to 255.
+    pub cpus: u32,
+    /// How the vCPUs are arranged.
+    pub topology: TopologyConfig,
+    /// What the guest's CPU is.
+    pub cpu: CpuModelConfig,
+    /// The guest keeps a physical CPU while it idles, QEMU's `-overcommit cpu-pm=on`.
+    pub cpu_pm: bool,
+    /// MSRs that are answered outside the kernel.
+    pub msr_filter: Vec<MsrRuleConfig>,
+    /// Bus locks in a second before a vCPU is slowed down; 0 is no limit.
+    pub bus_lock_ratelimit: u64,
+    /// The kernel; none: firmware finds something to boot.
+    pub kernel: Option<Source>,
+    /// The image at the reset vector.
+    pub firmware: Option<Source>,
+    /// `auto`, `flat`, `linux`, `multiboot` or `pvh`.
+    pub kernel_format: String,
+    /// The initrd, or the modules of a multiboot kernel.
+    pub initrd: Vec<ModuleConfig>,
+    /// The kernel's command line.
+    pub append: String,
+    /// Add words about devices to the command line of a Linux kernel.
+    pub auto_kernel_cmdline: bool,
+    /// The targets of COM1 to COM4; none for a port that the machine does not have.
+    pub serials: Vec<Option<Target>>,
+    /// The debug console.
+    pub debug_console: Option<DebugConsoleConfig>,
+    /// The machine has two 8259 interrupt controllers.
+    pub pic: bool,
+    /// The machine has an 8254 timer.
+    pub pit: bool,
+    /// The CMOS clock.
+    pub rtc: RtcConfig,
+    /// `isa-debug-exit`.
+    pub debug_exit: Option<DebugExitConfig>,
+    /// Files of `fw_cfg`, by name.
+    pub fw_cfg: BTreeMap<String, FwCfgContent>,
+    /// `pc-testdev`.
+    pub test_devices: bool,
+    /// `pvpanic`.
+    pub pvpanic: bool,
+    /// The machine's generation, a UUID.
+    pub vm_generation_id: Option<String>,
+    /// Give the guest ACPI tables.
+    pub acpi: bool,
+    /// What happens to ticks of the in-kernel PIT that the guest missed.
+    pub lost_tick_policy: LostTicks,
+    /// `virtio-blk` devices.
+    pub disks: Vec<DiskConfig>,
+    /// `virtio-net` devices.
+    pub networks: Vec<NetworkConfig>,
+    /// The `virtio-rng` device.
+    pub rng: Option<RngConfig>,
+    /// The `virtio-vsock` device.
+    pub vsock: Option<VsockConfig>,
+    /// The `virtio-balloon` device.
+    pub balloon: Option<BalloonConfig>,
+    /// The ports of the `virtio-console` device.
+    pub consoles: Vec<ConsoleConfig>,
+    /// A reset by the guest ends the machine.
+    pub no_reboot: bool,
+    /// A machine whose guest has shut down stays.
+    pub no_shutdown: bool,
+    /// Trace events that are recorded from the first ioctl on, as globs.
+    pub trace: Vec<String>,
+    /// The program's name in a multiboot command line for a kernel that is no file.
+    pub name: Option<String>,
+}
+
+/// An initrd, or a module of a multiboot kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleConfig {
+    /// The image.
+    pub image: Source,
+    /// The module's command line.
+    pub cmdline: String,
+}
+
+/// The ports of `isa-debug-exit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebugExitConfig {
+    /// The first port.
+    pub iobase: u32,
+    /// The number of ports.
+    pub iosize: u32,
+}
+
+/// What happens to ticks of the in-kernel PIT that the guest missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LostTicks {
+    /// They follow one after the other.
+    Delay,
+    /// They are dropped.
+    Discard,
+}

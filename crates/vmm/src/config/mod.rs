@@ -1,0 +1,42 @@
+//! The configuration of a machine: what crosses from the caller, as serde types without pointers, callbacks or descriptors.
+//!
+//! ```text
+//! JSON --parse--> MachineConfig --plan: checks ranges--> MachinePlan --open: files, sockets, processes--> BoardConfig
+//!                                caller's thread         control thread
+//! ```
+//!
+//! The names are those of the TypeScript package's machine options. One file describes one concept.
+
+mod accelerator;
+mod cpu;
+mod fw_cfg;
+mod generation;
+mod machine;
+mod memory;
+mod msr_filter;
+mod opened;
+mod parse;
+mod plan;
+mod rtc;
+mod serial;
+mod source;
+mod virtio;
+
+#[cfg(test)]
+mod tests;
+
+pub use accelerator::{AccelConfig, NotifyBudgetConfig};
+pub use cpu::{CpuModelConfig, FeatureConfig, TopologyConfig};
+pub use fw_cfg::FwCfgContent;
+pub use machine::{DebugExitConfig, LostTicks, MachineConfig, ModuleConfig};
+pub use memory::{MemoryBackend, MemoryConfig};
+pub use msr_filter::{MsrRead, MsrRuleConfig, MsrWrite};
+pub(crate) use opened::Opened;
+pub(crate) use plan::{MachinePlan, OpenMachine};
+pub use rtc::{RtcClock, RtcConfig};
+pub use serial::{DebugConsoleConfig, Target};
+pub use source::{Source, TakeBytes};
+pub use virtio::{
+    BackendConfig, BalloonConfig, ConsoleConfig, DiskConfig, ForwardConfig, LimitsConfig, NetworkConfig, Protocol,
+    RngConfig, ThrottleConfig, VsockConfig,
+};

@@ -1,0 +1,214 @@
+//! From a [`MachineConfig`] to what a board is built from.
+
+use super::fw_cfg::FwCfgFile;
+use super::generation::generation;
+use super::machine::{LostTicks, MachineConfig, ModuleConfig};
+use super::opened::Opened;
+use super::serial::{self, DEBUG_CONSOLE, DebugConsoleConfig, Target};
+use super::source::{Image, TakeBytes};
+use super::virtio::DevicePlan;
+use crate::{Failure, Policy};
+use kvm_accel::AccelProperties;
+use kvm_accel::cancel::Cancel;
+use kvm_accel::cpu::{CpuConfig, FeatureChange};
+use kvm_accel::interrupts::LostTickPolicy;
+use kvm_accel_machine::board::{BoardConfig, BoardError, LegacyConfig, SerialConfig};
+use kvm_accel_machine::boot::{Boot, BootOptions, Module};
+use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
+use kvm_accel_machine::firmware::Firmware;
+use kvm_accel_machine::interrupts::IsaChips;
+use kvm_accel_machine::ram::RamBackend;
+use kvm_accel_machine::{GuestImageError, ImageRole};
+use std::sync::Arc;
+
+/// A checked configuration, as plain typed values. Its files are not open yet.
+pub struct MachinePlan {
+    /// What follows when the guest stops by itself.
+    pub policy: Policy,
+    accel: AccelProperties,
+    /// Bytes.
+    memory: u64,
+    ram: RamBackend,
+    cpu: CpuConfig,
+    /// None: firmware finds a kernel.
+    kernel: Option<Image>,
+    /// Without modules: `modules` has their images.
+    options: BootOptions,
+    /// Image and command line of each module.
+    modules: Vec<(Image, String)>,
+    firmware: Option<Image>,
+    /// COM1 to COM4.
+    serials: [Option<Target>; 4],
+    debug_console: Option<DebugConsoleConfig>,
+    debug_exit: Option<DebugExit>,
+    lost_tick_policy: LostTickPolicy,
+    acpi: bool,
+    generation: Option<[u8; 16]>,
+    /// The other devices at fixed ports, without the parts that are opened.
+    legacy: LegacyConfig,
+    fw_cfg: Vec<(String, FwCfgFile)>,
+    /// In the order of their transports.
+    virtio: Vec<DevicePlan>,
+}
+
+/// An opened [`MachinePlan`].
+pub struct OpenMachine {
+    /// Everything that the board needs.
+    pub config: BoardConfig,
+    /// What the caller reaches of it.
+    pub opened: Opened,
+}
+
+impl MachineConfig {
+    /// Checks ranges, and takes the bytes of all tokens. Opens no file, socket or process. `msrs` forwards the accesses that the caller
+    /// answers.
+    pub(crate) fn plan(mut self, bytes: TakeBytes<'_>, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, Failure> {
+        let virtio = self.devices()?;
+        let cpu = self.cpu(msrs)?;
+        let (memory, ram) = self.memory.check()?;
+        let name = self.kernel.as_ref().and_then(|kernel| kernel.file_name()).map(Into::into);
+        let mut fw_cfg = Vec::with_capacity(self.fw_cfg.len());
+        for (name, content) in self.fw_cfg {
+            fw_cfg.push((name, content.take(bytes)?));
+        }
+        let mut modules = Vec::with_capacity(self.initrd.len());
+        for ModuleConfig { image, cmdline } in self.initrd {
+            modules.push((image.take("initrd", bytes)?, cmdline));
+        }
+        Ok(MachinePlan {
+            policy: Policy { no_reboot: self.no_reboot, no_shutdown: self.no_shutdown },
+            accel: self.accel.check()?,
+            memory,
+            ram,
+            cpu,
+            options: BootOptions {
+                format: self.kernel_format.parse()?,
+                name: name.or(self.name).unwrap_or_else(|| "kernel".into()),
+                cmdline: self.append,
+                fixed_cmdline: !self.auto_kernel_cmdline,
+                modules: Vec::new(),
+            },
+            modules,
+            kernel: self.kernel.map(|kernel| kernel.take("kernel", bytes)).transpose()?,
+            firmware: self.firmware.map(|firmware| firmware.take("firmware", bytes)).transpose()?,
+            serials: serial::ports(self.serials)?,
+            debug_console: self.debug_console,
+            debug_exit: self.debug_exit.map(|device| DebugExit::new(device.iobase, device.iosize)).transpose()?,
+            lost_tick_policy: match self.lost_tick_policy {
+                LostTicks::Delay => LostTickPolicy::Delay,
+                LostTicks::Discard => LostTickPolicy::Discard,
+            },
+            acpi: self.acpi,
+            generation: self.vm_generation_id.as_deref().map(generation).transpose()?,
+            legacy: LegacyConfig {
+                test_devices: self.test_devices,
+                pvpanic: self.pvpanic,
+                rtc: self.rtc.into(),
+                chips: IsaChips { pic: self.pic, pit: self.pit },
+                ..Default::default()
+            },
+            fw_cfg,
+            virtio,
+        })
+    }
+
+    fn cpu(&mut self, msrs: &Arc<DelegatedMsrs>) -> Result<CpuConfig, Failure> {
+        let cpu = &mut self.cpu;
+        cpu.check_frequency()?;
+        let rules = std::mem::take(&mut self.msr_filter);
+        Ok(CpuConfig {
+            model: std::mem::take(&mut cpu.model),
+            features: std::mem::take(&mut cpu.features).into_iter().map(FeatureChange::from).collect(),
+            check: cpu.check,
+            enforce: cpu.enforce,
+            kvm: cpu.kvm,
+            pmu: cpu.pmu,
+            migratable: cpu.migratable,
+            tsc_khz: cpu.tsc_khz,
+            topology: self.topology.check(self.cpus)?,
+            disable_exits: self.cpu_pm,
+            msrs: (0..).zip(rules).map(|(at, rule)| rule.into_range(at, msrs)).collect(),
+            bus_lock_ratelimit: self.bus_lock_ratelimit,
+        })
+    }
+
+    /// A guest finds the virtio devices of one kind in this order.
+    fn devices(&mut self) -> Result<Vec<DevicePlan>, Failure> {
+        let mut devices = Vec::new();
+        for disk in std::mem::take(&mut self.disks) {
+            devices.push(DevicePlan::Disk(disk.check()?));
+        }
+        for network in std::mem::take(&mut self.networks) {
+            devices.push(DevicePlan::Network(network.check()?));
+        }
+        if let Some(rng) = self.rng.take() {
+            rng.check()?;
+            devices.push(DevicePlan::Rng(rng));
+        }
+        if let Some(vsock) = self.vsock.take() {
+            vsock.check()?;
+            devices.push(DevicePlan::Vsock(vsock));
+        }
+        devices.extend(self.balloon.take().map(DevicePlan::Balloon));
+        if !self.consoles.is_empty() {
+            devices.push(DevicePlan::Console(std::mem::take(&mut self.consoles)));
+        }
+        Ok(devices)
+    }
+}
+
+impl MachinePlan {
+    /// Opens files, connects sockets and starts processes. A failure closes what was opened before it.
+    ///
+    /// Returns [`BoardError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    pub fn open(self, cancel: &Cancel) -> Result<OpenMachine, BoardError> {
+        let modules = self
+            .modules
+            .into_iter()
+            .map(|(image, cmdline)| Ok(Module { image: image.open(ImageRole::Initrd)?, cmdline }))
+            .collect::<Result<_, GuestImageError>>()?;
+        let boot = match self.kernel {
+            Some(kernel) => Boot::new(kernel.open(ImageRole::Kernel)?, BootOptions { modules, ..self.options })?,
+            None => Boot::by_firmware(),
+        };
+        let firmware = self.firmware.map(|source| Firmware::new(source.open(ImageRole::Firmware)?)).transpose()?;
+        let mut opened = Opened::default();
+        let virtio =
+            self.virtio.into_iter().map(|device| device.open(&mut opened, cancel)).collect::<Result<_, _>>()?;
+        let mut legacy = self.legacy;
+        let mut open = |port: u32, target: Option<Target>| target.map(|to| to.open(port, &mut opened)).transpose();
+        let [com1, com2, com3, com4] = self.serials;
+        let serial = open(0, com1)?;
+        for ((port, slot), target) in (1..).zip(&mut legacy.serials).zip([com2, com3, com4]) {
+            *slot = open(port, target)?.map(|output| SerialConfig { output, input_drained: None });
+        }
+        if let Some(DebugConsoleConfig { port, target }) = self.debug_console {
+            legacy.debug_console = open(DEBUG_CONSOLE, Some(target))?.map(|output| (port, output));
+        }
+        for (name, file) in self.fw_cfg {
+            legacy.fw_cfg.push((name, file.read(cancel)?));
+        }
+        let config = BoardConfig {
+            accel: self.accel,
+            memory: self.memory,
+            ram: self.ram,
+            cpu: self.cpu,
+            boot,
+            firmware,
+            serial,
+            debug_exit: self.debug_exit,
+            legacy,
+            lost_tick_policy: self.lost_tick_policy,
+            acpi: self.acpi,
+            generation: self.generation,
+            virtio,
+        };
+        Ok(OpenMachine { config, opened })
+    }
+}
+
+/// Plans cross to the control thread.
+const _: () = {
+    const fn can_be_sent<T: Send>() {}
+    can_be_sent::<MachinePlan>();
+};

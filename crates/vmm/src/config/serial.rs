@@ -1,0 +1,70 @@
+//! The targets of serial ports, of the debug console and of console ports.
+
+use super::opened::Opened;
+use kvm_accel_machine::MachineConfigError;
+use kvm_accel_machine::devices::SerialOutput;
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// The most serial ports.
+const PORTS: usize = 4;
+/// The debug console's number among the streams; COM1 is 0.
+pub const DEBUG_CONSOLE: u32 = 4;
+
+/// Where a port's output goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Target {
+    /// Nowhere.
+    Null {},
+    /// This process's standard output.
+    Stdio {},
+    /// A file, which is created or truncated.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// A stream whose other end the caller takes.
+    Stream {},
+}
+
+/// The debug console.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DebugConsoleConfig {
+    /// Its I/O port.
+    pub port: u16,
+    /// Where its output goes.
+    pub target: Target,
+}
+
+/// The targets of COM1 to COM4; none for a port that the machine does not have.
+pub(super) fn ports(serials: Vec<Option<Target>>) -> Result<[Option<Target>; PORTS], MachineConfigError> {
+    if serials.len() > PORTS {
+        let message = format!("serials has {} ports: expected at most {PORTS}", serials.len());
+        return Err(MachineConfigError::new("serials", message, "A board has COM1 to COM4."));
+    }
+    let mut serials = serials.into_iter();
+    Ok(std::array::from_fn(|_| serials.next().flatten()))
+}
+
+impl Target {
+    /// Opens the target of a serial port or of the debug console. `opened` receives the caller's end of a stream.
+    pub fn open(self, port: u32, opened: &mut Opened) -> Result<SerialOutput, MachineConfigError> {
+        match self {
+            Self::Null {} => Ok(SerialOutput::null()),
+            Self::Stdio {} => SerialOutput::stdout(),
+            Self::File { path } => SerialOutput::create(Path::new(&path)),
+            Self::Stream {} => {
+                // A pipe holds 64 KiB of single bytes, a socket some hundred.
+                let (theirs, ours) = std::io::pipe().map_err(|error| {
+                    let message = format!("cannot create the stream of a serial port: {error}");
+                    MachineConfigError::new("serial", message, "Raise the limit on open files (ulimit -n).")
+                })?;
+                opened.stream(port, theirs);
+                SerialOutput::file(OwnedFd::from(ours).into())
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! `virtio-blk`.
+
+use super::throttle::ThrottleConfig;
+use crate::Failure;
+use kvm_accel_machine::virtio::DiskConfig as Disk;
+use serde::{Deserialize, Serialize};
+
+/// An image as a disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DiskConfig {
+    /// A file, or a block device of the host.
+    pub path: String,
+    /// `raw` or `qcow2`.
+    pub format: String,
+    /// The guest cannot write.
+    pub read_only: bool,
+    /// The user's name of the disk. The guest does not see it.
+    pub id: String,
+    /// The serial number that the guest reads, at most 20 bytes.
+    pub serial: String,
+    /// Give back to the host what the guest discards.
+    pub discard: bool,
+    /// Rate limits.
+    pub throttle: ThrottleConfig,
+}
+
+impl DiskConfig {
+    pub(in crate::config) fn check(self) -> Result<Disk, Failure> {
+        Ok(Disk {
+            path: self.path.into(),
+            format: self.format.parse()?,
+            read_only: self.read_only,
+            serial: self.serial,
+            discard: self.discard,
+            throttle: self.throttle.check("disks")?,
+        })
+    }
+}
