@@ -1,6 +1,7 @@
 //! The configuration space: what the driver reads of the disk before it asks for anything.
 
-use super::request::{MOST_SECTORS, SECTOR};
+use super::image::SECTOR;
+use super::request::MOST_SECTORS;
 
 /// Bytes of `struct virtio_blk_config`, up to the fields for write-zeroes.
 pub const SIZE: usize = 60;

@@ -2,18 +2,14 @@
 //!
 //! - [`Block`]: the device; [`DiskConfig`]: what it is made from.
 //! - `request`: descriptor chains as requests; `requests`: their life, from the queue to the answer.
-//! - `image`: where the bytes are; `raw`: one file, byte for byte; `qcow2`. `file` opens them, `lock`: an image is written by one machine at a time.
+//! - `image`: the files that hold the bytes of a disk.
 //! - `config_space`: what the driver is told of the disk.
 
 mod config_space;
 mod device;
-mod file;
 mod image;
-mod lock;
-mod qcow2;
 #[cfg(test)]
 mod qcow2_tests;
-mod raw;
 mod request;
 mod requests;
 mod slab;
@@ -23,7 +19,7 @@ mod tests;
 pub use device::Block;
 pub use image::{DiskConfig, ImageFormat};
 
-/// An empty qcow2 image for a test.
+/// Creates an empty qcow2 image for a test.
 #[cfg(test)]
 pub(crate) fn create_qcow2(path: &std::path::Path, size: u64) {
     qcow2_tests::create_at(path, size, None);

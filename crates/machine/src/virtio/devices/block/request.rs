@@ -1,5 +1,6 @@
 //! From a descriptor chain to a request: everything here comes from the guest and is checked once, before anything is done.
 
+use super::image::SECTOR;
 use crate::virtio::interface::DriverError;
 use crate::virtio::throttle::Direction;
 use kvm_accel::GuestRam;
@@ -9,9 +10,6 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_WRITE_ZEROES,
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
-
-/// Bytes of a sector, the unit of every number in a request.
-pub const SECTOR: u64 = 512;
 
 /// The most sectors of one discard or write-zeroes request, as QEMU has it: just below 2 GiB.
 pub const MOST_SECTORS: u32 = i32::MAX.unsigned_abs() >> 9;

@@ -6,7 +6,7 @@
 //! cancel. A pause lets the slices in flight complete; the rest of their requests begins after it.
 
 use super::device::Disk;
-use super::raw::{PUNCH, ZERO};
+use super::image::{PUNCH, SLICE, ZERO};
 use super::request::{Action, Descriptor, Request, Status};
 use super::slab::Slab;
 use crate::virtio::interface::{DriverError, HostError, StopFlag, VirtQueue, Worker, WorkerError};
@@ -21,9 +21,6 @@ use vm_memory::{Bytes, GuestAddress};
 
 /// Slices at a stretch, before the transport has its turn.
 const STRETCH: usize = 128;
-
-/// The most bytes of a slice of a read or write.
-pub const SLICE: u64 = 1 << 20;
 
 /// The most bytes that reads and writes in flight move together, but for the last one's.
 const IN_FLIGHT: u64 = 4 << 20;

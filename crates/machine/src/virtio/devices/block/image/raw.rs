@@ -1,7 +1,6 @@
 //! A file or block device that is the disk, byte for byte.
 
-use super::request::SECTOR;
-use super::requests::SLICE;
+use super::{SECTOR, SLICE};
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{self, GuestRange, behind, total};
 use rustix::fs::FallocateFlags;

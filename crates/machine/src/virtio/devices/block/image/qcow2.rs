@@ -1,8 +1,8 @@
 //! Qcow2 images, by the library imago.
 
+use super::SECTOR;
 use super::file::{self, OpenFile};
 use super::lock::Lock;
-use super::request::SECTOR;
 use imago::file::File as Storage;
 use imago::format::gate::ImplicitOpenGate;
 use imago::qcow2::Qcow2;

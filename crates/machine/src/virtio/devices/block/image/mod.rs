@@ -1,13 +1,23 @@
-//! What a disk is made from, and where its bytes are.
+//! The image of a disk: the files that hold its bytes.
+//!
+//! `raw` is one file, byte for byte; `qcow2` is QEMU's format. `file` opens files, and `lock` takes QEMU's locks, so that one process at a
+//! time writes an image.
 
-use super::file::{self, OpenFile, refuse, unreadable};
-use super::lock::Lock;
-use super::qcow2::Qcow2Image;
-use super::raw::RawImage;
+mod file;
+mod lock;
+mod qcow2;
+mod raw;
+
+pub use raw::{PUNCH, ZERO};
+
 use crate::MachineConfigError;
 use crate::virtio::throttle::ThrottleConfig;
+use file::{OpenFile, refuse, unreadable};
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::GuestRange;
+use lock::Lock;
+use qcow2::Qcow2Image;
+use raw::RawImage;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
@@ -15,6 +25,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Bytes of a sector, the unit of offsets and lengths in requests.
+pub const SECTOR: u64 = 512;
+
+/// The most bytes of a slice of a read or write.
+pub const SLICE: u64 = 1 << 20;
 
 /// How an image holds a disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
