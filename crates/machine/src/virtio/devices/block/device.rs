@@ -1,15 +1,16 @@
 //! The device as the driver finds it.
 
 use super::config_space::{self, ConfigSpace};
+use super::disk::{Disk, SERIAL};
 use super::image::{DiskConfig, Image};
 use super::request::Limits;
-use super::requests::{Leftover, Requests};
+use super::requests::Requests;
 use crate::MachineConfigError;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
 use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_GEOMETRY,
     VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_TOPOLOGY, VIRTIO_BLK_F_WRITE_ZEROES,
@@ -18,9 +19,6 @@ use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
 /// QEMU's size.
 const QUEUES: [u16; 1] = [256];
-
-/// Bytes of a serial number.
-const SERIAL: usize = 20;
 
 /// Sectors of a page, which is what file systems free room by.
 const DISCARD_SECTORS: u32 = 8;
@@ -41,37 +39,6 @@ const DISCARD_SECTORS: u32 = 8;
 /// ```
 #[derive(Debug)]
 pub struct Block(Arc<Disk>);
-
-/// What the device and its worker share.
-#[derive(Debug)]
-pub struct Disk {
-    pub image: Image,
-    pub limits: Limits,
-    pub serial: [u8; SERIAL],
-    pub discard: bool,
-    pub throttle: Option<ThrottleHolder>,
-    /// The write cache is on. The driver may switch it at any time.
-    writeback: AtomicBool,
-    /// What the last worker has left in flight.
-    leftover: Mutex<Option<Leftover>>,
-}
-
-impl Disk {
-    /// Keeps what a worker has left in flight, for the next one to wait for.
-    pub fn leave(&self, leftover: Leftover) {
-        *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = Some(leftover);
-    }
-
-    pub fn take_leftover(&self) -> Option<Leftover> {
-        self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Whether a write is answered only when it is on the medium. A driver that cannot flush has no other way.
-    pub fn durable(&self, features: u64) -> bool {
-        let has = |feature: u32| features & 1 << feature != 0;
-        if has(VIRTIO_BLK_F_CONFIG_WCE) { !self.writeback.load(Ordering::Acquire) } else { !has(VIRTIO_BLK_F_FLUSH) }
-    }
-}
 
 impl Block {
     /// Opens and locks the image.

@@ -1,18 +1,26 @@
 //! The block device (section 5.2): a disk from an image file or a block device of the host.
 //!
-//! - [`Block`]: the device; [`DiskConfig`]: what it is made from.
-//! - `request`: descriptor chains as requests; `requests`: their life, from the queue to the answer.
+//! - [`Block`]: the device. [`DiskConfig`]: its configuration. `disk`: what the device and its worker share.
+//! - `config_space`: what the driver reads of the disk.
+//! - `request`: reads a descriptor chain into a request. `job`: a request until its answer. `slice`: a part of it.
+//! - `requests`: the worker. `ring_call`: slices by io_uring. `perform`: slices by the I/O thread.
+//! - `leftover`: calls in flight after the end of a worker.
 //! - `image`: the files that hold the bytes of a disk.
-//! - `config_space`: what the driver is told of the disk.
 
 mod config_space;
 mod device;
+mod disk;
 mod image;
+mod job;
+mod leftover;
+mod perform;
 #[cfg(test)]
 mod qcow2_tests;
 mod request;
 mod requests;
+mod ring_call;
 mod slab;
+mod slice;
 #[cfg(test)]
 mod tests;
 
