@@ -1,8 +1,8 @@
 //! The board: RAM, images, buses and devices around an accelerator.
 
-mod legacy;
+mod platform;
 
-pub use legacy::{LegacyConfig, SerialConfig};
+pub use platform::{LegacyConfig, SerialConfig};
 
 use crate::acpi;
 use crate::boot::Boot;
@@ -33,7 +33,7 @@ use kvm_accel::{
     AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, OpenedVm, StartMode, StartState, Vcpus, Warning,
     WarningCode,
 };
-use legacy::{Connections, Legacy};
+use platform::{Connections, Legacy};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
