@@ -4,8 +4,8 @@ use crate::plan::Source;
 use crate::serial::{BindingSerial, DEBUG_CONSOLE, SerialStreams};
 use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::{BoardError, LegacyConfig, SerialConfig};
-use kvm_accel_machine::devices::{FwCfgItems, RtcConfig};
+use kvm_accel_machine::board::{BoardError, ComPort, DebugPort, FwCfgFiles, PlatformDevice, TestDevices};
+use kvm_accel_machine::devices::{FwCfgItems, Pvpanic, RtcConfig};
 use kvm_accel_machine::interrupts::IsaChips;
 use napi::bindgen_prelude::{Either3, Uint8Array};
 use napi_derive::napi;
@@ -70,8 +70,11 @@ pub struct BindingLegacy {
 
 /// A checked configuration of these devices whose files are not open yet.
 pub struct LegacyPlan {
-    /// Everything that needs no file.
-    config: LegacyConfig,
+    rtc: RtcConfig,
+    test_devices: bool,
+    pvpanic: bool,
+    /// The older interrupt and timer chips of a PC.
+    pub chips: IsaChips,
     /// Where COM2 to COM4 write to.
     serials: [Option<BindingSerial>; 3],
     /// The debug console's port, and where it writes to.
@@ -82,13 +85,6 @@ pub struct LegacyPlan {
 impl BindingLegacy {
     /// Checks the values and copies bytes; touches no file.
     pub fn into_plan(self) -> Result<LegacyPlan, MachineConfigError> {
-        let config = LegacyConfig {
-            test_devices: self.test_devices,
-            pvpanic: self.pvpanic,
-            rtc: self.rtc.into(),
-            chips: IsaChips { pic: self.pic, pit: self.pit },
-            ..Default::default()
-        };
         let mut serials = [None, None, None];
         for BindingSerialPort { port, target } in self.serials {
             let slot = usize::try_from(port).ok().and_then(|port| serials.get_mut(port.checked_sub(1)?));
@@ -106,30 +102,49 @@ impl BindingLegacy {
             Ok((port, target))
         });
         let fw_cfg = self.fw_cfg.into_iter().map(|file| (file.name, file.contents.into())).collect();
-        Ok(LegacyPlan { config, serials, debug_console: debug_console.transpose()?, fw_cfg })
+        Ok(LegacyPlan {
+            rtc: self.rtc.into(),
+            test_devices: self.test_devices,
+            pvpanic: self.pvpanic,
+            chips: IsaChips { pic: self.pic, pit: self.pit },
+            serials,
+            debug_console: debug_console.transpose()?,
+            fw_cfg,
+        })
     }
 }
 
 impl LegacyPlan {
-    /// Opens what ports write to, and reads the files of fw_cfg.
-    pub fn open(self, streams: &mut SerialStreams, cancel: &Cancel) -> Result<LegacyConfig, BoardError> {
-        let mut config = self.config;
-        for ((port, slot), target) in (1..).zip(&mut config.serials).zip(self.serials) {
+    /// Opens the outputs of ports, reads the files of fw_cfg, and adds the devices to a board's list.
+    pub fn open(
+        self,
+        devices: &mut Vec<Box<dyn PlatformDevice>>,
+        streams: &mut SerialStreams,
+        cancel: &Cancel,
+    ) -> Result<(), BoardError> {
+        for (port, target) in (1..).zip(self.serials) {
             if let Some(target) = target {
-                *slot = Some(SerialConfig { output: streams.open(port, target)?, input_drained: None });
+                devices.push(Box::new(ComPort::new(port, streams.open(port, target)?)?));
             }
         }
-        if let Some((port, target)) = self.debug_console {
-            config.debug_console = Some((port, streams.open(DEBUG_CONSOLE, target)?));
-        }
+        devices.push(Box::new(self.rtc));
+        let debug_port = self
+            .debug_console
+            .map(|(port, target)| Ok::<_, BoardError>(DebugPort { port, output: streams.open(DEBUG_CONSOLE, target)? }))
+            .transpose()?;
+        let mut files = Vec::new();
         for (name, source) in self.fw_cfg {
             let contents = match source {
                 Source::Path(path) => FwCfgItems::read_file(Path::new(&path), cancel)?,
                 Source::Bytes(bytes) => bytes,
             };
-            config.fw_cfg.push((name, contents));
+            files.push((name, contents));
         }
-        Ok(config)
+        devices.push(Box::new(FwCfgFiles(files)));
+        devices.extend(debug_port.map(|device| Box::new(device) as _));
+        devices.extend(self.pvpanic.then(|| Box::new(Pvpanic) as _));
+        devices.extend(self.test_devices.then(|| Box::new(TestDevices) as _));
+        Ok(())
     }
 }
 

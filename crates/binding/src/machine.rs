@@ -16,7 +16,7 @@ use kvm_accel::trace::Trace;
 use kvm_accel::{EventSink, ExitKind};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
-use kvm_accel_machine::devices::DelegatedMsrs;
+use kvm_accel_machine::devices::{DelegatedMsrs, InputDrained};
 use kvm_accel_machine::virtio::Listener;
 use kvm_accel_vmm::{BoardMachine, Built, DirectAccess, Event, Failure, Outbox, Sender, Vmm};
 use napi::Env;
@@ -95,19 +95,14 @@ fn start() -> Result<BindingMachine, Failure> {
             sender.on_end(move || drop(lock(&plans).take()));
             let Ok(plan) = received.recv() else { return Err(BoardError::from(Cancelled).into()) };
             let policy = plan.policy;
-            let OpenMachine { mut config, serial, virtio } = plan.open(cancel)?;
+            let OpenMachine { config, serial, virtio } = plan.open(cancel)?;
             balloon::watch(&virtio, &outbox);
-            let drained = |port: u32| {
+            let input_drained = |port: u32| -> InputDrained {
                 let outbox = Arc::clone(&outbox);
                 Box::new(move || outbox.emit(Event::InputDrained { port }))
             };
-            for (port, serial) in (1..).zip(&mut config.legacy.serials) {
-                if let Some(serial) = serial {
-                    serial.input_drained = Some(drained(port));
-                }
-            }
             let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
-            let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
+            let (mut board, warnings) = Board::new(config, sink, &input_drained, cancel)?;
             board.set_delegated_msrs(msrs);
             let mut opened = lock(&opened);
             // Once it is cancelled, JavaScript does not take what was opened.

@@ -11,7 +11,7 @@ use kvm_accel::AccelProperties;
 use kvm_accel::cancel::Cancel;
 use kvm_accel::cpu::CpuConfig;
 use kvm_accel::interrupts::LostTickPolicy;
-use kvm_accel_machine::board::{BoardConfig, BoardError};
+use kvm_accel_machine::board::{BoardConfig, BoardError, ComPort, PlatformDevice};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, Module};
 use kvm_accel_machine::devices::DebugExit;
 use kvm_accel_machine::firmware::Firmware;
@@ -102,8 +102,13 @@ impl MachinePlan {
         let devices =
             self.virtio.into_iter().map(|device| device.open(&mut virtio, cancel)).collect::<Result<_, _>>()?;
         let mut streams = SerialStreams::default();
-        let serial = self.serial.map(|target| streams.open(0, target)).transpose()?;
-        let legacy = self.legacy.open(&mut streams, cancel)?;
+        let mut platform: Vec<Box<dyn PlatformDevice>> = Vec::new();
+        if let Some(target) = self.serial {
+            platform.push(Box::new(ComPort::new(0, streams.open(0, target)?)?));
+        }
+        let chips = self.legacy.chips;
+        self.legacy.open(&mut platform, &mut streams, cancel)?;
+        platform.extend(self.debug_exit.map(|device| Box::new(device) as _));
         let config = BoardConfig {
             accel: self.accel,
             memory: self.memory,
@@ -111,12 +116,11 @@ impl MachinePlan {
             cpu: self.cpu,
             boot,
             firmware,
-            serial,
-            debug_exit: self.debug_exit,
-            legacy,
+            chips,
             lost_tick_policy: self.lost_tick_policy,
             acpi: self.acpi,
             generation: self.generation,
+            devices: platform,
             virtio: devices,
         };
         Ok(OpenMachine { config, serial: streams, virtio })
