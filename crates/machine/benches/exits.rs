@@ -14,9 +14,9 @@ use kvm_accel::baseline::Baseline;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Accelerator, Bus, Event, EventSink, GuestRam, Request, StartState};
 use kvm_accel_guests::{Format, image};
-use kvm_accel_machine::board::{Board, BoardConfig};
+use kvm_accel_machine::board::{Board, BoardConfig, ComPort, FwCfgFiles};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions};
-use kvm_accel_machine::devices::{COM1_BASE, I8042_COMMAND_PORT, SerialOutput};
+use kvm_accel_machine::devices::{COM1_BASE, I8042_COMMAND_PORT, RtcConfig, SerialOutput};
 use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::{ImageRole, ram};
 use std::io::{BufRead, PipeReader, Read, Write};
@@ -116,22 +116,22 @@ fn bus(guest: &str, cmdline: &str) -> Vec<u8> {
 fn board(guest: &str, cmdline: &str) -> (Board, PipeReader, Receiver<()>) {
     let (reader, writer) = std::io::pipe().unwrap();
     let (sink, stopped) = sink();
+    let serial = ComPort::new(0, SerialOutput::file(OwnedFd::from(writer).into()).unwrap()).unwrap();
     let config = BoardConfig {
         accel: AccelProperties::default(),
         memory: MEMORY,
         ram: Default::default(),
         cpu: 1.into(),
         boot: boot(guest, cmdline),
-        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
-        debug_exit: None,
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,
         generation: None,
         firmware: None,
-        legacy: Default::default(),
+        chips: Default::default(),
+        devices: vec![Box::new(serial), Box::new(RtcConfig::default()), Box::new(FwCfgFiles::default())],
         virtio: Vec::new(),
     };
-    let (board, _) = Board::new(config, sink, Box::new(|| {}), &Default::default()).unwrap();
+    let (board, _) = Board::new(config, sink, &|_| Box::new(|| {}), &Default::default()).unwrap();
     board.resume();
     (board, reader, stopped)
 }

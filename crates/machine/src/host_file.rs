@@ -148,42 +148,23 @@ pub fn read(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::scratch::Scratch;
     use kvm_accel::cancel::Cancelled;
     use rustix::fs::{CWD, mknodat};
     use std::io::Write;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A folder of a test's own, removed with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new() -> Self {
-            static NEXT: AtomicU32 = AtomicU32::new(0);
-            let name = format!("kvm-accel-files-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-            let path = std::env::temp_dir().join(name);
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
-
-        fn fifo(&self) -> PathBuf {
-            let path = self.0.join("fifo");
-            mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+    fn fifo(folder: &Scratch) -> PathBuf {
+        let path = folder.path().join("fifo");
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        path
     }
 
     #[test]
     fn test_output_files_are_created_and_truncated() {
-        let folder = Folder::new();
-        let path = folder.0.join("output");
+        let folder = Scratch::new();
+        let path = folder.path().join("output");
         for text in ["longer", "short"] {
             create(&path).unwrap().write_all(text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
@@ -193,8 +174,8 @@ mod tests {
 
     #[test]
     fn test_a_fifo_is_opened_only_while_a_process_reads_it() {
-        let folder = Folder::new();
-        let path = folder.fifo();
+        let folder = Scratch::new();
+        let path = fifo(&folder);
         let refusal = create(&path).unwrap_err();
         assert_eq!(refusal.why, "is a FIFO that no process reads");
         assert!(refusal.remedy.starts_with("Start the reader first"));
@@ -237,13 +218,13 @@ mod tests {
 
     #[test]
     fn test_output_to_another_type_of_file_is_refused_with_a_remedy() {
-        let folder = Folder::new();
-        let socket = folder.0.join("socket");
+        let folder = Scratch::new();
+        let socket = folder.path().join("socket");
         let _listener = UnixListener::bind(&socket).unwrap();
         for (path, why, remedy) in [
             (socket, "is a socket", "socket: PATH"),
-            (folder.0.clone(), "is a directory", "Name a file"),
-            (folder.0.join("no/file"), "cannot be opened: No such file or directory (os error 2)", CHECK),
+            (folder.path().to_path_buf(), "is a directory", "Name a file"),
+            (folder.path().join("no/file"), "cannot be opened: No such file or directory (os error 2)", CHECK),
         ] {
             let refusal = create(&path).unwrap_err();
             assert_eq!(refusal.why, why);
@@ -257,8 +238,8 @@ mod tests {
 
     #[test]
     fn test_a_file_is_read_whole_up_to_the_limit() {
-        let folder = Folder::new();
-        let path = folder.0.join("input");
+        let folder = Scratch::new();
+        let path = folder.path().join("input");
         let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
         std::fs::write(&path, &bytes).unwrap();
         let len = u32::try_from(bytes.len()).unwrap();
@@ -273,12 +254,12 @@ mod tests {
 
     #[test]
     fn test_reading_what_is_no_regular_file_fails_at_once() {
-        let folder = Folder::new();
+        let folder = Scratch::new();
         for (path, why) in [
-            (folder.fifo(), "is not a regular file"),
-            (folder.0.clone(), "is a directory"),
+            (fifo(&folder), "is not a regular file"),
+            (folder.path().to_path_buf(), "is a directory"),
             ("/dev/zero".into(), "is not a regular file"),
-            (folder.0.join("missing"), "cannot be opened: No such file or directory (os error 2)"),
+            (folder.path().join("missing"), "cannot be opened: No such file or directory (os error 2)"),
         ] {
             let error = read_all(&path, u32::MAX, &Cancel::default()).unwrap_err().to_string();
             assert_eq!(error, format!("fw_cfg file '{}' {why}", path.display()));
@@ -287,8 +268,8 @@ mod tests {
 
     #[test]
     fn test_reading_ends_when_it_is_cancelled() {
-        let folder = Folder::new();
-        let path = folder.0.join("input");
+        let folder = Scratch::new();
+        let path = folder.path().join("input");
         std::fs::write(&path, b"bytes").unwrap();
         let cancel = Cancel::default();
         cancel.cancel();

@@ -29,6 +29,8 @@ pub mod layout;
 mod mptable;
 pub mod pty;
 pub mod ram;
+#[cfg(test)]
+mod scratch;
 pub mod virtio;
 
 pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError, SetupError};

@@ -7,9 +7,9 @@ use kvm_accel::dirty::Mode;
 use kvm_accel::{AccelProperties, Event, EventSink};
 use kvm_accel_guests::{Format, image};
 use kvm_accel_machine::ImageRole;
-use kvm_accel_machine::board::{Board, BoardConfig};
+use kvm_accel_machine::board::{Board, BoardConfig, ComPort, FwCfgFiles};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions};
-use kvm_accel_machine::devices::SerialOutput;
+use kvm_accel_machine::devices::{RtcConfig, SerialOutput};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, PipeReader};
 use std::ops::Range;
@@ -37,6 +37,7 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
     let (sender, events) = channel();
     let cmdline = format!("wait=1 cpus={cpus} count={count} end=12");
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image("dirty", Format::Pvh).unwrap());
+    let serial = ComPort::new(0, SerialOutput::file(OwnedFd::from(writer).into()).unwrap()).unwrap();
     let config = BoardConfig {
         accel: AccelProperties { dirty_ring_size, ..Default::default() },
         memory: 16 << 20,
@@ -45,14 +46,13 @@ fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
         acpi: true,
         generation: None,
         firmware: None,
-        legacy: Default::default(),
+        chips: Default::default(),
+        devices: vec![Box::new(serial), Box::new(RtcConfig::default()), Box::new(FwCfgFiles::default())],
         virtio: Vec::new(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline, ..Default::default() }).unwrap(),
-        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
-        debug_exit: None,
     };
-    let (board, _) = Board::new(config, Arc::new(Events(sender)), Box::new(|| {}), &Default::default()).unwrap();
+    let (board, _) = Board::new(config, Arc::new(Events(sender)), &|_| Box::new(|| {}), &Default::default()).unwrap();
     Machine { board, console: BufReader::new(reader), _events: events }
 }
 

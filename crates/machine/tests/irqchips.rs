@@ -7,10 +7,10 @@ use kvm_accel::properties::KernelIrqchip;
 use kvm_accel::{AccelProperties, Accelerator, Bus, Event, EventSink, Request, Vcpus};
 use kvm_accel_guests::{Format, image};
 use kvm_accel_machine::ImageRole;
-use kvm_accel_machine::board::{Board, BoardConfig, BoardError};
+use kvm_accel_machine::board::{Board, BoardConfig, BoardError, ComPort, FwCfgFiles};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions};
 use kvm_accel_machine::bus::{BusBuilder, BusDevice};
-use kvm_accel_machine::devices::SerialOutput;
+use kvm_accel_machine::devices::{RtcConfig, SerialOutput};
 use kvm_accel_machine::interrupts::UserChips;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -41,22 +41,23 @@ fn board(
     let (reader, writer) = std::io::pipe().unwrap();
     let (sender, events) = channel();
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image(guest, format).unwrap());
+    let serial = ComPort::new(0, SerialOutput::file(OwnedFd::from(writer).into()).unwrap()).unwrap();
     let config = BoardConfig {
         accel: AccelProperties { kernel_irqchip, ..Default::default() },
         memory: 16 << 20,
         ram: Default::default(),
         cpu: cpus.into(),
         boot: Boot::new(kernel, BootOptions { cmdline: cmdline.into(), ..Default::default() }).unwrap(),
-        serial: Some(SerialOutput::file(OwnedFd::from(writer).into()).unwrap()),
-        debug_exit: None,
         lost_tick_policy: Default::default(),
         acpi: true,
         generation: None,
         firmware: None,
-        legacy: Default::default(),
+        chips: Default::default(),
+        devices: vec![Box::new(serial), Box::new(RtcConfig::default()), Box::new(FwCfgFiles::default())],
         virtio: Vec::new(),
     };
-    let (board, _) = Board::new(config, Arc::new(Events(Mutex::new(sender))), Box::new(|| {}), &Default::default())?;
+    let (board, _) =
+        Board::new(config, Arc::new(Events(Mutex::new(sender))), &|_| Box::new(|| {}), &Default::default())?;
     Ok(Ran { board, reader, events })
 }
 

@@ -5,8 +5,9 @@ mod support;
 
 use kvm_accel::{AccelProperties, Event, EventSink, StopReason};
 use kvm_accel_machine::ImageRole;
-use kvm_accel_machine::board::{Board, BoardConfig};
+use kvm_accel_machine::board::{Board, BoardConfig, FwCfgFiles};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions};
+use kvm_accel_machine::devices::RtcConfig;
 use kvm_accel_machine::virtio::{Block, DiskConfig, transports};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -141,14 +142,14 @@ impl Busy {
             acpi: true,
             generation: None,
             firmware: None,
-            legacy: Default::default(),
+            chips: Default::default(),
+            devices: vec![Box::new(RtcConfig::default()), Box::new(FwCfgFiles::default())],
             virtio: vec![Arc::new(disk)],
             cpu: 1.into(),
             boot: Boot::new(BootImage::from_bytes(ImageRole::Kernel, guest()), BootOptions::default()).unwrap(),
-            serial: None,
-            debug_exit: None,
         };
-        let (board, _) = Board::new(config, Arc::new(Events(sender)), Box::new(|| {}), &Default::default()).unwrap();
+        let (board, _) =
+            Board::new(config, Arc::new(Events(sender)), &|_| Box::new(|| {}), &Default::default()).unwrap();
         board.dirty_log().start().unwrap();
         Self { board, events, image }
     }

@@ -6,9 +6,9 @@ mod support;
 use kvm_accel::cancel::Cancel;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel::{AccelProperties, Event, EventSink, FaultKind, LossReason, Request, StopReason};
-use kvm_accel_machine::board::{Board, BoardConfig, BoardError};
+use kvm_accel_machine::board::{Board, BoardConfig, BoardError, FwCfgFiles};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
-use kvm_accel_machine::devices::DebugExit;
+use kvm_accel_machine::devices::{DebugExit, RtcConfig};
 use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::ram::{HugePages, RamBackend, RamSource, allocate};
 use kvm_accel_machine::{ImageRole, MachineConfigError};
@@ -241,17 +241,20 @@ fn board(kernel: BootImage, format: KernelFormat, backend: RamBackend) -> Result
         ram: backend,
         cpu: 1.into(),
         boot: Boot::new(kernel, options).unwrap(),
-        serial: None,
-        debug_exit: Some(DebugExit::new(0xf4, 4).unwrap()),
         lost_tick_policy: LostTickPolicy::Delay,
         acpi: true,
         generation: None,
         firmware: None,
-        legacy: Default::default(),
+        chips: Default::default(),
+        devices: vec![
+            Box::new(RtcConfig::default()),
+            Box::new(FwCfgFiles::default()),
+            Box::new(DebugExit::new(0xf4, 4).unwrap()),
+        ],
         virtio: Vec::new(),
     };
     let (sender, events) = channel();
-    Board::new(config, Arc::new(Channel(Mutex::new(sender))), Box::new(|| {}), &Default::default())
+    Board::new(config, Arc::new(Channel(Mutex::new(sender))), &|_| Box::new(|| {}), &Default::default())
         .map(|(board, _)| (board, events))
 }
 

@@ -1,31 +1,30 @@
 //! DSDT: the devices that a guest cannot find by itself, and the sleep type that powers off.
 
-use super::{Description, bytes_of, table};
-use crate::devices::{PVPANIC_PORT, S5_SLEEP_TYPE};
+use super::{Description, HardwareId, bytes_of, table};
+use crate::devices::S5_SLEEP_TYPE;
 use crate::virtio::transports::{self, Place};
 use acpi_tables::Aml;
 use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path, ResourceTemplate, Scope};
 use acpi_tables::sdt::Sdt;
 
-const RTC_PORT: u16 = 0x70;
-const RTC_LINE: u8 = 8;
-
 /// `generation` is the address of the machine's generation.
 pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
     let mut devices = Vec::new();
-    for (unit, (base, line)) in (1..).zip(board.serial) {
-        let name = format!("COM{unit}");
-        devices.extend(device(&name, &EISAName::new("PNP0501"), unit, &[&io(*base, 8), &edge(*line)]));
-    }
-    if board.rtc {
-        devices.extend(device("RTC_", &EISAName::new("PNP0B00"), 0, &[&io(RTC_PORT, 2), &edge(RTC_LINE)]));
+    for (index, entry) in board.platform.iter().enumerate() {
+        let (base, len) = entry.ports;
+        let (name, unit) = entry.name_and_unit(&board.platform[..index]);
+        let ports = io(base, len);
+        let line = entry.line.map(edge);
+        let resources: Vec<&dyn Aml> =
+            std::iter::once(&ports as &dyn Aml).chain(line.iter().map(|line| line as &dyn Aml)).collect();
+        devices.extend(match entry.id {
+            HardwareId::Eisa(id) => device(&name, &EISAName::new(id), unit, &resources),
+            HardwareId::Acpi(id) => device(&name, &id, unit, &resources),
+        });
     }
     for (unit, Place { base, line }) in (0..).zip(board.virtio) {
         let registers = Memory32Fixed::new(true, low32(*base), low32(transports::SIZE));
         devices.extend(device(&format!("VR{unit:02X}"), &"LNRO0005", unit, &[&registers, &edge(*line)]));
-    }
-    if board.pvpanic {
-        devices.extend(device("PEVT", &"QEMU0001", 0, &[&io(PVPANIC_PORT, 1)]));
     }
     if let Some(address) = generation {
         devices.extend(generation_counter(address));

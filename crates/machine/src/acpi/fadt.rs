@@ -1,6 +1,6 @@
 //! FADT: fixed registers, and what a PC of this board lacks.
 
-use super::{Description, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
+use super::{Description, HardwareId, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::devices::{ACPI_PM_BASE, I8042_COMMAND_PORT, PM_CONTROL, PM_TIMER, PULSE_RESET};
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
@@ -20,7 +20,8 @@ const CMOS_RTC_NOT_PRESENT: u16 = 1 << 5;
 pub fn fadt(board: &Description<'_>, dsdt: u32, facs: u32) -> FADT {
     let port =
         |offset: u16, bits, access| GAS::new(AddressSpace::SystemIo, bits, 0, access, (ACPI_PM_BASE + offset).into());
-    let rtc = if board.rtc { 0 } else { CMOS_RTC_NOT_PRESENT };
+    let has_rtc = board.platform.iter().any(|entry| entry.id == HardwareId::RTC);
+    let rtc = if has_rtc { 0 } else { CMOS_RTC_NOT_PRESENT };
     let mut table = FADTBuilder::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
     table.dsdt = dsdt.into();
     table.x_dsdt = u64::from(dsdt).into();

@@ -7,11 +7,13 @@
 //! The registers behind it are [`crate::devices::AcpiPm`]; the reset register is the keyboard controller's.
 
 mod dsdt;
+mod entry;
 mod fadt;
 mod loader;
 mod madt;
 mod wake;
 
+pub use entry::{HardwareId, PlatformEntry};
 pub(crate) use madt::{IOAPIC, LOCAL_APIC};
 pub use wake::waking_registers;
 
@@ -45,12 +47,8 @@ pub struct Description<'a> {
     pub processors: Option<Topology>,
     /// Whether there are two 8259.
     pub pic: bool,
-    /// First port and line of each serial port, COM1 first.
-    pub serial: &'a [(u16, u8)],
-    /// Whether there is a CMOS clock.
-    pub rtc: bool,
-    /// Whether there is `pvpanic`.
-    pub pvpanic: bool,
+    /// Platform devices.
+    pub platform: &'a [PlatformEntry],
     /// The machine's generation, as the 16 bytes that guests read.
     pub generation: Option<[u8; 16]>,
     /// Virtio transports.

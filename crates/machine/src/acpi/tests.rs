@@ -8,12 +8,18 @@ const GENERATION: [u8; 16] = *b"this generation!";
 fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
     let virtio: Vec<_> =
         (0..transports).map(|n| Place { base: 0xfeb0_0000 + 512 * u64::from(n), line: 5 + n }).collect();
+    let entry = |name, id, ports, line| PlatformEntry { name, id, ports, line };
+    let mut platform: Vec<_> = [(0x3f8, 4), (0x2f8, 3)]
+        .map(|(base, irq)| entry("COM", HardwareId::Eisa("PNP0501"), (base, 8), Some(irq)))
+        .into();
+    if rtc {
+        platform.push(entry("RTC_", HardwareId::RTC, (0x70, 2), Some(8)));
+        platform.push(entry("PEVT", HardwareId::Acpi("QEMU0001"), (0x505, 1), None));
+    }
     let description = Description {
         processors: cpus.map(Topology::of_cores),
         pic: true,
-        serial: &[(0x3f8, 4), (0x2f8, 3)],
-        rtc,
-        pvpanic: rtc,
+        platform: &platform,
         generation: rtc.then_some(GENERATION),
         virtio: &virtio,
     };

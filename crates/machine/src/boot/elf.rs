@@ -1,25 +1,30 @@
-//! ELF headers, read with distrust: what passes here can be loaded without a further check.
+//! ELF headers, read with distrust: an [`Elf`] that this file returns can be loaded without a further check.
+//!
+//! The crate `object` knows the structures. It would read an image as a whole, so this file reads the headers one by one, checks their
+//! places against the file, and limits their number and size.
 
-use super::placement::Conflict;
-use super::{BootImage, Guest};
-use crate::GuestImageProblem::{DoesNotFit, Malformed, Overlap, Truncated, WrongClass};
-use crate::{GuestImageError, SetupError};
+use super::BootImage;
+use super::segment::Segment;
+use crate::GuestImageError;
+use crate::GuestImageProblem::{Malformed, Truncated, WrongClass};
+use object::LittleEndian;
+use object::elf::{
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_386, EM_X86_64, FileHeader32, FileHeader64, NoteType, PT_LOAD,
+    PT_NOTE,
+};
+use object::pod::from_bytes;
+use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use std::ops::Range;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
-
-const PT_LOAD: u64 = 1;
-const PT_NOTE: u64 = 4;
-const EM_386: u64 = 3;
-const EM_X86_64: u64 = 62;
-const LITTLE_ENDIAN: u8 = 1;
 
 /// Kernels have fewer than ten program headers and some hundred bytes of notes. The limits bound what a file can make
 /// this process do.
-const MAX_PROGRAM_HEADERS: u64 = 64;
+const MAX_PROGRAM_HEADERS: u16 = 64;
 const MAX_NOTES_SIZE: u64 = 64 * 1024;
 
 /// A note of this name and type holds the address of a kernel's PVH entry.
-const XEN_NOTE: (&[u8], u32) = (b"Xen\0", 18);
+const XEN_NOTE: (&[u8], NoteType) = (b"Xen\0", NoteType(18));
+/// Notes are aligned to 4 bytes, whatever their segment says.
+const NOTE_ALIGN: u64 = 4;
 
 /// The word size of an ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,49 +34,17 @@ pub(super) enum Class {
 }
 
 impl Class {
-    /// The class of the file that begins with `head`, if that is an ELF file at all.
+    /// Returns the class of the file that begins with `head`, if it is an ELF file.
     pub fn of(head: &[u8]) -> Option<Self> {
-        match head {
-            [0x7f, b'E', b'L', b'F', 1, ..] => Some(Self::Elf32),
-            [0x7f, b'E', b'L', b'F', 2, ..] => Some(Self::Elf64),
+        match *head.strip_prefix(&ELFMAG)?.first()? {
+            class if class == ELFCLASS32.0 => Some(Self::Elf32),
+            class if class == ELFCLASS64.0 => Some(Self::Elf64),
             _ => None,
         }
     }
-
-    /// A little-endian field of which ELF64 has another place, and maybe another width, than ELF32. Both within `bytes`.
-    fn field(self, bytes: &[u8], elf32: Range<usize>, elf64: Range<usize>) -> u64 {
-        let place = match self {
-            Self::Elf32 => elf32,
-            Self::Elf64 => elf64,
-        };
-        bytes[place].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
-    }
-
-    const fn header_size(self) -> usize {
-        match self {
-            Self::Elf32 => 52,
-            Self::Elf64 => 64,
-        }
-    }
-
-    const fn program_header_size(self) -> usize {
-        match self {
-            Self::Elf32 => 32,
-            Self::Elf64 => 56,
-        }
-    }
 }
 
-/// A piece of an image and its place in memory; `memory_size` exceeds `file_size` by what is to be zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Segment {
-    pub offset: u64,
-    pub file_size: u64,
-    pub address: u64,
-    pub memory_size: u64,
-}
-
-/// What matters of an ELF file.
+/// The parts of an ELF file that loading it needs.
 #[derive(Debug)]
 pub(super) struct Elf {
     pub class: Class,
@@ -84,34 +57,44 @@ pub(super) struct Elf {
 impl Elf {
     /// Reads the headers of `image`, which begins with `head`.
     pub fn parse(image: &BootImage, head: &[u8]) -> Result<Self, GuestImageError> {
-        let class = Class::of(head).ok_or_else(|| image.refuse(WrongClass, "is not an ELF file for 32 or 64 bits"))?;
-        if head.len() < class.header_size() {
-            return Err(image.refuse(Truncated, "ends within its ELF header"));
+        match Class::of(head) {
+            Some(class @ Class::Elf32) => Self::read::<FileHeader32<LittleEndian>>(class, image, head),
+            Some(class @ Class::Elf64) => Self::read::<FileHeader64<LittleEndian>>(class, image, head),
+            None => Err(image.refuse(WrongClass, "is not an ELF file for 32 or 64 bits")),
         }
-        let machine = class.field(head, 18..20, 18..20);
-        let expected = [EM_386, EM_X86_64].contains(&machine);
-        if head[5] != LITTLE_ENDIAN || !expected {
+    }
+
+    fn read<H: FileHeader<Endian = LittleEndian>>(
+        class: Class,
+        image: &BootImage,
+        head: &[u8],
+    ) -> Result<Self, GuestImageError> {
+        let (header, _) = from_bytes::<H>(head).map_err(|()| image.refuse(Truncated, "ends within its ELF header"))?;
+        let x86 = [EM_386, EM_X86_64].contains(&header.e_machine(LittleEndian));
+        if header.e_ident().data != ELFDATA2LSB || !x86 {
             return Err(image.refuse(WrongClass, "is an ELF file for another processor than x86"));
         }
-        let entry = class.field(head, 24..28, 24..32);
-        let table = class.field(head, 28..32, 32..40);
-        let entry_size = class.field(head, 42..44, 54..56);
-        let count = class.field(head, 44..46, 56..58);
-        if entry_size != class.program_header_size() as u64 || table < class.header_size() as u64 {
+        let table: u64 = header.e_phoff(LittleEndian).into();
+        let entry_size = size_of::<H::ProgramHeader>();
+        if usize::from(header.e_phentsize(LittleEndian)) != entry_size || table < size_of::<H>() as u64 {
             return Err(image.refuse(Malformed, "has program headers of a wrong size or place"));
         }
+        let count = header.e_phnum(LittleEndian);
         if count > MAX_PROGRAM_HEADERS {
             return Err(image.refuse(Malformed, format!("has {count} program headers, more than 64")));
         }
 
+        let entry = header.e_entry(LittleEndian).into();
         let mut elf = Self { class, entry, segments: Vec::new(), notes: Vec::new() };
         let len = image.len()?;
-        let mut header = vec![0; class.program_header_size()];
-        for index in 0..count {
-            let end = table.checked_add((index + 1) * entry_size).filter(|end| *end <= len);
-            let end = end.ok_or_else(|| image.refuse(Truncated, "ends within its program headers"))?;
-            image.read_at(end - entry_size, &mut header)?;
-            elf.add_program_header(image, len, &header)?;
+        let mut bytes = vec![0; entry_size];
+        for index in 0..u64::from(count) {
+            let truncated = || image.refuse(Truncated, "ends within its program headers");
+            let size = entry_size as u64;
+            let end = table.checked_add((index + 1) * size).filter(|end| *end <= len).ok_or_else(truncated)?;
+            image.read_at(end - size, &mut bytes)?;
+            let (header, _) = from_bytes::<H::ProgramHeader>(&bytes).map_err(|()| truncated())?;
+            elf.add_program_header(image, len, header)?;
         }
         if elf.segments.is_empty() {
             return Err(image.refuse(Malformed, "has no segment to load"));
@@ -119,17 +102,22 @@ impl Elf {
         Ok(elf)
     }
 
-    fn add_program_header(&mut self, image: &BootImage, len: u64, header: &[u8]) -> Result<(), GuestImageError> {
-        let kind = self.class.field(header, 0..4, 0..4);
-        let segment = Segment {
-            offset: self.class.field(header, 4..8, 8..16),
-            address: self.class.field(header, 12..16, 24..32),
-            file_size: self.class.field(header, 16..20, 32..40),
-            memory_size: self.class.field(header, 20..24, 40..48),
-        };
+    fn add_program_header(
+        &mut self,
+        image: &BootImage,
+        len: u64,
+        header: &impl ProgramHeader<Endian = LittleEndian>,
+    ) -> Result<(), GuestImageError> {
+        let kind = header.p_type(LittleEndian);
         if ![PT_LOAD, PT_NOTE].contains(&kind) {
             return Ok(());
         }
+        let segment = Segment {
+            offset: header.p_offset(LittleEndian).into(),
+            address: header.p_paddr(LittleEndian).into(),
+            file_size: header.p_filesz(LittleEndian).into(),
+            memory_size: header.p_memsz(LittleEndian).into(),
+        };
         let end = segment.offset.checked_add(segment.file_size).filter(|end| *end <= len);
         let end = end.ok_or_else(|| {
             let Segment { offset, file_size, .. } = segment;
@@ -151,112 +139,25 @@ impl Elf {
         Ok(())
     }
 
-    /// The physical address of the 32-bit PVH entry, if a note has it. All notes are checked; the first entry counts.
+    /// Returns the physical address of the 32-bit PVH entry, if a note has it. Checks all notes; the first entry counts.
     pub fn pvh_entry(&self, image: &BootImage) -> Result<Option<u64>, GuestImageError> {
+        let malformed = |_| image.refuse(Malformed, "has a note that is longer than its segment");
         let mut entry = None;
         for range in &self.notes {
-            let mut notes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
-            image.read_at(range.start, &mut notes)?;
-            let mut rest = notes.as_slice();
-            while !rest.is_empty() {
-                let malformed = || image.refuse(Malformed, "has a note that is longer than its segment");
-                let (header, after) = rest.split_at_checked(12).ok_or_else(malformed)?;
-                let [name_size, size, kind] = [0, 4, 8].map(|at| le32(&header[at..]));
-                let (name, after) = split_padded(after, name_size).ok_or_else(malformed)?;
-                let (value, after) = split_padded(after, size).ok_or_else(malformed)?;
-                if (name, kind) == XEN_NOTE {
-                    let address = value.get(..4).ok_or_else(|| {
+            let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+            image.read_at(range.start, &mut bytes)?;
+            // Notes of 32-bit files have the same format.
+            let notes = NoteIterator::<FileHeader64<LittleEndian>>::new(LittleEndian, NOTE_ALIGN, &bytes);
+            for note in notes.map_err(malformed)? {
+                let note = note.map_err(malformed)?;
+                if (note.name_bytes(), note.n_type(LittleEndian)) == XEN_NOTE {
+                    let address = note.desc().first_chunk().ok_or_else(|| {
                         image.refuse(Malformed, "has a PVH note that is too short for an address, 4 bytes")
                     })?;
-                    entry.get_or_insert(le32(address).into());
+                    entry.get_or_insert(u32::from_le_bytes(*address).into());
                 }
-                rest = after;
             }
         }
         Ok(entry)
-    }
-}
-
-/// Splits off `size` bytes and their padding to a multiple of 4, which the end may lack.
-fn split_padded(bytes: &[u8], size: u32) -> Option<(&[u8], &[u8])> {
-    let size = usize::try_from(size).ok()?;
-    let value = bytes.get(..size)?;
-    Some((value, bytes.get(size.next_multiple_of(4)..).unwrap_or_default()))
-}
-
-/// The little-endian number that `bytes`, at least 4, begins with.
-pub(super) fn le32(bytes: &[u8]) -> u32 {
-    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
-}
-
-impl Segment {
-    /// Its place in memory, once that is known not to overflow.
-    fn range(&self) -> Option<Range<u64>> {
-        Some(self.address..self.address.checked_add(self.memory_size)?)
-    }
-
-    /// Sets what the file does not fill to zero. Pages that are zero already are only looked at: they stay unpopulated.
-    fn clear_rest(&self, guest: &Guest<'_>) -> Result<(), SetupError> {
-        const ZEROS: [u8; 4096] = [0; 4096];
-        let failed = |error: GuestMemoryError| guest.kernel.refuse(DoesNotFit, error.to_string());
-        let ram = guest.ram;
-        let end = self.address + self.memory_size;
-        let mut at = self.address + self.file_size;
-        let mut page = ZEROS;
-        while at < end {
-            guest.cancel.check()?;
-            let len = (4096 - at % 4096).min(end - at);
-            let page = &mut page[..usize::try_from(len).unwrap_or(0)];
-            ram.read_slice(page, GuestAddress(at)).map_err(failed)?;
-            if page.iter().any(|byte| *byte != 0) {
-                ram.write_slice(&ZEROS[..page.len()], GuestAddress(at)).map_err(failed)?;
-            }
-            at += len;
-        }
-        Ok(())
-    }
-}
-
-impl Guest<'_> {
-    /// Takes the places that the kernel's segments ask for, and checks that `entry` is in one of them.
-    pub(super) fn place_kernel(&mut self, segments: &[Segment], entry: u64) -> Result<(), GuestImageError> {
-        let mut entered = false;
-        for segment in segments {
-            let Segment { address, memory_size, .. } = *segment;
-            let does_not_fit = || {
-                let ram = self.layout.size();
-                let what = format!(
-                    "has {memory_size:#x} bytes at {address:#x}, where the guest has no RAM ({ram:#x} bytes in all)"
-                );
-                self.kernel.refuse(DoesNotFit, what)
-            };
-            let range = segment.range().ok_or_else(does_not_fit)?;
-            entered |= range.contains(&entry);
-            match self.space.fixed(range) {
-                Ok(()) => {}
-                Err(Conflict::NoRam) => return Err(does_not_fit()),
-                Err(Conflict::Taken(other)) => {
-                    let what =
-                        format!("has {memory_size:#x} bytes at {address:#x}, where another segment lies ({other:#x?})");
-                    return Err(self.kernel.refuse(Overlap, what));
-                }
-            }
-        }
-        if !entered {
-            return Err(self
-                .kernel
-                .refuse(Malformed, format!("has its entry point at {entry:#x}, outside all segments")));
-        }
-        Ok(())
-    }
-
-    /// Copies placed segments from the kernel's image, and clears what they have in memory only: after a reset it holds what the
-    /// guest left there.
-    pub(super) fn copy_kernel(&self, segments: &[Segment]) -> Result<(), SetupError> {
-        for segment in segments {
-            self.kernel.copy_to(self.ram, segment.offset, segment.file_size, segment.address, self.cancel)?;
-            segment.clear_rest(self)?;
-        }
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! A file without a header: real-mode code, at the address where small hand-written guests expect to be.
 
 use super::Guest;
-use super::elf::Segment;
+use super::segment::Segment;
 use crate::SetupError;
 use kvm_accel::{StartMode, StartState};
 

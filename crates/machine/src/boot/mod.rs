@@ -17,6 +17,7 @@ mod multiboot;
 mod options;
 mod placement;
 mod pvh;
+mod segment;
 
 pub use format::KernelFormat;
 pub use image::BootImage;

@@ -1,8 +1,9 @@
 //! Multiboot 1, as its specification 0.6.96 has it: a header in the first 8 KiB of the image, an information structure
 //! for the kernel.
 
-use super::elf::{Class, Elf, Segment, le32};
+use super::elf::{Class, Elf};
 use super::modules::{PlacedModule, Side};
+use super::segment::Segment;
 use super::{BootImage, Guest, boot_data};
 use crate::GuestImageProblem::{Malformed, Truncated, Unrecognised, WrongClass};
 use crate::{GuestImageError, SetupError};
@@ -183,4 +184,9 @@ fn information(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(B
 /// A value that fits by construction: everything placed lies below 4 GiB.
 fn low32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Returns the little-endian number that `bytes`, at least 4, begins with.
+fn le32(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

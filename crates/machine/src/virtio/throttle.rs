@@ -3,8 +3,8 @@
 //! Each limit is a leaky bucket. It leaks at the average rate; a request passes while the bucket is not overfull, and then goes in, so that a
 //! large request passes too and is paid for afterwards.
 
-use super::HostError;
-use super::lease::{Holder, Lease};
+use super::interface::HostError;
+use super::interface::lease::{Holder, Lease};
 use crate::MachineConfigError;
 use rustix::event::{PollFd, PollFlags};
 use rustix::time::{

@@ -4,7 +4,7 @@
 
 use super::block::{Block, DiskConfig, ImageFormat};
 use super::console::{Console, HostEnd, PortKind};
-use super::interrupt::{ConfigInterrupt, Interrupt};
+use super::interface::{ConfigInterrupt, Interrupt};
 use super::io_thread::{IoThread, ring};
 use super::net::{Backend, Net, NetConfig};
 use super::throttle::ThrottleConfig;

@@ -9,7 +9,7 @@ use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::trace::{Filter, Trace, TraceSession};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
-use kvm_accel_machine::devices::DelegatedMsrs;
+use kvm_accel_machine::devices::{DelegatedMsrs, InputDrained};
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -143,22 +143,17 @@ impl Building {
         sender.on_end(move || drop(lock(&plans).take()));
         let Ok(plan) = received.recv() else { return Err(BoardError::from(Cancelled).into()) };
         let policy = plan.policy;
-        let OpenMachine { mut config, opened } = plan.open(cancel)?;
+        let OpenMachine { config, opened } = plan.open(cancel)?;
         if let Some(balloon) = opened.find_balloon() {
             let outbox = Arc::clone(&outbox);
             balloon.on_change(move || outbox.emit(Event::BalloonChange));
         }
-        let drained = |port: u32| {
+        let input_drained = |port: u32| -> InputDrained {
             let outbox = Arc::clone(&outbox);
             Box::new(move || outbox.emit(Event::InputDrained { port }))
         };
-        for (port, serial) in (1..).zip(&mut config.legacy.serials) {
-            if let Some(serial) = serial {
-                serial.input_drained = Some(drained(port));
-            }
-        }
         let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
-        let (mut board, warnings) = Board::new(config, sink, drained(0), cancel)?;
+        let (mut board, warnings) = Board::new(config, sink, &input_drained, cancel)?;
         board.set_delegated_msrs(msrs);
         direct.open(opened, cancel)?;
         Ok(BoardMachine::new(board, policy, warnings, sender, direct, outbox))

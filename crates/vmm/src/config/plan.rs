@@ -12,9 +12,9 @@ use kvm_accel::AccelProperties;
 use kvm_accel::cancel::Cancel;
 use kvm_accel::cpu::{CpuConfig, FeatureChange};
 use kvm_accel::interrupts::LostTickPolicy;
-use kvm_accel_machine::board::{BoardConfig, BoardError, LegacyConfig, SerialConfig};
+use kvm_accel_machine::board::{BoardConfig, BoardError, ComPort, DebugPort, FwCfgFiles, PlatformDevice, TestDevices};
 use kvm_accel_machine::boot::{Boot, BootOptions, Module};
-use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs};
+use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs, Pvpanic, RtcConfig};
 use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::interrupts::IsaChips;
 use kvm_accel_machine::ram::RamBackend;
@@ -44,8 +44,11 @@ pub struct MachinePlan {
     lost_tick_policy: LostTickPolicy,
     acpi: bool,
     generation: Option<[u8; 16]>,
-    /// The other devices at fixed ports, without the parts that are opened.
-    legacy: LegacyConfig,
+    rtc: RtcConfig,
+    test_devices: bool,
+    pvpanic: bool,
+    /// The PIC and the PIT.
+    chips: IsaChips,
     fw_cfg: Vec<(String, FwCfgFile)>,
     /// In the order of their transports.
     virtio: Vec<DevicePlan>,
@@ -100,13 +103,10 @@ impl MachineConfig {
             },
             acpi: self.acpi,
             generation: self.vm_generation_id.as_deref().map(generation).transpose()?,
-            legacy: LegacyConfig {
-                test_devices: self.test_devices,
-                pvpanic: self.pvpanic,
-                rtc: self.rtc.into(),
-                chips: IsaChips { pic: self.pic, pit: self.pit },
-                ..Default::default()
-            },
+            rtc: self.rtc.into(),
+            test_devices: self.test_devices,
+            pvpanic: self.pvpanic,
+            chips: IsaChips { pic: self.pic, pit: self.pit },
             fw_cfg,
             virtio,
         })
@@ -175,19 +175,28 @@ impl MachinePlan {
         let mut opened = Opened::default();
         let virtio =
             self.virtio.into_iter().map(|device| device.open(&mut opened, cancel)).collect::<Result<_, _>>()?;
-        let mut legacy = self.legacy;
-        let mut open = |port: u32, target: Option<Target>| target.map(|to| to.open(port, &mut opened)).transpose();
-        let [com1, com2, com3, com4] = self.serials;
-        let serial = open(0, com1)?;
-        for ((port, slot), target) in (1..).zip(&mut legacy.serials).zip([com2, com3, com4]) {
-            *slot = open(port, target)?.map(|output| SerialConfig { output, input_drained: None });
+        let mut devices: Vec<Box<dyn PlatformDevice>> = Vec::new();
+        for (port, target) in (0..).zip(self.serials) {
+            if let Some(target) = target {
+                devices.push(Box::new(ComPort::new(port, target.open(port, &mut opened)?)?));
+            }
         }
-        if let Some(DebugConsoleConfig { port, target }) = self.debug_console {
-            legacy.debug_console = open(DEBUG_CONSOLE, Some(target))?.map(|output| (port, output));
-        }
+        devices.push(Box::new(self.rtc));
+        let debug_port = match self.debug_console {
+            Some(DebugConsoleConfig { port, target }) => {
+                Some(DebugPort { port, output: target.open(DEBUG_CONSOLE, &mut opened)? })
+            }
+            None => None,
+        };
+        let mut files = Vec::with_capacity(self.fw_cfg.len());
         for (name, file) in self.fw_cfg {
-            legacy.fw_cfg.push((name, file.read(cancel)?));
+            files.push((name, file.read(cancel)?));
         }
+        devices.push(Box::new(FwCfgFiles(files)));
+        devices.extend(debug_port.map(|device| Box::new(device) as _));
+        devices.extend(self.pvpanic.then(|| Box::new(Pvpanic) as _));
+        devices.extend(self.test_devices.then(|| Box::new(TestDevices) as _));
+        devices.extend(self.debug_exit.map(|device| Box::new(device) as _));
         let config = BoardConfig {
             accel: self.accel,
             memory: self.memory,
@@ -195,9 +204,8 @@ impl MachinePlan {
             cpu: self.cpu,
             boot,
             firmware,
-            serial,
-            debug_exit: self.debug_exit,
-            legacy,
+            chips: self.chips,
+            devices,
             lost_tick_policy: self.lost_tick_policy,
             acpi: self.acpi,
             generation: self.generation,

@@ -5,7 +5,7 @@
 
 #[path = "shared.rs"]
 mod shared;
-#[path = "../stop_flag.rs"]
+#[path = "../interface/stop_flag.rs"]
 mod stop_flag;
 
 /// What the code under test synchronises by here.

@@ -1,0 +1,40 @@
+//! The configuration of a board.
+
+use super::PlatformDevice;
+use crate::boot::Boot;
+use crate::firmware::Firmware;
+use crate::interrupts::IsaChips;
+use crate::ram::RamBackend;
+use crate::virtio::VirtioDevice;
+use kvm_accel::AccelProperties;
+use kvm_accel::cpu::CpuConfig;
+use kvm_accel::interrupts::LostTickPolicy;
+use std::sync::Arc;
+
+/// The configuration of a board. It knows devices by [`PlatformDevice`] and [`VirtioDevice`] only.
+pub struct BoardConfig {
+    /// Accelerator properties.
+    pub accel: AccelProperties,
+    /// RAM in bytes.
+    pub memory: u64,
+    /// Where RAM comes from.
+    pub ram: RamBackend,
+    /// The processors. `From<u32>` gives a number of vCPUs the host's model.
+    pub cpu: CpuConfig,
+    /// The guest image and its boot options.
+    pub boot: Boot,
+    /// The firmware at the reset vector.
+    pub firmware: Option<Firmware>,
+    /// The older interrupt and timer chips of a PC.
+    pub chips: IsaChips,
+    /// What happens to ticks of the in-kernel PIT that the guest is too late for.
+    pub lost_tick_policy: LostTickPolicy,
+    /// Whether the guest gets ACPI's tables. ACPI's registers always exist.
+    pub acpi: bool,
+    /// The machine's generation in ACPI's tables, as the 16 bytes that guests read.
+    pub generation: Option<[u8; 16]>,
+    /// Platform devices. The board attaches them in this order.
+    pub devices: Vec<Box<dyn PlatformDevice>>,
+    /// Virtio devices, in the order of their transports.
+    pub virtio: Vec<Arc<dyn VirtioDevice>>,
+}

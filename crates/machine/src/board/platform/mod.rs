@@ -1,0 +1,92 @@
+//! Platform devices: devices at fixed ports or addresses, which a guest cannot probe for.
+//!
+//! Each device registers itself. The board knows it as a [`PlatformDevice`] only and calls [`PlatformDevice::attach`], in which the device
+//! takes its interrupt line and claims its ports from the [`Slot`]. To add a device, implement [`PlatformDevice`] in a file here.
+
+mod debug_console;
+mod debug_exit;
+mod fw_cfg;
+mod pvpanic;
+mod rtc;
+mod serial;
+mod test_device;
+
+pub use debug_console::DebugPort;
+pub use fw_cfg::FwCfgFiles;
+pub use serial::ComPort;
+pub use test_device::TestDevices;
+
+use super::BoardError;
+use crate::acpi::PlatformEntry;
+use crate::bus::{BusBuilder, BusDevice};
+use crate::devices::{AcpiPm, InputDrained, Irq, SerialPort};
+use crate::interrupts::Lines;
+use crate::layout::RamLayout;
+use kvm_accel::GuestRam;
+use std::sync::Arc;
+
+/// A platform device that is not on the board yet.
+pub trait PlatformDevice: Send {
+    /// Returns the entry of this device in ACPI's tables. Without an entry, guests must know its address.
+    fn acpi_entry(&self) -> Option<PlatformEntry> {
+        None
+    }
+
+    /// Creates the device on a board.
+    ///
+    /// # Errors
+    /// An invalid configuration, or an error of the kernel.
+    fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError>;
+}
+
+/// A device on the board, as far as the board calls it. All other calls come from the bus.
+pub trait Attached: Send + Sync {
+    /// Puts the device back to power-on.
+    fn reset(&self) {}
+
+    /// Writes the pending output that its reader takes at once. Called at the end of the machine.
+    fn flush_pending(&self) {}
+}
+
+/// Serial ports of a board, COM1 to COM4.
+pub type SerialPorts = [Option<Arc<SerialPort>>; 4];
+
+/// What a board offers to a device that is being attached.
+pub struct Slot<'a> {
+    pub(super) layout: &'a RamLayout,
+    pub(super) ram: &'a GuestRam,
+    pub(super) lines: &'a Lines,
+    pub(super) cpus: u32,
+    pub(super) pm: &'a Arc<AcpiPm>,
+    /// Files that the board itself passes to firmware.
+    pub(super) firmware_files: Vec<(String, Vec<u8>)>,
+    pub(super) input_drained: &'a dyn Fn(u32) -> InputDrained,
+    pub(super) bus: BusBuilder,
+    pub(super) attached: Vec<Arc<dyn Attached>>,
+    pub(super) serial_ports: SerialPorts,
+}
+
+impl Slot<'_> {
+    /// Claims `len` ports from `base` on. `owner` names the device in error messages.
+    pub fn ports(&mut self, owner: &'static str, base: u16, len: u32, device: Arc<dyn BusDevice>) {
+        self.bus = std::mem::take(&mut self.bus).ports(owner, base, len, device);
+    }
+
+    /// Claims `len` bytes of MMIO from `base` on.
+    pub fn memory(&mut self, owner: &'static str, base: u64, len: u64, device: Arc<dyn BusDevice>) {
+        self.bus = std::mem::take(&mut self.bus).memory(owner, base, len, device);
+    }
+
+    /// Returns an edge-triggered interrupt line.
+    ///
+    /// # Errors
+    /// An error of the kernel.
+    pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
+        self.lines.edge(line)
+    }
+
+    /// Has the board call this device, in the order of these calls.
+    pub fn add_attached(&mut self, device: Arc<dyn Attached>) {
+        self.attached.push(device);
+    }
+}

@@ -1,0 +1,232 @@
+//! The balloon (section 5.5): pages that the guest does without, which the host gets back.
+//!
+//! - [`Balloon`]: what a driver sees before it is at work, and what the host asks of it.
+//! - `config_space`: how large the balloon should be, and is. [`Statistics`]: what the guest says of its memory.
+//! - `pages`: which memory page numbers mean. `worker`: the queues.
+
+mod config_space;
+mod pages;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use pages::PAGE;
+pub use statistics::{Statistic, Statistics};
+
+use crate::MachineConfigError;
+use crate::virtio::interface::{ConfigInterrupt, Driver, VirtioDevice, Worker};
+use config_space::ConfigSpace;
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::OwnedFd;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
+use worker::Queues;
+
+/// VIRTIO_BALLOON_F_MUST_TELL_HOST.
+const FEATURE_TELLS: u64 = 1;
+/// VIRTIO_BALLOON_F_STATS_VQ.
+const FEATURE_STATISTICS: u64 = 1 << 1;
+/// VIRTIO_BALLOON_F_DEFLATE_ON_OOM.
+const FEATURE_DEFLATE_ON_OOM: u64 = 1 << 2;
+/// VIRTIO_BALLOON_F_PAGE_POISON.
+const FEATURE_PAGE_POISON: u64 = 1 << 4;
+/// VIRTIO_BALLOON_F_PAGE_REPORTING.
+const FEATURE_REPORTING: u64 = 1 << 5;
+
+/// Inflate, deflate, statistics, reporting; QEMU's sizes.
+const QUEUES: [u16; 4] = [128, 128, 128, 32];
+
+/// What a balloon is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BalloonConfig {
+    /// A guest that runs out of memory may take pages back.
+    pub deflate_on_oom: bool,
+    /// The guest reports pages that it does not use; they are given back until it does.
+    pub free_page_reporting: bool,
+    /// How often the guest is asked for statistics; zero for never.
+    pub statistics_interval: Duration,
+}
+
+/// `virtio-balloon`.
+///
+/// ```
+/// use kvm_accel_machine::virtio::{Balloon, BalloonConfig};
+///
+/// let balloon = Balloon::new(&BalloonConfig { deflate_on_oom: true, ..Default::default() })?;
+/// // 64 MiB, as soon as there is a driver.
+/// balloon.set_target((64 << 20) / 4096);
+/// assert_eq!(balloon.actual(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Balloon {
+    features: u64,
+    shared: Arc<Shared>,
+}
+
+impl Balloon {
+    /// An empty balloon.
+    ///
+    /// # Errors
+    /// When there is no timer to be had.
+    pub fn new(config: &BalloonConfig) -> Result<Self, MachineConfigError> {
+        let mut features = FEATURE_TELLS | FEATURE_STATISTICS;
+        if config.deflate_on_oom {
+            features |= FEATURE_DEFLATE_ON_OOM;
+        }
+        if config.free_page_reporting {
+            // A driver that poisons free pages reports none without the second.
+            features |= FEATURE_REPORTING | FEATURE_PAGE_POISON;
+        }
+        let timer = timer(config.statistics_interval).map_err(|error| {
+            let message = format!("virtio-balloon has no timer: {error}");
+            MachineConfigError::new("balloon", message, "Raise the limit on open files (ulimit -n).")
+        })?;
+        let shared = Shared {
+            config: Mutex::default(),
+            driver: Mutex::default(),
+            statistics: Mutex::default(),
+            timer,
+            told: AtomicBool::new(false),
+            changed: OnceLock::new(),
+        };
+        Ok(Self { features, shared: Arc::new(shared) })
+    }
+
+    /// Asks the guest for a balloon of so many pages of 4 KiB, now and after each reset. It takes its time, and may not get there.
+    pub fn set_target(&self, pages: u32) {
+        lock(&self.shared.config).target = pages;
+        if let Some(driver) = &*lock(&self.shared.driver) {
+            driver.signal();
+        }
+    }
+
+    /// How many pages are in the balloon, as the guest says. [`on_change`](Self::on_change) tells of changes after this one.
+    #[must_use]
+    pub fn actual(&self) -> u32 {
+        self.shared.told.store(false, Ordering::SeqCst);
+        lock(&self.shared.config).actual
+    }
+
+    /// What the guest has said of its memory last; nothing before its driver has started.
+    #[must_use]
+    pub fn statistics(&self) -> Option<Statistics> {
+        lock(&self.shared.statistics).clone()
+    }
+
+    /// Has `changed` called when [`actual`](Self::actual) has changed, once until it is asked for. It is called on vCPU threads and must not
+    /// block. Can be said once.
+    pub fn on_change(&self, changed: impl Fn() + Send + Sync + 'static) {
+        // A second one is none.
+        let _ = self.shared.changed.set(Box::new(changed));
+    }
+}
+
+/// A timer that fires in this interval, or never.
+fn timer(interval: Duration) -> io::Result<OwnedFd> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let interval = Timespec::try_from(interval).map_err(io::Error::other)?;
+    timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: interval, it_value: interval })?;
+    Ok(timer)
+}
+
+/// What host, registers and worker share. No two of its locks are held at once.
+struct Shared {
+    config: Mutex<ConfigSpace>,
+    /// There is a driver at work.
+    driver: Mutex<Option<ConfigInterrupt>>,
+    statistics: Mutex<Option<Statistics>>,
+    /// Fires when it is time to ask for statistics.
+    timer: OwnedFd,
+    /// A change was told and not looked at yet.
+    told: AtomicBool,
+    changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl Shared {
+    /// Changes the configuration space, and tells when `actual` is another one after that.
+    fn change(&self, change: impl FnOnce(&mut ConfigSpace)) {
+        let changed = {
+            let mut config = lock(&self.config);
+            let before = config.actual;
+            change(&mut config);
+            config.actual != before
+        };
+        if changed
+            && !self.told.swap(true, Ordering::SeqCst)
+            && let Some(tell) = self.changed.get()
+        {
+            tell();
+        }
+    }
+
+    /// What free pages hold, as the driver says.
+    fn poison(&self) -> u32 {
+        lock(&self.config).poison
+    }
+
+    fn timer_source(&self) -> PollFd<'_> {
+        PollFd::new(&self.timer, PollFlags::IN)
+    }
+
+    fn timer_fired(&self) {
+        // How often it fired does not matter.
+        let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+    }
+
+    /// The driver is gone, and has forgotten what it has given away.
+    fn driver_gone(&self) {
+        *lock(&self.driver) = None;
+        *lock(&self.statistics) = None;
+        self.change(ConfigSpace::driver_gone);
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &lock(&self.config)).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl VirtioDevice for Balloon {
+    fn name(&self) -> &'static str {
+        "virtio-balloon"
+    }
+
+    fn id(&self) -> u32 {
+        VIRTIO_ID_BALLOON
+    }
+
+    fn features(&self) -> u64 {
+        self.features
+    }
+
+    fn queues(&self) -> &[u16] {
+        if self.features & FEATURE_REPORTING == 0 { &QUEUES[..3] } else { &QUEUES }
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        lock(&self.shared.config).read(offset, data);
+    }
+
+    fn write_config(&self, offset: u64, data: &[u8]) {
+        self.shared.change(|config| config.write(offset, data));
+    }
+
+    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+        *lock(&self.shared.driver) = Some(driver.config.clone());
+        Box::new(Queues::new(Arc::clone(&self.shared), driver))
+    }
+}

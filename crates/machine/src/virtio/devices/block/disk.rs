@@ -1,0 +1,43 @@
+//! What the device, which vCPU threads use, and its worker share.
+
+use super::image::Image;
+use super::leftover::Leftover;
+use super::request::Limits;
+use crate::virtio::throttle::ThrottleHolder;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
+
+/// Bytes of a serial number.
+pub const SERIAL: usize = 20;
+
+/// A disk.
+#[derive(Debug)]
+pub struct Disk {
+    pub image: Image,
+    pub limits: Limits,
+    pub serial: [u8; SERIAL],
+    pub discard: bool,
+    pub throttle: Option<ThrottleHolder>,
+    /// The write cache is on. The driver may switch it at any time.
+    pub writeback: AtomicBool,
+    /// What the last worker has left in flight.
+    pub leftover: Mutex<Option<Leftover>>,
+}
+
+impl Disk {
+    /// Keeps what a worker has left in flight, for the next one to wait for.
+    pub fn leave(&self, leftover: Leftover) {
+        *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = Some(leftover);
+    }
+
+    pub fn take_leftover(&self) -> Option<Leftover> {
+        self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether a write is answered only when it is on the medium. A driver that cannot flush has no other way.
+    pub fn durable(&self, features: u64) -> bool {
+        let has = |feature: u32| features & 1 << feature != 0;
+        if has(VIRTIO_BLK_F_CONFIG_WCE) { !self.writeback.load(Ordering::Acquire) } else { !has(VIRTIO_BLK_F_FLUSH) }
+    }
+}

@@ -1,0 +1,186 @@
+//! Qcow2 images, by the library imago.
+
+use super::SECTOR;
+use super::file::{self, OpenFile};
+use super::lock::Lock;
+use imago::file::File as Storage;
+use imago::format::gate::ImplicitOpenGate;
+use imago::qcow2::Qcow2;
+use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
+use kvm_accel::GuestRam;
+use kvm_accel::guest_io::{GuestRange, behind, total};
+use std::fmt;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Bytes that are copied at a time. The library wants memory that nobody else writes, which guest memory is not.
+const CHUNK: usize = 1 << 20;
+
+/// Images behind an image, each backing the one before.
+const DEEPEST: usize = 32;
+
+pub struct Qcow2Image {
+    /// `None` after the library panicked: what it knew of the image may be wrong.
+    image: Mutex<Option<FormatAccess<Storage>>>,
+    sectors: u64,
+    /// Of the files behind this one.
+    _locks: Vec<Lock>,
+}
+
+impl fmt::Debug for Qcow2Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Qcow2Image").field("sectors", &self.sectors).finish_non_exhaustive()
+    }
+}
+
+impl Qcow2Image {
+    /// The image in this file, which was opened from `path`: names of other files in it are relative to that.
+    pub fn new(file: std::fs::File, path: &Path, read_only: bool) -> io::Result<Self> {
+        check_header(&file)?;
+        let gate = Gate { locks: Arc::default(), depth: 0 };
+        let locks = Arc::clone(&gate.locks);
+        let image = guarded(|| {
+            let options = StorageOpenOptions::new().filename(path).write(!read_only);
+            let builder = Qcow2::<Storage>::builder(Storage::from_open_file(file, options)?).write(!read_only);
+            builder.open(gate).map(FormatAccess::new)
+        })?;
+        let locks = std::mem::take(&mut *locks.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Self { sectors: image.size() / SECTOR, image: Mutex::new(Some(image)), _locks: locks })
+    }
+
+    pub const fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    pub fn read(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        chunks(ranges, offset, |at, bytes, ranges| {
+            self.with(|image| image.read(&mut *bytes, at))?;
+            copy(ranges, bytes, |bytes, address| ram.write_slice(bytes, address))
+        })
+    }
+
+    pub fn write(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        chunks(ranges, offset, |at, bytes, ranges| {
+            copy(ranges, bytes, |bytes, address| ram.read_slice(bytes, address))?;
+            self.with(|image| image.write(&*bytes, at))
+        })
+    }
+
+    pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.with(|image| image.discard_to_any(offset, len))
+    }
+
+    pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<()> {
+        self.with(|image| if unmap { image.discard_to_zero(offset, len) } else { image.write_zeroes(offset, len) })
+    }
+
+    /// The tables first, then all of it to the medium.
+    pub fn flush(&self) -> io::Result<()> {
+        self.with(|image| image.flush().and_then(|()| image.sync()))
+    }
+
+    fn with(&self, call: impl FnOnce(&mut FormatAccess<Storage>) -> io::Result<()>) -> io::Result<()> {
+        let mut place = self.image.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut image = place.take().ok_or_else(|| io::Error::other("the image was given up"))?;
+        // Put back only when the library has come back.
+        let (image, result) = guarded(move || {
+            let result = call(&mut image);
+            Ok((image, result))
+        })?;
+        *place = Some(image);
+        result
+    }
+}
+
+/// Refuses tables larger than QEMU's limits, before anybody makes room for them, and refcounts that cannot be.
+fn check_header(file: &std::fs::File) -> io::Result<()> {
+    let mut header = [0; 64];
+    let read = file.read_exact_at(&mut header, 0);
+    if read.is_err() || header[..4] != *b"QFI\xfb" {
+        // Too short, or no such image: the library says so, or it is a raw image behind one.
+        return Ok(());
+    }
+    let word = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
+    let (cluster_bits, l1_entries, refcount_clusters, snapshots) = (word(20), word(36), word(56), word(60));
+    let refcount_bytes = refcount_clusters.checked_shl(u32::try_from(cluster_bits).unwrap_or(u32::MAX));
+    let fits = (9..=21).contains(&cluster_bits)
+        && l1_entries <= (32 << 20) / 8
+        && refcount_bytes.is_some_and(|bytes| bytes <= 8 << 20)
+        && snapshots <= 1 << 16;
+    if !fits {
+        return Err(io::Error::other("its tables are larger than any image needs"));
+    }
+    // Refcount blocks are made in order and never go; the library looks for room in front of a missing one for ever.
+    let bytes = usize::try_from(refcount_bytes.unwrap_or(0)).map_err(io::Error::other)?;
+    let mut table = vec![0; bytes];
+    file.read_exact_at(&mut table, word(48) << 32 | word(52))?;
+    let mut blocks = table.chunks_exact(8).skip_while(|entry| entry.iter().any(|byte| *byte != 0));
+    let whole = table.iter().take(8).any(|byte| *byte != 0) && blocks.all(|entry| entry.iter().all(|byte| *byte == 0));
+    if whole { Ok(()) } else { Err(io::Error::other("its refcount table has holes")) }
+}
+
+/// An image may be wrong in ways that the library did not think of.
+fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(io::Error::other("the image's tables cannot be")))
+}
+
+/// Calls `each` for pieces of at most [`CHUNK`] bytes: where on the disk, a buffer as long as the piece, its place in guest memory.
+fn chunks(
+    ranges: &[GuestRange],
+    offset: u64,
+    mut each: impl FnMut(u64, &mut Vec<u8>, &[GuestRange]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut done = 0;
+    let mut buffer = Vec::new();
+    while done < total(ranges) {
+        let rest: Vec<_> = behind(ranges, done).collect();
+        let len = usize::try_from(total(&rest)).unwrap_or(CHUNK).min(CHUNK);
+        buffer.resize(len, 0);
+        each(offset + done, &mut buffer, &rest)?;
+        done += len as u64;
+    }
+    Ok(())
+}
+
+/// Moves the parts of `bytes`, in turn, from or to these ranges.
+fn copy<E: std::error::Error + Send + Sync + 'static>(
+    ranges: &[GuestRange],
+    mut bytes: &mut [u8],
+    each: impl Fn(&mut [u8], GuestAddress) -> Result<(), E>,
+) -> io::Result<()> {
+    for range in ranges {
+        let len = usize::try_from(range.len).unwrap_or(usize::MAX).min(bytes.len());
+        let (part, rest) = std::mem::take(&mut bytes).split_at_mut(len);
+        each(part, GuestAddress(range.address)).map_err(io::Error::other)?;
+        bytes = rest;
+    }
+    Ok(())
+}
+
+/// Opens what an image names: its backing images, read only, and its data file. All are locked as the image is.
+#[derive(Clone)]
+struct Gate {
+    locks: Arc<Mutex<Vec<Lock>>>,
+    depth: usize,
+}
+
+impl ImplicitOpenGate<Storage> for Gate {
+    fn open_format<F: FormatDriverBuilder<Storage>>(&mut self, builder: F) -> io::Result<FormatAccess<Storage>> {
+        if self.depth >= DEEPEST {
+            return Err(io::Error::other(format!("more than {DEEPEST} backing images, or one that backs itself")));
+        }
+        builder.open(Self { depth: self.depth + 1, ..self.clone() }).map(FormatAccess::new)
+    }
+
+    fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<Storage> {
+        let path = options.get_filename().ok_or(io::ErrorKind::InvalidInput)?;
+        let OpenFile { file, lock } = file::open(path, !options.get_writable()).map_err(io::Error::other)?;
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+        check_header(&file)?;
+        Storage::from_open_file(file, options)
+    }
+}

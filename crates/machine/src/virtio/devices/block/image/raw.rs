@@ -1,0 +1,98 @@
+//! A file or block device that is the disk, byte for byte.
+
+use super::{SECTOR, SLICE};
+use kvm_accel::GuestRam;
+use kvm_accel::guest_io::{self, GuestRange, behind, total};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use vm_memory::{Bytes, GuestAddress};
+
+/// For file systems without a call for it.
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What frees room, and what only writes zeroes.
+pub const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
+pub const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
+
+#[derive(Debug)]
+pub struct RawImage {
+    file: Arc<File>,
+    /// When it was opened.
+    len: u64,
+}
+
+impl RawImage {
+    pub fn new(file: File) -> io::Result<Self> {
+        // Not from the metadata: a block device has its length here only.
+        let len = (&file).seek(SeekFrom::End(0))?;
+        Ok(Self { file: Arc::new(file), len })
+    }
+
+    /// The last one may not be whole in the file; it is filled up with zeroes.
+    pub const fn sectors(&self) -> u64 {
+        self.len.div_ceil(SECTOR)
+    }
+
+    pub const fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Only the end of a sector that the file does not fill reads as zeroes; a file that has become shorter is an error.
+    pub fn read(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        let done = guest_io::read_at(ram, &self.file, ranges, offset)?;
+        let missing = total(ranges) - done;
+        if missing >= SECTOR || (missing > 0 && offset + done < self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for range in behind(ranges, done) {
+            let len = usize::try_from(range.len).map_err(io::Error::other)?;
+            ram.write_slice(&ZEROES[..len], GuestAddress(range.address)).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    pub fn write(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        guest_io::write_at(ram, &self.file, ranges, offset).map(|_| ())
+    }
+
+    /// A host that cannot free the room keeps it.
+    pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        match self.fallocate(PUNCH, offset, len) {
+            Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::NOSYS) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// A file system without a call for it has zeroes written, a slice at a time: how many bytes are done.
+    pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<u64> {
+        let modes = [PUNCH, ZERO];
+        if modes[usize::from(!unmap)..].iter().any(|&mode| self.fallocate(mode, offset, len).is_ok()) {
+            return Ok(len);
+        }
+        let end = len.min(SLICE);
+        let mut done = 0;
+        while done < end {
+            let count = (end - done).min(ZEROES.len() as u64);
+            let zeroes = usize::try_from(count).ok().and_then(|count| ZEROES.get(..count)).unwrap_or_default();
+            self.file.write_all_at(zeroes, offset + done)?;
+            done += count;
+        }
+        Ok(end)
+    }
+
+    fn fallocate(&self, mode: FallocateFlags, offset: u64, len: u64) -> Result<(), Errno> {
+        if len == 0 {
+            Ok(())
+        } else {
+            rustix::io::retry_on_intr(|| rustix::fs::fallocate(&*self.file, mode, offset, len))
+        }
+    }
+
+    pub fn flush(&self) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(&*self.file)?)
+    }
+}

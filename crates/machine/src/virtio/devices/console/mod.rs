@@ -1,0 +1,189 @@
+//! The console device (section 5.3): terminals of the guest (`hvc0` and on), and named channels of bytes.
+//!
+//! - `control`: messages about ports, pure.
+//! - `host_end`: where a port's bytes go and come from. `port`: a port's two queues. `worker`: all of them, and the control queues.
+
+mod control;
+mod host_end;
+mod port;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use host_end::HostEnd;
+
+use crate::MachineConfigError;
+use crate::virtio::interface::lease::Holder;
+use crate::virtio::interface::read_space;
+use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
+use vmm_sys_util::eventfd::EventFd;
+use worker::Ports;
+
+/// VIRTIO_CONSOLE_F_SIZE.
+const FEATURE_SIZE: u64 = 1;
+/// VIRTIO_CONSOLE_F_MULTIPORT.
+const FEATURE_MULTIPORT: u64 = 1 << 1;
+/// QEMU's size.
+const QUEUE: u16 = 128;
+/// QEMU's size of the control queues.
+const CONTROL_QUEUE: u16 = 32;
+/// Ports of a device; a queue has a descriptor and a transport that many.
+pub const MAX_PORTS: usize = 16;
+
+/// The size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Characters of a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
+}
+
+/// What the guest finds at a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// A terminal: Linux has it as `/dev/hvc0` and so on.
+    Console,
+    /// A channel of bytes: Linux has it as `/dev/vport0p1` and so on, and udev as `/dev/virtio-ports/NAME`.
+    Channel {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// `virtio-console`: ports of the guest, each with an end at the host.
+///
+/// ```
+/// use kvm_accel_machine::virtio::console::{Console, HostEnd, PortKind, Size};
+///
+/// let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+/// let console = Console::new(vec![(PortKind::Console, HostEnd::stream(ours))])?;
+/// console.resize(0, Size { columns: 132, rows: 43 });
+/// # drop(theirs);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Console {
+    kinds: Arc<[PortKind]>,
+    queues: Vec<u16>,
+    ends: Holder<Vec<HostEnd>>,
+    terminals: Arc<Terminals>,
+}
+
+impl Console {
+    /// A device with these ports.
+    ///
+    /// # Errors
+    /// No port, more than [`MAX_PORTS`], or no descriptor left.
+    pub fn new(ports: Vec<(PortKind, HostEnd)>) -> Result<Self, MachineConfigError> {
+        if ports.is_empty() || ports.len() > MAX_PORTS {
+            let message = format!("a machine cannot have {} ports of a virtio console", ports.len());
+            return Err(MachineConfigError::new("consoles", message, "Give 1 to 16."));
+        }
+        let (kinds, ends): (Vec<_>, _) = ports.into_iter().unzip();
+        let terminals = Terminals::new(kinds.len()).map_err(|error| {
+            let message = format!("virtio-console cannot be made: {error}");
+            MachineConfigError::new("consoles", message, "Raise the limit on open files (ulimit -n).")
+        })?;
+        let mut queues = vec![QUEUE, QUEUE];
+        if is_multiport(&kinds) {
+            queues.extend([CONTROL_QUEUE; 2]);
+            let last = kinds.len() - 1 + first_id(&kinds);
+            queues.extend([QUEUE, QUEUE].repeat(last));
+        }
+        Ok(Self { kinds: kinds.into(), queues, ends: Holder::new(ends), terminals: Arc::new(terminals) })
+    }
+
+    /// Tells the guest the size of a port's terminal, now and whenever it asks. A channel has none.
+    pub fn resize(&self, port: usize, size: Size) {
+        self.terminals.resize(port, size);
+    }
+}
+
+/// A guest that knows one terminal alone needs no messages, and gets its size in the configuration space.
+fn is_multiport(kinds: &[PortKind]) -> bool {
+    !matches!(kinds, [PortKind::Console])
+}
+
+/// The first port's number. Port 0 is a terminal or is not there, as in QEMU: a driver without messages takes it for one.
+fn first_id(kinds: &[PortKind]) -> usize {
+    usize::from(!matches!(kinds, [PortKind::Console, ..]))
+}
+
+/// The terminals' sizes, which change at any time.
+struct Terminals {
+    sizes: Mutex<Vec<Option<Size>>>,
+    /// The worker is to look.
+    wake: EventFd,
+}
+
+impl Terminals {
+    fn new(ports: usize) -> std::io::Result<Self> {
+        let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        Ok(Self { sizes: Mutex::new(vec![None; ports]), wake })
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Vec<Option<Size>>> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resize(&self, port: usize, size: Size) {
+        if let Some(of_port) = self.sizes().get_mut(port) {
+            *of_port = Some(size);
+        }
+        crate::virtio::io_thread::ring(&self.wake);
+    }
+
+    fn size(&self, port: usize) -> Option<Size> {
+        self.sizes().get(port).copied().flatten()
+    }
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").field("kinds", &self.kinds).finish_non_exhaustive()
+    }
+}
+
+impl VirtioDevice for Console {
+    fn name(&self) -> &'static str {
+        "virtio-console"
+    }
+
+    fn id(&self) -> u32 {
+        VIRTIO_ID_CONSOLE
+    }
+
+    fn features(&self) -> u64 {
+        FEATURE_SIZE | if is_multiport(&self.kinds) { FEATURE_MULTIPORT } else { 0 }
+    }
+
+    fn queues(&self) -> &[u16] {
+        &self.queues
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        let Size { columns, rows } = self.terminals.size(0).unwrap_or_default();
+        let ports = u32::try_from(self.kinds.len() + first_id(&self.kinds)).unwrap_or(0);
+        let space = [&columns.to_le_bytes()[..], &rows.to_le_bytes(), &ports.to_le_bytes()].concat();
+        read_space(&space, offset, data);
+    }
+
+    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+        match Ports::new(driver, Arc::clone(&self.kinds), self.ends.lease(), Arc::clone(&self.terminals)) {
+            Some(ports) => Box::new(ports),
+            None => Box::new(Broken),
+        }
+    }
+}
+
+/// The transport gave fewer queues than the device has.
+struct Broken;
+
+impl Worker for Broken {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        Err(WorkerError::driver("queues are missing"))
+    }
+}

@@ -1,0 +1,244 @@
+use super::control::ToDriver;
+use super::*;
+use crate::virtio::interface::testing::{Buffer, Ring, driver};
+use kvm_accel::GuestRam;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
+const ALL: u64 = FEATURE_SIZE | FEATURE_MULTIPORT;
+
+/// A device at work, and what is around it.
+struct Bench {
+    device: Console,
+    ram: GuestRam,
+    rings: Vec<Ring>,
+    worker: Box<dyn Worker>,
+    hosts: Vec<UnixStream>,
+}
+
+impl Bench {
+    fn new(kinds: &[PortKind], features: u64) -> Self {
+        let (ports, hosts): (Vec<_>, Vec<_>) = kinds
+            .iter()
+            .map(|kind| {
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                theirs.set_nonblocking(true).unwrap();
+                ((kind.clone(), HostEnd::stream(ours)), theirs)
+            })
+            .unzip();
+        let device = Console::new(ports).unwrap();
+        let (ram, driver) = driver(&device, device.features() & features).unwrap();
+        let rings = (0..device.queues().len() as u64).map(|queue| Ring::new(&ram, queue)).collect();
+        let worker = device.activate(driver);
+        Self { device, ram, rings, worker, hosts }
+    }
+
+    /// Gives the device buffers, and rings.
+    fn offer(&mut self, queue: usize, buffers: &[(&[u8], bool)]) -> Buffer {
+        let buffer = self.rings[queue].offer(&self.ram, buffers);
+        self.worker.notified(queue).unwrap();
+        buffer
+    }
+
+    /// Lets the worker do what it waits for, once.
+    fn poll(&mut self) -> usize {
+        let mut fds = Vec::new();
+        self.worker.sources(&mut fds);
+        let now = rustix::event::Timespec::default();
+        rustix::event::poll(&mut fds, Some(&now)).unwrap();
+        let ready: Vec<_> =
+            fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(at, _)| at).collect();
+        for source in &ready {
+            self.worker.ready(*source).unwrap();
+        }
+        ready.len()
+    }
+
+    fn heard(&mut self, port: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // Would block at its end.
+        let _ = self.hosts[port].read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// What the device says next, in a control buffer.
+    fn message(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.rings[2].offer(&self.ram, &[(&[0; 64], true)]);
+        self.worker.notified(2).unwrap();
+        let written = self.rings[2].used(&self.ram);
+        let len = usize::try_from(*written.first()?).unwrap();
+        Some(buffer.read(&self.ram)[..len].to_vec())
+    }
+}
+
+/// What a driver writes into the control queue.
+fn says(id: u32, event: u16, value: u16) -> Vec<u8> {
+    [&id.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes()].concat()
+}
+
+#[test]
+fn test_one_terminal_has_its_bytes_without_messages() {
+    let mut bench = Bench::new(&[PortKind::Console], ALL);
+    assert_eq!((bench.device.queues().len(), bench.device.features()), (2, FEATURE_SIZE));
+    bench.offer(1, &[(b"from ", false), (b"the guest", false)]);
+    assert_eq!((bench.heard(0), bench.rings[1].used(&bench.ram)), (b"from the guest".to_vec(), vec![0]));
+    bench.hosts[0].write_all(b"keys").unwrap();
+    let buffer = bench.offer(0, &[(&[0; 3], true)]);
+    assert_eq!(bench.rings[0].used(&bench.ram), [3]);
+    assert_eq!(buffer.read(&bench.ram), b"key");
+    assert_eq!(bench.poll(), 0, "nobody waits for input without a buffer for it");
+    bench.offer(0, &[(&[0; 3], true)]);
+    assert_eq!(bench.rings[0].used(&bench.ram), [1]);
+    bench.offer(0, &[(&[0; 8], true)]);
+    bench.hosts[0].write_all(b"more").unwrap();
+    assert_eq!((bench.poll(), bench.rings[0].used(&bench.ram)), (1, vec![4]));
+}
+
+#[test]
+fn test_reader_that_does_not_read_stalls_the_guest_and_loses_nothing() {
+    let mut bench = Bench::new(&[PortKind::Console], ALL);
+    let mut sent = 0;
+    while bench.rings[1].used(&bench.ram).len() == usize::from(sent != 0) {
+        bench.offer(1, &[(&[b'x'; 2048], false)]);
+        sent += 2048;
+        assert!(sent < 64 << 20, "the socket takes everything");
+    }
+    assert_eq!(bench.poll(), 0);
+    let mut heard = bench.heard(0).len();
+    assert!(heard < sent && heard > 0);
+    while bench.poll() > 0 {
+        heard += bench.heard(0).len();
+    }
+    assert_eq!(heard, sent);
+    assert_eq!(bench.rings[1].used(&bench.ram).len(), 1);
+}
+
+#[test]
+fn test_reader_that_is_gone_stalls_nobody() {
+    let mut bench = Bench::new(&[PortKind::Console], ALL);
+    bench.hosts.clear();
+    bench.offer(1, &[(b"nobody", false)]);
+    assert_eq!(bench.rings[1].used(&bench.ram), [0]);
+    bench.offer(0, &[(&[0; 8], true)]);
+    assert_eq!((bench.poll(), bench.poll(), bench.rings[0].used(&bench.ram).len()), (0, 0, 0));
+}
+
+#[test]
+fn test_driver_hears_of_its_ports_and_says_which_are_open() {
+    let agent = PortKind::Channel { name: "org.example.agent".into() };
+    let mut bench = Bench::new(&[PortKind::Console, agent], ALL);
+    assert_eq!((bench.device.queues().len(), bench.device.features()), (6, ALL));
+    bench.device.resize(0, Size { columns: 80, rows: 25 });
+    bench.offer(3, &[(&says(u32::MAX, 0, 1), false)]);
+    assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(0)));
+    assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(1)));
+    bench.offer(3, &[(&says(0, 3, 1), false)]);
+    assert_eq!(bench.message(), Some(ToDriver::Console.to_bytes(0)));
+    assert_eq!(bench.message(), Some(ToDriver::Resize(Size { columns: 80, rows: 25 }).to_bytes(0)));
+    assert_eq!(bench.message(), Some(ToDriver::Open.to_bytes(0)));
+    bench.offer(3, &[(&says(1, 3, 1), false)]);
+    assert_eq!(bench.message(), Some(ToDriver::Name("org.example.agent").to_bytes(1)));
+    assert_eq!(bench.message(), Some(ToDriver::Open.to_bytes(1)));
+
+    // Nobody in the guest has the channel open: what comes waits.
+    bench.hosts[1].write_all(b"early").unwrap();
+    bench.offer(4, &[(&[0; 16], true)]);
+    bench.poll();
+    assert!(bench.rings[4].used(&bench.ram).is_empty());
+    bench.offer(3, &[(&says(1, 6, 1), false)]);
+    assert_eq!((bench.poll(), bench.rings[4].used(&bench.ram)), (1, vec![5]));
+    bench.offer(5, &[(b"answer", false)]);
+    assert_eq!(bench.heard(1), b"answer");
+
+    bench.device.resize(0, Size { columns: 132, rows: 43 });
+    bench.device.resize(1, Size { columns: 1, rows: 1 });
+    bench.poll();
+    bench.device.resize(0, Size { columns: 100, rows: 30 });
+    bench.poll();
+    let newest = ToDriver::Resize(Size { columns: 100, rows: 30 }).to_bytes(0);
+    assert_eq!((bench.message(), bench.message()), (Some(newest), None));
+}
+
+#[test]
+fn test_channels_alone_leave_port_0_out() {
+    let mut bench = Bench::new(&[PortKind::Channel { name: "one".into() }], ALL);
+    assert_eq!(bench.device.queues().len(), 6);
+    let mut config = [0; 12];
+    bench.device.read_config(0, &mut config);
+    assert_eq!(config, [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+    bench.offer(3, &[(&says(0, 0, 1), false)]);
+    assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(1)));
+    bench.offer(1, &[(b"to no port", false)]);
+    assert!(bench.rings[1].used(&bench.ram).is_empty());
+}
+
+#[test]
+fn test_driver_that_talks_without_end_waits_for_its_own_buffers() {
+    let mut bench = Bench::new(&[PortKind::Console, PortKind::Console], ALL);
+    let mut offered = 0;
+    loop {
+        bench.offer(3, &[(&says(0, 0, 1), false)]);
+        offered += 1;
+        assert!(offered < 1000);
+        if bench.rings[3].used(&bench.ram).is_empty() {
+            break;
+        }
+    }
+    assert!((0..64).all(|_| bench.message().is_some()));
+    assert_eq!(bench.rings[3].used(&bench.ram).len(), 1);
+}
+
+#[test]
+fn test_what_no_driver_says_changes_nothing() {
+    let mut bench = Bench::new(&[PortKind::Console, PortKind::Console], ALL);
+    for message in [says(7, 3, 1), says(u32::MAX, 6, 1), says(0, 99, 1), says(0, 0, 0), vec![1, 2, 3]] {
+        bench.offer(3, &[(&message, false)]);
+    }
+    assert_eq!((bench.message(), bench.rings[3].used(&bench.ram).len()), (None, 5));
+}
+
+#[test]
+fn test_terminal_without_messages_has_its_size_in_the_configuration() {
+    let mut bench = Bench::new(&[PortKind::Console], ALL);
+    bench.device.resize(0, Size { columns: 0x102, rows: 0x304 });
+    assert_eq!(bench.poll(), 1);
+    let mut config = [0; 4];
+    bench.device.read_config(0, &mut config);
+    assert_eq!(config, [2, 1, 4, 3]);
+}
+
+#[test]
+fn test_number_of_ports_is_limited() {
+    let port = || (PortKind::Console, HostEnd::null(UnixStream::pair().unwrap().0));
+    assert_eq!(Console::new(vec![]).unwrap_err().option(), "consoles");
+    assert!(Console::new((0..MAX_PORTS).map(|_| port()).collect()).is_ok());
+    assert!(Console::new((0..=MAX_PORTS).map(|_| port()).collect()).is_err());
+}
+
+#[test]
+fn output_to_a_terminal_that_nobody_reads_does_not_block_and_is_not_lost() {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    // In blocking mode, as standard output is.
+    let terminal = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let (socket, _theirs) = UnixStream::pair().unwrap();
+    let mut end = HostEnd::file(socket, terminal.into());
+    let (sent, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut written = 0;
+        while let Some(taken) = end.write(&[b'x'; 4096]) {
+            written += taken;
+        }
+        sent.send((written, end)).unwrap();
+    });
+    let (written, mut end) = done.recv_timeout(std::time::Duration::from_secs(60)).expect("a write blocks");
+    assert!(written > 0);
+    let mut master = std::fs::File::from(master);
+    let mut bytes = vec![0; written];
+    master.read_exact(&mut bytes).unwrap();
+    assert!(bytes.iter().all(|byte| *byte == b'x'));
+    assert_eq!(end.write(b"y"), Some(1));
+}

@@ -1,0 +1,269 @@
+//! The device at work: its ports, and the messages about them.
+
+use super::control::{FromDriver, MESSAGE, ToDriver};
+use super::host_end::HostEnd;
+use super::port::Port;
+use super::{FEATURE_MULTIPORT, PortKind, Size, Terminals, first_id};
+use crate::virtio::interface::lease::Lease;
+use crate::virtio::interface::{ConfigInterrupt, Driver, StopFlag, VirtQueue, Worker, WorkerError};
+use crate::virtio::io_thread::ring;
+use kvm_accel::io::borrow_fd;
+use rustix::event::{PollFd, PollFlags};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+/// Messages that wait for a driver's buffers; while there are more the driver's own are not read.
+const MAX_WAITING: usize = 64;
+/// The control queues' numbers: to the driver, from it.
+const CONTROL: [usize; 2] = [2, 3];
+
+/// See the module.
+pub struct Ports {
+    kinds: Arc<[PortKind]>,
+    /// By index, which is not the number that the driver knows.
+    ports: Vec<Port>,
+    /// `None` where the driver knows port 0 alone.
+    control: Option<Control>,
+    ends: Lease<Vec<HostEnd>>,
+    terminals: Arc<Terminals>,
+    /// What the driver has heard of the terminals' sizes.
+    told: Vec<Option<Size>>,
+    config: ConfigInterrupt,
+    stop: StopFlag,
+    /// What was waited for last, in order.
+    waits: RefCell<Vec<Wait>>,
+}
+
+/// Something that a worker waits for.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// A size has changed, or a port was left with work.
+    Wake,
+    Input(usize),
+    Room(usize),
+}
+
+impl Ports {
+    /// `None` when there are not the queues of this many ports.
+    pub fn new(
+        driver: Driver,
+        kinds: Arc<[PortKind]>,
+        ends: Lease<Vec<HostEnd>>,
+        terminals: Arc<Terminals>,
+    ) -> Option<Self> {
+        let Driver { features, queues, config, stop } = driver;
+        let mut queues = queues.into_iter();
+        let mut pair = || Some([queues.next()?, queues.next()?]);
+        let multiport = features & FEATURE_MULTIPORT != 0;
+        let [receive, transmit] = pair()?;
+        let zero = Port::new(receive, transmit, !multiport);
+        let mut ports = Vec::new();
+        if first_id(&kinds) == 0 {
+            ports.push(zero);
+        }
+        let mut control = None;
+        if multiport {
+            let [receive, transmit] = pair()?;
+            control = Some(Control { receive, transmit, waiting: VecDeque::new() });
+            while ports.len() < kinds.len() {
+                let [receive, transmit] = pair()?;
+                ports.push(Port::new(receive, transmit, false));
+            }
+        }
+        let told = vec![None; kinds.len()];
+        Some(Self { kinds, ports, control, ends, terminals, told, config, stop, waits: RefCell::default() })
+    }
+
+    /// The index of the port that the driver knows by this number.
+    fn index(&self, id: u32) -> Option<usize> {
+        let index = usize::try_from(id).ok()?.checked_sub(first_id(&self.kinds))?;
+        (index < self.ports.len()).then_some(index)
+    }
+
+    fn id(&self, index: usize) -> u32 {
+        u32::try_from(index + first_id(&self.kinds)).unwrap_or(u32::MAX)
+    }
+
+    /// The index of the port that has this queue.
+    fn owner(&self, queue: usize) -> Option<usize> {
+        let id = match queue {
+            0 | 1 => 0,
+            _ => (queue.checked_sub(CONTROL[0])?) / 2,
+        };
+        self.index(u32::try_from(id).ok()?)
+    }
+
+    /// A port, its end at the host, and the flag to look at.
+    fn port(&mut self, index: usize) -> Option<(&mut Port, &mut HostEnd, &StopFlag)> {
+        Some((self.ports.get_mut(index)?, self.ends.get_mut()?.get_mut(index)?, &self.stop))
+    }
+
+    fn output(&mut self, index: usize) -> Result<(), WorkerError> {
+        let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+        if port.output(end, stop)? {
+            ring(&self.terminals.wake);
+        }
+        Ok(())
+    }
+
+    /// Reads and answers what the driver says, as far as there is room for the answers.
+    fn converse(&mut self) -> Result<(), WorkerError> {
+        for _ in 0..MAX_WAITING {
+            if self.stop.is_set() {
+                break;
+            }
+            let Some(control) = &mut self.control else { return Ok(()) };
+            control.flush()?;
+            let Some(message) = control.next()? else { return Ok(()) };
+            self.answer(message);
+        }
+        ring(&self.terminals.wake);
+        Ok(())
+    }
+
+    fn answer(&mut self, message: FromDriver) {
+        match message {
+            FromDriver::DeviceReady => (0..self.ports.len()).for_each(|index| self.say(index, &ToDriver::Add)),
+            FromDriver::PortReady { id } => {
+                let Some(index) = self.index(id) else { return };
+                if let Some(port) = self.ports.get_mut(index) {
+                    port.ready = true;
+                }
+                match self.kinds.get(index).cloned() {
+                    Some(PortKind::Console) => {
+                        self.say(index, &ToDriver::Console);
+                        if let Some(told) = self.told.get_mut(index) {
+                            *told = None;
+                        }
+                        self.tell_size(index);
+                    }
+                    Some(PortKind::Channel { name }) => self.say(index, &ToDriver::Name(&name)),
+                    None => return,
+                }
+                self.say(index, &ToDriver::Open);
+            }
+            FromDriver::PortOpen { id, open } => {
+                let index = self.index(id);
+                if let Some(port) = index.and_then(|index| self.ports.get_mut(index)) {
+                    port.open = open;
+                }
+            }
+            FromDriver::Other => {}
+        }
+    }
+
+    fn say(&mut self, index: usize, message: &ToDriver<'_>) {
+        let bytes = message.to_bytes(self.id(index));
+        if let Some(control) = &mut self.control {
+            control.waiting.push_back(bytes);
+        }
+    }
+
+    /// Tells the driver a terminal's size that it has not heard of.
+    fn tell_size(&mut self, index: usize) {
+        let ready = self.ports.get(index).is_some_and(|port| port.ready);
+        let size = self.terminals.size(index);
+        let Some(told) = self.told.get_mut(index).filter(|told| ready && **told != size) else { return };
+        *told = size;
+        let Some(size) = size else { return };
+        let id = self.id(index);
+        if let Some(control) = &mut self.control {
+            // One that still waits is out of date.
+            control.waiting.retain(|message| !ToDriver::is_resize(message, id));
+            self.say(index, &ToDriver::Resize(size));
+        } else {
+            self.config.signal();
+        }
+    }
+
+    fn woken(&mut self) -> Result<(), WorkerError> {
+        // How often does not matter.
+        let _ = self.terminals.wake.read();
+        for index in 0..self.ports.len() {
+            if self.kinds.get(index) == Some(&PortKind::Console) {
+                self.tell_size(index);
+            }
+            self.output(index)?;
+        }
+        self.converse()
+    }
+}
+
+impl Worker for Ports {
+    fn notified(&mut self, queue: usize) -> Result<(), WorkerError> {
+        if self.control.is_some() && CONTROL.contains(&queue) {
+            return self.converse();
+        }
+        let Some(index) = self.owner(queue) else { return Ok(()) };
+        if queue % 2 == 1 {
+            return self.output(index);
+        }
+        let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+        port.fed(end, stop)
+    }
+
+    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
+        let mut waits = self.waits.borrow_mut();
+        waits.clear();
+        waits.push(Wait::Wake);
+        poll.push(PollFd::from_borrowed_fd(borrow_fd(&self.terminals.wake), PollFlags::IN));
+        for (index, (port, end)) in self.ports.iter().zip(self.ends.get().into_iter().flatten()).enumerate() {
+            if let Some(fd) = end.readable().filter(|_| port.wants_input()) {
+                waits.push(Wait::Input(index));
+                poll.push(fd);
+            }
+            if let Some(fd) = end.writable().filter(|_| port.wants_room()) {
+                waits.push(Wait::Room(index));
+                poll.push(fd);
+            }
+        }
+    }
+
+    fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
+        let wait = self.waits.borrow().get(source).copied();
+        match wait {
+            Some(Wait::Wake) => self.woken(),
+            Some(Wait::Room(index)) => self.output(index),
+            Some(Wait::Input(index)) => {
+                let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+                port.input(end, stop)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// The control queues.
+struct Control {
+    receive: VirtQueue,
+    transmit: VirtQueue,
+    /// For buffers that the driver has yet to give.
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl Control {
+    fn flush(&mut self) -> Result<(), WorkerError> {
+        while let Some(message) = self.waiting.front() {
+            let Some(chain) = self.receive.pop()? else { return Ok(()) };
+            let written = chain.writer()?.write_all(message);
+            written.map_err(|_| WorkerError::driver("a control buffer has no room for a message"))?;
+            self.receive.push(chain.head(), u32::try_from(message.len()).unwrap_or(0))?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The driver's next message; one that is too short says nothing.
+    fn next(&mut self) -> Result<Option<FromDriver>, WorkerError> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Ok(None);
+        }
+        let Some(chain) = self.transmit.pop()? else { return Ok(None) };
+        let mut message = [0; MESSAGE];
+        let whole = chain.reader()?.read_exact(&mut message).is_ok();
+        self.transmit.push(chain.head(), 0)?;
+        Ok(Some(if whole { FromDriver::from_bytes(message) } else { FromDriver::Other }))
+    }
+}

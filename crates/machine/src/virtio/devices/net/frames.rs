@@ -1,0 +1,253 @@
+//! The worker: frames from the queues to the back end, and back.
+
+use super::backend::{Backend, HEADER, LARGEST, Received};
+use crate::virtio::interface::lease::Lease;
+use crate::virtio::interface::{Chain, ConfigInterrupt, Driver, HostError, StopFlag, VirtQueue, Worker, WorkerError};
+use crate::virtio::throttle::{Direction, ThrottleLease, timer};
+use kvm_accel::tap::TapOffload;
+use rustix::event::PollFd;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF,
+};
+
+/// Frames in one direction at a stretch, before the other one and the transport have their turn.
+const STRETCH: usize = 256;
+
+/// Where `num_buffers` is in the header.
+const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
+
+pub struct Frames {
+    backend: Lease<Backend>,
+    throttle: Option<ThrottleLease>,
+    link: Arc<AtomicBool>,
+    config: ConfigInterrupt,
+    /// VIRTIO_NET_F_MRG_RXBUF: a frame may fill several chains.
+    mergeable: bool,
+    receive: Option<VirtQueue>,
+    transmit: Option<VirtQueue>,
+    /// The frame that is on its way.
+    frame: Box<[u8]>,
+    /// A frame from the back end that is in `incoming` and not in the guest yet.
+    waiting: Option<Waiting>,
+    incoming: Box<[u8]>,
+    /// The throttle keeps both directions waiting.
+    throttled: bool,
+    /// There was more than a stretch, or the flag is set: continue after the transport's commands.
+    more: bool,
+    stop: StopFlag,
+}
+
+struct Waiting {
+    len: usize,
+    /// The throttle has let it pass; the guest has no room.
+    admitted: bool,
+}
+
+impl Frames {
+    pub fn new(
+        backend: Lease<Backend>,
+        throttle: Option<ThrottleLease>,
+        link: Arc<AtomicBool>,
+        Driver { features, queues, config, stop }: Driver,
+    ) -> Self {
+        let has = |feature: u32| features & 1 << feature != 0;
+        if let Some(backend) = backend.get() {
+            backend.set_offload(TapOffload {
+                checksum: has(VIRTIO_NET_F_GUEST_CSUM),
+                tso4: has(VIRTIO_NET_F_GUEST_TSO4),
+                tso6: has(VIRTIO_NET_F_GUEST_TSO6),
+            });
+        }
+        let mut queues = queues.into_iter();
+        let (receive, transmit) = (queues.next(), queues.next());
+        let buffer = || vec![0; LARGEST].into_boxed_slice();
+        Self {
+            backend,
+            throttle,
+            link,
+            config,
+            mergeable: has(VIRTIO_NET_F_MRG_RXBUF),
+            receive,
+            transmit,
+            frame: buffer(),
+            waiting: None,
+            incoming: buffer(),
+            throttled: false,
+            more: false,
+            stop,
+        }
+    }
+
+    /// From the guest.
+    fn transmit(&mut self) -> Result<(), WorkerError> {
+        let (Some(queue), Some(backend)) = (&mut self.transmit, self.backend.get_mut()) else { return Ok(()) };
+        for _ in 0..STRETCH {
+            if self.stop.is_set() {
+                break;
+            }
+            if !backend.has_room() || self.throttled {
+                return Ok(());
+            }
+            let Some(chain) = queue.pop()? else { return Ok(()) };
+            let mut reader = chain.reader()?;
+            let len = reader.available_bytes();
+            // What cannot be a frame is lost, as on any network.
+            if let Some(frame) = self.frame.get_mut(..len).filter(|_| len > HEADER) {
+                let admitted = admit(self.throttle.as_mut(), Direction::Write, len);
+                if !matches!(admitted, Ok(true)) {
+                    queue.undo_pop();
+                    self.throttled = !admitted?;
+                    return Ok(());
+                }
+                reader.read_exact(frame).map_err(WorkerError::driver)?;
+                backend.send(frame);
+            }
+            queue.push(chain.head(), 0)?;
+        }
+        self.more = true;
+        Ok(())
+    }
+
+    /// To the guest.
+    fn receive(&mut self) -> Result<(), WorkerError> {
+        let (Some(queue), Some(backend)) = (&mut self.receive, self.backend.get_mut()) else { return Ok(()) };
+        for _ in 0..STRETCH {
+            if self.stop.is_set() {
+                break;
+            }
+            let waiting = match &mut self.waiting {
+                Some(waiting) => waiting,
+                none => match backend.receive(&mut self.incoming) {
+                    Received::Frame(len) => none.insert(Waiting { len, admitted: false }),
+                    Received::Nothing => return Ok(()),
+                    Received::Closed => {
+                        if self.link.swap(false, Ordering::AcqRel) {
+                            self.config.signal();
+                        }
+                        return Ok(());
+                    }
+                },
+            };
+            if !waiting.admitted && !admit(self.throttle.as_mut(), Direction::Read, waiting.len)? {
+                self.throttled = true;
+                return Ok(());
+            }
+            waiting.admitted = true;
+            let Some(frame) = self.incoming.get_mut(..waiting.len) else { return Ok(()) };
+            match deliver(queue, frame, self.mergeable, &self.stop)? {
+                Delivered::Yes => self.waiting = None,
+                Delivered::NoRoom => return Ok(()),
+                Delivered::Interrupted => break,
+            }
+        }
+        self.more = true;
+        Ok(())
+    }
+
+    /// Whether to poll the back end, and for frames: while the link is up and the guest has taken the last one.
+    fn backend_source(&self) -> Option<PollFd<'_>> {
+        let backend = self.backend.get().filter(|_| self.link.load(Ordering::Acquire))?;
+        let frames = self.waiting.is_none() && !self.throttled;
+        let writable = !backend.has_room();
+        (frames || writable).then(|| backend.source(frames, writable))
+    }
+
+    fn throttle_source(&self) -> Option<PollFd<'_>> {
+        self.throttle.as_ref().filter(|_| self.throttled)?.source()
+    }
+
+    /// Goes on in both directions.
+    fn work(&mut self) -> Result<(), WorkerError> {
+        self.more = false;
+        self.receive()?;
+        self.transmit()
+    }
+}
+
+fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize) -> Result<bool, HostError> {
+    throttle
+        .map_or(Ok(true), |throttle| throttle.admit(direction, (len - HEADER) as u64))
+        .map_err(|error| timer(&error))
+}
+
+/// What became of a frame for the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delivered {
+    /// The guest has it, or it can never fit and is lost.
+    Yes,
+    /// The guest has given too few buffers.
+    NoRoom,
+    /// The flag was set meanwhile.
+    Interrupted,
+}
+
+/// Puts a frame into the guest's buffers. With many descriptors in many chains that takes milliseconds, so the flag counts in between.
+fn deliver(
+    queue: &mut VirtQueue,
+    frame: &mut [u8],
+    mergeable: bool,
+    stop: &StopFlag,
+) -> Result<Delivered, WorkerError> {
+    let mut chains: Vec<(Chain, usize)> = Vec::new();
+    let mut room = 0;
+    while room < frame.len() && (mergeable || chains.is_empty()) && chains.len() < usize::from(queue.size()) {
+        let interrupted = stop.is_set();
+        let popped = if interrupted { None } else { queue.pop()? };
+        let Some(chain) = popped else {
+            chains.iter().for_each(|_| queue.undo_pop());
+            return Ok(if interrupted { Delivered::Interrupted } else { Delivered::NoRoom });
+        };
+        let len = chain.writable_bytes();
+        room += len;
+        chains.push((chain, len));
+    }
+    if room < frame.len() {
+        chains.iter().for_each(|_| queue.undo_pop());
+        return Ok(Delivered::Yes);
+    }
+    frame[NUM_BUFFERS].copy_from_slice(&u16::try_from(chains.len()).unwrap_or(u16::MAX).to_le_bytes());
+    let mut rest = &*frame;
+    let mut used = Vec::with_capacity(chains.len());
+    for (chain, len) in &chains {
+        if stop.is_set() {
+            // The buffers are still the device's: they are written again after a pause.
+            chains.iter().for_each(|_| queue.undo_pop());
+            return Ok(Delivered::Interrupted);
+        }
+        let (piece, after) = rest.split_at(rest.len().min(*len));
+        chain.writer()?.write_all(piece).map_err(WorkerError::driver)?;
+        used.push((chain.head(), u32::try_from(piece.len()).unwrap_or(0)));
+        rest = after;
+    }
+    queue.push_together(&used)?;
+    Ok(Delivered::Yes)
+}
+
+impl Worker for Frames {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        self.work()
+    }
+
+    fn unfinished(&self) -> Option<usize> {
+        // Either queue: a call for one works on both.
+        self.more.then_some(0)
+    }
+
+    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
+        poll.extend(self.throttle_source());
+        poll.extend(self.backend_source());
+    }
+
+    fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
+        if source == 0 && self.throttled {
+            self.throttle.iter().for_each(ThrottleLease::fired);
+            self.throttled = false;
+        } else if let Some(backend) = self.backend.get_mut() {
+            backend.flush();
+        }
+        self.work()
+    }
+}

@@ -1,0 +1,151 @@
+//! The network device (section 5.1): frames between the guest and a back end of the host.
+//!
+//! - [`Net`]: what a driver sees before it is at work.
+//! - [`Backend`]: where frames go to; [`passt`]: the process behind user-mode networking.
+//! - `frames`: the worker that carries them.
+
+mod backend;
+mod frames;
+pub mod passt;
+mod stream;
+
+pub use backend::Backend;
+
+use crate::virtio::interface::lease::Holder;
+use crate::virtio::interface::read_space;
+use crate::virtio::interface::{Driver, VirtioDevice, Worker};
+use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
+use crate::{MachineConfigError, SetupError};
+use frames::Frames;
+use kvm_accel::cancel::Cancel;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use virtio_bindings::virtio_ids::VIRTIO_ID_NET;
+use virtio_bindings::virtio_net::{
+    VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6,
+    VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_MTU,
+    VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
+};
+
+/// Frames in, frames out; QEMU's size.
+const QUEUES: [u16; 2] = [256; 2];
+
+/// What a back end has to understand for these.
+const OFFLOADS: u64 = 1 << VIRTIO_NET_F_CSUM
+    | 1 << VIRTIO_NET_F_GUEST_CSUM
+    | 1 << VIRTIO_NET_F_HOST_TSO4
+    | 1 << VIRTIO_NET_F_HOST_TSO6
+    | 1 << VIRTIO_NET_F_GUEST_TSO4
+    | 1 << VIRTIO_NET_F_GUEST_TSO6;
+
+/// The range of section 5.1.4.1.
+const MTU: std::ops::RangeInclusive<u16> = 68..=65535;
+
+/// What a network is made of.
+#[derive(Debug)]
+pub struct NetConfig {
+    /// Where its frames go to.
+    pub backend: Backend,
+    /// The guest's address.
+    pub mac: [u8; 6],
+    /// What the guest is told that a frame may hold, from 68 on; by default it assumes 1500.
+    pub mtu: Option<u16>,
+    /// Rate limits, over both directions.
+    pub throttle: ThrottleConfig,
+}
+
+/// `virtio-net`: a network.
+#[derive(Debug)]
+pub struct Net {
+    backend: Holder<Backend>,
+    offloads: bool,
+    mac: [u8; 6],
+    mtu: Option<u16>,
+    throttle: Option<ThrottleHolder>,
+    /// The back end's peer is there.
+    link: Arc<AtomicBool>,
+}
+
+impl Net {
+    /// A network.
+    ///
+    /// # Errors
+    /// When the address is one of a group, or the MTU cannot be.
+    pub fn new(config: NetConfig) -> Result<Self, MachineConfigError> {
+        let NetConfig { backend, mac, mtu, throttle } = config;
+        if mac[0] & 1 != 0 || mac == [0; 6] {
+            let message = "a network's MAC is the address of one interface: its first byte is even, and not all are 0";
+            return Err(MachineConfigError::new("networks", message, "For example 52:54:00:12:34:56."));
+        }
+        if let Some(mtu) = mtu.filter(|mtu| !MTU.contains(mtu)) {
+            let message = format!("an MTU is from {} to {} bytes, and not {mtu}", MTU.start(), MTU.end());
+            return Err(MachineConfigError::new("networks", message, "Leave it out for 1500."));
+        }
+        let limited = throttle != ThrottleConfig::default();
+        let throttle = limited.then(|| Throttle::new(&throttle)).transpose().map_err(|error| {
+            let message = format!("the rate limit of a network has no timer: {error}");
+            MachineConfigError::new("networks", message, "Raise this process's limit of open files (ulimit -n).")
+        })?;
+        Ok(Self {
+            offloads: backend.offloads(),
+            backend: Holder::new(backend),
+            mac,
+            mtu,
+            throttle: throttle.map(ThrottleHolder::new),
+            link: Arc::new(AtomicBool::new(true)),
+        })
+    }
+
+    /// `struct virtio_net_config`: MAC, status, number of queue pairs, MTU.
+    fn config(&self) -> [u8; 12] {
+        let mut config = [0; 12];
+        config[..6].copy_from_slice(&self.mac);
+        config[6] = if self.link.load(Ordering::Acquire) { LINK_UP } else { 0 };
+        config[8] = 1;
+        config[10..].copy_from_slice(&self.mtu.unwrap_or(0).to_le_bytes());
+        config
+    }
+}
+
+/// In the low byte of status.
+const LINK_UP: u8 = {
+    assert!(VIRTIO_NET_S_LINK_UP == 1);
+    1
+};
+
+impl VirtioDevice for Net {
+    fn name(&self) -> &'static str {
+        "virtio-net"
+    }
+
+    fn id(&self) -> u32 {
+        VIRTIO_ID_NET
+    }
+
+    fn features(&self) -> u64 {
+        let mtu = u64::from(self.mtu.is_some()) << VIRTIO_NET_F_MTU;
+        let offloads = if self.offloads { OFFLOADS } else { 0 };
+        1 << VIRTIO_NET_F_MAC | 1 << VIRTIO_NET_F_STATUS | 1 << VIRTIO_NET_F_MRG_RXBUF | mtu | offloads
+    }
+
+    fn queues(&self) -> &[u16] {
+        &QUEUES
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_space(&self.config(), offset, data);
+    }
+
+    fn wait_until_started(&self, cancel: &Cancel) -> Result<(), SetupError> {
+        // A worker has it only after the guest has started.
+        self.backend.lease().get_mut().map_or(Ok(()), |backend| backend.wait_until_started(self.mac, cancel))
+    }
+
+    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+        let throttle = self.throttle.as_ref().map(ThrottleHolder::lease);
+        Box::new(Frames::new(self.backend.lease(), throttle, Arc::clone(&self.link), driver))
+    }
+}
+
+#[cfg(test)]
+mod tests;

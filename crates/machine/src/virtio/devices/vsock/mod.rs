@@ -1,0 +1,261 @@
+//! The socket device (section 5.10): streams between the guest and sockets of the host.
+//!
+//! - `packet`, `credit`, `connection`: the protocol, pure.
+//! - `host`, `handshake`, `path`: the host's end of a stream, and how programs of the host come to one.
+//! - `ports`: who of this process listens and connects.
+//! - `stream`, `mux`: one stream with both its ends, and all of them and whose turn it is. `worker`: the queues.
+
+mod connection;
+mod credit;
+mod handshake;
+mod host;
+mod key;
+mod mux;
+mod packet;
+mod path;
+mod ports;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub use ports::{Accepted, Done, Listener};
+
+use crate::virtio::interface::read_space;
+use crate::virtio::interface::{Driver, HostError, VirtioDevice, Worker, WorkerError};
+use crate::{MachineConfigError, SetupError};
+use kvm_accel::cancel::Cancel;
+use mux::Mux;
+use path::HostPath;
+use ports::{Connect, Ports};
+use std::fmt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
+use worker::Streams;
+
+/// Receive, transmit, event: QEMU's size.
+const QUEUES: [u16; 3] = [128, 128, 128];
+/// VIRTIO_VSOCK_F_STREAM.
+const FEATURE_STREAM: u64 = 1;
+/// Addresses of guests: 0 to 2 are the hypervisor, the machine itself and the host; the last one means any.
+const CIDS: std::ops::RangeInclusive<u32> = 3..=u32::MAX - 1;
+
+/// Why there is no connection, or none can come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VsockError {
+    /// Nobody in the guest listens to the port, or the connection was given up.
+    #[error("the guest refused the connection")]
+    Refused,
+    /// The guest has no driver at work: it has not started one yet, was reset, or has ended.
+    #[error("the guest has no vsock driver at work")]
+    NotReady,
+    /// There are as many as [`VsockLimits`] allow, or no descriptor is left.
+    #[error("the device has too many connections")]
+    TooMany,
+    /// Somebody listens to the port.
+    #[error("port {port} has a listener")]
+    InUse {
+        /// The host's port.
+        port: u32,
+    },
+}
+
+impl VsockError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "ERR_VSOCK"
+    }
+
+    /// The stable name, the same in Rust and TypeScript.
+    #[must_use]
+    pub const fn problem(&self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::NotReady => "not-ready",
+            Self::TooMany => "too-many",
+            Self::InUse { .. } => "in-use",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Refused => "Have a program in the guest listen to the port.",
+            Self::NotReady => "Try again when the guest has started, or have the guest connect.",
+            Self::TooMany => "Close connections, or raise the limit on open files (ulimit -n).",
+            Self::InUse { .. } => "Close the other listener, or take another port.",
+        }
+    }
+}
+
+/// What a guest may cost this process. What is beyond is refused with a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VsockLimits {
+    /// Connections at a time, with a descriptor each, two where this process accepts. Connections count that have not said where they want
+    /// to, and those that the guest has ended and whose last bytes are not written yet.
+    pub connections: usize,
+    /// Bytes of the guest that wait for readers of the host. Each connection reserves the 128 KiB that the guest may send ahead, so this
+    /// limits connections, too, and an established connection is never reset for it.
+    pub buffered: usize,
+}
+
+impl Default for VsockLimits {
+    /// 128 connections with 16 MiB.
+    fn default() -> Self {
+        Self { connections: 128, buffered: 16 << 20 }
+    }
+}
+
+impl VsockLimits {
+    /// Limits of so many connections, each with the 128 KiB that it reserves.
+    #[must_use]
+    pub fn of_connections(connections: usize) -> Self {
+        let each = usize::try_from(credit::BUFFER).unwrap_or(usize::MAX);
+        Self { connections, buffered: connections.saturating_mul(each) }
+    }
+
+    /// How many connections both limits allow.
+    fn most(self) -> usize {
+        self.connections.min(self.buffered / usize::try_from(credit::BUFFER).unwrap_or(usize::MAX))
+    }
+}
+
+/// `virtio-vsock`: the guest's AF_VSOCK.
+///
+/// ```
+/// use kvm_accel_machine::virtio::Vsock;
+///
+/// let vsock = Vsock::new(3, None)?;
+/// let listener = vsock.listen(52, 16, Box::new(|| {}))?;
+/// assert!(listener.accept().is_none());
+/// assert!(vsock.listen(52, 16, Box::new(|| {})).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Vsock {
+    cid: u32,
+    path: Option<Arc<HostPath>>,
+    ports: Arc<Ports>,
+    limits: VsockLimits,
+}
+
+impl Vsock {
+    /// A device with the guest's address. Programs of the host reach the guest at `path`, and are reached at `path` with `_` and the port
+    /// behind it.
+    ///
+    /// # Errors
+    /// [`SetupError::Config`]: an address that no guest can have; a path that cannot be listened at. [`SetupError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`].
+    pub fn open(cid: u32, path: Option<&Path>, cancel: &Cancel) -> Result<Self, SetupError> {
+        Self::with_limits(cid, path, VsockLimits::default(), cancel)
+    }
+
+    /// As [`Vsock::open`], with other limits than the default.
+    ///
+    /// # Errors
+    /// As [`Vsock::open`]; limits that allow no connection.
+    pub fn with_limits(
+        cid: u32,
+        path: Option<&Path>,
+        limits: VsockLimits,
+        cancel: &Cancel,
+    ) -> Result<Self, SetupError> {
+        if limits.most() == 0 {
+            let message = format!(
+                "the limits of virtio-vsock allow no connection: {} connections, {} bytes",
+                limits.connections, limits.buffered
+            );
+            return Err(MachineConfigError::new("vsock", message, "Allow 1 connection and 128 KiB or more.").into());
+        }
+        if !CIDS.contains(&cid) {
+            let message = format!("{cid} is no guest's address (CID)");
+            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294.").into());
+        }
+        let ports = Ports::new(limits.most()).map_err(|error| {
+            let message = format!("virtio-vsock cannot be made: {error}");
+            MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
+        })?;
+        let path = path.map(|path| HostPath::new(path, cancel)).transpose()?.map(Arc::new);
+        Ok(Self { cid, path, ports: Arc::new(ports), limits })
+    }
+
+    /// [`Vsock::open`] without cancellation.
+    ///
+    /// # Errors
+    /// See [`Vsock::open`].
+    pub fn new(cid: u32, path: Option<&Path>) -> Result<Self, SetupError> {
+        Self::open(cid, path, &Cancel::default())
+    }
+
+    /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the
+    /// device's thread.
+    pub fn connect(&self, port: u32, socket: UnixStream, done: Done) {
+        self.ports.connect(Connect { port, socket, done });
+    }
+
+    /// Listens to a port of the host, also over resets. `arrived` is called on the device's thread when there is something to accept;
+    /// a guest is refused while `backlog` connections wait, and while those of all listeners are as many as the limits allow.
+    ///
+    /// # Errors
+    /// [`VsockError::InUse`].
+    pub fn listen(
+        &self,
+        port: u32,
+        backlog: usize,
+        arrived: Box<dyn Fn() + Send + Sync>,
+    ) -> Result<Listener, VsockError> {
+        self.ports.listen(port, backlog, arrived)
+    }
+}
+
+impl fmt::Debug for Vsock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vsock").field("cid", &self.cid).field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl VirtioDevice for Vsock {
+    fn name(&self) -> &'static str {
+        "virtio-vsock"
+    }
+
+    fn id(&self) -> u32 {
+        VIRTIO_ID_VSOCK
+    }
+
+    fn features(&self) -> u64 {
+        FEATURE_STREAM
+    }
+
+    fn queues(&self) -> &[u16] {
+        &QUEUES
+    }
+
+    fn read_config(&self, offset: u64, data: &mut [u8]) {
+        read_space(&u64::from(self.cid).to_le_bytes(), offset, data);
+    }
+
+    fn activate(&self, driver: Driver) -> Box<dyn Worker> {
+        let mux = Mux::new(self.cid.into(), Arc::clone(&self.ports), self.path.clone(), self.limits.most());
+        match (<[_; 3]>::try_from(driver.queues), mux) {
+            (Ok(queues), Ok(mux)) => Box::new(Streams::new(queues, mux, Arc::clone(&self.ports), driver.stop)),
+            (Err(_), _) => Box::new(Broken(WorkerError::driver("queues are missing"))),
+            (_, Err(error)) => {
+                let remedy = "Raise the limit on open files (ulimit -n).";
+                Box::new(Broken(HostError::new("no descriptor is left for its sockets", &error, remedy).into()))
+            }
+        }
+    }
+}
+
+/// A device that could not start.
+struct Broken(WorkerError);
+
+impl Worker for Broken {
+    fn notified(&mut self, _queue: usize) -> Result<(), WorkerError> {
+        Err(self.0.clone())
+    }
+}

@@ -1,0 +1,336 @@
+//! The thread on which a device works. `shared` is what the thread and the transport ask of each other.
+
+#[cfg(test)]
+mod loom_tests;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use shared::Unanswered;
+
+use super::interface::{HostError, StopFlag, Worker, WorkerError, sync};
+use kvm_accel::io::borrow_fd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use shared::Wake;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::EventFd;
+
+/// How long a worker's calls that fail with a transient error are repeated: delays of 1, 2, 4, … ms.
+const ATTEMPTS: u32 = 10;
+/// Errors further apart than this are not counted as repetitions.
+const APART: Duration = Duration::from_secs(5);
+/// How long a device waits for its thread when it is dropped without [`IoThread::request_end`]. A thread that the kernel holds longer is
+/// left to itself; it owns what it uses.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+type Shared = shared::Shared<Box<dyn Worker>, EventFd>;
+
+impl Wake for EventFd {
+    fn signal(&self) {
+        ring(self);
+    }
+
+    fn clear(&self) {
+        // The count does not matter. Fails only when there is no signal.
+        let _ = self.read();
+    }
+}
+
+/// A device's thread. It ends when this is dropped.
+pub struct IoThread {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    /// Set when the thread was asked to end.
+    end_by: OnceLock<Instant>,
+}
+
+impl IoThread {
+    /// Starts a thread. `doorbells` belong to the queues, in order. The thread calls `failed` when a worker cannot continue, after it has
+    /// dropped the worker.
+    ///
+    /// # Errors
+    /// When the host has no thread or no descriptor left.
+    pub fn new(
+        name: &str,
+        doorbells: Vec<Arc<EventFd>>,
+        failed: impl Fn(WorkerError) + Send + 'static,
+    ) -> io::Result<Self> {
+        let wake = EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?;
+        let shared = Arc::new(Shared::new(StopFlag::default(), wake));
+        let inside = Inside { shared: Arc::clone(&shared), doorbells, failed, retry: None };
+        let thread = std::thread::Builder::new().name(name.into()).spawn(move || inside.run())?;
+        Ok(Self { shared, thread: Some(thread), end_by: OnceLock::new() })
+    }
+
+    /// The flag that workers of this thread look at.
+    pub fn flag(&self) -> &StopFlag {
+        &self.shared.flag
+    }
+
+    /// Hands over a worker. The worker before has been stopped.
+    pub fn start(&self, worker: Box<dyn Worker>) {
+        self.shared.start(worker);
+    }
+
+    /// Asks for the worker to be dropped: requests in flight are cancelled and get no answer. Does not wait for the thread.
+    pub fn request_stop(&self) {
+        discard(self.shared.request_stop());
+    }
+
+    /// Has the worker dropped, and waits until it is.
+    ///
+    /// # Errors
+    /// [`Unanswered`] at the deadline. The worker is then dropped as soon as it returns.
+    pub fn stop(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.request_stop();
+        self.shared.wait_until_stopped(deadline)
+    }
+
+    /// Asks the worker to finish what is in flight and to begin nothing until [`IoThread::resume`]. Does not wait.
+    pub fn pause(&self) {
+        self.shared.pause();
+    }
+
+    /// Waits after [`IoThread::pause`] until nothing is in flight. Returns early when the machine resumes or the worker is stopped.
+    ///
+    /// # Errors
+    /// [`Unanswered`] at the deadline. The pause stays requested.
+    pub fn wait_until_quiet(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.shared.wait_until_quiet(deadline)
+    }
+
+    /// Lets the worker continue.
+    pub fn resume(&self) {
+        self.shared.resume();
+    }
+
+    /// Asks the thread to end, with its worker. Does not wait. Dropping this waits until the deadline of the first request.
+    pub fn request_end(&self, deadline: Instant) {
+        self.end_by.get_or_init(|| deadline);
+        self.shared.request_end();
+    }
+}
+
+impl Drop for IoThread {
+    fn drop(&mut self) {
+        let deadline = *self.end_by.get_or_init(|| Instant::now() + END_WITHIN);
+        self.shared.request_end();
+        if let (Ok(()), Some(thread)) = (self.shared.wait_until_ended(deadline), self.thread.take()) {
+            // The thread catches panics, so it has not ended by one.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Adds 1 to an eventfd. A counter that is full wakes its reader as well.
+pub fn ring(event: &EventFd) {
+    let _ = event.write(1);
+}
+
+/// What the thread owns.
+struct Inside<F> {
+    shared: Arc<Shared>,
+    doorbells: Vec<Arc<EventFd>>,
+    failed: F,
+    /// The worker's last error was transient.
+    retry: Option<Retry>,
+}
+
+/// A repetition of a worker's calls.
+struct Retry {
+    /// Errors in a row.
+    attempts: u32,
+    last: Instant,
+    /// The calls are still to be repeated.
+    due: bool,
+}
+
+impl Retry {
+    fn delay(&self) -> Duration {
+        Duration::from_millis(1 << self.attempts.saturating_sub(1).min(ATTEMPTS))
+    }
+}
+
+/// What the thread waits for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Waiting {
+    /// The transport alone.
+    Idle,
+    /// And what is in flight of a worker that pauses.
+    Draining,
+    /// And the doorbells and sources of a worker.
+    Working,
+    /// The transport, or the time to repeat a worker's calls.
+    Retrying(Duration),
+}
+
+/// Tells the transport that the thread has ended.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended();
+    }
+}
+
+impl<F: Fn(WorkerError)> Inside<F> {
+    fn run(mut self) {
+        let _ended = Ended(Arc::clone(&self.shared));
+        let mut worker: Option<Box<dyn Worker>> = None;
+        let mut paused = false;
+        let mut ready = Vec::new();
+        loop {
+            let waiting = match (&worker, &self.retry) {
+                (Some(worker), _) if paused => {
+                    // A panic here is found by the wait, which makes the same call.
+                    let quiet = guarded(|| Ok(worker.in_flight().is_none()));
+                    if quiet == Ok(true) { Waiting::Idle } else { Waiting::Draining }
+                }
+                (Some(_), Some(retry)) if retry.due => Waiting::Retrying(retry.delay()),
+                (Some(_), _) => Waiting::Working,
+                (None, _) => Waiting::Idle,
+            };
+            if paused && waiting == Waiting::Idle {
+                self.shared.quiet();
+            }
+            let waited = guarded(|| Ok(self.wait(waiting, worker.as_deref(), &mut ready)));
+            let done = match waited {
+                // The kernel has no memory for a list of a few descriptors.
+                Ok(Err(_)) => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                Ok(Ok(())) if ready.first() == Some(&true) => {
+                    let obeyed = self.shared.obey(&mut worker, discard);
+                    if obeyed.end {
+                        return;
+                    }
+                    if obeyed.replaced {
+                        self.retry = None;
+                    }
+                    paused = obeyed.pause;
+                    // What else is ready may belong to the worker before.
+                    continue;
+                }
+                Ok(Ok(())) => worker.as_deref_mut().map_or(Ok(()), |worker| self.call(worker, waiting, &ready)),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = done
+                && !self.will_retry(&error)
+            {
+                discard(worker.take());
+                let _ = guarded(|| {
+                    (self.failed)(error);
+                    Ok(())
+                });
+                self.retry = None;
+                self.shared.released();
+            }
+        }
+    }
+
+    fn call(&mut self, worker: &mut dyn Worker, waiting: Waiting, ready: &[bool]) -> Result<(), WorkerError> {
+        match waiting {
+            Waiting::Idle => Ok(()),
+            Waiting::Draining => {
+                guarded(|| worker.drain())?;
+                self.continue_later(worker)
+            }
+            Waiting::Working => self.serve(worker, ready),
+            Waiting::Retrying(_) => {
+                if let Some(retry) = &mut self.retry {
+                    retry.due = false;
+                }
+                // Whichever call failed: a queue may have nothing new, and sources that are ready stay ready.
+                (0..self.doorbells.len()).try_for_each(|queue| {
+                    guarded(|| worker.notified(queue))?;
+                    self.continue_later(worker)
+                })
+            }
+        }
+    }
+
+    fn serve(&self, worker: &mut dyn Worker, ready: &[bool]) -> Result<(), WorkerError> {
+        let (doorbells, sources) = ready.get(1..).unwrap_or_default().split_at(self.doorbells.len());
+        for (queue, doorbell) in self.doorbells.iter().enumerate().filter(|(queue, _)| doorbells[*queue]) {
+            // The doorbell stays readable until after the pause.
+            if self.shared.flag.is_set() {
+                return Ok(());
+            }
+            // The count does not say how much is in the queue.
+            let _ = doorbell.read();
+            guarded(|| worker.notified(queue))?;
+            self.continue_later(worker)?;
+        }
+        for (source, _) in sources.iter().enumerate().filter(|(_, ready)| **ready) {
+            if self.shared.flag.is_set() {
+                return Ok(());
+            }
+            guarded(|| worker.ready(source))?;
+            self.continue_later(worker)?;
+        }
+        Ok(())
+    }
+
+    /// Has a queue that the worker left unfinished served again, after the transport's commands.
+    fn continue_later(&self, worker: &dyn Worker) -> Result<(), WorkerError> {
+        if let Some(doorbell) = guarded(|| Ok(worker.unfinished()))?.and_then(|queue| self.doorbells.get(queue)) {
+            ring(doorbell);
+        }
+        Ok(())
+    }
+
+    /// Whether the calls are to be repeated after this error.
+    fn will_retry(&mut self, error: &WorkerError) -> bool {
+        if !matches!(error, WorkerError::Host(error) if error.is_transient()) {
+            return false;
+        }
+        let now = Instant::now();
+        let before = self.retry.as_ref().filter(|retry| now.saturating_duration_since(retry.last) < APART);
+        let attempts = before.map_or(0, |retry| retry.attempts) + 1;
+        self.retry = Some(Retry { attempts, last: now, due: true });
+        attempts <= ATTEMPTS
+    }
+
+    /// Waits, and notes what is ready: the wake event, then each doorbell and each source of a worker.
+    fn wait(&self, waiting: Waiting, worker: Option<&dyn Worker>, ready: &mut Vec<bool>) -> Result<(), Errno> {
+        let mut fds = Vec::with_capacity(2 + self.doorbells.len());
+        let input = |event| PollFd::from_borrowed_fd(borrow_fd(event), PollFlags::IN);
+        fds.push(input(&self.shared.wake));
+        let mut timeout = None;
+        match (waiting, worker) {
+            (Waiting::Working, Some(worker)) => {
+                fds.extend(self.doorbells.iter().map(|doorbell| input(&**doorbell)));
+                worker.sources(&mut fds);
+            }
+            (Waiting::Draining, Some(worker)) => fds.extend(worker.in_flight()),
+            (Waiting::Retrying(delay), _) => timeout = Timespec::try_from(delay).ok(),
+            _ => {}
+        }
+        ready.clear();
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => ready.extend(fds.iter().map(|fd| !fd.revents().is_empty())),
+            Err(Errno::INTR) => ready.resize(fds.len(), false),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Calls a worker. A panic is an error of the host: the worker may be inconsistent and is dropped.
+pub fn guarded<T>(call: impl FnOnce() -> Result<T, WorkerError>) -> Result<T, WorkerError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(HostError::panicked(&*payload).into()))
+}
+
+/// Drops a worker that may panic while it is dropped.
+fn discard(worker: Option<Box<dyn Worker>>) {
+    let _ = guarded(|| {
+        drop(worker);
+        Ok(())
+    });
+}

@@ -1,0 +1,404 @@
+//! The MMIO transport (section 4.2): registers between a driver and its device.
+
+use crate::MachineConfigError;
+use crate::bus::{BusDevice, Doorbell};
+use crate::devices::Irq;
+use crate::virtio::interface::{ConfigInterrupt, Interrupt};
+use crate::virtio::interface::{Driver, HostError, VirtQueue, VirtioDevice, WorkerError};
+use crate::virtio::io_thread::{IoThread, Unanswered, guarded, ring};
+use kvm_accel::io::Written;
+use kvm_accel::{GuestRam, Request};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+use virtio_bindings::virtio_config::{
+    VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED,
+    VIRTIO_CONFIG_S_FEATURES_OK, VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_F_VERSION_1,
+};
+use virtio_bindings::virtio_mmio as register;
+use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRECT_DESC};
+use virtio_queue::{Queue, QueueT};
+use vmm_sys_util::eventfd::EventFd;
+
+/// "virt", little-endian.
+const MAGIC: u32 = 0x7472_6976;
+/// Version 2: what is not "legacy".
+const VERSION: u32 = 2;
+/// "KVMA".
+const VENDOR: u32 = 0x414d_564b;
+
+/// What every device offers.
+const COMMON_FEATURES: u64 = 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
+
+/// The bits of Status that a driver may set.
+const DRIVER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
+    | VIRTIO_CONFIG_S_DRIVER
+    | VIRTIO_CONFIG_S_DRIVER_OK
+    | VIRTIO_CONFIG_S_FEATURES_OK
+    | VIRTIO_CONFIG_S_FAILED;
+
+/// How long a reset by the guest's driver waits for the device's worker. A worker answers within milliseconds unless the host's kernel
+/// holds its thread; a disk waits up to a second for the kernel to cancel what is in flight. The vCPU waits meanwhile.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
+/// A device's transport.
+pub struct Mmio {
+    device: Arc<dyn VirtioDevice>,
+    ram: GuestRam,
+    interrupt: Arc<Interrupt>,
+    doorbells: Vec<Doorbell>,
+    registers: Mutex<Registers>,
+    failures: Arc<Failures>,
+    /// Declared last: the worker may use all of the above.
+    thread: IoThread,
+}
+
+/// DEVICE_NEEDS_RESET, and the callback that reports its reason.
+struct Failures {
+    needs_reset: AtomicBool,
+    interrupt: Arc<Interrupt>,
+    /// Each kind of error is reported once for a device, because a guest can cause errors without end.
+    driver: Once,
+    host: Once,
+    report: Box<dyn Fn(&WorkerError) + Send + Sync>,
+}
+
+impl Failures {
+    /// The device does nothing from now on.
+    fn add(&self, error: &WorkerError) {
+        self.needs_reset.store(true, Ordering::SeqCst);
+        self.interrupt.config();
+        let once = match error {
+            WorkerError::Driver(_) => &self.driver,
+            WorkerError::Host(_) => &self.host,
+        };
+        once.call_once(|| (self.report)(error));
+    }
+}
+
+/// What the driver has written, but for Status's DEVICE_NEEDS_RESET.
+struct Registers {
+    status: u32,
+    device_features_sel: u32,
+    driver_features_sel: u32,
+    driver_features: u64,
+    queue_sel: u32,
+    queues: Vec<Queue>,
+}
+
+impl Registers {
+    fn new(sizes: &[u16]) -> Result<Self, virtio_queue::Error> {
+        Ok(Self {
+            status: 0,
+            device_features_sel: 0,
+            driver_features_sel: 0,
+            driver_features: 0,
+            queue_sel: 0,
+            queues: sizes.iter().map(|&size| Queue::new(size)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn reset(&mut self) {
+        (self.status, self.driver_features) = (0, 0);
+        (self.device_features_sel, self.driver_features_sel, self.queue_sel) = (0, 0, 0);
+        self.queues.iter_mut().for_each(Queue::reset);
+    }
+
+    fn has(&self, status: u32) -> bool {
+        self.status & status != 0
+    }
+
+    /// The selected queue, if there is one.
+    fn queue(&self) -> Option<&Queue> {
+        self.queues.get(usize::try_from(self.queue_sel).ok()?)
+    }
+
+    /// The selected queue while it may be changed: features are agreed on, and it is not in use.
+    fn queue_mut(&mut self) -> Option<&mut Queue> {
+        let agreed = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
+        self.queues.get_mut(usize::try_from(self.queue_sel).ok()?).filter(|_| agreed)
+    }
+}
+
+impl Mmio {
+    /// A transport for a device, whose thread starts to wait. `report` is called when the device needs a reset, on any thread, once for
+    /// each kind of error.
+    ///
+    /// # Errors
+    /// When there is no thread or no descriptor to be had.
+    pub fn new(
+        device: Arc<dyn VirtioDevice>,
+        ram: GuestRam,
+        irq: Irq,
+        report: Box<dyn Fn(&WorkerError) + Send + Sync>,
+    ) -> Result<Self, MachineConfigError> {
+        let name = device.name();
+        let refuse = |why: &dyn std::fmt::Display| {
+            let message = format!("{name} cannot be made: {why}");
+            MachineConfigError::new(
+                "device",
+                message,
+                "Raise the limits on threads and open files (ulimit -u, ulimit -n).",
+            )
+        };
+        let registers = Registers::new(device.queues()).map_err(|error| refuse(&error))?;
+        let doorbells = (0..)
+            .zip(device.queues())
+            .map(|(queue, _)| {
+                let event = Arc::new(EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC)?);
+                let written = Written::Dword(Some(queue));
+                Ok(Doorbell { offset: register::VIRTIO_MMIO_QUEUE_NOTIFY.into(), written, event })
+            })
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(|error| refuse(&error))?;
+        let interrupt = Arc::new(Interrupt::new(irq));
+        let failures = Arc::new(Failures {
+            needs_reset: AtomicBool::new(false),
+            interrupt: Arc::clone(&interrupt),
+            driver: Once::new(),
+            host: Once::new(),
+            report,
+        });
+        let failed = {
+            let failures = Arc::clone(&failures);
+            move |error| failures.add(&error)
+        };
+        let events = doorbells.iter().map(|doorbell| Arc::clone(&doorbell.event)).collect();
+        let thread = IoThread::new(name, events, failed).map_err(|error| refuse(&error))?;
+        let registers = Mutex::new(registers);
+        Ok(Self { device, ram, interrupt, doorbells, registers, failures, thread })
+    }
+
+    /// The device's name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.device.name()
+    }
+
+    /// Asks the device's worker to stop, as [`Mmio::reset`] does, and does not wait: so several devices stop at the same time.
+    pub fn request_stop(&self) {
+        if self.lock().has(VIRTIO_CONFIG_S_DRIVER_OK) {
+            self.thread.request_stop();
+        }
+    }
+
+    /// Puts the device back to power-on. The device no longer touches guest memory when this returns.
+    ///
+    /// # Errors
+    /// [`Unanswered`] at the deadline: the host's kernel has not completed an operation of the device. The device then needs another
+    /// reset.
+    pub fn reset(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.reset_registers(&mut self.lock(), deadline)
+    }
+
+    /// Asks the device's thread to end, for good, and does not wait. Dropping the transport waits until the deadline.
+    pub fn request_end(&self, deadline: Instant) {
+        self.thread.request_end(deadline);
+    }
+
+    /// Waits after [`BusDevice::interrupt`] until the device has completed what was in flight, and has noted the pages that it wrote.
+    /// From then on it does not touch guest memory until [`BusDevice::resume`].
+    ///
+    /// # Errors
+    /// [`Unanswered`] at the deadline.
+    pub fn wait_until_quiet(&self, deadline: Instant) -> Result<(), Unanswered> {
+        self.thread.wait_until_quiet(deadline)
+    }
+
+    fn reset_registers(&self, registers: &mut Registers, deadline: Instant) -> Result<(), Unanswered> {
+        if registers.has(VIRTIO_CONFIG_S_DRIVER_OK) {
+            self.thread.stop(deadline).inspect_err(|unanswered| {
+                // The device may still write to guest memory, so the driver must not see a device that was reset.
+                let what = "a reset could not stop the device";
+                let remedy = "Look for a disk or file system of the host that does not answer.";
+                let error = HostError::new(what, &std::io::Error::other(*unanswered), remedy);
+                self.failures.add(&error.into());
+            })?;
+        }
+        registers.reset();
+        self.failures.needs_reset.store(false, Ordering::SeqCst);
+        self.interrupt.reset();
+        Ok(())
+    }
+
+    fn offered(&self) -> u64 {
+        self.device.features() | COMMON_FEATURES
+    }
+
+    fn read_register(&self, offset: u32) -> u32 {
+        let registers = self.lock();
+        match offset {
+            register::VIRTIO_MMIO_MAGIC_VALUE => MAGIC,
+            register::VIRTIO_MMIO_VERSION => VERSION,
+            register::VIRTIO_MMIO_DEVICE_ID => self.device.id(),
+            register::VIRTIO_MMIO_VENDOR_ID => VENDOR,
+            register::VIRTIO_MMIO_DEVICE_FEATURES => word(self.offered(), registers.device_features_sel),
+            register::VIRTIO_MMIO_QUEUE_NUM_MAX => registers.queue().map_or(0, |queue| queue.max_size().into()),
+            register::VIRTIO_MMIO_QUEUE_READY => registers.queue().is_some_and(QueueT::ready).into(),
+            register::VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
+            register::VIRTIO_MMIO_STATUS if self.failures.needs_reset.load(Ordering::SeqCst) => {
+                registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
+            }
+            register::VIRTIO_MMIO_STATUS => registers.status,
+            // No shared memory: a region that is not there is as long as can be.
+            register::VIRTIO_MMIO_SHM_LEN_LOW..=register::VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
+            register::VIRTIO_MMIO_CONFIG_GENERATION => self.interrupt.generation(),
+            _ => 0,
+        }
+    }
+
+    fn write_register(&self, offset: u32, value: u32) {
+        match offset {
+            register::VIRTIO_MMIO_QUEUE_NOTIFY => return self.notify(value),
+            register::VIRTIO_MMIO_INTERRUPT_ACK => return self.interrupt.acknowledge(value),
+            _ => {}
+        }
+        let mut registers = self.lock();
+        match offset {
+            register::VIRTIO_MMIO_DEVICE_FEATURES_SEL => registers.device_features_sel = value,
+            register::VIRTIO_MMIO_DRIVER_FEATURES_SEL => registers.driver_features_sel = value,
+            register::VIRTIO_MMIO_DRIVER_FEATURES if !registers.has(VIRTIO_CONFIG_S_FEATURES_OK) => {
+                match registers.driver_features_sel {
+                    0 => set_low(&mut registers.driver_features, value),
+                    1 => set_high(&mut registers.driver_features, value),
+                    _ => {}
+                }
+            }
+            register::VIRTIO_MMIO_QUEUE_SEL => registers.queue_sel = value,
+            register::VIRTIO_MMIO_STATUS => self.write_status(&mut registers, value),
+            _ => {
+                if let Some(queue) = registers.queue_mut() {
+                    write_queue(queue, offset, value);
+                }
+            }
+        }
+    }
+
+    fn write_status(&self, registers: &mut Registers, value: u32) {
+        if value == 0 {
+            // After an error Status does not read as 0, and the driver may try again.
+            let _ = self.reset_registers(registers, Instant::now() + STOP_WITHIN);
+            return;
+        }
+        let before = registers.status;
+        // Bits are only ever added, but by a reset.
+        let mut added = value & DRIVER_STATUS & !before;
+        if added & VIRTIO_CONFIG_S_FEATURES_OK != 0 {
+            let features = registers.driver_features;
+            if features & !self.offered() != 0 || features & 1 << VIRTIO_F_VERSION_1 == 0 {
+                added &= !VIRTIO_CONFIG_S_FEATURES_OK;
+            }
+        }
+        if (before | added) & VIRTIO_CONFIG_S_FEATURES_OK == 0 {
+            added &= !VIRTIO_CONFIG_S_DRIVER_OK;
+        }
+        registers.status |= added;
+        if added & VIRTIO_CONFIG_S_DRIVER_OK != 0 {
+            self.activate(registers);
+        }
+    }
+
+    fn activate(&self, registers: &Registers) {
+        let features = registers.driver_features;
+        let queues = registers.queues.iter().map(|queue| {
+            let mut queue = Queue::try_from(queue.state())?;
+            queue.set_event_idx(features & 1 << VIRTIO_RING_F_EVENT_IDX != 0);
+            VirtQueue::new(queue, self.ram.clone(), Arc::clone(&self.interrupt))
+        });
+        let activated = guarded(|| {
+            let queues = queues.collect::<Result<_, _>>()?;
+            let config = ConfigInterrupt(Arc::clone(&self.interrupt));
+            Ok(self.device.activate(Driver { features, queues, config, stop: self.thread.flag().clone() }))
+        });
+        match activated {
+            Ok(worker) => self.thread.start(worker),
+            Err(error) => self.failures.add(&error),
+        }
+    }
+
+    /// A notification that the kernel did not take.
+    fn notify(&self, queue: u32) {
+        if let Some(doorbell) = usize::try_from(queue).ok().and_then(|queue| self.doorbells.get(queue)) {
+            ring(&doorbell.event);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registers> {
+        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write_queue(queue: &mut Queue, offset: u32, value: u32) {
+    match offset {
+        // A size that cannot be is ignored.
+        register::VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
+        register::VIRTIO_MMIO_QUEUE_READY => queue.set_ready(value & 1 != 0),
+        register::VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
+        register::VIRTIO_MMIO_QUEUE_DESC_HIGH => queue.set_desc_table_address(None, Some(value)),
+        register::VIRTIO_MMIO_QUEUE_AVAIL_LOW => queue.set_avail_ring_address(Some(value), None),
+        register::VIRTIO_MMIO_QUEUE_AVAIL_HIGH => queue.set_avail_ring_address(None, Some(value)),
+        register::VIRTIO_MMIO_QUEUE_USED_LOW => queue.set_used_ring_address(Some(value), None),
+        register::VIRTIO_MMIO_QUEUE_USED_HIGH => queue.set_used_ring_address(None, Some(value)),
+        _ => {}
+    }
+}
+
+/// The 32 bits of 64 that a selector means.
+fn word(value: u64, selector: u32) -> u32 {
+    let [low, high] = [value, value >> 32].map(|value| u32::try_from(value & 0xffff_ffff).unwrap_or(0));
+    match selector {
+        0 => low,
+        1 => high,
+        _ => 0,
+    }
+}
+
+fn set_low(value: &mut u64, low: u32) {
+    *value = *value & !0xffff_ffff | u64::from(low);
+}
+
+fn set_high(value: &mut u64, high: u32) {
+    *value = *value & 0xffff_ffff | u64::from(high) << 32;
+}
+
+impl BusDevice for Mmio {
+    fn read(&self, offset: u64, data: &mut [u8]) {
+        if let Some(offset) = offset.checked_sub(register::VIRTIO_MMIO_CONFIG.into()) {
+            return self.device.read_config(offset, data);
+        }
+        // Registers are read as a whole.
+        let value = match (<&mut [u8; 4]>::try_from(&mut *data), u32::try_from(offset)) {
+            (Ok(data), Ok(offset)) if offset.is_multiple_of(4) => {
+                return *data = self.read_register(offset).to_le_bytes();
+            }
+            _ => 0,
+        };
+        data.fill(value);
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
+        if let Some(offset) = offset.checked_sub(register::VIRTIO_MMIO_CONFIG.into()) {
+            self.device.write_config(offset, data);
+        } else if let (Ok(&data), Ok(offset)) = (<&[u8; 4]>::try_from(data), u32::try_from(offset))
+            && offset.is_multiple_of(4)
+        {
+            self.write_register(offset, u32::from_le_bytes(data));
+        }
+        None
+    }
+
+    fn ioeventfds(&self) -> &[Doorbell] {
+        &self.doorbells
+    }
+
+    fn interrupt(&self) {
+        self.thread.pause();
+    }
+
+    fn resume(&self) {
+        self.thread.resume();
+    }
+}
+
+#[cfg(test)]
+mod tests;
