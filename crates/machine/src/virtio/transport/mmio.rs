@@ -1,15 +1,19 @@
 //! The MMIO transport (section 4.2): registers between a driver and its device.
 
+mod failures;
+mod registers;
+
 use crate::MachineConfigError;
 use crate::bus::{BusDevice, Doorbell};
 use crate::devices::Irq;
 use crate::virtio::interface::{ConfigInterrupt, Interrupt};
 use crate::virtio::interface::{Driver, HostError, VirtQueue, VirtioDevice, WorkerError};
 use crate::virtio::io_thread::{IoThread, Unanswered, guarded, ring};
+use failures::Failures;
 use kvm_accel::io::Written;
 use kvm_accel::{GuestRam, Request};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use registers::{Registers, set_high, set_low, word, write_queue};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED,
@@ -53,73 +57,6 @@ pub struct Mmio {
     thread: IoThread,
 }
 
-/// DEVICE_NEEDS_RESET, and the callback that reports its reason.
-struct Failures {
-    needs_reset: AtomicBool,
-    interrupt: Arc<Interrupt>,
-    /// Each kind of error is reported once for a device, because a guest can cause errors without end.
-    driver: Once,
-    host: Once,
-    report: Box<dyn Fn(&WorkerError) + Send + Sync>,
-}
-
-impl Failures {
-    /// The device does nothing from now on.
-    fn add(&self, error: &WorkerError) {
-        self.needs_reset.store(true, Ordering::SeqCst);
-        self.interrupt.config();
-        let once = match error {
-            WorkerError::Driver(_) => &self.driver,
-            WorkerError::Host(_) => &self.host,
-        };
-        once.call_once(|| (self.report)(error));
-    }
-}
-
-/// What the driver has written, but for Status's DEVICE_NEEDS_RESET.
-struct Registers {
-    status: u32,
-    device_features_sel: u32,
-    driver_features_sel: u32,
-    driver_features: u64,
-    queue_sel: u32,
-    queues: Vec<Queue>,
-}
-
-impl Registers {
-    fn new(sizes: &[u16]) -> Result<Self, virtio_queue::Error> {
-        Ok(Self {
-            status: 0,
-            device_features_sel: 0,
-            driver_features_sel: 0,
-            driver_features: 0,
-            queue_sel: 0,
-            queues: sizes.iter().map(|&size| Queue::new(size)).collect::<Result<_, _>>()?,
-        })
-    }
-
-    fn reset(&mut self) {
-        (self.status, self.driver_features) = (0, 0);
-        (self.device_features_sel, self.driver_features_sel, self.queue_sel) = (0, 0, 0);
-        self.queues.iter_mut().for_each(Queue::reset);
-    }
-
-    fn has(&self, status: u32) -> bool {
-        self.status & status != 0
-    }
-
-    /// The selected queue, if there is one.
-    fn queue(&self) -> Option<&Queue> {
-        self.queues.get(usize::try_from(self.queue_sel).ok()?)
-    }
-
-    /// The selected queue while it may be changed: features are agreed on, and it is not in use.
-    fn queue_mut(&mut self) -> Option<&mut Queue> {
-        let agreed = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
-        self.queues.get_mut(usize::try_from(self.queue_sel).ok()?).filter(|_| agreed)
-    }
-}
-
 impl Mmio {
     /// A transport for a device, whose thread starts to wait. `report` is called when the device needs a reset, on any thread, once for
     /// each kind of error.
@@ -152,13 +89,7 @@ impl Mmio {
             .collect::<std::io::Result<Vec<_>>>()
             .map_err(|error| refuse(&error))?;
         let interrupt = Arc::new(Interrupt::new(irq));
-        let failures = Arc::new(Failures {
-            needs_reset: AtomicBool::new(false),
-            interrupt: Arc::clone(&interrupt),
-            driver: Once::new(),
-            host: Once::new(),
-            report,
-        });
+        let failures = Arc::new(Failures::new(Arc::clone(&interrupt), report));
         let failed = {
             let failures = Arc::clone(&failures);
             move |error| failures.add(&error)
@@ -216,7 +147,7 @@ impl Mmio {
             })?;
         }
         registers.reset();
-        self.failures.needs_reset.store(false, Ordering::SeqCst);
+        self.failures.clear();
         self.interrupt.reset();
         Ok(())
     }
@@ -236,7 +167,7 @@ impl Mmio {
             register::VIRTIO_MMIO_QUEUE_NUM_MAX => registers.queue().map_or(0, |queue| queue.max_size().into()),
             register::VIRTIO_MMIO_QUEUE_READY => registers.queue().is_some_and(QueueT::ready).into(),
             register::VIRTIO_MMIO_INTERRUPT_STATUS => self.interrupt.status(),
-            register::VIRTIO_MMIO_STATUS if self.failures.needs_reset.load(Ordering::SeqCst) => {
+            register::VIRTIO_MMIO_STATUS if self.failures.needs_reset() => {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
             }
             register::VIRTIO_MMIO_STATUS => registers.status,
@@ -326,39 +257,6 @@ impl Mmio {
     fn lock(&self) -> MutexGuard<'_, Registers> {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn write_queue(queue: &mut Queue, offset: u32, value: u32) {
-    match offset {
-        // A size that cannot be is ignored.
-        register::VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
-        register::VIRTIO_MMIO_QUEUE_READY => queue.set_ready(value & 1 != 0),
-        register::VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
-        register::VIRTIO_MMIO_QUEUE_DESC_HIGH => queue.set_desc_table_address(None, Some(value)),
-        register::VIRTIO_MMIO_QUEUE_AVAIL_LOW => queue.set_avail_ring_address(Some(value), None),
-        register::VIRTIO_MMIO_QUEUE_AVAIL_HIGH => queue.set_avail_ring_address(None, Some(value)),
-        register::VIRTIO_MMIO_QUEUE_USED_LOW => queue.set_used_ring_address(Some(value), None),
-        register::VIRTIO_MMIO_QUEUE_USED_HIGH => queue.set_used_ring_address(None, Some(value)),
-        _ => {}
-    }
-}
-
-/// The 32 bits of 64 that a selector means.
-fn word(value: u64, selector: u32) -> u32 {
-    let [low, high] = [value, value >> 32].map(|value| u32::try_from(value & 0xffff_ffff).unwrap_or(0));
-    match selector {
-        0 => low,
-        1 => high,
-        _ => 0,
-    }
-}
-
-fn set_low(value: &mut u64, low: u32) {
-    *value = *value & !0xffff_ffff | u64::from(low);
-}
-
-fn set_high(value: &mut u64, high: u32) {
-    *value = *value & 0xffff_ffff | u64::from(high) << 32;
 }
 
 impl BusDevice for Mmio {

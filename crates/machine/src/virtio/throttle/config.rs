@@ -1,0 +1,82 @@
+//! Rate limits as a caller configures them, in valid ranges.
+
+use crate::MachineConfigError;
+
+/// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units a second.
+pub const LARGEST: u64 = 1_000_000_000_000_000;
+
+/// One limit: units (bytes, operations) a second, and how far bursts may go beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    pub(super) average: u64,
+    pub(super) burst: Option<Burst>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Burst {
+    pub max: u64,
+    pub seconds: u64,
+}
+
+impl Rate {
+    /// `average` units a second, from 1 to 10^15. Without a burst the average holds over 100 ms.
+    ///
+    /// # Errors
+    /// [`MachineConfigError`], which names `option`.
+    pub fn new(option: &'static str, average: u64) -> Result<Self, MachineConfigError> {
+        if !(1..=LARGEST).contains(&average) {
+            let message = format!("a rate limit is from 1 to {LARGEST} units a second, and {average} was given");
+            return Err(MachineConfigError::new(option, message, "Leave the limit out for none."));
+        }
+        Ok(Self { average, burst: None })
+    }
+
+    /// Bursts of `max` units a second for `seconds`, after which the average holds again.
+    ///
+    /// # Errors
+    /// [`MachineConfigError`] when `max` is below the average, or both numbers together are too large.
+    pub fn with_burst(self, option: &'static str, max: u64, seconds: u64) -> Result<Self, MachineConfigError> {
+        let refuse = |message, remedy| Err(MachineConfigError::new(option, message, remedy));
+        if max < self.average || max > LARGEST {
+            let message =
+                format!("a burst of {max} units a second is not from the average, {}, to {LARGEST}", self.average);
+            return refuse(message, "Give a burst at least as large as the average rate.");
+        }
+        if seconds == 0 || seconds > LARGEST / max {
+            let message = format!("a burst of {max} units a second cannot last {seconds} s");
+            return refuse(message, "Let it last 1 s or more, and rate times length be at most 10^15.");
+        }
+        Ok(Self { average: self.average, burst: Some(Burst { max, seconds }) })
+    }
+}
+
+/// Rates that belong together; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Bytes a second.
+    pub bytes: Option<Rate>,
+    /// Operations a second.
+    pub operations: Option<Rate>,
+}
+
+/// Which way data goes, as the guest sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the guest.
+    Read,
+    /// From the guest.
+    Write,
+}
+
+/// The limits of a device; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThrottleConfig {
+    /// Both directions together.
+    pub total: Rates,
+    /// Reads alone.
+    pub reads: Rates,
+    /// Writes alone.
+    pub writes: Rates,
+    /// Bytes that count as one operation, QEMU's `iops-size`: a larger request is several. 0: each request is one.
+    pub operation_size: u64,
+}
