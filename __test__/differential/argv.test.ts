@@ -182,7 +182,7 @@ const refused = [
   '-sandbox nosuch',
 ]
 
-/** What QEMU takes and we do not, as docs/from-qemu.md has it. */
+/** What QEMU takes and we do not, as docs/how-to/from-qemu.md has it. */
 const qemuAlone = [
   '-M q35',
   '-m 128M,slots=2,maxmem=256M',

@@ -1,4 +1,4 @@
-// Scenarios of docs/proof.md that no other file has.
+// Scenarios of docs/explanation/proof.md that no other file has.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IRQ_WINDOW_OPEN } from 'kvm-accel/kvm'

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { codeBlocks, pages } from '../helpers/documents.js'
 import { root, scratch } from '../helpers/paths.js'
 import { guestFile, initramfs } from '../helpers/linux-guest.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
@@ -91,15 +92,15 @@ const documented = readdirSync(join(root, 'ts'), { recursive: true, encoding: 'u
     }))
   })
 
-test('the examples of the README and of TSDoc type-check', t => {
+test('the TypeScript code of the documents and of TSDoc type-checks', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
-  const pages = ['kvm-in-javascript', 'balloon', 'vsock'].map(name => {
-    const page = readFileSync(join(root, `docs/${name}.md`), 'utf8')
-    return { name: `docs-${name}.ts`, code: /```ts\n([^]*?)```/.exec(page)?.[1] ?? '' }
-  })
-  const programs = [{ name: 'readme.ts', code: readme }, ...pages, ...documented]
+  const written = pages.flatMap(codeBlocks).filter(({ language }) => language === 'ts')
+  const programs = [
+    ...written.map(({ page, line, code }) => ({ name: `${page.replaceAll(/\W/g, '-')}-${line}.ts`, code })),
+    ...documented,
+  ]
   for (const { name, code } of programs) writeFileSync(join(folder, name), code)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   const compilerOptions = { rootDir: '.', typeRoots: [join(root, 'node_modules/@types')] }

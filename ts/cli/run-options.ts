@@ -15,7 +15,7 @@ import type { RunOption } from './run-option.js'
 
 export type { RunOption }
 
-/** All options, in the order in which help shows them: the single source for parsing, for help and for docs/command-line.md. */
+/** All options, in the order in which help shows them: the single source for parsing, for help and for docs/reference/command-line.md. */
 export const runOptions: readonly RunOption[] = [
   ...acceleratorOptions,
   ...boardOptions,

@@ -102,7 +102,7 @@ export abstract class EquippedMachine extends ObservedMachine {
    * Adds a device written in JavaScript: ports or addresses whose accesses its handlers answer. The vCPU waits for each answer.
    *
    * Handlers run on this thread, and may be asynchronous; or in a worker, synchronously and several times faster (see
-   * docs/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
+   * docs/how-to/javascript-devices.md for what an access costs). A handler that throws ends the machine. In a handler, `pause()` and
    * `reset()` resolve when they have been asked for, because the vCPU stops after the answer; operations that need a stopped machine
    * are refused.
    *

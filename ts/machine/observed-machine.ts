@@ -93,7 +93,7 @@ export abstract class ObservedMachine extends EventEmitter<MachineEventMap> {
 
   /**
    * Records what the machine does from here on: the trace events whose names match a glob of `*` and `?`, or any of several. An event's name
-   * alone gives records of its type. docs/trace.md lists the events; what happens before, while the machine is made, is in
+   * alone gives records of its type. docs/reference/trace.md lists the events; what happens before, while the machine is made, is in
    * {@linkcode Machine.startTrace}.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.

@@ -119,7 +119,7 @@ export interface VcpuState {
  * What {@linkcode Vcpu.setState} changes; everything that is not named stays.
  *
  * Only what a running guest's own instructions change is written: `mpState`, `lapic`, `nested` and `tscKhz` are not, nor the MSRs
- * of clocks, counters and set-up. docs/vcpu-state.md lists them.
+ * of clocks, counters and set-up. docs/reference/vcpu-state.md lists them.
  */
 export interface VcpuStateChange {
   readonly general?: Partial<GeneralRegisters>

@@ -52,7 +52,11 @@ impl BindingMsrRule {
     /// The range of rule number `rule`; `msrs` are asked.
     pub fn into_range(self, rule: u32, msrs: &Arc<DelegatedMsrs>) -> Result<MsrRange, MachineConfigError> {
         let wrong = |what: &str| {
-            MachineConfigError::new("msrFilter", format!("There is no answer '{what}' for an MSR"), "See docs/cpu.md.")
+            MachineConfigError::new(
+                "msrFilter",
+                format!("There is no answer '{what}' for an MSR"),
+                "See docs/reference/cpu.md.",
+            )
         };
         let mut asks = Asks::default();
         let read = match self.read {
