@@ -209,10 +209,11 @@ test('docs/explanation/proof.md names tests that exist', t => {
 const blocks = pages.flatMap(codeBlocks)
 
 test('code blocks are fenced, and have a known language and a known mark', t => {
-  const unknown = blocks.filter(({ language, words }) => {
-    const known = language === 'rust' ? ['excerpt'] : Object.keys(marks)
-    return !(languages as readonly string[]).includes(language) || words.slice(0, 1).some(word => !known.includes(word))
-  })
+  const known = (words: readonly string[]) => words.every(word => Object.hasOwn(marks, word))
+  const unknown = blocks.filter(
+    ({ language, words }) =>
+      !(languages as readonly string[]).includes(language) || (language !== 'rust' && !known(words)),
+  )
   t.deepEqual(unknown, [])
   t.deepEqual(
     pages.filter(page => /\n\n(?: {4}|\t)(?![-*\d])\S/.test(readPage(page).replaceAll(/^```[^]*?^```$/gm, ''))),
