@@ -233,9 +233,9 @@ test('Rust code in the documents is an excerpt of the file that its fence names'
 /** The arguments of each `kvm-accel run` and `kvm-accel-system-x86_64` of a shell script. */
 const commandLines = (script: string): string[][] => {
   const lines = script.replaceAll(/\\\n */g, '').split('\n')
-  const runs = lines.filter(line => /^kvm-accel(?:-system-x86_64| run) /.test(line))
+  const runs = lines.filter(line => /^(?:timeout \d+ )?kvm-accel(?:-system-x86_64| run) /.test(line))
   const print = `argv() { printf '%s\\n' "$@"; printf '\\n'; }\n`
-  const argv = runs.map(line => line.replace(/^\S+(?: run)?/, 'argv').replace(/ (?:>|\|\|) ?.*$/, ''))
+  const argv = runs.map(line => line.replace(/^(?:timeout \d+ )?\S+(?: run)?/, 'argv').replace(/ (?:>|\|\|) ?.*$/, ''))
   const { stdout } = spawnSync('sh', ['-c', print + argv.join('\n')], { encoding: 'utf8' })
   return stdout
     .split('\n\n')
