@@ -54,7 +54,7 @@ const tsx = import.meta.resolve('tsx')
 /** The command that runs a block, or nothing if the block is a file or needs more than the tests have. */
 const command = (block: CodeBlock, name: string): readonly string[] | undefined => {
   if (block.file !== undefined || (block.words.length > 0 && block.words[0] !== 'linux')) return undefined
-  if (block.language === 'sh') return ['timeout', '--kill-after=1', '60', 'sh', '-e', name]
+  if (block.language === 'sh') return ['timeout', '--kill-after=1', '250', 'sh', '-e', name]
   return block.language === 'ts' || block.language === 'js' ? [process.execPath, `--import=${tsx}`, name] : undefined
 }
 
@@ -66,14 +66,14 @@ for (const page of pages) {
     const test = image === 'linux' ? requires(kvm, linux) : requires(kvm)
 
     test(`the code of ${page} runs${image === 'linux' ? ' with Linux' : ''}`, async t => {
-      t.timeout(300_000)
+      t.timeout(600_000)
       const cwd = folder(image)
       for (const { block, name } of named) {
         writeFileSync(join(cwd, name), block.code)
         const [program = '', ...args] = command(block, name) ?? []
         if (program === '') continue
         const env = { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}` }
-        const { status, stdout, stderr } = await run(program, args, { cwd, env })
+        const { status, stdout, stderr } = await run(program, args, { cwd, env, limit: 280 })
         t.is(status, 0, `${page}:${block.line}\n${stdout}${stderr}`)
       }
     })
