@@ -48,7 +48,7 @@ test('every example is tested', t => {
 const linuxExample = requires(kvm, linux)
 
 for (const [name, { initrd, output }] of Object.entries(linuxOutputs)) {
-  linuxExample(`examples/${name}`, async t => {
+  linuxExample(`examples/${name} runs and prints the expected text`, async t => {
     t.timeout(300_000)
     const archive = join(scratch(), `${name}.cpio`)
     writeFileSync(archive, initrd())
@@ -63,7 +63,7 @@ for (const [name, { initrd, output }] of Object.entries(linuxOutputs)) {
 const example = requires(kvm)
 
 for (const [name, output] of Object.entries(outputs)) {
-  example(`examples/${name}`, async t => {
+  example(`examples/${name} runs and prints the expected text`, async t => {
     const { status, stdout, stderr } = await run(process.execPath, ['--import=tsx', join(root, 'examples', name)])
     t.is(status, 0, stderr)
     t.is(stderr, '')
@@ -74,7 +74,7 @@ for (const [name, output] of Object.entries(outputs)) {
 /** The first program of the README; others are fragments. */
 const readme = /```ts\n([^]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? ''
 
-example('the README’s example', async t => {
+example('the README’s example runs', async t => {
   t.true(readme.trimEnd().split('\n').length <= 20, 'a reader takes it in at a glance')
   const { status, stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', readme])
   t.is(status, 0, stderr)
