@@ -73,7 +73,7 @@ for (const page of pages) {
         const [program = '', ...args] = command(block, name) ?? []
         if (program === '') continue
         const env = { PATH: `${join(cwd, 'bin')}:${process.env['PATH']}` }
-        const { status, stdout, stderr } = await run(program, args, { cwd, env, limit: 280 })
+        const { status, stdout, stderr } = await run(program, args, { cwd, env, limit: 550 })
         t.is(status, 0, `${page}:${block.line}\n${stdout}${stderr}`)
       }
     })
