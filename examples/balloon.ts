@@ -1,5 +1,5 @@
-// Memory that a Linux guest gives back while it runs: node --import=tsx examples/balloon.ts KERNEL INITRD
-// The guest needs virtio's balloon driver, and an init that stays.
+// Takes memory back from a running Linux guest: node --import=tsx examples/balloon.ts KERNEL INITRD
+// The guest needs the virtio balloon driver, and an init that does not exit.
 
 import { on } from 'node:events'
 import { Machine } from 'kvm-accel'
@@ -16,7 +16,7 @@ await using machine = await Machine.create({
 })
 const before = process.memoryUsage.rss()
 
-// A wish, which the guest hears of as soon as it has a driver.
+// Sets the target. The guest follows when its driver has started.
 machine.balloon.resize('64M')
 await machine.start()
 for await (const [bytes] of on(machine.balloon, 'change')) {

@@ -1,5 +1,5 @@
-// A conversation with a program in a Linux guest, over a named channel: node --import=tsx examples/console.ts KERNEL INITRD
-// The guest's init answers each line that comes through its first channel, /dev/vport0p1.
+// Talks to a program in a Linux guest over a named channel: node --import=tsx examples/console.ts KERNEL INITRD
+// The guest's init answers each line that it reads from its first channel, /dev/vport0p1.
 
 import { createInterface } from 'node:readline'
 import { Machine } from 'kvm-accel'
@@ -14,9 +14,9 @@ await using machine = await Machine.create({
   consoles: [{ target: 'stream', name: 'org.example.agent' }],
 })
 const [agent] = machine.consoles
-if (agent === undefined) throw new Error('there is a port for each console')
+if (agent === undefined) throw new Error('machine.consoles is empty')
 
-// What is written before the guest listens waits for it.
+// Bytes wait until the guest opens the channel.
 agent.write('What is your name?\n')
 await machine.start()
 for await (const answer of createInterface(agent)) {

@@ -1,4 +1,4 @@
-// A guest that reports a status, as test programs do: 21 written to isa-debug-exit is status 43, as under QEMU.
+// Gets a status from a test guest: the guest writes 21 to isa-debug-exit, which is status 43, as under QEMU.
 import { Machine, guestImage } from 'kvm-accel'
 
 const machine = await Machine.create({

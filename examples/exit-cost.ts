@@ -1,8 +1,8 @@
-// What an exit to JavaScript and back costs on this host, by kind: medians of rounds.
+// Measures the cost of an exit to JavaScript and back on this host, for each kind of exit. Prints medians of rounds.
 
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_MMIO, Kvm, allocateMemory } from 'kvm-accel/kvm'
 
-/** Guests that exit without end. */
+/** Guests that exit in an endless loop. */
 const probes = [
   { name: 'port write', reason: KVM_EXIT_IO, code: [0xe6, 0x10, 0xeb, 0xfc] }, //              again: out 0x10, al; jmp again
   { name: 'port read', reason: KVM_EXIT_IO, code: [0xe4, 0x10, 0xeb, 0xfc] }, //               again: in al, 0x10; jmp again
@@ -24,7 +24,7 @@ for (const { name, reason, code } of probes) {
   using vcpu = vm.createVcpu(0)
   const sregs = vcpu.getSregs()
   Object.assign(sregs.cs, { base: 0n, selector: 0 })
-  Object.assign(sregs.ds, { base: 0xd0000n, selector: 0xd000 }) // no RAM there
+  Object.assign(sregs.ds, { base: 0xd0000n, selector: 0xd000 }) // no RAM at this address
   vcpu.setSregs(sregs)
   vcpu.setRegs(Object.assign(vcpu.getRegs(), { rip: 0x1000n, rflags: 2n }))
 

@@ -1,5 +1,5 @@
-// A coverage-guided fuzzer of a tiny guest: single-stepping tells which instructions an input reaches; inputs that reach new ones are kept and
-// mutated further. The guest has a bug behind a four-letter word, which blind guessing would find once in 456976 tries.
+// Fuzzes a tiny guest, guided by coverage: single-stepping shows which instructions an input reaches. The fuzzer keeps and mutates
+// inputs that reach new instructions. The guest's bug needs a four-letter word, which random guessing finds once in 456976 tries.
 
 import {
   KVM_EXIT_DEBUG,
@@ -15,7 +15,7 @@ const ENTRY = 0x1000
 const INPUT = 0x2000
 const word = Buffer.from('GURU')
 
-/** For each letter: cmp byte [INPUT + n], letter; jne end. Then the bug, ud2; end: hlt. */
+/** For each letter: cmp byte [INPUT + n], letter; jne end. Then the bug: ud2. Then end: hlt. */
 const checks = [...word].flatMap((letter, n) => {
   const behind = (word.length - n - 1) * 7 + 2
   return [0x80, 0x3e, n, INPUT >> 8, letter, 0x75, behind]
@@ -38,7 +38,7 @@ const debug = new KvmGuestDebug()
 debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP
 const run = new KvmRun(vcpu.runPage)
 
-/** Runs the guest from its start; the addresses that it reached. */
+/** Runs the guest from its start, and returns the addresses that it reached. */
 function execute(input: Uint8Array): Set<bigint> {
   ram.set(input, INPUT)
   vcpu.setRegs(start)

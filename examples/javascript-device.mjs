@@ -1,4 +1,4 @@
-// A device written in JavaScript: a counter at port 0xe0, which the guest writes 1000 times.
+// Implements a device in JavaScript: a counter at port 0xe0. The guest writes to it 1000 times.
 
 import { Machine, guestImage } from 'kvm-accel'
 

@@ -1,4 +1,4 @@
-// Tries a notify policy on any host: three notify exits would be fine, the fourth within a minute stops the machine.
+// Tests a notify policy on any host: the budget allows three notify exits in a minute, and the fourth stops the machine.
 import { once } from 'node:events'
 import { Machine, guestImage } from 'kvm-accel'
 

@@ -1,4 +1,4 @@
-// Talks to a guest: what is written to `machine.serial` arrives at its COM1, and the guest gives it back.
+// Talks to a guest: bytes written to `machine.serial` arrive at its COM1, and the guest sends them back.
 import { Machine, guestImage } from 'kvm-accel'
 
 const machine = await Machine.create({

@@ -1,4 +1,4 @@
-// A guest that never ends, and a signal that ends it.
+// Ends a guest that runs forever, by an AbortSignal with a time limit.
 import { Machine, guestImage } from 'kvm-accel'
 
 const machine = await Machine.create({

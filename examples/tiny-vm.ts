@@ -1,4 +1,4 @@
-// A virtual machine in 40 lines: a guest that asks one port for numbers, adds them, and tells another port the sum.
+// A virtual machine in 40 lines: the guest reads numbers from one port, adds them, and writes the sum to another port.
 
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_OUT, Kvm, KvmRun, allocateMemory } from 'kvm-accel/kvm'
 

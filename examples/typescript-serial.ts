@@ -1,8 +1,8 @@
-// A serial port in TypeScript: as much of a 16550 as a guest needs that writes and polls.
+// Implements a serial port in TypeScript: the part of a 16550 that a guest needs to write by polling.
 
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_OUT, Kvm, KvmRun, allocateMemory } from 'kvm-accel/kvm'
 
-/** The registers by their offset; with the divisor latch open, 0 and 1 are the divisor. */
+/** Offsets of the registers. While the divisor latch is open, offsets 0 and 1 are the divisor. */
 const DATA = 0
 const INTERRUPT_ENABLE = 1
 const LINE_CONTROL = 3

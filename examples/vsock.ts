@@ -1,5 +1,5 @@
-// Streams between Node.js and a Linux guest: node --import=tsx examples/vsock.ts KERNEL INITRD
-// The guest's init listens to port 7 of AF_VSOCK and sends back what it hears, as `socat VSOCK-LISTEN:7,fork EXEC:cat` does.
+// Opens a stream between Node.js and a Linux guest: node --import=tsx examples/vsock.ts KERNEL INITRD
+// The guest's init listens on port 7 of AF_VSOCK and sends received bytes back, as `socat VSOCK-LISTEN:7,fork EXEC:cat` does.
 
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,7 +15,7 @@ await using machine = await Machine.create({
 })
 await machine.start()
 
-/** The guest takes some time to start; until it listens, it refuses. */
+/** Connects to the guest. The guest refuses connections until it listens, so this retries. */
 async function echo(): Promise<VsockStream> {
   for (;;) {
     try {

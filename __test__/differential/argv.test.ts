@@ -182,7 +182,7 @@ const refused = [
   '-sandbox nosuch',
 ]
 
-/** What QEMU takes and we do not, as docs/from-qemu.md has it. */
+/** What QEMU takes and we do not, as docs/how-to/from-qemu.md has it. */
 const qemuAlone = [
   '-M q35',
   '-m 128M,slots=2,maxmem=256M',
@@ -207,7 +207,7 @@ for (const [lines, ofQemu, ours] of [
   [refused, false, false],
   [qemuAlone, true, false],
 ] as const) {
-  test(`command lines that ${ofQemu ? 'QEMU takes' : 'QEMU refuses'} and we ${ours ? 'take' : 'refuse'}`, t => {
+  test(`command lines that QEMU ${ofQemu ? 'accepts' : 'refuses'} and kvm-accel ${ours ? 'accepts' : 'refuses'}`, t => {
     const differing = lines.flatMap(line => {
       const argv = words(line)
       return [

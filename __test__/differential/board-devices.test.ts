@@ -25,7 +25,7 @@ const argv = (guest: string): string[] => [
 const sameDate = (text: string): string => text.replace(/^(date \d{10})\d{4}$/m, '$1')
 
 for (const guest of ['test-devices', 'fw-cfg', 'rtc']) {
-  test(`${guest} prints the same under QEMU`, async t => {
+  test(`${guest} prints the same text under QEMU`, async t => {
     const theirs = await start('qemu-system-x86_64', argv(guest)).finished
     const ours = await start(process.execPath, [cli, 'run', ...argv(guest)]).finished
     t.is(sameDate(ours.stdout), sameDate(theirs.stdout), theirs.stderr + ours.stderr)

@@ -18,7 +18,7 @@ const script = `
   console.log(JSON.stringify({ reason, locks, busLocks, exits: exits['bus-lock'] }))
 `
 
-test('Bus locks are enabled, told, counted and slowed down', t => {
+test('bus-lock exits are enabled, emitted, counted and throttled', t => {
   const { env, calls } = interpose('cap:193=3;buslock:after=3,every=2,count=2')
   const argv = ['--input-type=module', '-e', script]
   const { stdout, stderr } = spawnSync(process.execPath, argv, {

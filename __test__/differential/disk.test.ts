@@ -40,7 +40,7 @@ dd if=/dev/zero of=/dev/vdc bs=512 count=1 2> /dev/null || echo vdc not written
 head -n 1 /dev/vdc
 `
 
-lockTest('QEMU and we keep each other from an image that is being written', async t => {
+lockTest('QEMU and kvm-accel refuse an image that the other one writes', async t => {
   const path = file('shared.img', Buffer.alloc(1 << 20))
   const options = { kernel: guestImage('hello'), memory: '16M', disks: [{ path }] } as const
   const drive = ['-drive', `file=${path},format=raw,if=none,id=one`, '-device', 'virtio-blk-device,drive=one']
@@ -60,7 +60,7 @@ lockTest('QEMU and we keep each other from an image that is being written', asyn
   await theirs.finished
 })
 
-test('Linux finds the same disks as under QEMU, with the same argv, and leaves the same bytes', async t => {
+test('Linux finds the same disks as under QEMU with the same argv, and leaves the same bytes on them', async t => {
   t.timeout(900_000)
   const initrd = file('initrd', initramfs(script))
   const [ours, theirs] = await Promise.all(

@@ -44,15 +44,18 @@ const compare = requires(kvm, preload, qemu)
 
 for (const policy of ['run', 'internal-error'] as const) {
   for (const contextInvalid of [false, true]) {
-    compare(`The drill agrees with QEMU: ${policy}, context ${contextInvalid ? 'invalid' : 'valid'}`, async t => {
-      const theirs = await qemus({
-        accel: `kvm,notify-vmexit=${policy}`,
-        guest: 'string-io',
-        rules: `cap219;notify:port=${COM1},after=20,flags=${Number(contextInvalid)}`,
-      })
-      const { outcome, warnings, event } = await drill(policy, contextInvalid)
-      t.deepEqual({ outcome, warnings }, { outcome: theirs.outcome, warnings: theirs.warnings }, theirs.stderr)
-      t.like(event, { vcpu: 0, contextInvalid, resumed: outcome === 'ended', total: 1, injected: true })
-    })
+    compare(
+      `the drill has the same outcome as a notify exit under QEMU: ${policy}, context ${contextInvalid ? 'invalid' : 'valid'}`,
+      async t => {
+        const theirs = await qemus({
+          accel: `kvm,notify-vmexit=${policy}`,
+          guest: 'string-io',
+          rules: `cap219;notify:port=${COM1},after=20,flags=${Number(contextInvalid)}`,
+        })
+        const { outcome, warnings, event } = await drill(policy, contextInvalid)
+        t.deepEqual({ outcome, warnings }, { outcome: theirs.outcome, warnings: theirs.warnings }, theirs.stderr)
+        t.like(event, { vcpu: 0, contextInvalid, resumed: outcome === 'ended', total: 1, injected: true })
+      },
+    )
   }
 }

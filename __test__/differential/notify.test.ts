@@ -154,7 +154,7 @@ const lines = (text: string): readonly string[] => text.split('\n').sort()
 const compare = requires(kvm, preload, qemu)
 
 for (const { name, expected, deliberately, anyOrder, ...one } of rows) {
-  compare(`kvm-accel and QEMU agree: ${name}`, async t => {
+  compare(`kvm-accel and QEMU have the same outcome: ${name}`, async t => {
     const theirs = await qemus(one)
     const mine = await ours(one)
     t.deepEqual(compared(theirs), expected, `QEMU: ${theirs.stderr}`)
@@ -175,7 +175,7 @@ for (const { name, expected, deliberately, anyOrder, ...one } of rows) {
 
 const alone = requires(kvm, preload)
 
-alone('notify-required=on, which is ours alone, refuses a host without the capability', async t => {
+alone('notify-required=on, which QEMU lacks, refuses a host without the capability', async t => {
   const one = { accel: 'kvm,notify-required=on', guest: 'hello', rules: 'cap:219=0' }
   const mine = await ours(one)
   t.deepEqual(compared(mine), { outcome: 'refused', warnings: 0, enable: 'none' }, mine.stderr)

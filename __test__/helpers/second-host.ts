@@ -23,8 +23,8 @@ export const inTurn = (command: string, words: readonly string[]): string =>
 /** The KVM tests that do not run there. */
 const elsewhere = [
   // Not about the host, and too much for an emulator: hundreds of processes that fail on purpose or by what the interposer answers,
-  // example programs, packing, terminals and sockets of this process.
-  ...['examples', 'fault', 'host-limits', 'install', 'serial-socket', 'terminal'],
+  // example programs, code of documents, packing, terminals and sockets of this process.
+  ...['documents', 'examples', 'fault', 'host-limits', 'install', 'serial-socket', 'terminal'],
   // The interposer's notify exits: `notify.test.ts` beside this file's users has real ones there.
   'notify',
   // passt follows the host's default route, and there is none.

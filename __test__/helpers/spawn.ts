@@ -21,6 +21,8 @@ const LIMIT = emulated ? 600 : 100
 
 export interface SpawnOptions {
   readonly env?: Readonly<Record<string, string>>
+  /** The working directory. Default the root of this package. */
+  readonly cwd?: string
   /** Seconds; a test's last resort against a hang. Default {@linkcode LIMIT}. */
   readonly limit?: number
   /** What the process reads on its standard input. Default nothing. */
@@ -30,7 +32,7 @@ export interface SpawnOptions {
 /** Starts a command and collects what it writes. */
 export const start = (command: string, args: readonly string[], options: SpawnOptions = {}): Running => {
   const child = spawn(command, args, {
-    cwd: root,
+    cwd: options.cwd ?? root,
     env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })

@@ -1,4 +1,4 @@
-// Scenarios of docs/proof.md that no other file has.
+// Scenarios of docs/explanation/proof.md that no other file has.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IRQ_WINDOW_OPEN } from 'kvm-accel/kvm'
@@ -8,7 +8,7 @@ import { ENTRY, SPIN, tinyGuest } from '../helpers/tiny-guest.js'
 
 const test = requires(kvm)
 
-test('port I/O is completed by the next entry: until then registers are as before the instruction', t => {
+test('port I/O is completed by the next entry: until then the registers are unchanged', t => {
   // mov al, 7; in al, 0x10; out 0x11, al; hlt
   const { vcpu, run } = tinyGuest([0xb0, 7, 0xe4, 0x10, 0xe6, 0x11, 0xf4])
   const page = new Uint8Array(vcpu.runPage)
@@ -28,7 +28,7 @@ test('port I/O is completed by the next entry: until then registers are as befor
   t.is(vcpu.run(), KVM_EXIT_HLT)
 })
 
-test('without an irqchip a guest that disabled interrupts says when it takes one again', t => {
+test('without an irqchip a guest that disabled interrupts exits when it can take an interrupt again', t => {
   // out 0x11, al; sti; jmp $, and a handler at 0x3000: out 0x33, al
   const { vcpu, run, ram } = tinyGuest([0xe6, 0x11, 0xfb, ...SPIN])
   ram.set([0xe6, 0x33, 0xf4], 0x3000)
@@ -57,7 +57,7 @@ const listen = (machine: Machine): string[] => {
   return told
 }
 
-test('what an operation leads to is told before its promise resolves', async t => {
+test('the event of an operation is emitted before its promise resolves', async t => {
   await using machine = await make()
   const told = listen(machine)
   const steps: readonly (readonly [string, () => Promise<unknown>, readonly string[]])[] = [
@@ -76,7 +76,7 @@ test('what an operation leads to is told before its promise resolves', async t =
   }
 })
 
-test('an instruction that KVM cannot emulate stops the machine; a reset, and nothing else, leads on', async t => {
+test('an instruction that KVM cannot emulate stops the machine, and only a reset continues it', async t => {
   await using machine = await make({ kernel: guestImage('emulation-failure'), noReboot: true, noShutdown: true })
   const told = listen(machine)
   for (const round of [1, 2]) {
@@ -114,7 +114,7 @@ const ticking = Uint8Array.of(
 )
 const LOOP = [0x103dn, 0x103en]
 
-test('a step takes no interrupt, however many are pending; a guest that runs on takes them', async t => {
+test('a step takes no interrupt, however many are pending; a resumed guest takes them', async t => {
   await using machine = await make({ kernel: ticking, kernelFormat: 'flat', memory: '1M' })
   const registers = async () => {
     const { rip, rbx } = (await machine.vcpus[0]!.state()).general

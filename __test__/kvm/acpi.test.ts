@@ -73,7 +73,7 @@ const sleeper = async (code: readonly number[]) => {
   return { machine, rip }
 }
 
-test('a guest that sleeps goes on at its waking vector, in real mode, with its memory as it was', async t => {
+test('a guest that wakes up continues at its waking vector, in real mode, with unchanged memory', async t => {
   await using machine = (await sleeper([...MARK, ...ALARM, ...SLEEP, ...REST])).machine
   await machine.start()
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: (0x2a << 1) | 1 })

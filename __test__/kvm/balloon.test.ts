@@ -35,7 +35,7 @@ async function until(what: () => boolean): Promise<void> {
 const resident = (): number => process.memoryUsage.rss()
 
 for (const backend of ['anonymous', 'memfd'] as const) {
-  test(`Linux gives memory up and takes it back: ${backend}`, async t => {
+  test(`Linux returns memory to the host and takes it back: ${backend}`, async t => {
     t.timeout(600_000)
     await using machine = await Machine.create(guest({ memory: memory(backend), balloon: { statisticsInterval: 100 } }))
     t.is(machine.balloon.actual, 128 * MIB)
@@ -78,7 +78,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
   })
 }
 
-test('A Linux guest that runs out of memory takes pages back', async t => {
+test('a Linux guest that runs out of memory takes pages back from the balloon', async t => {
   t.timeout(600_000)
   const script = 'read line; dd if=/dev/zero of=/fill bs=1M count=16; echo done:; cat'
   await using machine = await Machine.create(guest({ memory: '64M', balloon: { deflateOnOom: true } }, script))
@@ -92,7 +92,7 @@ test('A Linux guest that runs out of memory takes pages back', async t => {
 })
 
 // Linux 6.1 reports nothing unless 128 MiB are free.
-test('Linux reports free pages, and the process shrinks unasked', async t => {
+test('Linux reports free pages without a request, and the process shrinks', async t => {
   t.timeout(600_000)
   await using machine = await Machine.create(
     guest({ memory: memory('anonymous', '320M'), balloon: { freePageReporting: true } }),
@@ -105,7 +105,7 @@ test('Linux reports free pages, and the process shrinks unasked', async t => {
   t.not(machine.balloon.statistics(), null, 'as the driver started')
 })
 
-small('A machine without a balloon, and sizes that are none', async t => {
+small('resize() fails without a balloon and with an invalid size', async t => {
   await using without = await Machine.create({ kernel: guestImage('hello') })
   for (const use of [
     () => without.balloon.actual,

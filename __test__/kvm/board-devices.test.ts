@@ -43,12 +43,12 @@ done
 `
 
 for (const irqchip of ['on', 'split', 'off'] as const) {
-  test(`pc-testdev answers as kvm-unit-tests expect, kernel-irqchip=${irqchip}`, async t => {
+  test(`pc-testdev behaves as kvm-unit-tests expect, kernel-irqchip=${irqchip}`, async t => {
     t.is(await printed('test-devices', { accel: `kvm,kernel-irqchip=${irqchip}`, testDevices: true }), testDevices)
   })
 }
 
-test('without testDevices nobody answers there', async t => {
+test('without testDevices the ports of pc-testdev read all ones', async t => {
   t.regex(await printed('test-devices'), /^long 0xffffffff\n.*memory 0xffffffff\n.*moved 0x0\n/s)
 })
 
@@ -114,7 +114,7 @@ const chips = async (options: Partial<MachineOptions>) => ({
 })
 
 for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
-  test(`PIC, PIT and COM1 can be left out, kernel-irqchip=${kernelIrqchip}`, async t => {
+  test(`PIC, PIT and COM1 can be omitted, kernel-irqchip=${kernelIrqchip}`, async t => {
     const accel = { kernelIrqchip }
     t.deepEqual(await chips({ accel }), { pic: true, pit: true, com1: true })
     t.deepEqual(await chips({ accel, pit: false }), { pic: true, pit: false, com1: true })
@@ -129,7 +129,7 @@ for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
   })
 }
 
-test('a machine without COM1 has an empty stream for it, and takes what is written; it is reset without a PIT, too', async t => {
+test('a machine without COM1 has an empty serial stream and accepts writes; a machine without a PIT can be reset', async t => {
   await using machine = await Machine.create({ kernel: guestImage('triple-fault'), serials: [null], pit: false })
   t.deepEqual(machine.serials, [null])
   machine.serial.write('nobody reads this')
@@ -140,7 +140,7 @@ test('a machine without COM1 has an empty stream for it, and takes what is writt
   await machine.stop()
 })
 
-test('a file of fw_cfg that cannot be read is refused', async t => {
+test('an unreadable file of fw_cfg is refused', async t => {
   const create = (file: string) => Machine.create({ kernel: guestImage('hello'), fwCfg: { 'opt/test': { file } } })
   for (const file of ['/nonexistent', '/dev/zero']) {
     await t.throwsAsync(create(file), {
@@ -152,12 +152,12 @@ test('a file of fw_cfg that cannot be read is refused', async t => {
   await t.throwsAsync(Machine.create({ kernel: guestImage('hello'), fwCfg: twice }), { message: /there already/ })
 })
 
-test('the TSC deadline timer is offered', async t => {
+test('the guest is offered the TSC deadline timer', async t => {
   const [, , , ecx] = (await printed('cpuid', { append: 'leaf=1' })).split(' ')
   t.truthy(Number(ecx) & (1 << 24), ecx)
 })
 
-test('the CMOS clock tells the time that it is given, interrupts, and can be set', async t => {
+test('the CMOS clock starts at the given time, interrupts, and can be set', async t => {
   const output = await printed('rtc', { cpus: 2, memory: '64M', rtc: { base: '2031-05-06T07:08:09', clock: 'vm' } })
   const [date = '', ...rest] = output.split('\n')
   t.regex(date, /^date 203105060708(09|1\d)$/)
@@ -182,7 +182,7 @@ for (const irqchip of ['split', 'off'] as const) {
   })
 }
 
-test('COM2 to COM4 and the debug console write where they lead', async t => {
+test('COM2 to COM4 and the debug console write to their targets', async t => {
   const nothing = await printed('ports')
   t.is(nothing, 'COM2 not there\nCOM3 not there\nCOM4 not there\ndebug 0xff\n')
   await using machine = await Machine.create({
@@ -207,7 +207,7 @@ test('COM2 to COM4 and the debug console write where they lead', async t => {
 const seabios = requires(kvm, firmwareImages)
 
 for (const image of ['bios.bin', 'bios-256k.bin', 'bios-microvm.bin']) {
-  seabios(`${image} finds its machine and says on COM1 that there is nothing to boot`, async t => {
+  seabios(`${image} starts and reports on COM1 that there is nothing to boot`, async t => {
     t.timeout(300_000)
     await using machine = await Machine.create({
       firmware: join(FIRMWARE, image),
@@ -229,7 +229,7 @@ for (const image of ['bios.bin', 'bios-256k.bin', 'bios-microvm.bin']) {
   })
 }
 
-test('firmware of another size is refused', async t => {
+test('firmware of an invalid size is refused', async t => {
   const error = await t.throwsAsync(Machine.create({ firmware: new Uint8Array(1000) }), { instanceOf: GuestImageError })
   t.like(error, { image: 'firmware', problem: 'malformed' })
 })
@@ -249,7 +249,7 @@ test("a guest's panic ends the machine", async t => {
   t.is(await output, '\x01', 'it understands panics')
 })
 
-test('under noShutdown it stops in guest-panicked, and can go on or begin anew', async t => {
+test('under noShutdown a panic stops the machine in guest-panicked, and it can be resumed or reset', async t => {
   await using machine = await Machine.create({ ...panicking, serial: 'null', pvpanic: true, noShutdown: true })
   const stops: unknown[] = []
   machine.on('stop', event => stops.push(event))
@@ -267,7 +267,7 @@ test('under noShutdown it stops in guest-panicked, and can go on or begin anew',
   t.deepEqual(await machine.wait(), { reason: 'guest-panicked' })
 })
 
-test('a crash kernel that takes over, and a machine without the device, are no panics', async t => {
+test('a crash kernel that takes over, and a machine without pvpanic, cause no panic event', async t => {
   for (const [kernel, pvpanic] of [
     [panics(2), true],
     [panics(1), false],
@@ -279,7 +279,7 @@ test('a crash kernel that takes over, and a machine without the device, are no p
   }
 })
 
-test("the machine's generation is where ACPI says", async t => {
+test('the machine generation is at the address that ACPI names', async t => {
   const vmGenerationId = '324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87'
   const options = { kernel: guestImage('hello'), memory: '16M', serial: 'null' } as const
   await using machine = await Machine.create({ ...options, vmGenerationId })

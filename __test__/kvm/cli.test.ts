@@ -31,7 +31,7 @@ needsKvm("the guest's output alone is on stdout, and its reset under -no-reboot 
   t.is(stderr, '')
 })
 
-needsKvm('kvm-accel-system-x86_64 runs the same', async t => {
+needsKvm('kvm-accel-system-x86_64 runs the same guest', async t => {
   const options = ['-m', '16M', '-kernel', guestFile('hello', 'multiboot'), '-nographic', '-no-reboot']
   const { status, stdout, stderr } = await run(process.execPath, [
     join(root, 'dist/cli/kvm-accel-system.js'),
@@ -41,13 +41,13 @@ needsKvm('kvm-accel-system-x86_64 runs the same', async t => {
   t.true(stdout.length > 0)
 })
 
-needsKvm('a debug exit is the status', async t => {
+needsKvm('a debug exit sets the exit status', async t => {
   const device = ['-device', 'isa-debug-exit,iobase=0xf4,iosize=4']
   t.is((await kvmAccel('-kernel', guestFile('debug-exit'), ...device)).status, (5 << 1) | 1)
   t.is((await kvmAccel('-kernel', guestFile('debug-exit'), '-append', 'value=0', ...device, '-no-shutdown')).status, 1)
 })
 
-needsKvm('-serial file: takes the output', async t => {
+needsKvm('-serial file: writes the output to the file', async t => {
   const path = join(scratch(), 'serial.log')
   const { status, stdout } = await kvmAccel('-kernel', guestFile('hello'), '-serial', `file:${path}`, '-no-reboot')
   t.is(status, 0)
@@ -55,7 +55,7 @@ needsKvm('-serial file: takes the output', async t => {
   t.true(readFileSync(path, 'utf8').length > 0)
 })
 
-needsKvm('standard input is the input of the guest, and its end ends nothing', async t => {
+needsKvm('standard input is the input of the guest, and its end does not end the machine', async t => {
   const options = argv('-kernel', guestFile('serial-echo'), '-serial', 'stdio', '-no-reboot')
   const { status, stdout, stderr } = await start(process.execPath, options, { input: 'abcq' }).finished
   t.is(status, 0, stderr)
@@ -100,7 +100,7 @@ needsKvm('-S does not start the guest', async t => {
   t.is(stdout, '')
 })
 
-needsKvm('what is not honoured is said once on stderr, and the guest runs', async t => {
+needsKvm('an option without effect causes one warning on stderr, and the guest runs', async t => {
   const { status, stdout, stderr } = await kvmAccel(
     '-kernel',
     guestFile('hello'),
@@ -122,7 +122,7 @@ needsKvm('a skipped accelerator is a warning', async t => {
   t.regex(stderr, /^kvm-accel: warning: 'tcg'/m)
 })
 
-needsKvm('an image that cannot be loaded is status 1 with what is wrong, and leaves no pidfile', async t => {
+needsKvm('an image that cannot be loaded ends with status 1 and the reason, and leaves no pidfile', async t => {
   const pidfile = join(scratch(), 'image.pid')
   const { status, stderr } = await kvmAccel('-kernel', '/nonexistent/kernel', '-pidfile', pidfile)
   t.is(status, 1)
@@ -130,13 +130,13 @@ needsKvm('an image that cannot be loaded is status 1 with what is wrong, and lea
   t.false(existsSync(pidfile))
 })
 
-test('a device that there is not is explained', async t => {
+test('a missing KVM device is an error with the reason', async t => {
   const { status, stderr } = await kvmAccel('-kernel', guestFile('hello'), '-accel', 'kvm,device=/nonexistent/kvm')
   t.is(status, 1)
   t.regex(stderr, /^kvm-accel: error: .*\/nonexistent\/kvm[^\n]*\n {2}\S/)
 })
 
-needsKvm('an internal error is status 70 with a dump on stderr', async t => {
+needsKvm('an internal error ends with status 70 and a register dump on stderr', async t => {
   const { status, stdout, stderr } = await kvmAccel(
     '-kernel',
     guestFile('emulation-failure'),
@@ -152,7 +152,7 @@ needsKvm('an internal error is status 70 with a dump on stderr', async t => {
   t.regex(stderr, /^Code=.*<d9>/m)
 })
 
-needsKvm('doctor says that guests can run', async t => {
+needsKvm('doctor reports that guests can run', async t => {
   const { status, stdout } = await run(process.execPath, [cli, 'doctor'])
   t.is(status, 0)
   t.regex(stdout, /Guests can run on this host\./)

@@ -13,7 +13,7 @@ import { Seat } from '../helpers/terminal.js'
 
 const test = requires(kvm, linux)
 
-test('A terminal, and a channel with a name', async t => {
+test('a guest uses a terminal and a named channel', async t => {
   t.timeout(600_000)
   const guest = linuxGuest(
     `
@@ -50,7 +50,7 @@ echo "typed: $typed"
   await machine.wait()
 })
 
-test('`kvm-accel run` passes keys, and the size of its terminal on', async t => {
+test('`kvm-accel run` passes keys and the size of its terminal to the guest', async t => {
   t.timeout(600_000)
   const initrd = join(scratch(), 'sizes.cpio')
   const script = `

@@ -42,13 +42,13 @@ const told = async (append: string, options: Partial<MachineOptions> = {}): Prom
   return { cpus, msr: /^msr: (\S+)/m.exec(printed)?.[1], reason, warnings, exits }
 }
 
-test('TypeScript knows the accelerator’s features and models', t => {
+test('the TypeScript tables have the accelerator’s features and models', t => {
   const { cpuFeatureNames, cpuModelNames } = native()
   t.deepEqual([...cpuFeatures].toSorted(), cpuFeatureNames().toSorted())
   for (const name of cpuModelNames()) t.true(isCpuModel(name), name)
 })
 
-test('A feature is taken away by its name', async t => {
+test('a feature is removed by its name', async t => {
   const leaf = 'leaf=0x80000001'
   const [host] = (await told(leaf)).cpus
   const [without] = (await told(leaf, { cpu: 'host,-lahf_lm,-nx' })).cpus
@@ -57,7 +57,7 @@ test('A feature is taken away by its name', async t => {
   t.is((without?.[3] ?? 0) & (1 << 20), 0)
 })
 
-test('KVM hides when it is asked to, and shows hypercall features only then', async t => {
+test('kvm=off hides KVM from the guest, and hypercall features appear only on request', async t => {
   const features = async (cpu: string) => (await told('leaf=0x40000001', { cpu })).cpus[0]?.[0] ?? 0
   const offered = await features('host')
   t.is(offered & ((1 << 7) | (1 << 9) | (1 << 11) | (1 << 13)), 0)
@@ -66,7 +66,7 @@ test('KVM hides when it is asked to, and shows hypercall features only then', as
   t.not((await told('leaf=0x40000000', { cpu: 'host,kvm=off' })).cpus[0]?.[1], 0x4b4d564b)
 })
 
-test('A model has its name and misses what the host misses', async t => {
+test('a CPU model has its brand string and lacks the features that the host lacks', async t => {
   const { cpus, warnings } = await told('leaf=0x80000002', { cpu: 'Haswell,-hle,-rtm' })
   t.is(Buffer.from(Uint32Array.from(cpus[0] ?? []).buffer).toString(), 'Intel Core Proce')
   t.true(warnings.every(code => code === 'CPU_FEATURE_UNAVAILABLE'))
@@ -77,7 +77,7 @@ test('A model has its name and misses what the host misses', async t => {
   })
 })
 
-test('A topology is in the APIC ids, and MSR 0x35 counts it', async t => {
+test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   const topology = { sockets: 1, cores: 1, threads: 2 }
   const { cpus, msr, exits } = await told('cpus=2 leaf=0xb sub=1 msr=0x35', { topology })
   t.deepEqual(
@@ -99,7 +99,7 @@ test('A topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   )
 })
 
-test('MSRs are answered by rules', async t => {
+test('rules answer MSRs', async t => {
   const read = { index: 0x1234, read: 0x1_2345_6789n, write: 'ignore' } as const
   t.is((await told('msr=0x1234 write=5', { msrFilter: [read] })).msr, '0x123456789')
   const fault = await told('msr=0x1235', { msrFilter: [{ index: 0x1230, count: 8, read: 'fault' }] })
@@ -109,7 +109,7 @@ test('MSRs are answered by rules', async t => {
   await t.throwsAsync(told('', { msrFilter: twice }), { code: 'ERR_MACHINE_CONFIG', message: /two ranges/ })
 })
 
-test('What this host cannot do is said', async t => {
+test('an option that this host cannot satisfy causes a warning or an error', async t => {
   await t.throwsAsync(told('', { busLockRatelimit: 10 }), { code: 'ERR_KVM_CAPABILITY', message: /193/ })
   const error = await told('', { cpu: { tscFrequency: 123_000_000 } }).catch((error: unknown) => error)
   if (error instanceof Error) t.regex(error.message, /123000 kHz/)

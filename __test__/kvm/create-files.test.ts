@@ -39,7 +39,7 @@ const deadSocket = async (path: string): Promise<void> => {
   await once(server, 'close')
 }
 
-test('A FIFO that no process reads is an error with a remedy, for serial ports and consoles', async t => {
+test('a FIFO without a reader is an error with a remedy, for serial ports and consoles', async t => {
   const path = fifo()
   const remedy = /^Start the reader first/
   const serial = await t.throwsAsync(make({ serials: [{ file: path }] }), { instanceOf: MachineConfigError })
@@ -73,7 +73,7 @@ test('A FIFO with a reader gets every byte of a serial port', async t => {
   closeSync(reader)
 })
 
-test('A FIFO, a directory or a device in the place of an input file is an error at once', async t => {
+test('a FIFO, a directory or a device as an input file is an error at once', async t => {
   const path = fifo()
   for (const options of [
     { kernel: path },
@@ -92,7 +92,7 @@ test('A FIFO, a directory or a device in the place of an input file is an error 
   await t.throwsAsync(make({ serials: [{ file: scratch() }] }), { message: /is a directory/ })
 })
 
-test('A file at the path of a socket stays, and is an error', async t => {
+test('a file at the path of a socket is an error, and stays', async t => {
   const path = join(folder(), 'file')
   writeFileSync(path, 'precious')
   await t.throwsAsync(make({ serials: [{ socket: path, server: true }] }), {
@@ -112,7 +112,7 @@ const listening = {
 }
 
 for (const [name, listen] of Object.entries(listening)) {
-  test(`${name}: the socket of a process that has ended is replaced, and the own one is removed at the end`, async t => {
+  test(`${name}: a machine replaces the socket of a process that has ended, and removes its own socket at the end`, async t => {
     const path = join(folder(), 'socket')
     await deadSocket(path)
     await using machine = await listen(path)
@@ -123,7 +123,7 @@ for (const [name, listen] of Object.entries(listening)) {
     t.false(existsSync(path))
   })
 
-  test(`${name}: of machines that start at once at one path, one gets it and keeps it`, async t => {
+  test(`${name}: of machines that start at once at one path, one gets the path and keeps it`, async t => {
     const path = join(folder(), 'socket')
     await deadSocket(path)
     const made = await Promise.allSettled([listen(path), listen(path), listen(path)])
@@ -136,7 +136,7 @@ for (const [name, listen] of Object.entries(listening)) {
     t.false(existsSync(path))
   })
 
-  test(`${name}: a socket that has been replaced by another file is left alone at the end`, async t => {
+  test(`${name}: a machine does not remove a file that has replaced its socket`, async t => {
     const path = join(folder(), 'socket')
     await using machine = await listen(path)
     execFileSync('sh', ['-c', 'rm "$0" && echo precious > "$0"', path])
@@ -206,7 +206,7 @@ const transfer = (length: number, endless = false): Uint8Array => {
   return new Uint8Array(code.buffer)
 }
 
-test('A transfer of fw_cfg is complete for the guest however often the machine is paused in it', async t => {
+test('a fw_cfg transfer is complete for the guest, however often the machine is paused during it', async t => {
   const options = { kernel: transfer(96 << 20), kernelFormat: 'flat', memory: '128M', debugExit: {} } as const
   await using machine = await make(options)
   await machine.start()
@@ -221,7 +221,7 @@ test('A transfer of fw_cfg is complete for the guest however often the machine i
   t.deepEqual(end, { reason: 'debug-exit', status: 1 })
 })
 
-test('Transfers of gigabytes delay neither a pause nor the end of the machine', async t => {
+test('fw_cfg transfers of gigabytes delay neither a pause nor the end of the machine', async t => {
   const options = { kernel: transfer(0x7ff0_0000, true), kernelFormat: 'flat', memory: '2G' } as const
   await using machine = await make(options)
   await machine.start()

@@ -59,7 +59,7 @@ for (const [name, vector, body, exit] of [
   // With its instruction: kernels with hardware virtualization find the address to return to in it.
   ['int3', 3, [0xe6, 0x80, 0xcc, ...plain.slice(2)], `exception=3,pc=${0x100e}`],
 ] as const) {
-  test(`the guest's own ${name} goes back to its handler`, async t => {
+  test(`the guest's own ${name} is delivered to the guest's handler`, async t => {
     t.deepEqual(await outcome(handled(vector, body), [], exit), { stops: [], ...ends(2) })
   })
 }

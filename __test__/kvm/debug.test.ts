@@ -21,7 +21,7 @@ const code = Uint8Array.of(0x40, 0x40, 0x40, 0x40, 0xe6, 0xf4, 0xeb, 0xfe)
 const flat = (options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: code, kernelFormat: 'flat', memory: '1M', debugExit: {}, ...options })
 
-test('a step executes one instruction, is told, and a resume goes on', async t => {
+test('a step executes one instruction and emits an event, and a resume continues', async t => {
   await using machine = await flat()
   t.true(machine.debug.supported)
   const told: string[] = []
@@ -39,7 +39,7 @@ test('a step executes one instruction, is told, and a resume goes on', async t =
   await t.throwsAsync(machine.debug.step(), { instanceOf: MachineStateError })
 })
 
-test('a step of one vCPU leaves the others where they are', async t => {
+test('a step of one vCPU does not move the others', async t => {
   await using machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2 })
   const other = (await machine.vcpus[1]!.state()).general
   const stop = await machine.debug.step(0)
@@ -72,7 +72,7 @@ test('an execute breakpoint stops the machine before its instruction', async t =
   t.is((await machine.wait()).reason, 'debug-exit')
 })
 
-test('what a breakpoint cannot be is told with its problem', async t => {
+test('an invalid breakpoint is an error with its problem', async t => {
   await using machine = await flat()
   const { debug } = machine
   const refused = async (breakpoint: unknown, problem: BreakpointProblem, remove = false): Promise<void> => {
@@ -114,7 +114,7 @@ test('guest memory is read and written while the machine does not run', async t 
   t.is((await machine.wait()).status, 7, 'three increments are left')
 })
 
-test('debugging waits until the machine does not run', async t => {
+test('debugging a running machine is an error', async t => {
   await using machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M' })
   await machine.start()
   const { debug } = machine

@@ -62,7 +62,7 @@ test('a handler answers in and out', async t => {
   ])
 })
 
-test('a handler may be asynchronous, and the event loop goes on', async t => {
+test('a handler may be asynchronous, and the event loop continues', async t => {
   let turns = 0
   const exit = await run([...AT_550, 0xec, ...EXIT], {
     pio: [0x550, 1],
@@ -75,7 +75,7 @@ test('a handler may be asynchronous, and the event loop goes on', async t => {
   t.is(turns, 5)
 })
 
-test('memory has devices, too, with 8 bytes as a bigint', async t => {
+test('a device may be in memory, and 8 bytes are a bigint', async t => {
   const seen: unknown[] = []
   // mov ax, 0xffff; mov ds, ax; movq mm0 would be 8 bytes, and 4 are what real mode has: mov eax, [0x10]; mov [0x14], eax
   const code = [0xb8, 0xff, 0xff, 0x8e, 0xd8, 0x66, 0xa1, 0x10, 0x00, 0x66, 0xa3, 0x14, 0x00, ...EXIT]
@@ -118,7 +118,7 @@ test('a device survives a reset of its machine', async t => {
   t.deepEqual(await machine.wait(), status(2))
 })
 
-test('in a handler, pause() and reset() resolve when they have been asked for', async t => {
+test('in a handler, pause() and reset() resolve when the request is registered', async t => {
   await using machine = await make(POLL_60)
   let reads = 0
   await machine.addDevice({
@@ -178,7 +178,7 @@ for (const [what, device, message] of misplaced) {
   })
 }
 
-test('devices do not overlap each other, and come before start()', async t => {
+test('devices must not overlap, and must be added before start()', async t => {
   await using machine = await make(POLL_60)
   const device: DeviceOptions = { pio: [0x550, 4], read: () => 0, name: 'latch' }
   await machine.addDevice(device)
@@ -187,7 +187,7 @@ test('devices do not overlap each other, and come before start()', async t => {
   await t.throwsAsync(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
 })
 
-test('serveDevice() outside a device’s worker says where it belongs', t => {
+test('serveDevice() outside a device’s worker is an error that says where to call it', t => {
   t.throws(() => serveDevice({}), {
     instanceOf: MachineConfigError,
     message: /in the worker that addDevice\(\) starts/,
@@ -220,7 +220,7 @@ test('a handler that throws ends its machine and is reported as uncaught', async
   t.regex(stderr, /the device broke/)
 })
 
-test('a value that is no integer is reported by the device’s name', async t => {
+test('an answer that is not an integer is an error with the device’s name', async t => {
   const { code, stderr } = await script(`
     await machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined })
     await machine.start()
@@ -246,7 +246,7 @@ test('a worker that throws, and one that cannot be loaded, end the machine', asy
   t.regex(missing.stderr, /missing\/device\.mjs/)
 })
 
-test('process.exit() while a guest waits for a worker and for a handler leaves nothing', async t => {
+test('process.exit() while a guest waits for a worker and for a handler leaves no thread', async t => {
   const { code, stderr } = await script(`
     await machine.addDevice({ pio: [0x60, 1], read: () => new Promise(() => {}) })
     const other = await make(${JSON.stringify(POLL_60)})

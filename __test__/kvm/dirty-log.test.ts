@@ -65,7 +65,7 @@ test('rings and bitmap see the same pages', async t => {
   t.deepEqual(await seen(t, { dirtyRingSize: 4096 }), bitmap)
 })
 
-test('rates tell which vCPU wrote, with rings', async t => {
+test('with rings, rates() shows which vCPU wrote', async t => {
   await using machine = await make({ dirtyRingSize: 4096 }, 'wait=1 cpus=2 count=100')
   await machine.dirtyLog.start()
   await machine.start()
@@ -78,7 +78,7 @@ test('rates tell which vCPU wrote, with rings', async t => {
   t.deepEqual(await other.dirtyLog.rates(), [])
 })
 
-test('a ring that is full stops its vCPU until it is emptied', async t => {
+test('a ring that is full stops its vCPU until the ring is empty', async t => {
   // Where only a page's first write since the last round is noted, the guest meets ten times as many pages as the ring has entries.
   await using machine = await make({ dirtyRingSize: 1024 }, 'cpus=2 count=20000 end=60', '64M')
   const trace = machine.trace('kvm_dirty_ring_*', { limit: 100_000 })
@@ -92,7 +92,7 @@ test('a ring that is full stops its vCPU until it is emptied', async t => {
   t.true(names.has('kvm_dirty_ring_full'), [...names].join())
 })
 
-test('after a reset every page is dirty; after stop() none is asked for', async t => {
+test('after a reset every page is dirty; after stop() the log is not read', async t => {
   await using machine = await make()
   await machine.dirtyLog.start()
   await machine.reset()
@@ -102,7 +102,7 @@ test('after a reset every page is dirty; after stop() none is asked for', async 
   await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /start\(\)|no page/ })
 })
 
-test('a log that was not started, and a machine that has ended, are told apart', async t => {
+test('a log that was not started and a machine that has ended are different errors', async t => {
   const machine = await make()
   await t.throwsAsync(machine.dirtyLog.take(), { instanceOf: MachineStateError, message: /no pages are recorded/ })
   await t.throwsAsync(() => machine.dirtyLog.rates(), { instanceOf: MachineStateError })
@@ -119,7 +119,7 @@ for (const [size, message] of [
   [128, /refused by the kernel.*1024/],
   [131_072, /too big.*65536/],
 ] as const) {
-  test(`dirty-ring-size=${size} is refused with what the kernel takes`, async t => {
+  test(`dirty-ring-size=${size} is refused with the kernel’s limits`, async t => {
     const error = await t.throwsAsync(make({ dirtyRingSize: size }), { instanceOf: AccelPropertyError, message })
     t.is(error?.property, 'dirty-ring-size')
   })
@@ -153,7 +153,7 @@ interposed('a kernel without rings falls back to the bitmap with a warning', asy
   t.false(names.includes('KVM_RESET_DIRTY_RINGS'))
 })
 
-interposed('an error on the way loses no page', async t => {
+interposed('an error during take() loses no page', async t => {
   const usual = await under('', 'kvm')
   const failed = await under('fail:KVM_CLEAR_DIRTY_LOG,errno=ENOMEM,nth=2', 'kvm')
   t.is(failed.stdout, `KVM_CLEAR_DIRTY_LOG ${usual.stdout}`)

@@ -42,7 +42,7 @@ const boot = async (disks: readonly DiskOptions[]): Promise<string> => {
 /** What init wrote at 4096. */
 const written = Buffer.from(Array.from({ length: 4096 }, (_, at) => 65 + (at % 26)))
 
-linuxTest('Linux reads and writes a disk, and what it wrote is in the image', async t => {
+linuxTest('Linux reads and writes a disk, and its data is in the image', async t => {
   t.timeout(600_000)
   const path = image('the first sector')
   const output = await boot([{ path, serial: 'one' }])
@@ -52,7 +52,7 @@ linuxTest('Linux reads and writes a disk, and what it wrote is in the image', as
   t.deepEqual(readFileSync(path).subarray(4096, 8192), written)
 })
 
-linuxTest('A disk for reading is not written, and may be shared', async t => {
+linuxTest('a read-only disk is not written, and may be shared', async t => {
   t.timeout(600_000)
   const path = image('read only')
   const disk = { path, readOnly: true } as const
@@ -62,7 +62,7 @@ linuxTest('A disk for reading is not written, and may be shared', async t => {
   t.is(readFileSync(path).subarray(4096).indexOf(65), -1)
 })
 
-test('An image is written by one machine at a time', async t => {
+test('only one machine at a time may write an image', async t => {
   const path = image('')
   const options = { kernel: guestImage('hello'), memory: '16M', disks: [{ path }] } as const
   const machine = await Machine.create(options)
@@ -76,7 +76,7 @@ test('An image is written by one machine at a time', async t => {
   t.truthy(readers)
 })
 
-linuxTest('What a guest has flushed survives kill -9, in a raw image and in qcow2', async t => {
+linuxTest('flushed data survives kill -9, in a raw image and in qcow2', async t => {
   t.timeout(600_000)
   const raw = image('')
   const qcow2 = image('')

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { codeBlocks, pages } from '../helpers/documents.js'
 import { root, scratch } from '../helpers/paths.js'
 import { guestFile, initramfs } from '../helpers/linux-guest.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
@@ -47,7 +48,7 @@ test('every example is tested', t => {
 const linuxExample = requires(kvm, linux)
 
 for (const [name, { initrd, output }] of Object.entries(linuxOutputs)) {
-  linuxExample(`examples/${name}`, async t => {
+  linuxExample(`examples/${name} runs and prints the expected text`, async t => {
     t.timeout(300_000)
     const archive = join(scratch(), `${name}.cpio`)
     writeFileSync(archive, initrd())
@@ -62,7 +63,7 @@ for (const [name, { initrd, output }] of Object.entries(linuxOutputs)) {
 const example = requires(kvm)
 
 for (const [name, output] of Object.entries(outputs)) {
-  example(`examples/${name}`, async t => {
+  example(`examples/${name} runs and prints the expected text`, async t => {
     const { status, stdout, stderr } = await run(process.execPath, ['--import=tsx', join(root, 'examples', name)])
     t.is(status, 0, stderr)
     t.is(stderr, '')
@@ -73,7 +74,7 @@ for (const [name, output] of Object.entries(outputs)) {
 /** The first program of the README; others are fragments. */
 const readme = /```ts\n([^]*?)```/.exec(readFileSync(join(root, 'README.md'), 'utf8'))?.[1] ?? ''
 
-example('the README’s example', async t => {
+example('the README’s example runs', async t => {
   t.true(readme.trimEnd().split('\n').length <= 20, 'a reader takes it in at a glance')
   const { status, stdout, stderr } = await run(process.execPath, ['--input-type=module', '-e', readme])
   t.is(status, 0, stderr)
@@ -91,15 +92,15 @@ const documented = readdirSync(join(root, 'ts'), { recursive: true, encoding: 'u
     }))
   })
 
-test('the examples of the README and of TSDoc type-check', t => {
+test('the TypeScript code of the documents and of TSDoc type-checks', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
-  const pages = ['kvm-in-javascript', 'balloon', 'vsock'].map(name => {
-    const page = readFileSync(join(root, `docs/${name}.md`), 'utf8')
-    return { name: `docs-${name}.ts`, code: /```ts\n([^]*?)```/.exec(page)?.[1] ?? '' }
-  })
-  const programs = [{ name: 'readme.ts', code: readme }, ...pages, ...documented]
+  const written = pages.flatMap(codeBlocks).filter(({ language }) => language === 'ts')
+  const programs = [
+    ...written.map(({ page, line, code }) => ({ name: `${page.replaceAll(/\W/g, '-')}-${line}.ts`, code })),
+    ...documented,
+  ]
   for (const { name, code } of programs) writeFileSync(join(folder, name), code)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
   const compilerOptions = { rootDir: '.', typeRoots: [join(root, 'node_modules/@types')] }

@@ -91,7 +91,7 @@ let undisturbed: Promise<{ report: Report; calls: readonly Call[] }> | undefined
 
 const faults = requires(kvm, preload)
 
-faults('Start-up makes the calls that this file knows, and no others', async t => {
+faults('start-up makes exactly the calls that this file lists', async t => {
   undisturbed ??= attempts('')
   const { report, calls } = await undisturbed
   t.is(report.first.reason, 'guest-reset')
@@ -101,7 +101,7 @@ faults('Start-up makes the calls that this file knows, and no others', async t =
 })
 
 for (const [name, list] of Object.entries(errnos)) {
-  faults(`${name} failing once is an error that leaves nothing behind`, async t => {
+  faults(`if ${name} fails once, creation fails and leaves no thread and no descriptor`, async t => {
     undisturbed ??= attempts('')
     const { calls } = await undisturbed
     const [first, second] = [...calls.keys()].filter(at => calls[at]?.ioctl === 'KVM_CREATE_VM')
@@ -123,14 +123,14 @@ for (const [name, list] of Object.entries(errnos)) {
   })
 }
 
-faults('KVM_CREATE_VM interrupted by a signal is repeated', async t => {
+faults('KVM_CREATE_VM is repeated after a signal interrupted it', async t => {
   const rules = 'fail:KVM_CREATE_VM,errno=EINTR,times=3'
   const { report } = await attempts(rules)
   t.is(report.first.reason, 'guest-reset')
   goesOn(t, rules, report)
 })
 
-faults('KVM_CHECK_EXTENSION failing is a capability that is not there', async t => {
+faults('if KVM_CHECK_EXTENSION fails, the capability counts as missing', async t => {
   undisturbed ??= attempts('')
   const { calls } = await undisturbed
   for (const cap of new Set(calls.flatMap(({ cap, ioctl }) => (ioctl === 'KVM_CHECK_EXTENSION' ? [cap ?? 0] : [])))) {
@@ -144,7 +144,7 @@ faults('KVM_CHECK_EXTENSION failing is a capability that is not there', async t 
 })
 
 for (const name of ['KVM_GET_TSC_KHZ', 'KVM_GET_CLOCK']) {
-  faults(`${name} failing does not keep a machine from running to its end`, async t => {
+  faults(`if ${name} fails, the machine still runs to its end`, async t => {
     const rules = `fail:${name},errno=EIO,times=8`
     const { report } = await attempts(rules)
     t.is(report.first.reason, 'guest-reset')
@@ -153,7 +153,7 @@ for (const name of ['KVM_GET_TSC_KHZ', 'KVM_GET_CLOCK']) {
 }
 
 for (const errno of ['EINTR', 'EAGAIN']) {
-  faults(`KVM_RUN failing with ${errno} enters the guest again`, async t => {
+  faults(`after KVM_RUN failed with ${errno}, the vCPU enters the guest again`, async t => {
     const rules = `fail:KVM_RUN,errno=${errno},nth=3,times=5`
     const { report } = await attempts(rules)
     t.is(report.first.reason, 'guest-reset')
@@ -162,7 +162,7 @@ for (const errno of ['EINTR', 'EAGAIN']) {
 }
 
 for (const errno of ['EFAULT', 'EINVAL', 'ENOEXEC', 'ENOSYS', 'EPERM']) {
-  faults(`KVM_RUN failing with ${errno} stops the machine in internal-error`, async t => {
+  faults(`after KVM_RUN failed with ${errno}, the machine stops in internal-error`, async t => {
     const rules = `fail:KVM_RUN,errno=${errno},nth=3`
     const { report } = await attempts(rules)
     t.is(report.first.reason, 'internal-error')
@@ -171,7 +171,7 @@ for (const errno of ['EFAULT', 'EINVAL', 'ENOEXEC', 'ENOSYS', 'EPERM']) {
   })
 }
 
-faults('KVM_GET_STATS_FD failing costs the statistics and not the machine', async t => {
+faults('if KVM_GET_STATS_FD fails, statistics() fails and the machine runs', async t => {
   const rules = 'fail:KVM_GET_STATS_FD,errno=EMFILE,times=2'
   const { report } = await attempts(rules)
   t.is(report.first.reason, 'guest-reset')

@@ -36,7 +36,7 @@ const source = readFileSync(join(root, 'crates/accel/src/required.rs'), 'utf8')
 const list = source.slice(source.indexOf('pub const REQUIRED'))
 const required = [...list.matchAll(/Capability::(\w+)/g)].map(([, variant = '']) => variant)
 
-test('what is required is what QEMU 10.0 requires, and what kicks and interrupts need', t => {
+test('the required capabilities are those of QEMU 10.0 and those that kicks and interrupts need', t => {
   t.is(required.length, 20)
 })
 
@@ -44,14 +44,14 @@ test('what is required is what QEMU 10.0 requires, and what kicks and interrupts
 const numbers: readonly number[] = [3, 21, 30, 40, 36, 122, 4, 7, 14, 77, 25, 50, 55, 41, 51, 31, 39, 37, 32, 136]
 
 for (const [index, variant] of required.entries()) {
-  test(`without capability ${numbers[index]} (${variant}) the machine is refused, and the capability named`, async t => {
+  test(`without capability ${numbers[index]} (${variant}) creation fails and names the capability`, async t => {
     const { error } = await attempt(`cap:${numbers[index]}=0`)
     t.is(error?.code, 'ERR_KVM_CAPABILITY', error?.message)
     t.is(error?.capability?.replaceAll('_', '').toLowerCase(), `kvmcap${variant.toLowerCase()}`)
   })
 }
 
-test('more vCPUs than the kernel recommends is a warning, more than it runs an error', async t => {
+test('more vCPUs than the kernel recommends cause a warning, more than its maximum an error', async t => {
   t.like(await attempt('cap:9=1'), { reason: 'guest-reset', warnings: ['MANY_VCPUS'] })
   t.like(await attempt('cap:9=1;cap:66=1'), { error: { code: 'ERR_MACHINE_CONFIG' } })
   t.like(await attempt('cap:9=0;cap:66=0'), { reason: 'guest-reset', warnings: [] }, "QEMU's fallback is 4, and 4")

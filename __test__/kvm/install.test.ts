@@ -71,7 +71,7 @@ test('the tarballs install without cargo, and the README’s example runs and ty
   t.is(version.status, 0, version.stderr)
 })
 
-test('without the platform’s package the import works, and the first use explains', t => {
+test('without the platform’s package the import works, and the first use is an error with the reason', t => {
   const project = install('bare', ['kvm-accel-0.1.0.tgz'])
   const script = `
     import { Machine, resolveAccelerators } from 'kvm-accel'

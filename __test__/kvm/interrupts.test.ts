@@ -29,7 +29,7 @@ const interrupted = async (lostTickPolicy?: LostTickPolicy) => {
   return { machine, next }
 }
 
-test('injectNmi() is taken by a guest whose local APIC lets it through', async t => {
+test('a guest takes the NMI of injectNmi() if its local APIC does not mask it', async t => {
   t.timeout(60_000)
   const { machine, next } = await interrupted()
   await using _ = machine
@@ -39,7 +39,7 @@ test('injectNmi() is taken by a guest whose local APIC lets it through', async t
   t.is(await next(), 2n)
 })
 
-test('an NMI for a paused machine waits, and one for an ended machine is an error', async t => {
+test('an NMI for a paused machine waits, and an NMI for an ended machine is an error', async t => {
   t.timeout(60_000)
   const { machine, next } = await interrupted('discard')
   await machine.start()

@@ -25,7 +25,7 @@ const consoleOf = async (kernelIrqchip: KernelIrqchip, append: string): Promise<
   return text
 }
 
-test('a guest interrupts itself alike in all three modes', async t => {
+test('a guest takes the same interrupts in all three modes', async t => {
   t.timeout(120_000)
   const [on = '', ...others] = await Promise.all(modes.map(mode => consoleOf(mode, 'ticks=15')))
   t.regex(on, /timer through the PIC: 15 interrupts\n.*serial port through the PIC: 15 interrupts\n.*done\n$/)
@@ -68,13 +68,13 @@ test('a machine of one halted vCPU pauses, resumes, resets and ends in every mod
   }
 })
 
-test('a second vCPU without local APICs is refused, with the reason', async t => {
+test('without local APICs a second vCPU is refused with the reason', async t => {
   const machine = Machine.create({ accel: 'kvm,kernel-irqchip=off', kernel: guestImage('smp'), cpus: 2 })
   const error = await t.throwsAsync(machine, { instanceOf: AccelPropertyError, message: /more than one vCPU/ })
   t.is(error?.property, 'kernel-irqchip')
 })
 
-beside('QEMU’s guest writes the same in all three modes', async t => {
+beside('the guest writes the same text under QEMU in all three modes', async t => {
   t.timeout(300_000)
   for (const mode of modes) {
     const append = mode === 'off' ? 'ticks=5' : 'ticks=5 ioapic=1'

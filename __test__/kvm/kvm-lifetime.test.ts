@@ -17,7 +17,7 @@ const worker = (code: readonly number[], exits = 1): Worker =>
 const script = (source: string, ...flags: string[]) =>
   runProcess(process.execPath, ['--expose-gc', ...flags, '--input-type=module', '-e', source])
 
-test('what is closed says so, and closes once', t => {
+test('a closed object reports that it is closed, and may be closed again', t => {
   const { kvm, vm, vcpu } = tinyGuest([0xf4])
   const event = new EventFd()
   for (const object of [vcpu, vm, kvm, event]) {
@@ -40,7 +40,7 @@ test('what is closed says so, and closes once', t => {
   t.false(vcpu.kick())
 })
 
-test('a vCPU runs on when its VM is closed; views outlive both', t => {
+test('a vCPU continues after its VM is closed, and views outlive both', t => {
   const { kvm, vm, vcpu, run, ram } = tinyGuest([0xc6, 0x06, 0x00, 0x50, 0x77, 0xf4]) // mov byte [0x5000], 0x77; hlt
   kvm.close()
   vm.close()
@@ -50,7 +50,7 @@ test('a vCPU runs on when its VM is closed; views outlive both', t => {
   t.is(ram[0x5000], 0x77)
 })
 
-test('nothing is left of what is closed', t => {
+test('closed objects leave no descriptor and no memory', t => {
   // All of it: what is left to the collector might go below.
   const { kvm, vm, vcpu } = tinyGuest([0xf4])
   for (const one of [vcpu, vm, kvm]) one.close()
@@ -65,7 +65,7 @@ test('nothing is left of what is closed', t => {
   t.deepEqual(resources().fds, before)
 })
 
-test('a kick before run() is not lost, and is one exit', t => {
+test('a kick before run() is not lost, and causes one exit', t => {
   const { vcpu, run } = tinyGuest([0xf4])
   t.true(vcpu.kick())
   t.true(vcpu.kick())
@@ -90,7 +90,7 @@ test('a spinning guest in a worker is kicked by the main thread, again and again
   t.false(Kvm.kick(token))
 })
 
-test('the time that a guest spins makes no exit', async t => {
+test('a guest that spins for a long time causes no exit', async t => {
   const spinning = worker(SPIN)
   const [token] = (await once(spinning, 'message')) as [number]
   const first = await Promise.race([
@@ -122,7 +122,7 @@ test('process.exit() ends a worker whose guest spins', async t => {
   t.deepEqual({ status, stderr }, { status: 7, stderr: '' })
 })
 
-test('collected in any order, nothing breaks, and everything is given back', async t => {
+test('objects may be collected in any order, and all resources are released', async t => {
   const { status, stdout, stderr } = await script(`
     import { readdirSync, readFileSync } from 'node:fs'
     import { Kvm, KvmRun, allocateMemory } from 'kvm-accel/kvm'
@@ -182,7 +182,7 @@ test('collected in any order, nothing breaks, and everything is given back', asy
   t.deepEqual(after, before)
 })
 
-test('workers that end with everything open leave nothing, also where only workers loaded the addon', async t => {
+test('workers that end with open objects leave no resources, also if only workers loaded the addon', async t => {
   const { status, stdout, stderr } = await script(`
     import { once } from 'node:events'
     import { Worker } from 'node:worker_threads'

@@ -59,12 +59,12 @@ test('the device: version, capabilities, CPUID, MSRs', t => {
   t.is(kvm.getMsrs([0xdead_beef]).size, 0)
 })
 
-test('a device that does not open says why', t => {
+test('a device that cannot be opened is an error with the reason', t => {
   t.throws(() => new Kvm('/nonexistent'), { code: 'ERR_KVM_UNAVAILABLE', message: /nonexistent/ })
   t.throws(() => new Kvm('/proc/self/exe'), { code: 'ERR_KVM_UNAVAILABLE' })
 })
 
-test('ports and memory: what the guest writes and reads', t => {
+test('ports and memory: JavaScript sees writes and answers reads', t => {
   // in al, 0x10; out 0x11, al; mov ax, 0xd000; mov ds, ax; mov bx, [4]; mov [8], bx; hlt
   const code = [0xe4, 0x10, 0xe6, 0x11, 0xb8, 0, 0xd0, 0x8e, 0xd8, 0x8b, 0x1e, 4, 0, 0x89, 0x1e, 8, 0, 0xf4]
   const { vcpu, run } = tinyGuest(code)
@@ -87,7 +87,7 @@ test('ports and memory: what the guest writes and reads', t => {
   t.is(run.exitReason, KVM_EXIT_HLT)
 })
 
-test('the registers of a vCPU come back as they were set', t => {
+test('the registers of a vCPU read as they were written', t => {
   const { kvm, vm, vcpu } = tinyGuest(HLT, vm => vm.createIrqchip())
   vcpu.setCpuid2(kvm.getSupportedCpuid())
   t.true(vcpu.getCpuid2().some(entry => entry.function === 1))
@@ -211,7 +211,7 @@ test('the irqchip, the PIT, lines, routes, messages', t => {
   t.is(vm.signalMsi(Object.assign(new KvmMsi(), { addressLo: 0xfee0_0000, data: 0x31 })) >= 0, true)
 })
 
-test('writes that an eventfd counts are no exits', t => {
+test('writes that signal an eventfd cause no exit', t => {
   // out 0x40, al twice; out 0x41, al; hlt
   const { vm, vcpu, run } = tinyGuest([0xe6, 0x40, 0xe6, 0x40, 0xe6, 0x41, 0xf4])
   using rung = new EventFd()
@@ -226,7 +226,7 @@ test('writes that an eventfd counts are no exits', t => {
   t.is(run.io.port, 0x40)
 })
 
-test('coalesced writes wait for another exit', t => {
+test('coalesced writes are delivered at another exit', t => {
   // mov ax, 0xd000; mov ds, ax; mov [0], al; hlt
   const { vm, vcpu } = tinyGuest([0xb8, 0, 0xd0, 0x8e, 0xd8, 0xa2, 0, 0, 0xf4])
   const zone = Object.assign(new KvmCoalescedMmioZone(), { addr: 0xd0000, size: 4096 })
@@ -237,7 +237,7 @@ test('coalesced writes wait for another exit', t => {
   t.is(vcpu.run(), KVM_EXIT_MMIO)
 })
 
-test('memory slots: dirty pages, another place, none', t => {
+test('a memory slot logs dirty pages, moves, and can be deleted', t => {
   // mov [0x5000], al; hlt
   const { vm, vcpu, ram } = tinyGuest([0xa2, 0x00, 0x50, 0xf4], vm =>
     vm.setUserMemoryRegion({
@@ -259,7 +259,7 @@ test('memory slots: dirty pages, another place, none', t => {
   t.is(vm.memory.get(1), undefined)
 })
 
-test('KVM_CLEAR_DIRTY_LOG logs anew what it is told', t => {
+test('KVM_CLEAR_DIRTY_LOG restarts the log for the given pages', t => {
   using kvm = new Kvm()
   using vm = kvm.createVm()
   if (vm.checkExtension(KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2) === 0) return skips(t, 'KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2')
@@ -340,7 +340,7 @@ test('the clock, statistics, kernel devices', t => {
   t.throws(() => device.setDeviceAttr(VFIO_GROUP, 1, shorterThanAnFd), { code: 'ERR_KVM_IOCTL', message: /address/ })
 })
 
-test('what the kernel refuses names the ioctl and the number', t => {
+test('an ioctl that the kernel refuses is an error with the ioctl and the errno', t => {
   const { vm, vcpu } = tinyGuest(HLT)
   const error = t.throws(() => vm.createVcpu(0), { code: 'ERR_KVM_IOCTL' })
   t.like(error, { ioctl: 'KVM_CREATE_VCPU', errno: 17, errnoName: 'EEXIST' })

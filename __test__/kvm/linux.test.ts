@@ -77,7 +77,7 @@ for (const [irqchip, cpus] of [
   })
 }
 
-test('Linux powers off by ACPI, on two vCPUs, and the machine has shut down', async t => {
+test('Linux powers off by ACPI on two vCPUs, and the machine ends with a shutdown', async t => {
   t.timeout(600_000)
   const { text, exit } = await boot({ kernel: guestFile('vmlinux-net'), cpus: 2, append: words('on') })
   t.true(text.includes('INIT: cpus=2'), text)
@@ -85,7 +85,7 @@ test('Linux powers off by ACPI, on two vCPUs, and the machine has shut down', as
   t.deepEqual(exit, { reason: 'guest-shutdown' })
 })
 
-test('Linux reboots by ACPI’s reset register, and finds its devices and tables as it did before', async t => {
+test('Linux reboots by ACPI’s reset register, and finds unchanged devices and tables', async t => {
   t.timeout(600_000)
   const kernel = { kernel: guestFile('vmlinux-net'), kernelFormat: 'linux' } as const
   // Without quiet: the kernel tells what it finds.

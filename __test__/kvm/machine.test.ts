@@ -52,7 +52,7 @@ test('both image formats boot, from bytes and from a file', async t => {
   }
 })
 
-test('isa-debug-exit ends with the status that QEMU would end with', async t => {
+test('isa-debug-exit ends the machine with QEMU’s exit status', async t => {
   const machine = await make('debug-exit', { debugExit: true, append: 'value=5' })
   await using(machine, async () => {
     await machine.start()
@@ -68,7 +68,7 @@ test('a flat image starts in real mode at 0x1000', async t => {
   })
 })
 
-test('pause, resume and reset follow the run states, and calls a state forbids say which states allow them', async t => {
+test('pause, resume and reset follow the run states, and a forbidden call names the allowed states', async t => {
   await spin(async machine => {
     t.is(machine.state, 'running')
     const refused = await t.throwsAsync(machine.resume(), { instanceOf: MachineStateError, code: 'ERR_MACHINE_STATE' })
@@ -99,7 +99,7 @@ test('a machine that has ended refuses everything but stop', async t => {
   }
 })
 
-test('a guest that resets itself runs again, and each reset is told', async t => {
+test('a guest that resets itself runs again, and each reset emits an event', async t => {
   const machine = await make('reboot-loop', { noReboot: false })
   await using(machine, async () => {
     let resets = 0
@@ -128,7 +128,7 @@ test('noShutdown keeps a machine that ended, and a reset runs it again', async t
   })
 })
 
-test('the drill under run warns once and tells every exit', async t => {
+test('the drill under run warns once and emits an event for every exit', async t => {
   await spin(async machine => {
     const events: NotifyEvent[] = []
     const warnings: string[] = []
@@ -166,7 +166,7 @@ test('the drill under run warns once and tells every exit', async t => {
   })
 })
 
-test('the drill under internal-error stops the machine with registers and the reason, and a reset brings it back', async t => {
+test('the drill under internal-error stops the machine with registers and the reason, and after a reset it runs again', async t => {
   await spin(
     async machine => {
       await machine.injectNotify()
@@ -204,14 +204,14 @@ test('notify-budget makes run behave as internal-error once it is exceeded', asy
   )
 })
 
-test('the drill refuses a vCPU that is not there', async t => {
+test('the drill refuses an unknown vCPU', async t => {
   await spin(async machine => {
     await t.throwsAsync(() => machine.injectNotify({ vcpu: 1 }), { instanceOf: RangeError, message: /counted from 0/ })
     await t.throwsAsync(() => machine.injectNotify({ vcpu: -1 }), { instanceOf: RangeError })
   })
 })
 
-test('a host without notify exits: silence by default, one warning for a policy, an error when required', async t => {
+test('a host without notify exits: no message by default, one warning for a policy, an error if required', async t => {
   const warnings = async (accel: string): Promise<string[]> => {
     const told: string[] = []
     await using(await make('spin', { accel }), async machine => {
@@ -232,7 +232,7 @@ test('a host without notify exits: silence by default, one warning for a policy,
   await t.throwsAsync(make('spin', { accel: 'kvm,notify-required=on' }), { code: 'ERR_NOTIFY_UNSUPPORTED' })
 })
 
-test('two vCPUs take turns under pause, and the second is drilled by its index', async t => {
+test('two vCPUs run between pauses, and a drill selects the second by its index', async t => {
   await spin(
     async machine => {
       for (let n = 0; n < 10; n++) {

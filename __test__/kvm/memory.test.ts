@@ -34,7 +34,7 @@ for (const memory of backends) {
   })
 }
 
-test('what the guest writes reaches a shared file, and only that', async t => {
+test('the guest’s writes reach a shared file, and do not reach a private one', async t => {
   for (const share of [true, false]) {
     const path = join(scratch(), `ram-${share}`)
     // The image itself lies in RAM.
@@ -47,7 +47,7 @@ test('what the guest writes reaches a shared file, and only that', async t => {
   }
 })
 
-test('a file that cannot be the memory is refused before there is a machine', async t => {
+test('a file that cannot be guest memory is refused before the machine exists', async t => {
   const path = join(scratch(), 'short')
   writeFileSync(path, new Uint8Array(MiB))
   const error = await t.throwsAsync(make('hello', { size: '2M', path }), { instanceOf: MachineConfigError })
@@ -66,7 +66,7 @@ const freeHugePages = (): number => {
 }
 
 for (const backend of ['anonymous', 'memfd'] as const) {
-  test(`huge pages, ${backend}: they work where the host has them, else the error says how many it lacks`, async t => {
+  test(`huge pages, ${backend}: they work if the host has them; otherwise the error says how many are missing`, async t => {
     const free = freeHugePages()
     const creating = make('hello', { size: '16M', backend, hugePages: true })
     if (free < 8) {
@@ -117,7 +117,7 @@ test('a reset of a running machine whose memory is lost leaves it in internal-er
 
 const slots = requires(kvm, preload)
 
-slots('-mem-path and -mem-prealloc, as QEMU has them; one slot, in the order of start-up', async t => {
+slots('-mem-path and -mem-prealloc behave as in QEMU, and memory is one slot in the order of start-up', async t => {
   const { env, calls } = interpose('cap219')
   const path = join(scratch(), 'mem-path')
   const machine = ['-m', '16M', '-mem-path', path, '-mem-prealloc', '-kernel', guestFile('hello'), '-no-reboot']

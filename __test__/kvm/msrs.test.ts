@@ -61,7 +61,7 @@ test('functions answer rdmsr and wrmsr, with all 64 bits', async t => {
   ])
 })
 
-test('a function may be asynchronous, and the event loop goes on', async t => {
+test('a function may be asynchronous, and the event loop continues', async t => {
   let turns = 0
   const exit = await run(code(ECX, RDMSR, EXIT), {
     read: async () => {
@@ -72,7 +72,7 @@ test('a function may be asynchronous, and the event loop goes on', async t => {
   t.deepEqual(exit, status(9))
 })
 
-test('fault is a #GP, and what a rule does not ask about has its fixed answer', async t => {
+test('fault is a #GP, and the other direction of a rule has its fixed answer', async t => {
   t.deepEqual(await run(code(ECX, RDMSR, EXIT), { read: () => 'fault' }), FAULT)
   t.deepEqual(await run(code(ECX, WRMSR, EXIT), { write: async () => 'fault' as const }), FAULT)
   t.deepEqual(await run(code(ECX, RDMSR, EXIT), { read: 6, write: () => 'fault' }), status(6))
@@ -80,7 +80,7 @@ test('fault is a #GP, and what a rule does not ask about has its fixed answer', 
   t.deepEqual(await run(code(ECX, WRMSR, EXIT), { read: () => 7, write: 'fault' }), FAULT)
 })
 
-test('in a function a pause is asked for, and takes effect after the answer', async t => {
+test('a pause that is requested in a function takes effect after the answer', async t => {
   // again: rdmsr; test al, al; je again
   const image = code(ECX, RDMSR, [0x84, 0xc0, 0x74, 0xfa], EXIT)
   let pausing: Promise<void> | undefined
@@ -121,7 +121,7 @@ test('a machine ends while its guest waits for an answer', async t => {
   t.is((await machine.wait()).reason, 'host-quit')
 })
 
-test('a function that throws, or returns what is no MSR, ends the machine and the process', async t => {
+test('a function that throws or returns an invalid value ends the machine and the process', async t => {
   for (const [read, message] of [
     ['() => { throw new Error("mine") }', /Error: mine/],
     ['() => 1.5', /TypeError: read\(\) of MSR 0x1234 returned 1.5/],

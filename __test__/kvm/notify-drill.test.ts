@@ -32,7 +32,7 @@ for (const vcpu of [0, 1]) {
   })
 }
 
-drill('A drill shows where the guest is', async t => {
+drill('the event of a drill has the guest’s registers and instruction', async t => {
   await using machine = await spinning('kvm')
   const inject = async (): Promise<NotifyEvent> => {
     const arrived = once(machine, 'notify') as Promise<[NotifyEvent]>
@@ -66,7 +66,7 @@ for (const [policy, contextInvalid, words] of [
   })
 }
 
-drill('A drill has to name a vCPU of a machine that runs', async t => {
+drill('a drill needs a running machine and a known vCPU', async t => {
   await using machine = await spinning('kvm')
   for (const vcpu of [-1, 2, 0.5, NaN])
     await t.throwsAsync(() => machine.injectNotify({ vcpu }), { instanceOf: RangeError })

@@ -22,7 +22,7 @@ const interposed = async (rules: string, one: NotifyCase): Promise<NotifyReport>
 
 const notify = requires(kvm, preload)
 
-notify('A notify exit arrives with its vCPU, place, registers and totals, and the guest goes on', async t => {
+notify('a notify exit emits its vCPU, address, registers and totals, and the guest continues', async t => {
   const rules = `cap219;notify:port=${COM1},after=20`
   const report = await interposed(rules, { accel: 'kvm', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', events: 1, dropped: 0, exits: 1, output: text, warnings: ['NOTIFY_EXIT'] })
@@ -39,7 +39,7 @@ notify('A notify exit arrives with its vCPU, place, registers and totals, and th
   t.regex(report.first?.rip ?? '', /^10[\da-f]{4}$/)
 })
 
-notify('An invalid context stops the machine whatever the policy, and says so', async t => {
+notify('an invalid context stops the machine under every policy, and the message says so', async t => {
   for (const policy of ['run', 'internal-error']) {
     const rules = `cap219;notify:port=${COM1},after=20,flags=1`
     const report = await interposed(rules, { accel: `kvm,notify-vmexit=${policy}`, guest: 'string-io' })
@@ -50,7 +50,7 @@ notify('An invalid context stops the machine whatever the policy, and says so', 
   }
 })
 
-notify('internal-error stops the machine at a valid context, and says that it was valid', async t => {
+notify('internal-error stops the machine at a valid context, and the message says that it was valid', async t => {
   const rules = `cap219;notify:port=${COM1},after=20`
   const report = await interposed(rules, { accel: 'kvm,notify-vmexit=internal-error', guest: 'string-io' })
   t.like(report, { reason: 'internal-error', events: 1 })
@@ -58,14 +58,14 @@ notify('internal-error stops the machine at a valid context, and says that it wa
   t.notRegex(report.detail, /invalid/)
 })
 
-notify('disable enables nothing', async t => {
+notify('notify-vmexit=disable does not enable the capability', async t => {
   const rules = `cap219;notify:port=${COM1},after=20,flags=1`
   const report = await interposed(rules, { accel: 'kvm,notify-vmexit=disable', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', events: 0, warnings: [], output: text })
   t.deepEqual(report.status, { supported: true, enabled: false, total: 0 })
 })
 
-notify('Ten thousand in a row warn once, and none is unaccounted for', async t => {
+notify('ten thousand notify exits in a row cause one warning, and all are counted', async t => {
   const rules = `cap219;notify:port=${COM1},after=20,count=10000`
   const report = await interposed(rules, { accel: 'kvm', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', exits: 10000, vcpus: [10000], warnings: ['NOTIFY_EXIT'], output: text })
@@ -77,7 +77,7 @@ notify('Ten thousand in a row warn once, and none is unaccounted for', async t =
   t.true(report.events >= 1024, `${report.events}`)
 })
 
-notify('Exits of two vCPUs are counted apart', async t => {
+notify('notify exits of two vCPUs are counted separately', async t => {
   const exits = `notify:port=${UNCLAIMED},after=1,count=2;notify:vcpu=1,port=${UNCLAIMED},after=2,count=3`
   // Two processors are not too many (KVM_CAP_NR_VCPUS is 9): the only warning is about the exits.
   const rules = `cap219;cap:9=2;${exits}`
@@ -86,7 +86,7 @@ notify('Exits of two vCPUs are counted apart', async t => {
   for (const processor of [0, 1]) t.true(report.output.includes(`processor ${processor} wrote 8\n`), report.output)
 })
 
-notify('Kicks and notify exits do not swallow each other, nor what the guest writes', async t => {
+notify('kicks, notify exits and the guest’s output do not lose one another', async t => {
   const rules = `cap219;notify:port=${COM1},after=1,every=1,count=1000000`
   const one = { accel: 'kvm', guest: 'serial-flood', append: 'count=500', pauses: 200 }
   const report = await interposed(rules, one)
@@ -94,7 +94,7 @@ notify('Kicks and notify exits do not swallow each other, nor what the guest wri
   t.like(report, { reason: 'guest-reset', output: lines, exits: lines.length, warnings: ['NOTIFY_EXIT'] })
 })
 
-notify('A budget turns run into internal-error when it is exceeded, and says so', async t => {
+notify('an exceeded budget turns run into internal-error, and the message says so', async t => {
   const accel = 'kvm,notify-budget=3/60'
   const within = await interposed(`cap219;notify:port=${COM1},count=3`, { accel, guest: 'string-io' })
   t.like(within, { reason: 'guest-reset', events: 3 })
@@ -103,7 +103,7 @@ notify('A budget turns run into internal-error when it is exceeded, and says so'
   t.regex(exceeded.detail, /notify-budget/)
 })
 
-notify('Without the capability the status says so, and only those who asked are warned', async t => {
+notify('without the capability the status says so, and only a machine with a policy warns', async t => {
   const rules = 'cap:219=0'
   const silent = await interposed(rules, { accel: 'kvm', guest: 'hello' })
   t.like(silent, { reason: 'guest-reset', warnings: [] })

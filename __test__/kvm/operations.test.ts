@@ -28,7 +28,7 @@ const endsByItself = async (t: ExecutionContext, guest: ObservedGuest): Promise<
   t.is(guest.machine.state, 'shutdown')
 }
 
-test('pause() in a listener of the guest’s reset pauses, and the machine notices what the guest does later', async t => {
+test('pause() in a listener of the guest’s reset pauses, and the machine handles the guest’s later exits', async t => {
   await using guest = await started()
   const paused = new Promise<void>((resolve, reject) => {
     guest.machine.once('reset', () => void guest.machine.pause().then(resolve, reject))
@@ -125,7 +125,7 @@ test('pause() in a device callback pauses the guest after its access', async t =
   t.deepEqual(await guest.lies(), [])
 })
 
-test('a guest that sleeps in S3 goes on sleeping over pause() and resume()', async t => {
+test('a guest in S3 stays asleep during pause() and after resume()', async t => {
   await using guest = await started()
   const { machine } = guest
   guest.command('z')
@@ -143,7 +143,7 @@ test('a guest that sleeps in S3 goes on sleeping over pause() and resume()', asy
   t.deepEqual(await guest.lies(), [])
 })
 
-test('a guest that wakes up goes on, and a pause in the meantime holds', async t => {
+test('a guest that wakes up continues, and a pause in the meantime stays in effect', async t => {
   await using guest = await started()
   const { machine } = guest
   guest.command('s')
@@ -417,7 +417,7 @@ const play = async ({
   return wrong.length === 0 ? [] : [...wrong, `events: ${guest.events.join(', ')}`]
 }
 
-test('random operations, interleaved and from inside events and callbacks: the state that is reported is the state that is', async t => {
+test('random operations, interleaved and from events and callbacks: the reported run state is the actual one', async t => {
   t.timeout(300_000)
   const numRuns = Number(process.env['KVM_ACCEL_TEST_RUNS'] ?? 100)
   const property = fc.asyncProperty(scenario, async example => {

@@ -24,7 +24,7 @@ const startUp = async (accel: string, ...options: string[]) => {
 }
 
 for (const vcpus of [1, 2]) {
-  test(`the calls of a start with ${vcpus} vCPU${vcpus === 1 ? '' : 's'} are the golden ones`, async t => {
+  test(`the calls of a start with ${vcpus} vCPU${vcpus === 1 ? '' : 's'} equal the golden file`, async t => {
     const { status, stderr, calls } = await startUp('kvm', '-smp', String(vcpus))
     t.is(status, 0, stderr)
     const golden = join(root, `__test__/golden/start-${vcpus}-vcpus.txt`)
@@ -51,7 +51,7 @@ test('nothing is enabled or changed after the first vCPU, and all vCPUs exist be
   t.true(names.lastIndexOf('KVM_CREATE_VCPU') < names.indexOf('KVM_RUN'))
 })
 
-test('capability 219 is asked once, on the system fd, and enabled with the window above the flags', async t => {
+test('capability 219 is checked once, on the system fd, and enabled with the window above the flags', async t => {
   const { calls } = await startUp('kvm,notify-window=7')
   const asked = calls.filter(({ ioctl, cap }) => ioctl === 'KVM_CHECK_EXTENSION' && cap === 219)
   const system = calls.find(({ ioctl }) => ioctl === 'KVM_CREATE_VM')?.fd
@@ -63,7 +63,7 @@ test('capability 219 is asked once, on the system fd, and enabled with the windo
   t.deepEqual(enableArguments(calls, 218), ['0x1'], 'the triple-fault event')
 })
 
-test('the kernel is asked to discard lost ticks of the PIT, and to delay them it is not asked', async t => {
+test('lostTickPolicy discard makes a call for the PIT, and delay makes none', async t => {
   const asked = async (...options: string[]): Promise<boolean> =>
     (await startUp('kvm', ...options)).names.includes('KVM_REINJECT_CONTROL')
   t.true(await asked('-global', 'kvm-pit.lost_tick_policy=discard'))

@@ -19,7 +19,7 @@ requires(
   kvm,
   linux,
   passt,
-)('passt connects guest and host, both ways, and ends with the machine', async t => {
+)('passt connects guest and host in both directions, and ends with the machine', async t => {
   t.timeout(600_000)
   using server = await webServer('127.0.0.1')
   const hostPort = 20_000 + (process.pid % 20_000)

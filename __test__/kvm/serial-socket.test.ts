@@ -26,7 +26,7 @@ const until = async (socket: Socket, text: string): Promise<string> => {
   return heard
 }
 
-test('a client of a listening port talks with the guest; the next one when it has gone; the end closes it', async t => {
+test('a listening port serves one client after the other, and the end of the machine closes it', async t => {
   const path = join(scratch(), 'com1')
   await using machine = await make({ socket: path, server: true })
   await machine.start()
@@ -43,7 +43,7 @@ test('a client of a listening port talks with the guest; the next one when it ha
   t.false(existsSync(path))
 })
 
-test('with wait the machine is there when its first client is, and has not lost a byte', async t => {
+test('with wait, creation resolves when the first client has connected, and no byte is lost', async t => {
   const path = join(scratch(), 'com1')
   const made = make({ socket: path, server: true, wait: true }, { kernel: guestImage('hello') })
   while (!existsSync(path)) await new Promise(setImmediate)
@@ -56,7 +56,7 @@ test('with wait the machine is there when its first client is, and has not lost 
   t.regex(text, /^Hello[^]*Goodbye/)
 })
 
-test('warnings of the creation are told after a wait for the first client', async t => {
+test('warnings of the creation are emitted after a wait for the first client', async t => {
   const path = join(scratch(), 'com1')
   const made = make({ socket: path, server: true, wait: true }, { cpu: 'Penryn' })
   while (!existsSync(path)) await new Promise(setImmediate)
@@ -78,7 +78,7 @@ test('waiting for a client can be aborted', async t => {
   t.false(existsSync(path))
 })
 
-test('a port connects by TCP, and goes on when its peer does not', async t => {
+test('a port connects by TCP, and the guest continues after the peer has ended', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
@@ -94,7 +94,7 @@ test('a port connects by TCP, and goes on when its peer does not', async t => {
   t.is((await machine.wait()).reason, 'guest-reset')
 })
 
-test('a place that cannot be had is an error, a socket that was left behind is none', async t => {
+test('an unusable path is an error, and an orphaned socket is replaced', async t => {
   const path = join(scratch(), 'com1')
   await t.throwsAsync(make({ socket: path }), { instanceOf: MachineConfigError, message: /cannot connect/ })
   await t.throwsAsync(make({ socket: '/nonexistent/x', server: true }), { message: /cannot listen/ })
@@ -109,7 +109,7 @@ test('a place that cannot be had is an error, a socket that was left behind is n
   await second.stop()
 })
 
-test('a pseudo-terminal: programs come and go, and what nobody reads stalls nothing', async t => {
+test('a pseudo-terminal: programs connect and disconnect, and unread output stalls nothing', async t => {
   await using machine = await make('pty')
   await machine.start()
   const { path = '' } = machine.serial

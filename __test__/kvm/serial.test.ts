@@ -32,7 +32,7 @@ test('more input than the queue holds waits, and none of it is lost', async t =>
   t.is(count, sent.length)
 })
 
-test('a guest whose output nobody reads stalls alone, and is paused and ended all the same', async t => {
+test('a guest whose output is not read stalls alone, and can still be paused and ended', async t => {
   const flood = await make('serial-flood', { serial: 'stream' })
   await flood.start()
   // It stalls once the pipe and the stream's own buffer are full.

@@ -13,7 +13,7 @@ const test = requires(kvm)
 const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage(guest), memory: '16M', noReboot: true, ...options })
 
-test('The kernel counts at least the exits that we count', async t => {
+test('the kernel’s exit count is at least ours', async t => {
   for (const guest of ['pio-loop', 'mmio-loop']) {
     await using machine = await make(guest, { append: 'count=300', noShutdown: true })
     const [before] = machine.statistics().vcpus
@@ -31,7 +31,7 @@ test('The kernel counts at least the exits that we count', async t => {
   }
 })
 
-test('Statistics are read while a vCPU runs and never leaves the guest', async t => {
+test('statistics can be read while a vCPU runs without an exit', async t => {
   await using machine = await make('spin', { cpus: 2 })
   await machine.start()
   const samples: MachineStatistics[] = []
@@ -48,7 +48,7 @@ test('Statistics are read while a vCPU runs and never leaves the guest', async t
   )
 })
 
-test('A drill is in our count and not in the kernel’s', async t => {
+test('our count contains a drill, and the kernel’s does not', async t => {
   await using machine = await make('spin')
   await machine.start()
   await Promise.all([once(machine, 'notify'), machine.injectNotify()])
@@ -57,7 +57,7 @@ test('A drill is in our count and not in the kernel’s', async t => {
   t.is(vcpus[0]?.notify_window_exits?.value ?? 0, 0)
 })
 
-test('Histograms ascend without gaps and end open', async t => {
+test('histogram buckets ascend without gaps, and the last is open', async t => {
   await using machine = await make('hello')
   const { vcpus } = machine.statistics()
   const buckets = vcpus[0]?.halt_wait_hist?.buckets ?? []
@@ -68,7 +68,7 @@ test('Histograms ascend without gaps and end open', async t => {
   t.like(vcpus[0]?.halt_wait_ns, { unit: 'seconds', base: 10, exponent: -9 })
 })
 
-test('A watch ends with its machine; a machine that has ended has our count only', async t => {
+test('watchStatistics() ends with its machine, and an ended machine has only our count', async t => {
   const machine = await make('spin')
   await machine.start()
   const seen: number[] = []
@@ -99,7 +99,7 @@ test('-stats writes a line of JSON for each sample, and a last one', async t => 
   t.true(samples.at(-1).exits.io.total >= 1000)
 })
 
-test('-stats without a file and a terminal writes to standard error', async t => {
+test('-stats without a file or a terminal writes to standard error', async t => {
   const argv = ['-kernel', guestFile('hello'), '-no-reboot', '-serial', 'stdio', '-stats', '60']
   const { status, stdout, stderr } = await run(process.execPath, [cli, 'run', ...argv])
   t.is(status, 0, stderr)
@@ -109,7 +109,7 @@ test('-stats without a file and a terminal writes to standard error', async t =>
 
 const without = requires(kvm, preload)
 
-without('A kernel without statistics: an error with the capability, and -stats goes on with our count', async t => {
+without('without kernel statistics, statistics() names the capability and -stats has our count', async t => {
   const { env } = interpose('cap:203=0')
   const program = `
     import { Machine, guestImage } from 'kvm-accel'
@@ -124,7 +124,7 @@ without('A kernel without statistics: an error with the capability, and -stats g
   t.regex(stderr, /warning: -stats shows our own count only.*\n\{"time":0,"exits":.*"kernel":null\}/)
 })
 
-without('A statistics file that the kernel refuses is an error of the call, not of the machine', async t => {
+without('if the kernel refuses a statistics file, the call fails and the machine runs', async t => {
   const { env } = interpose('fail:KVM_GET_STATS_FD,errno=EMFILE,times=9')
   const program = `
     import { Machine, guestImage } from 'kvm-accel'

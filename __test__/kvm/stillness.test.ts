@@ -69,7 +69,7 @@ const pauses = async (t: ExecutionContext, launcher: readonly string[], disks: r
   }
 }
 
-test('after pause() guest memory stands still and every page that changed is in the dirty log, with io_uring', async t => {
+test('after pause() guest memory does not change and every changed page is in the dirty log, with io_uring', async t => {
   await pauses(
     t,
     [],
@@ -77,7 +77,7 @@ test('after pause() guest memory stands still and every page that changed is in 
   )
 })
 
-test('after pause() guest memory stands still and every page that changed is in the dirty log, without io_uring', async t => {
+test('after pause() guest memory does not change and every changed page is in the dirty log, without io_uring', async t => {
   const launcher = join(scratch(), 'no-io-uring')
   const source = join(root, '__test__/helpers/no-io-uring.c')
   const { status, stderr } = spawnSync('cc', ['-O1', '-Wall', '-o', launcher, source], { encoding: 'utf8' })

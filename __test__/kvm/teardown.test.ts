@@ -115,11 +115,11 @@ test('unref lets the process end, and the machine with it', async t => {
   t.deepEqual(await run('machine.unref()'), { code: 0, stderr: '' })
 })
 
-test('unref holds when the machine goes on', async t => {
+test('unref stays in effect when the machine resumes', async t => {
   t.deepEqual(await run('machine.unref(); await machine.pause(); await machine.resume()'), { code: 0, stderr: '' })
 })
 
-test('a paused machine that is reset lets the process end, as one that has not run', async t => {
+test('a paused machine that is reset lets the process end, like a machine that has not run', async t => {
   t.deepEqual(await run('await machine.pause(); await machine.reset()'), { code: 0, stderr: '' })
 })
 

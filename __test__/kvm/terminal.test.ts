@@ -18,7 +18,7 @@ const mode = async (seat: Seat, cooked: boolean): Promise<void> => {
   while (seat.cooked !== cooked) await delay(20)
 }
 
-test('keys reach the guest at once and unechoed, Ctrl-C too, and a guest that ends gives the terminal back', async t => {
+test('keys reach the guest at once without an echo, also Ctrl-C, and the end of the guest restores the terminal', async t => {
   using seat = echo()
   t.true(seat.cooked)
   await seat.see('serial-echo')
@@ -32,7 +32,7 @@ test('keys reach the guest at once and unechoed, Ctrl-C too, and a guest that en
   t.true(seat.cooked)
 })
 
-test('Ctrl-A x ends the machine, Ctrl-A c tells the keys', async t => {
+test('Ctrl-A x ends the machine, Ctrl-A c prints the keys', async t => {
   using seat = echo()
   await seat.see('serial-echo')
   await mode(seat, false)
@@ -45,7 +45,7 @@ test('Ctrl-A x ends the machine, Ctrl-A c tells the keys', async t => {
 })
 
 for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
-  test(`${signal} gives the terminal back`, async t => {
+  test(`${signal} restores the terminal`, async t => {
     using seat = echo()
     await seat.see('serial-echo')
     await mode(seat, false)
@@ -56,7 +56,7 @@ for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
   })
 }
 
-test('a process that is stopped gives the terminal back, and takes it again', async t => {
+test('a stopped process restores the terminal, and sets raw mode when it continues', async t => {
   using seat = echo()
   await seat.see('serial-echo')
   await mode(seat, false)
@@ -69,7 +69,7 @@ test('a process that is stopped gives the terminal back, and takes it again', as
   t.true(seat.cooked)
 })
 
-test('an error that nobody expects gives the terminal back', async t => {
+test('an uncaught error restores the terminal', async t => {
   const trap = `data:text/javascript,process.on('SIGUSR2', () => { throw new Error('unexpected') })`
   using seat = echo(`--import=${trap}`)
   await seat.see('serial-echo')

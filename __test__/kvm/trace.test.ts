@@ -40,7 +40,7 @@ test('Every exit is a record, in order of time, and the trace ends with its mach
   t.is(trace.dropped, 0)
 })
 
-test('Option trace records from the first ioctl to the last vCPU', async t => {
+test('the option trace records from the first ioctl to the last vCPU', async t => {
   const machine = await make('smp', { cpus: 2, append: 'cpus=2', trace: '*' })
   await machine.start()
   await machine.wait()
@@ -77,7 +77,7 @@ test('Option trace records from the first ioctl to the last vCPU', async t => {
   t.is((await make('hello').then(other => other.stop().then(() => other))).startTrace, null)
 })
 
-test('A reader that does not read costs records, which are counted, and the guest goes on', async t => {
+test('a slow reader loses records, which are counted, and the guest continues', async t => {
   const machine = await make('pio-loop', { append: 'count=500' })
   const trace = machine.trace('kvm_run_exit', { limit: 10 })
   await machine.start()
@@ -89,7 +89,7 @@ test('A reader that does not read costs records, which are counted, and the gues
   t.is(trace.dropped, io + mmio + other - 10)
 })
 
-test('What is dropped is told with the next record', async t => {
+test('the next record has the number of dropped records', async t => {
   const machine = await make('spin')
   const trace = machine.trace('kvm_notify', { limit: 1 })
   await machine.start()
@@ -131,7 +131,7 @@ test('Readers begin and end while the machine runs, each with its own events', a
   t.true((await next).done)
 })
 
-test('Machines trace apart', async t => {
+test('each machine has its own trace', async t => {
   const [one, other] = await Promise.all([make('spin'), make('spin')])
   const traces = [one.trace('kvm_notify'), other.trace('kvm_notify')]
   await Promise.all([one.start(), other.start()])
@@ -140,7 +140,7 @@ test('Machines trace apart', async t => {
   t.deepEqual(await Promise.all(traces.map(async trace => (await all(trace)).length)), [0, 1])
 })
 
-test('What cannot be traced is refused', async t => {
+test('trace() refuses a glob that matches no event, an invalid limit and an ended machine', async t => {
   const machine = await make('spin')
   t.throws(() => machine.trace('kvm_rum_exit'), { instanceOf: RangeError, message: /Did you mean 'kvm_run_exit'/ })
   for (const limit of [0, 1.5, 2 ** 20 + 1]) t.throws(() => machine.trace('*', { limit }), { instanceOf: RangeError })
@@ -163,7 +163,7 @@ test('-trace writes lines of JSON, in the order of QEMU’s start-up', async t =
   t.true(records.some(({ event }) => event === 'kvm_destroy_vcpu'))
 })
 
-test('-trace on standard error, and a Chrome trace whose slices are the exits', async t => {
+test('-trace writes to standard error, and a Chrome trace has the exits as slices', async t => {
   const argv = ['-kernel', guestFile('hello'), '-no-reboot', '-trace', 'kvm_init_vcpu']
   const { stderr } = await run(process.execPath, [cli, 'run', ...argv])
   t.like(JSON.parse(stderr), { event: 'kvm_init_vcpu', vcpu: null, args: { cpu_index: 0, arch_cpu_id: 0 } })
@@ -185,7 +185,7 @@ test('-trace on standard error, and a Chrome trace whose slices are the exits', 
 
 const watched = requires(kvm, preload)
 
-watched('The ioctls that are traced are those that the kernel gets', async t => {
+watched('the traced ioctls are those that the kernel receives', async t => {
   const { env, calls } = interpose('cap219')
   const file = join(scratch(), 'ioctls.jsonl')
   const argv = [

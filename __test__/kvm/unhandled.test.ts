@@ -31,7 +31,7 @@ const operations: Record<string, (machine: Machine) => unknown> = {
   addDevice: machine => machine.addDevice({ pio: [0x550, 2], read: () => 0 }),
 }
 
-test('an operation that stop() overtakes is no unhandled rejection', async t => {
+test('an operation that stop() overtakes causes no unhandled rejection', async t => {
   const unhandled: unknown[] = []
   const note = (reason: unknown) => void unhandled.push(reason)
   process.on('unhandledRejection', note)

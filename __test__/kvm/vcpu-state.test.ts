@@ -34,7 +34,7 @@ test('the register file of each vCPU can be read while the machine does not run'
   await t.throwsAsync(machine.vcpus[0]!.state(), { code: 'ERR_MACHINE_STATE', message: /has ended/ })
 })
 
-test('what was read can be written, and a change takes effect when the machine goes on', async t => {
+test('a state that was read can be written, and a change takes effect at resume', async t => {
   await using machine = await spin()
   const vcpu = machine.vcpus[0]!
   await machine.start()
@@ -50,7 +50,7 @@ test('what was read can be written, and a change takes effect when the machine g
   await t.throwsAsync(vcpu.setState({ general: { rip: -1n } }), { instanceOf: RangeError })
 })
 
-test('a reset forgets a change that was not written yet', async t => {
+test('a reset discards a change that was not written yet', async t => {
   await using machine = await spin()
   const vcpu = machine.vcpus[0]!
   const before = (await vcpu.state()).general
@@ -66,7 +66,7 @@ test('a pending triple fault is a guest reset', async t => {
   t.is((await machine.wait()).reason, 'guest-reset')
 })
 
-test('a change that the kernel refuses stops the machine with a dump, and a reset mends it', async t => {
+test('a change that the kernel refuses stops the machine with a dump, and after a reset it runs again', async t => {
   await using machine = await spin()
   await machine.vcpus[0]!.setState({ control: { cr4: 1n << 63n } })
   const stopped = once(machine, 'stop') as Promise<[StopEvent]>

@@ -4,7 +4,7 @@ import { kvm, linux, requires } from '../helpers/requires.js'
 
 const test = requires(kvm, linux)
 
-test('Linux reads random bytes from the host, at the pace of the limit', async t => {
+test('Linux reads random bytes from the host at the rate of the limit', async t => {
   t.timeout(300_000)
   // Not as random as usual, so that the guest shows whose bytes it has.
   const guest = linuxGuest(`

@@ -18,7 +18,7 @@ const hashed = (bytes: Uint8Array): string => {
   return `${bytes.length} ${hash}\n`
 }
 
-test('Streams between a Linux guest and Node.js, in both directions', async t => {
+test('streams connect a Linux guest and Node.js in both directions', async t => {
   t.timeout(600_000)
   const path = join(scratch(), 'vsock')
   await using machine = await Machine.create({ ...vsockGuest(), vsock: { cid: 3, path } })
@@ -113,7 +113,7 @@ test('Streams between a Linux guest and Node.js, in both directions', async t =>
   t.throws(() => machine.vsock.listen(1), { code: 'ERR_MACHINE_STATE' })
 })
 
-test('A reader that does not read holds the writer, on either side, and nobody else', async t => {
+test('a reader that does not read blocks only its own writer, on either side', async t => {
   t.timeout(600_000)
   await using machine = await Machine.create(vsockGuest())
   await machine.start()
@@ -140,7 +140,7 @@ test('A reader that does not read holds the writer, on either side, and nobody e
   t.is(await command(machine, 'a'), 'cid 3')
 })
 
-small('A machine without a device, a port that is none, a port that has a listener', async t => {
+small('vsock calls fail without a device, with an invalid port, and on a port with a listener', async t => {
   await using without = await Machine.create({ kernel: guestImage('hello') })
   await t.throwsAsync(without.vsock.connect(1), { code: 'ERR_MACHINE_CONFIG', message: /no vsock device/ })
   t.throws(() => without.vsock.listen(1), { code: 'ERR_MACHINE_CONFIG' })
@@ -167,7 +167,7 @@ small('A machine without a device, a port that is none, a port that has a listen
   await none
 })
 
-small('A path that cannot be listened to is refused before there is a machine', async t => {
+small('an unusable vsock path is refused before the machine exists', async t => {
   const make = (path: string) => Machine.create({ kernel: guestImage('hello'), vsock: { cid: 3, path } })
   await t.throwsAsync(make('/nowhere/vsock'), { code: 'ERR_MACHINE_CONFIG', message: /cannot be listened at/ })
   await t.throwsAsync(make('x'.repeat(98)), { code: 'ERR_MACHINE_CONFIG' })

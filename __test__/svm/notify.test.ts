@@ -39,7 +39,7 @@ const outcomes = {
 for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
   const expected = outcomes[name]
 
-  real(`Real notify exits, ${name}: kvm-accel and QEMU do the same`, async t => {
+  real(`real notify exits, ${name}: kvm-accel and QEMU have the same outcome`, async t => {
     t.timeout(patience)
     const report = await notifyHost(t)
     const machine = report.machines[name]
@@ -62,7 +62,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
     t.is(api.output, theirs.output)
   })
 
-  real(`Real notify exits, ${name}: our totals are the kernel's notify_window_exits`, async t => {
+  real(`real notify exits, ${name}: our totals equal the kernel's notify_window_exits`, async t => {
     t.timeout(patience)
     const api = (await notifyHost(t)).machines[name]?.api
     if (!api) return t.fail('not run')
@@ -78,7 +78,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
   })
 }
 
-real('Real notify exits tell where the guest is', async t => {
+real('the event of a real notify exit has the guest’s registers', async t => {
   t.timeout(patience)
   const { machines } = await notifyHost(t)
   const one = machines['run, valid']?.api.first
@@ -88,7 +88,7 @@ real('Real notify exits tell where the guest is', async t => {
 })
 
 for (const window of windows) {
-  real(`The kernel takes window ${window} from both`, async t => {
+  real(`the kernel accepts window ${window} from both`, async t => {
     t.timeout(patience)
     const report = await notifyHost(t)
     const machine = report.windows[window]

@@ -17,7 +17,7 @@ const script = (source: string) => {
   return run(process.execPath, ['--input-type=module', '-e', `import { withLock } from ${module}\n${source}`])
 }
 
-test('nested calls do not wait, and the lock is released at the end, after an exception too', t => {
+test('nested calls do not wait, and the end releases the lock, also after an exception', t => {
   const file = join(folder, 'nested')
   const options = { patience: 0 }
   t.is(
@@ -32,7 +32,7 @@ const fail = (): never => {
   throw new Error('failed')
 }
 
-test('a lock of a process that has ended is taken over, also if its process id was given to another one', async t => {
+test('a lock of a process that has ended is taken over, also if another process has its id', async t => {
   const file = join(folder, 'stale')
   const killed = await script(
     `withLock(${JSON.stringify(file)}, { patience: 0 }, () => process.kill(process.pid, 'SIGKILL'))`,
@@ -51,7 +51,7 @@ test('a lock of a process that has ended is taken over, also if its process id w
   )
 })
 
-test('a lock of a process that runs is waited for, and not longer than told', async t => {
+test('a lock of a running process is waited for, at most for the given time', async t => {
   const file = join(folder, 'held')
   // The lock of this process, which holds it until the other process has ended.
   const text = withLock(file, { patience: 0 }, () => readFileSync(file, 'utf8'))

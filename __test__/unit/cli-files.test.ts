@@ -11,12 +11,12 @@ import { scratch } from '../helpers/paths.js'
 const path = join(scratch(), 'fifo')
 test.before(() => void execFileSync('mkfifo', [path]))
 
-test('A FIFO as an image is no image, and is not waited for', t => {
+test('a FIFO is not an image, and is not waited for', t => {
   t.false(isMultiboot(path))
   t.false(isQcow2(path))
 })
 
-test('A FIFO as output is an error without a reader, and gets every byte with one', t => {
+test('output to a FIFO fails without a reader, and writes every byte with a reader', t => {
   t.throws(() => openOutput('--test', path), { message: /^--test cannot write '.*': ENXIO/ })
   const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
   {

@@ -12,13 +12,13 @@ const stats = (...argv: string[]) => {
   return request.kind === 'run' ? request.run.stats : undefined
 }
 
-test('-stats takes seconds, and a file', t => {
+test('-stats accepts seconds and a file', t => {
   t.is(stats(), null)
   t.deepEqual(stats('-stats', '1'), { seconds: 1, file: null })
   t.deepEqual(stats('-stats', '0.25,file=a,,b'), { seconds: 0.25, file: 'a,b' })
 })
 
-test('-stats refuses what is no interval, and other parameters', t => {
+test('-stats refuses an invalid interval and other parameters', t => {
   for (const text of ['0', '', 'x', '-1', '1e9', 'file=f']) {
     t.throws(() => stats('-stats', text), { instanceOf: OptionError, message: /^-stats expects a number of seconds/ })
   }
@@ -26,7 +26,7 @@ test('-stats refuses what is no interval, and other parameters', t => {
   t.throws(() => stats('-stats', '1,file='), { instanceOf: OptionError, message: /expects a path/ })
 })
 
-test('The table shows kinds with rates, and what the kernel counted, over all vCPUs', t => {
+test('the table shows kinds with rates, and the kernel’s counts over all vCPUs', t => {
   const exits = { io: { total: 1200, rate: 99.94 }, mmio: { total: 0, rate: 0 } }
   const kernel = { vm: {}, vcpus: [{ exits: 7, irq_exits: 0, blocking: 1 }, { exits: 5 }] }
   t.is(

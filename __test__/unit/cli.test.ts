@@ -8,7 +8,7 @@ import { run } from '../helpers/spawn.js'
 
 const kvmAccel = (...argv: string[]) => run(process.execPath, [cli, ...argv])
 
-test('--help teaches by example', async t => {
+test('--help shows examples', async t => {
   const { status, stdout, stderr } = await kvmAccel('--help')
   t.is(status, 0)
   t.is(stderr, '')
@@ -16,19 +16,19 @@ test('--help teaches by example', async t => {
   t.regex(stdout, /kvm-accel run -m 256M -kernel vmlinux/)
 })
 
-test('--version and -version', async t => {
+test('--version and -version print the version', async t => {
   t.regex((await kvmAccel('--version')).stdout, /^\d+\.\d+\.\d+\n$/)
   t.regex((await kvmAccel('run', '-version')).stdout, /^kvm-accel version \d/)
 })
 
-test('a command that there is not', async t => {
+test('an unknown command is an error', async t => {
   const { status, stdout, stderr } = await kvmAccel('ruin')
   t.is(status, 1)
   t.is(stdout, '')
   t.regex(stderr, /^kvm-accel: error: unknown command 'ruin'/)
 })
 
-test('an error: what, then what to do, on stderr, status 1', async t => {
+test('an error prints the message and the remedy on stderr, with status 1', async t => {
   const { status, stdout, stderr } = await kvmAccel('run', '-kernal', 'x')
   t.is(status, 1)
   t.is(stdout, '')
@@ -39,13 +39,13 @@ test('an error: what, then what to do, on stderr, status 1', async t => {
   )
 })
 
-test('a bad property names itself', async t => {
+test('an invalid property is an error with its name', async t => {
   const { status, stderr } = await kvmAccel('run', '-accel', 'kvm,notify-window=12k', '-kernel', 'x')
   t.is(status, 1)
   t.regex(stderr, /^kvm-accel: error: property 'notify-window' expects uint64/)
 })
 
-test('kvm-accel-system-x86_64 is run with the command line of QEMU', async t => {
+test('kvm-accel-system-x86_64 accepts the command line of QEMU', async t => {
   const { status, stdout } = await run(process.execPath, [join(root, 'dist/cli/kvm-accel-system.js'), '-accel', 'help'])
   t.is(status, 0)
   t.is(stdout, 'Accelerators supported by kvm-accel:\nkvm\n')

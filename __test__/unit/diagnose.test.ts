@@ -26,9 +26,9 @@ const healthy: HostFacts = {
   deviceGroup: 'kvm',
 }
 
-test('nothing speaks against a healthy host', t => t.is(diagnoseKvm(healthy), undefined))
+test('a healthy host has no problem', t => t.is(diagnoseKvm(healthy), undefined))
 
-test('a device that opens is enough, whatever the CPU says', t => {
+test('a device that opens is sufficient, whatever the CPU reports', t => {
   t.is(diagnoseKvm({ ...healthy, cpuFlags: new Set(), kvmModules: [], container: 'docker' }), undefined)
 })
 
@@ -104,7 +104,7 @@ for (const [name, facts, reason, message, remedy] of rows) {
   })
 }
 
-test('facts are collected without throwing, from a path that is no device too', async t => {
+test('facts are collected without an exception, also from a path that is not a device', async t => {
   const facts = await collectHostFacts('/nonexistent/kvm')
   t.is(facts.device.node, null)
   t.is(facts.device.openError, 'ENOENT')
@@ -113,7 +113,7 @@ test('facts are collected without throwing, from a path that is no device too', 
   t.is(folder.device.node?.isCharacterDevice, false)
 })
 
-test('an error that says nothing is explained, any other stays', async t => {
+test('an error without information is explained, and any other is unchanged', async t => {
   const vague = new KvmUnavailableError('cannot open', { reason: 'unknown' })
   const explained = await explainUnavailable(vague, '/nonexistent/kvm')
   t.true(explained instanceof KvmUnavailableError)
@@ -124,7 +124,7 @@ test('an error that says nothing is explained, any other stays', async t => {
   t.is(await explainUnavailable(other), other)
 })
 
-test('capabilities are unique, and one without an answer is absent', t => {
+test('capabilities are unique, and a capability without an answer is absent', t => {
   t.is(new Set(capabilities.map(({ number }) => number)).size, capabilities.length)
   const report = reportCapabilities({ 3: 1, 219: 1 })
   t.is(report.find(({ name }) => name === 'KVM_CAP_USER_MEMORY')?.value, 1)

@@ -1,7 +1,8 @@
 // The tables of the documents are written from the code's tables. To write them anew: UPDATE_DOCS=1 npx ava __test__/unit/docs.test.ts
 
 import test from 'ava'
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { deviceModels } from '../../ts/cli/devices/index.js'
 import { virtioParameters } from '../../ts/cli/devices/device-model.js'
@@ -17,6 +18,7 @@ import { unavailableReasons } from '../../ts/errors/host/kvm-unavailable-error.j
 import { vsockProblems } from '../../ts/errors/operation/vsock-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
 import { traceEvents } from '../../ts/trace/events.js'
+import { codeBlocks, languages, marks, pages, readPage } from '../helpers/documents.js'
 import { root } from '../helpers/paths.js'
 
 const table = (...rows: readonly (readonly string[])[]): string => {
@@ -82,14 +84,14 @@ const properties = table(
 )
 
 for (const [file, name, text] of [
-  ['command-line.md', 'options', options],
-  ['command-line.md', 'machine', machine],
-  ['from-qemu.md', 'devices', devices],
-  ['from-qemu.md', 'refused', refused],
-  ['accelerator-properties.md', 'properties', properties],
-  ['trace.md', 'events', events],
+  ['reference/command-line.md', 'options', options],
+  ['reference/command-line.md', 'machine', machine],
+  ['how-to/from-qemu.md', 'devices', devices],
+  ['how-to/from-qemu.md', 'refused', refused],
+  ['reference/accelerator-properties.md', 'properties', properties],
+  ['reference/trace.md', 'events', events],
 ] as const) {
-  test.serial(`docs/${file}: the table of ${name} is the code's`, t => {
+  test.serial(`docs/${file}: the table of ${name} equals the code's table`, t => {
     const path = join(root, 'docs', file)
     const page = readFileSync(path, 'utf8')
     const section = new RegExp(`(<!-- ${name}:.*-->\n)([^]*?)(\n<!-- /${name} -->)`)
@@ -104,8 +106,8 @@ for (const [file, name, text] of [
   })
 }
 
-test('docs/errors.md: every class, reason and problem is told', t => {
-  const page = readFileSync(join(root, 'docs/errors.md'), 'utf8')
+test('docs/reference/errors.md names every class, reason and problem', t => {
+  const page = readPage('docs/reference/errors.md')
   const classes = Object.keys(errors).filter(name => name.endsWith('Error'))
   const words = [...classes, ...unavailableReasons, ...guestImageProblems, ...breakpointProblems, ...vsockProblems]
   t.deepEqual(
@@ -114,37 +116,86 @@ test('docs/errors.md: every class, reason and problem is told', t => {
   )
 })
 
-const pages = [
-  'README.md',
-  'ARCHITECTURE.md',
-  'CONTRIBUTING.md',
-  ...readdirSync(join(root, 'docs')).map(name => `docs/${name}`),
-]
+/** The anchors of a page's headings, as GitHub makes them. */
+const anchors = (page: string): readonly string[] =>
+  [...readPage(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+      .replaceAll(' ', '-'),
+  )
 
 for (const page of pages) {
-  test(`${page}: the files that it names are there, and links lead somewhere`, t => {
-    const text = readFileSync(join(root, page), 'utf8')
+  test(`${page} names files that exist, and its links lead to files and headings that exist`, t => {
+    const text = readPage(page)
     const named = [...text.matchAll(/`((?:crates|docs|examples|npm|ts|__test__)\/[\w./-]+)`/g)].map(
       ([, path = '']) => path,
     )
-    const linked = [...text.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, path = '']) => join(dirname(page), path))
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)/g)].map(([, path = '', anchor]) => ({
+      path: path === '' ? page : join(dirname(page), path),
+      anchor,
+    }))
     t.deepEqual(
-      [...named, ...linked].filter(path => !existsSync(join(root, path))),
+      [...named, ...links.map(({ path }) => path)].filter(path => !existsSync(join(root, path))),
+      [],
+    )
+    t.deepEqual(
+      links.filter(({ path, anchor }) => anchor !== undefined && !anchors(path).includes(anchor)),
       [],
     )
   })
 }
 
-test('README.md: every document is in its list', t => {
-  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+test('messages and comments in the code name pages that exist', t => {
+  const { stdout } = spawnSync(
+    'git',
+    ['grep', '-nohE', 'docs/[a-z-]+/[a-z-]+\\.md', '--', 'ts', 'crates', '__test__'],
+    {
+      cwd: root,
+      encoding: 'utf8',
+    },
+  )
+  const named = new Set(stdout.split('\n').map(line => line.replace(/^\d+:/, '')))
+  named.delete('')
   t.deepEqual(
-    pages.slice(1).filter(page => !readme.includes(`](${page})`)),
+    [...named].filter(path => !pages.includes(path)),
     [],
   )
 })
 
-test('docs/proof.md: the tests that it names are there', t => {
-  const page = readFileSync(join(root, 'docs/proof.md'), 'utf8')
+test('docs/README.md lists every page of docs', t => {
+  const index = readPage('docs/README.md')
+  const listed = pages.filter(page => page.startsWith('docs/') && page !== 'docs/README.md')
+  t.deepEqual(
+    listed.filter(page => !index.includes(`](${page.slice('docs/'.length)})`)),
+    [],
+  )
+})
+
+test('README.md has at most 150 lines and leads to the index of the documents', t => {
+  const readme = readPage('README.md')
+  t.true(readme.trimEnd().split('\n').length <= 150)
+  t.true(readme.includes('](docs/README.md)'))
+})
+
+test('lines of prose in the documents have at most 100 columns', t => {
+  const long = pages
+    .filter(page => page !== 'ARCHITECTURE.md')
+    .flatMap(page =>
+      readPage(page)
+        .replaceAll(/^```[^]*?^```$/gm, fence => '\n'.repeat(fence.split('\n').length - 1))
+        .split('\n')
+        .map((line, index) => ({ line, place: `${page}:${index + 1}` })),
+    )
+    .filter(({ line }) => line.length > 100 && !/^(?:\||<!--)/.test(line) && line.trim().includes(' '))
+  t.deepEqual(
+    long.map(({ place }) => place),
+    [],
+  )
+})
+
+test('docs/explanation/proof.md names tests that exist', t => {
+  const page = readPage('docs/explanation/proof.md')
   const named: [string, string][] = []
   for (const [, path = '', titles = ''] of page.matchAll(/`([^`]+\.(?:ts|rs))`((?:,? “[^”]+”)+)/g))
     for (const [, title = ''] of titles.matchAll(/“([^”]+)”/g)) named.push([path, title])
@@ -155,22 +206,60 @@ test('docs/proof.md: the tests that it names are there', t => {
   )
 })
 
-for (const page of ['command-line.md', 'from-qemu.md']) {
-  test(`docs/${page}: the command lines in it are ones`, t => {
-    const text = readFileSync(join(root, 'docs', page), 'utf8')
-    const lines = [...text.matchAll(/^ {4}(?:kvm-accel run|kvm-accel-system-x86_64) +(-[^>\n]+)/gm)].map(
-      ([, line = '']) => line,
-    )
-    t.true(lines.length > 0)
-    for (const line of lines) {
-      const argv = line.trim().split(/ +/)
-      if (argv.includes('--config')) continue
-      const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
-      t.notThrows(() => {
-        const draft = readArgv(argv)
-        if (typeof draft === 'string') throw new Error(draft)
-        resolveBoard(draft, files)
-      }, line)
-    }
-  })
+const blocks = pages.flatMap(codeBlocks)
+
+test('code blocks are fenced, and have a known language and a known mark', t => {
+  const known = (words: readonly string[]) => words.every(word => Object.hasOwn(marks, word))
+  const unknown = blocks.filter(
+    ({ language, words }) =>
+      !(languages as readonly string[]).includes(language) || (language !== 'rust' && !known(words)),
+  )
+  t.deepEqual(unknown, [])
+  t.deepEqual(
+    pages.filter(page => /\n\n(?: {4}|\t)(?![-*\d])\S/.test(readPage(page).replaceAll(/^```[^]*?^```$/gm, ''))),
+    [],
+  )
+})
+
+test('Rust code in the documents is an excerpt of the file that its fence names', t => {
+  const plain = (text: string) => text.replaceAll(/\s+/g, ' ').trim()
+  for (const { page, line, language, words, code } of blocks) {
+    if (language !== 'rust') continue
+    const [path = ''] = words
+    t.true(plain(readFileSync(join(root, path), 'utf8')).includes(plain(code)), `${page}:${line}`)
+  }
+})
+
+/** The arguments of each `kvm-accel run` and `kvm-accel-system-x86_64` of a shell script. */
+const commandLines = (script: string): string[][] => {
+  const lines = script.replaceAll(/\\\n */g, '').split('\n')
+  const runs = lines.filter(line => /^(?:timeout \d+ )?kvm-accel(?:-system-x86_64| run) /.test(line))
+  const print = `argv() { printf '%s\\n' "$@"; printf '\\n'; }\n`
+  const argv = runs.map(line => line.replace(/^(?:timeout \d+ )?\S+(?: run)?/, 'argv').replace(/ (?:>|\|\|) ?.*$/, ''))
+  const { stdout } = spawnSync('sh', ['-c', print + argv.join('\n')], { encoding: 'utf8' })
+  return stdout
+    .split('\n\n')
+    .filter(text => text !== '')
+    .map(text => text.split('\n'))
 }
+
+test('command lines in the documents are valid', t => {
+  const scripts = blocks.filter(({ language }) => language === 'sh')
+  const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
+  let count = 0
+  for (const { page, line, code } of scripts) {
+    for (const argv of commandLines(code)) {
+      if (argv.includes('--config') || argv.includes('help')) continue
+      count++
+      t.notThrows(
+        () => {
+          const draft = readArgv(argv)
+          if (typeof draft === 'string') throw new Error(draft)
+          resolveBoard(draft, files)
+        },
+        `${page}:${line}: ${argv.join(' ')}`,
+      )
+    }
+  }
+  t.true(count > 20)
+})

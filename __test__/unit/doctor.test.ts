@@ -19,7 +19,7 @@ const facts: HostFacts = {
 
 const everything = capabilities.map(({ number }) => [number, 1])
 
-test('a host with everything', t => {
+test('a complete host has no problem', t => {
   const found = report(facts, { apiVersion: 12, capabilities: everything }, null)
   t.true(found.ok)
   t.is(found.problem, null)
@@ -30,7 +30,7 @@ test('a host with everything', t => {
   t.false(text.includes('\u001b'))
 })
 
-test('a capability that is absent is told with what that means, and guests run without an optional one', t => {
+test('doctor reports the effect of a missing capability, and guests run without an optional one', t => {
   const found = report(facts, { apiVersion: 12, capabilities: everything.filter(([number]) => number !== 219) }, null)
   t.true(found.ok)
   t.regex(doctorText(found), /no {2}219 KVM_CAP_X86_NOTIFY_VMEXIT +notify-vmexit has no effect/)
@@ -43,14 +43,14 @@ test('no guest runs without a required capability', t => {
   t.regex(doctorText(found), /Guests cannot run on this host: .*KVM_CAP_IRQFD \(32\)/)
 })
 
-test('a host without the device has no capabilities to tell', t => {
+test('a host without the device has no capabilities', t => {
   const problem = new KvmUnavailableError('there is no /dev/kvm', { reason: 'no-device', remedy: 'Load it.' })
   const found = report({ ...facts, device: { path: '/dev/kvm', node: null, openError: 'ENOENT' } }, null, problem)
   t.like(found, { ok: false, apiVersion: null, capabilities: [], problem: { reason: 'no-device', remedy: 'Load it.' } })
   t.regex(doctorText(found), /\/dev\/kvm does not exist[^]*there is no \/dev\/kvm\.\n {2}Load it\./)
 })
 
-test('colours are for terminals that want them', t => {
+test('colours appear only on terminals, and not with NO_COLOR', t => {
   const painted = (stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv) => choosePaint(stream, env).good('x') !== 'x'
   t.true(painted({ isTTY: true }, { TERM: 'xterm' }))
   t.true(painted({ isTTY: true }, { NO_COLOR: '' }))

@@ -46,13 +46,13 @@ for (const [data, type, fields] of native) {
   })
 }
 
-test('without a remedy there is no such key, and no cause', t => {
+test('an error without a remedy has neither the key remedy nor a cause', t => {
   const error = fromNative({ code: 'ERR_MACHINE_CONFIG', message: 'What.' })
   t.false('remedy' in error)
   t.false('cause' in error)
 })
 
-test('the nearest word is at most two slips away', t => {
+test('the nearest word has an edit distance of at most two', t => {
   const words = ['memory', 'cpus', 'kernel', '-M']
   t.is(nearest('memroy', words), 'memory')
   t.is(nearest('kernal', words), 'kernel')

@@ -8,7 +8,7 @@ import { KvmMsrEntry, KvmRegs, KvmSregs, KvmVcpuEvents } from '../../ts/kvm/gene
 import { KvmIoeventfd, KvmPitChannelState, KvmPitState2 } from '../../ts/kvm/generated/vm-structs.js'
 import { entries, listOf, numbers } from '../../ts/kvm/structures/lists.js'
 
-test('members are where the kernel has them', t => {
+test('members have the kernel’s offsets', t => {
   const run = new KvmRun(new ArrayBuffer(3 * 4096))
   const bytes = new DataView(run.buffer)
   bytes.setUint32(8, 2, true)
@@ -24,7 +24,7 @@ test('members are where the kernel has them', t => {
   t.is(bytes.getUint8(1), 1)
 })
 
-test('structures within and arrays are views', t => {
+test('nested structures and arrays are views', t => {
   const sregs = new KvmSregs()
   sregs.cs.base = 0xffff_0000n
   sregs.cs.selector = 0xf000
@@ -40,7 +40,7 @@ test('structures within and arrays are views', t => {
   t.is(pit.channels.length, 3)
 })
 
-test('sizes are the kernel’s', t => {
+test('structures have the kernel’s sizes', t => {
   t.deepEqual([KvmRegs.size, KvmSregs.size, KvmVcpuEvents.size, KvmIoeventfd.size], [144, 312, 64, 64])
 })
 
@@ -55,17 +55,17 @@ test('guest addresses are exact numbers', t => {
   )
 })
 
-test('a structure that does not lie in its buffer is refused', t => {
+test('a structure that exceeds its buffer is refused', t => {
   t.throws(() => new KvmRegs(new ArrayBuffer(143)), { instanceOf: RangeError })
   t.throws(() => new KvmRegs(new ArrayBuffer(200), 100), { instanceOf: RangeError })
 })
 
-test('a structure is shown with its members', t => {
+test('console.log shows a structure with its members', t => {
   const entry = Object.assign(new KvmMsrEntry(), { index: 16, data: 5n })
   t.is(inspect(entry), 'kvm_msr_entry { index: 16, data: 5n }')
 })
 
-test('lists are a count and entries', t => {
+test('a list has a count and entries', t => {
   const list = listOf(8, KvmMsrEntry, [
     Object.assign(new KvmMsrEntry(), { index: 1, data: 2n }),
     Object.assign(new KvmMsrEntry(), { index: 3, data: 4n }),

@@ -26,7 +26,7 @@ const none = {
 }
 const unlimited = { total: none, reads: none, writes: none, operationSize: 0 }
 
-test('defaults', t => {
+test('Machine.create() has the documented defaults', t => {
   const { accel, ...rest } = normal({})
   t.is(accel.candidates.length, 1)
   t.deepEqual(rest, {
@@ -78,14 +78,14 @@ test('defaults', t => {
   })
 })
 
-test('an option that is undefined is one that was not given', t => {
+test('an undefined option counts as missing', t => {
   t.is(
     normaliseMachineOptions({ kernel, memory: undefined } as unknown as MachineOptions).memory.size,
     128 * 1024 * 1024,
   )
 })
 
-test('forms of each option', t => {
+test('each option accepts its documented forms', t => {
   const MiB = 1024 * 1024
   t.deepEqual(normal({ memory: '64M' }).memory, plain(64 * MiB))
   t.deepEqual(normal({ memory: MiB }).memory, plain(MiB))
@@ -235,10 +235,10 @@ for (const [options, option, message] of refused) {
   })
 }
 
-test('options that are no object are refused', t => {
+test('options that are not an object are refused', t => {
   t.throws(() => normaliseMachineOptions(undefined as unknown as MachineOptions), { instanceOf: MachineConfigError })
 })
 
-test('the accelerator is checked with its own errors', t => {
+test('an invalid accelerator is an AccelPropertyError or AcceleratorError', t => {
   t.throws(() => normal({ accel: 'tcg' }), { instanceOf: AcceleratorError })
 })

@@ -74,7 +74,7 @@ for (const [text, pairs] of texts) {
   })
 }
 
-test('a bare word that is a known key is not taken for a negation', t => {
+test('a bare word that is a known key is not parsed as a negation', t => {
   t.deepEqual(parseOptionText('kvm,notify-window', 'accel', ['notify-window']).at(-1), {
     key: 'notify-window',
     value: 'on',
@@ -82,7 +82,7 @@ test('a bare word that is a known key is not taken for a negation', t => {
   })
 })
 
-test('what is written is read back', t => {
+test('formatted text is parsed back', t => {
   const key = fc.string({ minLength: 1 }).filter(text => !/[,=]/.test(text))
   const pair = fc.record({ key, value: fc.string() }, { noNullPrototype: true })
   fc.assert(
@@ -92,7 +92,7 @@ test('what is written is read back', t => {
   )
 })
 
-test('any text is split, and every pair of it has a key and a value', t => {
+test('every text is split into pairs with a key and a value', t => {
   fc.assert(
     fc.property(fc.string({ unit: fc.constantFrom(',', '=', 'a', 'no', ' ') }), text => {
       const pairs = parseOptionText(text, 'accel')

@@ -2,13 +2,13 @@ import test from 'ava'
 import { AcceleratorError, AccelPropertyError } from '../../ts/errors/index.js'
 import { resolveAccelerators } from '../../ts/properties/index.js'
 
-test('without an accelerator it is kvm', t => {
+test('the default accelerator is kvm', t => {
   const { candidates, warnings } = resolveAccelerators()
   t.is(candidates.length, 1)
   t.deepEqual(warnings, [])
 })
 
-test('what is not there gives way to the next, and a warning says so', t => {
+test('an unavailable accelerator is skipped with a warning', t => {
   const { candidates, warnings } = resolveAccelerators(['tcg,thread=multi', 'foo', 'kvm,notify-window=5'])
   t.deepEqual(
     candidates.map(({ notifyWindow }) => notifyWindow),
@@ -22,11 +22,11 @@ test('what is not there gives way to the next, and a warning says so', t => {
   t.regex(warnings[1]?.message ?? '', /invalid accelerator 'foo'/)
 })
 
-test('what comes after kvm is skipped too', t => {
+test('accelerators after kvm are skipped, too', t => {
   t.is(resolveAccelerators(['kvm', 'tcg']).candidates.length, 1)
 })
 
-test('several kvm are tried in order, objects among them', t => {
+test('several kvm entries are tried in order, also objects', t => {
   const { candidates } = resolveAccelerators(['kvm,device=/a', { device: '/b' }])
   t.deepEqual(
     candidates.map(({ device }) => device),
@@ -74,7 +74,7 @@ for (const [accel, name, message] of [
   })
 }
 
-test('a list without kvm names each of them', t => {
+test('the error of a list without kvm names each entry', t => {
   const error = t.throws(() => resolveAccelerators(['foo', 'tcg']), { instanceOf: AcceleratorError })
   t.is(error?.accelerator, 'foo:tcg')
   t.regex(error?.message ?? '', /'foo'.*'tcg'/)

@@ -22,7 +22,7 @@ const board = (...argv: string[]): BoardDraft => resolveBoard(draft(...argv), fi
 
 const raw = { format: 'raw', readOnly: false, discard: false, throttle: {} } as const
 
-test('-drive if=virtio is a disk; if=none waits for a device; disks of -drive come last, as in QEMU', t => {
+test('-drive if=virtio is a disk, if=none needs a -device, and disks of -drive come last, as in QEMU', t => {
   const argv = ['-drive', 'file=a,if=virtio', '-drive', 'file=b,,c,if=none,id=d,format=raw,readonly=on']
   t.deepEqual(board(...argv, '-device', 'virtio-blk-device,drive=d,serial=S1,id=x').disks, [
     { ...raw, path: 'b,c', readOnly: true, id: 'x', serial: 'S1' },
@@ -30,12 +30,12 @@ test('-drive if=virtio is a disk; if=none waits for a device; disks of -drive co
   ])
 })
 
-test('under -M microvm a -drive waits for a device', t => {
+test('under -M microvm a -drive needs a -device', t => {
   const argv = ['-M', 'microvm', '-drive', 'id=d,file=a', '-device', 'virtio-blk-device,drive=d']
   t.deepEqual(board(...argv).disks, [{ ...raw, path: 'a', id: 'd' }])
 })
 
-test('what -drive says of discards and limits, in both spellings', t => {
+test('-drive sets discard and limits, in both spellings', t => {
   const disk = (text: string, device = '') =>
     board('-drive', `file=a,if=none,id=d,${text}`, '-device', `virtio-blk-device,drive=d${device}`).disks[0]
   t.is(disk('discard=unmap')?.discard, true)
@@ -59,7 +59,7 @@ test('what -drive says of discards and limits, in both spellings', t => {
   t.truthy(disk('cache=none,aio=native,snapshot=off,media=disk,werror=report,cache.direct=on,detect-zeroes=off'))
 })
 
-test('-blockdev: dotted keys, JSON, and nodes by their names', t => {
+test('-blockdev accepts dotted keys, JSON, and nodes by name', t => {
   const disks = (...nodes: string[]) =>
     board(...nodes.flatMap(node => ['-blockdev', node]), '-device', 'virtio-blk-device,drive=n').disks
   const disk = { ...raw, path: 'f', id: 'n' }
@@ -74,7 +74,7 @@ test('-blockdev: dotted keys, JSON, and nodes by their names', t => {
   t.deepEqual(disks(json), [{ ...disk, format: 'qcow2' }])
 })
 
-test('networks', t => {
+test('-netdev and -device make networks', t => {
   const networks = (netdev: string, device = '') =>
     board('-netdev', netdev, '-device', `virtio-net-device,netdev=n${device}`).networks
   t.deepEqual(networks('tap,id=n,ifname=tap0,script=no,downscript=no', ',mac=52:54:00:AA:bb:cc,host_mtu=1400,id=e'), [
@@ -98,7 +98,7 @@ test('networks', t => {
   ])
 })
 
-test('an entropy device with and without a source', t => {
+test('virtio-rng-device works with and without a source', t => {
   t.deepEqual(board('-device', 'virtio-rng-device').rng, {})
   const argv = ['-object', 'rng-random,id=r,filename=/dev/random', '-device', 'virtio-rng-device,rng=r,period=1000']
   t.deepEqual(board(...argv, '-M', 'pc').rng, { source: '/dev/random', period: 1000 })
@@ -108,7 +108,7 @@ test('an entropy device with and without a source', t => {
   })
 })
 
-test('memory of an object', t => {
+test('-object memory-backend-* sets guest memory', t => {
   const memory = (object: string, ...more: string[]) =>
     memoryOption(draft('-object', object, '-M', 'pc,memory-backend=m', ...more)).memory
   const size = 128 * 2 ** 20
@@ -135,7 +135,7 @@ test('memory of an object', t => {
   t.like(memory('memory-backend-ram,id=m,size=128M'), { backend: 'anonymous', size })
 })
 
-test('consoles and channels', t => {
+test('virtconsole and virtserialport make consoles and channels', t => {
   const argv = ['-chardev', 'stdio,id=c,mux=on,signal=off', '-chardev', 'socket,id=s,path=/s,server=on,wait=off']
   const devices = ['virtio-serial-device', 'virtconsole,chardev=c', 'virtserialport,chardev=s,name=org.example.0']
   t.deepEqual(board(...argv, ...devices.flatMap(device => ['-device', device])).consoles, [
@@ -159,7 +159,7 @@ test('serial ports: by -serial in order, then by -device isa-serial', t => {
   ])
 })
 
-test('devices at fixed ports', t => {
+test('-device makes devices at fixed ports', t => {
   t.like(board('-debugcon', 'file:log', '-device', 'pvpanic', '-device', 'vmgenid', '-device', 'pc-testdev'), {
     debugConsole: { port: 0xe9, target: { file: 'log' } },
     pvpanic: true,
@@ -172,7 +172,7 @@ test('devices at fixed ports', t => {
   t.deepEqual(board('-device', 'pci-testdev').disks, [])
 })
 
-test('vsock and balloon', t => {
+test('-device makes vsock and balloon', t => {
   t.deepEqual(board('-device', 'vhost-vsock-device,guest-cid=3').vsock, { cid: 3 })
   t.deepEqual(board('-device', 'virtio-vsock-device,guest-cid=0x10,path=/v').vsock, { cid: 16, path: '/v' })
   t.deepEqual(board('-device', '{"driver":"virtio-balloon-device","deflate-on-oom":true}').balloon, {
@@ -187,7 +187,7 @@ test('vsock and balloon', t => {
   })
 })
 
-test('what is unused is told', t => {
+test('an unused object causes a warning', t => {
   const argv = ['-drive', 'file=a,if=none,id=d', '-netdev', 'user,id=n', '-chardev', 'null,id=c']
   const lower = ['-blockdev', 'file,node-name=low,filename=f', '-blockdev', 'raw,node-name=top,file=low']
   t.deepEqual(resolveBoard(draft(...argv, ...lower), files).unused(), [
@@ -198,7 +198,7 @@ test('what is unused is told', t => {
   ])
 })
 
-test('fw_cfg, firmware, the clock', t => {
+test('-fw_cfg, -bios and -rtc set fw_cfg, firmware and the clock', t => {
   const { fwCfg, firmware, rtc, notices } = draft(
     ...['-fw_cfg', 'name=opt/a,string=b=c', '-fw_cfg', 'opt/f,file=p', '-fw_cfg', 'name=x,string='],
     ...['-bios', 'bios.bin', '-rtc', 'base=2001-02-03T04:05:06,clock=vm', '-boot', 'order=c,strict=on,menu=off'],
@@ -210,13 +210,13 @@ test('fw_cfg, firmware, the clock', t => {
   t.deepEqual(draft('-rtc', 'base=localtime').rtc, { base: 'localtime', clock: 'host' })
 })
 
-test('the board by -machine', t => {
+test('-machine sets the board’s options', t => {
   t.like(draft('-M', 'microvm,kernel=k,append=a=b,firmware=f'), { kernel: 'k', append: 'a=b', firmware: 'f' })
   t.is(draft('-no-acpi').machine.get('acpi'), 'off')
 })
 
 for (const { name } of deviceModels) {
-  test(`-device ${name},help prints what it takes`, t => {
+  test(`-device ${name},help prints its properties`, t => {
     const text = readArgv(['-device', `${name},help`])
     t.is(typeof text, 'string')
     t.true(String(text).startsWith(`${name} options:\n  id=ID`))

@@ -20,7 +20,7 @@ const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequ
 
 const machine = (...argv: string[]): MachineOptions => resolved(argv).machine
 
-test('a kernel alone', t => {
+test('a kernel alone has every default', t => {
   t.deepEqual(resolved([]), {
     kind: 'run',
     machine: { accel: ['kvm'], kernel: 'k', serial: 'null', noReboot: false, noShutdown: false },
@@ -28,7 +28,7 @@ test('a kernel alone', t => {
   })
 })
 
-test('the command line of the README', t => {
+test('the command line of the README is parsed', t => {
   const argv = [
     '-M',
     'microvm',
@@ -53,7 +53,7 @@ test('the command line of the README', t => {
   })
 })
 
-test('the command line of kvm-unit-tests, as far as its devices are there', t => {
+test('the command line of kvm-unit-tests is parsed', t => {
   const argv = ['-nodefaults', '-device', 'isa-debug-exit,iobase=0xf4,iosize=0x4', '-vnc', 'none', '-serial', 'stdio']
   const rest = ['-machine', 'accel=kvm', '-smp', '2', '-append', 'x', '-initrd', 'env', '-cpu', 'max']
   t.like(resolved([...argv, ...rest], true).machine, {
@@ -73,12 +73,12 @@ test('one dash and two dashes mean the same', t => {
 
 test('an argument may begin with a dash', t => t.is(machine('-append', '-x').append, '-x'))
 
-test('of an option that is repeated the last wins', t => {
+test('the last of a repeated option wins', t => {
   t.is(machine('-m', '64M', '-m', '32M').memory, 32 * 1024 * 1024)
   t.is(machine('-kernel', 'other').kernel, 'other')
 })
 
-test('the accelerator: -accel repeats, -machine accel= is a list, sugar comes first', t => {
+test('-accel may be repeated, -machine accel= is a list, and its properties come first', t => {
   t.deepEqual(machine('-accel', 'tcg', '-accel', 'kvm,notify-window=5').accel, ['tcg', 'kvm,notify-window=5'])
   t.deepEqual(machine('-M', 'accel=tcg:kvm').accel, ['accel=tcg', 'accel=kvm'])
   t.deepEqual(machine('-enable-kvm').accel, ['accel=kvm'])
@@ -95,7 +95,7 @@ test('the accelerator: -accel repeats, -machine accel= is a list, sugar comes fi
   t.like(candidate, { kernelIrqchip: 'split', kvmShadowMem: 1048576 })
 })
 
-test('-m as QEMU takes it', t => {
+test('-m accepts QEMU’s forms', t => {
   const mebibytes = (text: string) => Number(machine('-m', text).memory) / 1024 / 1024
   t.deepEqual(['128', '64M', 'size=64M', '1.5G', '0x40', '1000k'].map(mebibytes), [128, 64, 64, 1536, 64, 1000 / 1024])
   t.is(machine('-m', '1.3G').memory, Math.ceil((1.3 * 2 ** 30) / 8192) * 8192)
@@ -107,7 +107,7 @@ test('-m as QEMU takes it', t => {
   t.deepEqual(machine('-m', '64M', '-mem-path', '/dev/shm').memory, file)
 })
 
-test('-smp as QEMU takes it', t => {
+test('-smp accepts QEMU’s forms', t => {
   const cpus = (text: string) => machine('-smp', text).cpus
   t.deepEqual(
     ['2', 'cpus=2', '0x2', 'cores=2', '4,sockets=2,cores=2,threads=1', '2,maxcpus=2', 'maxcpus=3'].map(cpus),
@@ -119,7 +119,7 @@ test('-smp as QEMU takes it', t => {
   t.deepEqual(topology('8,sockets=2,threads=2'), { sockets: 2, dies: 1, cores: 2, threads: 2 })
 })
 
-test('-serial and its defaults', t => {
+test('-serial has QEMU’s defaults', t => {
   t.is(machine().serial, 'null')
   t.is(machine('-nographic').serial, 'stdio')
   t.is(machine('-nographic', '-nodefaults').serial, 'null')
@@ -131,18 +131,18 @@ test('-serial and its defaults', t => {
   t.is(machine('-chardev', 'stdio,id=c', '-serial', 'chardev:c').serial, 'stdio')
 })
 
-test('-global sets the lost ticks of the PIT, in both forms of QEMU', t => {
+test('-global sets the PIT’s lost tick policy, in both of QEMU’s forms', t => {
   t.is(machine('-global', 'kvm-pit.lost_tick_policy=discard').lostTickPolicy, 'discard')
   const long = 'driver=kvm-pit,property=lost_tick_policy,value=delay'
   t.is(machine('-global', long).lostTickPolicy, 'delay')
 })
 
-test('-device isa-debug-exit has the defaults of QEMU', t => {
+test('-device isa-debug-exit has QEMU’s defaults', t => {
   t.deepEqual(machine('-device', 'isa-debug-exit').debugExit, { iobase: 0x501, iosize: 2 })
   t.deepEqual(machine('-device', 'isa-debug-exit,id=x,iosize=4').debugExit, { iobase: 0x501, iosize: 4 })
 })
 
-test('a multiboot kernel has a list of modules, another has one file', t => {
+test('-initrd is a list of modules for a multiboot kernel, and one file for any other', t => {
   const initrd = 'a x=1,b,,c y,,z'
   t.is(machine('-initrd', initrd).initrd, initrd)
   t.deepEqual(resolved(['-initrd', initrd], true).machine.initrd, [
@@ -151,7 +151,7 @@ test('a multiboot kernel has a list of modules, another has one file', t => {
   ])
 })
 
-test('-cpu as QEMU takes it', t => {
+test('-cpu accepts QEMU’s forms', t => {
   const cpu = (text: string) => machine('-cpu', text).cpu
   t.deepEqual(cpu('host'), { model: 'host' })
   t.deepEqual(cpu('EPYC-v3'), { model: 'EPYC-v3' })
@@ -170,7 +170,7 @@ test('-cpu as QEMU takes it', t => {
   t.is((cpu('host,tsc-frequency=2.5G') as { tscFrequency: number }).tscFrequency, 2_500_000_000)
 })
 
-test('ACPI is there unless it is off', t => {
+test('ACPI is on by default', t => {
   t.is(machine('-M', 'microvm,acpi=on').acpi, true)
   t.is(machine('-M', 'microvm,acpi=off').acpi, false)
   t.is(machine('-no-acpi').acpi, false)
@@ -178,26 +178,26 @@ test('ACPI is there unless it is off', t => {
   t.is(machine('-M', 'auto-kernel-cmdline=off').autoKernelCmdline, false)
 })
 
-test('idling and bus locks', t => {
+test('-overcommit cpu-pm= and -machine bus-lock-ratelimit= set their options', t => {
   t.is(machine('-overcommit', 'cpu-pm=on').cpuPm, true)
   t.is(machine('-overcommit', 'mem-lock=off,cpu-pm=off').cpuPm, false)
   t.is(machine('-M', 'pc,bus-lock-ratelimit=7').busLockRatelimit, 7)
 })
 
-test('what describes the board is accepted', t => {
+test('-machine properties that describe the board are accepted', t => {
   const { machine: options, run } = resolved(['-M', 'microvm,acpi=auto,rtc=off,pit=on,pic=on,isa-serial=on,usb=off'])
   t.deepEqual(run.notices, [])
   t.deepEqual(options, machine())
 })
 
-test('microvm leaves out what it is told to, as in QEMU', t => {
+test('-M microvm omits optional devices, as in QEMU', t => {
   t.like(machine('-M', 'microvm,isa-serial=off,pic=off,pit=off,rtc=on'), { serials: [null], pic: false, pit: false })
   t.like(machine('-M', 'microvm,isa-serial=off', '-serial', 'file:lost'), { serials: [null] })
   t.like(machine('-M', 'microvm,isa-serial=off', '-device', 'isa-serial'), { serial: 'null' })
   t.like(machine('-serial', 'none', '-serial', 'pty'), { serials: [null, 'pty'] })
 })
 
-test('settings of the process', t => {
+test('options of the process are separate from those of the machine', t => {
   t.like(resolved(['-S', '-no-shutdown', '-pidfile', 'p', '-name', 'guest=n', '-display', 'none', '-no-user-config']), {
     machine: { noShutdown: true, name: 'n' },
     run: { paused: true, noShutdown: true, pidfile: 'p' },
@@ -288,7 +288,7 @@ for (const [argv, option, message] of refused) {
   })
 }
 
-test('accelerators have their own errors', t => {
+test('an invalid accelerator fails with its own error', t => {
   t.throws(() => machine('-accel', 'kvm:tcg'), { instanceOf: AcceleratorError })
   t.throws(() => machine('-M', 'accel=foo:bar'), { instanceOf: AcceleratorError, message: /'foo'.*'bar'/ })
   t.throws(() => machine('-accel', 'kvm,bad=1', '-accel', 'tcg'), { instanceOf: AccelPropertyError })
@@ -359,7 +359,7 @@ const fragments = [
   ['-trace', 'kvm_*'],
 ]
 
-test('--print-config and --config: what was printed is the machine that it was printed of', t => {
+test('--config reads the machine that --print-config printed', t => {
   fc.assert(
     fc.property(fc.subarray(fragments), chosen => {
       const argv = chosen.flat()
@@ -383,7 +383,7 @@ test('--print-config and --config: what was printed is the machine that it was p
 })
 
 for (const argv of fragments) {
-  test(`${argv.join(' ')} comes back from --config`, t => {
+  test(`${argv.join(' ')} survives --print-config and --config`, t => {
     t.deepEqual(
       normaliseMachineOptions(configured(printed(...argv)).machine),
       normaliseMachineOptions(resolved(argv).machine),
@@ -391,7 +391,7 @@ for (const argv of fragments) {
   })
 }
 
-test('--print-config says everything, sizes as -m takes them', t => {
+test('--print-config prints every option, and --config accepts sizes like those of -m', t => {
   t.like(JSON.parse(printed('-m', '64M')), {
     kernel: 'k',
     kernelFormat: 'auto',
@@ -403,7 +403,7 @@ test('--print-config says everything, sizes as -m takes them', t => {
   })
 })
 
-test('--config stands alone but for options of the process', t => {
+test('beside --config only options of the process are accepted', t => {
   t.like(configured('{"kernel":"k","memory":"64M"}', '-no-reboot', '-S', '-pidfile', 'p'), {
     machine: { kernel: 'k', memory: '64M', noReboot: true },
     run: { paused: true, pidfile: 'p' },
@@ -421,7 +421,7 @@ test('--config stands alone but for options of the process', t => {
   })
 })
 
-test('what QEMU has and we have not is refused with what to do', t => {
+test('options that only QEMU has are refused with a remedy', t => {
   for (const { names, lacks, remedy } of refusedOptions) {
     for (const name of names) {
       t.is(

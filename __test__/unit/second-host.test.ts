@@ -17,14 +17,14 @@ test('only a panic of the host’s kernel or a silent console is the host’s ow
   )
 })
 
-test('a failed command, a panic of a guest, the time limit and an end without a panic are failures of what ran there', t => {
+test('a failed command, a guest’s panic, the time limit and an end without a panic are failures of the test', t => {
   t.is(ownFailure({ stdout: '1 test failed', stderr: '', silent: false }), undefined)
   t.is(ownFailure({ stdout: `guest: ${panic}\n`, stderr: '', silent: false }), undefined)
   t.is(ownFailure({ stdout: `guest: ${panic}\n`, stderr: ended(124), silent: false }), undefined)
   t.is(ownFailure({ stdout: '', stderr: ended(0), silent: false }), undefined)
 })
 
-test('parts take about the same time, and have every file once', t => {
+test('the parts take about the same time, and contain every file once', t => {
   const cost = new Map([
     ['a', 9],
     ['b', 5],

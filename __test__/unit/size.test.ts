@@ -41,7 +41,7 @@ for (const text of [
   '.5G',
   '1.5b',
 ]) {
-  test(`'${text}' is no size`, t => t.is(parseSize(text), 'syntax'))
+  test(`'${text}' is not a size`, t => t.is(parseSize(text), 'syntax'))
 }
 
 for (const text of ['99999999T', '8P', '1E', '99999999999999999999']) {
@@ -53,6 +53,6 @@ test('a number without a suffix counts the given unit', t => {
   t.is(parseSize('4K', 'B'), 4096)
 })
 
-test('sizes are written with the largest suffix that divides them', t => {
+test('sizes are formatted with the largest suffix that divides them', t => {
   t.deepEqual([0, 1, 1024, 1536, MiB, 3 * 2 ** 30, 2 ** 40].map(formatSize), ['0', '1', '1K', '1536', '1M', '3G', '1T'])
 })

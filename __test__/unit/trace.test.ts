@@ -28,7 +28,7 @@ test('Globs match as in QEMU', t => {
   t.is(matchesNothing('kvm_run_exi'), "no trace event matches 'kvm_run_exi'. Did you mean 'kvm_run_exit'?")
 })
 
-test('-trace adds patterns up, and the last file and format count', t => {
+test('-trace patterns add up, and the last file and format win', t => {
   const { run, machine } = resolve('-trace', 'kvm_run_exit', '-trace', 'enable=kvm_n*,file=a', '-trace', 'file=b')
   t.deepEqual(run.trace, { globs: ['kvm_run_exit', 'kvm_n*'], file: 'b', format: 'json' })
   t.deepEqual(machine.trace, ['kvm_run_exit', 'kvm_n*'])
@@ -36,12 +36,12 @@ test('-trace adds patterns up, and the last file and format count', t => {
   t.false(Object.hasOwn(resolve().machine, 'trace'))
 })
 
-test('A Chrome trace records what its slices are drawn from', t => {
+test('a Chrome trace records the events of its slices', t => {
   const { trace } = resolve('-trace', 'kvm_notify,format=chrome').machine
   t.deepEqual(trace, ['kvm_notify', 'kvm_vcpu_ioctl', 'kvm_run_exit', 'kvm_io_window_exit'])
 })
 
-test('-trace with a pattern for nothing is a warning that names the event that was meant', t => {
+test('a -trace pattern without a match causes a warning with the nearest event', t => {
   const { run } = resolve('-trace', 'kvm_notifi', '-trace', 'x*')
   t.is(run.trace, null)
   t.regex(run.notices[0] ?? '', /^-trace: no trace event matches 'kvm_notifi'\. Did you mean 'kvm_notify'\?/)
@@ -57,7 +57,7 @@ test('-trace refuses other parameters and formats; help lists the events', t => 
   for (const name of traceEventNames) t.regex(help.text, new RegExp(`^${name} +[A-Z].+\\.$`, 'm'))
 })
 
-test('Option trace of a machine takes globs that match something', t => {
+test('the option trace accepts globs that match an event', t => {
   const options = (trace: string | string[]) => normaliseMachineOptions({ kernel: 'k', trace }).trace
   t.deepEqual(options('kvm_*'), ['kvm_*'])
   t.deepEqual(options(['kvm_notify', 'kvm_run*']), ['kvm_notify', 'kvm_run*'])
@@ -91,7 +91,7 @@ test('Packed records become typed ones', t => {
   ])
 })
 
-test('A line of JSON has all of a record', t => {
+test('a line of JSON has every member of a record', t => {
   const args = { cpu_index: 0, rip: 0x10n, context_invalid: false, injected: true, resumed: true }
   t.is(
     jsonLine(record('kvm_notify', 2n ** 60n, args, { dropped: 3 })),
@@ -100,7 +100,7 @@ test('A line of JSON has all of a record', t => {
   )
 })
 
-test('A Chrome trace has a slice for each stay in the guest and in user space', t => {
+test('a Chrome trace has a slice for each period in the guest and in user space', t => {
   const run = { cpu_index: 0, type: 0xae80, name: 'KVM_RUN' }
   const chrome = new ChromeTrace()
   const text = [

@@ -37,12 +37,12 @@ const state: VcpuState = {
   tscKhz: undefined,
 }
 
-test('what is not named stays', t => {
+test('values that a change does not name are unchanged', t => {
   t.deepEqual(changed(state, {}), state)
   t.deepEqual(changed(state, state), state)
 })
 
-test('a change reaches single registers, MSRs and events', t => {
+test('a change sets single registers, MSRs and events', t => {
   const next = changed(state, {
     general: { rip: 2n ** 64n - 1n },
     segments: { fs: { base: 0x7000n } },

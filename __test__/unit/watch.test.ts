@@ -26,7 +26,7 @@ test('The first value comes at once, the next after the interval', t =>
     t.deepEqual(await watch.next(), { done: true, value: undefined })
   }))
 
-test('A reader that comes late gets the value of then, and no backlog', t =>
+test('a late reader gets the current value, and no backlog', t =>
   awake(async () => {
     let n = 0
     const watch = new Watch(() => ++n, 10, never)
@@ -39,7 +39,7 @@ test('A reader that comes late gets the value of then, and no backlog', t =>
     await watch.return()
   }))
 
-test('return() ends a next() that waits', async t => {
+test('return() ends a waiting next()', async t => {
   const watch = new Watch(() => 1, 1_000_000, never)
   await watch.next()
   const waiting = watch.next()
@@ -48,7 +48,7 @@ test('return() ends a next() that waits', async t => {
   t.true((await waiting).done)
 })
 
-test('It ends with what it watches', async t => {
+test('the iterable ends with the promise that it watches', async t => {
   const watch = new Watch(() => 1, 1_000_000, sleep(20))
   const values = []
   for await (const value of watch) values.push(value)
@@ -56,7 +56,7 @@ test('It ends with what it watches', async t => {
   t.true((await new Watch(() => undefined, 1, never).next()).done)
 })
 
-test('An error goes to the reader, who may try again', async t => {
+test('an error is thrown to the reader, and the next read tries again', async t => {
   let n = 0
   const sample = () => {
     if (n++ === 0) throw new Error('not now')
@@ -67,7 +67,7 @@ test('An error goes to the reader, who may try again', async t => {
   t.is((await awake(() => watch.next())).value, 2)
 })
 
-test('An interval that no timer takes is refused', t => {
+test('an interval outside a timer’s range is refused', t => {
   for (const interval of [0, -1, NaN, Infinity, 2 ** 31]) {
     t.throws(() => new Watch(() => 1, interval, never), { instanceOf: RangeError, message: /1 to 2147483647/ })
   }

@@ -106,7 +106,7 @@ function checkModel(model: string, refuse: Refuse): void {
 function featureName(spelled: string, refuse: Refuse): string {
   const name = spelled.replaceAll('_', '-')
   if (cpuFeatures.includes(name)) return name
-  const remedy = "docs/cpu.md lists the features; '-cpu help' prints their names."
+  const remedy = "docs/reference/cpu.md lists the features; '-cpu help' prints their names."
   throw refuse(`does not have the feature '${spelled}'.${didYouMean(name, [...cpuFeatures, ...switches])}`, remedy)
 }
 

@@ -237,7 +237,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * ports or addresses. The vCPU waits for each answer.
    *
    * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are
-   * synchronous and several times faster (see docs/javascript-devices.md for the cost of an
+   * synchronous and several times faster (see docs/how-to/javascript-devices.md for the cost of an
    * access). A handler that throws ends the machine. In a handler, `pause()` and `reset()` resolve
    * before they are done, because the vCPU stops only after the answer. Operations that need a
    * stopped machine are refused there.
@@ -326,7 +326,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
 
   /**
    * Records trace events from now on: those whose names match a glob of `*` and `?`, or one of
-   * several globs. The name of one event gives records of its type. docs/trace.md lists the events.
+   * several globs. The name of one event gives records of its type. docs/reference/trace.md lists the events.
    * {@linkcode Machine.startTrace} has the events of the machine's creation.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.

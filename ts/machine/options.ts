@@ -290,7 +290,7 @@ export interface MachineOptions {
    */
   readonly noShutdown?: boolean
   /**
-   * Whether the guest finds ACPI's tables, as `-M acpi=` and `-no-acpi`. It can power off and reset either way: see docs/boot.md.
+   * Whether the guest finds ACPI's tables, as `-M acpi=` and `-no-acpi`. It can power off and reset either way: see docs/reference/boot.md.
    *
    * @default true
    */

@@ -173,8 +173,8 @@ impl Error {
             Self::NotifyUnsupported => {
                 "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
             }
-            Self::Property { .. } => "See docs/accelerator-properties.md for the values it takes.",
-            Self::Cpu { .. } => "See docs/cpu.md for what it takes.",
+            Self::Property { .. } => "See docs/reference/accelerator-properties.md for the values it takes.",
+            Self::Cpu { .. } => "See docs/reference/cpu.md for what it takes.",
             Self::TscFrequency { .. } => "Leave the frequency out, or use a host with TSC scaling.",
             Self::BusLockUnsupported => "Use an Intel host from 2021 or later, or leave the limit out.",
             Self::MsrFilterUnsupported => "Use Linux 5.10 or later.",

@@ -6,7 +6,7 @@ export interface RefusedOptions {
   readonly remedy: string
 }
 
-/** The single source for messages and for docs/from-qemu.md. */
+/** The single source for messages and for docs/how-to/from-qemu.md. */
 export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-hda', '-hdb', '-hdc', '-hdd', '-cdrom', '-fda', '-fdb', '-sd', '-mtdblock', '-pflash'],
@@ -23,7 +23,11 @@ export const refusedOptions: readonly RefusedOptions[] = [
     lacks: 'monitor',
     remedy: 'Drive the machine from TypeScript: pause, resume, reset and stop are methods of Machine.',
   },
-  { names: ['-gdb', '-s'], lacks: 'gdb server', remedy: 'The debugger is machine.debug; see docs/guest-debug.md.' },
+  {
+    names: ['-gdb', '-s'],
+    lacks: 'gdb server',
+    remedy: 'The debugger is machine.debug; see docs/reference/guest-debug.md.',
+  },
   {
     names: ['-daemonize', '-runas', '-chroot'],
     lacks: 'process management',

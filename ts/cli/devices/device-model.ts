@@ -3,7 +3,7 @@ import type { OptionPair } from '../../properties/option-text.js'
 import type { AddDevice, Board } from '../draft/board.js'
 import { id, only, readParameters, type Given, type Parameters, type Subject } from '../parameters/parameters.js'
 
-/** A device of `-device`: the source for parsing, for `-device help` and for docs/from-qemu.md. */
+/** A device of `-device`: the source for parsing, for `-device help` and for docs/how-to/from-qemu.md. */
 export interface DeviceModel {
   /** QEMU's name. */
   readonly name: string

@@ -17,7 +17,7 @@ export const processorOptions: readonly RunOption[] = [
     repeated: 'last wins',
     about: "the guest's CPU: a model, features, check, enforce, kvm=, pmu=, migratable=, tsc-frequency=",
     differs:
-      "Default host instead of qemu64. Models that docs/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
+      "Default host instead of qemu64. Models that docs/reference/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
     read: readCpu,
   },
   {

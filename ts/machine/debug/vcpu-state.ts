@@ -139,7 +139,7 @@ export interface VcpuState {
  * A change for {@linkcode Vcpu.setState}. Fields that are absent stay unchanged.
  *
  * Only state that a guest's own instructions change can be written. `mpState`, `lapic`, `nested`,
- * `tscKhz` and the MSRs of clocks, counters and set-up cannot. docs/vcpu-state.md lists them.
+ * `tscKhz` and the MSRs of clocks, counters and set-up cannot. docs/reference/vcpu-state.md lists them.
  */
 export interface VcpuStateChange {
   readonly general?: Partial<GeneralRegisters>

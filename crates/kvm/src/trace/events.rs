@@ -1,4 +1,4 @@
-//! The table of events: the single source for what is emitted, how it is filtered, for docs/trace.md and for TypeScript's types.
+//! The table of events: the single source for what is emitted, how it is filtered, for docs/reference/trace.md and for TypeScript's types.
 
 use std::borrow::Cow;
 
@@ -157,7 +157,7 @@ macro_rules! events {
     };
 }
 
-// One line each: `-trace help` and the table of docs/trace.md show the text.
+// One line each: `-trace help` and the table of docs/reference/trace.md show the text.
 events! {
     #[doc = "An ioctl on the system's fd. QEMU shows the address of its argument, we show its name."]
     KvmIoctl = "kvm_ioctl" { number as "type": u32, name as "name": text }

@@ -1,0 +1,61 @@
+// The documents of this repository and their code blocks.
+
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { root } from './paths.js'
+
+/** The documents, as paths from the root. */
+export const pages: readonly string[] = [
+  'README.md',
+  'ARCHITECTURE.md',
+  'CHANGELOG.md',
+  'CONTRIBUTING.md',
+  ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter(name => name.endsWith('.md'))
+    .map(name => `docs/${name}`)
+    .toSorted(),
+]
+
+/** Reads a page. */
+export const readPage = (page: string): string => readFileSync(join(root, page), 'utf8')
+
+/** Languages of code blocks. `text` is output or a picture and is not run. */
+export const languages = ['ts', 'js', 'sh', 'rust', 'text'] as const
+export type Language = (typeof languages)[number]
+
+/** The word after the language: what a block needs beyond KVM. Only a `linux` block is run by the tests. */
+export const marks = {
+  linux: 'a Linux kernel `vmlinux` and its initrd',
+  clone: 'a clone of this repository',
+  network: 'a network, for example passt or an npm registry',
+  root: 'rights of root on the host',
+  qemu: 'QEMU and its tools',
+} as const
+export type Mark = keyof typeof marks
+
+/** A fenced code block. */
+export interface CodeBlock {
+  readonly page: string
+  readonly line: number
+  readonly language: string
+  /** The words after the language. */
+  readonly words: readonly string[]
+  readonly code: string
+  /** The name of the file that the block is, if its first line is a comment with nothing but a name. */
+  readonly file: string | undefined
+}
+
+/** Returns the fenced code blocks of a page. */
+export const codeBlocks = (page: string): readonly CodeBlock[] => {
+  const text = readPage(page)
+  return [...text.matchAll(/^```(\S*) *(.*)\n([^]*?)^```$/gm)].map(
+    ({ index, 1: language = '', 2: words = '', 3: code = '' }) => ({
+      page,
+      line: text.slice(0, index).split('\n').length,
+      language,
+      words: words.split(' ').filter(word => word !== ''),
+      code,
+      file: /^(?:\/\/|#) ([\w-]+\.\w+)\n/.exec(code)?.[1],
+    }),
+  )
+}
