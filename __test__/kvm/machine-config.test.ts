@@ -3,8 +3,8 @@ import type { MachineOptions } from '../../ts/machine/options.js'
 import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
 import { errorOf, native, unwrap } from '../../ts/native/native.js'
 import { StagedBytes } from '../../ts/native/staged-bytes.js'
-import { toNative } from '../../ts/native/to-native.js'
-import { MachineConfigError } from '../../ts/errors/machine-config-error.js'
+import { toNative } from '../../ts/machine/lifecycle/to-native.js'
+import { MachineConfigError } from '../../ts/errors/options/machine-config-error.js'
 import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
