@@ -45,8 +45,8 @@ export type {
   LostTickPolicy,
   MachineOptions,
   MemoryOptions,
-} from './machine/options.js'
-export type { SerialTarget, SocketTarget } from './machine/serial/target.js'
+} from './machine/config/machine-options.js'
+export type { SerialTarget, SocketTarget } from './machine/config/serial.js'
 export type { RunState } from './machine/run-state.js'
 export { Debugger } from './machine/debug/debugger.js'
 export type { Breakpoint, DebugEvent, MemoryPlace } from './machine/debug/breakpoint.js'
@@ -76,23 +76,30 @@ export type {
   VmStatistics,
 } from './machine/statistics.js'
 export type { BusLockEvent } from './machine/bus-lock-event.js'
-export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
-export type { DiskThrottleOptions, RateLimits, ThrottleOptions } from './machine/virtio/throttle.js'
-export type { RtcOptions } from './machine/rtc.js'
-export type { DebugConsoleOptions } from './machine/serial/ports.js'
-export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'
-export type { Forward, NetworkBackend, NetworkOptions } from './machine/virtio/network.js'
-export type { RngOptions } from './machine/virtio/rng.js'
-export type { BalloonOptions } from './machine/virtio/balloon.js'
+export type { DiskFormat, DiskOptions } from './machine/config/virtio/disks.js'
+export type { DiskThrottleOptions, RateLimits, ThrottleOptions } from './machine/config/virtio/throttle.js'
+export type { RtcOptions } from './machine/config/rtc.js'
+export type { DebugConsoleOptions } from './machine/config/serial-ports.js'
+export type { FwCfgContent, FwCfgFiles } from './machine/config/fw-cfg.js'
+export type { Forward, NetworkBackend, NetworkOptions } from './machine/config/virtio/networks.js'
+export type { RngOptions } from './machine/config/virtio/rng.js'
+export type { BalloonOptions } from './machine/config/virtio/balloon.js'
 export { Balloon, type BalloonEvents } from './machine/balloon.js'
 export type { BalloonStatistics } from './machine/balloon-statistics.js'
-export type { ConsoleOptions } from './machine/virtio/console.js'
-export type { VsockOptions } from './machine/virtio/vsock.js'
+export type { ConsoleOptions } from './machine/config/virtio/consoles.js'
+export type { VsockOptions } from './machine/config/virtio/vsock.js'
 export { Vsock, type VsockConnectOptions, type VsockListenOptions } from './machine/vsock/vsock.js'
 export { VsockServer, type VsockServerEvents } from './machine/vsock/vsock-server.js'
 export { ConsolePort, type TerminalSize } from './machine/console-port.js'
 export { VsockStream } from './machine/vsock/vsock-stream.js'
-export type { CpuOptions, MsrRead, MsrRule, MsrValue, MsrWrite, TopologyOptions } from './machine/cpu-options.js'
+export type {
+  CpuOptions,
+  MsrRead,
+  MsrRule,
+  MsrValue,
+  MsrWrite,
+  TopologyOptions,
+} from './machine/config/cpu/cpu-options.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
   traceEvents,

@@ -1,8 +1,8 @@
 import test from 'ava'
 import { PassThrough } from 'node:stream'
 import { AcceleratorError, MachineConfigError } from '../../ts/errors/index.js'
-import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
-import type { MachineOptions } from '../../ts/machine/options.js'
+import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
+import type { MachineOptions } from '../../ts/machine/config/machine-options.js'
 
 const kernel = new Uint8Array([1])
 const normal = (options: Partial<MachineOptions>) => normaliseMachineOptions({ kernel, ...options })

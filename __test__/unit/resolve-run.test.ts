@@ -4,8 +4,8 @@ import { refusedOptions } from '../../ts/cli/refused-options.js'
 import { runOptions } from '../../ts/cli/run-options.js'
 import { resolveRun, type RunRequest } from '../../ts/cli/resolve-run.js'
 import { AcceleratorError, AccelPropertyError, MachineConfigError, OptionError } from '../../ts/errors/index.js'
-import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
-import type { MachineOptions } from '../../ts/machine/options.js'
+import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
+import type { MachineOptions } from '../../ts/machine/config/machine-options.js'
 
 const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
 

@@ -1,10 +1,10 @@
 // What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
 
-import type { DebugExitOptions, MemoryOptions } from '../machine/options.js'
-import type { BalloonOptions } from '../machine/virtio/balloon.js'
-import type { NetworkOptions } from '../machine/virtio/network.js'
-import type { RngOptions } from '../machine/virtio/rng.js'
-import type { DiskThrottleOptions } from '../machine/virtio/throttle.js'
+import type { DebugExitOptions, MemoryOptions } from '../machine/config/machine-options.js'
+import type { BalloonOptions } from '../machine/config/virtio/balloon.js'
+import type { NetworkOptions } from '../machine/config/virtio/networks.js'
+import type { RngOptions } from '../machine/config/virtio/rng.js'
+import type { DiskThrottleOptions } from '../machine/config/virtio/throttle.js'
 
 /** A drive or a block node. */
 export interface DriveDraft {

@@ -1,9 +1,9 @@
 // The normal form of a command line: a machine's options as JSON.
 
 import { OptionError } from '../errors/option-error.js'
-import { explicitOptions } from '../machine/explicit-options.js'
-import { normaliseMachineOptions } from '../machine/normal-options.js'
-import type { MachineOptions } from '../machine/options.js'
+import { explicitOptions } from '../machine/config/explicit-options.js'
+import { normaliseMachineOptions } from '../machine/config/normal-options.js'
+import type { MachineOptions } from '../machine/config/machine-options.js'
 
 /** What `-print-config` prints: everything said, defaults too. */
 export function formatConfig(machine: MachineOptions): string {

@@ -1,6 +1,6 @@
-import type { MachineOptions } from '../machine/options.js'
-import type { SerialTarget } from '../machine/serial/target.js'
-import type { ConsoleOptions } from '../machine/virtio/console.js'
+import type { MachineOptions } from '../machine/config/machine-options.js'
+import type { SerialTarget } from '../machine/config/serial.js'
+import type { ConsoleOptions } from '../machine/config/virtio/consoles.js'
 import type { BoardDraft, CharacterTarget, PortDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 

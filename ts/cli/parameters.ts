@@ -2,7 +2,7 @@
 
 import { OptionError } from '../errors/option-error.js'
 import { didYouMean, either } from '../errors/suggest.js'
-import { parseSize, type SizeUnit } from '../machine/size.js'
+import { parseSize, type SizeUnit } from '../schema/size.js'
 import { parseUint32 } from '../properties/number.js'
 import { parseOptionText, type OptionPair } from '../properties/option-text.js'
 

@@ -1,7 +1,7 @@
-import type { CpuOptions, TopologyOptions } from '../machine/cpu-options.js'
+import type { CpuOptions, TopologyOptions } from '../machine/config/cpu/cpu-options.js'
 import type { AddDevice } from './board.js'
 import type { CharacterTarget, DriveDraft, FwCfgContent, ObjectDraft, RtcDraft } from './board-draft.js'
-import type { NetworkBackend } from '../machine/virtio/network.js'
+import type { NetworkBackend } from '../machine/config/virtio/networks.js'
 import type { OptionPair } from '../properties/option-text.js'
 import type { StatsSettings } from './stats.js'
 

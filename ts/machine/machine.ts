@@ -10,9 +10,9 @@ import { deferred, type Deferred } from './deferred.js'
 import { EquippedMachine } from './equipped-machine.js'
 import type { Exit } from './exit.js'
 import type { MachineEventMap } from './events.js'
-import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
+import { normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
 import type { NotifyDrill } from './notify-event.js'
-import type { MachineOptions } from './options.js'
+import type { MachineOptions } from './config/machine-options.js'
 import type { RunState } from './run-state.js'
 
 /**

@@ -1,6 +1,6 @@
 import type { BindingMsrAccess } from '../native/binding.cjs'
 import type { Control } from './control.js'
-import type { NormalMsrRule } from './msr-filter.js'
+import type { NormalMsrRule } from './config/cpu/msr-filter.js'
 
 /** The MSRs of one machine that JavaScript answers for. `failed` is told what a handler threw; the guest still waits then. */
 export class Msrs {

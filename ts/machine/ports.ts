@@ -1,9 +1,9 @@
 import type { BindingMachine } from '../native/binding.cjs'
 import { ConsolePort } from './console-port.js'
-import type { NormalMachineOptions } from './normal-options.js'
+import type { NormalMachineOptions } from './config/normal-options.js'
 import { closeLines, openLine, type SerialLine } from './serial/line.js'
 import { SerialPort } from './serial-port.js'
-import type { Serial } from './serial/target.js'
+import type { Serial } from './config/serial.js'
 
 /** The debug console's number among serial ports; COM1 is 0. */
 const DEBUG_CONSOLE = 4

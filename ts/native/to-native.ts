@@ -1,17 +1,17 @@
 // From the normal form of a machine's options to the addon's plain data.
 
 import { basename } from 'node:path'
-import type { NormalMachineOptions } from '../machine/normal-options.js'
-import { rtcOffset } from '../machine/rtc.js'
-import type { Serial } from '../machine/serial/target.js'
-import type { NormalDisk } from '../machine/virtio/disk.js'
-import type { FwCfgContent } from '../machine/fw-cfg.js'
-import { generationBytes } from '../machine/vm-generation.js'
+import type { NormalMachineOptions } from '../machine/config/normal-options.js'
+import { rtcOffset } from '../machine/config/rtc.js'
+import type { Serial } from '../machine/config/serial.js'
+import type { NormalDisk } from '../machine/config/virtio/disks.js'
+import type { FwCfgContent } from '../machine/config/fw-cfg.js'
+import { generationBytes } from '../machine/config/vm-generation.js'
 import type { StagedBytes } from './staged-bytes.js'
-import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/virtio/network.js'
-import type { NormalRng } from '../machine/virtio/rng.js'
-import type { NormalConsole } from '../machine/virtio/console.js'
-import type { NormalVsock } from '../machine/virtio/vsock.js'
+import { macBytes, type Forward, type NetworkBackend, type NormalNetwork } from '../machine/config/virtio/networks.js'
+import type { NormalRng } from '../machine/config/virtio/rng.js'
+import type { NormalConsole } from '../machine/config/virtio/consoles.js'
+import type { NormalVsock } from '../machine/config/virtio/vsock.js'
 import type { AccelProperties } from '../properties/types.js'
 import type {
   BindingAccelProperties,

@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { AccelPropertyError } from '../errors/accel-property-error.js'
 import { didYouMean } from '../errors/suggest.js'
-import { parseSize } from '../machine/size.js'
+import { parseSize } from '../schema/size.js'
 import { accelProperties, accelPropertyNames, type AccelProperty, type AccelValues } from './schema.js'
 import type { OptionPair } from './option-text.js'
 import type { AccelOptions, AccelProperties } from './types.js'

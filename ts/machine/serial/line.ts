@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import { openPty } from './pty.js'
 import { openSocket } from './socket.js'
-import type { Serial } from './target.js'
+import type { Serial } from '../config/serial.js'
 
 /** A port as a stream. */
 export type SerialPortStream = Duplex

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { MachineConfigError } from '../../errors/machine-config-error.js'
 import type { SerialLine, SerialPortStream } from './line.js'
-import type { NormalSocket } from './target.js'
+import type { NormalSocket } from '../config/serial.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
 /** How long a connection may take, in ms. A peer that does not answer would take minutes. */

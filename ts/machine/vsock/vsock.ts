@@ -2,7 +2,7 @@ import type { BindingError, BindingMachine } from '../../native/binding.cjs'
 import { fromNative } from '../../errors/from-native.js'
 import { unwrap } from '../../native/native.js'
 import { deferred, type Deferred } from '../deferred.js'
-import { MOST_CONNECTIONS } from '../virtio/vsock.js'
+import { MOST_CONNECTIONS } from '../config/virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 

@@ -1,15 +1,8 @@
 // Ports of the virtio console in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
-import {
-  explicitSerial,
-  normaliseSerial,
-  serialShape,
-  serialTakes,
-  type Serial,
-  type SerialTarget,
-} from '../serial/target.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
+import { explicitSerial, normaliseSerial, serialShape, serialTakes, type Serial, type SerialTarget } from '../serial.js'
 
 /** A port of the virtio console, QEMU's `-device virtconsole` or with a name `-device virtserialport`. */
 export interface ConsoleOptions {

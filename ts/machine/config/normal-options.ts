@@ -1,7 +1,7 @@
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
-import { didYouMean, either } from '../errors/suggest.js'
-import { resolveAccelerators, type ResolvedAccelerators } from '../properties/resolve.js'
+import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { didYouMean, either } from '../../errors/suggest.js'
+import { resolveAccelerators, type ResolvedAccelerators } from '../../properties/resolve.js'
 import {
   MAX_CPUS,
   cpuShape,
@@ -11,19 +11,19 @@ import {
   topologyShape,
   topologyTakes,
   type NormalCpu,
-} from './cpu.js'
-import type { TopologyOptions } from './cpu-options.js'
-import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './msr-filter.js'
+} from './cpu/cpu.js'
+import type { TopologyOptions } from './cpu/cpu-options.js'
+import { msrFilterShape, msrFilterTakes, normaliseMsrFilter, type NormalMsrRule } from './cpu/msr-filter.js'
 import { balloonShape, balloonTakes, normaliseBalloon, type NormalBalloon } from './virtio/balloon.js'
-import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disk.js'
+import { disksShape, disksTakes, normaliseDisks, type NormalDisk } from './virtio/disks.js'
 import { fwCfgShape, fwCfgTakes, type FwCfgFiles } from './fw-cfg.js'
-import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/network.js'
+import { networksShape, networksTakes, normaliseNetworks, type NormalNetwork } from './virtio/networks.js'
 import { normaliseRng, rngShape, rngTakes, type NormalRng } from './virtio/rng.js'
 import { normaliseVmGenerationId, vmGenerationIdShape, vmGenerationIdTakes } from './vm-generation.js'
-import { consolesShape, consolesTakes, normaliseConsoles, type NormalConsole } from './virtio/console.js'
+import { consolesShape, consolesTakes, normaliseConsoles, type NormalConsole } from './virtio/consoles.js'
 import { normaliseVsock, vsockShape, vsockTakes, type NormalVsock } from './virtio/vsock.js'
 import { memoryShape, memoryTakes, normaliseMemory, type NormalMemory } from './memory.js'
-import { matchesNothing } from '../trace/glob.js'
+import { matchesNothing } from '../../trace/glob.js'
 import { normaliseRtc, rtcShape, rtcTakes, type NormalRtc } from './rtc.js'
 import {
   debugConsoleShape,
@@ -33,9 +33,9 @@ import {
   serialsShape,
   serialsTakes,
   type NormalDebugConsole,
-} from './serial/ports.js'
-import { serialShape, serialTakes, type Serial } from './serial/target.js'
-import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions } from './options.js'
+} from './serial-ports.js'
+import { serialShape, serialTakes, type Serial } from './serial.js'
+import type { InitrdImage, KernelFormat, LostTickPolicy, MachineOptions } from './machine-options.js'
 
 const LAST_PORT = 0xffff
 

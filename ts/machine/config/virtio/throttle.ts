@@ -1,8 +1,8 @@
 // Rate limits of a device in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
-import type { MachineOptions } from '../options.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
+import type { MachineOptions } from '../machine-options.js'
 
 /** The largest rate and burst, as in QEMU. */
 const LARGEST = 1e15

@@ -1,7 +1,7 @@
 // The machine's generation, QEMU's `vmgenid` (its docs/specs/vmgenid).
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
+import { MachineConfigError } from '../../errors/machine-config-error.js'
 
 const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i
 

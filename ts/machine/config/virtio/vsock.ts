@@ -1,7 +1,7 @@
 // The socket device in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
 
 /** Sockets between the guest and the host, QEMU's `-device vhost-vsock-device`. */
 export interface VsockOptions {

@@ -1,7 +1,7 @@
 // Networks in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
 import { normaliseThrottle, throttleShape, type NormalThrottle, type ThrottleOptions } from './throttle.js'
 
 /** A port of the host that leads into the guest. */

@@ -1,12 +1,12 @@
 // The processors of a machine, QEMU's -cpu and -smp, in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
-import { didYouMean } from '../errors/suggest.js'
-import { cpuFeatures } from './cpu-features.js'
-import { cpuModels, isCpuModel } from './cpu-models.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
+import { didYouMean } from '../../../errors/suggest.js'
+import { cpuFeatures } from './features.js'
+import { cpuModels, isCpuModel } from './models.js'
 import type { CpuOptions, TopologyOptions } from './cpu-options.js'
-import { parseSize } from './size.js'
+import { parseSize } from '../../../schema/size.js'
 
 /** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
 export const MAX_CPUS = 255

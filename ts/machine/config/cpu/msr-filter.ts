@@ -1,7 +1,7 @@
 // MSRs that are answered outside the kernel, in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
 import type { MsrRead, MsrRule, MsrWrite } from './cpu-options.js'
 
 /** The kernel's most ranges. */

@@ -1,10 +1,10 @@
 // Guest memory in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../errors/machine-config-error.js'
-import { either } from '../errors/suggest.js'
-import type { MemoryOptions } from './options.js'
-import { formatSize, parseSize } from './size.js'
+import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { either } from '../../errors/suggest.js'
+import type { MemoryOptions } from './machine-options.js'
+import { formatSize, parseSize } from '../../schema/size.js'
 
 /** 1 MiB: what every loader and board table of this package needs at least. */
 export const MIN_MEMORY = 1024 * 1024

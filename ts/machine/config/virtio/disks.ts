@@ -1,8 +1,8 @@
 // Disks in normal form.
 
 import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
-import { either } from '../../errors/suggest.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
+import { either } from '../../../errors/suggest.js'
 import { diskThrottleShape, normaliseThrottle, type DiskThrottleOptions, type NormalThrottle } from './throttle.js'
 
 /** How an image holds a disk. */

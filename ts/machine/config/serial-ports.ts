@@ -1,7 +1,7 @@
 // The serial ports besides COM1, and the debug console.
 
 import * as v from 'valibot'
-import { explicitSerial, normaliseSerial, serialShape, serialTakes, type Serial, type SerialTarget } from './target.js'
+import { explicitSerial, normaliseSerial, serialShape, serialTakes, type Serial, type SerialTarget } from './serial.js'
 
 /** A port whose bytes go somewhere: QEMU's `isa-debugcon`, and where SeaBIOS writes its messages. */
 export interface DebugConsoleOptions {
