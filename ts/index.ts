@@ -37,15 +37,10 @@ export { serveDevice } from './machine/serve-device.js'
 export type { MachineEventMap, StopEvent } from './machine/events.js'
 export type { Exit } from './machine/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/notify-event.js'
-export type {
-  DebugExitOptions,
-  HugePageSize,
-  InitrdImage,
-  KernelFormat,
-  LostTickPolicy,
-  MachineOptions,
-  MemoryOptions,
-} from './machine/config/machine-options.js'
+export type { DebugExitOptions, LostTickPolicy } from './machine/config/board.js'
+export type { InitrdImage, KernelFormat } from './machine/config/boot.js'
+export type { HugePageSize, MemoryOptions } from './machine/config/memory.js'
+export type { MachineOptions } from './machine/config/machine-options.js'
 export type { SerialTarget, SocketTarget } from './machine/config/serial.js'
 export type { RunState } from './machine/run-state.js'
 export { Debugger } from './machine/debug/debugger.js'
@@ -92,14 +87,9 @@ export { Vsock, type VsockConnectOptions, type VsockListenOptions } from './mach
 export { VsockServer, type VsockServerEvents } from './machine/vsock/vsock-server.js'
 export { ConsolePort, type TerminalSize } from './machine/console-port.js'
 export { VsockStream } from './machine/vsock/vsock-stream.js'
-export type {
-  CpuOptions,
-  MsrRead,
-  MsrRule,
-  MsrValue,
-  MsrWrite,
-  TopologyOptions,
-} from './machine/config/cpu/cpu-options.js'
+export type { CpuOptions } from './machine/config/cpu/cpu.js'
+export type { MsrRead, MsrRule, MsrValue, MsrWrite } from './machine/config/cpu/msr-filter.js'
+export type { TopologyOptions } from './machine/config/cpu/topology.js'
 export type { MachineWarning } from './machine/warning.js'
 export {
   traceEvents,

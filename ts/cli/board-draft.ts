@@ -1,6 +1,7 @@
 // What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
 
-import type { DebugExitOptions, MemoryOptions } from '../machine/config/machine-options.js'
+import type { DebugExitOptions } from '../machine/config/board.js'
+import type { MemoryOptions } from '../machine/config/memory.js'
 import type { BalloonOptions } from '../machine/config/virtio/balloon.js'
 import type { NetworkOptions } from '../machine/config/virtio/networks.js'
 import type { RngOptions } from '../machine/config/virtio/rng.js'

@@ -1,8 +1,8 @@
 // The normal form of a command line: a machine's options as JSON.
 
 import { OptionError } from '../errors/option-error.js'
-import { explicitOptions } from '../machine/config/explicit-options.js'
-import { normaliseMachineOptions } from '../machine/config/normal-options.js'
+
+import { explicitOptions, normaliseMachineOptions } from '../machine/config/normal-options.js'
 import type { MachineOptions } from '../machine/config/machine-options.js'
 
 /** What `-print-config` prints: everything said, defaults too. */

@@ -1,5 +1,6 @@
 import { OptionError } from '../errors/option-error.js'
-import type { InitrdImage, MachineOptions } from '../machine/config/machine-options.js'
+import type { InitrdImage } from '../machine/config/boot.js'
+import type { MachineOptions } from '../machine/config/machine-options.js'
 import { formatOptionText, type OptionPair } from '../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
 import { Board } from './board.js'

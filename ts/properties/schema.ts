@@ -1,6 +1,6 @@
 import { AccelPropertyError } from '../errors/accel-property-error.js'
 import { either } from '../errors/suggest.js'
-import { parseInt64, parseUint32 } from './number.js'
+import { parseInt64, parseUint32 } from '../schema/number.js'
 import type { AccelOptions, AccelProperties, NotifyBudget } from './types.js'
 
 /** The properties' values, without what is derived from them. */

@@ -1,6 +1,7 @@
 import { OptionError } from '../../errors/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
-import type { MachineOptions, MemoryOptions } from '../../machine/config/machine-options.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
+import type { MemoryOptions } from '../../machine/config/memory.js'
 import { formatSize, parseSize } from '../../schema/size.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { lastOfEach, type RunDraft } from '../run-draft.js'

@@ -1,59 +1,88 @@
-// The serial ports besides COM1, and the debug console.
+import { build } from '../../schema/build.js'
+import { object, optional } from '../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
+import { conflict } from '../../schema/invalid.js'
+import { integer } from '../../schema/scalars.js'
+import { targetEntry, type Serial, type SerialTarget } from './serial.js'
 
-import * as v from 'valibot'
-import { explicitSerial, normaliseSerial, serialShape, serialTakes, type Serial, type SerialTarget } from './serial.js'
-
-/** A port whose bytes go somewhere: QEMU's `isa-debugcon`, and where SeaBIOS writes its messages. */
-export interface DebugConsoleOptions {
+const debugConsoleMembers = {
   /**
-   * The I/O port, 0 to 0xffff: 0x402 is SeaBIOS's.
+   * The I/O port, 0 to 65535: 0x402 is SeaBIOS's.
    *
    * @default 0xe9
    */
-  readonly port?: number
+  port: integer({ min: 0, max: 0xffff, default: 0xe9, defaultText: '0xe9', cli: 'iobase' }),
   /** Where the bytes go. */
-  readonly target: SerialTarget
+  target: targetEntry,
 }
+
+/** A port whose bytes go to a target: QEMU's `isa-debugcon`, to which SeaBIOS writes its messages. */
+export interface DebugConsoleOptions extends OptionsOf<typeof debugConsoleMembers> {}
 
 /** {@link DebugConsoleOptions} in normal form. */
-export interface NormalDebugConsole {
-  readonly port: number
-  readonly target: Serial
-}
+export interface NormalDebugConsole extends NormalOf<typeof debugConsoleMembers> {}
 
-/** How many serial ports a board has. */
+const debugConsole: Entry<DebugConsoleOptions, NormalDebugConsole, 'required'> = object(
+  'DebugConsoleOptions',
+  debugConsoleMembers,
+)
+
+/** The serial ports of a board. */
 const PORTS = 4
 
-/** Everything is checked here. */
-export const serialsShape = v.pipe(v.array(v.nullable(serialShape)), v.maxLength(PORTS))
+const ports = build<readonly (SerialTarget | null)[], readonly (Serial | null)[], null>(
+  {
+    takes: `a list of at most ${PORTS} targets, null for a port that is absent; a target is ${targetEntry.takes}`,
+    read: (value, path) =>
+      Array.isArray(value) && value.length <= PORTS
+        ? value.map((target: unknown, index) =>
+            target === null ? null : targetEntry.read(target, `${path}[${index}]`),
+          )
+        : undefined,
+    write: serials => serials.map(serial => (serial === null ? null : (targetEntry.write(serial) ?? null))),
+  },
+  { default: null, defaultText: 'COM1 alone', cli: '-serial' },
+)
 
-/** What the option takes, for messages. */
-export const serialsTakes = `a list of up to ${PORTS} targets for COM1 to COM4 in place of 'serial', null for a port that is not there: ${serialTakes}`
+/** Where the guest's serial ports lead. */
+export const serialMembers = {
+  /**
+   * Where COM1 leads.
+   *
+   * @default 'null'
+   */
+  serial: optional(targetEntry, { defaultText: "'null'", cli: '-serial' }),
+  /**
+   * Where COM1 to COM4 lead, in place of `serial`; `null` for an absent port. Each is a stream in {@linkcode Machine.serials}.
+   * Without COM1, {@linkcode Machine.serial} is empty, and what is written to it is lost.
+   *
+   * @default COM1 alone
+   */
+  serials: ports,
+  /**
+   * Adds a port whose bytes go to a target, as `isa-debugcon`: firmware writes its messages there.
+   *
+   * @default none
+   */
+  debugConsole: optional(debugConsole, { cli: '-device isa-debugcon' }),
+}
 
-/** Everything is checked here. */
-export const debugConsoleShape = v.strictObject({
-  port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff))),
-  target: serialShape,
-})
+/** The serial ports, COM1 first. */
+export type NormalSerials = readonly [Serial | null, ...(Serial | null)[]]
 
-/** What the option takes, for messages. */
-export const debugConsoleTakes = `{ port, target } with a port from 0 to 0xffff, and a target: ${serialTakes}`
+type Members = NormalOf<Pick<typeof serialMembers, 'serial' | 'serials'>>
 
-/** Where COM1 to COM4 lead. */
-export function normaliseSerials(
-  serial: SerialTarget,
-  serials: readonly (SerialTarget | null)[] | undefined,
-): readonly [Serial | null, ...(Serial | null)[]] {
-  const [first = null, ...more] = (serials ?? [serial]).map(target => target && normaliseSerial(target))
+/** Joins the two ways to give serial ports. */
+export function joinSerials({ serial, serials }: Members): NormalSerials {
+  if (serial !== null && serials !== null) {
+    throw conflict('serials', "it is given beside 'serial', which is its first element", 'Give one of them.')
+  }
+  const [first = null, ...more] = serials ?? [serial ?? { kind: 'null' }]
   return [first, ...more]
 }
 
-/** Fills in the default. */
-export function normaliseDebugConsole({ port = 0xe9, target }: DebugConsoleOptions): NormalDebugConsole {
-  return { port, target: normaliseSerial(target) }
-}
-
-/** The options that have this normal form. */
-export function explicitSerials(serials: readonly (Serial | null)[]): (SerialTarget | null)[] {
-  return serials.map(serial => serial && explicitSerial(serial))
+/** Inverts {@link joinSerials}. */
+export function splitSerials(serials: NormalSerials): Members {
+  const [first] = serials
+  return serials.length > 1 || first === null ? { serial: null, serials } : { serial: first, serials: null }
 }

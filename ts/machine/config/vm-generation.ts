@@ -1,24 +1,22 @@
 // The machine's generation, QEMU's `vmgenid` (its docs/specs/vmgenid).
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../errors/machine-config-error.js'
+import { build } from '../../schema/build.js'
+import { conflict } from '../../schema/invalid.js'
 
-const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i
 
-/** Shape only. */
-export const vmGenerationIdShape = v.union([v.literal('auto'), v.pipe(v.string(), v.regex(uuid))])
+const read = (value: unknown): string | undefined =>
+  typeof value === 'string' && (value === 'auto' || UUID.test(value)) ? value.toLowerCase() : undefined
 
-/** What the option takes, for messages. */
-export const vmGenerationIdTakes = "'auto' or a UUID"
+export const vmGenerationIdEntry = build<string, string, null>(
+  { takes: "'auto' or a UUID", argument: { takes: 'UUID|auto', read }, read, write: id => id },
+  { default: null, cli: '-device vmgenid guid' },
+)
 
-/** In lower case; `null` for none. ACPI tells the guest where it is. */
-export function normaliseVmGenerationId(id: string | undefined, acpi: boolean): string | null {
-  if (id === undefined) return null
-  if (acpi) return id.toLowerCase()
-  throw new MachineConfigError('a generation (vmGenerationId) is told by ACPI, which is off', {
-    option: 'vmGenerationId',
-    remedy: 'Leave one of the two options out.',
-  })
+/** ACPI's tables have the address of the generation. */
+export function checkVmGenerationId({ vmGenerationId, acpi }: { vmGenerationId: string | null; acpi: boolean }): void {
+  if (vmGenerationId === null || acpi) return
+  throw conflict('vmGenerationId', 'it needs ACPI, which is off', "Omit 'vmGenerationId', or 'acpi: false'.")
 }
 
 /** The 16 bytes that a guest reads: the first three fields have their lowest byte first. */

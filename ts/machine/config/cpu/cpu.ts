@@ -1,176 +1,154 @@
-// The processors of a machine, QEMU's -cpu and -smp, in normal form.
+// The guest's CPU, QEMU's -cpu.
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import { didYouMean } from '../../../errors/suggest.js'
-import { cpuFeatures } from './features.js'
-import { cpuModels, isCpuModel } from './models.js'
-import type { CpuOptions, TopologyOptions } from './cpu-options.js'
+import { build } from '../../../schema/build.js'
+import { object } from '../../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { invalidValue } from '../../../schema/invalid.js'
+import { boolean, integer } from '../../../schema/scalars.js'
 import { parseSize } from '../../../schema/size.js'
+import { MachineConfigError } from '../../../errors/machine-config-error.js'
+import { checkFeature, checkModel, type Refuse } from './names.js'
+import { parseCpuText } from './cpu-text.js'
 
-/** The xAPIC has 8 bits for an id, and 255 is the broadcast. */
-export const MAX_CPUS = 255
+/** The kernel takes kHz in 32 bits. */
+const MAX_HZ = 2 ** 32 * 1000 - 1
 
-/** {@link CpuOptions}, everything set. */
-export interface NormalCpu {
-  readonly model: string
-  /** In the order in which they apply. */
-  readonly features: readonly { readonly name: string; readonly on: boolean }[]
-  readonly check: boolean
-  readonly enforce: boolean
-  readonly kvm: boolean
-  readonly pmu: boolean | null
-  readonly migratable: boolean
-  /** kHz. */
+const cpuMembers = {
+  /**
+   * `host` (or `max`) is what KVM offers of the host's CPU. Another model of QEMU's is a set of features, of which the guest gets those that the host has.
+   *
+   * @default 'host'
+   */
+  model: build<string, string, 'host'>(
+    {
+      takes: 'the name of a CPU model',
+      read: (value, path) => {
+        if (typeof value === 'string') checkModel(value, refuse(path))
+        return typeof value === 'string' ? value : undefined
+      },
+      write: model => model,
+    },
+    { default: 'host', cli: '-cpu' },
+  ),
+  /**
+   * Features by QEMU's names that the guest gets or does not get, beyond the model: `{ avx2: false, 'kvm-pv-ipi': true }`. Features that need
+   * an absent feature are absent, too.
+   *
+   * @default none
+   */
+  features: build<Readonly<Record<string, boolean>>, readonly CpuFeature[], Record<string, never>>(
+    {
+      takes: "an object of booleans by feature, for example { avx2: false, 'kvm-pv-ipi': true }",
+      read: readFeatures,
+      write: features => Object.fromEntries(features.map(({ name, on }) => [name, on])),
+    },
+    { default: {}, defaultText: 'none', cli: '-cpu FEATURE=on|off' },
+  ),
+  /**
+   * Warns about requested features that the host does not offer.
+   *
+   * @default true
+   */
+  check: boolean({ default: true, cli: 'check' }),
+  /**
+   * Fails on requested features that the host does not offer.
+   *
+   * @default false
+   */
+  enforce: boolean({ default: false, cli: 'enforce' }),
+  /**
+   * Tells the guest that its hypervisor is KVM.
+   *
+   * @default true
+   */
+  kvm: boolean({ default: true, cli: 'kvm' }),
+  /**
+   * The performance monitoring unit.
+   *
+   * @default true for the host's CPU, false for other models
+   */
+  pmu: boolean({ default: null, defaultText: "true for the host's CPU, false for other models", cli: 'pmu' }),
+  /**
+   * Omits the invariant time-stamp counter.
+   *
+   * @default false
+   */
+  migratable: boolean({ default: false, cli: 'migratable' }),
+  /**
+   * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC scaling has only its own frequency, within 250 ppm.
+   *
+   * @default the host's
+   */
+  tscFrequency: integer({
+    min: 1000,
+    max: MAX_HZ,
+    unit: 'Hz',
+    default: null,
+    defaultText: "the host's",
+    cli: 'tsc-frequency',
+    argument: { takes: 'HZ', read: hertz },
+  }),
+}
+
+/** A feature that is added or removed. */
+export interface CpuFeature {
+  readonly name: string
+  readonly on: boolean
+}
+
+/** The guest's CPU. */
+export interface CpuOptions extends OptionsOf<typeof cpuMembers> {}
+
+type Members = NormalOf<typeof cpuMembers>
+
+/** {@link CpuOptions} in normal form. Features are in the order in which they apply. */
+export interface NormalCpu extends Omit<Members, 'tscFrequency'> {
   readonly tscKhz: number | null
 }
 
-/** Shape only. */
-export const cpuShape = v.union([
-  v.string(),
-  v.strictObject({
-    model: v.optional(v.string()),
-    features: v.optional(v.record(v.string(), v.boolean())),
-    check: v.optional(v.boolean()),
-    enforce: v.optional(v.boolean()),
-    kvm: v.optional(v.boolean()),
-    pmu: v.optional(v.boolean()),
-    migratable: v.optional(v.boolean()),
-    tscFrequency: v.optional(v.number()),
+const cpuObject: Entry<CpuOptions, NormalCpu, 'required'> = object('CpuOptions', cpuMembers, {
+  finish: ({ tscFrequency, ...cpu }) => ({
+    ...cpu,
+    tscKhz: tscFrequency === null ? null : Math.floor(tscFrequency / 1000),
   }),
-])
-
-/** What the option takes, for messages. */
-export const cpuTakes =
-  "a model and features such as 'host,-avx2', or { model, features, check, enforce, kvm, pmu, migratable, tscFrequency }"
-
-/** Shape only. */
-export const topologyShape = v.strictObject({
-  sockets: v.optional(v.number()),
-  dies: v.optional(v.number()),
-  cores: v.optional(v.number()),
-  threads: v.optional(v.number()),
+  restore: ({ tscKhz, ...cpu }) => ({ ...cpu, tscFrequency: tscKhz === null ? null : tscKhz * 1000 }),
 })
 
-/** What the option takes, for messages. */
-export const topologyTakes = '{ sockets, dies, cores, threads }, whole numbers whose product is the number of vCPUs'
+export const cpuEntry = build<string | CpuOptions, NormalCpu, 'host'>(
+  {
+    takes: `a model and features such as 'host,-avx2', or ${cpuObject.takes}`,
+    nested: { name: 'CpuOptions', members: cpuMembers },
+    read: (value, path) => {
+      if (typeof value === 'string') return cpuObject.read(readCpuText(value, refuse(path)), path)
+      return typeof value === 'object' && value !== null ? cpuObject.read(value, path) : undefined
+    },
+    write: normal => cpuObject.write(normal) ?? 'host',
+  },
+  { default: 'host', cli: '-cpu' },
+)
 
-/** Makes the error of whoever was given the text. */
-export type Refuse = (message: string, remedy: string) => Error
-
-const switches = ['check', 'enforce', 'kvm', 'pmu', 'migratable'] as const
-
-/** Reads `MODEL[,+FEATURE][,-FEATURE][,FEATURE=on|off][,PROPERTY=VALUE]`, as `-cpu` takes it. */
-export function parseCpuText(text: string, refuse: Refuse): CpuOptions {
-  const [model = '', ...words] = text.split(',')
-  checkModel(model, refuse)
-  const given: Record<string, boolean> = {}
-  const added: string[] = []
-  const removed: string[] = []
-  const options: { -readonly [K in keyof CpuOptions]: CpuOptions[K] } = { model }
-  for (const word of words) {
-    if (word.startsWith('+')) added.push(featureName(word.slice(1), refuse))
-    else if (word.startsWith('-')) removed.push(featureName(word.slice(1), refuse))
-    else {
-      const [key = '', value = 'on'] = word.split(/=(.*)/s)
-      const name = key.replaceAll('_', '-')
-      if (name === 'tsc-frequency' || name === 'tsc-freq') options.tscFrequency = frequency(value, refuse)
-      else {
-        const on = { on: true, yes: true, true: true, off: false, no: false, false: false }[value]
-        if (on === undefined) throw refuse(`'${word}' expects on or off`, `For example '${key}=on'.`)
-        const own = switches.find(known => known === name)
-        if (own) options[own] = on
-        else given[featureName(name, refuse)] = on
-      }
-    }
-  }
-  // QEMU's order: what has a value, then all +, then all -.
-  const features: Record<string, boolean> = {}
-  const put = (name: string, on: boolean) => {
-    delete features[name]
-    features[name] = on
-  }
-  for (const [name, on] of Object.entries(given)) put(name, on)
-  for (const name of added) put(name, true)
-  for (const name of removed) put(name, false)
-  if (Object.keys(features).length > 0) options.features = features
-  return options
+/** Reads a CPU as `-cpu` takes it. */
+export function readCpuText(text: string, refuse: Refuse): CpuOptions {
+  return parseCpuText(text, cpuMembers, refuse)
 }
 
-function checkModel(model: string, refuse: Refuse): void {
-  if (isCpuModel(model)) return
-  const remedy = "'kvm-accel run -cpu help' lists the models; without one the guest sees the host's CPU."
-  throw refuse(`does not have the model '${model}'.${didYouMean(model, cpuModels)}`, remedy)
+/** Creates errors of the option at `path`. */
+function refuse(path: string): Refuse {
+  return (problem, remedy) => new MachineConfigError(`machine option '${path}' ${problem}`, { option: 'cpu', remedy })
 }
 
-function featureName(spelled: string, refuse: Refuse): string {
-  const name = spelled.replaceAll('_', '-')
-  if (cpuFeatures.includes(name)) return name
-  const remedy = "docs/cpu.md lists the features; '-cpu help' prints their names."
-  throw refuse(`does not have the feature '${spelled}'.${didYouMean(name, [...cpuFeatures, ...switches])}`, remedy)
+function readFeatures(value: unknown, path: string): readonly CpuFeature[] | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  return Object.entries(value).map(([name, on]: [string, unknown]) => {
+    if (typeof on !== 'boolean')
+      throw invalidValue(`${path}.${name}`, on, { takes: 'a boolean', defaultText: undefined })
+    return { name: checkFeature(name, Object.keys(cpuMembers), refuse('cpu')), on }
+  })
 }
 
-function frequency(text: string, refuse: Refuse): number {
-  // QEMU's tsc-freq has decimal suffixes.
-  const [, digits = '', unit = ''] = /^([0-9.]+)([kMG]?)$/.exec(text) ?? []
-  const hertz = digits === '' ? parseSize(text) : Number(digits) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '']
-  if (typeof hertz === 'number' && Number.isSafeInteger(hertz)) return hertz
-  throw refuse(`tsc-frequency= expects a number of Hz, and not '${text}'`, "For example 'tsc-frequency=2500000000'.")
-}
-
-/** Checks the names and fills in the defaults. */
-export function normaliseCpu(cpu: string | CpuOptions): NormalCpu {
-  const refuse: Refuse = (message, remedy) =>
-    new MachineConfigError(`machine option 'cpu' ${message}`, { option: 'cpu', remedy })
-  const options = typeof cpu === 'string' ? parseCpuText(cpu, refuse) : cpu
-  const { model = 'host', features = {}, check = true, enforce = false, kvm = true, pmu, migratable = false } = options
-  checkModel(model, refuse)
-  const { tscFrequency } = options
-  if (tscFrequency !== undefined && !(tscFrequency >= 1000 && tscFrequency / 1000 < 2 ** 32)) {
-    throw refuse(`has tscFrequency ${tscFrequency}`, 'It is a number of Hz, 1000 to 2^32 * 1000 - 1.')
-  }
-  return {
-    model,
-    features: Object.entries(features).map(([name, on]) => ({ name: featureName(name, refuse), on })),
-    check,
-    enforce,
-    kvm,
-    pmu: pmu ?? null,
-    migratable,
-    tscKhz: tscFrequency === undefined ? null : Math.floor(tscFrequency / 1000),
-  }
-}
-
-/** Fills in the levels that were left out as QEMU does: cores first, then sockets, then threads. */
-export function completeTopology(cpus: number | undefined, given: TopologyOptions): Required<TopologyOptions> {
-  const { dies = 1 } = given
-  let { sockets, cores, threads } = given
-  const all = cpus ?? (sockets ?? 1) * dies * (cores ?? 1) * (threads ?? 1)
-  const rest = (...known: number[]) => Math.floor(all / known.reduce((product, count) => product * count, 1))
-  if (cores === undefined) {
-    sockets ??= 1
-    threads ??= 1
-    cores = rest(sockets, dies, threads)
-  } else if (sockets === undefined) {
-    threads ??= 1
-    sockets = rest(dies, cores, threads)
-  }
-  threads ??= rest(sockets, dies, cores)
-  return { sockets, dies, cores, threads }
-}
-
-/** The number of vCPUs and their places. */
-export function normaliseTopology(
-  cpus: number | undefined,
-  topology: TopologyOptions | undefined,
-): { readonly cpus: number; readonly topology: Required<TopologyOptions> } {
-  const complete = completeTopology(cpus ?? (topology ? undefined : 1), topology ?? {})
-  const product = complete.sockets * complete.dies * complete.cores * complete.threads
-  const whole = Object.values(complete).every(count => Number.isInteger(count) && count >= 1)
-  if (!whole || product > MAX_CPUS || (cpus ?? product) !== product) {
-    const text = Object.entries(complete).map(([level, count]) => `${level} ${count}`)
-    const message = `machine option 'topology' has ${text.join(', ')}, which does not make ${cpus ?? `1 to ${MAX_CPUS}`} vCPUs`
-    throw new MachineConfigError(message, { option: 'topology', remedy: `It takes ${topologyTakes}.` })
-  }
-  return { cpus: product, topology: complete }
+/** QEMU's tsc-frequency has decimal suffixes. */
+function hertz(word: string): number | undefined {
+  const [, digits = '', unit = ''] = /^([0-9.]+)([kMG]?)$/.exec(word) ?? []
+  const value = digits === '' ? parseSize(word) : Number(digits) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '']
+  return typeof value === 'number' && Number.isSafeInteger(value) ? value : undefined
 }

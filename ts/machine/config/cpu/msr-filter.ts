@@ -1,51 +1,85 @@
-// MSRs that are answered outside the kernel, in normal form.
+// MSRs that are answered outside the kernel.
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import type { MsrRead, MsrRule, MsrWrite } from './cpu-options.js'
+import { build } from '../../../schema/build.js'
+import { list, object } from '../../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { conflict } from '../../../schema/invalid.js'
+import { integer } from '../../../schema/scalars.js'
 
 /** The kernel's most ranges. */
 const MAX_RANGES = 16
 /** The kernel's longest range. */
 const MAX_MSRS = 12_288
 
-/** {@link MsrRule}, everything set. */
-export interface NormalMsrRule {
-  readonly index: number
-  readonly count: number
-  readonly read: bigint | 'fault' | 'allow' | MsrRead
-  readonly write: 'ignore' | 'fault' | 'allow' | MsrWrite
+/** The value of an MSR: 64 bits, or a #GP. */
+export type MsrValue = number | bigint | 'fault'
+
+/** Answers `rdmsr`. The vCPU waits for a promise; other vCPUs run on. */
+export type MsrRead = (index: number, vcpu: number) => MsrValue | Promise<MsrValue>
+
+/** Handles `wrmsr`; `'fault'` is a #GP. The vCPU waits for a promise; other vCPUs run on. */
+export type MsrWrite = (index: number, value: bigint, vcpu: number) => void | 'fault' | Promise<void | 'fault'>
+
+const members = {
+  /** The first MSR, 0 to 4294967295, except the x2APIC's (0x800 to 0x8ff). */
+  index: integer({ min: 0, max: 0xffff_ffff }),
+  /**
+   * The number of MSRs, 1 to 12288.
+   *
+   * @default 1
+   */
+  count: integer({ min: 1, max: MAX_MSRS, default: 1 }),
+  /**
+   * What `rdmsr` returns: a value of 64 bits; `fault` for a #GP; `allow` for the kernel's answer; or the answer of a function, which is called on the
+   * machine's thread with the MSR and the vCPU. A function that throws ends the machine.
+   *
+   * @default 'allow'
+   */
+  read: build<MsrValue | 'allow' | MsrRead, bigint | 'fault' | 'allow' | MsrRead, 'allow'>(
+    {
+      takes: "a whole number of 64 bits, 'fault', 'allow' or a function",
+      read: value => {
+        if (value === 'fault' || value === 'allow') return value
+        if (typeof value === 'function') return value as MsrRead
+        if (typeof value !== 'bigint' && !Number.isSafeInteger(value)) return undefined
+        const bits = BigInt(value as number | bigint)
+        return bits >= 0n && bits < 1n << 64n ? bits : undefined
+      },
+      write: normal => normal,
+    },
+    { default: 'allow' },
+  ),
+  /**
+   * What `wrmsr` does: `ignore` does nothing; `fault` is a #GP; `allow` is what the kernel does; a function is called with the MSR, the value and the vCPU.
+   *
+   * @default 'allow'
+   */
+  write: build<'ignore' | 'fault' | 'allow' | MsrWrite, 'ignore' | 'fault' | 'allow' | MsrWrite, 'allow'>(
+    {
+      takes: "'ignore', 'fault', 'allow' or a function",
+      read: value => {
+        if (value === 'ignore' || value === 'fault' || value === 'allow') return value
+        return typeof value === 'function' ? (value as MsrWrite) : undefined
+      },
+      write: normal => normal,
+    },
+    { default: 'allow' },
+  ),
 }
 
-/** Shape only. */
-export const msrFilterShape = v.array(
-  v.strictObject({
-    index: v.number(),
-    count: v.optional(v.number()),
-    read: v.optional(v.union([v.number(), v.bigint(), v.picklist(['fault', 'allow']), v.function()])),
-    write: v.optional(v.union([v.picklist(['ignore', 'fault', 'allow']), v.function()])),
-  }),
-)
+/** Answers for accesses to a range of MSRs. */
+export interface MsrRule extends OptionsOf<typeof members> {}
 
-/** What the option takes, for messages. */
-export const msrFilterTakes = `a list of at most ${MAX_RANGES} { index, count, read, write }`
+/** {@link MsrRule} in normal form. */
+export interface NormalMsrRule extends NormalOf<typeof members> {}
 
-/** Checks the numbers and fills in the defaults; what ranges must not be together the addon checks. */
-export function normaliseMsrFilter(rules: readonly MsrRule[]): readonly NormalMsrRule[] {
-  if (rules.length > MAX_RANGES) throw bad(`has ${rules.length} ranges, and the kernel at most ${MAX_RANGES}`)
-  return rules.map(({ index, count = 1, read = 'allow', write = 'allow' }) => {
-    if (!Number.isInteger(index) || index < 0 || index > 0xffff_ffff) throw bad(`has index ${index}, which is no MSR`)
-    if (!Number.isInteger(count) || count < 1 || count > MAX_MSRS || index + count > 2 ** 32) {
-      throw bad(`has a range of ${count} MSRs, and the kernel takes 1 to ${MAX_MSRS}`)
-    }
-    if (typeof read === 'string' || typeof read === 'function') return { index, count, read, write }
-    const value = typeof read === 'bigint' || Number.isSafeInteger(read) ? BigInt(read) : -1n
-    if (value < 0n || value >= 1n << 64n) throw bad(`has the value ${read}, which is no number of 64 bits`)
-    return { index, count, read: value, write }
-  })
-}
+const ruleObject: Entry<MsrRule, NormalMsrRule, 'required'> = object('MsrRule', members, {
+  finish: (rule, path) => {
+    if (rule.index + rule.count <= 2 ** 32) return rule
+    throw conflict(path, `${rule.count} MSRs from ${rule.index} exceed 2^32`, 'Give a smaller count.')
+  },
+  restore: rule => rule,
+})
 
-function bad(what: string): MachineConfigError {
-  const remedy = `It takes ${msrFilterTakes}.`
-  return new MachineConfigError(`machine option 'msrFilter' ${what}`, { option: 'msrFilter', remedy })
-}
+/** The addon checks the ranges against each other. */
+export const msrFilterEntry = list(ruleObject, { max: MAX_RANGES })

@@ -1,49 +1,47 @@
-// The balloon in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { device, object } from '../../../schema/compound.js'
+import { boolean, integer } from '../../../schema/scalars.js'
 
-import * as v from 'valibot'
+/** The polling interval of the command line is in seconds. */
+const MAX_SECONDS = 4_294_967
 
-/** Memory that the guest does without, QEMU's `-device virtio-balloon-device`. */
-export interface BalloonOptions {
+const members = {
   /**
-   * A guest that would kill a process for want of memory takes pages back first.
+   * Lets a guest that is out of memory take pages back before it kills a process.
    *
    * @default false
    */
-  readonly deflateOnOom?: boolean
+  deflateOnOom: boolean({ default: false, cli: 'deflate-on-oom' }),
   /**
-   * The guest reports pages that it does not use, at any time and unasked; the host has them until the guest touches them again.
+   * Lets the guest report pages that it does not use; the host has them until the guest touches them again.
    *
    * @default false
    */
-  readonly freePageReporting?: boolean
+  freePageReporting: boolean({ default: false, cli: 'free-page-reporting' }),
   /**
-   * How often the guest is asked for {@link Balloon.statistics}, in milliseconds: a whole number from 0 to 2^32 - 1, and 0 is never.
+   * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295; 0 is never.
    *
    * @default 0
    */
-  readonly statisticsInterval?: number
-}
-
-/** {@link BalloonOptions}, everything set. */
-export type NormalBalloon = Required<BalloonOptions>
-
-/** Everything is checked here. */
-export const balloonShape = v.union([
-  v.boolean(),
-  v.strictObject({
-    deflateOnOom: v.optional(v.boolean()),
-    freePageReporting: v.optional(v.boolean()),
-    statisticsInterval: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1))),
+  statisticsInterval: integer({
+    min: 0,
+    max: 0xffff_ffff,
+    unit: 'milliseconds',
+    default: 0,
+    cli: 'guest-stats-polling-interval',
+    argument: {
+      takes: `0…${MAX_SECONDS}`,
+      read: word => (/^\d+$/.test(word) && Number(word) <= MAX_SECONDS ? Number(word) * 1000 : undefined),
+    },
   }),
-])
-
-/** What the option takes, for messages. */
-export const balloonTakes =
-  'a boolean, or { deflateOnOom, freePageReporting, statisticsInterval } with two booleans and milliseconds from 0 to 2^32 - 1'
-
-/** Fills in the defaults; `null` for no device. */
-export function normaliseBalloon(balloon: boolean | BalloonOptions): NormalBalloon | null {
-  if (balloon === false) return null
-  const { deflateOnOom = false, freePageReporting = false, statisticsInterval = 0 } = balloon === true ? {} : balloon
-  return { deflateOnOom, freePageReporting, statisticsInterval }
 }
+
+/** A virtio-balloon, QEMU's `-device virtio-balloon-device`. */
+export interface BalloonOptions extends OptionsOf<typeof members> {}
+
+/** {@link BalloonOptions} in normal form. */
+export interface NormalBalloon extends NormalOf<typeof members> {}
+
+const balloonObject: Entry<BalloonOptions, NormalBalloon, 'required'> = object('BalloonOptions', members)
+
+export const balloonEntry = device(balloonObject, { cli: '-device virtio-balloon-device' })

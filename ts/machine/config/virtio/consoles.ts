@@ -1,69 +1,53 @@
-// Ports of the virtio console in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { list, object } from '../../../schema/compound.js'
+import { conflict } from '../../../schema/invalid.js'
+import { text } from '../../../schema/scalars.js'
+import { targetEntry } from '../serial.js'
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import { explicitSerial, normaliseSerial, serialShape, serialTakes, type Serial, type SerialTarget } from '../serial.js'
-
-/** A port of the virtio console, QEMU's `-device virtconsole` or with a name `-device virtserialport`. */
-export interface ConsoleOptions {
-  /** Where it leads. Input comes from a socket's client or a terminal, and from whoever writes to the port's stream. */
-  readonly target: SerialTarget
-  /**
-   * Makes it a channel of bytes: Linux has it as `/dev/vport0p1` and so on, and udev as `/dev/virtio-ports/NAME`. No other port has this name; at
-   * most 64 bytes.
-   *
-   * @default no name: a terminal, which Linux has as `/dev/hvc0` and so on
-   */
-  readonly name?: string
-}
-
-/** {@link ConsoleOptions}, everything set. */
-export interface NormalConsole {
-  readonly target: Serial
-  readonly name: string | null
-}
-
-/** As the device has it. */
+/** The device's limit. */
 const MAX_PORTS = 16
-/** Longer names do not fit into what drivers expect of a message. */
+/** Drivers reserve this much for a name in a control message. */
 const MAX_NAME = 64
 
-/** Shape only. */
-export const consolesShape = v.pipe(
-  v.array(
-    v.strictObject({
-      target: serialShape,
-      name: v.optional(
-        v.pipe(
-          v.string(),
-          v.nonEmpty(),
-          v.check(name => !name.includes('\0') && Buffer.byteLength(name) <= MAX_NAME),
-        ),
-      ),
-    }),
-  ),
-  v.maxLength(MAX_PORTS),
-)
-
-/** What the option takes, for messages. */
-export const consolesTakes = `a list of up to ${MAX_PORTS} { target, name } with a name of at most ${MAX_NAME} bytes and target ${serialTakes}`
-
-/** Fills in the defaults and checks what needs no host. */
-export function normaliseConsoles(consoles: readonly ConsoleOptions[]): readonly NormalConsole[] {
-  const names = new Set<string>()
-  return consoles.map(({ target, name = null }) => {
-    if (name !== null && names.has(name)) {
-      throw new MachineConfigError(`two consoles have the name '${name}'`, {
-        option: 'consoles',
-        remedy: 'Give each channel a name of its own.',
-      })
-    }
-    if (name !== null) names.add(name)
-    return { target: normaliseSerial(target), name }
-  })
+const members = {
+  /** Where the port leads. Input comes from a socket's client or a terminal, and from writes to the port's stream. */
+  target: targetEntry,
+  /**
+   * The name of a channel of bytes, at most 64 bytes, unlike that of any other port. Linux has the channel as `/dev/vport0p1` and so on, udev as
+   * `/dev/virtio-ports/NAME`.
+   *
+   * @default none: the port is a terminal, which Linux has as `/dev/hvc0` and so on
+   */
+  name: text({
+    nonEmpty: true,
+    maxBytes: MAX_NAME,
+    default: null,
+    defaultText: 'none: the port is a terminal, which Linux has as `/dev/hvc0` and so on',
+    cli: 'name',
+  }),
 }
 
-/** The options that have this normal form. */
-export function explicitConsoles(consoles: readonly NormalConsole[]): ConsoleOptions[] {
-  return consoles.map(({ target, name }) => ({ target: explicitSerial(target), ...(name !== null && { name }) }))
+/** A port of the virtio console, QEMU's `-device virtconsole`, or with a name `-device virtserialport`. */
+export interface ConsoleOptions extends OptionsOf<typeof members> {}
+
+/** {@link ConsoleOptions} in normal form. */
+export interface NormalConsole extends NormalOf<typeof members> {}
+
+const consoleObject: Entry<ConsoleOptions, NormalConsole, 'required'> = object('ConsoleOptions', members)
+
+export const consolesEntry = list(consoleObject, {
+  max: MAX_PORTS,
+  cli: '-device virtconsole',
+  rules: { finish: withUniqueNames, restore: consoles => consoles },
+})
+
+function withUniqueNames(consoles: readonly NormalConsole[], path: string): readonly NormalConsole[] {
+  const names = new Set<string>()
+  for (const { name } of consoles) {
+    if (name !== null && names.has(name)) {
+      throw conflict(path, `two consoles have the name '${name}'`, 'Give each channel its own name.')
+    }
+    if (name !== null) names.add(name)
+  }
+  return consoles
 }

@@ -1,105 +1,85 @@
-// Disks in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { list, object, withDefault } from '../../../schema/compound.js'
+import { conflict } from '../../../schema/invalid.js'
+import { boolean, choice, path, text } from '../../../schema/scalars.js'
+import { diskThrottleObject } from './throttle.js'
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import { either } from '../../../errors/suggest.js'
-import { diskThrottleShape, normaliseThrottle, type DiskThrottleOptions, type NormalThrottle } from './throttle.js'
-
-/** How an image holds a disk. */
+/** The format of an image. */
 export type DiskFormat = 'raw' | 'qcow2'
 
-/** A disk, QEMU's `-drive` with `-device virtio-blk-device`. The guest has it as `/dev/vda` and so on, in the order of the list. */
-export interface DiskOptions {
-  /** A file, or a block device of the host. It is locked: no other machine, of ours or of QEMU's, may write it meanwhile. The images behind a qcow2 image are locked, too. */
-  readonly path: string
+const formats = ['raw', 'qcow2'] as const satisfies readonly DiskFormat[]
+
+/** The longest serial number of virtio-blk, in bytes. */
+const MAX_SERIAL = 20
+
+const members = {
   /**
-   * How the image holds the disk: `raw` byte for byte, `qcow2` in QEMU's format, with the images behind it. It is never guessed, since a guest can write whatever header it likes.
+   * An image, or a block device of the host. The machine locks it, and the images behind a qcow2 image: no other machine, ours or QEMU's, can write it
+   * meanwhile.
+   */
+  path: path({ cli: '-drive file' }),
+  /**
+   * The image's format: `raw`, or QEMU's `qcow2` with the images behind it. It is never guessed, because a guest can write any header.
    *
    * @default 'raw'
    */
-  readonly format?: DiskFormat
+  format: choice(formats, { default: 'raw', cli: '-drive format' }),
   /**
-   * The guest cannot write; several machines may have such a disk at once.
+   * Refuses the guest's writes; several machines may have such a disk at once.
    *
    * @default false
    */
-  readonly readOnly?: boolean
+  readOnly: boolean({ default: false, cli: '-drive readonly' }),
   /**
    * A name, unlike that of any other disk of the machine.
    *
    * @default 'disk0' and so on
    */
-  readonly id?: string
+  id: text({ nonEmpty: true, default: null, defaultText: "'disk0' and so on", cli: 'id' }),
   /**
-   * What the guest reads as the disk's serial number, at most 20 bytes.
+   * The serial number that the guest reads, at most 20 bytes.
    *
    * @default ''
    */
-  readonly serial?: string
+  serial: text({ maxBytes: MAX_SERIAL, default: '', cli: 'serial' }),
   /**
-   * What the guest discards is given back to the host, as `discard=unmap`: the file becomes sparse.
+   * Gives what the guest discards back to the host, as `discard=unmap`: the file becomes sparse. Without it, a discard succeeds and changes nothing.
    *
    * @default false
    */
-  readonly discard?: boolean
+  discard: boolean({ default: false, cli: '-drive discard' }),
   /**
    * Rate limits.
    *
    * @default none
    */
-  readonly throttle?: DiskThrottleOptions
+  throttle: withDefault(diskThrottleObject, { default: {}, defaultText: 'none', cli: '-drive throttling.…' }),
 }
 
-/** {@link DiskOptions}, everything set. */
-export interface NormalDisk extends Required<Omit<DiskOptions, 'throttle'>> {
-  readonly throttle: NormalThrottle
+/** A disk, QEMU's `-drive` with `-device virtio-blk-device`. The guest has it as `/dev/vda` and so on, in the order of the list. */
+export interface DiskOptions extends OptionsOf<typeof members> {}
+
+type Members = NormalOf<typeof members>
+
+/** {@link DiskOptions} in normal form. */
+export interface NormalDisk extends Members {
+  readonly id: string
 }
 
-const formats = ['raw', 'qcow2'] as const satisfies readonly DiskFormat[]
+const diskObject: Entry<DiskOptions, Members, 'required'> = object('DiskOptions', members)
 
-/** The longest serial number, in bytes. */
-const SERIAL = 20
+export const disksEntry = list(diskObject, {
+  cli: '-device virtio-blk-device',
+  rules: { finish: withIds, restore: disks => disks },
+})
 
-const text = v.pipe(
-  v.string(),
-  v.nonEmpty(),
-  v.check(value => !value.includes('\0')),
-)
-
-/** Shape only. */
-export const disksShape = v.array(
-  v.strictObject({
-    path: text,
-    format: v.optional(v.picklist(formats)),
-    readOnly: v.optional(v.boolean()),
-    id: v.optional(text),
-    serial: v.optional(v.string()),
-    discard: v.optional(v.boolean()),
-    throttle: v.optional(diskThrottleShape),
-  }),
-)
-
-/** What the option takes, for messages. */
-export const disksTakes = `a list of { path, format, readOnly, id, serial, discard, throttle } with format ${either(formats.map(format => `'${format}'`))}`
-
-/** Fills in the defaults and checks what needs no host. */
-export function normaliseDisks(disks: readonly DiskOptions[]): readonly NormalDisk[] {
+/** Names the disks that have no id. */
+function withIds(disks: readonly Members[], path: string): readonly NormalDisk[] {
   const ids = new Set<string>()
   return disks.map((disk, index) => {
-    const { path, format = 'raw', readOnly = false, id = `disk${index}`, serial = '', discard = false } = disk
-    if (ids.has(id)) {
-      throw new MachineConfigError(`two disks have the id '${id}'`, {
-        option: 'disks',
-        remedy: 'Give each disk an id of its own, or none.',
-      })
-    }
+    const id = disk.id ?? `disk${index}`
+    if (ids.has(id)) throw conflict(path, `two disks have the id '${id}'`, 'Give each disk its own id, or none.')
     ids.add(id)
-    if (Buffer.byteLength(serial) > SERIAL) {
-      throw new MachineConfigError(`the serial number '${serial}' of disk '${id}' is longer than ${SERIAL} bytes`, {
-        option: 'disks',
-        remedy: 'Take a shorter one.',
-      })
-    }
-    return { path, format, readOnly, id, serial, discard, throttle: normaliseThrottle(disk.throttle ?? {}, 'disks') }
+    return { ...disk, id }
   })
 }

@@ -1,128 +1,148 @@
-// Networks in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { build } from '../../../schema/build.js'
+import { list, object, readMembers, withDefault } from '../../../schema/compound.js'
+import { choice, integer, text } from '../../../schema/scalars.js'
+import { throttleObject } from './throttle.js'
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import { normaliseThrottle, throttleShape, type NormalThrottle, type ThrottleOptions } from './throttle.js'
+const port = () => integer({ min: 1, max: 0xffff })
 
-/** A port of the host that leads into the guest. */
-export interface Forward {
-  /** @default 'tcp' */
-  readonly protocol?: 'tcp' | 'udp'
+const forwardMembers = {
   /**
-   * The host's address that listens.
+   * The protocol.
    *
-   * @default all of them
+   * @default 'tcp'
    */
-  readonly hostAddress?: string
+  protocol: choice(['tcp', 'udp'], { default: 'tcp' }),
+  /**
+   * The address of the host on which the port listens.
+   *
+   * @default all addresses
+   */
+  hostAddress: text({
+    pattern: { regex: /^[\da-fA-F.:]+$/, takes: 'an IPv4 or IPv6 address' },
+    default: null,
+    defaultText: 'all addresses',
+  }),
   /** The host's port, 1 to 65535. */
-  readonly hostPort: number
+  hostPort: port(),
   /** The guest's port, 1 to 65535. */
-  readonly guestPort: number
+  guestPort: port(),
 }
 
+/** A port of the host that leads to a port of the guest. */
+export interface Forward extends OptionsOf<typeof forwardMembers> {}
+
+const forwardObject: Entry<Forward, NormalOf<typeof forwardMembers>, 'required'> = object('Forward', forwardMembers)
+
 /**
- * Where a network leads: `tap` is an interface of the host; `user` is a network without rights on the host, by passt, a process that has to be
- * installed; `stream` is a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
+ * Where a network leads:
+ * - `tap`: an interface of the host;
+ * - `user`: a network without privileges on the host, by the program passt, which must be installed;
+ * - `stream`: a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
  */
 export type NetworkBackend =
   | { readonly tap: string }
   | { readonly user: true | { readonly forwards?: readonly Forward[] } }
   | { readonly stream: string }
 
-/** A network card of the guest, QEMU's `-netdev` with `-device virtio-net-device`. */
-export interface NetworkOptions {
-  /** Where it leads. */
-  readonly backend: NetworkBackend
+const word = text({ nonEmpty: true })
+const userMembers = { forwards: list(forwardObject) }
+
+const backend = build<NetworkBackend, NetworkBackend, undefined>(
+  {
+    takes: '{ tap: INTERFACE }, { stream: PATH }, { user: true } or { user: { forwards: [Forward] } }',
+    nested: { name: 'Forward', members: forwardMembers },
+    read: (value, path) => {
+      if (typeof value !== 'object' || value === null) return undefined
+      const [[kind, argument] = [], ...more] = Object.entries(value)
+      if (more.length > 0) return undefined
+      if (kind === 'tap') return { tap: word.read(argument, `${path}.tap`) }
+      if (kind === 'stream') return { stream: word.read(argument, `${path}.stream`) }
+      if (kind !== 'user') return undefined
+      if (typeof argument === 'object' && argument !== null) readMembers(userMembers, argument, `${path}.user`)
+      else if (argument !== true) return undefined
+      return value as NetworkBackend
+    },
+    write: normal => normal,
+  },
+  {},
+)
+
+const mac = {
+  regex: /^(?!(?:00:){5}00$)[\da-fA-F][02468aceACE](:[\da-fA-F]{2}){5}$/,
+  takes:
+    "the MAC of one interface, six bytes in hexadecimal of which the first is even, for example '52:54:00:12:34:56'",
+}
+
+const members = {
+  /** Where the network leads. */
+  backend,
   /**
-   * The guest's address: six bytes in hexadecimal with colons.
+   * The guest's MAC: six bytes in hexadecimal with colons.
    *
-   * @default one of its own for each card, random
+   * @default a random one for each card
    */
-  readonly mac?: string
+  mac: text({ pattern: mac, default: null, defaultText: 'a random one for each card', cli: 'mac' }),
   /**
-   * Bytes of a frame's contents, 68 to 65535.
+   * The MTU in bytes that the guest is told, 68 to 65535.
    *
-   * @default what the guest assumes, 1500
+   * @default none: guests use 1500
    */
-  readonly mtu?: number
-  /** A name, for people. */
-  readonly id?: string
+  mtu: integer({
+    min: 68,
+    max: 0xffff,
+    unit: 'bytes',
+    default: null,
+    defaultText: 'none: guests use 1500',
+    cli: 'host_mtu',
+  }),
+  /**
+   * A name.
+   *
+   * @default 'net0' and so on
+   */
+  id: text({ nonEmpty: true, default: null, defaultText: "'net0' and so on", cli: 'id' }),
   /**
    * Rate limits, over both directions together; a frame is an operation.
    *
    * @default none
    */
-  readonly throttle?: ThrottleOptions
+  throttle: withDefault(throttleObject, { default: {}, defaultText: 'none' }),
 }
 
-/** {@link NetworkOptions}, everything set but an MTU that the guest is not told. */
-export interface NormalNetwork extends NetworkOptions {
+/** A network card, QEMU's `-netdev` with `-device virtio-net-device`. */
+export interface NetworkOptions extends OptionsOf<typeof members> {}
+
+type Members = NormalOf<typeof members>
+
+/** {@link NetworkOptions} in normal form. Without `mtu`, the guest is told none. */
+export interface NormalNetwork extends Omit<Members, 'mac' | 'mtu' | 'id'> {
   readonly mac: string
+  readonly mtu?: number
   readonly id: string
-  readonly throttle: NormalThrottle
 }
 
-const text = v.pipe(
-  v.string(),
-  v.nonEmpty(),
-  v.check(value => !value.includes('\0')),
-)
-const port = v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(0xffff))
+const networkObject: Entry<NetworkOptions, Members, 'required'> = object('NetworkOptions', members)
 
-const forward = v.strictObject({
-  protocol: v.optional(v.picklist(['tcp', 'udp'])),
-  hostAddress: v.optional(v.pipe(v.string(), v.regex(/^[\da-fA-F.:]+$/))),
-  hostPort: port,
-  guestPort: port,
+export const networksEntry = list(networkObject, {
+  cli: '-device virtio-net-device',
+  rules: {
+    finish: (networks): readonly NormalNetwork[] =>
+      networks.map(({ mac, mtu, id, ...network }, index) => ({
+        ...network,
+        mac: mac ?? randomMac(),
+        ...(mtu !== null && { mtu }),
+        id: id ?? `net${index}`,
+      })),
+    restore: networks => networks.map(network => ({ mtu: null, ...network })),
+  },
 })
 
-/** Everything but the address is checked here. */
-export const networksShape = v.array(
-  v.strictObject({
-    backend: v.union([
-      v.strictObject({ tap: text }),
-      v.strictObject({
-        user: v.union([v.literal(true), v.strictObject({ forwards: v.optional(v.array(forward)) })]),
-      }),
-      v.strictObject({ stream: text }),
-    ]),
-    mac: v.optional(v.string()),
-    mtu: v.optional(v.pipe(v.number(), v.integer(), v.minValue(68), v.maxValue(0xffff))),
-    id: v.optional(text),
-    throttle: v.optional(throttleShape),
-  }),
-)
-
-/** What the option takes, for messages. */
-export const networksTakes =
-  'a list of { backend, mac, mtu, id, throttle } with backend { tap: INTERFACE }, { stream: PATH }, { user: true } or ' +
-  '{ user: { forwards: [{ protocol, hostAddress, hostPort, guestPort }] } }, and mtu from 68 to 65535'
-
-/** Fills in the defaults and checks addresses. */
-export function normaliseNetworks(networks: readonly NetworkOptions[]): readonly NormalNetwork[] {
-  return networks.map(({ backend, mac = randomMac(), mtu, id, throttle = {} }, index) => ({
-    backend,
-    mac: checkedMac(mac),
-    ...(mtu !== undefined && { mtu }),
-    id: id ?? `net${index}`,
-    throttle: normaliseThrottle(throttle, 'networks'),
-  }))
-}
-
-/** The six bytes of an address. */
+/** The six bytes of a MAC. */
 export const macBytes = (mac: string): number[] => mac.split(':').map(byte => parseInt(byte, 16))
 
-/** Of one interface, and of nobody's range: QEMU's first three bytes. */
+/** The MAC of one interface in QEMU's range. */
 const randomMac = (): string => {
   const random = [...crypto.getRandomValues(new Uint8Array(3))]
   return ['52', '54', '00', ...random.map(byte => byte.toString(16).padStart(2, '0'))].join(':')
-}
-
-function checkedMac(mac: string): string {
-  const [first = 1, ...rest] = /^([\da-fA-F]{2}:){5}[\da-fA-F]{2}$/.test(mac) ? macBytes(mac) : []
-  if (first % 2 === 0 && (first !== 0 || rest.some(byte => byte !== 0))) return mac
-  throw new MachineConfigError(`'${mac}' is not the MAC of one interface`, {
-    option: 'networks',
-    remedy: "Six bytes in hexadecimal, of which the first is even: for example '52:54:00:12:34:56'.",
-  })
 }

@@ -1,60 +1,43 @@
-// The entropy device in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { size } from '../../../schema/argument.js'
+import { device, object } from '../../../schema/compound.js'
+import { integer, path } from '../../../schema/scalars.js'
 
-import * as v from 'valibot'
-
-/** Random bytes for the guest, QEMU's `-object rng-random` and `-device virtio-rng-device`. */
-export interface RngOptions {
+const members = {
   /**
-   * The file they are read from.
+   * The file that random bytes are read from.
    *
    * @default '/dev/urandom'
    */
-  readonly source?: string
+  source: path({ default: '/dev/urandom' }),
   /**
-   * The most bytes in a {@linkcode period}, on average; a whole number from 1.
+   * The most bytes in a {@linkcode period}, on average.
    *
    * @default no limit
    */
-  readonly maxBytes?: number
+  maxBytes: integer({
+    min: 1,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bytes',
+    default: null,
+    defaultText: 'no limit',
+    cli: 'max-bytes',
+    argument: size('B'),
+  }),
   /**
-   * Milliseconds, from 1 to 2^32 - 1.
+   * The period of {@linkcode maxBytes} in milliseconds, 1 to 4294967295.
    *
    * @default 65536
    */
-  readonly period?: number
+  period: integer({ min: 1, max: 0xffff_ffff, unit: 'milliseconds', default: 65_536, cli: 'period' }),
 }
 
-/** {@link RngOptions}, everything set. */
-export interface NormalRng {
-  readonly source: string
-  readonly maxBytes: number | null
-  readonly period: number
-}
+/** A virtio-rng, QEMU's `-object rng-random` and `-device virtio-rng-device`. */
+export interface RngOptions extends OptionsOf<typeof members> {}
 
-const positive = v.pipe(v.number(), v.safeInteger(), v.minValue(1))
+/** {@link RngOptions} in normal form. */
+export interface NormalRng extends NormalOf<typeof members> {}
 
-/** Everything is checked here. */
-export const rngShape = v.union([
-  v.boolean(),
-  v.strictObject({
-    maxBytes: v.optional(positive),
-    period: v.optional(v.pipe(positive, v.maxValue(2 ** 32 - 1))),
-    source: v.optional(
-      v.pipe(
-        v.string(),
-        v.nonEmpty(),
-        v.check(path => !path.includes('\0')),
-      ),
-    ),
-  }),
-])
+const rngObject: Entry<RngOptions, NormalRng, 'required'> = object('RngOptions', members)
 
-/** What the option takes, for messages. */
-export const rngTakes =
-  'a boolean, or { source, maxBytes, period } with the path of a file, and bytes in a period of milliseconds, both from 1'
-
-/** Fills in the defaults; `null` for no device. */
-export function normaliseRng(rng: boolean | RngOptions): NormalRng | null {
-  if (rng === false) return null
-  return { source: '/dev/urandom', maxBytes: null, period: 65_536, ...(rng === true ? {} : rng) }
-}
+export const rngEntry = device(rngObject, { cli: '-device virtio-rng-device' })

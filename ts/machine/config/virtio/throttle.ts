@@ -1,87 +1,101 @@
-// Rate limits of a device in normal form.
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { object, optional } from '../../../schema/compound.js'
+import { conflict } from '../../../schema/invalid.js'
+import { integer } from '../../../schema/scalars.js'
 
-import * as v from 'valibot'
-import { MachineConfigError } from '../../../errors/machine-config-error.js'
-import type { MachineOptions } from '../machine-options.js'
-
-/** The largest rate and burst, as in QEMU. */
+/** The largest rate and the largest burst, as in QEMU. */
 const LARGEST = 1e15
 
+const limit = (cli: string, defaultText: string) => integer({ min: 1, max: LARGEST, default: null, defaultText, cli })
+
+const limits = {
+  /**
+   * Bytes in a second, on average over 100 ms: QEMU's `throttling.bps-total`, or of one direction `bps-read` and `bps-write`.
+   *
+   * @default no limit
+   */
+  bytesPerSecond: limit('-drive throttling.bps-total', 'no limit'),
+  /**
+   * Bytes in a second during a burst, at least `bytesPerSecond`, which it needs.
+   *
+   * @default no bursts
+   */
+  bytesPerSecondMax: limit('-drive throttling.bps-total-max', 'no bursts'),
+  /**
+   * Seconds of a burst at the rate `bytesPerSecondMax`.
+   *
+   * @default 1
+   */
+  bytesPerSecondMaxLength: limit('-drive throttling.bps-total-max-length', '1'),
+  /**
+   * Reads, writes and write-zeroes requests in a second, on average over 100 ms; flushes and discards are not limited.
+   *
+   * @default no limit
+   */
+  operationsPerSecond: limit('-drive throttling.iops-total', 'no limit'),
+  /**
+   * Operations in a second during a burst, at least `operationsPerSecond`, which it needs.
+   *
+   * @default no bursts
+   */
+  operationsPerSecondMax: limit('-drive throttling.iops-total-max', 'no bursts'),
+  /**
+   * Seconds of a burst at the rate `operationsPerSecondMax`.
+   *
+   * @default 1
+   */
+  operationsPerSecondMaxLength: limit('-drive throttling.iops-total-max-length', '1'),
+}
+
 /**
- * Rate limits by QEMU's rules. What has no bursts keeps its average over 100 ms; with `…Max` it may go at that rate until it is
- * `…MaxLength` seconds of it ahead of its average.
- *
- * All numbers are whole, from 1 to 10^15.
+ * Rate limits by QEMU's rules. A limit without a burst holds on average over 100 ms. With `…Max`, the device may work at that rate until it is
+ * `…MaxLength` seconds of it ahead of the average.
  */
-export interface RateLimits {
+export interface RateLimits extends OptionsOf<typeof limits> {}
+
+type Limits = NormalOf<typeof limits>
+
+/** {@link RateLimits} in normal form; 0 is no limit. */
+export type NormalLimits = { readonly [K in keyof Limits]: number }
+
+const limitsObject: Entry<RateLimits, Limits, 'required'> = object('RateLimits', limits, {
+  finish: checkBursts,
+  restore: given => given,
+})
+
+const total = {
+  ...limits,
   /**
-   * Bytes a second: QEMU's `throttling.bps-total`, or of one direction `bps-read` and `bps-write`.
+   * Bytes that count as one operation: a larger request counts as several.
    *
-   * @default no limit
+   * @default none: a request of any size is one operation
    */
-  readonly bytesPerSecond?: number
-  /**
-   * Bytes a second in a burst, `throttling.bps-total-max`; at least `bytesPerSecond`, which it needs.
-   *
-   * @default no bursts
-   */
-  readonly bytesPerSecondMax?: number
-  /**
-   * Seconds of a burst, `throttling.bps-total-max-length`.
-   *
-   * @default 1
-   */
-  readonly bytesPerSecondMaxLength?: number
-  /**
-   * Operations a second, `throttling.iops-total`.
-   *
-   * @default no limit
-   */
-  readonly operationsPerSecond?: number
-  /**
-   * Operations a second in a burst, `throttling.iops-total-max`; at least `operationsPerSecond`, which it needs.
-   *
-   * @default no bursts
-   */
-  readonly operationsPerSecondMax?: number
-  /**
-   * Seconds of a burst, `throttling.iops-total-max-length`.
-   *
-   * @default 1
-   */
-  readonly operationsPerSecondMaxLength?: number
+  operationSize: limit('-drive throttling.iops-size', 'none: a request of any size is one operation'),
 }
 
-/** Rate limits of a device, both directions together. */
-export interface ThrottleOptions extends RateLimits {
-  /**
-   * Bytes that count as one operation, `throttling.iops-size`: a larger one is several.
-   *
-   * @default an operation is one, however large
-   */
-  readonly operationSize?: number
-}
+/** Rate limits of a device, over both directions together. */
+export interface ThrottleOptions extends OptionsOf<typeof total> {}
 
-/** Rate limits of a disk: of both directions together, or of each by itself. */
-export interface DiskThrottleOptions extends ThrottleOptions {
+const both = {
+  ...total,
   /**
-   * What the guest reads.
+   * Limits of what the guest reads.
    *
    * @default no limit
    */
-  readonly reads?: RateLimits
+  reads: optional(limitsObject, { defaultText: 'no limit', cli: '-drive throttling.bps-read' }),
   /**
-   * What it writes, zeroes included.
+   * Limits of what the guest writes, zeroes included.
    *
    * @default no limit
    */
-  readonly writes?: RateLimits
+  writes: optional(limitsObject, { defaultText: 'no limit', cli: '-drive throttling.bps-write' }),
 }
 
-/** {@link RateLimits}, everything set; 0 where there is no limit. */
-export type NormalLimits = Required<RateLimits>
+/** Rate limits of a disk, over both directions together or over each. */
+export interface DiskThrottleOptions extends OptionsOf<typeof both> {}
 
-/** {@link DiskThrottleOptions}, everything set; 0 where there is no limit. */
+/** {@link DiskThrottleOptions} in normal form; 0 is no limit. */
 export interface NormalThrottle {
   readonly total: NormalLimits
   readonly reads: NormalLimits
@@ -89,82 +103,75 @@ export interface NormalThrottle {
   readonly operationSize: number
 }
 
-const limits = {
-  bytesPerSecond: v.optional(v.number()),
-  bytesPerSecondMax: v.optional(v.number()),
-  bytesPerSecondMaxLength: v.optional(v.number()),
-  operationsPerSecond: v.optional(v.number()),
-  operationsPerSecondMax: v.optional(v.number()),
-  operationsPerSecondMaxLength: v.optional(v.number()),
-}
-
-/** Shape only. */
-export const throttleShape = v.strictObject({ ...limits, operationSize: v.optional(v.number()) })
-
-/** Shape only. */
-export const diskThrottleShape = v.strictObject({
-  ...throttleShape.entries,
-  reads: v.optional(v.strictObject(limits)),
-  writes: v.optional(v.strictObject(limits)),
+export const throttleObject: Entry<ThrottleOptions, NormalThrottle, 'required'> = object('ThrottleOptions', total, {
+  finish: (members, path) => normalThrottle({ ...members, reads: null, writes: null }, path),
+  restore: normal => {
+    const { reads: _, writes: __, ...members } = restoreThrottle(normal)
+    return members
+  },
 })
 
-/** Fills in the defaults and checks the numbers, which belong to the machine option `option`. */
-export function normaliseThrottle(throttle: DiskThrottleOptions, option: keyof MachineOptions): NormalThrottle {
-  const { reads = {}, writes = {}, operationSize, ...total } = throttle
-  const refuse: Refuse = (what, remedy) => {
-    throw new MachineConfigError(`a throttle of option '${option}' ${what}`, { option, remedy })
-  }
+export const diskThrottleObject: Entry<DiskThrottleOptions, NormalThrottle, 'required'> = object(
+  'DiskThrottleOptions',
+  both,
+  { finish: normalThrottle, restore: restoreThrottle },
+)
+
+function normalThrottle(members: NormalOf<typeof both>, path: string): NormalThrottle {
+  const { reads, writes, operationSize, ...limits } = members
   for (const unit of ['bytesPerSecond', 'operationsPerSecond'] as const) {
-    if (total[unit] !== undefined && (reads[unit] ?? writes[unit]) !== undefined) {
-      refuse(`has ${unit} in total and of one direction`, 'Limit both together, or each by itself.')
+    if (limits[unit] !== null && (reads?.[unit] ?? writes?.[unit] ?? null) !== null) {
+      throw conflict(
+        path,
+        `${unit} is given in total and for one direction`,
+        'Limit both directions together, or each by itself.',
+      )
     }
   }
-  checkNumbers({ ...total, operationSize }, '', refuse)
-  checkNumbers(reads, 'reads.', refuse)
-  checkNumbers(writes, 'writes.', refuse)
+  checkBursts(limits, path)
   return {
-    total: normaliseLimits(total),
-    reads: normaliseLimits(reads),
-    writes: normaliseLimits(writes),
+    total: normalLimits(limits),
+    reads: normalLimits(reads ?? {}),
+    writes: normalLimits(writes ?? {}),
     operationSize: operationSize ?? 0,
   }
 }
 
-type Refuse = (what: string, remedy: string) => void
-
-function checkNumbers(
-  given: RateLimits & { readonly operationSize?: number | undefined },
-  of: string,
-  refuse: Refuse,
-): void {
-  for (const [key, value] of Object.entries(given)) {
-    if (value !== undefined && !(Number.isInteger(value) && value >= 1 && value <= LARGEST)) {
-      refuse(`has ${of}${key} ${value}`, 'Give whole numbers from 1 to 10^15, and leave out what has no limit.')
-    }
-  }
-  for (const unit of ['bytes', 'operations'] as const) {
-    const [average, max, length] = [
-      given[`${unit}PerSecond`],
-      given[`${unit}PerSecondMax`],
-      given[`${unit}PerSecondMaxLength`],
-    ]
-    if (max === undefined && length !== undefined) {
-      refuse(`has ${of}${unit}PerSecondMaxLength without ${unit}PerSecondMax`, 'Say how large the bursts are.')
-    }
-    if (max === undefined) continue
-    if (average === undefined || max < average) {
-      refuse(
-        `has ${of}${unit}PerSecondMax ${max}, and ${unit}PerSecond is ${average ?? 'missing'}`,
-        'Give an average, and a burst that is at least as large.',
-      )
-    }
-    if (max * (length ?? 1) > LARGEST) {
-      refuse(`has bursts of ${max} for ${length} s`, 'Let rate times length be at most 10^15.')
-    }
+function restoreThrottle({ total, reads, writes, operationSize }: NormalThrottle): NormalOf<typeof both> {
+  return {
+    ...restoreLimits(total),
+    operationSize: operationSize === 0 ? null : operationSize,
+    reads: isLimited(reads) ? restoreLimits(reads) : null,
+    writes: isLimited(writes) ? restoreLimits(writes) : null,
   }
 }
 
-function normaliseLimits(limits: RateLimits): NormalLimits {
+function checkBursts(given: Limits, path: string): Limits {
+  for (const rate of ['bytesPerSecond', 'operationsPerSecond'] as const) {
+    const { [rate]: average, [`${rate}Max` as const]: max, [`${rate}MaxLength` as const]: length } = given
+    if (max === null) {
+      if (length === null) continue
+      throw conflict(path, `${rate}MaxLength is given without ${rate}Max`, `Give ${rate}Max, or omit ${rate}MaxLength.`)
+    }
+    if (average === null || max < average) {
+      throw conflict(
+        path,
+        `${rate}Max is ${max}, and ${rate} is ${average ?? 'missing'}`,
+        `Give ${rate}, and ${rate}Max of at least as much.`,
+      )
+    }
+    if (max * (length ?? 1) > LARGEST) {
+      throw conflict(
+        path,
+        `${rate}Max is ${max} for ${length} s, which is more than 10^15 in a burst`,
+        `Give a smaller ${rate}Max or ${rate}MaxLength.`,
+      )
+    }
+  }
+  return given
+}
+
+function normalLimits(limits: Partial<Limits>): NormalLimits {
   return {
     bytesPerSecond: limits.bytesPerSecond ?? 0,
     bytesPerSecondMax: limits.bytesPerSecondMax ?? 0,
@@ -175,26 +182,17 @@ function normaliseLimits(limits: RateLimits): NormalLimits {
   }
 }
 
-/** The options that have this normal form. */
-export function explicitThrottle({ total, reads, writes, operationSize }: NormalThrottle): DiskThrottleOptions {
-  return {
-    ...explicitLimits(total),
-    ...(isLimited(reads) && { reads: explicitLimits(reads) }),
-    ...(isLimited(writes) && { writes: explicitLimits(writes) }),
-    ...(operationSize > 0 && { operationSize }),
-  }
-}
-
 function isLimited({ bytesPerSecond, operationsPerSecond }: NormalLimits): boolean {
   return bytesPerSecond > 0 || operationsPerSecond > 0
 }
 
-/** Zeros stand for what has no limit, and a burst's length without a burst says nothing. */
-function explicitLimits(limits: NormalLimits): RateLimits {
+/** The length of a burst means nothing without a burst. */
+function restoreLimits(limits: NormalLimits): Limits {
   const { bytesPerSecondMax, bytesPerSecondMaxLength, operationsPerSecondMax, operationsPerSecondMaxLength } = limits
-  const lengths = {
+  const given = {
+    ...limits,
     bytesPerSecondMaxLength: bytesPerSecondMax && bytesPerSecondMaxLength,
     operationsPerSecondMaxLength: operationsPerSecondMax && operationsPerSecondMaxLength,
   }
-  return Object.fromEntries(Object.entries({ ...limits, ...lengths }).filter(([, rate]) => rate !== 0))
+  return Object.fromEntries(Object.entries(given).map(([key, rate]) => [key, rate === 0 ? null : rate])) as Limits
 }
