@@ -17,6 +17,7 @@ import { unavailableReasons } from '../../ts/errors/kvm-unavailable-error.js'
 import { vsockProblems } from '../../ts/errors/vsock-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
 import { traceEvents } from '../../ts/trace/events.js'
+import { interfaces, optionRows } from '../helpers/option-tables.js'
 import { root } from '../helpers/paths.js'
 
 const table = (...rows: readonly (readonly string[])[]): string => {
@@ -81,6 +82,17 @@ const properties = table(
   ]),
 )
 
+/** The pages about a device have the table of its options, too. */
+const pagesOfInterfaces = {
+  'memory.md': 'MemoryOptions',
+  'disks.md': 'DiskOptions',
+  'network.md': 'NetworkOptions',
+  'vsock.md': 'VsockOptions',
+  'balloon.md': 'BalloonOptions',
+  'rng.md': 'RngOptions',
+  'consoles.md': 'ConsoleOptions',
+}
+
 for (const [file, name, text] of [
   ['command-line.md', 'options', options],
   ['command-line.md', 'machine', machine],
@@ -88,6 +100,8 @@ for (const [file, name, text] of [
   ['from-qemu.md', 'refused', refused],
   ['accelerator-properties.md', 'properties', properties],
   ['trace.md', 'events', events],
+  ...[...interfaces.keys()].map(name => ['machine-options.md', name, table(...optionRows(name))] as const),
+  ...Object.entries(pagesOfInterfaces).map(([page, name]) => [page, name, table(...optionRows(name))] as const),
 ] as const) {
   test.serial(`docs/${file}: the table of ${name} is the code's`, t => {
     const path = join(root, 'docs', file)

@@ -26,11 +26,6 @@ export interface Subject {
   readonly what?: string
 }
 
-export const onOffAuto: Parameter<boolean | 'auto'> = {
-  takes: 'on|off|auto',
-  read: text => (text === 'auto' ? text : booleans.get(text)),
-}
-
 /** QEMU's rule: a letter, then letters, digits, `-`, `.` and `_`. */
 export const id: Parameter<string> = {
   takes: 'ID',

@@ -54,12 +54,17 @@ export type Entries = Readonly<Record<string, AnyEntry>>
 
 type InputOf<E> = E extends Entry<infer Input, infer _> ? Input : never
 
+type RequiredKeys<E extends Entries> = {
+  [K in keyof E]: E[K]['presence'] extends 'required' ? K : never
+}[keyof E]
+
+// Both types map a type parameter `K extends keyof E`: for other mapped types the checker loses the comments of the entries.
+type RequiredMembers<E extends Entries, K extends keyof E> = { readonly [P in K]: InputOf<E[P]> }
+type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> }
+
 /** The public type of options. The comments of the entries are the comments of its members. */
-export type OptionsOf<E extends Entries> = {
-  readonly [K in keyof E as E[K]['presence'] extends 'required' ? K : never]: InputOf<E[K]>
-} & {
-  readonly [K in keyof E as E[K]['presence'] extends 'required' ? never : K]?: InputOf<E[K]>
-}
+export type OptionsOf<E extends Entries> = RequiredMembers<E, RequiredKeys<E>> &
+  OptionalMembers<E, Exclude<keyof E, RequiredKeys<E>>>
 
 /** The normal form of options: every member is set. */
 export type NormalOf<E extends Entries> = {

@@ -112,3 +112,6 @@ export const boardMembers = {
    */
   lostTickPolicy: choice(['delay', 'discard'], { default: 'delay', cli: '-global kvm-pit.lost_tick_policy' }),
 }
+
+/** The board of a machine. */
+export interface BoardOptions extends OptionsOf<typeof boardMembers> {}

@@ -91,6 +91,9 @@ export const bootMembers = {
   autoKernelCmdline: boolean({ default: true, cli: '-machine auto-kernel-cmdline' }),
 }
 
+/** What a machine boots. */
+export interface BootOptions extends OptionsOf<typeof bootMembers> {}
+
 type Members = Pick<NormalOf<typeof bootMembers>, 'kernel' | 'firmware' | 'append' | 'initrd'>
 
 /** The normal form of the options of the kernel. */

@@ -3,14 +3,14 @@
 import type { OptionsOf } from '../../schema/entry.js'
 import { boolean, integer } from '../../schema/scalars.js'
 import { accelEntry } from './accel.js'
-import { boardMembers } from './board.js'
-import { bootMembers } from './boot.js'
+import { boardMembers, type BoardOptions } from './board.js'
+import { bootMembers, type BootOptions } from './boot.js'
 import { cpuEntry } from './cpu/cpu.js'
 import { msrFilterEntry } from './cpu/msr-filter.js'
-import { topologyMembers } from './cpu/topology.js'
+import { topologyMembers, type VcpuOptions } from './cpu/topology.js'
 import { memoryEntry } from './memory.js'
-import { runMembers } from './run.js'
-import { serialMembers } from './serial-ports.js'
+import { runMembers, type RunOptions } from './run.js'
+import { serialMembers, type SerialOptions } from './serial-ports.js'
 import { balloonEntry } from './virtio/balloon.js'
 import { consolesEntry } from './virtio/consoles.js'
 import { disksEntry } from './virtio/disks.js'
@@ -18,7 +18,7 @@ import { networksEntry } from './virtio/networks.js'
 import { rngEntry } from './virtio/rng.js'
 import { vsockEntry } from './virtio/vsock.js'
 
-export const machineMembers = {
+const otherMembers = {
   /**
    * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`), an object, or a
    * list of either. A list is tried in order, as several `-accel` are.
@@ -33,7 +33,6 @@ export const machineMembers = {
    * @default '128M'
    */
   memory: memoryEntry,
-  ...topologyMembers,
   /**
    * The guest's CPU, as `-cpu` takes it (`'host,-avx2'`, `'Haswell-noTSX,enforce'`), or an object.
    *
@@ -64,9 +63,6 @@ export const machineMembers = {
     default: 0,
     cli: '-machine bus-lock-ratelimit',
   }),
-  ...bootMembers,
-  ...serialMembers,
-  ...boardMembers,
   /**
    * Disks.
    *
@@ -103,8 +99,18 @@ export const machineMembers = {
    * @default none
    */
   consoles: consolesEntry,
+}
+
+/** The entries of all options. */
+export const machineMembers = {
+  ...otherMembers,
+  ...topologyMembers,
+  ...bootMembers,
+  ...serialMembers,
+  ...boardMembers,
   ...runMembers,
 }
 
 /** The options of {@link Machine.create}. */
-export interface MachineOptions extends OptionsOf<typeof machineMembers> {}
+export interface MachineOptions
+  extends OptionsOf<typeof otherMembers>, VcpuOptions, BootOptions, SerialOptions, BoardOptions, RunOptions {}

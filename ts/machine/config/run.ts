@@ -1,5 +1,6 @@
 // How a machine runs and ends.
 
+import type { OptionsOf } from '../../schema/entry.js'
 import { build } from '../../schema/build.js'
 import { conflict } from '../../schema/invalid.js'
 import { boolean, text } from '../../schema/scalars.js'
@@ -60,3 +61,6 @@ export const runMembers = {
    */
   name: text({ default: null, cli: '-name' }),
 }
+
+/** How a machine runs and ends. */
+export interface RunOptions extends OptionsOf<typeof runMembers> {}

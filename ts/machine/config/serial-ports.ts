@@ -44,7 +44,6 @@ const ports = build<readonly (SerialTarget | null)[], readonly (Serial | null)[]
   { default: null, defaultText: 'COM1 alone', cli: '-serial' },
 )
 
-/** Where the guest's serial ports lead. */
 export const serialMembers = {
   /**
    * Where COM1 leads.
@@ -66,6 +65,9 @@ export const serialMembers = {
    */
   debugConsole: optional(debugConsole, { cli: '-device isa-debugcon' }),
 }
+
+/** Where the guest's serial ports lead. */
+export interface SerialOptions extends OptionsOf<typeof serialMembers> {}
 
 /** The serial ports, COM1 first. */
 export type NormalSerials = readonly [Serial | null, ...(Serial | null)[]]

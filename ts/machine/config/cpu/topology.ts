@@ -66,6 +66,9 @@ export const topologyMembers = {
   topology: optional(topologyObject, { defaultText: 'one socket with a core for each vCPU', cli: '-smp' }),
 }
 
+/** The number and the arrangement of the vCPUs. */
+export interface VcpuOptions extends OptionsOf<typeof topologyMembers> {}
+
 /** The normal form of `cpus` and `topology`. */
 export interface NormalTopology {
   readonly cpus: number

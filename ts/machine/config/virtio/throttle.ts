@@ -63,8 +63,7 @@ const limitsObject: Entry<RateLimits, Limits, 'required'> = object('RateLimits',
   restore: given => given,
 })
 
-const total = {
-  ...limits,
+const sizeMember = {
   /**
    * Bytes that count as one operation: a larger request counts as several.
    *
@@ -73,11 +72,12 @@ const total = {
   operationSize: limit('-drive throttling.iops-size', 'none: a request of any size is one operation'),
 }
 
-/** Rate limits of a device, over both directions together. */
-export interface ThrottleOptions extends OptionsOf<typeof total> {}
+const total = { ...limits, ...sizeMember }
 
-const both = {
-  ...total,
+/** Rate limits of a device, over both directions together. */
+export interface ThrottleOptions extends RateLimits, OptionsOf<typeof sizeMember> {}
+
+const directions = {
   /**
    * Limits of what the guest reads.
    *
@@ -92,8 +92,10 @@ const both = {
   writes: optional(limitsObject, { defaultText: 'no limit', cli: '-drive throttling.bps-write' }),
 }
 
+const both = { ...total, ...directions }
+
 /** Rate limits of a disk, over both directions together or over each. */
-export interface DiskThrottleOptions extends OptionsOf<typeof both> {}
+export interface DiskThrottleOptions extends ThrottleOptions, OptionsOf<typeof directions> {}
 
 /** {@link DiskThrottleOptions} in normal form; 0 is no limit. */
 export interface NormalThrottle {
