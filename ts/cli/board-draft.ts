@@ -1,10 +1,9 @@
 // What -drive, -netdev, -chardev, -object and -device say, before and after their ids are joined.
 
-import type { DebugExitOptions } from '../machine/config/board.js'
+import type { MachineOptions } from '../machine/config/machine-options.js'
 import type { MemoryOptions } from '../machine/config/memory.js'
-import type { BalloonOptions } from '../machine/config/virtio/balloon.js'
 import type { NetworkOptions } from '../machine/config/virtio/networks.js'
-import type { RngOptions } from '../machine/config/virtio/rng.js'
+import type { Draft } from './schema-options.js'
 import type { DiskThrottleOptions } from '../machine/config/virtio/throttle.js'
 
 /** A drive or a block node. */
@@ -51,22 +50,20 @@ export interface RtcDraft {
   readonly clock: 'host' | 'vm'
 }
 
+/** Devices whose options are the machine's, without references to join. */
+type PlainDevices = Pick<
+  MachineOptions,
+  'rng' | 'vsock' | 'balloon' | 'debugExit' | 'pvpanic' | 'vmGenerationId' | 'testDevices'
+>
+
 /** The devices of a machine. */
-export interface BoardDraft {
+export interface BoardDraft extends Draft<PlainDevices> {
   disks: DiskDraft[]
   networks: NetworkOptions[]
-  rng?: RngOptions
-  vsock?: { readonly cid: number; readonly path?: string }
-  balloon?: BalloonOptions
   consoles: PortDraft[]
-  /** COM1 to COM4; null is a port that is not there. */
+  /** COM1 to COM4; null is an absent port. */
   serials: (CharacterTarget | null)[]
   debugConsole?: { readonly port: number; readonly target: CharacterTarget }
-  debugExit?: Required<DebugExitOptions>
-  pvpanic?: true
-  /** A UUID, or one made at random. */
-  vmGenerationId?: string
-  testDevices?: true
 }
 
 /** Something that `-object` made. */

@@ -6,10 +6,11 @@ import { resolveAccelerators, splitAccelerator } from '../properties/resolve.js'
 import { Board } from './board.js'
 import type { RunFiles } from './image-files.js'
 import { machineDevices } from './machine-devices.js'
-import { accelSugar, busLockRatelimit } from './machine-types.js'
+import { accelSugar } from './machine-types.js'
 import { addSerialPorts } from './options/characters.js'
 import { memoryOption } from './options/memory.js'
 import type { RunDraft } from './run-draft.js'
+import { machineProperties } from './schema-options.js'
 
 /** A command line's machine, and what was made in it for nothing. */
 export function draftMachine(
@@ -24,8 +25,6 @@ export function draftMachine(
   if (kernel === undefined && (firmware === undefined || append !== undefined || initrd !== undefined)) {
     throw noKernel(draft)
   }
-  const limit = draft.machine.get(busLockRatelimit)
-  const acpi = draft.machine.get('acpi') ?? 'auto'
   const machine: MachineOptions = {
     accel,
     ...(kernel !== undefined && { kernel }),
@@ -38,11 +37,7 @@ export function draftMachine(
     ...(topology !== undefined && { topology }),
     ...(cpu !== undefined && { cpu }),
     ...(cpuPm !== undefined && { cpuPm }),
-    ...(draft.machine.has('auto-kernel-cmdline') && {
-      autoKernelCmdline: draft.machine.get('auto-kernel-cmdline') === 'on',
-    }),
-    ...(acpi !== 'auto' && { acpi: acpi === 'on' }),
-    ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
+    ...machineProperties(draft.machine),
     ...(initrd !== undefined && {
       initrd: kernel !== undefined && files.isMultiboot(kernel) ? modules(initrd) : initrd,
     }),

@@ -54,6 +54,7 @@ export function text<const D extends string | null | undefined = undefined>(
     readonly maxBytes?: number
     /** The whole text matches, and `takes` describes it. */
     readonly pattern?: { readonly regex: RegExp; readonly takes: string }
+    readonly argument?: Argument<string>
   } = {},
 ): EntryOf<string, string, D> {
   const { nonEmpty = false, maxBytes, pattern } = spec
@@ -64,7 +65,7 @@ export function text<const D extends string | null | undefined = undefined>(
     if (maxBytes !== undefined && Buffer.byteLength(value) > maxBytes) return undefined
     return pattern === undefined || pattern.regex.test(value) ? value : undefined
   }
-  return build<string, string, D>({ takes, argument: argument.text('TEXT'), read, write: same }, spec)
+  return build<string, string, D>({ takes, argument: spec.argument ?? argument.text('TEXT'), read, write: same }, spec)
 }
 
 /** The path of a file, a device or a socket. */

@@ -62,6 +62,10 @@ const otherMembers = {
     unit: 'bus locks',
     default: 0,
     cli: '-machine bus-lock-ratelimit',
+    argument: {
+      takes: 'N',
+      read: word => (/^[0-9]+$/.test(word) && Number.isSafeInteger(Number(word)) ? Number(word) : undefined),
+    },
   }),
   /**
    * Disks.

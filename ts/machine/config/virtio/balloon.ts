@@ -5,7 +5,7 @@ import { boolean, integer } from '../../../schema/scalars.js'
 /** The polling interval of the command line is in seconds. */
 const MAX_SECONDS = 4_294_967
 
-const members = {
+export const balloonMembers = {
   /**
    * Lets a guest that is out of memory take pages back before it kills a process.
    *
@@ -37,11 +37,11 @@ const members = {
 }
 
 /** A virtio-balloon, QEMU's `-device virtio-balloon-device`. */
-export interface BalloonOptions extends OptionsOf<typeof members> {}
+export interface BalloonOptions extends OptionsOf<typeof balloonMembers> {}
 
 /** {@link BalloonOptions} in normal form. */
-export interface NormalBalloon extends NormalOf<typeof members> {}
+export interface NormalBalloon extends NormalOf<typeof balloonMembers> {}
 
-const balloonObject: Entry<BalloonOptions, NormalBalloon, 'required'> = object('BalloonOptions', members)
+const balloonObject: Entry<BalloonOptions, NormalBalloon, 'required'> = object('BalloonOptions', balloonMembers)
 
 export const balloonEntry = device(balloonObject, { cli: '-device virtio-balloon-device' })

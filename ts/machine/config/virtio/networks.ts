@@ -68,13 +68,18 @@ const backend = build<NetworkBackend, NetworkBackend, undefined>(
   {},
 )
 
+const macArgument = {
+  takes: 'XX:XX:XX:XX:XX:XX',
+  read: (word: string) => (/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(word) ? word.toLowerCase() : undefined),
+}
+
 const mac = {
   regex: /^(?!(?:00:){5}00$)[\da-fA-F][02468aceACE](:[\da-fA-F]{2}){5}$/,
   takes:
     "the MAC of one interface, six bytes in hexadecimal of which the first is even, for example '52:54:00:12:34:56'",
 }
 
-const members = {
+export const networkMembers = {
   /** Where the network leads. */
   backend,
   /**
@@ -82,7 +87,13 @@ const members = {
    *
    * @default a random one for each card
    */
-  mac: text({ pattern: mac, default: null, defaultText: 'a random one for each card', cli: 'mac' }),
+  mac: text({
+    pattern: mac,
+    default: null,
+    defaultText: 'a random one for each card',
+    cli: 'mac',
+    argument: macArgument,
+  }),
   /**
    * The MTU in bytes that the guest is told, 68 to 65535.
    *
@@ -111,9 +122,9 @@ const members = {
 }
 
 /** A network card, QEMU's `-netdev` with `-device virtio-net-device`. */
-export interface NetworkOptions extends OptionsOf<typeof members> {}
+export interface NetworkOptions extends OptionsOf<typeof networkMembers> {}
 
-type Members = NormalOf<typeof members>
+type Members = NormalOf<typeof networkMembers>
 
 /** {@link NetworkOptions} in normal form. Without `mtu`, the guest is told none. */
 export interface NormalNetwork extends Omit<Members, 'mac' | 'mtu' | 'id'> {
@@ -122,7 +133,7 @@ export interface NormalNetwork extends Omit<Members, 'mac' | 'mtu' | 'id'> {
   readonly id: string
 }
 
-const networkObject: Entry<NetworkOptions, Members, 'required'> = object('NetworkOptions', members)
+const networkObject: Entry<NetworkOptions, Members, 'required'> = object('NetworkOptions', networkMembers)
 
 export const networksEntry = list(networkObject, {
   cli: '-device virtio-net-device',

@@ -3,7 +3,7 @@ import { size } from '../../../schema/argument.js'
 import { device, object } from '../../../schema/compound.js'
 import { integer, path } from '../../../schema/scalars.js'
 
-const members = {
+export const rngMembers = {
   /**
    * The file that random bytes are read from.
    *
@@ -33,11 +33,11 @@ const members = {
 }
 
 /** A virtio-rng, QEMU's `-object rng-random` and `-device virtio-rng-device`. */
-export interface RngOptions extends OptionsOf<typeof members> {}
+export interface RngOptions extends OptionsOf<typeof rngMembers> {}
 
 /** {@link RngOptions} in normal form. */
-export interface NormalRng extends NormalOf<typeof members> {}
+export interface NormalRng extends NormalOf<typeof rngMembers> {}
 
-const rngObject: Entry<RngOptions, NormalRng, 'required'> = object('RngOptions', members)
+const rngObject: Entry<RngOptions, NormalRng, 'required'> = object('RngOptions', rngMembers)
 
 export const rngEntry = device(rngObject, { cli: '-device virtio-rng-device' })

@@ -5,7 +5,7 @@ import { integer, path } from '../../../schema/scalars.js'
 /** The largest `maxConnections`: 128 MiB and 2048 file descriptors. */
 export const MOST_CONNECTIONS = 1024
 
-const members = {
+export const vsockMembers = {
   /** The guest's address (CID), 3 to 4294967294. The host's is 2. */
   cid: integer({ min: 3, max: 0xffff_fffe, cli: 'guest-cid' }),
   /**
@@ -30,11 +30,11 @@ const members = {
 }
 
 /** A virtio-vsock, QEMU's `-device vhost-vsock-device`. */
-export interface VsockOptions extends OptionsOf<typeof members> {}
+export interface VsockOptions extends OptionsOf<typeof vsockMembers> {}
 
 /** {@link VsockOptions} in normal form. */
-export interface NormalVsock extends NormalOf<typeof members> {}
+export interface NormalVsock extends NormalOf<typeof vsockMembers> {}
 
-const vsockObject: Entry<VsockOptions, NormalVsock, 'required'> = object('VsockOptions', members)
+const vsockObject: Entry<VsockOptions, NormalVsock, 'required'> = object('VsockOptions', vsockMembers)
 
 export const vsockEntry = optional(vsockObject, { cli: '-device vhost-vsock-device' })
