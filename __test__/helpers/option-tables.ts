@@ -29,7 +29,7 @@ const code = (text: string) => (text.includes('`') ? text : `\`${text}\``)
 export function optionRows(name: string): string[][] {
   const rows = Object.entries(interfaces.get(name) ?? {}).map(([key, { takes, nested, defaultText, cli }]) => [
     code(key),
-    nested === undefined ? takes : `see ${code(nested.name)}`,
+    nested === undefined ? takes : takes.replace(/an object with .*$/, code(nested.name)),
     defaultText === undefined ? 'required' : defaultText,
     cli === undefined ? '' : code(cli),
     texts[name]?.[key]?.about ?? '',
