@@ -191,8 +191,6 @@ const bundleCli = folder => {
   const bundles = JSON.stringify({ run: bundle('run'), commands: bundle('commands') })
   esbuild(['kvm-accel', 'kvm-accel-system'], cli, `--define:BUNDLES=${bundles}`)
   writeFileSync(join(root, cli, 'package.json'), '{ "type": "commonjs" }\n')
-  // esbuild puts it into the bundle.
-  copyFileSync(join(root, 'node_modules/valibot/LICENSE.md'), join(root, cli, 'valibot.LICENSE.md'))
   return join(root, cli, bundle('run'))
 }
 
