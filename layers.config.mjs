@@ -13,7 +13,7 @@
 export const layers = {
   ts: {
     top: ['index', 'guests'],
-    folders: ['cli', 'machine', 'kvm', 'host', 'trace', 'properties', 'native', 'errors'],
+    folders: ['cli', 'machine', 'kvm', 'host', 'trace', 'properties', 'schema', 'native', 'errors'],
   },
   'ts/cli': {
     top: ['kvm-accel', 'kvm-accel-system', 'load-bundle', 'run', 'commands'],
@@ -21,7 +21,7 @@ export const layers = {
   },
   'ts/machine': {
     top: ['machine'],
-    folders: ['devices', 'debug', 'lifecycle', 'events', 'virtio', 'serial'],
+    folders: ['devices', 'debug', 'lifecycle', 'events', 'config'],
   },
   'ts/machine/devices': { top: ['devices'], folders: ['balloon', 'javascript', 'ports', 'vsock'] },
   'ts/kvm': { top: ['index'], folders: ['objects', 'structures', 'generated'] },

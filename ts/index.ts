@@ -37,16 +37,11 @@ export { serveDevice } from './machine/devices/javascript/serve-device.js'
 export type { MachineEventMap, StopEvent } from './machine/events/events.js'
 export type { Exit } from './machine/events/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/events/notify-event.js'
-export type {
-  DebugExitOptions,
-  HugePageSize,
-  InitrdImage,
-  KernelFormat,
-  LostTickPolicy,
-  MachineOptions,
-  MemoryOptions,
-} from './machine/options.js'
-export type { SerialTarget, SocketTarget } from './machine/serial/target.js'
+export type { DebugExitOptions, LostTickPolicy } from './machine/config/board.js'
+export type { InitrdImage, KernelFormat } from './machine/config/boot.js'
+export type { HugePageSize, MemoryOptions } from './machine/config/memory.js'
+export type { MachineOptions } from './machine/config/machine-options.js'
+export type { SerialTarget, SocketTarget } from './machine/config/serial.js'
 export type { RunState } from './errors/operation/run-state.js'
 export { Debugger } from './machine/debug/debugger.js'
 export type { DebugEvent } from './machine/events/debug-event.js'
@@ -77,23 +72,25 @@ export type {
   VmStatistics,
 } from './machine/events/statistics.js'
 export type { BusLockEvent } from './machine/events/bus-lock-event.js'
-export type { DiskFormat, DiskOptions } from './machine/virtio/disk.js'
-export type { DiskThrottleOptions, RateLimits, ThrottleOptions } from './machine/virtio/throttle.js'
-export type { RtcOptions } from './machine/rtc.js'
-export type { DebugConsoleOptions } from './machine/serial/ports.js'
-export type { FwCfgContent, FwCfgFiles } from './machine/fw-cfg.js'
-export type { Forward, NetworkBackend, NetworkOptions } from './machine/virtio/network.js'
-export type { RngOptions } from './machine/virtio/rng.js'
-export type { BalloonOptions } from './machine/virtio/balloon.js'
+export type { DiskFormat, DiskOptions } from './machine/config/virtio/disks.js'
+export type { DiskThrottleOptions, RateLimits, ThrottleOptions } from './machine/config/virtio/throttle.js'
+export type { RtcOptions } from './machine/config/rtc.js'
+export type { DebugConsoleOptions } from './machine/config/serial-ports.js'
+export type { FwCfgContent, FwCfgFiles } from './machine/config/fw-cfg.js'
+export type { Forward, NetworkBackend, NetworkOptions } from './machine/config/virtio/networks.js'
+export type { RngOptions } from './machine/config/virtio/rng.js'
+export type { BalloonOptions } from './machine/config/virtio/balloon.js'
 export { Balloon, type BalloonEvents } from './machine/devices/balloon/balloon.js'
 export type { BalloonStatistics } from './machine/devices/balloon/balloon-statistics.js'
-export type { ConsoleOptions } from './machine/virtio/console.js'
-export type { VsockOptions } from './machine/virtio/vsock.js'
+export type { ConsoleOptions } from './machine/config/virtio/consoles.js'
+export type { VsockOptions } from './machine/config/virtio/vsock.js'
 export { Vsock, type VsockConnectOptions, type VsockListenOptions } from './machine/devices/vsock/vsock.js'
 export { VsockServer, type VsockServerEvents } from './machine/devices/vsock/vsock-server.js'
 export { ConsolePort, type TerminalSize } from './machine/devices/ports/console-port.js'
 export { VsockStream } from './machine/devices/vsock/vsock-stream.js'
-export type { CpuOptions, MsrRead, MsrRule, MsrValue, MsrWrite, TopologyOptions } from './machine/cpu-options.js'
+export type { CpuOptions } from './machine/config/cpu/cpu.js'
+export type { MsrRead, MsrRule, MsrValue, MsrWrite } from './machine/config/cpu/msr-filter.js'
+export type { TopologyOptions } from './machine/config/cpu/topology.js'
 export type { MachineWarning } from './errors/operation/warning.js'
 export {
   traceEvents,

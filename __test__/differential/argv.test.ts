@@ -7,7 +7,7 @@ import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
 import { imageFiles } from '../../ts/cli/image-files.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'
-import { normaliseDisks } from '../../ts/machine/virtio/disk.js'
+import { disksEntry } from '../../ts/machine/config/virtio/disks.js'
 import { KvmAccelError } from '../../ts/errors/index.js'
 import { scratch } from '../helpers/paths.js'
 import { kvm, qemu, requires } from '../helpers/requires.js'
@@ -37,7 +37,7 @@ const weTake = (argv: readonly string[]): boolean => {
   try {
     const draft = readArgv([...machine, ...argv])
     if (typeof draft === 'string') throw new Error(draft)
-    normaliseDisks(resolveBoard(draft, imageFiles).devices.disks)
+    disksEntry.read(resolveBoard(draft, imageFiles).devices.disks, 'disks')
     memoryOption(draft)
     return true
   } catch (error) {

@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers'
 import { Machine, guestImage, type MachineOptions } from 'kvm-accel'
-import { cpuFeatures } from '../../ts/machine/cpu-features.js'
-import { isCpuModel } from '../../ts/machine/cpu-models.js'
+import { cpuFeatures } from '../../ts/machine/config/cpu/features.js'
+import { isCpuModel } from '../../ts/machine/config/cpu/models.js'
 import { native } from '../../ts/native/native.js'
 import { kvm, requires } from '../helpers/requires.js'
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import type { MachineOptions } from '../../ts/machine/options.js'
-import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
+import type { MachineOptions } from '../../ts/machine/config/machine-options.js'
+import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
 import { errorOf, native, unwrap } from '../../ts/native/native.js'
 import { StagedBytes } from '../../ts/native/staged-bytes.js'
 import { toNative } from '../../ts/machine/lifecycle/to-native.js'

@@ -46,5 +46,8 @@ requires(kvm)('What a network needs and is not there is an error of create()', a
     )
   t.regex((await failed({ tap: 'a-name-that-is-too-long' }))?.message ?? '', /tap interface 'a-name-that-is-too-long'/)
   t.regex((await failed({ stream: '/nobody/listens' }))?.message ?? '', /no process answers at the socket/)
-  t.regex((await failed({ hub: 1 }))?.message ?? '', /machine option 'networks'/)
+  t.regex(
+    (await failed({ hub: 1 }))?.message ?? '',
+    /^invalid value an object for machine option 'networks\[0\]\.backend': expected \{ tap: INTERFACE \}/,
+  )
 })

@@ -19,6 +19,7 @@ import { vsockProblems } from '../../ts/errors/operation/vsock-error.js'
 import { accelProperties } from '../../ts/properties/index.js'
 import { traceEvents } from '../../ts/trace/events.js'
 import { codeBlocks, languages, marks, pages, readPage } from '../helpers/documents.js'
+import { interfaces, optionRows } from '../helpers/option-tables.js'
 import { root } from '../helpers/paths.js'
 
 const table = (...rows: readonly (readonly string[])[]): string => {
@@ -83,6 +84,17 @@ const properties = table(
   ]),
 )
 
+/** The pages about a device have the table of its options, too. */
+const pagesOfInterfaces = {
+  'memory.md': 'MemoryOptions',
+  'disks.md': 'DiskOptions',
+  'network.md': 'NetworkOptions',
+  'vsock.md': 'VsockOptions',
+  'balloon.md': 'BalloonOptions',
+  'rng.md': 'RngOptions',
+  'consoles.md': 'ConsoleOptions',
+}
+
 for (const [file, name, text] of [
   ['reference/command-line.md', 'options', options],
   ['reference/command-line.md', 'machine', machine],
@@ -90,6 +102,10 @@ for (const [file, name, text] of [
   ['how-to/from-qemu.md', 'refused', refused],
   ['reference/accelerator-properties.md', 'properties', properties],
   ['reference/trace.md', 'events', events],
+  ...[...interfaces.keys()].map(name => ['reference/machine-options.md', name, table(...optionRows(name))] as const),
+  ...Object.entries(pagesOfInterfaces).map(
+    ([page, name]) => [`reference/${page}`, name, table(...optionRows(name))] as const,
+  ),
 ] as const) {
   test.serial(`docs/${file}: the table of ${name} equals the code's table`, t => {
     const path = join(root, 'docs', file)

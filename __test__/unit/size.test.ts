@@ -1,5 +1,5 @@
 import test from 'ava'
-import { formatSize, parseSize } from '../../ts/properties/size.js'
+import { formatSize, parseSize } from '../../ts/schema/size.js'
 
 const MiB = 1024 * 1024
 

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { OptionError, MachineConfigError } from '../../ts/errors/index.js'
-import { normaliseMachineOptions } from '../../ts/machine/normal-options.js'
+import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
 import { ChromeTrace } from '../../ts/trace/chrome.js'
 import { decodeRecords } from '../../ts/trace/decode.js'
 import { matchesNothing, matchingEvents, traceEventNames } from '../../ts/trace/glob.js'

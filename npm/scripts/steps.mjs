@@ -19,6 +19,7 @@ import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { withLock } from './lock.mjs'
+import { writeInterfaces } from './option-interfaces.mjs'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -190,8 +191,6 @@ const bundleCli = folder => {
   const bundles = JSON.stringify({ run: bundle('run'), commands: bundle('commands') })
   esbuild(['kvm-accel', 'kvm-accel-system'], cli, `--define:BUNDLES=${bundles}`)
   writeFileSync(join(root, cli, 'package.json'), '{ "type": "commonjs" }\n')
-  // esbuild puts it into the bundle.
-  copyFileSync(join(root, 'node_modules/valibot/LICENSE.md'), join(root, cli, 'valibot.LICENSE.md'))
   return join(root, cli, bundle('run'))
 }
 
@@ -212,6 +211,7 @@ const typescript = () =>
       'ts',
       'tsconfig.json',
       'npm/scripts/steps.mjs',
+      'npm/scripts/option-interfaces.mjs',
       'npm/scripts/compile-bundle.mjs',
       'target/kvm-accel/addon.stamp',
     ],
@@ -221,6 +221,7 @@ const typescript = () =>
       const fresh = 'dist.new'
       emptied(join(root, fresh))
       run('tsc', bin('tsc'), ['--outDir', fresh])
+      writeInterfaces(join(root, fresh, 'machine/config'))
       const bundle = bundleCli(fresh)
       const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, fresh, 'native', name))

@@ -1,7 +1,7 @@
 import { isatty } from 'node:tty'
 import type { Exit } from '../machine/events/exit.js'
 import { Machine } from '../machine/machine.js'
-import type { SerialTarget } from '../machine/serial/target.js'
+import type { SerialTarget } from '../machine/config/serial.js'
 import { printError, printWarning } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './process/pidfile.js'

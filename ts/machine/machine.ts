@@ -24,8 +24,8 @@ import { Watch } from './events/watch.js'
 import type { Control, ControlEvent } from './lifecycle/control.js'
 import { createMachine, type CreatedMachine } from './lifecycle/create.js'
 import { Lifecycle } from './lifecycle/lifecycle.js'
-import { normaliseMachineOptions, type NormalMachineOptions } from './normal-options.js'
-import type { MachineOptions } from './options.js'
+import { normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
+import type { MachineOptions } from './config/machine-options.js'
 
 /**
  * A virtual machine on /dev/kvm. A native control thread owns it, each vCPU has a thread of its

@@ -1,7 +1,6 @@
-import * as v from 'valibot'
 import { AccelPropertyError } from '../errors/options/accel-property-error.js'
 import { didYouMean } from '../errors/suggest.js'
-import { parseSize } from './size.js'
+import { parseSize } from '../schema/size.js'
 import { accelProperties, accelPropertyNames, type AccelProperty, type AccelValues } from './schema.js'
 import type { OptionPair } from './option-text.js'
 import type { AccelOptions, AccelProperties } from './types.js'
@@ -22,33 +21,28 @@ export function readProperties(pairs: readonly OptionPair[]): AccelProperties {
 
 /** Reads the properties of `-accel kvm` from the typed object, through the same parser as option text. */
 export function readOptions(options: AccelOptions): AccelProperties {
-  const shape = v.safeParse(accelOptionsShape, options)
-  if (!shape.success) throw wrongShape(options, shape.issues[0])
+  const values: unknown = options
+  if (typeof values !== 'object' || values === null) throw notAnObject(values)
   const given = new Map<string, unknown>()
-  for (const property of accelProperties as readonly AccelProperty[]) {
-    const value = options[property.key]
-    if (value !== undefined) given.set(property.key, property.parse(optionText(property.key, value)))
+  for (const [key, value] of Object.entries(values) as readonly (readonly [string, unknown])[]) {
+    const property: AccelProperty | undefined = accelProperties.find(candidate => candidate.key === key)
+    if (property === undefined) throw unknownKey(key)
+    if (value !== undefined) given.set(key, property.parse(optionText(property, value)))
   }
   return complete(given)
 }
 
-const accelOptionsShape = v.strictObject({
-  kernelIrqchip: v.optional(v.string()),
-  kvmShadowMem: v.optional(v.union([v.number(), v.string()])),
-  dirtyRingSize: v.optional(v.number()),
-  notifyVmexit: v.optional(v.string()),
-  notifyWindow: v.optional(v.number()),
-  notifyRequired: v.optional(v.boolean()),
-  notifyBudget: v.optional(v.string()),
-  device: v.optional(v.string()),
-} satisfies Record<keyof AccelOptions, unknown>)
-
 /** A value of the typed object as option text. Only there a size may have a suffix: QEMU's text has none. */
-function optionText(key: keyof AccelValues, value: string | number | boolean): string {
+function optionText(property: AccelProperty, value: unknown): string {
+  if (!isOneOf(property.types, value) || Number.isNaN(value)) throw wrongType(property, value)
   if (typeof value === 'boolean') return value ? 'on' : 'off'
-  if (key !== 'kvmShadowMem' || typeof value === 'number') return String(value)
+  if (property.key !== 'kvmShadowMem' || typeof value === 'number') return String(value)
   const size = parseSize(value, 'B')
   return typeof size === 'number' ? String(size) : value
+}
+
+function isOneOf(types: AccelProperty['types'], value: unknown): value is string | number | boolean {
+  return types.some(type => type === typeof value)
 }
 
 function complete(given: ReadonlyMap<string, unknown>): AccelProperties {
@@ -73,22 +67,22 @@ function unknownProperty(key: string): AccelPropertyError {
   return new AccelPropertyError(message, { property: key, remedy })
 }
 
-function wrongShape(options: unknown, issue: v.BaseIssue<unknown>): AccelPropertyError {
-  const key = issue.path?.[0]?.key
-  if (typeof key !== 'string') {
-    const remedy = "For example { notifyVmexit: 'internal-error' }, or 'kvm,notify-vmexit=internal-error'."
-    return new AccelPropertyError(`accelerator properties are an object, and not ${issue.received}`, {
-      property: '',
-      remedy,
-    })
-  }
-  const property = accelProperties.find(candidate => candidate.key === key)
-  if (property === undefined) {
-    const keys = accelProperties.map(candidate => candidate.key)
-    const message = `there is no accelerator property '${key}'.${didYouMean(key, keys)}`
-    return new AccelPropertyError(message, { property: key, remedy: `The properties are ${keys.join(', ')}.` })
-  }
-  const message = `property '${property.name}' expects ${issue.expected}, and not ${issue.received}`
-  const value = String((options as Record<string, unknown>)[key])
-  return new AccelPropertyError(message, { property: property.name, value, remedy: `It takes ${property.takes}.` })
+function notAnObject(value: unknown): AccelPropertyError {
+  const remedy = "For example { notifyVmexit: 'internal-error' }, or 'kvm,notify-vmexit=internal-error'."
+  return new AccelPropertyError(`accelerator properties are an object, and not ${String(value)}`, {
+    property: '',
+    remedy,
+  })
+}
+
+function unknownKey(key: string): AccelPropertyError {
+  const keys = accelProperties.map(candidate => candidate.key)
+  const message = `there is no accelerator property '${key}'.${didYouMean(key, keys)}`
+  return new AccelPropertyError(message, { property: key, remedy: `The properties are ${keys.join(', ')}.` })
+}
+
+function wrongType({ name, types, takes }: AccelProperty, value: unknown): AccelPropertyError {
+  const shown = typeof value === 'string' ? `'${value}'` : String(value)
+  const message = `property '${name}' expects ${types.join(' or ')}, and not ${shown}`
+  return new AccelPropertyError(message, { property: name, value: String(value), remedy: `It takes ${takes}.` })
 }

@@ -1,6 +1,6 @@
 import { AccelPropertyError } from '../errors/options/accel-property-error.js'
 import { either } from '../errors/suggest.js'
-import { parseInt64, parseUint32 } from './number.js'
+import { parseInt64, parseUint32 } from '../schema/number.js'
 import type { AccelOptions, AccelProperties, NotifyBudget } from './types.js'
 
 /** The properties' values, without what is derived from them. */
@@ -12,6 +12,8 @@ export interface AccelProperty<K extends keyof AccelValues = keyof AccelValues> 
   readonly name: string
   /** Its key in the typed object and in the normal form. */
   readonly key: K
+  /** The JavaScript types of its value in the typed object. */
+  readonly types: readonly ('string' | 'number' | 'boolean')[]
   /** What it takes, as help shows it. */
   readonly takes: string
   readonly default: AccelValues[K]
@@ -28,6 +30,7 @@ export interface AccelProperty<K extends keyof AccelValues = keyof AccelValues> 
 const kernelIrqchip: AccelProperty<'kernelIrqchip'> = {
   name: 'kernel-irqchip',
   key: 'kernelIrqchip',
+  types: ['string'],
   takes: 'on|off|split',
   default: 'on',
   defaultText: 'on',
@@ -40,6 +43,7 @@ const kernelIrqchip: AccelProperty<'kernelIrqchip'> = {
 const kvmShadowMem: AccelProperty<'kvmShadowMem'> = {
   name: 'kvm-shadow-mem',
   key: 'kvmShadowMem',
+  types: ['number', 'string'],
   takes: 'BYTES',
   default: null,
   defaultText: '-1',
@@ -66,6 +70,7 @@ const kvmShadowMem: AccelProperty<'kvmShadowMem'> = {
 const dirtyRingSize: AccelProperty<'dirtyRingSize'> = {
   name: 'dirty-ring-size',
   key: 'dirtyRingSize',
+  types: ['number'],
   takes: 'ENTRIES',
   default: 0,
   defaultText: '0',
@@ -84,6 +89,7 @@ const dirtyRingSize: AccelProperty<'dirtyRingSize'> = {
 const notifyVmexit: AccelProperty<'notifyVmexit'> = {
   name: 'notify-vmexit',
   key: 'notifyVmexit',
+  types: ['string'],
   takes: 'run|internal-error|disable',
   default: 'run',
   defaultText: 'run',
@@ -95,6 +101,7 @@ const notifyVmexit: AccelProperty<'notifyVmexit'> = {
 const notifyWindow: AccelProperty<'notifyWindow'> = {
   name: 'notify-window',
   key: 'notifyWindow',
+  types: ['number'],
   takes: 'CYCLES',
   default: 0,
   defaultText: '0',
@@ -106,6 +113,7 @@ const notifyWindow: AccelProperty<'notifyWindow'> = {
 const notifyRequired: AccelProperty<'notifyRequired'> = {
   name: 'notify-required',
   key: 'notifyRequired',
+  types: ['boolean'],
   takes: 'on|off',
   default: false,
   defaultText: 'off',
@@ -117,6 +125,7 @@ const notifyRequired: AccelProperty<'notifyRequired'> = {
 const notifyBudget: AccelProperty<'notifyBudget'> = {
   name: 'notify-budget',
   key: 'notifyBudget',
+  types: ['string'],
   takes: 'N/T|unlimited',
   default: null,
   defaultText: 'unlimited',
@@ -128,6 +137,7 @@ const notifyBudget: AccelProperty<'notifyBudget'> = {
 const device: AccelProperty<'device'> = {
   name: 'device',
   key: 'device',
+  types: ['string'],
   takes: 'PATH',
   default: '/dev/kvm',
   defaultText: '/dev/kvm',

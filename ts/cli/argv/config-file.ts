@@ -1,9 +1,8 @@
 // The normal form of a command line: a machine's options as JSON.
 
 import { OptionError } from '../../errors/options/option-error.js'
-import { explicitOptions } from '../../machine/explicit-options.js'
-import { normaliseMachineOptions } from '../../machine/normal-options.js'
-import type { MachineOptions } from '../../machine/options.js'
+import { explicitOptions, normaliseMachineOptions } from '../../machine/config/normal-options.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
 
 /** Returns the text that `-print-config` prints: every option, defaults included. */
 export function formatConfig(machine: MachineOptions): string {

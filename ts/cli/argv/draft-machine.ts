@@ -1,14 +1,16 @@
 import { OptionError } from '../../errors/options/option-error.js'
-import type { InitrdImage, MachineOptions } from '../../machine/options.js'
+import type { InitrdImage } from '../../machine/config/boot.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
 import { formatOptionText, type OptionPair } from '../../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../../properties/resolve.js'
 import { Board } from '../draft/board.js'
 import type { RunFiles } from '../image-files.js'
 import { machineDevices } from '../draft/machine-devices.js'
-import { accelSugar, busLockRatelimit } from '../parameters/machine-types.js'
+import { accelSugar } from '../parameters/machine-types.js'
 import { addSerialPorts } from '../options/characters.js'
 import { memoryOption } from '../options/memory.js'
 import type { RunDraft } from '../draft/run-draft.js'
+import { machineProperties } from '../parameters/schema-options.js'
 
 /**
  * Converts a draft to the options of its machine. Returns the names of unused drives, back ends and
@@ -26,8 +28,6 @@ export function draftMachine(
   if (kernel === undefined && (firmware === undefined || append !== undefined || initrd !== undefined)) {
     throw noKernel(draft)
   }
-  const limit = draft.machine.get(busLockRatelimit)
-  const acpi = draft.machine.get('acpi') ?? 'auto'
   const machine: MachineOptions = {
     accel,
     ...(kernel !== undefined && { kernel }),
@@ -40,11 +40,7 @@ export function draftMachine(
     ...(topology !== undefined && { topology }),
     ...(cpu !== undefined && { cpu }),
     ...(cpuPm !== undefined && { cpuPm }),
-    ...(draft.machine.has('auto-kernel-cmdline') && {
-      autoKernelCmdline: draft.machine.get('auto-kernel-cmdline') === 'on',
-    }),
-    ...(acpi !== 'auto' && { acpi: acpi === 'on' }),
-    ...(limit !== undefined && { busLockRatelimit: Number(limit) }),
+    ...machineProperties(draft.machine),
     ...(initrd !== undefined && {
       initrd: kernel !== undefined && files.isMultiboot(kernel) ? modules(initrd) : initrd,
     }),

@@ -1,4 +1,4 @@
-import type { MachineOptions } from '../../machine/options.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
 import { formatConfig, readConfig } from './config-file.js'
 import { draftMachine } from './draft-machine.js'
 import type { RunFiles } from '../image-files.js'

@@ -1,25 +1,13 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import type { Board } from '../draft/board.js'
-import {
-  number,
-  onOff,
-  only,
-  required,
-  size,
-  text,
-  id as idOf,
-  type Parameter,
-  type Subject,
-} from '../parameters/parameters.js'
+import { number, only, required, text, id as idOf, type Subject } from '../parameters/parameters.js'
+import { balloonMembers, type BalloonOptions } from '../../machine/config/virtio/balloon.js'
+import { networkMembers, type NetworkOptions } from '../../machine/config/virtio/networks.js'
+import { rngMembers, type RngOptions } from '../../machine/config/virtio/rng.js'
+import { vsockMembers, type VsockOptions } from '../../machine/config/virtio/vsock.js'
+import { deviceOptions } from '../parameters/schema-options.js'
+import { deviceParameters } from '../parameters/schema-options.js'
 import { device, virtioParameters, type DeviceModel } from './device-model.js'
-
-const mac: Parameter<string> = {
-  takes: 'XX:XX:XX:XX:XX:XX',
-  read: value => (/^([0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}$/.test(value) ? value.toLowerCase() : undefined),
-}
-
-/** The machine counts milliseconds in 32 bits. */
-const MAX_SECONDS = 4_294_967
 
 /** Virtio devices, but for the console's. */
 export const virtioDevices: readonly DeviceModel[] = [
@@ -63,8 +51,7 @@ export const virtioDevices: readonly DeviceModel[] = [
       differs: 'One pair of queues. Needs netdev=. What it offloads is what its back end can.',
       parameters: {
         netdev: idOf,
-        mac,
-        host_mtu: number(68, 0xffff),
+        ...deviceParameters(networkMembers),
         mq: only('off', 'a card has one pair of queues'),
         rss: only('off', 'a card has one pair of queues'),
         failover: only('off', 'there is no other card to fail over to'),
@@ -76,8 +63,7 @@ export const virtioDevices: readonly DeviceModel[] = [
       board.devices.networks.push({
         backend: board.network(subject, name),
         ...(id !== undefined && { id }),
-        ...(given.mac !== undefined && { mac: given.mac }),
-        ...(given.host_mtu !== undefined && { mtu: given.host_mtu }),
+        ...deviceOptions<NetworkOptions>(networkMembers, given),
       })
     },
   ),
@@ -86,14 +72,12 @@ export const virtioDevices: readonly DeviceModel[] = [
       name: 'virtio-rng-device',
       about: 'random bytes of the host',
       differs: 'Without rng= the bytes are of /dev/urandom.',
-      parameters: { rng: idOf, 'max-bytes': size('B'), period: number(1), ...virtioParameters },
+      parameters: { rng: idOf, ...deviceParameters(rngMembers), ...virtioParameters },
     },
     (board, { subject, given }) => {
-      const { rng, 'max-bytes': maxBytes, period } = given
       board.set(subject, 'rng', {
-        ...(rng !== undefined && { source: board.entropy(subject, rng) }),
-        ...(maxBytes !== undefined && { maxBytes }),
-        ...(period !== undefined && { period }),
+        ...(given.rng !== undefined && { source: board.entropy(subject, given.rng) }),
+        ...deviceOptions<RngOptions>(rngMembers, given),
       })
     },
   ),
@@ -106,11 +90,12 @@ export const virtioDevices: readonly DeviceModel[] = [
           name === 'vhost-vsock-device'
             ? "The host's end is Unix sockets by path= and streams of Node, as Firecracker has them, and not the AF_VSOCK of the host."
             : 'Ours: the same as vhost-vsock-device.',
-        parameters: { 'guest-cid': number(3, 0xffff_fffe), path: text('PATH'), ...virtioParameters },
+        parameters: { ...deviceParameters(vsockMembers), ...virtioParameters },
       },
       (board, { subject, given }) => {
-        const cid = required(subject, 'guest-cid', given['guest-cid'], `-device ${name},guest-cid=3,path=/tmp/vsock`)
-        board.set(subject, 'vsock', { cid, ...(given.path !== undefined && { path: given.path }) })
+        const options = deviceOptions<VsockOptions>(vsockMembers, given)
+        const cid = required(subject, 'guest-cid', options.cid, `-device ${name},guest-cid=3,path=/tmp/vsock`)
+        board.set(subject, 'vsock', { ...options, cid })
       },
     ),
   ),
@@ -121,21 +106,14 @@ export const virtioDevices: readonly DeviceModel[] = [
       differs:
         'machine.balloon sets its size and reads the statistics of guest-stats-polling-interval=; free page reporting needs nobody. free-page-hint=on and page-poison=off are refused.',
       parameters: {
-        'deflate-on-oom': onOff,
-        'free-page-reporting': onOff,
-        'guest-stats-polling-interval': number(0, MAX_SECONDS),
+        ...deviceParameters(balloonMembers),
         'free-page-hint': only('off', 'it serves live migration'),
         'page-poison': only('on', 'a guest that poisons free pages keeps them'),
         ...virtioParameters,
       },
     },
     (board, { subject, given }) => {
-      const interval = given['guest-stats-polling-interval']
-      board.set(subject, 'balloon', {
-        deflateOnOom: given['deflate-on-oom'] ?? false,
-        freePageReporting: given['free-page-reporting'] ?? false,
-        ...(interval !== undefined && { statisticsInterval: interval * 1000 }),
-      })
+      board.set(subject, 'balloon', deviceOptions<BalloonOptions>(balloonMembers, given))
     },
   ),
 ]

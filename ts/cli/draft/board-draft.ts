@@ -1,11 +1,11 @@
 // The arguments of -drive, -netdev, -chardev, -object and -device, before and after their ids are
 // resolved.
 
-import type { DebugExitOptions, MemoryOptions } from '../../machine/options.js'
-import type { BalloonOptions } from '../../machine/virtio/balloon.js'
-import type { NetworkBackend, NetworkOptions } from '../../machine/virtio/network.js'
-import type { RngOptions } from '../../machine/virtio/rng.js'
-import type { DiskThrottleOptions } from '../../machine/virtio/throttle.js'
+import type { MemoryOptions } from '../../machine/config/memory.js'
+import type { NetworkBackend, NetworkOptions } from '../../machine/config/virtio/networks.js'
+import type { DiskThrottleOptions } from '../../machine/config/virtio/throttle.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
+import type { Draft } from '../parameters/schema-options.js'
 
 /** A drive or a block node. */
 export interface DriveDraft {
@@ -51,22 +51,20 @@ export interface RtcDraft {
   readonly clock: 'host' | 'vm'
 }
 
+/** Devices whose options are the machine's, without references to join. */
+type PlainDevices = Pick<
+  MachineOptions,
+  'rng' | 'vsock' | 'balloon' | 'debugExit' | 'pvpanic' | 'vmGenerationId' | 'testDevices'
+>
+
 /** The devices of a machine. */
-export interface BoardDraft {
+export interface BoardDraft extends Draft<PlainDevices> {
   disks: DiskDraft[]
   networks: NetworkOptions[]
-  rng?: RngOptions
-  vsock?: { readonly cid: number; readonly path?: string }
-  balloon?: BalloonOptions
   consoles: PortDraft[]
   /** COM1 to COM4; null for a port that the machine does not have. */
   serials: (CharacterTarget | null)[]
   debugConsole?: { readonly port: number; readonly target: CharacterTarget }
-  debugExit?: Required<DebugExitOptions>
-  pvpanic?: true
-  /** A UUID, or `auto` for a random UUID. */
-  vmGenerationId?: string
-  testDevices?: true
 }
 
 /** An object of `-object`. */

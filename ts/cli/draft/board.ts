@@ -3,7 +3,7 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import type { BoardDraft, BoardParts, CharacterTarget, DriveDraft } from './board-draft.js'
-import type { NetworkBackend } from '../../machine/virtio/network.js'
+import type { NetworkBackend } from '../../machine/config/virtio/networks.js'
 import type { Subject } from '../parameters/parameters.js'
 import type { RunFiles } from '../image-files.js'
 

@@ -1,32 +1,22 @@
-import type { MachineOptions } from '../../machine/options.js'
-import type { SerialTarget } from '../../machine/serial/target.js'
-import type { ConsoleOptions } from '../../machine/virtio/console.js'
+import type { MachineOptions } from '../../machine/config/machine-options.js'
+import type { SerialTarget } from '../../machine/config/serial.js'
+import type { ConsoleOptions } from '../../machine/config/virtio/consoles.js'
 import type { BoardDraft, CharacterTarget, PortDraft } from './board-draft.js'
 import type { RunDraft } from './run-draft.js'
 
 /** Converts the devices of a command line to options of a machine. */
 export function machineDevices(board: BoardDraft, draft: RunDraft): Partial<MachineOptions> {
-  const { disks, networks, rng, vsock, balloon, consoles, debugConsole, debugExit, testDevices, pvpanic, serials } =
-    board
-  const { vmGenerationId } = board
+  const { disks, networks, consoles, debugConsole, serials, ...plain } = board
   return {
+    ...plain,
     ...serialPorts(serials, draft),
     ...(debugConsole !== undefined && {
       debugConsole: { port: debugConsole.port, target: serialTarget(debugConsole.target) },
     }),
-    ...(draft.machine.get('pic') === 'off' && { pic: false }),
-    ...(draft.machine.get('pit') === 'off' && { pit: false }),
     ...(draft.rtc !== undefined && { rtc: draft.rtc }),
     ...(disks.length > 0 && { disks }),
     ...(networks.length > 0 && { networks }),
-    ...(debugExit !== undefined && { debugExit }),
     ...(draft.fwCfg.size > 0 && { fwCfg: Object.fromEntries(draft.fwCfg) }),
-    ...(testDevices !== undefined && { testDevices }),
-    ...(pvpanic !== undefined && { pvpanic }),
-    ...(vmGenerationId !== undefined && { vmGenerationId }),
-    ...(rng !== undefined && { rng }),
-    ...(vsock !== undefined && { vsock }),
-    ...(balloon !== undefined && { balloon }),
     ...(consoles.length > 0 && { consoles: consoles.map(consolePort) }),
   }
 }

@@ -1,4 +1,5 @@
-import type { CpuOptions, TopologyOptions } from '../../machine/cpu-options.js'
+import type { CpuOptions } from '../../machine/config/cpu/cpu.js'
+import type { TopologyOptions } from '../../machine/config/cpu/topology.js'
 import type { AddDevice } from './board.js'
 import type { BoardParts, FwCfgContent, RtcDraft } from './board-draft.js'
 import type { OptionPair } from '../../properties/option-text.js'

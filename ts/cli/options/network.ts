@@ -1,6 +1,6 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import type { Forward, NetworkBackend } from '../../machine/virtio/network.js'
+import type { Forward, NetworkBackend } from '../../machine/config/virtio/networks.js'
 import {
   id,
   onOff,

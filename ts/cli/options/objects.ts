@@ -1,6 +1,6 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import type { HugePageSize, MemoryOptions } from '../../machine/options.js'
+import type { HugePageSize, MemoryOptions } from '../../machine/config/memory.js'
 import type { OptionPair } from '../../properties/option-text.js'
 import type { ObjectDraft } from '../draft/board-draft.js'
 import {

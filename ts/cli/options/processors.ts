@@ -1,9 +1,10 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import { MAX_CPUS, completeTopology, parseCpuText } from '../../machine/cpu.js'
-import { cpuFeatures } from '../../machine/cpu-features.js'
-import { cpuModels } from '../../machine/cpu-models.js'
-import { parseUint32 } from '../../properties/number.js'
+import { readCpuText } from '../../machine/config/cpu/cpu.js'
+import { MAX_CPUS, completeTopology } from '../../machine/config/cpu/topology.js'
+import { cpuFeatures } from '../../machine/config/cpu/features.js'
+import { cpuModels } from '../../machine/config/cpu/models.js'
+import { parseUint32 } from '../../schema/number.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { isHelp } from '../parameters/parameters.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
@@ -42,7 +43,7 @@ function readCpu(draft: RunDraft, text: string): string | void {
   if (isHelp(text)) {
     return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}\n\nFeatures:\n${cpuFeatures.join(' ')}`
   }
-  draft.cpu = parseCpuText(text, (message, remedy) => new OptionError(`-cpu ${message}`, { option: '-cpu', remedy }))
+  draft.cpu = readCpuText(text, (message, remedy) => new OptionError(`-cpu ${message}`, { option: '-cpu', remedy }))
 }
 
 const topology = ['sockets', 'dies', 'clusters', 'cores', 'threads'] as const

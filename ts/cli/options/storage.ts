@@ -1,7 +1,7 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
-import type { DiskThrottleOptions, RateLimits } from '../../machine/virtio/throttle.js'
+import type { DiskThrottleOptions, RateLimits } from '../../machine/config/virtio/throttle.js'
 import type { DriveDraft } from '../draft/board-draft.js'
 import {
   id,

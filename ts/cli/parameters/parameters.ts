@@ -2,19 +2,16 @@
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import { parseSize, type SizeUnit } from '../../properties/size.js'
-import { parseUint32 } from '../../properties/number.js'
+import { booleans, type Argument } from '../../schema/argument.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
 
-/** The values that a parameter accepts. */
-export interface Parameter<T> {
-  /** For messages and help: `on|off`, `SIZE`. */
-  readonly takes: string
-  /** Parses a text. Returns undefined for an invalid text. */
-  readonly read: (text: string) => T | undefined
+/** A parameter of an option. */
+export interface Parameter<T> extends Argument<T> {
   /** Why other values are refused, for a parameter that describes a fixed feature. */
   readonly because?: string
 }
+
+export { number, onOff, oneOf, size, text } from '../../schema/argument.js'
 
 /** The parameters of an option, by name. */
 export type Parameters = Readonly<Record<string, Parameter<unknown>>>
@@ -29,53 +26,11 @@ export interface Subject {
   readonly what?: string
 }
 
-/** QEMU's spellings of a boolean. */
-const booleans: ReadonlyMap<string, boolean> = new Map([
-  ...['on', 'yes', 'true', 'y'].map(word => [word, true] as const),
-  ...['off', 'no', 'false', 'n'].map(word => [word, false] as const),
-])
-
-export const onOff: Parameter<boolean> = { takes: 'on|off', read: text => booleans.get(text) }
-
-export const onOffAuto: Parameter<boolean | 'auto'> = {
-  takes: 'on|off|auto',
-  read: text => (text === 'auto' ? text : booleans.get(text)),
-}
-
-/** A text that is not empty and has no NUL character. */
-export const text = (takes: string): Parameter<string> => ({
-  takes,
-  read: value => (value === '' || value.includes('\0') ? undefined : value),
-})
-
 /** QEMU's rule: a letter, then letters, digits, `-`, `.` and `_`. */
 export const id: Parameter<string> = {
   takes: 'ID',
   read: value => (/^[A-Za-z][A-Za-z0-9._-]*$/.test(value) ? value : undefined),
 }
-
-/** A whole number in decimal, octal or hexadecimal. */
-export const number = (least = 0, most = 0xffff_ffff): Parameter<number> => ({
-  takes: most === 0xffff_ffff ? 'N' : `${least}…${most}`,
-  read: value => {
-    const read = parseUint32(value)
-    return typeof read === 'number' && read >= least && read <= most ? read : undefined
-  },
-})
-
-/** A size in bytes. `unit` is the unit of a number without a suffix. */
-export const size = (unit: SizeUnit = 'B'): Parameter<number> => ({
-  takes: 'SIZE',
-  read: value => {
-    const bytes = parseSize(value, unit)
-    return typeof bytes === 'number' ? bytes : undefined
-  },
-})
-
-export const oneOf = <const T extends string>(...values: readonly T[]): Parameter<T> => ({
-  takes: values.join('|'),
-  read: value => values.find(valid => valid === value),
-})
 
 /**
  * A parameter that describes a fixed feature: other values are refused. `on` and `off` have all of

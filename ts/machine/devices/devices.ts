@@ -1,6 +1,6 @@
 import type { Control, ControlEvent } from '../lifecycle/control.js'
 import type { Lifecycle } from '../lifecycle/lifecycle.js'
-import type { NormalMachineOptions } from '../normal-options.js'
+import type { NormalMachineOptions } from '../config/normal-options.js'
 import { Balloon } from './balloon/balloon.js'
 import { DirtyLog } from './dirty-log.js'
 import type { DeviceOptions } from './javascript/device.js'

@@ -3,7 +3,7 @@ import { native, unwrap } from '../../native/native.js'
 import { StagedBytes } from '../../native/staged-bytes.js'
 import { toNative } from './to-native.js'
 import { Control, type Reply } from './control.js'
-import type { NormalMachineOptions } from '../normal-options.js'
+import type { NormalMachineOptions } from '../config/normal-options.js'
 
 /** The native parts of a new machine. */
 export interface CreatedMachine {

@@ -5,7 +5,7 @@ import type { DebugEvent } from '../events/debug-event.js'
 import type { MachineEventMap } from '../events/events.js'
 import type { Exit } from '../events/exit.js'
 import { debugEvent, exitOf } from '../events/from-native.js'
-import type { NormalMachineOptions } from '../normal-options.js'
+import type { NormalMachineOptions } from '../config/normal-options.js'
 import type { Control, ControlEvent } from './control.js'
 import { deferred, type Deferred } from './deferred.js'
 

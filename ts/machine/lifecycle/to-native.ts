@@ -1,11 +1,11 @@
 // From the normal form of a machine's options to the JSON that the addon takes: a `MachineConfig` of crates/vmm.
 
-import type { FwCfgContent } from '../fw-cfg.js'
-import type { NormalMsrRule } from '../msr-filter.js'
-import type { NormalMachineOptions } from '../normal-options.js'
-import { rtcOffset } from '../rtc.js'
-import type { Serial } from '../serial/target.js'
-import type { NetworkBackend } from '../virtio/network.js'
+import type { FwCfgContent } from '../config/fw-cfg.js'
+import type { NormalMsrRule } from '../config/cpu/msr-filter.js'
+import type { NormalMachineOptions } from '../config/normal-options.js'
+import { rtcOffset } from '../config/rtc.js'
+import type { Serial } from '../config/serial.js'
+import type { NetworkBackend } from '../config/virtio/networks.js'
 import type { AccelProperties } from '../../properties/types.js'
 import type { Staged, StagedBytes } from '../../native/staged-bytes.js'
 

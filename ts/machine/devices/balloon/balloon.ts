@@ -2,8 +2,8 @@ import { EventEmitter } from 'node:events'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
 import type { BindingMachine } from '../../../native/binding.cjs'
 import { balloonStatistics, type BalloonStatistics } from './balloon-statistics.js'
-import { PAGE_SIZE } from '../../memory.js'
-import { formatSize, parseSize } from '../../../properties/size.js'
+import { PAGE_SIZE } from '../../config/memory.js'
+import { formatSize, parseSize } from '../../../schema/size.js'
 
 /** Events of a {@link Balloon}. */
 export interface BalloonEvents {

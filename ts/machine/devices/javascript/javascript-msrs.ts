@@ -1,6 +1,6 @@
 import type { BindingMsrAccess } from '../../../native/binding.cjs'
 import type { Control } from '../../lifecycle/control.js'
-import type { NormalMsrRule } from '../../msr-filter.js'
+import type { NormalMsrRule } from '../../config/cpu/msr-filter.js'
 
 /**
  * The MSRs of one machine that JavaScript answers. `failed` gets the exception of a handler; the

@@ -1,7 +1,7 @@
 // Connects a port with its target outside the process.
 
 import { once } from 'node:events'
-import type { Serial } from '../../serial/target.js'
+import type { Serial } from '../../config/serial.js'
 import type { PortLine, PortStream } from './line.js'
 import { openPty } from './pty.js'
 import { openSocket } from './socket.js'

@@ -1,10 +1,10 @@
 import type { BindingMachine } from '../../../native/binding.cjs'
 import { ConsolePort } from './console-port.js'
-import type { NormalMachineOptions } from '../../normal-options.js'
+import type { NormalMachineOptions } from '../../config/normal-options.js'
 import { closeLines, openLine } from './connect-port.js'
 import type { PortLine } from './line.js'
 import { SerialPort } from './serial-port.js'
-import type { Serial } from '../../serial/target.js'
+import type { Serial } from '../../config/serial.js'
 
 /** The debug console's number among serial ports; COM1 is 0. */
 const DEBUG_CONSOLE = 4

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
 import type { PortLine, PortStream } from './line.js'
-import type { NormalSocket } from '../../serial/target.js'
+import type { NormalSocket } from '../../config/serial.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
 /**

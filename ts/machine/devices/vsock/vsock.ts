@@ -1,7 +1,7 @@
 import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
 import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
-import { MOST_CONNECTIONS } from '../../virtio/vsock.js'
+import { MOST_CONNECTIONS } from '../../config/virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 

@@ -1,0 +1,56 @@
+// Each option is described once, and found everywhere: in an editor, in the emitted declarations and in docs/.
+
+import test from 'ava'
+import { readFileSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { hover } from '../helpers/hover.js'
+import { interfaces, texts } from '../helpers/option-tables.js'
+import { root } from '../helpers/paths.js'
+
+const options = [...interfaces].flatMap(([name, members]) =>
+  Object.entries(members).map(([key, entry]) => [name, key, entry] as const),
+)
+
+test('every option has a sentence', t => {
+  t.true(options.length > 80)
+  for (const [name, key] of options) t.regex(texts[name]?.[key]?.about ?? '', /^.{5,}[.:]/s, `${name}.${key}`)
+})
+
+test('@default of every option is its default', t => {
+  for (const [name, key, { defaultText }] of options) t.is(texts[name]?.[key]?.default, defaultText, `${name}.${key}`)
+})
+
+test('the comment of every option with a range states the range', t => {
+  for (const [name, key, { takes }] of options) {
+    const [, min, max] = /^a whole number .*from (\d+) to (\d+)$/.exec(takes) ?? []
+    if (max !== undefined) t.true(texts[name]?.[key]?.about.includes(`${min} to ${max}`), `${name}.${key}: ${takes}`)
+  }
+})
+
+test('every option is in a table of docs/machine-options.md', t => {
+  const page = readFileSync(join(root, 'docs/machine-options.md'), 'utf8')
+  for (const [name, key] of options) {
+    const [, section = ''] = new RegExp(`<!-- ${name}:.*-->\n([^]*?)<!-- /${name} -->`).exec(page) ?? []
+    t.true(section.includes(`\n| \`${key}\` |`), `${name}.${key}`)
+  }
+})
+
+test('the emitted declarations have the comment of every option', t => {
+  const folder = join(root, 'dist/machine/config')
+  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.d.ts'))
+  const declarations = names.map(name => readFileSync(join(folder, name), 'utf8')).join('')
+  for (const [name, key] of options) {
+    t.regex(declarations, new RegExp(`\\*/\n {4}readonly ${key}\\??: Required<`), `${name}.${key}`)
+  }
+})
+
+test('an editor shows the comment of an option of Machine.create, nested ones included', async t => {
+  const source = `import { Machine } from 'kvm-accel'
+await Machine.create({ kernel: 'k', pvpanic: true, disks: [{ path: 'd', readOnly: true }] })
+`
+  const [pvpanic = '', readOnly = ''] = await hover(source, ['pvpanic', 'readOnly'])
+  t.regex(pvpanic, /pvpanic\?: boolean/)
+  t.true(pvpanic.includes(texts['MachineOptions']?.['pvpanic']?.about.slice(0, 60) ?? '?'), pvpanic)
+  t.regex(readOnly, /readOnly\?: boolean/)
+  t.true(readOnly.includes(texts['DiskOptions']?.['readOnly']?.about ?? '?'), readOnly)
+})

@@ -1,0 +1,32 @@
+// Reads the TSDoc comments of the public interfaces of options out of ts/index.ts, through the compiler's checker. The comments are written
+// once, at the entries of ts/machine/config.
+
+import { join } from 'node:path'
+import { API } from 'typescript/unstable/sync'
+import { root } from './steps.mjs'
+
+/** The compiler's flag of a symbol that stands for another, as a re-export does. */
+const ALIAS = 1 << 21
+
+/** By interface and member: the comment, and the text of its `@default`. */
+export const optionTexts = () => {
+  const api = new API({ cwd: root })
+  try {
+    const project = join(root, 'tsconfig.json')
+    const [{ program, checker }] = api.updateSnapshot({ openProjects: [project] }).getProjects()
+    const index = checker.getSymbolAtLocation(program.getSourceFile(join(root, 'ts/index.ts')))
+    const text = member => ({
+      about: checker.getDocumentationCommentOfSymbol(member).replaceAll(/\s*\n\s*/g, ' '),
+      default: checker.getJsDocTagsOfSymbol(member).find(tag => tag.name === 'default')?.text,
+    })
+    const interfaces = checker.getExportsOfModule(index).map(symbol => {
+      const { name } = symbol
+      const original = (symbol.flags & ALIAS) === 0 ? symbol : checker.getAliasedSymbol(symbol)
+      const members = checker.getPropertiesOfType(checker.getDeclaredTypeOfSymbol(original))
+      return [name, Object.fromEntries(members.map(member => [member.name, text(member)]))]
+    })
+    return Object.fromEntries(interfaces)
+  } finally {
+    api.close()
+  }
+}

@@ -1,0 +1,117 @@
+// The board: chips and devices at fixed ports.
+
+import { device, object } from '../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
+import { conflict } from '../../schema/invalid.js'
+import { boolean, choice, integer } from '../../schema/scalars.js'
+import { fwCfgEntry } from './fw-cfg.js'
+import { rtcEntry } from './rtc.js'
+import { vmGenerationIdEntry } from './vm-generation.js'
+
+const debugExitMembers = {
+  /**
+   * The first port, 0 to 65535.
+   *
+   * @default 0xf4
+   */
+  iobase: integer({ min: 0, max: 0xffff, default: 0xf4, defaultText: '0xf4', cli: 'iobase' }),
+  /**
+   * The number of ports, 1 to 8.
+   *
+   * @default 4
+   */
+  iosize: integer({ min: 1, max: 8, default: 4, cli: 'iosize' }),
+}
+
+/** The ports that end a machine with a status, QEMU's `isa-debug-exit`. */
+export interface DebugExitOptions extends OptionsOf<typeof debugExitMembers> {}
+
+/** {@link DebugExitOptions} in normal form. */
+export interface NormalDebugExit extends NormalOf<typeof debugExitMembers> {}
+
+const debugExitObject: Entry<DebugExitOptions, NormalDebugExit, 'required'> = object(
+  'DebugExitOptions',
+  debugExitMembers,
+  {
+    finish: (ports, path) => {
+      if (ports.iobase + ports.iosize <= 0x1_0000) return ports
+      const problem = `${ports.iosize} ports from ${ports.iobase} exceed port 65535`
+      throw conflict(path, problem, 'Give a smaller iobase or iosize.')
+    },
+    restore: ports => ports,
+  },
+)
+
+/** How the PIT in the kernel delivers timer ticks that the guest is too late for. */
+export type LostTickPolicy = 'delay' | 'discard'
+
+export const boardMembers = {
+  /**
+   * The two interrupt controllers 8259. With `kernel-irqchip=on` they are in the kernel and always there, as in QEMU. With `kernel-irqchip=off` nothing
+   * else can interrupt, and false is refused.
+   *
+   * @default true
+   */
+  pic: boolean({ default: true, cli: '-machine pic' }),
+  /**
+   * The timer 8254.
+   *
+   * @default true
+   */
+  pit: boolean({ default: true, cli: '-machine pit' }),
+  /**
+   * The CMOS clock.
+   *
+   * @default UTC of the host
+   */
+  rtc: rtcEntry,
+  /**
+   * Adds `isa-debug-exit`: a guest that writes V to its port ends the machine with status `(V << 1) | 1`.
+   *
+   * @default false
+   */
+  debugExit: device(debugExitObject, { cli: '-device isa-debug-exit' }),
+  /**
+   * Files of fw_cfg by name, at most 55 characters: `opt/NAME` is the user's, QEMU and firmware have the others.
+   *
+   * @default the machine's own files
+   */
+  fwCfg: fwCfgEntry,
+  /**
+   * Adds `pc-testdev` of kvm-unit-tests: latches at ports 0xe0 and 0xe8, a page to flush at 0xe4, interrupt lines at 0x2000, and
+   * memory that is not RAM at 0xff000000.
+   *
+   * @default false
+   */
+  testDevices: boolean({ default: false, cli: '-device pc-testdev' }),
+  /**
+   * Adds `pvpanic` at port 0x505 and in ACPI's tables: a kernel panic of the guest ends the machine with reason `guest-panicked`, or stops it in that run state
+   * with `noShutdown`.
+   *
+   * @default false
+   */
+  pvpanic: boolean({ default: false, cli: '-device pvpanic' }),
+  /**
+   * The machine's generation (`vmgenid`): a UUID, or `'auto'` for a random one. A guest that finds another generation than before knows that it is a copy, and
+   * reseeds its random numbers. It does not change during the lifetime of a machine. The guest finds its address in ACPI's tables.
+   *
+   * @default none
+   */
+  vmGenerationId: vmGenerationIdEntry,
+  /**
+   * Gives the guest ACPI's tables. It can power off and reset without them, too: see docs/boot.md.
+   *
+   * @default true
+   */
+  acpi: boolean({ default: true, cli: '-machine acpi' }),
+  /**
+   * How the PIT in the kernel (`kernel-irqchip=on`) delivers timer ticks that the guest is too late for: `delay` delivers them late,
+   * so that a guest that counts ticks keeps its time; `discard` drops them.
+   *
+   * @default 'delay'
+   */
+  lostTickPolicy: choice(['delay', 'discard'], { default: 'delay', cli: '-global kvm-pit.lost_tick_policy' }),
+}
+
+/** The board of a machine. */
+export interface BoardOptions extends OptionsOf<typeof boardMembers> {}

@@ -1,0 +1,114 @@
+// What a machine boots.
+
+import { build } from '../../schema/build.js'
+import { list, object } from '../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
+import { conflict } from '../../schema/invalid.js'
+import { boolean, choice, file, text } from '../../schema/scalars.js'
+
+/** How a kernel image is loaded and entered. */
+export type KernelFormat = 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh'
+
+const moduleMembers = {
+  /** The path of a file, or its bytes. */
+  image: file(),
+  /**
+   * The command line of a multiboot module. Other formats do not pass it.
+   *
+   * @default the path, as in QEMU; empty for bytes
+   */
+  cmdline: text({ default: null, defaultText: 'the path, as in QEMU; empty for bytes' }),
+}
+
+/** An initial RAM disk, or a multiboot module. */
+export interface InitrdImage extends OptionsOf<typeof moduleMembers> {}
+
+const moduleObject: Entry<InitrdImage, Required<InitrdImage>, 'required'> = object('InitrdImage', moduleMembers, {
+  finish: ({ image, cmdline }): Required<InitrdImage> => ({
+    image,
+    cmdline: cmdline ?? (typeof image === 'string' ? image : ''),
+  }),
+  restore: module => module,
+})
+
+const modules = list(moduleObject)
+
+const initrd = build<string | Uint8Array | readonly InitrdImage[], readonly Required<InitrdImage>[], null>(
+  {
+    takes: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
+    nested: { name: 'InitrdImage', members: moduleMembers },
+    read: (value, path) => {
+      if (Array.isArray(value)) return modules.read(value, path)
+      return typeof value === 'string' || value instanceof Uint8Array
+        ? [moduleObject.read({ image: value }, path)]
+        : undefined
+    },
+    write: images => images,
+  },
+  { default: null, cli: '-initrd' },
+)
+
+export const bootMembers = {
+  /**
+   * The kernel: the path of a file, or its bytes. Required without {@linkcode firmware}.
+   *
+   * @default none
+   */
+  kernel: file({ default: null, cli: '-kernel' }),
+  /**
+   * Firmware: the path of an image, or its bytes, a multiple of 64 KiB up to 8 MiB. It ends at 4 GiB, where a guest cannot write it.
+   * Without a kernel, the first vCPU starts in it at the reset vector, and its last 256 KiB are also in RAM below 1 MiB. With a kernel, which is
+   * entered directly, the firmware does not run.
+   *
+   * @default none
+   */
+  firmware: file({ default: null, cli: '-bios' }),
+  /**
+   * The kernel's format. `auto` looks for a multiboot-1 header, a bzImage or a PVH note, and refuses an image without one; ELF64
+   * without the note is `linux`, too. `linux` enters a bzImage or a vmlinux by Linux's 64-bit boot protocol. `flat` is never detected: the image is loaded
+   * at 0x1000 and entered there in real mode.
+   *
+   * @default 'auto'
+   */
+  kernelFormat: choice(['auto', 'flat', 'linux', 'multiboot', 'pvh'], { default: 'auto' }),
+  /**
+   * The initial RAM disk: the path of a file, or its bytes; a list for multiboot modules.
+   *
+   * @default none
+   */
+  initrd,
+  /**
+   * The kernel's command line.
+   *
+   * @default ''
+   */
+  append: text({ default: null, defaultText: "''", cli: '-append' }),
+  /**
+   * Describes the virtio devices on Linux's command line, by `virtio_mmio.device=`, for kernels that do not read ACPI's tables.
+   *
+   * @default true
+   */
+  autoKernelCmdline: boolean({ default: true, cli: '-machine auto-kernel-cmdline' }),
+}
+
+/** What a machine boots. */
+export interface BootOptions extends OptionsOf<typeof bootMembers> {}
+
+type Members = Pick<NormalOf<typeof bootMembers>, 'kernel' | 'firmware' | 'append' | 'initrd'>
+
+/** The normal form of the options of the kernel. */
+export interface NormalBoot {
+  readonly append: string
+  readonly initrd: readonly Required<InitrdImage>[]
+}
+
+/** Checks that there is something to boot, and a kernel for what only a kernel uses. */
+export function normalBoot({ kernel, firmware, append, initrd }: Members): NormalBoot {
+  if (kernel === null) {
+    const remedy = "Give 'kernel', for example Machine.create({ kernel: 'vmlinux' })."
+    if (firmware === null) throw conflict('kernel', "it is missing, and so is 'firmware'", remedy)
+    if (append !== null) throw conflict('append', "it is given without 'kernel'", remedy)
+    if (initrd !== null) throw conflict('initrd', "it is given without 'kernel'", remedy)
+  }
+  return { append: append ?? '', initrd: initrd ?? [] }
+}

@@ -1,0 +1,154 @@
+// The guest's CPU, QEMU's -cpu.
+
+import { build } from '../../../schema/build.js'
+import { object } from '../../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { invalidValue } from '../../../schema/invalid.js'
+import { boolean, integer } from '../../../schema/scalars.js'
+import { parseSize } from '../../../schema/size.js'
+import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
+import { checkFeature, checkModel, type Refuse } from './names.js'
+import { parseCpuText } from './cpu-text.js'
+
+/** The kernel takes kHz in 32 bits. */
+const MAX_HZ = 2 ** 32 * 1000 - 1
+
+const cpuMembers = {
+  /**
+   * `host` (or `max`) is what KVM offers of the host's CPU. Another model of QEMU's is a set of features, of which the guest gets those that the host has.
+   *
+   * @default 'host'
+   */
+  model: build<string, string, 'host'>(
+    {
+      takes: 'the name of a CPU model',
+      read: (value, path) => {
+        if (typeof value === 'string') checkModel(value, refuse(path))
+        return typeof value === 'string' ? value : undefined
+      },
+      write: model => model,
+    },
+    { default: 'host', cli: '-cpu' },
+  ),
+  /**
+   * Features by QEMU's names that the guest gets or does not get, beyond the model: `{ avx2: false, 'kvm-pv-ipi': true }`. Features that need
+   * an absent feature are absent, too.
+   *
+   * @default none
+   */
+  features: build<Readonly<Record<string, boolean>>, readonly CpuFeature[], Record<string, never>>(
+    {
+      takes: "an object of booleans by feature, for example { avx2: false, 'kvm-pv-ipi': true }",
+      read: readFeatures,
+      write: features => Object.fromEntries(features.map(({ name, on }) => [name, on])),
+    },
+    { default: {}, defaultText: 'none', cli: '-cpu FEATURE=on|off' },
+  ),
+  /**
+   * Warns about requested features that the host does not offer.
+   *
+   * @default true
+   */
+  check: boolean({ default: true, cli: 'check' }),
+  /**
+   * Fails on requested features that the host does not offer.
+   *
+   * @default false
+   */
+  enforce: boolean({ default: false, cli: 'enforce' }),
+  /**
+   * Tells the guest that its hypervisor is KVM.
+   *
+   * @default true
+   */
+  kvm: boolean({ default: true, cli: 'kvm' }),
+  /**
+   * The performance monitoring unit.
+   *
+   * @default true for the host's CPU, false for other models
+   */
+  pmu: boolean({ default: null, defaultText: "true for the host's CPU, false for other models", cli: 'pmu' }),
+  /**
+   * Omits the invariant time-stamp counter.
+   *
+   * @default false
+   */
+  migratable: boolean({ default: false, cli: 'migratable' }),
+  /**
+   * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC scaling has only its own frequency, within 250 ppm.
+   *
+   * @default the host's
+   */
+  tscFrequency: integer({
+    min: 1000,
+    max: MAX_HZ,
+    unit: 'Hz',
+    default: null,
+    defaultText: "the host's",
+    cli: 'tsc-frequency',
+    argument: { takes: 'HZ', read: hertz },
+  }),
+}
+
+/** A feature that is added or removed. */
+export interface CpuFeature {
+  readonly name: string
+  readonly on: boolean
+}
+
+/** The guest's CPU. */
+export interface CpuOptions extends OptionsOf<typeof cpuMembers> {}
+
+type Members = NormalOf<typeof cpuMembers>
+
+/** {@link CpuOptions} in normal form. Features are in the order in which they apply. */
+export interface NormalCpu extends Omit<Members, 'tscFrequency'> {
+  readonly tscKhz: number | null
+}
+
+const cpuObject: Entry<CpuOptions, NormalCpu, 'required'> = object('CpuOptions', cpuMembers, {
+  finish: ({ tscFrequency, ...cpu }) => ({
+    ...cpu,
+    tscKhz: tscFrequency === null ? null : Math.floor(tscFrequency / 1000),
+  }),
+  restore: ({ tscKhz, ...cpu }) => ({ ...cpu, tscFrequency: tscKhz === null ? null : tscKhz * 1000 }),
+})
+
+export const cpuEntry = build<string | CpuOptions, NormalCpu, 'host'>(
+  {
+    takes: `a model and features such as 'host,-avx2', or ${cpuObject.takes}`,
+    nested: { name: 'CpuOptions', members: cpuMembers },
+    read: (value, path) => {
+      if (typeof value === 'string') return cpuObject.read(readCpuText(value, refuse(path)), path)
+      return typeof value === 'object' && value !== null ? cpuObject.read(value, path) : undefined
+    },
+    write: normal => cpuObject.write(normal) ?? 'host',
+  },
+  { default: 'host', cli: '-cpu' },
+)
+
+/** Reads a CPU as `-cpu` takes it. */
+export function readCpuText(text: string, refuse: Refuse): CpuOptions {
+  return parseCpuText(text, cpuMembers, refuse)
+}
+
+/** Creates errors of the option at `path`. */
+function refuse(path: string): Refuse {
+  return (problem, remedy) => new MachineConfigError(`machine option '${path}' ${problem}`, { option: 'cpu', remedy })
+}
+
+function readFeatures(value: unknown, path: string): readonly CpuFeature[] | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  return Object.entries(value).map(([name, on]: [string, unknown]) => {
+    if (typeof on !== 'boolean')
+      throw invalidValue(`${path}.${name}`, on, { takes: 'a boolean', defaultText: undefined })
+    return { name: checkFeature(name, Object.keys(cpuMembers), refuse('cpu')), on }
+  })
+}
+
+/** QEMU's tsc-frequency has decimal suffixes. */
+function hertz(word: string): number | undefined {
+  const [, digits = '', unit = ''] = /^([0-9.]+)([kMG]?)$/.exec(word) ?? []
+  const value = digits === '' ? parseSize(word) : Number(digits) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '']
+  return typeof value === 'number' && Number.isSafeInteger(value) ? value : undefined
+}

@@ -1,0 +1,120 @@
+// All options of a machine, one entry each.
+
+import type { OptionsOf } from '../../schema/entry.js'
+import { boolean, integer } from '../../schema/scalars.js'
+import { accelEntry } from './accel.js'
+import { boardMembers, type BoardOptions } from './board.js'
+import { bootMembers, type BootOptions } from './boot.js'
+import { cpuEntry } from './cpu/cpu.js'
+import { msrFilterEntry } from './cpu/msr-filter.js'
+import { topologyMembers, type VcpuOptions } from './cpu/topology.js'
+import { memoryEntry } from './memory.js'
+import { runMembers, type RunOptions } from './run.js'
+import { serialMembers, type SerialOptions } from './serial-ports.js'
+import { balloonEntry } from './virtio/balloon.js'
+import { consolesEntry } from './virtio/consoles.js'
+import { disksEntry } from './virtio/disks.js'
+import { networksEntry } from './virtio/networks.js'
+import { rngEntry } from './virtio/rng.js'
+import { vsockEntry } from './virtio/vsock.js'
+
+const otherMembers = {
+  /**
+   * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`), an object, or a
+   * list of either. A list is tried in order, as several `-accel` are.
+   *
+   * @default 'kvm'
+   */
+  accel: accelEntry,
+  /**
+   * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1 MiB and a multiple
+   * of 4 KiB. {@link MemoryOptions} also say where it comes from.
+   *
+   * @default '128M'
+   */
+  memory: memoryEntry,
+  /**
+   * The guest's CPU, as `-cpu` takes it (`'host,-avx2'`, `'Haswell-noTSX,enforce'`), or an object.
+   *
+   * @default 'host'
+   */
+  cpu: cpuEntry,
+  /**
+   * Lets the guest keep a physical CPU while it idles: HLT, PAUSE and the like do not exit where the host offers that.
+   *
+   * @default false
+   */
+  cpuPm: boolean({ default: false, cli: '-overcommit cpu-pm' }),
+  /**
+   * MSRs that are answered outside the kernel, at most 16 ranges that do not overlap.
+   *
+   * @default none
+   */
+  msrFilter: msrFilterEntry,
+  /**
+   * Bus locks in a second, over all vCPUs, above which the guest is slowed down, 0 to 2^53 - 1. Each bus lock is an event `bus-lock`. 0 leaves bus locks alone.
+   *
+   * @default 0
+   */
+  busLockRatelimit: integer({
+    min: 0,
+    max: Number.MAX_SAFE_INTEGER,
+    unit: 'bus locks',
+    default: 0,
+    cli: '-machine bus-lock-ratelimit',
+    argument: {
+      takes: 'N',
+      read: word => (/^[0-9]+$/.test(word) && Number.isSafeInteger(Number(word)) ? Number(word) : undefined),
+    },
+  }),
+  /**
+   * Disks.
+   *
+   * @default none
+   */
+  disks: disksEntry,
+  /**
+   * Network cards; Linux has them as `eth0` and so on, in this order.
+   *
+   * @default none
+   */
+  networks: networksEntry,
+  /**
+   * Adds `virtio-rng`: random bytes of the host.
+   *
+   * @default false
+   */
+  rng: rngEntry,
+  /**
+   * Adds `virtio-balloon`, by which {@linkcode Machine.balloon} takes memory from the guest and gives it back.
+   *
+   * @default false
+   */
+  balloon: balloonEntry,
+  /**
+   * Adds `virtio-vsock`: sockets between the guest and {@linkcode Machine.vsock}, and programs of the host.
+   *
+   * @default none
+   */
+  vsock: vsockEntry,
+  /**
+   * Adds `virtio-console`: terminals and named channels of bytes, for {@linkcode Machine.consoles}. At most 16.
+   *
+   * @default none
+   */
+  consoles: consolesEntry,
+}
+
+/** The entries of all options. */
+export const machineMembers = {
+  ...otherMembers,
+  ...topologyMembers,
+  ...bootMembers,
+  ...serialMembers,
+  ...boardMembers,
+  ...runMembers,
+}
+
+/** The options of {@link Machine.create}. */
+export interface MachineOptions
+  extends OptionsOf<typeof otherMembers>, VcpuOptions, BootOptions, SerialOptions, BoardOptions, RunOptions {}

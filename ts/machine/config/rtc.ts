@@ -1,0 +1,57 @@
+// The CMOS clock, QEMU's -rtc.
+
+import { build } from '../../schema/build.js'
+import { object, withDefault } from '../../schema/compound.js'
+import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
+import { choice } from '../../schema/scalars.js'
+
+/** A date by itself, with a time, or as `Date.toISOString` writes it. */
+const DATE = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$/
+
+const members = {
+  /**
+   * What the clock shows when the machine is created: the time in UTC, the local time, or a date. A text without a zone, such as
+   * `2026-01-31T12:00:00`, is what the clock shows.
+   *
+   * @default 'utc'
+   */
+  base: build<'utc' | 'localtime' | Date | string, string, 'utc'>(
+    {
+      takes: "'utc', 'localtime', a Date or a text YYYY-MM-DD[THH:MM:SS]",
+      read: value => {
+        if (value === 'utc' || value === 'localtime') return value
+        const date = value instanceof Date ? value : typeof value === 'string' ? parseDate(value) : undefined
+        return date === undefined || Number.isNaN(date.getTime()) ? undefined : date.toISOString()
+      },
+      write: normal => normal,
+    },
+    { default: 'utc', cli: '-rtc base' },
+  ),
+  /**
+   * The clock that drives it: `host` is the host's clock, `vm` stands still while the machine does.
+   *
+   * @default 'host'
+   */
+  clock: choice(['host', 'vm'], { default: 'host', cli: '-rtc clock' }),
+}
+
+/** The CMOS clock. */
+export interface RtcOptions extends OptionsOf<typeof members> {}
+
+/** {@link RtcOptions} in normal form; a date is a text in UTC. */
+export interface NormalRtc extends NormalOf<typeof members> {}
+
+const rtcObject: Entry<RtcOptions, NormalRtc, 'required'> = object('RtcOptions', members)
+
+export const rtcEntry = withDefault(rtcObject, { default: {}, defaultText: 'UTC of the host', cli: '-rtc' })
+
+function parseDate(text: string): Date | undefined {
+  if (!DATE.test(text)) return undefined
+  return new Date(/Z$|^.{10}$/.test(text) ? text : `${text}Z`)
+}
+
+/** Milliseconds by which a clock that is created `now` is ahead of the host's. */
+export function rtcOffset({ base }: NormalRtc, now: Date): number {
+  if (base === 'utc') return 0
+  return base === 'localtime' ? -now.getTimezoneOffset() * 60_000 : Date.parse(base) - now.getTime()
+}

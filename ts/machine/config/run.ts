@@ -1,0 +1,66 @@
+// How a machine runs and ends.
+
+import type { OptionsOf } from '../../schema/entry.js'
+import { build } from '../../schema/build.js'
+import { conflict } from '../../schema/invalid.js'
+import { boolean, text } from '../../schema/scalars.js'
+import { matchesNothing } from '../../trace/glob.js'
+
+export const runMembers = {
+  /**
+   * Ends the machine when the guest resets it.
+   *
+   * @default false
+   */
+  noReboot: boolean({ default: false, cli: '-no-reboot' }),
+  /**
+   * Stops the machine in run state `shutdown` when the guest shuts down, instead of ending it.
+   *
+   * @default false
+   */
+  noShutdown: boolean({ default: false, cli: '-no-shutdown' }),
+  /**
+   * Trace events to record from the first ioctl on, as globs such as `'kvm_*'`; {@link Machine.startTrace} returns them.
+   *
+   * @default none
+   */
+  trace: build<string | readonly string[], readonly string[], readonly []>(
+    {
+      takes: "a glob of trace events such as 'kvm_*', or a list of globs",
+      read: (value, path) => {
+        const globs = [value].flat()
+        if (!globs.every(glob => typeof glob === 'string')) return undefined
+        for (const glob of globs) {
+          const problem = matchesNothing(glob)
+          if (problem === undefined) continue
+          throw conflict(path, `the glob matches no event: ${problem}`, 'docs/trace.md lists the events.')
+        }
+        return globs
+      },
+      write: globs => globs,
+    },
+    { default: [], cli: '-trace' },
+  ),
+  /**
+   * Ends the machine when it is aborted, as {@link Machine.stop}.
+   *
+   * @default none
+   */
+  signal: build<AbortSignal, AbortSignal, null>(
+    {
+      takes: 'an AbortSignal',
+      read: value => (value instanceof AbortSignal ? value : undefined),
+      write: signal => signal,
+    },
+    { default: null },
+  ),
+  /**
+   * A name for messages and threads.
+   *
+   * @default none
+   */
+  name: text({ default: null, cli: '-name' }),
+}
+
+/** How a machine runs and ends. */
+export interface RunOptions extends OptionsOf<typeof runMembers> {}

@@ -1,0 +1,47 @@
+import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import { device, object } from '../../../schema/compound.js'
+import { boolean, integer } from '../../../schema/scalars.js'
+
+/** The polling interval of the command line is in seconds. */
+const MAX_SECONDS = 4_294_967
+
+export const balloonMembers = {
+  /**
+   * Lets a guest that is out of memory take pages back before it kills a process.
+   *
+   * @default false
+   */
+  deflateOnOom: boolean({ default: false, cli: 'deflate-on-oom' }),
+  /**
+   * Lets the guest report pages that it does not use; the host has them until the guest touches them again.
+   *
+   * @default false
+   */
+  freePageReporting: boolean({ default: false, cli: 'free-page-reporting' }),
+  /**
+   * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295; 0 is never.
+   *
+   * @default 0
+   */
+  statisticsInterval: integer({
+    min: 0,
+    max: 0xffff_ffff,
+    unit: 'milliseconds',
+    default: 0,
+    cli: 'guest-stats-polling-interval',
+    argument: {
+      takes: `0…${MAX_SECONDS}`,
+      read: word => (/^\d+$/.test(word) && Number(word) <= MAX_SECONDS ? Number(word) * 1000 : undefined),
+    },
+  }),
+}
+
+/** A virtio-balloon, QEMU's `-device virtio-balloon-device`. */
+export interface BalloonOptions extends OptionsOf<typeof balloonMembers> {}
+
+/** {@link BalloonOptions} in normal form. */
+export interface NormalBalloon extends NormalOf<typeof balloonMembers> {}
+
+const balloonObject: Entry<BalloonOptions, NormalBalloon, 'required'> = object('BalloonOptions', balloonMembers)
+
+export const balloonEntry = device(balloonObject, { cli: '-device virtio-balloon-device' })

@@ -1,0 +1,38 @@
+// Builds an entry from a kind of values and a default.
+
+import { invalidValue } from './invalid.js'
+import type { Entry, EntryOf, Kind, Spec } from './entry.js'
+
+/** An entry whose values are of this kind. */
+export function build<Input, Normal, const D extends Input | null | undefined>(
+  kind: Kind<Input, Normal>,
+  spec: Spec<D>,
+): EntryOf<Input, Normal, D> {
+  const { takes, argument, nested } = kind
+  const { default: otherwise, cli } = spec
+  const defaultText = spec.defaultText ?? (otherwise === undefined ? undefined : show(otherwise))
+  const read = (value: unknown, path: string): Normal => {
+    const normal = kind.read(value, path)
+    if (normal === undefined) throw invalidValue(path, value, { takes, defaultText })
+    return normal
+  }
+  const entry: Entry<Input, Normal | null> = {
+    takes,
+    argument,
+    nested,
+    defaultText,
+    cli,
+    presence: otherwise === undefined ? 'required' : 'optional',
+    read,
+    absent: path => (otherwise === null ? null : read(otherwise, path)),
+    write: normal => (normal === null && otherwise === null ? undefined : kind.write(normal as Normal)),
+  }
+  // The entry's types follow from D, which the compiler does not connect with the value of `default`.
+  return entry as unknown as EntryOf<Input, Normal, D>
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value}'`
+  if (value === null || (Array.isArray(value) && value.length === 0)) return 'none'
+  return typeof value === 'object' ? 'see its members' : String(value)
+}

@@ -1,0 +1,94 @@
+// Entries of single values.
+
+import { either } from '../errors/suggest.js'
+import * as argument from './argument.js'
+import type { Argument } from './argument.js'
+import { build } from './build.js'
+import type { EntryOf, Spec } from './entry.js'
+
+const same = <T>(value: T): T => value
+
+/** A boolean. */
+export function boolean<const D extends boolean | null | undefined = undefined>(
+  spec: Spec<D> = {},
+): EntryOf<boolean, boolean, D> {
+  const read = (value: unknown) => (typeof value === 'boolean' ? value : undefined)
+  return build<boolean, boolean, D>({ takes: 'a boolean', argument: argument.onOff, read, write: same }, spec)
+}
+
+/** A whole number. */
+export function integer<const D extends number | null | undefined = undefined>(
+  spec: Spec<D> & {
+    readonly min: number
+    readonly max: number
+    /** What is counted. */
+    readonly unit?: string
+    readonly argument?: Argument<number>
+  },
+): EntryOf<number, number, D> {
+  const { min, max, unit } = spec
+  const takes = `a whole number ${unit === undefined ? '' : `of ${unit} `}from ${formatNumber(min)} to ${formatNumber(max)}`
+  const read = (value: unknown) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max ? value : undefined
+  return build<number, number, D>(
+    { takes, argument: spec.argument ?? argument.number(min, max), read, write: same },
+    spec,
+  )
+}
+
+/** One of some words. */
+export function choice<const W extends string, const D extends NoInfer<W> | null | undefined = undefined>(
+  words: readonly W[],
+  spec: Spec<D> = {},
+): EntryOf<W, W, D> {
+  const takes = either(words.map(word => `'${word}'`))
+  const read = (value: unknown) => words.find(word => word === value)
+  return build<W, W, D>({ takes, argument: argument.oneOf(...words), read, write: same }, spec)
+}
+
+/** A text. NUL is refused, because it would cut the text short in C and in guest memory. */
+export function text<const D extends string | null | undefined = undefined>(
+  spec: Spec<D> & {
+    /** At least one character. */
+    readonly nonEmpty?: true
+    readonly maxBytes?: number
+    /** The whole text matches, and `takes` describes it. */
+    readonly pattern?: { readonly regex: RegExp; readonly takes: string }
+    readonly argument?: Argument<string>
+  } = {},
+): EntryOf<string, string, D> {
+  const { nonEmpty = false, maxBytes, pattern } = spec
+  const limit = maxBytes === undefined ? '' : ` of at most ${maxBytes} bytes`
+  const takes = pattern?.takes ?? `a ${nonEmpty ? 'non-empty ' : ''}text${limit} without NUL`
+  const read = (value: unknown) => {
+    if (typeof value !== 'string' || value.includes('\0') || (nonEmpty && value === '')) return undefined
+    if (maxBytes !== undefined && Buffer.byteLength(value) > maxBytes) return undefined
+    return pattern === undefined || pattern.regex.test(value) ? value : undefined
+  }
+  return build<string, string, D>({ takes, argument: spec.argument ?? argument.text('TEXT'), read, write: same }, spec)
+}
+
+/** The path of a file, a device or a socket. */
+export function path<const D extends string | null | undefined = undefined>(
+  spec: Spec<D> = {},
+): EntryOf<string, string, D> {
+  const read = (value: unknown) => (isPath(value) ? value : undefined)
+  return build<string, string, D>({ takes: 'a path', argument: argument.text('PATH'), read, write: same }, spec)
+}
+
+/** A file: its path, or its bytes. */
+export function file<const D extends null | undefined = undefined>(
+  spec: Spec<D> = {},
+): EntryOf<string | Uint8Array, string | Uint8Array, D> {
+  const takes = 'the path of a file, or its bytes as a Uint8Array'
+  const read = (value: unknown) => (isPath(value) || value instanceof Uint8Array ? value : undefined)
+  return build<string | Uint8Array, string | Uint8Array, D>({ takes, read, write: same }, spec)
+}
+
+const isPath = (value: unknown): value is string => typeof value === 'string' && value !== '' && !value.includes('\0')
+
+/** Large numbers as powers. */
+function formatNumber(value: number): string {
+  if (value === Number.MAX_SAFE_INTEGER) return '2^53 - 1'
+  return value === 1e15 ? '10^15' : String(value)
+}
