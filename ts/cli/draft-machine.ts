@@ -10,7 +10,7 @@ import { accelSugar } from './machine-types.js'
 import { addSerialPorts } from './options/characters.js'
 import { memoryOption } from './options/memory.js'
 import type { RunDraft } from './run-draft.js'
-import { machineProperties } from './schema-options.js'
+import { machineOptionsOf } from './schema-options.js'
 
 /** A command line's machine, and what was made in it for nothing. */
 export function draftMachine(
@@ -37,7 +37,7 @@ export function draftMachine(
     ...(topology !== undefined && { topology }),
     ...(cpu !== undefined && { cpu }),
     ...(cpuPm !== undefined && { cpuPm }),
-    ...machineProperties(draft.machine),
+    ...machineOptionsOf(draft.machine),
     ...(initrd !== undefined && {
       initrd: kernel !== undefined && files.isMultiboot(kernel) ? modules(initrd) : initrd,
     }),
