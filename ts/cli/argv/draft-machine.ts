@@ -10,7 +10,7 @@ import { accelSugar } from '../parameters/machine-types.js'
 import { addSerialPorts } from '../options/characters.js'
 import { memoryOption } from '../options/memory.js'
 import type { RunDraft } from '../draft/run-draft.js'
-import { machineProperties } from '../parameters/schema-options.js'
+import { machineOptionsOf } from '../parameters/schema-options.js'
 
 /**
  * Converts a draft to the options of its machine. Returns the names of unused drives, back ends and
@@ -40,7 +40,7 @@ export function draftMachine(
     ...(topology !== undefined && { topology }),
     ...(cpu !== undefined && { cpu }),
     ...(cpuPm !== undefined && { cpuPm }),
-    ...machineProperties(draft.machine),
+    ...machineOptionsOf(draft.machine),
     ...(initrd !== undefined && {
       initrd: kernel !== undefined && files.isMultiboot(kernel) ? modules(initrd) : initrd,
     }),

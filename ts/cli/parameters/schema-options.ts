@@ -31,7 +31,7 @@ export function deviceOptions<Options>(
 }
 
 /** The options that properties of `-machine` give. `auto` leaves an option at its default. */
-export function machineProperties(given: ReadonlyMap<string, string>): Partial<MachineOptions> {
+export function machineOptionsOf(given: ReadonlyMap<string, string>): Partial<MachineOptions> {
   const options = Object.entries(machineMembers as Entries).flatMap(([key, { cli, argument }]) => {
     const [, property] = /^-machine (\S+)$/.exec(cli ?? '') ?? []
     const word = property === undefined ? undefined : given.get(property)
