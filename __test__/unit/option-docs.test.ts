@@ -27,8 +27,8 @@ test('the comment of every option with a range states the range', t => {
   }
 })
 
-test('every option is in a table of docs/machine-options.md', t => {
-  const page = readFileSync(join(root, 'docs/machine-options.md'), 'utf8')
+test('every option is in a table of docs/reference/machine-options.md', t => {
+  const page = readFileSync(join(root, 'docs/reference/machine-options.md'), 'utf8')
   for (const [name, key] of options) {
     const [, section = ''] = new RegExp(`<!-- ${name}:.*-->\n([^]*?)<!-- /${name} -->`).exec(page) ?? []
     t.true(section.includes(`\n| \`${key}\` |`), `${name}.${key}`)

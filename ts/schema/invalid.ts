@@ -14,7 +14,7 @@ export function invalidValue(
     path,
     `invalid value ${describe(value)} for machine option '${path}': expected ${takes}`,
     defaultText === undefined
-      ? `'${path}' is described in docs/machine-options.md.`
+      ? `'${path}' is described in docs/reference/machine-options.md.`
       : `Omit '${path}' for its default: ${defaultText}.`,
   )
 }

@@ -99,7 +99,7 @@ export const boardMembers = {
    */
   vmGenerationId: vmGenerationIdEntry,
   /**
-   * Gives the guest ACPI's tables. It can power off and reset without them, too: see docs/boot.md.
+   * Gives the guest ACPI's tables. It can power off and reset without them, too: see docs/reference/boot.md.
    *
    * @default true
    */

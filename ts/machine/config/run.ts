@@ -33,7 +33,7 @@ export const runMembers = {
         for (const glob of globs) {
           const problem = matchesNothing(glob)
           if (problem === undefined) continue
-          throw conflict(path, `the glob matches no event: ${problem}`, 'docs/trace.md lists the events.')
+          throw conflict(path, `the glob matches no event: ${problem}`, 'docs/reference/trace.md lists the events.')
         }
         return globs
       },

@@ -17,6 +17,6 @@ export function checkModel(model: string, refuse: Refuse): void {
 export function checkFeature(spelled: string, others: readonly string[], refuse: Refuse): string {
   const name = spelled.replaceAll('_', '-')
   if (cpuFeatures.includes(name)) return name
-  const remedy = "docs/cpu.md lists the features; '-cpu help' prints their names."
+  const remedy = "docs/reference/cpu.md lists the features; '-cpu help' prints their names."
   throw refuse(`does not have the feature '${spelled}'.${didYouMean(name, [...cpuFeatures, ...others])}`, remedy)
 }
