@@ -40,6 +40,8 @@ export interface CodeBlock {
   readonly language: string
   /** The words after the language. */
   readonly words: readonly string[]
+  /** The file that the block is an excerpt of: a word that is a path. Such a block is compared and not run. */
+  readonly source: string | undefined
   readonly code: string
   /** The name of the file that the block is, if its first line is a comment with nothing but a name. */
   readonly file: string | undefined
@@ -54,6 +56,7 @@ export const codeBlocks = (page: string): readonly CodeBlock[] => {
       line: text.slice(0, index).split('\n').length,
       language,
       words: words.split(' ').filter(word => word !== ''),
+      source: words.split(' ').find(word => word.includes('/')),
       code,
       file: /^(?:\/\/|#) ([\w-]+\.\w+)\n/.exec(code)?.[1],
     }),
