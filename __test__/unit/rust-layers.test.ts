@@ -34,6 +34,7 @@ const ORDERED: readonly (readonly [crate: string, folder: string])[] = [
   ['machine', 'devices'],
   ['machine', 'virtio'],
   ['machine', 'virtio/devices'],
+  ['machine', 'virtio/devices/vsock'],
   ['machine', 'board'],
   ['vmm', ''],
   ['binding', ''],
