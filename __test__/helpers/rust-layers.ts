@@ -1,4 +1,4 @@
-// The order of layers in Rust: between crates from their dependencies, inside a crate from the paths that its modules name.
+// Checks the order of layers in Rust: between crates by their dependencies, inside a folder by the paths that its modules name.
 
 /** The crates, lowest first. A crate depends only on crates before it. */
 export const CRATES = [
@@ -44,17 +44,23 @@ export const crateViolations = (manifests: ReadonlyMap<string, string>): string[
   })
 }
 
-/** The modules that a root file lists under "Modules, lowest first". */
+/** The root files of folders state how their modules depend on each other under one of these headings. */
+const HEADING = /^\/\/! Modules, (lowest first|independent of each other)\b.*$/m
+
+/** The modules that a root file lists under a {@link HEADING}, in order. */
 export const moduleOrder = (root: string): string[] => {
-  const list = root.split(/^\/\/! Modules, lowest first.*$/m)[1] ?? ''
-  const lines = list.split('\n').slice(1)
+  const { index = root.length, 0: heading = '' } = HEADING.exec(root) ?? {}
+  const lines = root
+    .slice(index + heading.length)
+    .split('\n')
+    .slice(1)
   const end = lines.findIndex(line => line !== '//!' && !line.startsWith('//! - ') && !line.startsWith('//!   '))
   return lines
     .slice(0, end)
     .flatMap(line => [...(/^\/\/! - ([^:]*):/.exec(line)?.[1] ?? '').matchAll(/`(\w+)`/g)].map(([, name = '']) => name))
 }
 
-/** Without comments and the tests at the end of a file. */
+/** Removes comments and the tests at the end of a file. */
 const codeOf = (text: string) => text.replace(/^[ ]*\/\/.*$/gm, '').split(/^#\[cfg\(test\)\]\nmod tests\b/m)[0] ?? ''
 
 /** The items of `{a, b::{c, d}}` at the first level; `text` begins behind the brace. */
@@ -71,25 +77,29 @@ const groupItems = (text: string): string[] => {
   return items.map(item => item.trim()).filter(item => item !== '')
 }
 
-/** The names behind a path such as `crate::`, which may be a group. */
-const namesBehind = (code: string, end: number) =>
-  code[end] === '{' ? groupItems(code.slice(end + 1)) : [code.slice(end, end + 200)]
+/** The paths at the start of `code`: `a::{b, c::d}` has the paths `a::b` and `a::c::d`. */
+const pathsOf = (code: string): string[][] => {
+  if (code.startsWith('{')) return groupItems(code.slice(1)).flatMap(pathsOf)
+  const name = /^(?:\w+|\*)/.exec(code)?.[0]
+  if (name === undefined) return []
+  const ends = code.startsWith('::', name.length) ? pathsOf(code.slice(name.length + 2)) : []
+  return ends.length === 0 ? [[name]] : ends.map(end => [name, ...end])
+}
 
-const firstName = (path: string) => /^\w+/.exec(path)?.[0] ?? ''
-
-/** The names at the ends of a use tree: of `a::{b, c as d}`, `b` and `d`. */
+/** The names that a use tree brings into scope: of `a::{b, c as d}`, `b` and `d`. */
 const leaves = (tree: string): string[] => {
   const brace = tree.indexOf('{')
   if (brace >= 0) return groupItems(tree.slice(brace + 1)).flatMap(leaves)
   return [/(\w+)\s*$/.exec(tree)?.[1] ?? tree]
 }
 
-/** What the root file re-exports, by the module where it comes from. */
-const reExports = (root: string) => {
+/** The names that a root file imports, each with the first part of its path. */
+const importsOf = (root: string) => {
+  const code = codeOf(root)
   const from = new Map<string, string>()
-  for (const match of codeOf(root).matchAll(/^pub(?:\(crate\))? use (\w+)::/gm)) {
+  for (const match of code.matchAll(/^(?:pub(?:\(\w+\))? )?use (\w+)::/gm)) {
     const [prefix, module = ''] = match
-    const rest = codeOf(root).slice(match.index + prefix.length)
+    const rest = code.slice(match.index + prefix.length)
     for (const name of leaves(rest.slice(0, rest.indexOf(';')))) from.set(name, module)
   }
   return from
@@ -102,34 +112,57 @@ const modulePath = (file: string) =>
     .replace(/\/mod$/, '')
     .split('/')
 
-/** The names at the root of the crate that a file uses. */
-const rootNames = (file: string, text: string) => {
+/** The paths of the crate that a file names, from the crate's root on, and whether the file writes them as `crate::…`. */
+const namedPaths = (file: string, text: string) => {
   const code = codeOf(text)
-  const paths = [...code.matchAll(/\bcrate::|(?:\bsuper::)+/g)].filter(
-    ([path]) => path === 'crate::' || path.split('super').length - 1 === modulePath(file).length,
-  )
-  return paths.flatMap(match =>
-    namesBehind(code, match.index + match[0].length).map(name => ({ name: firstName(name), path: match[0] })),
-  )
+  return [...code.matchAll(/\bcrate::|(?:\bsuper::)+/g)].flatMap(match => {
+    const up = match[0].split('super').length - 1
+    const base = up === 0 ? [] : modulePath(file).slice(0, -up)
+    return pathsOf(code.slice(match.index + match[0].length)).map(path => ({
+      path: [...base, ...path],
+      absolute: up === 0,
+    }))
+  })
 }
 
-/** What is wrong with the paths inside a crate, by the text of its files, named from `src` on. */
-export const moduleViolations = (files: ReadonlyMap<string, string>): string[] => {
-  const root = files.get('lib.rs') ?? ''
+const isTest = (file: string) => /(^|\/)(\w+_)?tests(\.rs|\/)/.test(file)
+
+/**
+ * Lists what is wrong with the imports between the modules of a folder.
+ *
+ * @param files - The text of each file of the crate, by its path from `src` on.
+ * @param folder - The folder from `src` on. Its root file is `lib.rs` or `mod.rs`.
+ */
+export const moduleViolations = (files: ReadonlyMap<string, string>, folder = ''): string[] => {
+  const rootFile = folder === '' ? 'lib.rs' : `${folder}/mod.rs`
+  const root = files.get(rootFile) ?? ''
+  const parents = folder === '' ? [] : folder.split('/')
   const order = moduleOrder(root)
-  const declared = [...codeOf(root).matchAll(/^(?:pub(?:\(crate\))? )?mod (\w+);/gm)].map(([, name = '']) => name)
-  const unlisted = declared.filter(name => !order.includes(name)).map(name => `lib.rs does not list ${name}`)
-  const from = reExports(root)
+  const independent = HEADING.exec(root)?.[1] === 'independent of each other'
+  const declared = [...codeOf(root).matchAll(/^(?:pub(?:\(\w+\))? )?mod (\w+);/gm)].map(([, name = '']) => name)
+  const unlisted = declared.filter(name => !order.includes(name)).map(name => `${rootFile} does not list ${name}`)
+  const imports = importsOf(root)
+  const within = (path: readonly string[]) =>
+    path.length > parents.length && parents.every((name, index) => path[index] === name)
   const wrong = [...files].flatMap(([file, text]) => {
-    const [module = ''] = modulePath(file)
-    if (file === 'lib.rs' || /(^|\/)(\w+_)?tests(\.rs|\/)/.test(file) || !order.includes(module)) return []
-    return rootNames(file, text).flatMap(({ name, path }) => {
-      const target = order.includes(name) ? name : from.get(name)
-      if (target === undefined) return path === 'crate::' ? [`${file} names crate::${name}, which lib.rs lacks`] : []
-      // A re-export of another crate is below every module.
-      const above = order.includes(target) && target !== module && order.indexOf(target) > order.indexOf(module)
-      return above ? [`${file} imports ${target}, a module above ${module}`] : []
-    })
+    const own = modulePath(file)
+    const module = own[parents.length] ?? ''
+    if (isTest(file) || !within(own) || !order.includes(module)) return []
+    return namedPaths(file, text)
+      .filter(({ path }) => within(path))
+      .flatMap(({ path, absolute }) => {
+        const name = path[parents.length] ?? ''
+        const target = order.includes(name) ? name : imports.get(name)
+        if (target === undefined) {
+          // lib.rs has no items of its own. The items of a mod.rs are below its modules.
+          return absolute && folder === '' ? [`${file} names crate::${name}, which lib.rs lacks`] : []
+        }
+        // What a root file imports from elsewhere is below its modules.
+        if (target === module || !order.includes(target)) return []
+        if (independent) return [`${file} imports ${target}, a module beside ${module}`]
+        const above = order.indexOf(target) > order.indexOf(module)
+        return above ? [`${file} imports ${target}, a module above ${module}`] : []
+      })
   })
-  return [...unlisted, ...wrong]
+  return [...unlisted, ...new Set(wrong)]
 }

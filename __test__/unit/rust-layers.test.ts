@@ -1,4 +1,4 @@
-// Imports in Rust point down, between crates and inside them, and unsafe code has its places.
+// Imports in Rust point down, between crates and inside them, and only listed files allow unsafe code.
 import { readFileSync, readdirSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -24,12 +24,25 @@ test('a crate depends only on crates below it', t => {
   t.deepEqual(crateViolations(new Map(names.map(crate => [crate, manifest(crate)]))), [])
 })
 
-/** The crates whose root file states the order of their modules. */
-const ORDERED = ['kvm', 'memory', 'kvm-objects', 'accel']
+/** The crates and folders whose root file states how their modules depend on each other. */
+const ORDERED: readonly (readonly [crate: string, folder: string])[] = [
+  ['kvm', ''],
+  ['memory', ''],
+  ['kvm-objects', ''],
+  ['accel', ''],
+  ['machine', ''],
+  ['machine', 'devices'],
+  ['machine', 'virtio'],
+  ['machine', 'virtio/devices'],
+  ['machine', 'virtio/devices/vsock'],
+  ['machine', 'board'],
+  ['vmm', ''],
+  ['binding', ''],
+]
 
-for (const crate of ORDERED) {
-  test(`modules of crates/${crate} import only modules below them`, t => {
-    t.deepEqual(moduleViolations(sources(crate)), [])
+for (const [crate, folder] of ORDERED) {
+  test(`modules of ${join('crates', crate, folder)} import only what their list allows`, t => {
+    t.deepEqual(moduleViolations(sources(crate), folder), [])
   })
 }
 
@@ -85,6 +98,45 @@ for (const [title, file, text, wrong] of [
     t.deepEqual(moduleViolations(files), [`${file} imports ${wrong}, a module above ${module}`])
   })
 }
+
+for (const [title, file, text, wrong] of [
+  ['a path', 'folder/low.rs', 'fn f() { crate::folder::middle::f() }', 'middle'],
+  ['a group', 'folder/middle.rs', 'use crate::{low::Bottom, folder::{low::f, high::{Top, Deep}}};', 'high'],
+  ['a re-export', 'folder/low/inner.rs', 'use crate::folder::{Bottom, Deep};', 'high'],
+  ['super', 'folder/low/inner.rs', 'use super::super::middle::f;', 'middle'],
+] as const) {
+  test(`the check of a folder reports an import of a module above by ${title}`, t => {
+    const module = /^folder\/(\w+)/.exec(file)?.[1] ?? ''
+    const files = new Map([
+      ['folder/mod.rs', ROOT],
+      [file, text],
+    ])
+    t.deepEqual(moduleViolations(files, 'folder'), [`${file} imports ${wrong}, a module above ${module}`])
+  })
+}
+
+test('the check of a folder accepts items of its root file and paths outside the folder', t => {
+  const files = new Map([
+    ['folder/mod.rs', `${ROOT}use crate::error::Error;\npub struct Own;\n`],
+    ['folder/low.rs', 'use super::{Error, Own};\nuse crate::high::Top;\n'],
+    ['high.rs', 'use crate::folder::high::Top;\n'],
+  ])
+  t.deepEqual(moduleViolations(files, 'folder'), [])
+  files.set('folder/mod.rs', `${ROOT}mod more;\n`)
+  t.deepEqual(moduleViolations(files, 'folder'), ['folder/mod.rs does not list more'])
+})
+
+test('independent modules do not import each other in either direction', t => {
+  const files = new Map([
+    ['folder/mod.rs', ROOT.replace('lowest first', 'independent of each other')],
+    ['folder/low.rs', 'use super::high::Top;\n'],
+    ['folder/high.rs', 'use super::low::Bottom;\n'],
+  ])
+  t.deepEqual(moduleViolations(files, 'folder'), [
+    'folder/low.rs imports high, a module beside low',
+    'folder/high.rs imports low, a module beside high',
+  ])
+})
 
 test('the check accepts modules below, comments and tests', t => {
   const high = '/// [`crate::low`]\nuse crate::low::Bottom;\nuse super::middle;\nuse crate::high::own;\n'

@@ -2,6 +2,22 @@
 //!
 //! No thread-safe function and no `async fn`: Node frees them under foreign threads when an environment ends. Events and replies
 //! wait in a queue (`kvm_accel_vmm::Outbox`), a socket pair wakes the event loop, and `take()` returns them.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `error`: converts errors to data, which TypeScript throws.
+//! - `bytes`: byte arrays of a machine's configuration.
+//! - `environment`: ends the machines of a JavaScript environment when the environment ends.
+//! - `cpu`: the names of CPU features and models.
+//! - `guest`: the embedded guests.
+//! - `host`: what the host supports.
+//! - `pty`: pseudo-terminals.
+//! - `unix_socket`: Unix sockets that Node.js listens on.
+//! - `trace`: trace records.
+//! - `baseline`: raw ioctls, for benchmarks.
+//! - `messages`: commands, replies and events.
+//! - `machine`: the class of a machine.
+//! - `kvm`: the classes of KVM's object model.
 
 // napi exports nothing under test, so that what only Node calls looks dead.
 #![cfg_attr(test, allow(dead_code, unused_imports))]

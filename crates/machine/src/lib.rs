@@ -1,19 +1,31 @@
-//! What a guest of kvm-accel sees of its machine; the accelerator below (`kvm_accel`) knows none of it.
+//! The machine that a guest sees: RAM layout, boot, buses, devices and firmware tables. `kvm_accel`, the accelerator, knows none of it.
 //!
-//! - [`layout`] and [`ram`]: where RAM lies in the guest's address space, and its allocation.
-//! - [`bus`]: who answers which ports and addresses, the machine's half of [`kvm_accel::Bus`].
-//! - [`devices`]: what is at fixed ports: serial ports, clock, fw_cfg, debug consoles, test devices.
-//! - [`interrupts`]: lines, and the controllers that are outside the kernel.
-//! - [`board`]: all of it around an accelerator, as one machine.
-//! - [`virtio`]: virtio devices and their transports.
-//! - [`acpi`]: the tables that tell a guest of it.
-//! - [`firmware`]: an image at the reset vector.
-//! - [`host_socket`]: Unix sockets where processes of the host connect.
-//! - [`boot`]: from a guest image to the state of the first vCPU, by flat, Linux's, multiboot 1 or PVH rules.
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `scratch`: temporary folders of tests.
+//! - `checksum`: the checksum of MP tables and ACPI tables.
+//! - `clock`: the time of the machine's timers, which stops while the machine is paused.
+//! - `error`: errors of the configuration and of guest images.
+//! - `host_file`: opens host files that a user names.
+//! - `host_socket`: Unix sockets that the machine listens on.
+//! - `pty`: pseudo-terminals for serial ports.
+//! - `layout`: addresses of RAM in the guest's physical address space.
+//! - `bus`: routes port and MMIO accesses to devices.
+//! - `ram`: allocates guest RAM, from memory or a file.
+//! - `boot`: loads a guest image by the flat, Linux, multiboot 1 or PVH protocol, and computes the first vCPU's state.
+//! - `firmware`: loads a firmware image at the reset vector.
+//! - `devices`: platform devices: serial ports, RTC, fw_cfg, debug consoles, interrupt controllers, test devices.
+//! - `interrupts`: interrupt lines, and the interrupt controllers outside the kernel.
+//! - `virtio`: virtio devices and their MMIO transports.
+//! - `apic`: addresses and ids of APICs in firmware tables.
+//! - `mptable`: the MP table.
+//! - `acpi`: the ACPI tables.
+//! - `board`: builds the machine around an accelerator and owns it.
 
 #![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile the state of I/O threads against loom"))]
 
 pub mod acpi;
+mod apic;
 pub mod board;
 pub mod boot;
 pub mod bus;

@@ -3,7 +3,7 @@
 //! It also keeps Linux from searching 128 KiB for one, 16 bytes at a time, each with its own page mapping.
 
 use crate::MachineConfigError;
-use crate::acpi::{IOAPIC, LOCAL_APIC};
+use crate::apic::{ALL_PROCESSORS, IOAPIC, LOCAL_APIC, apic_ids};
 use crate::checksum::set_checksum;
 use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
@@ -34,7 +34,6 @@ const LOCAL_INTERRUPT: u8 = 4;
 const INT: u8 = 0;
 const NMI: u8 = 1;
 const EXT_INT: u8 = 3;
-const ALL_PROCESSORS: u8 = 0xff;
 
 /// Writes the table for the processors of a topology.
 ///
@@ -46,14 +45,6 @@ pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigErr
     let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");
     ram.write_slice(&table(&ids), GuestAddress(TABLE.into())).map_err(outside)?;
     ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
-}
-
-/// The processors' APIC ids, as far as a byte that also has a value for all of them can name them.
-pub fn apic_ids(topology: &Topology) -> Result<Vec<u8>, MachineConfigError> {
-    let too_many =
-        || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
-    let id = |index| u8::try_from(topology.apic_id(index)).ok().filter(|id| *id < ALL_PROCESSORS).ok_or_else(too_many);
-    (0..topology.cpus()).map(id).collect()
 }
 
 fn floating_pointer() -> Vec<u8> {

@@ -6,15 +6,24 @@
 //!                       +---- the last vCPU has parked: StopReason ---- vCPU threads ---- Notify, ... --+
 //! ```
 //!
-//! - [`Command`], [`Reply`], [`Event`], [`Failure`]: what crosses, as serde types without pointers or descriptors.
-//! - [`MachineConfig`]: the configuration of a machine, in the same form.
-//! - [`RunState`] and [`Operation`]: QEMU's run states and the one table of what is allowed in each.
-//! - [`Vmm`]: the handle. [`Vmm::spawn`] starts the control thread, which builds the machine. [`BoardVmm`]: the handle of a machine with a
-//!   board, which is built from a [`MachineConfig`].
-//! - [`Outbox`]: the bounded queue towards the caller, and the socket that wakes it.
+//! The control thread executes commands in the order in which they were sent. [`Vmm::end`] overtakes them: it cancels the current
+//! command and ends the machine.
 //!
-//! Commands are executed in the order in which they were sent. [`Vmm::end`] overtakes them: it cancels the command that is being
-//! executed and ends the machine.
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `sync`: synchronisation primitives, which a test replaces by shuttle's.
+//! - `run_state`: QEMU's run states.
+//! - `failure`: errors, as serde types.
+//! - `operation`: the operations on a machine, and the run states that allow each of them.
+//! - `policy`: what the control thread does when the guest stops by itself.
+//! - `config`: the configuration of a machine, as serde types.
+//! - `command`, `reply`, `event`: messages between caller and control thread, as serde types without pointers or descriptors.
+//! - `inbox`: the queue that the control thread waits on.
+//! - `outbox`: the bounded queue of replies and events, and the socket that wakes the caller.
+//! - `machine`: the trait of a machine that the control thread owns.
+//! - `control`: the control thread.
+//! - `vmm`: the handle of a machine. [`Vmm::spawn`] starts the control thread, which builds the machine.
+//! - `board`: a machine with a board, built from a [`MachineConfig`].
 
 mod board;
 mod command;
@@ -24,6 +33,7 @@ mod event;
 mod failure;
 mod inbox;
 mod machine;
+mod operation;
 mod outbox;
 mod policy;
 mod reply;
@@ -37,10 +47,11 @@ pub use config::MachineConfig;
 pub use event::{Event, Exit, ExitReason};
 pub use failure::{Failure, FailureDetails};
 pub use machine::Machine;
+pub use operation::Operation;
 pub use outbox::{Message, Outbox};
 pub use policy::Policy;
 pub use reply::Reply;
-pub use run_state::{Operation, RunState};
+pub use run_state::RunState;
 pub use vmm::{Built, Sender, Vmm};
 
 #[cfg(test)]

@@ -3,20 +3,16 @@
 use super::fadt::SCI;
 use super::{bytes_of, table};
 use crate::MachineConfigError;
-use crate::mptable::apic_ids;
+use crate::apic::{ALL_PROCESSORS, IOAPIC, LOCAL_APIC, apic_ids};
 use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
 use acpi_tables::sdt::Sdt;
 use kvm_accel::cpu::Topology;
-
-pub const LOCAL_APIC: u32 = 0xfee0_0000;
-pub const IOAPIC: u32 = 0xfec0_0000;
 
 /// There are two 8259, which have to be masked before the APICs are used.
 const PCAT_COMPAT: u32 = 1;
 
 const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
 const LOCAL_APIC_NMI: u8 = 4;
-const ALL_PROCESSORS: u8 = 0xff;
 
 /// Polarity and trigger of an override.
 const CONFORMING: u16 = 0;

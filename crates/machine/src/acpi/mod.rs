@@ -14,7 +14,6 @@ mod madt;
 mod wake;
 
 pub use entry::{HardwareId, PlatformEntry};
-pub(crate) use madt::{IOAPIC, LOCAL_APIC};
 pub use wake::waking_registers;
 
 use crate::MachineConfigError;

@@ -1,8 +1,13 @@
 //! The board: RAM, images, buses and devices around an accelerator.
 //!
-//! - [`BoardConfig`]: the configuration. `build`: the construction from it.
-//! - [`PlatformDevice`]: a device at fixed ports or addresses, which registers itself with the board.
-//! - `images`: guest images and firmware's tables. `transports`: the virtio devices together.
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `transports`: stops and pauses all virtio devices together.
+//! - `error`: errors of a board.
+//! - `platform`: [`PlatformDevice`], a device at fixed ports or addresses, which registers itself with the board.
+//! - `config`: [`BoardConfig`].
+//! - `images`: loads guest images and firmware tables.
+//! - `build`: builds a [`Board`] from its configuration.
 
 mod build;
 mod config;

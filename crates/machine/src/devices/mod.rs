@@ -1,4 +1,20 @@
-//! The board's devices. Each has its own lock and knows neither its address nor the accelerator.
+//! Platform devices. Each has its own lock and knows neither its address nor the accelerator.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `acpi_pm`: ACPI's power management registers.
+//! - `pic`, `ioapic`, `pit`: interrupt controllers and the timer outside the kernel.
+//! - `i8042`: the reset line of the keyboard controller.
+//! - `fw_cfg`: QEMU's firmware configuration device.
+//! - `pvpanic`: reports a panic of the guest's kernel.
+//! - `debug_exit`: a port that ends the machine.
+//! - `test_device`: QEMU's `pc-testdev`.
+//! - `serial_output`: writes bytes of a serial port to a file, a socket or a terminal.
+//! - `serial`: serial ports.
+//! - `debug_console`: debug consoles.
+//! - `rtc`: the CMOS clock.
+//! - `answers`: requests of vCPU threads that another thread answers.
+//! - `delegated_msrs`, `delegated`: MSRs and devices that another thread implements.
 
 mod acpi_pm;
 mod answers;

@@ -1,10 +1,13 @@
 //! Virtio devices behind MMIO transports (Virtual I/O Device specification 1.2).
 //!
-//! - `devices/`: disks, networks, consoles, entropy, sockets between guest and host, and the balloon.
-//! - `transport/`: the registers of a device, and where they are.
-//! - `io_thread/`: the thread that a device works on.
-//! - [`throttle`]: rate limits.
-//! - `interface/`: what these four know of each other: a device, its worker, its queues.
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `interface`: the traits and types that the modules below share: devices, workers, virtqueues.
+//! - `throttle`: rate limits.
+//! - `io_thread`: the thread that runs a device's worker.
+//! - `transport`: the MMIO registers of a device, and their addresses.
+//! - `devices`: disks, networks, consoles, entropy, vsock, and the balloon.
+//! - `under_load`: a test that stops each device while its queues are busy.
 //!
 //! vCPU threads read and write the registers of a device. The queues belong to the I/O thread of the device. The driver's doorbell is an
 //! ioeventfd and the device's interrupt an irqfd, so a notification of the driver ends in the kernel and costs no exit to this process.

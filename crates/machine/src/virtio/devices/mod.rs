@@ -1,4 +1,13 @@
-//! The devices, a folder for each. None of them knows its transport.
+//! The virtio devices. No device knows its transport.
+//!
+//! Modules, independent of each other:
+//!
+//! - `balloon`: returns unused guest memory to the host.
+//! - `block`: disks.
+//! - `console`: terminals, and named byte channels.
+//! - `net`: networks.
+//! - `rng`: entropy.
+//! - `vsock`: streams between the guest and Unix sockets of the host.
 
 pub mod balloon;
 pub mod block;

@@ -1,9 +1,19 @@
 //! The socket device (section 5.10): streams between the guest and sockets of the host.
 //!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `key`: the epoll token of a socket.
 //! - `packet`, `credit`, `connection`: the protocol, pure.
-//! - `host`, `handshake`, `path`: the host's end of a stream, and how programs of the host come to one.
-//! - `ports`: who of this process listens and connects.
-//! - `stream`, `mux`: one stream with both its ends, and all of them and whose turn it is. `worker`: the queues.
+//! - `host`: the host's socket of a stream. Never waits.
+//! - `handshake`: the line by which a host program requests a connection.
+//! - `path`: the Unix sockets that host programs connect to and listen on.
+//! - `ports`: listeners and connections of this process. Outlives the worker.
+//! - `stream`: one connection with its socket.
+//! - `sockets`: the epoll instance.
+//! - `stream_table`: all streams, and the queue of those that have a packet for the guest.
+//! - `unconnected`: sockets that belong to no connection.
+//! - `mux`: connects packets to sockets.
+//! - `worker`: the device's queues.
 
 mod connection;
 mod credit;
@@ -14,9 +24,12 @@ mod mux;
 mod packet;
 mod path;
 mod ports;
+mod sockets;
 mod stream;
+mod stream_table;
 #[cfg(test)]
 mod tests;
+mod unconnected;
 mod worker;
 
 pub use ports::{Accepted, Done, Listener};

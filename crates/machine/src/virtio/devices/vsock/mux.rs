@@ -1,127 +1,106 @@
-//! All streams of a device: which socket belongs to which connection, and whose turn it is to say something to the guest.
+//! Connects the guest's packets to the sockets of the host, and chooses the next packet for the guest.
 //!
-//! Sockets are watched for edges by one epoll instance, so a wait costs the same for one stream and for thousands. Nobody is waited
-//! for: what a socket does not take stays within its stream's credit, and a stream that the guest gives no room is not read.
+//! No call here waits. Bytes that a socket cannot take stay within the credit of its stream. The device does not read the socket
+//! of a stream while the guest gives the stream no credit.
 
 use super::VsockError;
 use super::connection::{Connection, Effect, Message};
 use super::credit::BUFFER;
-use super::handshake::{Handshake, Said};
 use super::host::HostEnd;
 use super::key::{Key, LISTENER, NO_PORT, WAKE};
 use super::packet::{HOST_CID, Header, Op, STREAM};
 use super::path::HostPath;
 use super::ports::{Connect, Ports};
+use super::sockets::{EVENTS, Sockets};
 use super::stream::{Opening, Stream};
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use std::collections::{HashMap, VecDeque};
+use super::stream_table::StreamTable;
+use super::unconnected::{Request, Unconnected};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Answers to packets that belong to no connection; while so many wait, no packet is taken.
-const MAX_STRAYS: usize = 256;
-/// Ports of connections that the host makes, as Firecracker counts them.
-const FIRST_PORT: u32 = 1 << 30;
-/// Bytes that are moved at once.
+/// Resets that answer orphaned packets. While so many wait, the device takes no packet of the guest.
+const MAX_RESETS: usize = 256;
+/// Bytes that are copied at once.
 const CHUNK: usize = 64 << 10;
-/// Sockets that are looked at before the queues have their turn.
-const EVENTS: usize = 64;
 
-/// Sockets of no connection.
-enum Other {
-    /// It has not said to which port.
-    Asking(OwnedFd, Handshake),
-    /// The guest has ended the connection, and its last bytes are not written yet.
-    Rest(HostEnd),
-}
-
-/// See the module.
+/// All streams of a device, with their sockets.
 pub struct Mux {
+    /// The first field: dropping it fails pending connections while the sockets are still open.
+    streams: StreamTable,
+    unconnected: Unconnected,
+    /// Answers to orphaned packets, which belong to no connection.
+    resets: VecDeque<Header>,
+    sockets: Sockets,
     cid: u64,
     ports: Arc<Ports>,
     path: Option<Arc<HostPath>>,
-    epoll: OwnedFd,
-    streams: HashMap<Key, Stream>,
-    others: HashMap<Key, Other>,
-    turns: VecDeque<Key>,
-    strays: VecDeque<Header>,
-    next_port: u32,
-    next_other: u32,
     buffer: Box<[u8]>,
-    /// Connections at a time, `others` included.
+    /// The limit of connections, including unconnected sockets.
     most: usize,
-    /// There may be more programs of the host to accept.
+    /// The listening socket may have more programs to accept.
     unaccepted: bool,
 }
 
 impl Mux {
     pub fn new(cid: u64, ports: Arc<Ports>, path: Option<Arc<HostPath>>, most: usize) -> io::Result<Self> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, ports.wake_fd(), WAKE.data(), EventFlags::IN)?;
-        if let Some(path) = &path {
-            epoll::add(&epoll, path.listener(), LISTENER.data(), EventFlags::IN | EventFlags::ET)?;
-        }
         Ok(Self {
+            streams: StreamTable::new(),
+            unconnected: Unconnected::default(),
+            resets: VecDeque::new(),
+            sockets: Sockets::new(&ports, path.as_deref())?,
             cid,
             ports,
             path,
-            epoll,
-            streams: HashMap::new(),
-            others: HashMap::new(),
-            turns: VecDeque::new(),
-            strays: VecDeque::new(),
-            next_port: FIRST_PORT,
-            next_other: 0,
             buffer: vec![0; CHUNK].into_boxed_slice(),
             most,
             unaccepted: false,
         })
     }
 
-    /// How many turns wait.
+    /// Returns the number of queued streams.
     #[cfg(test)]
     pub fn turns(&self) -> usize {
-        self.turns.len()
+        self.streams.turns()
     }
 
-    /// Readable when [`Mux::poll`] has something to do.
+    /// Returns a descriptor that is readable when [`Mux::poll`] has work.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
+        self.sockets.fd()
     }
 
-    /// Has [`Mux::poll`] called again.
+    /// Makes [`Mux::fd`] readable, so that the worker calls [`Mux::poll`] again.
     pub fn again(&self) {
         self.ports.wake();
     }
 
-    /// Whether there are connections.
+    /// Returns whether there are connections.
     pub fn is_used(&self) -> bool {
-        !self.streams.is_empty()
+        self.streams.len() > 0
     }
 
-    /// Whether a packet of the guest can be answered.
+    /// Returns whether there is room for the answer to a packet of the guest.
     pub fn takes_packets(&self) -> bool {
-        self.strays.len() < MAX_STRAYS
+        self.resets.len() < MAX_RESETS
     }
 
-    /// A packet of the guest; `body` has `header.len` bytes at least.
+    /// Handles a packet of the guest. `body` has at least `header.len` bytes.
     pub fn packet(&mut self, header: &Header, body: &mut impl Read) -> io::Result<()> {
-        // Not from this guest or not for this host: nobody to answer.
+        // A packet with another source or destination gets no answer.
         if header.src_cid != self.cid || header.dst_cid != HOST_CID {
             return Ok(());
         }
         let key = Key { host: header.dst_port, guest: header.src_port };
         if header.kind != STREAM || key.host == NO_PORT || key.guest == NO_PORT {
-            self.stray(header);
+            self.reset(header);
             return Ok(());
         }
-        let Some(stream) = self.streams.get_mut(&key) else {
+        let Some(stream) = self.streams.get_mut(key) else {
             match header.op {
                 Op::Request => self.accept(key, header),
-                _ => self.stray(header),
+                _ => self.reset(header),
             }
             return Ok(());
         };
@@ -132,22 +111,22 @@ impl Mux {
             Effect::Ended => stream.ended(),
             Effect::Over { orderly } => self.over(key, orderly),
         }
-        self.settle(key);
+        self.streams.settle(key);
         Ok(())
     }
 
-    /// The guest wants a connection.
+    /// Opens a connection that the guest requests.
     fn accept(&mut self, key: Key, request: &Header) {
         let socket = if self.is_full() { None } else { self.reach(key) };
         match socket {
-            Some(socket) if self.watch(&socket, key).is_ok() => {
-                self.insert(key, Stream::new(Connection::accept(request), HostEnd::new(socket), None));
+            Some(socket) if self.sockets.watch(&socket, key).is_ok() => {
+                self.streams.insert(key, Stream::new(Connection::accept(request), HostEnd::new(socket), None));
             }
-            _ => self.stray(request),
+            _ => self.reset(request),
         }
     }
 
-    /// Who listens to a port: somebody in this process, or else a program at its path.
+    /// Connects to the listener of a host port: in this process, or else a program that listens at the port's path.
     fn reach(&self, key: Key) -> Option<OwnedFd> {
         match self.ports.reach(key.host, key.guest) {
             Some(socket) => socket.map(OwnedFd::from),
@@ -155,19 +134,19 @@ impl Mux {
         }
     }
 
-    /// A reset for a packet that belongs to no connection, unless it is one.
-    fn stray(&mut self, packet: &Header) {
+    /// Answers an orphaned packet with a reset, unless the packet is a reset.
+    fn reset(&mut self, packet: &Header) {
         if packet.op != Op::Reset {
             let key = Key { host: packet.dst_port, guest: packet.src_port };
             let mut reset = self.header(key, Op::Reset);
             reset.kind = packet.kind;
-            self.strays.push_back(reset);
+            self.resets.push_back(reset);
         }
     }
 
-    /// The connection is over, as far as the guest is concerned.
+    /// Ends the host's side of a connection that has ended for the guest. After an orderly end, the guest's last bytes are still written.
     fn over(&mut self, key: Key, orderly: bool) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let host = stream.host.take();
         match stream.opening.take() {
             Some(Opening::Process(done)) => done(Err(VsockError::Refused)),
@@ -176,51 +155,24 @@ impl Mux {
         let Some(mut host) = host.filter(|_| orderly) else { return };
         host.finish();
         if !host.is_finished() {
-            let key = self.other();
-            if epoll::modify(&self.epoll, host.as_fd(), key.data(), EDGES).is_ok() {
-                self.others.insert(key, Other::Rest(host));
+            let key = self.unconnected.free_key();
+            if self.sockets.rename(host.as_fd(), key).is_ok() {
+                self.unconnected.insert_draining(key, host);
             }
         }
     }
 
-    /// What a change means for a stream: whether it has a turn, and whether its host side or all of it may go.
-    fn settle(&mut self, key: Key) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
-        stream.settle();
-        if stream.connection.is_gone() {
-            // Otherwise a guest that takes no packets and connects again and again would make the list grow without end.
-            if stream.queued {
-                self.turns.retain(|turn| *turn != key);
-            }
-            self.streams.remove(&key);
-        } else if !stream.queued && stream.next().is_some() {
-            stream.queued = true;
-            self.turns.push_back(key);
-        }
-    }
-
-    /// Whether the guest is to be told something.
+    /// Returns whether there is a packet for the guest.
     pub fn has_turn(&mut self) -> bool {
-        while let Some(key) = self.turns.front() {
-            match self.streams.get_mut(key) {
-                Some(stream) if stream.next().is_some() => return true,
-                Some(stream) => stream.queued = false,
-                None => {}
-            }
-            self.turns.pop_front();
-        }
-        !self.strays.is_empty()
+        self.streams.has_turn() || !self.resets.is_empty()
     }
 
-    /// What to tell the guest now: a header, and in front of the buffer its data, at most `room` bytes. `None` when there was
-    /// nothing after all.
+    /// Returns the next packet for the guest, with at most `room` bytes of data. `None` if the stream in turn has no packet after all.
     pub fn turn(&mut self, room: usize) -> Option<(Header, &[u8])> {
-        if let Some(stray) = self.strays.pop_front() {
-            return Some((stray, &[]));
+        if let Some(reset) = self.resets.pop_front() {
+            return Some((reset, &[]));
         }
-        let key = self.turns.pop_front()?;
-        let stream = self.streams.get_mut(&key)?;
-        stream.queued = false;
+        let (key, stream) = self.streams.take_turn()?;
         let packet = stream.say(room, &mut self.buffer).map(|(message, len)| {
             let fwd_cnt = stream.connection.tell(message, len);
             let (op, flags) = match message {
@@ -234,7 +186,7 @@ impl Mux {
             };
             (op, flags, len, fwd_cnt)
         });
-        self.settle(key);
+        self.streams.settle(key);
         let (op, flags, len, fwd_cnt) = packet?;
         let header = Header { flags, len, buf_alloc: BUFFER, fwd_cnt, ..self.header(key, op) };
         Some((header, &self.buffer[..usize::try_from(len).unwrap_or(0)]))
@@ -255,17 +207,10 @@ impl Mux {
         }
     }
 
-    /// Looks at what has happened to sockets.
+    /// Handles the pending events of all sockets.
     pub fn poll(&mut self) -> io::Result<()> {
-        let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
-        let mut events = [none; EVENTS];
-        let count = match epoll::wait(&self.epoll, &mut events, Some(&Timespec::default())) {
-            Ok(count) => count,
-            Err(Errno::INTR) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        for Event { flags, data } in events.into_iter().take(count) {
-            match Key::of(data) {
+        for (key, flags) in self.sockets.events()? {
+            match key {
                 WAKE => {
                     self.ports.take_connects().into_iter().for_each(|connect| self.connect(connect));
                     if std::mem::take(&mut self.unaccepted) {
@@ -273,15 +218,20 @@ impl Mux {
                     }
                 }
                 LISTENER => self.listen(),
-                key if key.host == NO_PORT => self.other_event(key, flags),
+                key if key.host == NO_PORT => {
+                    if let Some(Request { socket, port }) = self.unconnected.event(key, flags) {
+                        self.request(port, socket, Opening::Path, true);
+                    }
+                }
                 key => self.event(key, flags),
             }
         }
         Ok(())
     }
 
+    /// Handles an event of a stream's socket.
     fn event(&mut self, key: Key, flags: EventFlags) {
-        let Some(stream) = self.streams.get_mut(&key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else { return };
         let Some(host) = &mut stream.host else { return };
         host.edge(flags);
         let finished = host.is_finished();
@@ -290,52 +240,31 @@ impl Mux {
             stream.connection.host_gone();
             self.over(key, false);
         }
-        self.settle(key);
+        self.streams.settle(key);
     }
 
-    fn other_event(&mut self, key: Key, flags: EventFlags) {
-        match self.others.get_mut(&key) {
-            Some(Other::Asking(socket, handshake)) => match handshake.read(&*socket) {
-                Said::Part => {}
-                Said::Nonsense => drop(self.others.remove(&key)),
-                Said::Connect(port) => {
-                    if let Some(Other::Asking(socket, _)) = self.others.remove(&key) {
-                        self.request(port, socket, Opening::Path, true);
-                    }
-                }
-            },
-            Some(Other::Rest(host)) => {
-                host.edge(flags);
-                host.flush();
-                if host.is_finished() {
-                    self.others.remove(&key);
-                }
-            }
-            None => {}
-        }
-    }
-
-    /// Programs of the host that want a connection.
+    /// Accepts programs that connect to the listening socket. Closes the socket of a program above the limit.
     fn listen(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        // The edge of those that are left is not seen again. One too many is closed; no descriptor: the next one brings this about.
         for accepted in 0.. {
             if accepted == EVENTS {
+                // The listening socket has no new edge for the remaining programs.
                 self.unaccepted = true;
                 return self.again();
             }
+            // If no descriptor is left, the next program to connect causes a new edge.
             let Some(socket) = path.accept() else { return };
             if self.is_full() {
                 continue;
             }
-            let key = self.other();
-            if self.watch(&socket, key).is_ok() {
-                self.others.insert(key, Other::Asking(socket, Handshake::default()));
+            let key = self.unconnected.free_key();
+            if self.sockets.watch(&socket, key).is_ok() {
+                self.unconnected.insert_handshake(key, socket);
             }
         }
     }
 
-    /// Somebody of this process wants a connection.
+    /// Opens a connection that this process requests.
     fn connect(&mut self, Connect { port, socket, done }: Connect) {
         if self.is_full() {
             done(Err(VsockError::TooMany));
@@ -344,10 +273,10 @@ impl Mux {
         }
     }
 
+    /// Requests a connection to a port of the guest.
     fn request(&mut self, port: u32, socket: OwnedFd, opening: Opening, watched: bool) {
-        let key = Key { host: self.free_port(port), guest: port };
-        let watching =
-            if watched { epoll::modify(&self.epoll, &socket, key.data(), EDGES) } else { self.watch(&socket, key) };
+        let key = Key { host: self.streams.free_port(port), guest: port };
+        let watching = if watched { self.sockets.rename(&socket, key) } else { self.sockets.watch(&socket, key) };
         let failed = match watching {
             _ if port == NO_PORT => Some(VsockError::Refused),
             Err(_) => Some(VsockError::TooMany),
@@ -355,57 +284,15 @@ impl Mux {
         };
         match (failed, opening) {
             (None, opening) => {
-                self.insert(key, Stream::new(Connection::request(), HostEnd::new(socket), Some(opening)));
+                self.streams.insert(key, Stream::new(Connection::request(), HostEnd::new(socket), Some(opening)));
             }
             (Some(error), Opening::Process(done)) => done(Err(error)),
-            // Closed.
+            // Dropping the socket reports the failure to the program.
             (Some(_), Opening::Path) => {}
         }
     }
 
-    fn insert(&mut self, key: Key, stream: Stream) {
-        self.streams.insert(key, stream);
-        self.settle(key);
-    }
-
-    fn watch(&self, socket: &OwnedFd, key: Key) -> rustix::io::Result<()> {
-        epoll::add(&self.epoll, socket, key.data(), EDGES)
-    }
-
     fn is_full(&self) -> bool {
-        self.streams.len() + self.others.len() >= self.most
-    }
-
-    /// A port of the host that has no connection with this one of the guest. There are fewer connections than ports.
-    fn free_port(&mut self, guest: u32) -> u32 {
-        loop {
-            let host = self.next_port;
-            self.next_port = if host == FIRST_PORT * 2 - 1 { FIRST_PORT } else { host + 1 };
-            if !self.streams.contains_key(&Key { host, guest }) {
-                return host;
-            }
-        }
-    }
-
-    fn other(&mut self) -> Key {
-        loop {
-            let key = Key { host: NO_PORT, guest: self.next_other };
-            self.next_other = if key.guest == LISTENER.guest - 1 { 0 } else { key.guest + 1 };
-            if !self.others.contains_key(&key) {
-                return key;
-            }
-        }
+        self.streams.len() + self.unconnected.len() >= self.most
     }
 }
-
-impl Drop for Mux {
-    fn drop(&mut self) {
-        for (_, stream) in self.streams.drain() {
-            if let Some(Opening::Process(done)) = stream.opening {
-                done(Err(VsockError::NotReady));
-            }
-        }
-    }
-}
-
-const EDGES: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
