@@ -1,13 +1,13 @@
 //! A whole machine.
 
 use super::accelerator::AccelConfig;
-use super::cpu::{CpuModelConfig, TopologyConfig};
 use super::fw_cfg::FwCfgContent;
 use super::memory::MemoryConfig;
 use super::msr_filter::MsrRuleConfig;
 use super::rtc::RtcConfig;
 use super::serial::{DebugConsoleConfig, Target};
 use super::source::Source;
+use super::topology::{CpuModelConfig, TopologyConfig};
 use super::virtio::{BalloonConfig, ConsoleConfig, DiskConfig, NetworkConfig, RngConfig, VsockConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
