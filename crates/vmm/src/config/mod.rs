@@ -35,7 +35,7 @@ pub(crate) use plan::{MachinePlan, OpenMachine};
 pub use rtc::{RtcClock, RtcConfig};
 pub use serial::{DebugConsoleConfig, Target};
 pub use source::{Source, TakeBytes};
-pub use topology::{CpuModelConfig, FeatureConfig, TopologyConfig};
+pub use topology::TopologyConfig;
 pub use virtio::{
     BackendConfig, BalloonConfig, ConsoleConfig, DiskConfig, ForwardConfig, LimitsConfig, NetworkConfig, Protocol,
     RngConfig, ThrottleConfig, VsockConfig,

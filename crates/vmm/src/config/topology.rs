@@ -1,43 +1,11 @@
-//! The processors, QEMU's `-cpu` and `-smp`.
+//! The number and the arrangement of the vCPUs, QEMU's `-smp`.
 
-use kvm_accel::cpu::{FeatureChange, Topology};
+use kvm_accel::cpu::Topology;
 use kvm_accel_machine::MachineConfigError;
 use serde::{Deserialize, Serialize};
 
 /// The most vCPUs: the xAPIC has 8 bits for an id, and 255 is the broadcast.
 const MAX_CPUS: u32 = 255;
-
-/// What the guest's CPU is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct CpuModelConfig {
-    /// `host`, `max`, or one of QEMU's models.
-    pub model: String,
-    /// In the order in which they apply.
-    pub features: Vec<FeatureConfig>,
-    /// Warn of features that the host does not offer.
-    pub check: bool,
-    /// Fail for features that the host does not offer.
-    pub enforce: bool,
-    /// Report KVM to the guest.
-    pub kvm: bool,
-    /// The performance monitoring unit; none is the model's default.
-    pub pmu: Option<bool>,
-    /// Leave out an invariant time-stamp counter.
-    pub migratable: bool,
-    /// The time-stamp counter's frequency in kHz, at least 1; none is the host's.
-    pub tsc_khz: Option<u32>,
-}
-
-/// A CPU feature to turn on or off.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FeatureConfig {
-    /// QEMU's name.
-    pub name: String,
-    /// On.
-    pub on: bool,
-}
 
 /// How the vCPUs are arranged, each level 1 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,22 +19,6 @@ pub struct TopologyConfig {
     pub cores: u32,
     /// Threads of a core.
     pub threads: u32,
-}
-
-impl CpuModelConfig {
-    pub(super) fn check_frequency(&self) -> Result<(), MachineConfigError> {
-        if self.tsc_khz == Some(0) {
-            let message = "cpu.tscKhz is 0: expected at least 1";
-            return Err(MachineConfigError::new("cpu", message, "Give a frequency of at least 1000 Hz, or none."));
-        }
-        Ok(())
-    }
-}
-
-impl From<FeatureConfig> for FeatureChange {
-    fn from(FeatureConfig { name, on }: FeatureConfig) -> Self {
-        Self { name, on }
-    }
 }
 
 impl TopologyConfig {
