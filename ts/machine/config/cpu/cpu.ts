@@ -90,6 +90,11 @@ const cpuMembers = {
   }),
 }
 
+/** The names of the properties of `-cpu`. */
+export const cpuProperties: readonly string[] = Object.values(cpuMembers)
+  .map(({ cli = '' }) => cli)
+  .filter(name => !name.startsWith('-'))
+
 /** A feature that is added or removed. */
 export interface CpuFeature {
   readonly name: string
