@@ -45,6 +45,8 @@ pub struct Table {
     amd: bool,
     /// What was asked for and is not there, in QEMU's words.
     pub missing: Vec<String>,
+    /// The host's number of physical address bits, if the properties give another one.
+    host_phys_bits: Option<u32>,
     /// The model is not made: it is the host.
     pub unknown_model: bool,
 }
@@ -64,6 +66,7 @@ impl Table {
             topology: config.topology,
             amd,
             missing: Vec::new(),
+            host_phys_bits: None,
             unknown_model: model.is_none() && !matches!(properties.model.as_str(), "host" | "max"),
         };
         // The emulated local APIC's timer runs on in every power state.
@@ -95,6 +98,7 @@ impl Table {
                 table.remove(&change.name);
             }
         }
+        table.set_phys_bits(properties);
         table.settle(properties, model.is_some());
         Ok(table)
     }
@@ -104,7 +108,10 @@ impl Table {
     /// # Errors
     /// With `enforce`: the requested features that the host does not offer.
     pub fn unavailable(&self, properties: &CpuProperties) -> Result<Vec<String>, String> {
-        let mut warnings = Vec::new();
+        let mismatch = self.host_phys_bits.map(|host| {
+            format!("Host physical bits ({host}) does not match phys-bits property ({})", properties.phys_bits)
+        });
+        let mut warnings = Vec::from_iter(mismatch);
         if !self.missing.is_empty() && (properties.check || properties.enforce) {
             let message = format!("host doesn't support requested feature: {}", self.missing.join(", "));
             if properties.enforce {
@@ -225,6 +232,22 @@ impl Table {
                     }
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Sets the number of physical address bits, if the properties give one. As in QEMU,
+    /// `host_phys_bits` outranks `phys_bits`, and a number other than the host's causes a warning in
+    /// either case.
+    fn set_phys_bits(&mut self, properties: &CpuProperties) {
+        const PHYS_BITS: u32 = 0xff;
+        let wanted = u32::from(properties.phys_bits);
+        let Some(leaf) = self.leaves.iter_mut().find(|leaf| leaf.function == 0x8000_0008) else { return };
+        let host = leaf.eax & PHYS_BITS;
+        if wanted != 0 && wanted != host {
+            self.host_phys_bits = Some(host);
+            if !properties.host_phys_bits {
+                leaf.eax = leaf.eax & !PHYS_BITS | wanted;
             }
         }
     }

@@ -33,6 +33,10 @@ pub struct CpuProperties {
     pub pmu: Option<bool>,
     /// Omits the invariant time-stamp counter.
     pub migratable: bool,
+    /// Takes the host's number of physical address bits, even if `phys_bits` is another number.
+    pub host_phys_bits: bool,
+    /// The number of physical address bits, 32 to 52. 0 is the host's.
+    pub phys_bits: u8,
     /// The time-stamp counter's frequency in kHz, at least 1. `None` is the host's.
     pub tsc_khz: Option<u32>,
 }
@@ -48,6 +52,8 @@ impl Default for CpuProperties {
             kvm: true,
             pmu: None,
             migratable: false,
+            host_phys_bits: false,
+            phys_bits: 0,
             tsc_khz: None,
         }
     }
@@ -61,6 +67,9 @@ impl CpuProperties {
     pub fn check(&self) -> Result<(), String> {
         if self.tsc_khz == Some(0) {
             return Err("cpu.tscKhz is 0: expected at least 1".into());
+        }
+        if !matches!(self.phys_bits, 0 | 32..=52) {
+            return Err(format!("cpu.physBits is {}: expected 32 to 52, or 0 for the host's number", self.phys_bits));
         }
         Ok(())
     }
