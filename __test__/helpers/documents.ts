@@ -19,8 +19,8 @@ export const pages: readonly string[] = [
 /** Reads a page. */
 export const readPage = (page: string): string => readFileSync(join(root, page), 'utf8')
 
-/** Languages of code blocks. `text` is output or a picture and is not run. */
-export const languages = ['ts', 'js', 'sh', 'rust', 'text'] as const
+/** Languages of code blocks. `text` (output or a picture) and `diff` are not run. */
+export const languages = ['ts', 'js', 'sh', 'rust', 'text', 'diff'] as const
 export type Language = (typeof languages)[number]
 
 /** The word after the language: what a block needs beyond KVM. Only a `linux` block is run by the tests. */

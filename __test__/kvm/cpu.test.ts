@@ -77,6 +77,24 @@ test('a CPU model has its brand string and lacks the features that the host lack
   })
 })
 
+test('phys-bits is in leaf 0x80000008 with a warning, and host-phys-bits outranks it', async t => {
+  const physBits = async (cpu?: MachineOptions['cpu']) => {
+    const { cpus, warnings } = await told('leaf=0x80000008', cpu === undefined ? {} : { cpu })
+    return [(cpus[0]?.[0] ?? 0) & 0xff, ...warnings]
+  }
+  const [host] = await physBits()
+  const other = host === 40 ? 39 : 40
+  t.deepEqual(await physBits('host,phys-bits=0,host-phys-bits=off'), [host])
+  t.deepEqual(await physBits({ physBits: other }), [other, 'CPU_FEATURE_UNAVAILABLE'])
+  t.deepEqual(await physBits('host,phys-bits=52'), [52, ...(host === 52 ? [] : ['CPU_FEATURE_UNAVAILABLE'])])
+  t.deepEqual(await physBits(`host,phys-bits=${other},host-phys-bits=on`), [host, 'CPU_FEATURE_UNAVAILABLE'])
+  for (const bits of [31, 53]) {
+    const message = new RegExp(`${bits}.*expected a whole number from 32 to 52, or 0`)
+    await t.throwsAsync(physBits({ physBits: bits }), { code: 'ERR_MACHINE_CONFIG', message })
+    await t.throwsAsync(physBits(`host,phys-bits=${bits}`), { code: 'ERR_MACHINE_CONFIG', message })
+  }
+})
+
 test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   const topology = { sockets: 1, cores: 1, threads: 2 }
   const { cpus, msr, exits } = await told('cpus=2 leaf=0xb sub=1 msr=0x35', { topology })

@@ -86,6 +86,7 @@ const properties = table(
 
 /** The pages about a device have the table of its options, too. */
 const pagesOfInterfaces = {
+  'cpu.md': 'CpuOptions',
   'memory.md': 'MemoryOptions',
   'disks.md': 'DiskOptions',
   'network.md': 'NetworkOptions',

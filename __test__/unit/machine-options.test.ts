@@ -39,6 +39,8 @@ test('Machine.create() has the documented defaults', t => {
       kvm: true,
       pmu: null,
       migratable: false,
+      hostPhysBits: false,
+      physBits: 0,
       tscKhz: null,
     },
     topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },

@@ -229,12 +229,12 @@ impl Accelerator {
         // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
         let topology = self.cpu.topology;
         let threads = Starting::new(topology.cpus())?;
-        let scaling = self.cpu.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
+        let scaling = self.cpu.properties.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
         let checks = machine_checks(&self.system, &self.cpuid.of_vcpu(0))?;
         let vcpus = (0..topology.cpus())
             .map(|id| {
                 let vcpu = self.vm.create_vcpu(id, topology.apic_id(id), features)?;
-                if let Some(khz) = self.cpu.tsc_khz {
+                if let Some(khz) = self.cpu.properties.tsc_khz {
                     set_tsc_khz(&vcpu, scaling, khz)?;
                 }
                 if let Some(capabilities) = checks {
@@ -352,16 +352,12 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
         },
     )?;
     if table.unknown_model {
-        let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.model);
+        let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.properties.model);
         warnings.push(Warning { code: WarningCode::CpuModelUnavailable, message });
     }
-    if !table.missing.is_empty() && (cpu.check || cpu.enforce) {
-        let message = format!("host doesn't support requested feature: {}", table.missing.join(", "));
-        if cpu.enforce {
-            return Err(Error::Cpu { option: "cpu", rule: message });
-        }
-        warnings.push(Warning { code: WarningCode::CpuFeatureUnavailable, message });
-    }
+    let unavailable = table.unavailable(&cpu.properties).map_err(|rule| Error::Cpu { option: "cpu", rule })?;
+    let warning = |message| Warning { code: WarningCode::CpuFeatureUnavailable, message };
+    warnings.extend(unavailable.into_iter().map(warning));
     Ok(Table::clone(&table))
 }
 

@@ -1,6 +1,6 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import { readCpuText } from '../../machine/config/cpu/cpu.js'
+import { cpuProperties, readCpuText } from '../../machine/config/cpu/cpu.js'
 import { MAX_CPUS, completeTopology } from '../../machine/config/cpu/topology.js'
 import { cpuFeatures } from '../../machine/config/cpu/features.js'
 import { cpuModels } from '../../machine/config/cpu/models.js'
@@ -16,7 +16,7 @@ export const processorOptions: readonly RunOption[] = [
     name: '-cpu',
     argument: 'host|max|MODEL[,+FEATURE|-FEATURE|FEATURE=on|off…][,PROPERTY=VALUE…]',
     repeated: 'last wins',
-    about: "the guest's CPU: a model, features, check, enforce, kvm=, pmu=, migratable=, tsc-frequency=",
+    about: `the guest's CPU: a model, features, and the properties ${cpuProperties.join(', ')}`,
     differs:
       "Default host instead of qemu64. Models that docs/reference/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
     read: readCpu,

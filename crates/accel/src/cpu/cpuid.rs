@@ -2,7 +2,7 @@
 
 use super::features::{NEEDED_BY, Register, WORDS, Word, find};
 use super::models::{self, Model};
-use super::{CpuConfig, topology::Topology};
+use super::{CpuConfig, CpuProperties, topology::Topology};
 use kvm_accel_kvm::fd::Leaf;
 
 /// KVM's feature leaf, below it its signature.
@@ -45,6 +45,8 @@ pub struct Table {
     amd: bool,
     /// What was asked for and is not there, in QEMU's words.
     pub missing: Vec<String>,
+    /// The host's number of physical address bits, if the properties give another one.
+    host_phys_bits: Option<u32>,
     /// The model is not made: it is the host.
     pub unknown_model: bool,
 }
@@ -57,13 +59,15 @@ impl Table {
     pub fn new(supported: &[Leaf], config: &CpuConfig, tsc_deadline: bool) -> Result<Self, String> {
         let vendor = supported.iter().find(|leaf| leaf.function == 0).map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx]);
         let amd = vendor == Some(AMD) || vendor == Some(HYGON);
-        let model = models::find(&config.model);
+        let properties = &config.properties;
+        let model = models::find(&properties.model);
         let mut table = Self {
             leaves: supported.to_vec(),
             topology: config.topology,
             amd,
             missing: Vec::new(),
-            unknown_model: model.is_none() && !matches!(config.model.as_str(), "host" | "max"),
+            host_phys_bits: None,
+            unknown_model: model.is_none() && !matches!(properties.model.as_str(), "host" | "max"),
         };
         // The emulated local APIC's timer runs on in every power state.
         if !supported.iter().any(|leaf| leaf.function == 6) {
@@ -79,12 +83,12 @@ impl Table {
         table.remove("kvm-hint-dedicated");
         HYPERCALL_FEATURES.iter().for_each(|name| table.remove(name));
         if let Some(model) = model {
-            table.reduce_to(model, &offered, config.features.as_slice());
+            table.reduce_to(model, &offered, &properties.features);
         }
-        if config.migratable {
+        if properties.migratable {
             table.remove("invtsc");
         }
-        for change in &config.features {
+        for change in &properties.features {
             if find(&change.name).is_empty() {
                 return Err(change.name.clone());
             }
@@ -94,8 +98,28 @@ impl Table {
                 table.remove(&change.name);
             }
         }
-        table.settle(config, model.is_some());
+        table.set_phys_bits(properties);
+        table.settle(properties, model.is_some());
         Ok(table)
+    }
+
+    /// Returns warnings about requests that the host cannot fulfil.
+    ///
+    /// # Errors
+    /// With `enforce`: the requested features that the host does not offer.
+    pub fn unavailable(&self, properties: &CpuProperties) -> Result<Vec<String>, String> {
+        let mismatch = self.host_phys_bits.map(|host| {
+            format!("Host physical bits ({host}) does not match phys-bits property ({})", properties.phys_bits)
+        });
+        let mut warnings = Vec::from_iter(mismatch);
+        if !self.missing.is_empty() && (properties.check || properties.enforce) {
+            let message = format!("host doesn't support requested feature: {}", self.missing.join(", "));
+            if properties.enforce {
+                return Err(message);
+            }
+            warnings.push(message);
+        }
+        Ok(warnings)
     }
 
     /// Without a local APIC, and what hangs on it.
@@ -212,8 +236,24 @@ impl Table {
         }
     }
 
+    /// Sets the number of physical address bits, if the properties give one. As in QEMU,
+    /// `host_phys_bits` outranks `phys_bits`, and a number other than the host's causes a warning in
+    /// either case.
+    fn set_phys_bits(&mut self, properties: &CpuProperties) {
+        const PHYS_BITS: u32 = 0xff;
+        let wanted = u32::from(properties.phys_bits);
+        let Some(leaf) = self.leaves.iter_mut().find(|leaf| leaf.function == 0x8000_0008) else { return };
+        let host = leaf.eax & PHYS_BITS;
+        if wanted != 0 && wanted != host {
+            self.host_phys_bits = Some(host);
+            if !properties.host_phys_bits {
+                leaf.eax = leaf.eax & !PHYS_BITS | wanted;
+            }
+        }
+    }
+
     /// What follows from the features: what needs others, the states that XSAVE keeps, KVM's leaves, and the topology.
-    fn settle(&mut self, config: &CpuConfig, model: bool) {
+    fn settle(&mut self, properties: &CpuProperties, model: bool) {
         for (needed, by) in NEEDED_BY {
             if !self.has(needed) {
                 by.split_ascii_whitespace().for_each(|name| self.remove(name));
@@ -221,7 +261,7 @@ impl Table {
         }
         let gone = COMPONENTS.iter().filter(|(name, _)| !self.has(name)).fold(0, |mask, (_, bits)| mask | bits);
         let (xsave, amx, svm) = (self.has("xsave"), self.has("amx-tile"), self.has("svm"));
-        let pmu = config.pmu.unwrap_or(!model);
+        let pmu = properties.pmu.unwrap_or(!model);
         self.leaves.retain(|leaf| match leaf.function {
             0xb | 0x1f => false,
             0xd if !xsave => false,
@@ -229,7 +269,7 @@ impl Table {
             0xa => pmu,
             0x1d | 0x1e => amx,
             0x8000_000a => svm,
-            KVM_SIGNATURE..=KVM_FEATURES => config.kvm,
+            KVM_SIGNATURE..=KVM_FEATURES => properties.kvm,
             _ => true,
         });
         self.place();
@@ -354,7 +394,8 @@ mod tests {
 
     fn config(model: &str, features: &[(&str, bool)]) -> CpuConfig {
         let features = features.iter().map(|(name, on)| FeatureChange { name: (*name).into(), on: *on }).collect();
-        CpuConfig { model: model.into(), features, ..CpuConfig::new(1) }
+        let properties = CpuProperties { model: model.into(), features, ..CpuProperties::default() };
+        CpuConfig { properties, ..CpuConfig::new(1) }
     }
 
     fn table(config: &CpuConfig) -> Table {
@@ -418,7 +459,8 @@ mod tests {
 
     #[test]
     fn test_kvm_off_hides_the_signature_and_pmu_off_the_counters() {
-        let hidden = table(&CpuConfig { kvm: false, pmu: Some(false), migratable: true, ..config("host", &[]) });
+        let properties = CpuProperties { kvm: false, pmu: Some(false), migratable: true, ..CpuProperties::default() };
+        let hidden = table(&CpuConfig { properties, ..CpuConfig::new(1) });
         let leaves = hidden.of_vcpu(0);
         assert!(leaves.iter().all(|leaf| leaf.function >> 8 != 0x40_0000 && leaf.function != 0xa));
     }

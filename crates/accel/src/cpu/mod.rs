@@ -6,49 +6,29 @@ pub mod cpuid;
 pub mod features;
 pub mod models;
 pub mod msr_filter;
+mod properties;
 mod topology;
 mod tsc;
 
+pub use properties::{CpuProperties, FeatureChange};
 pub use topology::Topology;
 pub use tsc::may_set;
 
 use msr_filter::MsrRange;
 
-/// A feature that is to be on or off, by QEMU's name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct FeatureChange {
-    /// See [`features::names`].
-    pub name: String,
-    /// Asked for, or taken away.
-    pub on: bool,
-}
-
 /// A machine's processors, QEMU's `-cpu`, `-smp` and `-overcommit cpu-pm`.
 ///
 /// ```
-/// use kvm_accel::cpu::{CpuConfig, Topology};
+/// use kvm_accel::cpu::{CpuConfig, CpuProperties, Topology};
 ///
-/// let cpu = CpuConfig { model: "Haswell".into(), ..CpuConfig::new(4) };
+/// let properties = CpuProperties { model: "Haswell".into(), ..CpuProperties::default() };
+/// let cpu = CpuConfig { properties, ..CpuConfig::new(4) };
 /// assert_eq!(cpu.topology, Topology { sockets: 1, dies: 1, cores: 4, threads: 1 });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuConfig {
-    /// `host`, `max`, or one of [`models::MODELS`]; another name is the host with a warning.
-    pub model: String,
-    /// In the order in which they apply.
-    pub features: Vec<FeatureChange>,
-    /// Warn of features that were asked for and are not there.
-    pub check: bool,
-    /// Fail for them.
-    pub enforce: bool,
-    /// The guest is told that this is KVM.
-    pub kvm: bool,
-    /// The performance monitoring unit: the host's with `host`, none with a model, unless this says otherwise.
-    pub pmu: Option<bool>,
-    /// Without what could not be migrated: an invariant time-stamp counter.
-    pub migratable: bool,
-    /// The time-stamp counter's frequency in kHz, if not the host's.
-    pub tsc_khz: Option<u32>,
+    /// The model, its features and its other properties.
+    pub properties: CpuProperties,
     /// How the vCPUs are arranged.
     pub topology: Topology,
     /// The guest keeps a physical CPU while it idles.
@@ -71,14 +51,7 @@ impl CpuConfig {
     #[must_use]
     pub fn new(cpus: u32) -> Self {
         Self {
-            model: "host".into(),
-            features: Vec::new(),
-            check: true,
-            enforce: false,
-            kvm: true,
-            pmu: None,
-            migratable: false,
-            tsc_khz: None,
+            properties: CpuProperties::default(),
             topology: Topology::of_cores(cpus),
             disable_exits: false,
             msrs: Vec::new(),

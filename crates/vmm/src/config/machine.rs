@@ -1,14 +1,15 @@
 //! A whole machine.
 
 use super::accelerator::AccelConfig;
-use super::cpu::{CpuModelConfig, TopologyConfig};
 use super::fw_cfg::FwCfgContent;
 use super::memory::MemoryConfig;
 use super::msr_filter::MsrRuleConfig;
 use super::rtc::RtcConfig;
 use super::serial::{DebugConsoleConfig, Target};
 use super::source::Source;
+use super::topology::TopologyConfig;
 use super::virtio::{BalloonConfig, ConsoleConfig, DiskConfig, NetworkConfig, RngConfig, VsockConfig};
+use kvm_accel::cpu::CpuProperties;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ pub struct MachineConfig {
     /// How the vCPUs are arranged.
     pub topology: TopologyConfig,
     /// What the guest's CPU is.
-    pub cpu: CpuModelConfig,
+    pub cpu: CpuProperties,
     /// The guest keeps a physical CPU while it idles, QEMU's `-overcommit cpu-pm=on`.
     pub cpu_pm: bool,
     /// MSRs that are answered outside the kernel.

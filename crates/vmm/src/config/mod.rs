@@ -8,7 +8,6 @@
 //! The names are those of the TypeScript package's machine options. One file describes one concept.
 
 mod accelerator;
-mod cpu;
 mod fw_cfg;
 mod generation;
 mod machine;
@@ -20,13 +19,13 @@ mod plan;
 mod rtc;
 mod serial;
 mod source;
+mod topology;
 mod virtio;
 
 #[cfg(test)]
 mod tests;
 
 pub use accelerator::{AccelConfig, NotifyBudgetConfig};
-pub use cpu::{CpuModelConfig, FeatureConfig, TopologyConfig};
 pub use fw_cfg::FwCfgContent;
 pub use machine::{DebugExitConfig, LostTicks, MachineConfig, ModuleConfig};
 pub use memory::{MemoryBackend, MemoryConfig};
@@ -36,6 +35,7 @@ pub(crate) use plan::{MachinePlan, OpenMachine};
 pub use rtc::{RtcClock, RtcConfig};
 pub use serial::{DebugConsoleConfig, Target};
 pub use source::{Source, TakeBytes};
+pub use topology::TopologyConfig;
 pub use virtio::{
     BackendConfig, BalloonConfig, ConsoleConfig, DiskConfig, ForwardConfig, LimitsConfig, NetworkConfig, Protocol,
     RngConfig, ThrottleConfig, VsockConfig,

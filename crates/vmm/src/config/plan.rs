@@ -10,7 +10,7 @@ use super::virtio::DevicePlan;
 use crate::{Failure, Policy};
 use kvm_accel::AccelProperties;
 use kvm_accel::cancel::Cancel;
-use kvm_accel::cpu::{CpuConfig, FeatureChange};
+use kvm_accel::cpu::CpuConfig;
 use kvm_accel::interrupts::LostTickPolicy;
 use kvm_accel_machine::board::{BoardConfig, BoardError, ComPort, DebugPort, FwCfgFiles, PlatformDevice, TestDevices};
 use kvm_accel_machine::boot::{Boot, BootOptions, Module};
@@ -112,19 +112,13 @@ impl MachineConfig {
         })
     }
 
+    /// Takes the processors out of the configuration.
     fn cpu(&mut self, msrs: &Arc<DelegatedMsrs>) -> Result<CpuConfig, Failure> {
-        let cpu = &mut self.cpu;
-        cpu.check_frequency()?;
+        let properties = std::mem::take(&mut self.cpu);
+        properties.check().map_err(|rule| kvm_accel::Error::Cpu { option: "cpu", rule })?;
         let rules = std::mem::take(&mut self.msr_filter);
         Ok(CpuConfig {
-            model: std::mem::take(&mut cpu.model),
-            features: std::mem::take(&mut cpu.features).into_iter().map(FeatureChange::from).collect(),
-            check: cpu.check,
-            enforce: cpu.enforce,
-            kvm: cpu.kvm,
-            pmu: cpu.pmu,
-            migratable: cpu.migratable,
-            tsc_khz: cpu.tsc_khz,
+            properties,
             topology: self.topology.check(self.cpus)?,
             disable_exits: self.cpu_pm,
             msrs: (0..).zip(rules).map(|(at, rule)| rule.into_range(at, msrs)).collect(),

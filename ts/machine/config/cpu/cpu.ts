@@ -4,6 +4,7 @@ import { build } from '../../../schema/build.js'
 import { object } from '../../../schema/compound.js'
 import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { invalidValue } from '../../../schema/invalid.js'
+import { parseUint32 } from '../../../schema/number.js'
 import { boolean, integer } from '../../../schema/scalars.js'
 import { parseSize } from '../../../schema/size.js'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
@@ -75,6 +76,27 @@ const cpuMembers = {
    */
   migratable: boolean({ default: false, cli: 'migratable' }),
   /**
+   * Gives the guest the host's number of physical address bits, even if `physBits` is another number.
+   *
+   * @default false
+   */
+  hostPhysBits: boolean({ default: false, cli: 'host-phys-bits' }),
+  /**
+   * The number of physical address bits, 32 to 52, in CPUID leaf 0x80000008 EAX[7:0]. 0 is the
+   * host's. A number other than the host's causes a warning.
+   *
+   * @default 0
+   */
+  physBits: build<number, number, 0>(
+    {
+      takes: 'a whole number from 32 to 52, or 0',
+      argument: { takes: '0|32…52', read: word => physBits(parseUint32(word)) },
+      read: physBits,
+      write: bits => bits,
+    },
+    { default: 0, cli: 'phys-bits' },
+  ),
+  /**
    * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC scaling has only its own frequency, within 250 ppm.
    *
    * @default the host's
@@ -89,6 +111,11 @@ const cpuMembers = {
     argument: { takes: 'HZ', read: hertz },
   }),
 }
+
+/** The names of the properties of `-cpu`. */
+export const cpuProperties: readonly string[] = Object.values(cpuMembers)
+  .map(({ cli = '' }) => cli)
+  .filter(name => !name.startsWith('-'))
 
 /** A feature that is added or removed. */
 export interface CpuFeature {
@@ -144,6 +171,11 @@ function readFeatures(value: unknown, path: string): readonly CpuFeature[] | und
       throw invalidValue(`${path}.${name}`, on, { takes: 'a boolean', defaultText: undefined })
     return { name: checkFeature(name, Object.keys(cpuMembers), refuse('cpu')), on }
   })
+}
+
+function physBits(value: unknown): number | undefined {
+  const known = typeof value === 'number' && Number.isInteger(value) && value >= 32 && value <= 52
+  return known || value === 0 ? value : undefined
 }
 
 /** QEMU's tsc-frequency has decimal suffixes. */
