@@ -1,6 +1,7 @@
-//! The MP table (Intel MultiProcessor Specification 1.4): which processors and interrupt lines there are, for guests without ACPI.
+//! The MP table (Intel MultiProcessor Specification 1.4): lists the processors and interrupt lines, for guests without
+//! ACPI.
 //!
-//! It also keeps Linux from searching 128 KiB for one, 16 bytes at a time, each with its own page mapping.
+//! Without a table, Linux would search 128 KiB for one, 16 bytes at a time, each with its own page mapping.
 
 use crate::MachineConfigError;
 use crate::acpi::{IOAPIC, LOCAL_APIC};
@@ -9,16 +10,16 @@ use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
 
-/// The last KiB of base memory, where the specification has guests look early.
+/// Where the floating pointer lies: the last KiB of base memory, which the specification has guests search early.
 const FLOATING_POINTER: u64 = 0x9_fc00;
-/// The table itself, in what a PC has as BIOS; never in the memory map as usable RAM.
+/// Where the table lies: the BIOS area of a PC, which the memory map never lists as usable RAM.
 const TABLE: u32 = 0xf_0000;
 
 const SPECIFICATION_1_4: u8 = 4;
 const LOCAL_APIC_VERSION: u8 = 0x14;
 const IOAPIC_VERSION: u8 = 0x11;
-/// ISA interrupt lines; line n is pin n of the IOAPIC, but the timer's is pin 2, because line 2 is the second PIC's: the accelerator's
-/// routing table ([`kvm_accel::interrupts::routing`]).
+/// ISA interrupt lines. Line n is pin n of the IOAPIC, as in the accelerator's routing table
+/// ([`kvm_accel::interrupts::routing`]). The timer's line is pin 2 instead, because line 2 cascades the second PIC.
 const ISA_LINES: u8 = 16;
 const CASCADE: u8 = 2;
 const TIMER_PIN: u8 = 2;
@@ -39,7 +40,7 @@ const ALL_PROCESSORS: u8 = 0xff;
 /// Writes the table for the processors of a topology.
 ///
 /// # Errors
-/// More processors than an xAPIC id can name.
+/// There are more processors than xAPIC ids.
 pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
     let ids = apic_ids(topology)?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
@@ -48,7 +49,7 @@ pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigErr
     ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
 }
 
-/// The processors' APIC ids, as far as a byte that also has a value for all of them can name them.
+/// Returns the processors' APIC ids. An id is a byte below 0xff, which means all processors.
 pub fn apic_ids(topology: &Topology) -> Result<Vec<u8>, MachineConfigError> {
     let too_many =
         || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
@@ -99,7 +100,7 @@ fn processor(id: u8) -> Vec<u8> {
     const ENABLED: u8 = 1;
     const BOOT_PROCESSOR: u8 = 2;
     let flags = if id == 0 { ENABLED | BOOT_PROCESSOR } else { ENABLED };
-    // Signature and features stay 0: a guest asks CPUID.
+    // Signature and features stay 0: a guest reads them with CPUID.
     [&[PROCESSOR, id, LOCAL_APIC_VERSION, flags][..], &[0; 16]].concat()
 }
 

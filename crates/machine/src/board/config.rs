@@ -19,7 +19,7 @@ pub struct BoardConfig {
     pub memory: u64,
     /// Where RAM comes from.
     pub ram: RamBackend,
-    /// The processors. `From<u32>` gives a number of vCPUs the host's model.
+    /// The processors. `From<u32>` gives that number of vCPUs the host's CPU model.
     pub cpu: CpuConfig,
     /// The guest image and its boot options.
     pub boot: Boot,
@@ -27,7 +27,7 @@ pub struct BoardConfig {
     pub firmware: Option<Firmware>,
     /// The older interrupt and timer chips of a PC.
     pub chips: IsaChips,
-    /// What happens to ticks of the in-kernel PIT that the guest is too late for.
+    /// What the in-kernel PIT does with ticks that the guest has missed.
     pub lost_tick_policy: LostTickPolicy,
     /// Whether the guest gets ACPI's tables. ACPI's registers always exist.
     pub acpi: bool,
