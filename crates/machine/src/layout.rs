@@ -23,8 +23,8 @@ const MAX_SIZE: u64 = (1 << 52) - (HOLE_END - HOLE_START);
 /// Extended BIOS data, video memory and ROMs on a PC. RAM backs this range here, but no guest may rely on that.
 const LEGACY_AREA: Range<u64> = 0x9_fc00..0x10_0000;
 
-/// The parts of [`LEGACY_AREA`] that firmware reserves: the last KiB of base memory, and the BIOS area with the MP
-/// table and the ACPI tables.
+/// The parts of `LEGACY_AREA` that firmware reserves: the last KiB of base memory, and the BIOS area with the MP table
+/// and the ACPI tables.
 const FIRMWARE: [Range<u64>; 2] = [0x9_fc00..0xa_0000, 0xe_0000..0x10_0000];
 
 /// The type of a range of the guest's memory.
@@ -101,7 +101,8 @@ impl RamLayout {
         map
     }
 
-    /// Returns the usable RAM in the guest's memory map, in address order: all RAM except [`LEGACY_AREA`] below 1 MiB.
+    /// Returns the usable RAM in the guest's memory map, in address order: all RAM except the PC's reserved area below
+    /// 1 MiB.
     #[must_use]
     pub fn memory_map(&self) -> Vec<Range<u64>> {
         let low = self.low();

@@ -1,4 +1,4 @@
-//! The board's devices. Each has its own lock and knows neither its address nor the accelerator.
+//! The board's devices. Each has its own lock and is independent of its address and of the accelerator.
 
 mod acpi_pm;
 mod answers;
