@@ -142,7 +142,7 @@ pub struct MachineConfigError {
 
 impl MachineConfigError {
     /// `option` is the machine option that caused the error (`memory`, `append`, ...). `message` states the rule that
-    /// was broken. `remedy` is a sentence that says how to comply with it.
+    /// was broken. `remedy` is a sentence that describes how to comply with it.
     #[must_use]
     pub fn new(option: &'static str, message: impl Into<String>, remedy: &'static str) -> Self {
         Self { option, message: message.into(), remedy }

@@ -229,7 +229,7 @@ mod tests {
         let mut bytes = [0; 3];
         terminal.read_exact(&mut bytes).unwrap();
         drop(stream);
-        // The other end is gone: no bytes, or an input/output error.
+        // The other end is closed, so the read returns no bytes or an input/output error.
         assert!(!matches!(terminal.read(&mut bytes), Ok(1..)));
     }
 }

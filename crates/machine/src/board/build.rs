@@ -85,7 +85,7 @@ impl Board {
         let (ram, tables, start) = filled?;
         let regions = images.firmware.iter().map(Firmware::region).collect();
         let mut accel = opened?.with_memory(MachineMemory { ram: ram.clone(), regions })?;
-        // As in QEMU: makes no call for the policy that is the kernel's default.
+        // As in QEMU: makes no call if the policy is the kernel's default.
         if irqchip == KernelIrqchip::On && chips.pit && lost_tick_policy != LostTickPolicy::Delay {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
         }

@@ -50,7 +50,8 @@ impl Images {
         if let Some(firmware) = &self.firmware {
             firmware.load(ram, start.mode == StartMode::Reset, cancel)?;
         }
-        // Flat images have no boot protocol that passes an RSDP, and firmware builds its own ACPI tables, so neither gets ours.
+        // Neither gets tables here. Flat images have no boot protocol that passes an RSDP. Firmware places the ACPI
+        // tables itself, from fw_cfg.
         if matches!(start.mode, StartMode::Real | StartMode::Reset) {
             return Ok(start);
         }

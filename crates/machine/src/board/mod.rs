@@ -252,8 +252,8 @@ impl Board {
         self.serial_ports.clone()
     }
 
-    /// Ends the vCPU threads, whatever they are doing, and writes the pending serial output that the reader takes at
-    /// once. The VM itself is closed when the board is dropped, which can take milliseconds.
+    /// Ends the vCPU threads in any state, and writes the pending serial output that the reader takes at once. The VM
+    /// itself is closed when the board is dropped, which can take milliseconds.
     pub fn end(&mut self) {
         self.delegated.close();
         self.vcpus.end();

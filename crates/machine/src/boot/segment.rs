@@ -78,8 +78,8 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// Copies placed segments from the kernel's image, and clears the bytes that the file does not fill: after a reset they hold what the
-    /// guest wrote.
+    /// Copies placed segments from the kernel's image, and clears the bytes that the file does not fill: at a reset
+    /// they hold what the guest wrote.
     pub(super) fn copy_kernel(&self, segments: &[Segment]) -> Result<(), SetupError> {
         for segment in segments {
             self.kernel.copy_to(self.ram, segment.offset, segment.file_size, segment.address, self.cancel)?;

@@ -8,7 +8,7 @@ use kvm_accel::Request;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The value that the port reads as. It tells firmware that a debug console exists.
+/// The value that the port reads as. Firmware reads it to detect the debug console.
 const READBACK: u8 = 0xe9;
 
 /// The debug console's port.

@@ -187,7 +187,7 @@ impl SerialOutput {
     }
 }
 
-/// Treats a write that takes nothing and reports no error as one whose reader is gone: it would be retried for ever.
+/// Treats a write that takes nothing and reports no error as a closed reader, because it would be retried for ever.
 fn taken(written: Result<usize, Errno>) -> Result<usize, Errno> {
     if written == Ok(0) { Err(Errno::PIPE) } else { written }
 }

@@ -20,7 +20,7 @@ pub const TEST_LINES_BASE: u16 = 0x2000;
 pub const TEST_LINES_PORTS: u32 = 24;
 /// The address of memory that is not RAM: each access causes an exit.
 pub const TEST_MEMORY_BASE: u64 = 0xff00_0000;
-/// Its size in bytes.
+/// The size of that memory in bytes.
 pub const TEST_MEMORY_SIZE: u32 = 64 << 10;
 
 /// Bytes that read back as written: 4 for the latch, more for the memory.

@@ -111,7 +111,7 @@ impl FwCfgItems {
         host_file::read(path, u32::MAX, cancel, |refusal| refusal.of("fwCfg", "fw_cfg file", path))
     }
 
-    /// Returns the bytes of a selector's item; `None` if there is no such item.
+    /// Returns the bytes of a selector's item; `None` if the selector has no item.
     #[must_use]
     pub fn get(&self, selector: u16) -> Option<&[u8]> {
         let key = selector & !WRITE_CHANNEL;

@@ -1,7 +1,8 @@
-//! QEMU's firmware configuration device: items behind a selector, read byte by byte or copied to guest memory (QEMU's docs/specs/fw_cfg).
+//! QEMU's firmware configuration device: items that a guest selects, and reads byte by byte or copies to its memory
+//! (QEMU's docs/specs/fw_cfg).
 //!
 //! - `items`: the items, as a value.
-//! - `transfer`: one copy to guest memory, in slices.
+//! - `transfer`: one DMA transfer to guest memory, in slices.
 //!
 //! This file implements the registers. A guest can request a DMA transfer of 4 GiB. Its vCPU's thread copies without a
 //! lock and checks a flag between slices. When the machine stops, the thread keeps the rest of the transfer, and
@@ -31,7 +32,7 @@ const DATA: u64 = 1;
 const DMA_HIGH: u64 = 4;
 const DMA_LOW: u64 = 8;
 
-/// The value that the DMA address reads as, big-endian. It tells a guest that the DMA interface exists.
+/// The value that the DMA address reads as, big-endian. A guest reads it to detect the DMA interface.
 const DMA_SIGNATURE: [u8; 8] = *b"QEMU CFG";
 
 /// Bits of a transfer's control word. Its upper half is the selector.
