@@ -31,8 +31,8 @@ pub trait BusDevice: Send + Sync {
     fn ioeventfds(&self) -> &[Doorbell] {
         &[]
     }
-    /// Makes accesses that wait return, and later ones not wait, until [`BusDevice::resume`]; see [`Bus::interrupt`].
-    /// For devices that can wait.
+    /// Interrupts accesses that wait, and prevents accesses from waiting until [`BusDevice::resume`]; see
+    /// [`Bus::interrupt`]. For devices that can wait.
     fn interrupt(&self) {}
     /// Allows accesses to wait again.
     fn resume(&self) {}
@@ -171,7 +171,7 @@ impl BusBuilder {
     /// Sorts the claims and builds the bus.
     ///
     /// # Errors
-    /// A claim is empty, ends beyond the address space (ports: 0xffff), or overlaps another claim.
+    /// Fails if a claim is empty, ends beyond the address space (ports: 0xffff), or overlaps another claim.
     pub fn build(self) -> Result<MachineBus, MachineConfigError> {
         Ok(MachineBus { ports: Space::new(self.ports, u16::MAX.into())?, memory: Space::new(self.memory, u64::MAX)? })
     }
@@ -279,7 +279,7 @@ impl Space {
 #[derive(Debug, Default)]
 struct Claims(Vec<Claim>);
 
-/// A device and the offset in it.
+/// A device and an offset from its base.
 type Owner<'a> = Option<(&'a dyn BusDevice, u64)>;
 
 impl Claims {

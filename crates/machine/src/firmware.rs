@@ -31,7 +31,7 @@ impl Firmware {
     /// Allocates the ROM for an image; [`Firmware::load`] fills it.
     ///
     /// # Errors
-    /// The image cannot be read, or its size is not a multiple of 64 KiB up to 8 MiB.
+    /// Fails if the image cannot be read, or its size is not a multiple of 64 KiB up to 8 MiB.
     pub fn new(image: BootImage) -> Result<Self, GuestImageError> {
         let size = image.len()?;
         if size > MAX_SIZE || !size.is_multiple_of(GRANULE) {
@@ -54,7 +54,7 @@ impl Firmware {
     /// keeps its variables.
     ///
     /// # Errors
-    /// The file has become shorter or cannot be read; [`SetupError::Cancelled`].
+    /// Fails if the file has become shorter or cannot be read; with [`SetupError::Cancelled`] if `cancel` is set.
     pub fn load(&self, ram: &GuestRam, starts: bool, cancel: &Cancel) -> Result<(), SetupError> {
         self.image.copy_to(&self.rom, 0, self.size, END - self.size, cancel)?;
         if !starts {

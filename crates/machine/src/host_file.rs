@@ -208,7 +208,7 @@ mod tests {
             let own = nonblocking(file.try_clone().unwrap());
             let mode = |file: &File| fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK);
             assert_eq!((mode(&own), mode(&file)), (true, false));
-            // Until it is full.
+            // Writes until the pipe or the terminal is full.
             while (&own).write_all(&[b'x'; 4096]).is_ok() {}
         }
         // A file that cannot be reopened, or must not be, stays the same file.
@@ -249,7 +249,7 @@ mod tests {
         assert!(read_all(&path, len, &Cancel::default()).unwrap() == bytes);
         let error = read_all(&path, len - 1, &Cancel::default()).unwrap_err().to_string();
         assert_eq!(error, format!("fw_cfg file '{}' is longer than {} bytes", path.display(), len - 1));
-        // Its size reads as 0.
+        // The file system reports a size of 0 for this file.
         assert!(!read_all(Path::new("/proc/self/status"), u32::MAX, &Cancel::default()).unwrap().is_empty());
         let error = read_all(Path::new("/proc/self/status"), 10, &Cancel::default()).unwrap_err().to_string();
         assert_eq!(error, "fw_cfg file '/proc/self/status' is longer than 10 bytes");

@@ -108,7 +108,7 @@ impl HostSocket {
     /// locked. Try again after some milliseconds.
     ///
     /// # Errors
-    /// The reason why listening at the path fails.
+    /// Fails with the reason why this process cannot listen at the path.
     pub fn try_listen(path: &Path, backlog: i32) -> Result<Option<Self>, ListenError> {
         let too_long = || ListenError::new("is too long for a socket", "Take a path of at most 107 bytes without NUL.");
         let fits = path.as_os_str().len() <= LONGEST;
@@ -162,7 +162,7 @@ impl Drop for HostSocket {
     /// Removes the path while the socket still listens, so that no other process replaces it before.
     fn drop(&mut self) {
         if inode(&self.directory, &self.name) == Ok(self.inode) {
-            // An error: another process has removed it.
+            // An error means that another process has removed the path.
             let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
@@ -191,7 +191,7 @@ impl<'a> Temporary<'a> {
             let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
             match bind(listener, &SocketAddrUnix::new(path)?) {
                 Ok(()) => return Ok(Self { directory: Some(directory), name }),
-                // Left behind by a process that had this id and was killed in between.
+                // A process that had this id left the name behind: it was killed before the rename.
                 Err(Errno::ADDRINUSE) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -214,7 +214,7 @@ impl Drop for Temporary<'_> {
 /// Checks what is at the path.
 ///
 /// # Errors
-/// The file at the path must be kept.
+/// Fails if the file at the path must be kept.
 fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<Existing, ListenError> {
     let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,

@@ -32,7 +32,7 @@ const FIRMWARE: [Range<u64>; 2] = [0x9_fc00..0xa_0000, 0xe_0000..0x10_0000];
 pub enum MemoryKind {
     /// RAM that a guest may use.
     Ram,
-    /// Firmware's tables.
+    /// Memory that holds firmware's tables.
     Reserved,
 }
 
@@ -46,7 +46,7 @@ impl RamLayout {
     /// Computes the layout of `size` bytes of RAM.
     ///
     /// # Errors
-    /// `size` is below 1 MiB, above what x86 can address (4 PiB less the hole), or not a multiple of 4 KiB.
+    /// Fails if `size` is below 1 MiB, above what x86 can address (4 PiB less the hole), or not a multiple of 4 KiB.
     pub fn new(size: u64) -> Result<Self, MachineConfigError> {
         let refuse = |rule: &str, remedy| {
             Err(MachineConfigError::new("memory", format!("memory of {size} bytes {rule}"), remedy))

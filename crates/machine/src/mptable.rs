@@ -40,7 +40,7 @@ const ALL_PROCESSORS: u8 = 0xff;
 /// Writes the table for the processors of a topology.
 ///
 /// # Errors
-/// There are more processors than xAPIC ids.
+/// Fails if there are more processors than xAPIC ids.
 pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
     let ids = apic_ids(topology)?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
@@ -60,7 +60,7 @@ pub fn apic_ids(topology: &Topology) -> Result<Vec<u8>, MachineConfigError> {
 fn floating_pointer() -> Vec<u8> {
     let mut bytes = b"_MP_".to_vec();
     bytes.extend(TABLE.to_le_bytes());
-    // Length in paragraphs, specification, checksum, features: a table follows, virtual wire mode.
+    // Length in units of 16 bytes, specification, checksum, features: a table follows, virtual wire mode.
     bytes.extend([1, SPECIFICATION_1_4, 0, 0, 0, 0, 0, 0]);
     set_checksum(&mut bytes, 10);
     bytes
@@ -85,11 +85,11 @@ fn table(ids: &[u8]) -> Vec<u8> {
     bytes.extend(length.to_le_bytes());
     bytes.extend([SPECIFICATION_1_4, 0]);
     bytes.extend(b"KVMACCELMACHINE     ");
-    // No OEM table.
+    // There is no OEM table.
     bytes.extend([0; 6]);
     bytes.extend(count.to_le_bytes());
     bytes.extend(LOCAL_APIC.to_le_bytes());
-    // No extended table.
+    // There is no extended table.
     bytes.extend([0; 4]);
     bytes.extend(body);
     set_checksum(&mut bytes, 7);

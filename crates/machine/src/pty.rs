@@ -32,7 +32,7 @@ pub struct Pty {
 /// Creates a pseudo-terminal and starts its thread.
 ///
 /// # Errors
-/// The host cannot create a pseudo-terminal, a socket pair or a thread.
+/// Fails if the host cannot create a pseudo-terminal, a socket pair or a thread.
 ///
 /// # Examples
 /// ```

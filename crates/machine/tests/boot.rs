@@ -83,7 +83,8 @@ fn boot_data_avoids_trampolines_and_a_kernel_in_low_memory() {
 #[test]
 fn the_address_fields_of_a_multiboot_header_go_before_elf() {
     let ram = Ram::of(8 * MIB);
-    // 16 bytes precede the header in the file and in memory; 8 bytes of code are loaded, 0x100 cleared behind them.
+    // 16 bytes precede the header in the file and in memory. 8 bytes of code are loaded, and 0x100 behind them are
+    // cleared.
     let load = 0x20_0000;
     let header = multiboot_header(1 << 16, &[load + 16, load, load + 56, load + 56 + 0x100, load + 48]);
     let file = [&[0x11; 16][..], &header, &[0x22; 8], b"not loaded"].concat();

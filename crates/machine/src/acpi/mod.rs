@@ -72,7 +72,7 @@ impl Tables {
     /// Builds the tables.
     ///
     /// # Errors
-    /// There are more processors than xAPIC ids, or the tables are longer than 64 KiB.
+    /// Fails if there are more processors than xAPIC ids, or the tables are longer than 64 KiB.
     pub fn new(board: &Description<'_>) -> Result<Self, MachineConfigError> {
         let mut layout = Layout(vec![0; Rsdp::len()]);
         let generation = board.generation.map(|generation| layout.place(&generation));
@@ -107,7 +107,7 @@ impl Tables {
     /// Writes the tables to guest memory.
     ///
     /// # Errors
-    /// RAM ends below the tables. This cannot happen with RAM of a valid [`RamLayout`](crate::layout::RamLayout).
+    /// Fails if RAM ends below the tables, which does not happen with a valid [`RamLayout`](crate::layout::RamLayout).
     pub fn write(&self, ram: &GuestRam) -> Result<(), MachineConfigError> {
         let outside = |_| MachineConfigError::new("memory", "RAM ends below the ACPI tables", "Give at least 1 MiB.");
         ram.write_slice(&self.bytes, GuestAddress(RSDP)).map_err(outside)

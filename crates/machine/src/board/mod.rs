@@ -119,8 +119,8 @@ impl Board {
     /// begun wait. A large request whose first part is done continues when the machine resumes.
     ///
     /// # Errors
-    /// [`Unquiet`] at the deadline, with the devices that have not acknowledged. Their request to pause stays active,
-    /// so this may be called again.
+    /// [`Unquiet`] at the deadline, with the devices that have not acknowledged the pause. Their request to pause stays
+    /// active, so this may be called again.
     pub fn quiesce(&self, deadline: Instant) -> Result<(), Unquiet> {
         self.virtio.iter().for_each(|transport| BusDevice::interrupt(&**transport));
         Unquiet::collect(&self.virtio, |transport| transport.wait_until_quiet(deadline))
@@ -171,7 +171,7 @@ impl Board {
     /// Adds a device whose accesses another thread answers. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// The claim is empty, ends beyond the address space, or overlaps RAM or another device.
+    /// Fails if the claim is empty, ends beyond the address space, or overlaps RAM or another device.
     pub fn add_device(
         &mut self,
         space: AddressSpace,

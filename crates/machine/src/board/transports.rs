@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 /// the host's kernel.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Devices whose threads did not finish their work in time: the host's kernel has not completed an operation.
+/// Lists the devices whose threads did not finish their work in time, because the host's kernel has not completed an
+/// operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Unquiet {
     devices: Vec<(&'static str, usize)>,
 }
 
 impl Unquiet {
-    /// The name and the index of each device, in the order of [`BoardConfig::virtio`](super::BoardConfig::virtio).
+    /// Returns the name and the index of each device, in the order of
+    /// [`BoardConfig::virtio`](super::BoardConfig::virtio).
     #[must_use]
     pub fn devices(&self) -> &[(&'static str, usize)] {
         &self.devices

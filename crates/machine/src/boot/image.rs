@@ -36,7 +36,7 @@ impl BootImage {
     /// Opens a file and keeps it open.
     ///
     /// # Errors
-    /// The file cannot be opened or is not a regular file. Opening never waits, not even for a FIFO's writer.
+    /// Fails if the file cannot be opened or is not a regular file. Opening never waits, not even for a FIFO's writer.
     pub fn open(role: ImageRole, path: impl AsRef<Path>) -> Result<Self, GuestImageError> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -81,7 +81,7 @@ impl BootImage {
         Ok(head)
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Reads the bytes from `offset` on into `buffer`.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestImageError> {
         let result = match &self.content {
             Content::File(file) => file.read_exact_at(buffer, offset),

@@ -44,8 +44,8 @@ impl Boot {
     /// Creates a guest from a kernel and its options.
     ///
     /// # Errors
-    /// A command line contains a NUL, or the flat format has a command line or modules, which it cannot pass to the
-    /// guest.
+    /// Fails if a command line contains a NUL, or if the flat format has a command line or modules, which it cannot
+    /// pass to the guest.
     pub fn new(kernel: BootImage, options: BootOptions) -> Result<Self, MachineConfigError> {
         options.check()?;
         Ok(Self { kernel: Some(kernel), options, announced: String::new() })
@@ -76,8 +76,8 @@ impl Boot {
     /// Takes `&mut self`, because reading moves the position of the images' files.
     ///
     /// # Errors
-    /// The images cannot be read, are invalid, or do not fit; [`SetupError::Cancelled`] within about 10 ms of
-    /// [`Cancel::cancel`].
+    /// Fails if the images cannot be read, are invalid, or do not fit; with [`SetupError::Cancelled`] within about 10
+    /// ms of [`Cancel::cancel`].
     pub fn load(
         &mut self,
         layout: &RamLayout,

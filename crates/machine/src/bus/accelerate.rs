@@ -10,7 +10,7 @@ impl MachineBus {
     /// Registers the coalesced ranges and the doorbells of all devices on the bus. Call it before the vCPUs exist.
     ///
     /// # Errors
-    /// The kernel refuses a doorbell. A coalesced range that it refuses is not an error: its writes only become slower.
+    /// Fails if the kernel refuses a doorbell. If the kernel refuses a coalesced range, its writes only become slower.
     pub fn accelerate(&mut self, io: &Io) -> kvm_accel::Result<()> {
         let ports = |address| u16::try_from(address).ok().map(IoAddress::Pio);
         for claim in &mut self.ports.fixed.0 {

@@ -151,7 +151,7 @@ impl BusDevice for AcpiPm {
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
         let mut state = self.state();
         let mut registers = state.registers();
-        // Writing 1 clears.
+        // A status bit is cleared by writing 1 to it.
         registers[..2].fill(0);
         let to = usize::try_from(offset).ok().and_then(|offset| registers.get_mut(offset..)).unwrap_or_default();
         to.iter_mut().zip(data).for_each(|(to, from)| *to = *from);

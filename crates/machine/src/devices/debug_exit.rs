@@ -20,7 +20,7 @@ impl DebugExit {
     /// Creates a device of `iosize` ports from `iobase` on.
     ///
     /// # Errors
-    /// There is no port, or not all ports lie within 0..=0xffff.
+    /// Fails if there is no port, or not all ports lie within 0..=0xffff.
     pub fn new(iobase: u32, iosize: u32) -> Result<Self, MachineConfigError> {
         let refuse = |rule: &str| {
             let message = format!("isa-debug-exit with iobase={iobase:#x}, iosize={iosize:#x}: {rule}");

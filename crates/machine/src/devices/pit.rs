@@ -20,7 +20,7 @@ enum Access {
 
 #[derive(Clone, Debug, Default)]
 struct Channel {
-    /// 0 to 5.
+    /// The mode, 0 to 5.
     mode: u8,
     access: Access,
     /// The reload value, 1 to 0x10000; 0 until it is loaded.
@@ -30,7 +30,7 @@ struct Channel {
     gate: bool,
     /// The low byte, which is written first, until the high byte follows.
     low: Option<u8>,
-    /// The next byte read is the high one.
+    /// The next read returns the high byte.
     reads_high: bool,
     /// A latched count that has not been read yet.
     latched: Option<u16>,
@@ -203,7 +203,7 @@ impl Pit {
     pub fn read(&mut self, port: u16, now: u64) -> u8 {
         if port == PORT_B {
             let channel = &self.channels[2];
-            // The refresh clock: 15 us, about 18 ticks.
+            // The refresh clock toggles every 15 us, about 18 ticks.
             let refresh = u8::from(now / 18 % 2 == 1);
             return u8::from(channel.output(now)) << 5
                 | refresh << 4

@@ -63,7 +63,7 @@ impl SerialOutput {
     /// process reads, or a terminal. Never waits; a vCPU that later finds the FIFO full waits for its reader.
     ///
     /// # Errors
-    /// The path cannot be opened or leads to another type of file.
+    /// Fails if the path cannot be opened or leads to another type of file.
     pub fn create(path: &Path) -> Result<Self, MachineConfigError> {
         Self::file(host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?)
     }
@@ -72,7 +72,7 @@ impl SerialOutput {
     /// reopened, so that the mode of the given file stays unchanged.
     ///
     /// # Errors
-    /// The kernel has no descriptor left.
+    /// Fails if the kernel has no descriptor left.
     pub fn file(file: File) -> Result<Self, MachineConfigError> {
         let regular = file.metadata().map_err(|error| refuse(&error))?.is_file();
         Self::new(if regular { Sink::File(file.into()) } else { Sink::Stream(host_file::nonblocking(file).into()) })
@@ -81,7 +81,7 @@ impl SerialOutput {
     /// Creates an output to a stream socket.
     ///
     /// # Errors
-    /// The kernel has no descriptor left.
+    /// Fails if the kernel has no descriptor left.
     pub fn socket(socket: UnixStream) -> Result<Self, MachineConfigError> {
         Self::new(Sink::Socket(socket.into()))
     }
@@ -89,7 +89,7 @@ impl SerialOutput {
     /// Creates an output to a duplicate of this process's standard output.
     ///
     /// # Errors
-    /// Standard output is closed, or the kernel has no descriptor left.
+    /// Fails if standard output is closed, or the kernel has no descriptor left.
     pub fn stdout() -> Result<Self, MachineConfigError> {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| refuse(&error))?;
         Self::file(stdout.into())

@@ -11,7 +11,7 @@ pub const TEST_LATCH_BASE: u16 = 0xe0;
 pub const TEST_FLUSH_BASE: u16 = 0xe4;
 /// The first port of a second view of the same latch.
 pub const TEST_BYTE_LATCH_BASE: u16 = 0xe8;
-/// The number of ports of each of them.
+/// The number of ports of each latch and of the flush.
 pub const TEST_LATCH_PORTS: u32 = 4;
 /// The first port of the interrupt lines. A byte written to the Nth port sets line N, 0 to low and anything else to
 /// high.
@@ -74,7 +74,7 @@ impl<F: Fn(u64) + Send + Sync> BusDevice for TestFlush<F> {
     }
 }
 
-/// Sets interrupt lines: called with the line and its level.
+/// Sets interrupt lines: calls the function with the line and its level.
 pub struct TestLines<F>(pub F);
 
 impl<F: Fn(u8, bool) + Send + Sync> BusDevice for TestLines<F> {

@@ -39,7 +39,7 @@ impl IsaChips {
     /// Returns the chips that exist with this irqchip.
     ///
     /// # Errors
-    /// No controller is left that could interrupt the processor.
+    /// Fails if no controller is left that could interrupt the processor.
     pub fn with(self, irqchip: KernelIrqchip) -> Result<Self, MachineConfigError> {
         match irqchip {
             KernelIrqchip::On => Ok(Self { pic: true, ..self }),
@@ -121,7 +121,7 @@ impl Lines {
     /// Starts the PIT's thread if the PIT is in this process.
     ///
     /// # Errors
-    /// The host cannot start a thread.
+    /// Fails if the host cannot start a thread.
     pub fn start_timer(&self) -> std::io::Result<Option<PitTimer>> {
         match self {
             Self::User(chips) if chips.present().pit => PitTimer::start(Arc::clone(chips)).map(Some),

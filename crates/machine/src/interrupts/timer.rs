@@ -18,7 +18,7 @@ impl PitTimer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The host cannot start a thread.
+    /// Fails if the host cannot start a thread.
     pub fn start(chips: Arc<UserChips>) -> std::io::Result<Self> {
         let ticking = Arc::clone(&chips);
         let builder = std::thread::Builder::new().name("kvm-accel PIT".into()).stack_size(STACK_SIZE);

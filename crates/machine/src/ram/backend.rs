@@ -55,8 +55,8 @@ struct Source {
 /// follows. The RAM is unmapped when the last clone is dropped.
 ///
 /// # Errors
-/// This process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or the file is
-/// unsuitable: missing directory, too short, no multiple of its pages, no permission.
+/// Fails if this process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or the
+/// file is unsuitable: missing directory, too short, no multiple of its pages, no permission.
 pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, MachineConfigError> {
     let size = layout.size();
     let refuse = |reason: &dyn std::fmt::Display| {

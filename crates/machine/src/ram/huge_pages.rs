@@ -17,7 +17,7 @@ impl HugePages {
     /// Returns the huge pages of this many bytes.
     ///
     /// # Errors
-    /// x86 has no huge pages of that size.
+    /// Fails if x86 has no huge pages of that size.
     pub fn new(bytes: u64) -> Result<Self, MachineConfigError> {
         [Self::Size2M, Self::Size1G].into_iter().find(|size| size.bytes() == bytes).ok_or_else(|| {
             let message = format!("huge pages of {bytes} bytes do not exist on x86");

@@ -36,7 +36,7 @@ pub trait PlatformDevice: Send {
     /// Creates the device on a board.
     ///
     /// # Errors
-    /// An invalid configuration, or an error of the kernel.
+    /// Fails if the device's configuration is invalid, or with an error of the kernel.
     fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError>;
 }
 
@@ -81,7 +81,7 @@ impl Slot<'_> {
     /// Returns an edge-triggered interrupt line.
     ///
     /// # Errors
-    /// An error of the kernel.
+    /// Fails with an error of the kernel.
     pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
         self.lines.edge(line)
     }

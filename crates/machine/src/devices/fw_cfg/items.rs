@@ -78,8 +78,8 @@ impl FwCfgItems {
     /// Adds a file.
     ///
     /// # Errors
-    /// The name is empty, longer than [`MAX_FILE_NAME`], not printable ASCII, or in use; or the contents have 4 GiB or
-    /// more.
+    /// Fails if the name is empty, longer than [`MAX_FILE_NAME`], not printable ASCII, or in use, or if the contents
+    /// have 4 GiB or more.
     pub fn add_file(&mut self, name: &str, contents: Vec<u8>) -> Result<(), MachineConfigError> {
         let refuse = |rule: &str, remedy| {
             Err(MachineConfigError::new("fwCfg", format!("the fw_cfg file '{name}' {rule}"), remedy))
@@ -105,8 +105,8 @@ impl FwCfgItems {
     /// Reads the file at `path` for [`FwCfgItems::add_file`].
     ///
     /// # Errors
-    /// The path leads to no regular file, or the file cannot be read or is longer than 4 GiB - 1, the most an item can
-    /// hold; [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    /// Fails if the path leads to no regular file, or the file cannot be read or is longer than 4 GiB - 1, the most an
+    /// item can hold; with [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn read_file(path: &Path, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
         host_file::read(path, u32::MAX, cancel, |refusal| refusal.of("fwCfg", "fw_cfg file", path))
     }

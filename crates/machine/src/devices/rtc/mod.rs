@@ -217,7 +217,7 @@ fn host() -> i64 {
 fn presets(layout: &RamLayout, cpus: u32) -> Vec<(u8, u8)> {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
-    /// A coprocessor, no floppy disks.
+    /// The equipment byte: a coprocessor, no floppy disks.
     const EQUIPMENT: u8 = 2;
     let low = layout.low().end;
     let high = layout.high().map_or(0, |range| range.end - HOLE_END);

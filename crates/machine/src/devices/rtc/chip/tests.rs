@@ -161,7 +161,7 @@ proptest! {
         wanted in any::<u8>(),
         offset in any::<i64>(),
     ) {
-        // From the year 0 on.
+        // `second` counts from the year 0 on.
         let written = Calendar::at((second - 62_167_219_200) * super::SECOND);
         let format = Format { binary, hours_24 };
         let mut chip = Chip::new(offset.into(), NOW);
