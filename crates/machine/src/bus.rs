@@ -1,4 +1,4 @@
-//! Who answers which port and which address.
+//! Maps ports and addresses to the devices that answer them.
 
 mod accelerate;
 
@@ -11,48 +11,51 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use vmm_sys_util::eventfd::EventFd;
 
-/// A device as the bus sees it: registers at offsets from wherever it was placed.
+/// A device as the bus sees it: registers at offsets from its base, wherever that is.
 ///
-/// Called on vCPU threads, concurrently. An access never crosses the end of the device's claim; its length is
-/// 1, 2, 4 or 8 bytes.
+/// The methods are called on vCPU threads, concurrently. An access never crosses the end of the device's claim; its
+/// length is 1, 2, 4 or 8 bytes.
 pub trait BusDevice: Send + Sync {
-    /// Fills `data` with what the registers at `offset` hold.
+    /// Reads the registers at `offset` into `data`.
     fn read(&self, offset: u64, data: &mut [u8]);
-    /// Stores `data` to the registers at `offset`, and says what that asks of the whole machine.
+    /// Writes `data` to the registers at `offset`. Returns what this write requests of the whole machine.
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request>;
-    /// Ranges of offsets whose writes may wait in the kernel: they arrive in order, before any other access to this device, but
-    /// not before one to another device. For registers that are written often and whose writes show no effect by themselves.
+    /// Returns the ranges of offsets whose writes the kernel may coalesce. Coalesced writes arrive in order and before
+    /// any other access to this device, but not before accesses to another device. For registers that are written often
+    /// and whose writes have no effect on their own.
     fn coalesced(&self) -> &[Range<u64>] {
         &[]
     }
-    /// Writes that signal an eventfd instead of arriving here, where the kernel can do that.
+    /// Returns the writes that signal an eventfd instead of calling [`BusDevice::write`], where the kernel supports
+    /// that.
     fn ioeventfds(&self) -> &[Doorbell] {
         &[]
     }
-    /// From now on no access waits, and one that does returns; see [`Bus::interrupt`]. For devices that can wait.
+    /// Interrupts accesses that wait, and prevents accesses from waiting until [`BusDevice::resume`]; see
+    /// [`Bus::interrupt`]. For devices that can wait.
     fn interrupt(&self) {}
-    /// Accesses may wait again.
+    /// Allows accesses to wait again.
     fn resume(&self) {}
-    /// Whether this device keeps the guest asleep; see [`Bus::asleep`].
+    /// Returns true while this device keeps the guest asleep; see [`Bus::asleep`].
     fn asleep(&self) -> bool {
         false
     }
-    /// Takes the function to call when [`BusDevice::asleep`] has become false; see [`Bus::on_wake`].
+    /// Registers the function to call when [`BusDevice::asleep`] has become false; see [`Bus::on_wake`].
     fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
         let _ = wake;
     }
-    /// Completes the calling thread's accesses that [`BusDevice::interrupt`] has cut short; see [`Bus::complete`].
+    /// Completes the calling thread's accesses that [`BusDevice::interrupt`] has interrupted; see [`Bus::complete`].
     fn complete(&self) {}
 }
 
 /// Writes to a device that signal an eventfd.
 #[derive(Clone, Debug)]
 pub struct Doorbell {
-    /// Offset in the device.
+    /// Offset from the device's base.
     pub offset: u64,
-    /// Which writes.
+    /// The writes that match.
     pub written: Written,
-    /// What they signal.
+    /// The eventfd that they signal.
     pub event: Arc<EventFd>,
 }
 
@@ -111,11 +114,11 @@ impl Bus for MachineBus {
 }
 
 impl MachineBus {
-    /// Places a device on a bus that is already in use; what [`BusBuilder`] placed keeps its speed. To be called while no vCPU
-    /// accesses a device that was added so: this waits for it.
+    /// Places a device on a bus that is already in use, without slowing the devices that [`BusBuilder`] placed. Call it
+    /// while no vCPU accesses a device that was added this way: this waits for such an access to end.
     ///
     /// # Errors
-    /// As [`BusBuilder::build`].
+    /// The same as [`BusBuilder::build`].
     pub fn add(
         &self,
         space: AddressSpace,
@@ -131,7 +134,7 @@ impl MachineBus {
         }
     }
 
-    /// Devices that can wait; none of those is added later.
+    /// Returns the fixed devices. A device that is added later never needs these calls.
     fn devices(&self) -> impl Iterator<Item = &dyn BusDevice> {
         self.ports.fixed.0.iter().chain(&self.memory.fixed.0).map(|claim| claim.device.as_ref())
     }
@@ -145,13 +148,13 @@ pub struct BusBuilder {
 }
 
 impl BusBuilder {
-    /// A bus on which nobody answers.
+    /// Creates a bus without devices.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Claims `len` ports from `base` on; `owner` is the device's name in error messages.
+    /// Claims `len` ports from `base` on. `owner` is the device's name in error messages.
     #[must_use]
     pub fn ports(mut self, owner: &'static str, base: u16, len: u32, device: Arc<dyn BusDevice>) -> Self {
         self.ports.push(Claim { owner: owner.into(), start: base.into(), len: len.into(), device });
@@ -165,10 +168,10 @@ impl BusBuilder {
         self
     }
 
-    /// Puts the claims in order.
+    /// Sorts the claims and builds the bus.
     ///
     /// # Errors
-    /// When a claim is empty, ends beyond the address space (ports: 0xffff), or overlaps another one.
+    /// Fails if a claim is empty, ends beyond the address space (ports: 0xffff), or overlaps another claim.
     pub fn build(self) -> Result<MachineBus, MachineConfigError> {
         Ok(MachineBus { ports: Space::new(self.ports, u16::MAX.into())?, memory: Space::new(self.memory, u64::MAX)? })
     }
@@ -182,7 +185,7 @@ struct Claim {
 }
 
 impl Claim {
-    /// The last address. Claims are checked to be neither empty nor to overflow before this is asked.
+    /// Returns the last address. `check` must have passed: it refuses a claim that is empty or that overflows.
     fn last(&self) -> u64 {
         self.start + (self.len - 1)
     }
@@ -213,8 +216,8 @@ impl fmt::Debug for Claim {
     }
 }
 
-/// One address space. What the board was built with is immutable, so that the exit path looks it up without a lock; what was
-/// added later is asked for when nobody else answers.
+/// One address space. The claims that the board was built with are immutable, so the exit path looks them up without a
+/// lock. Claims that were added later are looked up only if no fixed claim matches.
 #[derive(Debug)]
 struct Space {
     fixed: Claims,
@@ -276,7 +279,7 @@ impl Space {
 #[derive(Debug, Default)]
 struct Claims(Vec<Claim>);
 
-/// A device and the offset in it.
+/// A device and an offset from its base.
 type Owner<'a> = Option<(&'a dyn BusDevice, u64)>;
 
 impl Claims {
@@ -301,7 +304,8 @@ impl Claims {
         }
     }
 
-    /// Carries an access out in pieces: who answers (nobody, in a gap), at which address, and which of its bytes.
+    /// Splits an access into pieces. Calls `access` for each with the owner (`None` in a gap), the address, and the
+    /// range of bytes.
     fn each_piece(&self, address: u64, len: usize, mut access: impl FnMut(Owner<'_>, u64, Range<usize>)) {
         let mut done = 0;
         while done < len {
@@ -312,10 +316,10 @@ impl Claims {
         }
     }
 
-    /// Who answers at `address`, and how much of an access of `len` bytes from there on.
+    /// Returns the owner of `address`, and how many of the access's `len` bytes from there on belong to the piece.
     ///
-    /// QEMU's rule: an access that crosses the end of a claim is carried out in pieces of 1, 2, 4 or 8 bytes, each by
-    /// whoever owns it.
+    /// Follows QEMU: an access that crosses the end of a claim is split into pieces of 1, 2, 4 or 8 bytes, each for its
+    /// own owner.
     fn piece(&self, address: u64, len: usize) -> (Owner<'_>, usize) {
         let next = self.0.partition_point(|claim| claim.start <= address);
         if let Some(claim) = next.checked_sub(1).map(|index| &self.0[index])

@@ -1,22 +1,22 @@
-//! Time of the machine's timers: it stands still while the machine does.
+//! The clock of the machine's timers. It stops while the machine is stopped.
 
 use std::time::{Duration, Instant};
 
 const NANOSECONDS: u128 = 1_000_000_000;
 
-/// Ticks since power-on.
+/// Counts ticks since power-on.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// Ticks in a second.
+    /// Ticks per second.
     frequency: u64,
-    /// Before it was last started.
+    /// The time that had elapsed when the clock was last started.
     before: Duration,
-    /// While it runs.
+    /// When the clock was last started; `None` while it is stopped.
     since: Option<Instant>,
 }
 
 impl Clock {
-    /// A clock that stands still at 0.
+    /// Creates a stopped clock at 0.
     pub const fn new(frequency: u64) -> Self {
         Self { frequency, before: Duration::ZERO, since: None }
     }
@@ -43,12 +43,12 @@ impl Clock {
         self.before + self.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// Now.
+    /// Returns the current tick.
     pub fn now(&self) -> u64 {
         u64::try_from(self.elapsed().as_nanos() * u128::from(self.frequency) / NANOSECONDS).unwrap_or(u64::MAX)
     }
 
-    /// How long it is until `tick`; nothing for one that has passed.
+    /// Returns the time until `tick`; zero for a tick that has passed.
     pub fn until(&self, tick: u64) -> Duration {
         let at = (u128::from(tick) * NANOSECONDS).div_ceil(u128::from(self.frequency));
         Duration::from_nanos(u64::try_from(at).unwrap_or(u64::MAX)).saturating_sub(self.elapsed())

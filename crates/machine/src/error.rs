@@ -1,9 +1,9 @@
-//! The two ways to describe a machine wrongly: its configuration, and the images it boots. [`SetupError`] is either of them, or
-//! the end of the machine before its setup was complete.
+//! Errors of a machine's setup: of its configuration and of the images it boots. [`SetupError`] is either of them, or
+//! the cancellation of the setup.
 
 use kvm_accel::cancel::Cancelled;
 
-/// Which of the guest's images an error is about.
+/// The guest image that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImageRole {
     /// The image that holds the entry point.
@@ -29,15 +29,15 @@ impl ImageRole {
 /// What is wrong with an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestImageProblem {
-    /// A header promises bytes that the image does not have.
+    /// A header declares more bytes than the image has.
     Truncated,
     /// An ELF file for another word size, byte order or processor.
     WrongClass,
-    /// Two parts of the guest want the same memory.
+    /// Two parts of the guest claim the same memory.
     Overlap,
     /// A part lies outside the guest's RAM, or no room is left for it.
     DoesNotFit,
-    /// No boot protocol of this machine claims the image.
+    /// No boot protocol of this machine recognises the image.
     Unrecognised,
     /// The file cannot be opened or read.
     Unreadable,
@@ -46,7 +46,7 @@ pub enum GuestImageProblem {
 }
 
 impl GuestImageProblem {
-    /// The stable name, the same in Rust and TypeScript.
+    /// Returns the stable name, the same in Rust and TypeScript.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl GuestImageProblem {
     }
 }
 
-/// A guest image that was refused, with what is wrong and what can be done about it.
+/// A guest image was refused. Holds what is wrong and what the user can do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct GuestImageError {
@@ -87,51 +87,51 @@ pub struct GuestImageError {
 }
 
 impl GuestImageError {
-    /// `what` starts with the fault, in lower case; the message leads with the image it is about.
+    /// `what` starts with the fault, in lower case. The message starts with the image's role and name.
     pub(crate) fn new(image: &ImageName<'_>, problem: GuestImageProblem, what: impl AsRef<str>) -> Self {
         let message = format!("{} '{}': {}", image.role.as_str(), image.name, what.as_ref());
         Self { role: image.role, problem, message, remedy: problem.default_remedy() }
     }
 
-    /// Replaces the problem's usual remedy by one that knows more.
+    /// Replaces the problem's default remedy with a more specific one.
     pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
         self.remedy = remedy;
         self
     }
 
-    /// The stable code.
+    /// Returns the stable error code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         "ERR_GUEST_IMAGE"
     }
 
-    /// Which image it is.
+    /// Returns the role of the image.
     #[must_use]
     pub const fn image(&self) -> ImageRole {
         self.role
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the image.
     #[must_use]
     pub const fn problem(&self) -> GuestImageProblem {
         self.problem
     }
 
-    /// What the user can do about it, as a sentence.
+    /// Returns what the user can do about it, as a sentence.
     #[must_use]
     pub const fn remedy(&self) -> &str {
         self.remedy
     }
 }
 
-/// How messages call an image: its role, and its path or `(bytes)`.
+/// The name of an image in messages: its role, and its path or `(bytes)`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ImageName<'a> {
     pub role: ImageRole,
     pub name: &'a str,
 }
 
-/// A machine that cannot be built as configured.
+/// A machine cannot be built with this configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct MachineConfigError {
@@ -141,26 +141,26 @@ pub struct MachineConfigError {
 }
 
 impl MachineConfigError {
-    /// `option` is the machine option to blame (`memory`, `append`, ...), `message` states the rule that was broken,
-    /// `remedy` is a sentence that says how to keep it.
+    /// `option` is the machine option that caused the error (`memory`, `append`, ...). `message` states the rule that
+    /// was broken. `remedy` is a sentence that describes how to comply with it.
     #[must_use]
     pub fn new(option: &'static str, message: impl Into<String>, remedy: &'static str) -> Self {
         Self { option, message: message.into(), remedy }
     }
 
-    /// The stable code.
+    /// Returns the stable error code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         "ERR_MACHINE_CONFIG"
     }
 
-    /// The option to blame, by its name in the TypeScript API.
+    /// Returns the option that caused the error, by its name in the TypeScript API.
     #[must_use]
     pub const fn option(&self) -> &'static str {
         self.option
     }
 
-    /// What the user can do about it, as a sentence.
+    /// Returns what the user can do about it, as a sentence.
     #[must_use]
     pub const fn remedy(&self) -> &str {
         self.remedy
@@ -170,13 +170,13 @@ impl MachineConfigError {
 /// Why a step of building or resetting a machine failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SetupError {
-    /// A part of the configuration cannot be.
+    /// A part of the configuration is invalid, or the host lacks a resource for it.
     #[error(transparent)]
     Config(#[from] MachineConfigError),
     /// An image cannot be loaded.
     #[error(transparent)]
     Image(#[from] GuestImageError),
-    /// The machine was ended meanwhile.
+    /// The machine was ended during the step.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }

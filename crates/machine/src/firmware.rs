@@ -1,4 +1,5 @@
-//! Firmware: an image that ends at 4 GiB, where a processor starts after a reset, and whose end a PC shows below 1 MiB, too.
+//! Firmware: an image that ends at 4 GiB, where a processor starts after a reset. A PC also maps the image's end below
+//! 1 MiB.
 
 use crate::boot::BootImage;
 use crate::{GuestImageError, GuestImageProblem, SetupError};
@@ -8,16 +9,17 @@ use kvm_accel::memory::Region;
 use vm_memory::GuestAddress;
 
 const END: u64 = 1 << 32;
-/// Images are a multiple of this, as QEMU has it.
+/// The size of an image is a multiple of this, as in QEMU.
 const GRANULE: u64 = 64 << 10;
 const MAX_SIZE: u64 = 8 << 20;
 
-/// The end of the first mebibyte, and how much of the image is there at most. A PC shows 128 KiB until firmware has its chipset copy the rest to
-/// RAM; here is no chipset to ask, and RAM is there from the start.
+/// The end of the first mebibyte, and the most bytes of the image that are copied below it. A PC maps 128 KiB there
+/// until firmware has its chipset copy the rest to RAM. This machine has no such chipset, so RAM is there from the
+/// start.
 const LOW_END: u64 = 1 << 20;
 const LOW_SIZE: u64 = 256 << 10;
 
-/// The image and the memory that the guest sees it in.
+/// A firmware image and the ROM that holds it.
 #[derive(Debug)]
 pub struct Firmware {
     image: BootImage,
@@ -26,10 +28,10 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    /// Makes room for an image; [`Firmware::load`] fills it.
+    /// Allocates the ROM for an image; [`Firmware::load`] fills it.
     ///
     /// # Errors
-    /// An image that cannot be read, or whose size is not a multiple of 64 KiB up to 8 MiB.
+    /// Fails if the image cannot be read, or its size is not a multiple of 64 KiB up to 8 MiB.
     pub fn new(image: BootImage) -> Result<Self, GuestImageError> {
         let size = image.len()?;
         if size > MAX_SIZE || !size.is_multiple_of(GRANULE) {
@@ -42,16 +44,17 @@ impl Firmware {
         Ok(Self { image, rom, size })
     }
 
-    /// What the guest sees below 4 GiB and cannot write.
+    /// Returns the read-only memory region below 4 GiB.
     #[must_use]
     pub fn region(&self) -> Region {
         Region::new(&self.rom, END - self.size..END).read_only(true)
     }
 
-    /// Reads the image, and with `starts` copies its end to RAM below 1 MiB, where firmware runs and keeps its variables.
+    /// Reads the image into the ROM. With `starts`, also copies its end to RAM below 1 MiB, where firmware runs and
+    /// keeps its variables.
     ///
     /// # Errors
-    /// A file that has become shorter or is gone; [`SetupError::Cancelled`].
+    /// Fails if the file has become shorter or cannot be read; with [`SetupError::Cancelled`] if `cancel` is set.
     pub fn load(&self, ram: &GuestRam, starts: bool, cancel: &Cancel) -> Result<(), SetupError> {
         self.image.copy_to(&self.rom, 0, self.size, END - self.size, cancel)?;
         if !starts {

@@ -1,5 +1,5 @@
-//! Files of the host that a user names. Opening never waits, whatever the path leads to, and each use accepts the types of
-//! files that it can work with.
+//! Host files that a user names. Opening never blocks, whatever the path leads to. Each use accepts the types of files
+//! that it can work with.
 
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
@@ -11,13 +11,14 @@ use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
-/// No waiting for the other end of a FIFO or for a modem's carrier; no terminal becomes this process's; no child inherits it.
+/// Does not wait for the other end of a FIFO or for a modem's carrier, does not acquire a controlling terminal, and is
+/// closed on exec.
 pub const FLAGS: OFlags = OFlags::NONBLOCK.union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// Bytes that are read between two looks at the cancellation flag.
+/// Bytes that are read between two checks of the cancellation flag.
 const SLICE: usize = 1 << 20;
 
-/// Why a file cannot be used: `why` follows the path in a message.
+/// The reason why a file cannot be used. `why` follows the path in a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub why: String,
@@ -29,7 +30,7 @@ impl Refusal {
         Self { why: why.into(), remedy }
     }
 
-    /// The error of a machine option: `what` is, for example, `serial file`.
+    /// Converts this to the error of a machine option. `what` is, for example, `serial file`.
     pub fn of(&self, option: &'static str, what: &str, path: &Path) -> MachineConfigError {
         let message = format!("{what} '{}' {}", path.display(), self.why);
         MachineConfigError::new(option, message, self.remedy)
@@ -50,11 +51,12 @@ pub fn create(path: &Path) -> Result<File, Refusal> {
     }
 }
 
-/// Returns a file whose writes never block, if it leads to a pipe or a terminal and the host lets this process open it once more: an open
-/// file description of its own. The given one, which other processes may have as their standard output, keeps its mode. Otherwise
-/// returns the file unchanged.
+/// Reopens a file that is a pipe or a terminal, so that its writes never block. The new open file description is
+/// non-blocking. The given one keeps its mode, because other processes may have it as their standard output. Returns
+/// the file unchanged if it is of another type or the host does not let this process reopen it.
 ///
-/// `poll` is not enough: it reports a terminal that takes one more byte as writable, and another process may take a pipe's room first.
+/// `poll` is not enough: it reports a terminal as writable that takes one more byte only, and another process may fill
+/// a pipe first.
 pub fn nonblocking(file: File) -> File {
     reopened(&file).unwrap_or(file)
 }
@@ -75,7 +77,7 @@ fn reopened(file: &File) -> Option<File> {
 fn is_pipe_or_terminal(file: &File, stat: &Stat) -> bool {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo => true,
-        // Opening the master side of a pseudoterminal makes another pseudoterminal.
+        // Opening the master side of a pseudoterminal again would create another pseudoterminal.
         FileType::CharacterDevice => {
             (major(stat.st_rdev), minor(stat.st_rdev)) != (5, 2) && rustix::termios::isatty(file.as_fd())
         }
@@ -108,9 +110,10 @@ fn cannot_open(error: &dyn fmt::Display) -> Refusal {
     Refusal::new(format!("cannot be opened: {error}"), CHECK)
 }
 
-/// Reads a regular file of at most `most` bytes. `refuse` makes an error of a refusal.
+/// Reads a regular file of at most `most` bytes. `refuse` converts a refusal to an error.
 ///
-/// The size that the file system reports is not trusted: files of /proc and /sys report another one, and a file can grow meanwhile.
+/// The size that the file system reports is not trusted: files of /proc and /sys report a wrong one, and a file can
+/// grow during the read.
 pub fn read(
     path: &Path,
     most: u32,
@@ -133,7 +136,7 @@ pub fn read(
     loop {
         cancel.check()?;
         bytes.try_reserve(SLICE).map_err(|error| failed(&error))?;
-        // A read that a signal interrupts goes on.
+        // `read_to_end` retries a read that a signal interrupts.
         let read = (&mut file).take(SLICE as u64).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         if bytes.len() > most as usize {
             return Err(too_long().into());
@@ -205,10 +208,10 @@ mod tests {
             let own = nonblocking(file.try_clone().unwrap());
             let mode = |file: &File| fcntl_getfl(file).unwrap().contains(OFlags::NONBLOCK);
             assert_eq!((mode(&own), mode(&file)), (true, false));
-            // Until it is full.
+            // Writes until the pipe or the terminal is full.
             while (&own).write_all(&[b'x'; 4096]).is_ok() {}
         }
-        // What cannot be opened again, or must not, stays the same file.
+        // A file that cannot be reopened, or must not be, stays the same file.
         let number = master.as_raw_fd();
         assert_eq!(nonblocking(master.into()).as_raw_fd(), number);
         let regular = File::open("/proc/self/exe").unwrap();
@@ -246,7 +249,7 @@ mod tests {
         assert!(read_all(&path, len, &Cancel::default()).unwrap() == bytes);
         let error = read_all(&path, len - 1, &Cancel::default()).unwrap_err().to_string();
         assert_eq!(error, format!("fw_cfg file '{}' is longer than {} bytes", path.display(), len - 1));
-        // Its size reads as 0.
+        // The file system reports a size of 0 for this file.
         assert!(!read_all(Path::new("/proc/self/status"), u32::MAX, &Cancel::default()).unwrap().is_empty());
         let error = read_all(Path::new("/proc/self/status"), 10, &Cancel::default()).unwrap_err().to_string();
         assert_eq!(error, "fw_cfg file '/proc/self/status' is longer than 10 bytes");

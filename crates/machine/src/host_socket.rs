@@ -1,14 +1,16 @@
-//! Unix sockets of this process, at paths where other processes connect.
+//! Unix sockets on which this process listens, at paths where other processes connect.
 //!
-//! A file at the path stays, unless it is a socket that refuses connections: its process has ended. Several processes may start at the same
-//! path at once, and exactly one of them gets it:
+//! A file that already exists at the path is kept, with one exception: a socket that refuses connections, because its
+//! process has ended. Several processes may start at the same path at once, and exactly one of them gets it:
 //!
-//! 1. The socket is bound and listens under a temporary name in the same directory. A socket at the path therefore never refuses connections
-//!    while its process lives.
-//! 2. It is renamed to the path, which fails if anything is there.
-//! 3. If a socket is there that refuses connections, the rename replaces it. Processes that replace a socket take turns by a lock (flock) on
-//!    the directory, and look again once they have it. The kernel drops the lock of a process that ends.
-//! 4. At the end the path is removed while the socket still listens, and only if it is still the same socket.
+//! 1. The process binds the socket under a temporary name in the same directory and listens. A socket at the path
+//!    therefore never refuses connections while its process lives.
+//! 2. It renames the socket to the path, which fails if anything is there.
+//! 3. If a socket is there that refuses connections, the rename replaces it. Processes that replace a socket serialise
+//!    by a lock (flock) on the directory, and check the path again once they have it. The kernel releases the lock of a
+//!    process that ends.
+//! 4. At the end it removes the path while the socket still listens, and only if the path still leads to the same
+//!    socket.
 
 use crate::SetupError;
 use kvm_accel::cancel::Cancel;
@@ -26,15 +28,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes of the longest path of a socket: an address holds 108, and some clients end it with a NUL.
+/// Bytes of the longest path of a socket: an address holds 108, and some clients terminate it with a NUL.
 const LONGEST: usize = 107;
 
-/// How long another process may hold the lock on the directory. Ours hold it for less than a millisecond.
+/// How long to wait while another process has the lock on the directory. Processes of this project hold it for less
+/// than a millisecond.
 const LOCK: Duration = Duration::from_secs(5);
-/// How long to wait before the next attempt to take it.
+/// How long to wait before the next attempt to take the lock.
 const LOCK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A listening stream socket at a path, which goes when this is dropped.
+/// A listening stream socket at a path. Dropping it removes the path.
 pub struct HostSocket {
     path: PathBuf,
     directory: OwnedFd,
@@ -43,14 +46,14 @@ pub struct HostSocket {
     listener: OwnedFd,
 }
 
-/// Names a file among all of the host's.
+/// Identifies a file on the host.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Inode {
     device: u64,
     number: u64,
 }
 
-/// Why a path cannot be listened at: `why` follows the path in a message.
+/// The reason why this process cannot listen at a path. `why` follows the path in a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenError {
     /// For example `is a regular file`.
@@ -77,11 +80,11 @@ enum Existing {
 }
 
 impl HostSocket {
-    /// Listens at `path` for connections, of which up to `backlog` wait. The descriptor is non-blocking.
+    /// Listens at `path` with a backlog of up to `backlog` connections. The descriptor is non-blocking.
     ///
     /// # Errors
-    /// `refuse` makes an error of the reason: another file or a listening process is at the path, or it cannot be listened at.
-    /// [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    /// `refuse` converts the reason to an error: another file or a listening process is at the path, or listening there
+    /// fails. [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn listen(
         path: &Path,
         backlog: i32,
@@ -101,10 +104,11 @@ impl HostSocket {
         }
     }
 
-    /// As [`HostSocket::listen`], but never waits: `None` while another process has the directory locked. Try again after some milliseconds.
+    /// The same as [`HostSocket::listen`], but never waits: returns `None` while another process has the directory
+    /// locked. Try again after some milliseconds.
     ///
     /// # Errors
-    /// Why the path cannot be listened at.
+    /// Fails with the reason why this process cannot listen at the path.
     pub fn try_listen(path: &Path, backlog: i32) -> Result<Option<Self>, ListenError> {
         let too_long = || ListenError::new("is too long for a socket", "Take a path of at most 107 bytes without NUL.");
         let fits = path.as_os_str().len() <= LONGEST;
@@ -124,7 +128,7 @@ impl HostSocket {
                     Existing::Nothing => {}
                     Existing::Dead => {
                         let Some(_lock) = lock(&directory)? else { return Ok(None) };
-                        // Another process may have replaced it meanwhile.
+                        // Another process may have replaced the socket before this one had the lock.
                         if let Existing::Dead = look(&directory, name, &address)? {
                             renameat(&directory, &temporary.name, &directory, name).map_err(ListenError::failed)?;
                             break;
@@ -138,7 +142,7 @@ impl HostSocket {
         Ok(Some(Self { path: path.into(), directory, name: name.into(), inode, listener }))
     }
 
-    /// The error for a directory that stays locked.
+    /// Returns the error for a directory that stays locked.
     #[must_use]
     pub fn locked() -> ListenError {
         ListenError::new(
@@ -147,7 +151,7 @@ impl HostSocket {
         )
     }
 
-    /// Readable when there is something to accept.
+    /// Returns the listening descriptor. It is readable when there is a connection to accept.
     #[must_use]
     pub fn listener(&self) -> BorrowedFd<'_> {
         self.listener.as_fd()
@@ -155,10 +159,10 @@ impl HostSocket {
 }
 
 impl Drop for HostSocket {
-    /// Removes the path while the socket still listens: no other process replaces it before.
+    /// Removes the path while the socket still listens, so that no other process replaces it before.
     fn drop(&mut self) {
         if inode(&self.directory, &self.name) == Ok(self.inode) {
-            // An error: another process has removed it.
+            // An error means that another process has removed the path.
             let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
@@ -170,7 +174,7 @@ impl fmt::Debug for HostSocket {
     }
 }
 
-/// A socket's first name, removed unless the socket was renamed.
+/// A socket's temporary name, removed unless the socket was renamed.
 struct Temporary<'a> {
     directory: Option<&'a OwnedFd>,
     name: String,
@@ -182,11 +186,12 @@ impl<'a> Temporary<'a> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             let name = format!(".kvm-accel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-            // By its descriptor, because the directory's path and this name can be longer than a socket's address.
+            // Names the directory by its descriptor, because the directory's path and this name can be longer than a
+            // socket's address.
             let path = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
             match bind(listener, &SocketAddrUnix::new(path)?) {
                 Ok(()) => return Ok(Self { directory: Some(directory), name }),
-                // Left behind by a process that had this id and was killed in between.
+                // A process that had this id left the name behind: it was killed before the rename.
                 Err(Errno::ADDRINUSE) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -206,10 +211,10 @@ impl Drop for Temporary<'_> {
     }
 }
 
-/// Looks at what is at the path.
+/// Checks what is at the path.
 ///
 /// # Errors
-/// When it has to stay.
+/// Fails if the file at the path must be kept.
 fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<Existing, ListenError> {
     let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => stat,
@@ -230,7 +235,7 @@ fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<E
     match retry_on_intr(|| connect(&probe, address)) {
         Err(Errno::CONNREFUSED) => Ok(Existing::Dead),
         Err(Errno::NOENT) => Ok(Existing::Nothing),
-        // A full backlog is one of a process that listens.
+        // AGAIN means that the backlog is full, so a process listens.
         Ok(()) | Err(Errno::AGAIN) => {
             let remedy = "Take another path, or stop the other process.";
             Err(ListenError::new("is in use: another process listens at it", remedy))
@@ -242,7 +247,7 @@ fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<E
     }
 }
 
-/// Takes the right to replace a socket in the directory; `None` while another process has it.
+/// Locks the directory, to replace a socket in it. Returns `None` while another process has the lock.
 fn lock(directory: &OwnedFd) -> Result<Option<OwnedFd>, ListenError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let lock = openat(directory, ".", flags, Mode::empty()).map_err(ListenError::failed)?;
@@ -258,7 +263,7 @@ fn inode(directory: &OwnedFd, name: impl rustix::path::Arg) -> rustix::io::Resul
     Ok(Inode { device: stat.st_dev, number: stat.st_ino })
 }
 
-/// A non-blocking stream socket.
+/// Creates a non-blocking stream socket.
 pub(crate) fn stream() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
 }

@@ -1,4 +1,4 @@
-//! Where a machine's RAM lies in the guest's physical address space.
+//! The layout of a machine's RAM in the guest's physical address space.
 //!
 //! ```text
 //! 0 ........ low RAM ........ 3 GiB  hole: APICs, accelerator pages  4 GiB ........ high RAM ........
@@ -7,9 +7,9 @@
 use crate::MachineConfigError;
 use std::ops::Range;
 
-/// RAM ends here at the latest below 4 GiB; local APIC, IOAPIC and the accelerator's own pages lie above.
+/// The end of low RAM at most. Local APIC, IOAPIC and the accelerator's own pages lie between here and 4 GiB.
 pub const HOLE_START: u64 = 0xc000_0000;
-/// RAM that found no place below the hole goes on here.
+/// The start of high RAM: the RAM that does not fit below the hole.
 pub const HOLE_END: u64 = 0x1_0000_0000;
 
 /// Granularity of RAM, in bytes.
@@ -17,21 +17,22 @@ pub const PAGE_SIZE: u64 = 4096;
 
 /// The smallest machine: the PC's first mebibyte.
 const MIN_SIZE: u64 = 1 << 20;
-/// x86 has 52 bits of physical address.
+/// The most RAM that fits into x86's 52 bits of physical address.
 const MAX_SIZE: u64 = (1 << 52) - (HOLE_END - HOLE_START);
 
-/// Extended BIOS data, video memory and ROMs on a PC: backed by RAM here, but no guest may count on it.
+/// Extended BIOS data, video memory and ROMs on a PC. RAM backs this range here, but no guest may rely on that.
 const LEGACY_AREA: Range<u64> = 0x9_fc00..0x10_0000;
 
-/// What firmware keeps for itself there: the last KiB of base memory, and the BIOS area with the MP table and ACPI's tables.
+/// The parts of `LEGACY_AREA` that firmware reserves: the last KiB of base memory, and the BIOS area with the MP table
+/// and the ACPI tables.
 const FIRMWARE: [Range<u64>; 2] = [0x9_fc00..0xa_0000, 0xe_0000..0x10_0000];
 
-/// What a range of the guest's memory is for.
+/// The type of a range of the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemoryKind {
     /// RAM that a guest may use.
     Ram,
-    /// Firmware's tables.
+    /// Memory that holds firmware's tables.
     Reserved,
 }
 
@@ -42,10 +43,10 @@ pub struct RamLayout {
 }
 
 impl RamLayout {
-    /// Takes the size of RAM in bytes.
+    /// Computes the layout of `size` bytes of RAM.
     ///
     /// # Errors
-    /// When `size` is below 1 MiB, above what x86 can address (4 PiB less the hole), or not a multiple of 4 KiB.
+    /// Fails if `size` is below 1 MiB, above what x86 can address (4 PiB less the hole), or not a multiple of 4 KiB.
     pub fn new(size: u64) -> Result<Self, MachineConfigError> {
         let refuse = |rule: &str, remedy| {
             Err(MachineConfigError::new("memory", format!("memory of {size} bytes {rule}"), remedy))
@@ -62,36 +63,36 @@ impl RamLayout {
         Ok(Self { size })
     }
 
-    /// All RAM, in bytes.
+    /// Returns the size of all RAM in bytes.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.size
     }
 
-    /// RAM from address 0 up to the hole at most.
+    /// Returns low RAM: from address 0 up to the hole at most.
     #[must_use]
     pub const fn low(&self) -> Range<u64> {
         0..if self.size < HOLE_START { self.size } else { HOLE_START }
     }
 
-    /// RAM from 4 GiB up, if low RAM could not hold all.
+    /// Returns high RAM: from 4 GiB up, if low RAM does not hold all.
     #[must_use]
     pub const fn high(&self) -> Option<Range<u64>> {
         if self.size > HOLE_START { Some(HOLE_END..HOLE_END + (self.size - HOLE_START)) } else { None }
     }
 
-    /// Low and high RAM, in address order: the machine's memory slots.
+    /// Returns low and high RAM, in address order: the machine's memory slots.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         std::iter::once(self.low()).chain(self.high())
     }
 
-    /// Whether every address of `range` is RAM.
+    /// Returns true if every address of `range` is RAM.
     #[must_use]
     pub fn contains(&self, range: &Range<u64>) -> bool {
         self.ranges().any(|ram| ram.start <= range.start && range.end <= ram.end)
     }
 
-    /// What the guest is told of its memory, in address order: what it may use, and what firmware keeps.
+    /// Returns the memory map that the guest gets, in address order: the usable RAM, and what firmware reserves.
     #[must_use]
     pub fn firmware_map(&self) -> Vec<(Range<u64>, MemoryKind)> {
         let usable = self.memory_map().into_iter().map(|range| (range, MemoryKind::Ram));
@@ -100,7 +101,8 @@ impl RamLayout {
         map
     }
 
-    /// What the guest is told it may use, in address order: RAM without the PC's legacy area below 1 MiB.
+    /// Returns the usable RAM in the guest's memory map, in address order: all RAM except the PC's reserved area below
+    /// 1 MiB.
     #[must_use]
     pub fn memory_map(&self) -> Vec<Range<u64>> {
         let low = self.low();

@@ -1,6 +1,7 @@
-//! The MP table (Intel MultiProcessor Specification 1.4): which processors and interrupt lines there are, for guests without ACPI.
+//! The MP table (Intel MultiProcessor Specification 1.4): lists the processors and interrupt lines, for guests without
+//! ACPI.
 //!
-//! It also keeps Linux from searching 128 KiB for one, 16 bytes at a time, each with its own page mapping.
+//! Without a table, Linux would search 128 KiB for one, 16 bytes at a time, each with its own page mapping.
 
 use crate::MachineConfigError;
 use crate::apic::{ALL_PROCESSORS, IOAPIC, LOCAL_APIC, apic_ids};
@@ -9,16 +10,16 @@ use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
 
-/// The last KiB of base memory, where the specification has guests look early.
+/// Where the floating pointer lies: the last KiB of base memory, which the specification has guests search early.
 const FLOATING_POINTER: u64 = 0x9_fc00;
-/// The table itself, in what a PC has as BIOS; never in the memory map as usable RAM.
+/// Where the table lies: the BIOS area of a PC, which the memory map never lists as usable RAM.
 const TABLE: u32 = 0xf_0000;
 
 const SPECIFICATION_1_4: u8 = 4;
 const LOCAL_APIC_VERSION: u8 = 0x14;
 const IOAPIC_VERSION: u8 = 0x11;
-/// ISA interrupt lines; line n is pin n of the IOAPIC, but the timer's is pin 2, because line 2 is the second PIC's: the accelerator's
-/// routing table ([`kvm_accel::interrupts::routing`]).
+/// ISA interrupt lines. Line n is pin n of the IOAPIC, as in the accelerator's routing table
+/// ([`kvm_accel::interrupts::routing`]). The timer's line is pin 2 instead, because line 2 cascades the second PIC.
 const ISA_LINES: u8 = 16;
 const CASCADE: u8 = 2;
 const TIMER_PIN: u8 = 2;
@@ -38,7 +39,7 @@ const EXT_INT: u8 = 3;
 /// Writes the table for the processors of a topology.
 ///
 /// # Errors
-/// More processors than an xAPIC id can name.
+/// Fails if there are more processors than xAPIC ids.
 pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
     let ids = apic_ids(topology)?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
@@ -50,7 +51,7 @@ pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigErr
 fn floating_pointer() -> Vec<u8> {
     let mut bytes = b"_MP_".to_vec();
     bytes.extend(TABLE.to_le_bytes());
-    // Length in paragraphs, specification, checksum, features: a table follows, virtual wire mode.
+    // Length in units of 16 bytes, specification, checksum, features: a table follows, virtual wire mode.
     bytes.extend([1, SPECIFICATION_1_4, 0, 0, 0, 0, 0, 0]);
     set_checksum(&mut bytes, 10);
     bytes
@@ -75,11 +76,11 @@ fn table(ids: &[u8]) -> Vec<u8> {
     bytes.extend(length.to_le_bytes());
     bytes.extend([SPECIFICATION_1_4, 0]);
     bytes.extend(b"KVMACCELMACHINE     ");
-    // No OEM table.
+    // There is no OEM table.
     bytes.extend([0; 6]);
     bytes.extend(count.to_le_bytes());
     bytes.extend(LOCAL_APIC.to_le_bytes());
-    // No extended table.
+    // There is no extended table.
     bytes.extend([0; 4]);
     bytes.extend(body);
     set_checksum(&mut bytes, 7);
@@ -90,7 +91,7 @@ fn processor(id: u8) -> Vec<u8> {
     const ENABLED: u8 = 1;
     const BOOT_PROCESSOR: u8 = 2;
     let flags = if id == 0 { ENABLED | BOOT_PROCESSOR } else { ENABLED };
-    // Signature and features stay 0: a guest asks CPUID.
+    // Signature and features stay 0: a guest reads them with CPUID.
     [&[PROCESSOR, id, LOCAL_APIC_VERSION, flags][..], &[0; 16]].concat()
 }
 

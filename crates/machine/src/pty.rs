@@ -1,7 +1,7 @@
 //! A pseudo-terminal behind a socket, for a serial port that a terminal program opens.
 //!
-//! A thread passes bytes between the two, because the state of a terminal is not something to wait for: while nobody has it open it
-//! always reads as hung up. What is written to it then is lost, as on QEMU's `-chardev pty`.
+//! A thread relays bytes between the two, because a terminal's state cannot be waited for: while no program has the
+//! terminal open, `poll` always reports a hang-up. Bytes written to it then are lost, as with QEMU's `-chardev pty`.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
@@ -13,26 +13,26 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often is looked whether somebody has opened the terminal.
+/// How often the thread checks whether a program has opened the terminal.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long the last bytes may take when the socket has been closed.
+/// How long the thread still delivers pending bytes after the socket has been closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Bytes that are passed at once.
+/// Bytes that are relayed at once.
 const BLOCK: usize = 4096;
 
 /// A pseudo-terminal in raw mode. It ends when the socket is closed.
 #[derive(Debug)]
 pub struct Pty {
-    /// What is written here a terminal program reads, and the other way round.
+    /// The serial port's end: a terminal program reads what is written here, and its input is read from here.
     pub socket: OwnedFd,
-    /// Where programs find it, `/dev/pts/3` for example.
+    /// The path of the terminal, `/dev/pts/3` for example.
     pub path: String,
 }
 
-/// Makes a pseudo-terminal.
+/// Creates a pseudo-terminal and starts its thread.
 ///
 /// # Errors
-/// When the host gives none.
+/// Fails if the host cannot create a pseudo-terminal, a socket pair or a thread.
 ///
 /// # Examples
 /// ```
@@ -46,7 +46,7 @@ pub fn open_pty() -> std::io::Result<Pty> {
     unlockpt(&controller)?;
     let path = ptsname(&controller, Vec::new())?;
     {
-        // Closed at once: a terminal that was never open does not read as hung up.
+        // Opened and closed at once: a terminal that was never open does not report a hang-up.
         let terminal = open(path.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
         let mut modes = tcgetattr(&terminal)?;
         // Otherwise the guest's output would come back as its input.
@@ -60,13 +60,13 @@ pub fn open_pty() -> std::io::Result<Pty> {
     Ok(Pty { socket, path: path.to_string_lossy().into_owned() })
 }
 
-/// Bytes on their way from one descriptor to the other.
+/// Bytes that were read from one descriptor and not yet written to the other.
 #[derive(Default)]
 struct Pipe {
     bytes: Vec<u8>,
 }
 
-/// What came of reading.
+/// The result of a read.
 enum Input {
     Bytes,
     Nothing,
@@ -87,7 +87,7 @@ impl Pipe {
         }
     }
 
-    /// Whether there is still somebody to write to.
+    /// Writes pending bytes. Returns false if the other end has been closed.
     fn drain(&mut self, to: &OwnedFd) -> bool {
         match write(to, &self.bytes) {
             Ok(count) => {
@@ -102,11 +102,11 @@ impl Pipe {
 struct Relay {
     socket: OwnedFd,
     controller: OwnedFd,
-    /// From the socket.
+    /// Bytes from the socket to the terminal.
     output: Pipe,
-    /// From the terminal.
+    /// Bytes from the terminal to the socket.
     input: Pipe,
-    /// When to give up, once the socket has been closed.
+    /// When the thread ends although bytes are pending. Set once the socket has been closed.
     ends: Option<Instant>,
 }
 
@@ -119,7 +119,7 @@ impl Relay {
         while self.turn() {}
     }
 
-    /// Waits, and passes what there is. `false`: it is over.
+    /// Waits for events and relays bytes. Returns false when the thread has to end.
     fn turn(&mut self) -> bool {
         let open = !self.hung_up();
         if !open {
@@ -136,7 +136,7 @@ impl Relay {
             self.ends = Some(Instant::now() + LAST_WORDS);
         }
         if of_terminal.contains(PollFlags::IN) {
-            // A hang-up is seen at the next turn.
+            // The next turn detects a hang-up.
             let _ = self.input.fill(&self.controller);
         }
         if open && !self.output.bytes.is_empty() {
@@ -145,7 +145,8 @@ impl Relay {
         self.input.bytes.is_empty() || self.input.drain(&self.socket) || self.ends.is_some()
     }
 
-    /// Events of the socket and of the terminal. A side is read only when what it said before has gone.
+    /// Waits for events of the socket and of the terminal. A side is read only once all bytes read from it before have
+    /// been written.
     fn wait(&self, open: bool) -> (PollFlags, PollFlags) {
         let when = |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
         let idle = self.output.bytes.is_empty();
@@ -157,7 +158,7 @@ impl Relay {
         if open {
             fds.push(PollFd::new(&self.controller, terminal));
         }
-        // A closed socket is always ready; only the terminal is waited for then.
+        // A closed socket is always ready, so then only the terminal is waited for.
         let waited = if self.ends.is_some() { fds.get_mut(1..).unwrap_or_default() } else { fds.as_mut_slice() };
         if poll(waited, timeout.as_ref()).is_err() {
             return (PollFlags::empty(), PollFlags::empty());
@@ -166,7 +167,7 @@ impl Relay {
         (events(0), events(1))
     }
 
-    /// Nobody has the terminal open.
+    /// Returns true while no program has the terminal open.
     fn hung_up(&self) -> bool {
         let mut fds = [PollFd::new(&self.controller, PollFlags::empty())];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -210,7 +211,7 @@ mod tests {
     fn test_what_nobody_reads_is_lost_and_stalls_nothing() {
         let (mut stream, path) = make();
         stream.write_all(&vec![b'x'; 1 << 20]).unwrap();
-        // Whoever comes later is heard, and programs may come and go.
+        // Bytes from programs that open the terminal later arrive, and programs may connect and disconnect.
         for _ in 0..2 {
             let mut terminal = terminal(&path);
             terminal.write_all(b"hello").unwrap();
@@ -228,7 +229,7 @@ mod tests {
         let mut bytes = [0; 3];
         terminal.read_exact(&mut bytes).unwrap();
         drop(stream);
-        // The other end is gone: no bytes, or an input/output error.
+        // The other end is closed, so the read returns no bytes or an input/output error.
         assert!(!matches!(terminal.read(&mut bytes), Ok(1..)));
     }
 }

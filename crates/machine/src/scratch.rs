@@ -1,4 +1,4 @@
-//! A folder of a test's own.
+//! A temporary folder for a test.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub struct Scratch(PathBuf);
 
 impl Scratch {
-    /// Creates a folder that no other test has.
+    /// Creates a folder that no other test uses.
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("kvm-accel-scratch-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -17,7 +17,7 @@ impl Scratch {
         Self(path)
     }
 
-    /// Its path.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.0
     }

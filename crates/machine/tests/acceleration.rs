@@ -1,4 +1,5 @@
-//! Writes that stay in the kernel, with real guests of a few bytes: coalesced ranges and ioeventfds of devices on a bus.
+//! Writes that the kernel handles without an exit to user space, with real guests of a few bytes: coalesced ranges and
+//! ioeventfds of devices on a bus.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -20,7 +21,7 @@ use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 const ENTRY: u64 = 0x1000;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Remembers what arrives. Offset 0xf ends the machine.
+/// Records the accesses that arrive. A write to offset 0xf ends the machine.
 #[derive(Default)]
 struct Recorder {
     coalesced: Vec<Range<u64>>,
@@ -67,7 +68,7 @@ struct Channel(Sender<Event>);
 
 impl EventSink for Channel {
     fn emit(&self, event: Event) {
-        // A machine that is dropped may still tell; nobody listens then.
+        // A machine that is being dropped may still emit; the test no longer listens.
         let _ = self.0.send(event);
     }
 }
@@ -83,7 +84,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// `code` at 0x1000, in `mode`.
+    /// Creates a guest that runs `code` at 0x1000, in `mode`.
     fn new(mode: StartMode, code: &[u8], ports: &Arc<Recorder>, memory: &Arc<Recorder>) -> Self {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
         ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
@@ -113,7 +114,7 @@ impl Guest {
     }
 }
 
-/// For long mode, from 0x3000 on: the first 2 MiB as one page, where they are.
+/// Writes page tables for long mode at 0x3000: the first 2 MiB as one identity-mapped page.
 fn write_page_tables(ram: &GuestRam) {
     for (at, entry) in [(0x3000, 0x4003u64), (0x4000, 0x5003), (0x5000, 0x83)] {
         ram.write_obj(entry, GuestAddress(at)).unwrap();
@@ -193,7 +194,8 @@ fn a_full_ring_is_an_exit_and_no_write_is_lost_or_out_of_order() {
     let mut expected: Vec<_> = (0..500u16).map(|n| (0, n.to_le_bytes().to_vec())).collect();
     expected.push((0xf, vec![0xf4]));
     assert_eq!(ports.written(), expected);
-    // Today's kernels keep 169, and the 170th leaves the guest: two times, and the end. Older ones (6.1) count to 85.
+    // Current kernels coalesce 169 writes, and the 170th causes an exit: two exits, and that of the end. Older ones
+    // (6.1) coalesce 85.
     let exits = guest.vcpus.counters().exits(ExitKind::Io);
     assert!((3..=6).contains(&exits), "{exits}");
 }
@@ -206,14 +208,14 @@ fn a_pause_passes_on_what_was_kept_and_asks_what_it_asks() {
     let code = [
         0xb0, 0x77, // mov al, 0x77
         0xe6, 0x10, // out 0x10, al
-        0xe4, 0x60, // in al, 0x60: nobody's
+        0xe4, 0x60, // in al, 0x60: a port without a device
         0xe6, 0x1f, // out 0x1f, al
         0xe4, 0x60, // again: in al, 0x60
         0xeb, 0xfc, // jmp again
     ];
     let ports = Recorder::coalescing(0..16);
     let guest = Guest::new(StartMode::Real, &code, &ports, &none());
-    // Two exits later both writes are in the ring.
+    // After two exits, both writes are in the ring.
     while guest.vcpus.counters().exits(ExitKind::Io) < 2 {
         std::thread::yield_now();
     }
@@ -227,7 +229,7 @@ fn doorbell(offset: u64, written: Written) -> Doorbell {
     Doorbell { offset, written, event: Arc::new(EventFd::new(EFD_NONBLOCK).unwrap()) }
 }
 
-/// How often each was rung.
+/// Returns how often each doorbell was signalled.
 fn rung(device: &Recorder) -> Vec<u64> {
     device.doorbells.iter().map(|bell| bell.event.read().unwrap_or(0)).collect()
 }

@@ -1,4 +1,4 @@
-//! Every bad image is refused with what is wrong with it.
+//! Every bad image is refused with an error that names its fault.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 

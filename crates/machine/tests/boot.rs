@@ -1,4 +1,4 @@
-//! Valid guests lie where they belong and find what their boot protocol promises.
+//! Valid guests are loaded at their addresses and find the data of their boot protocol.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -83,7 +83,8 @@ fn boot_data_avoids_trampolines_and_a_kernel_in_low_memory() {
 #[test]
 fn the_address_fields_of_a_multiboot_header_go_before_elf() {
     let ram = Ram::of(8 * MIB);
-    // 16 bytes precede the header in the file and in memory; 8 bytes of code are loaded, 0x100 cleared behind them.
+    // 16 bytes precede the header in the file and in memory. 8 bytes of code are loaded, and 0x100 behind them are
+    // cleared.
     let load = 0x20_0000;
     let header = multiboot_header(1 << 16, &[load + 16, load, load + 56, load + 56 + 0x100, load + 48]);
     let file = [&[0x11; 16][..], &header, &[0x22; 8], b"not loaded"].concat();
@@ -177,7 +178,7 @@ fn images_may_be_files() {
     let modules = vec![kvm_accel_machine::boot::Module { image, cmdline: String::new() }];
     let image = BootImage::open(ImageRole::Kernel, &kernel).unwrap();
     let mut boot = Boot::new(image, BootOptions { modules, ..options("") }).unwrap();
-    // The files are kept open: what happens to their names does not matter.
+    // The files are kept open, so removing their names has no effect.
     std::fs::remove_dir_all(&directory).unwrap();
     let ram = Ram::of(4 * MIB);
     for _ in 0..2 {
@@ -189,7 +190,7 @@ fn images_may_be_files() {
 
 #[test]
 fn images_of_many_slices_arrive_whole_from_bytes_and_from_files() {
-    // Slices of 1 MiB, and one more that is shorter.
+    // Several slices of 1 MiB, and a shorter last one.
     let bytes: Vec<u8> =
         (0..(5 * MIB + 12_345) / 4).flat_map(|word| u32::try_from(word).unwrap().to_le_bytes()).collect();
     let path = std::env::temp_dir().join(format!("kvm-accel-slices-{}", std::process::id()));
@@ -222,13 +223,13 @@ fn loading_ends_when_it_is_cancelled() {
 
 #[test]
 fn memory_of_a_segment_without_bytes_in_the_file_is_cleared_only_until_it_is_cancelled() {
-    // 2 GiB of zeroes behind a few bytes: looking at them takes longer than the other thread needs to cancel.
+    // 2 GiB of zeroes behind a few bytes: checking them takes longer than the other thread needs to cancel.
     let ram = Ram::of(3072 * MIB);
     let segment = Piece::load(0x10_0000, CODE).with_memory_size(0x8000_0000);
     let kernel = elf64(0x10_0000, &[segment, Piece::notes(&[pvh_note(0x10_0000)])]);
     let mut boot = Boot::new(BootImage::from_bytes(ImageRole::Kernel, kernel), options("")).unwrap();
     let cancel = Cancel::default();
-    // The guest's memory tells that loading is under way.
+    // The guest's memory shows that loading is under way.
     let watched = ram.memory.clone();
     let canceller = std::thread::spawn({
         let cancel = cancel.clone();

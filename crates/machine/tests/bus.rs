@@ -1,4 +1,4 @@
-//! Accesses reach the device that claims them, in whole or in pieces.
+//! Accesses reach the devices that claim them, whole or in pieces.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -8,7 +8,7 @@ use kvm_accel_machine::devices::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 
-/// Answers reads with the offset, and remembers every access.
+/// Answers reads with the offset, and records every access.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<(u64, Vec<u8>)>>);
 
@@ -127,7 +127,7 @@ fn the_keyboard_controller_resets_the_machine_and_is_never_busy() {
 }
 
 proptest! {
-    /// However claims lie: a read shows each byte's owner, a write reaches each owner byte for byte.
+    /// For any layout of claims: a read returns each byte from its owner, and a write reaches each owner byte for byte.
     #[test]
     fn every_byte_belongs_to_its_claim(
         widths in prop::collection::vec((0u16..4, 1u16..6), 0..8),

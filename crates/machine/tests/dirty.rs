@@ -1,4 +1,4 @@
-//! Dirty tracking with a guest that writes a known set of pages: the same set from every back end.
+//! Dirty tracking with a guest that writes a known set of pages. Every back end reports the same set.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 struct Events(Sender<Event>);
 impl EventSink for Events {
     fn emit(&self, event: Event) {
-        // A machine that is dropped may still tell; nobody listens then.
+        // A machine that is being dropped may still emit; the test no longer listens.
         let _ = self.0.send(event);
     }
 }
@@ -31,7 +31,7 @@ struct Machine {
     _events: Receiver<Event>,
 }
 
-/// A machine with `cpus` vCPUs that write `count` pages each, and wait.
+/// Creates a machine with `cpus` vCPUs that write `count` pages each, and then wait.
 fn machine(dirty_ring_size: u32, cpus: u32, count: u32) -> Machine {
     let (reader, writer) = std::io::pipe().unwrap();
     let (sender, events) = channel();
@@ -67,7 +67,7 @@ impl Machine {
 const AREA: Range<u64> = 4 << 20..12 << 20;
 const PAGE: u64 = 4096;
 
-/// What the guest's generator chooses.
+/// Returns the pages that the guest's generator chooses.
 fn chosen(cpus: u32, count: u32) -> BTreeSet<u64> {
     let mut pages = BTreeSet::new();
     for cpu in 0..cpus {
@@ -82,7 +82,8 @@ fn chosen(cpus: u32, count: u32) -> BTreeSet<u64> {
     pages
 }
 
-/// Pages of the area that the guest was seen to write until it said so; the code, stack and console lie outside.
+/// Returns the dirty pages of the area, collected until the guest reported that it was done. The code, the stack and
+/// the console's data lie outside the area.
 fn seen(machine: &mut Machine) -> BTreeSet<u64> {
     let log = machine.board.dirty_log().clone();
     log.start().unwrap();
@@ -120,7 +121,7 @@ fn test_pages_that_were_taken_are_clean_until_they_are_written_again() {
         let mut machine = machine(ring, 1, 50);
         assert!(!seen(&mut machine).is_empty());
         let log = machine.board.dirty_log().clone();
-        // The guest polls COM1 meanwhile, which writes nothing.
+        // Meanwhile the guest polls COM1, which writes no page.
         let area =
             |pages: &kvm_accel::dirty::DirtyPages| pages.ranges().filter(|range| AREA.contains(&range.start)).count();
         assert_eq!(area(&log.take().unwrap()), 0);
@@ -141,7 +142,8 @@ fn test_full_rings_are_emptied_and_lose_nothing() {
     if !support::kvm() {
         return;
     }
-    // The guest writes each of 2048 pages, several times as many writes as the ring has entries between two rounds of the reaper.
+    // The guest writes each of 2048 pages: several times as many writes between two rounds of the reaper as the ring
+    // has entries.
     let mut machine = machine(1024, 2, 20_000);
     let pages = seen(&mut machine);
     assert_eq!(pages.len() as u64, (AREA.end - AREA.start) / PAGE);

@@ -1,4 +1,4 @@
-//! Whatever the image: no loader panics, errors are typed, and what is loaded is where it belongs.
+//! For any image: no loader panics, errors are typed, and every loaded byte is at its address.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -28,7 +28,7 @@ fn load(ram: &Ram, kernel: &[u8], format: KernelFormat) -> Result<StartState, Gu
     ram.load(kernel, options)
 }
 
-/// Loads an image as every format, into small and larger RAM.
+/// Loads an image in every format, into small and larger RAM.
 fn load_all_ways(kernel: &[u8]) -> Result<(), TestCaseError> {
     for size in [MIB, 3 * MIB] {
         let ram = Ram::of(size);
@@ -47,7 +47,7 @@ fn load_all_ways(kernel: &[u8]) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// Segments at random places, most of them apart from each other.
+/// Generates segments at random addresses, most of them without overlap.
 fn segments() -> impl Strategy<Value = Vec<Piece>> {
     let segment = (0u64..3 * MIB, prop::collection::vec(any::<u8>(), 0..3000), 0u64..0x4000);
     prop::collection::vec(segment, 1..6).prop_map(|segments| {
@@ -59,7 +59,7 @@ fn segments() -> impl Strategy<Value = Vec<Piece>> {
     })
 }
 
-/// An image of random segments, entered in the first one, with a header for multiboot and a note for PVH.
+/// Generates an image of random segments, entered in the first one, with a header for multiboot and a note for PVH.
 fn guest() -> impl Strategy<Value = (Vec<u8>, Vec<Piece>)> {
     (segments(), any::<bool>()).prop_map(|(mut pieces, pvh)| {
         let header = multiboot_header(0, &[]);
@@ -88,7 +88,7 @@ fn overlap(a: &Range<u64>, b: &Range<u64>) -> bool {
     a.start < b.end && b.start < a.end
 }
 
-/// The ranges that a boot protocol's structures point to.
+/// Returns the ranges that a boot protocol's structures point to.
 fn boot_data(ram: &Ram, state: &StartState) -> Vec<Range<u64>> {
     let at = |address: u64, len: u64| address..address + len;
     let info = state.rbx;
@@ -172,7 +172,7 @@ proptest! {
             Err(error) => {
                 let problem = error.problem().as_str();
                 prop_assert!(["overlap", "does-not-fit"].contains(&problem), "{}", error);
-                // Without room for boot data beside valid segments, small RAM has to be nearly full.
+                // Valid segments leave no room for boot data only if small RAM is nearly full.
                 prop_assert!(!apart || !fits || size == 1, "{}", error);
             }
         }

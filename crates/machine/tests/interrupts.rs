@@ -1,4 +1,5 @@
-//! Interrupts from outside, with a guest that tells every vector it takes: messages, routes, irqfds, lines and NMIs.
+//! Interrupts injected from outside, with a guest that reports every vector it takes: messages, routes, irqfds, lines
+//! and NMIs.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
@@ -13,13 +14,13 @@ use std::time::Duration;
 use support::{MIB, Ram, kvm};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// Longer than anything takes; a test that waits for so long has failed.
+/// Longer than any step takes. A test that waits this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NMI: u8 = 2;
-/// The vector of the IOAPIC's pin.
+/// The vector of the IOAPIC's pin under test.
 const PIN_VECTOR: u8 = 0x40;
 
-/// Passes on what the guest tells.
+/// Forwards the vectors that the guest reports.
 struct Told(Mutex<Sender<u8>>);
 
 impl Bus for Told {
@@ -60,7 +61,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// Waits until the guest takes interrupts.
+    /// Starts a guest and waits until it takes interrupts.
     fn new(cmdline: &str) -> Self {
         let ram = Ram::of(2 * MIB);
         let kernel = image("interrupts", Format::Pvh).unwrap();
@@ -82,14 +83,14 @@ impl Guest {
         self.told.recv_timeout(PATIENCE).unwrap()
     }
 
-    /// Whatever is on its way would have come before the answer to one more message.
+    /// Asserts that no interrupt is pending: it would arrive before the answer to one more message.
     fn quiet(&self) {
         self.interrupts().send_msi(message(0x3e)).unwrap();
         assert_eq!(self.vector(), 0x3e);
     }
 }
 
-/// To the only processor, edge-triggered.
+/// Returns an edge-triggered message to the only processor.
 const fn message(vector: u8) -> Msi {
     Msi { address: 0xfee0_0000, data: vector as u32 }
 }
@@ -190,7 +191,7 @@ fn a_line_tells_what_became_of_it() {
     let guest = Guest::new("pin=7 level=1");
     let line = |level| guest.interrupts().set_line(7, level).unwrap();
     assert!(matches!(line(true), Delivery::Delivered(_)));
-    // Acknowledged while it is still up: it comes again.
+    // Acknowledged while the line is still high: the interrupt is sent again.
     assert_eq!([guest.vector(), guest.vector()], [PIN_VECTOR; 2]);
     line(false);
     while guest.told.try_recv().is_ok() {}

@@ -1,4 +1,5 @@
-//! One guest, three places for its interrupt controllers: the same result; and level-triggered interrupts of an IOAPIC outside the kernel.
+//! One guest gives the same result with each irqchip mode. Also tests level-triggered interrupts of an IOAPIC outside
+//! the kernel.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod support;
@@ -26,7 +27,7 @@ struct Events(Mutex<Sender<Event>>);
 
 impl EventSink for Events {
     fn emit(&self, event: Event) {
-        // A machine that is dropped may still tell; nobody listens then.
+        // A machine that is being dropped may still emit; the test no longer listens.
         let _ = self.0.lock().unwrap().send(event);
     }
 }
@@ -68,7 +69,7 @@ struct Ran {
 }
 
 impl Ran {
-    /// What the guest wrote until it reset its machine.
+    /// Returns what the guest wrote until it reset its machine.
     fn console(mut self) -> String {
         self.board.resume();
         let stopped = self.events.recv_timeout(PATIENCE).unwrap();
@@ -158,7 +159,8 @@ fn test_a_halted_vcpu_without_local_apic_is_paused_resumed_and_ended() {
     if !kvm() {
         return;
     }
-    // Halts with the timer masked: `ticks=` that never come would keep it busy, an endless count keeps it halted in between.
+    // The guest halts with the timer masked. Waiting for ticks that never arrive would keep it busy; an endless count
+    // keeps it halted between ticks.
     let Ran { mut board, events, reader } =
         board(KernelIrqchip::Off, "irqchips", Format::Pvh, "ticks=1000000000", 1).unwrap();
     for _ in 0..20 {
@@ -173,7 +175,7 @@ fn test_a_halted_vcpu_without_local_apic_is_paused_resumed_and_ended() {
     drop(reader);
 }
 
-/// Tells what the guest writes to port 0xe0.
+/// Forwards the bytes that the guest writes to port 0xe0.
 struct Told(Mutex<Sender<u8>>);
 
 impl BusDevice for Told {
@@ -194,7 +196,7 @@ struct Guest {
     told: Receiver<u8>,
 }
 
-/// A split machine whose guest takes level-triggered interrupts of pin 11.
+/// Creates a machine with `kernel-irqchip=split` whose guest takes level-triggered interrupts of pin 11.
 fn level_triggered() -> Guest {
     let ram = Ram::of(2 * MIB);
     let options = BootOptions { cmdline: "pin=11 level=1".into(), ..Default::default() };
@@ -227,7 +229,7 @@ fn test_a_level_of_the_ioapic_is_sent_again_after_its_end_until_it_falls() {
         assert_eq!(guest.told.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
     }
     guest.chips.set_line(11, false);
-    // What was on its way may still come; then nothing.
+    // Interrupts in flight may still arrive; after them, none does.
     while guest.told.recv_timeout(Duration::from_millis(200)).is_ok() {}
     guest.chips.set_line(11, true);
     assert_eq!(guest.told.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);

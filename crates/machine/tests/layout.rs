@@ -1,4 +1,4 @@
-//! RAM lies where it should, whatever its size.
+//! RAM of any size lies at the right addresses.
 
 use kvm_accel_machine::layout::{HOLE_END, HOLE_START, RamLayout};
 use kvm_accel_machine::ram;

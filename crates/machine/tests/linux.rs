@@ -1,4 +1,4 @@
-//! A real kernel, where the environment names one.
+//! Boots a real kernel, if the environment names one.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -35,7 +35,7 @@ fn vmlinux_and_initrd_are_loaded_for_pvh() {
     let initrd = std::fs::read(initrd).unwrap();
     assert_eq!(ram.bytes(ram.u64(list), initrd.len()), initrd);
 
-    // The file's first PT_LOAD, read independently, lies at its physical address.
+    // The file's first PT_LOAD, read independently of the loader, lies at its physical address.
     let file = std::fs::File::open(kernel).unwrap();
     let field = |at: u64| {
         let mut bytes = [0; 8];

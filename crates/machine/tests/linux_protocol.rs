@@ -1,4 +1,4 @@
-//! Linux's 64-bit boot protocol: what a kernel finds, and what every wrong field of a setup header is refused with.
+//! Linux's 64-bit boot protocol: the data that a kernel finds, and the error for every wrong field of a setup header.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests may fail loudly")]
 
@@ -25,7 +25,7 @@ fn with(cmdline: &str, modules: Vec<kvm_accel_machine::boot::Module>) -> BootOpt
     BootOptions { cmdline: cmdline.to_owned(), modules, ..BootOptions::default() }
 }
 
-/// The e820 entries of a zero page.
+/// Returns the e820 entries of a zero page.
 fn e820(ram: &Ram, zero_page: u64) -> Vec<(u64, u64, u32)> {
     let entries = u64::from(ram.bytes(zero_page + 0x1e8, 1)[0]);
     (0..entries)
@@ -34,7 +34,7 @@ fn e820(ram: &Ram, zero_page: u64) -> Vec<(u64, u64, u32)> {
         .collect()
 }
 
-/// What the GDT and the page tables of a 64-bit start say of an address.
+/// Asserts that the GDT and the page tables of a 64-bit start map an address to itself.
 fn assert_identity(ram: &Ram, state: &StartState, linear: u64) {
     let StartMode::Long { page_table, gdt, gdt_limit } = state.mode else { panic!("{state:?}") };
     assert_eq!((ram.u64(gdt + 0x10), ram.u64(gdt + 0x18)), (0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff));
@@ -120,7 +120,7 @@ fn a_kernel_that_is_not_relocatable_is_loaded_where_it_starts_and_moves_itself()
     let mut kernel = bzimage(16 * MIB, CODE);
     put(&mut kernel, setup::RELOCATABLE, &[0]);
     assert_eq!(load(&ram, &kernel, with("", vec![])).rip, MIB + 0x200);
-    // It may start within what it unpacks to.
+    // The load address may lie within the memory that the kernel unpacks itself to.
     put(&mut kernel, setup::CODE32_START, &(16 << 20 | 0x8_0000u32).to_le_bytes());
     assert_eq!(load(&ram, &kernel, with("", vec![])).rip, 16 * MIB + 0x8_0200);
 }
@@ -193,7 +193,7 @@ fn a_kernel_of_another_kind_is_not_linux() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever a setup header says: refused with a reason, or everything is apart, in usable RAM.
+    /// For any setup header: the kernel is refused with a reason, or all ranges lie apart, in usable RAM.
     #[test]
     fn mutated_setup_headers(
         fields in prop::collection::vec((0x1f1usize..0x26c, prop_oneof![Just(0u8), Just(0xff), any::<u8>()]), 0..6),

@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use support::{Piece, elf64, pvh_note};
 use virtio_bindings::virtio_mmio as register;
 
-/// Catches a hang, and nothing else.
+/// A timeout that only catches a hang.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Requests that the guest has in flight.
 const DEPTH: u16 = 4;
-/// Bytes of each.
+/// Bytes of each request.
 const LEN: u32 = 1 << 20;
 const CODE: u32 = 0x10_0000;
 const DESCRIPTORS: u32 = 0x20_0000;
@@ -30,11 +30,11 @@ const USED: u32 = 0x20_2000;
 const HEADERS: u32 = 0x20_3000;
 const STATUS: u32 = 0x20_3100;
 const TABLE: u32 = 0x20_4000;
-/// What the disk writes, and nothing else.
+/// The memory that only the disk writes.
 const BUFFERS: u32 = 0x80_0000;
 const QUEUE: u16 = 16;
 
-/// The guest's queue: the same requests for ever, each a header, a buffer and a status byte.
+/// Returns the guest's virtqueue: the same requests for ever, each a header, a buffer and a status byte.
 fn queue() -> Vec<u8> {
     let mut memory = vec![0; (TABLE - DESCRIPTORS) as usize];
     let mut put = |address: u32, bytes: &[u8]| support::put(&mut memory, (address - DESCRIPTORS) as usize, bytes);
@@ -55,13 +55,13 @@ fn queue() -> Vec<u8> {
     memory
 }
 
-/// What the guest writes to the transport: address and value.
+/// Returns the guest's writes to the transport: address and value.
 fn table() -> Vec<[u32; 2]> {
     let base = u32::try_from(transports::BASE).unwrap();
     let writes = [
         (register::VIRTIO_MMIO_STATUS, 0),
         (register::VIRTIO_MMIO_STATUS, 3),
-        // Version 1, and nothing else.
+        // VIRTIO_F_VERSION_1, and no other feature.
         (register::VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1),
         (register::VIRTIO_MMIO_DRIVER_FEATURES, 1),
         (register::VIRTIO_MMIO_STATUS, 11),
@@ -75,7 +75,7 @@ fn table() -> Vec<[u32; 2]> {
     writes.map(|(register, value)| [base + register, value]).to_vec()
 }
 
-/// A guest that sets the disk up and then reads without end.
+/// Returns the code of a guest that sets the disk up and then reads without end.
 fn guest() -> Vec<u8> {
     let table = table();
     let notify = u32::try_from(transports::BASE).unwrap() + register::VIRTIO_MMIO_QUEUE_NOTIFY;
@@ -116,12 +116,12 @@ fn guest() -> Vec<u8> {
 struct Events(Sender<Event>);
 impl EventSink for Events {
     fn emit(&self, event: Event) {
-        // A machine that is dropped may still emit; the test no longer listens.
+        // A machine that is being dropped may still emit; the test no longer listens.
         let _ = self.0.send(event);
     }
 }
 
-/// A board whose disk works from the first moment on.
+/// A board whose disk is busy from the start.
 struct Busy {
     board: Board,
     events: Receiver<Event>,
@@ -154,7 +154,7 @@ impl Busy {
         Self { board, events, image }
     }
 
-    /// Pages that were written since the last call: of the disk's buffers, and all.
+    /// Returns how many pages were written since the last call: of the disk's buffers, and of all RAM.
     fn written(&self) -> (u64, u64) {
         let dirty = self.board.dirty_log().take().unwrap();
         let buffers = u64::from(BUFFERS)..u64::from(BUFFERS + u32::from(DEPTH) * LEN);
@@ -162,7 +162,7 @@ impl Busy {
         (pages.filter(|page| buffers.contains(page)).count() as u64, dirty.pages())
     }
 
-    /// Returns when the disk has read again.
+    /// Waits until the disk has completed another read.
     fn wait_for_disk(&self) {
         let deadline = Instant::now() + LONG;
         self.written();
@@ -172,7 +172,7 @@ impl Busy {
         }
     }
 
-    /// Takes the vCPU out of the guest.
+    /// Pauses the board and waits until the vCPU has left the guest.
     fn pause(&self) {
         self.board.pause();
         assert_eq!(self.events.recv_timeout(LONG).unwrap(), Event::Stopped(StopReason::Paused));
@@ -199,7 +199,7 @@ fn test_no_page_changes_between_a_quiesce_and_the_resume_and_the_disk_continues_
         busy.written();
         std::thread::sleep(Duration::from_millis(5));
         assert_eq!(busy.written(), (0, 0), "round {round}");
-        // Once more: it is quiet already.
+        // A second call returns at once, because the disk is already quiet.
         busy.board.quiesce(Instant::now()).unwrap();
         busy.board.resume();
     }

@@ -1,4 +1,4 @@
-//! RAM from each back end, and what becomes of a machine that loses it.
+//! RAM from each back end, and the end of a machine that loses its RAM.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use support::{MIB, multiboot_guest};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion, VolatileMemory};
 
-/// A folder of a test's own, removed with it.
+/// A temporary folder for a test. Dropping it removes the folder.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -60,7 +60,7 @@ fn refused(backend: &RamBackend) -> MachineConfigError {
     allocate(&layout(), backend).unwrap_err()
 }
 
-/// A byte written and read back in the middle of RAM.
+/// Asserts that a byte in the middle of RAM reads back as written.
 fn works(backend: &RamBackend) {
     let ram = allocate(&layout(), backend).unwrap();
     backend.populate(&ram, &Cancel::default()).unwrap();
@@ -159,7 +159,8 @@ fn test_huge_pages_work_or_the_error_says_how_many_are_missing() {
 
 #[test]
 fn test_prealloc_beyond_the_hosts_memory_is_an_error() {
-    // An address space limit would do, but is the whole process's. 1 PiB is more than any test host has.
+    // A limit on the address space would do as well, but applies to the whole process. 1 PiB is more than any test host
+    // has.
     let layout = RamLayout::new(1 << 46).unwrap();
     let backend = RamBackend { prealloc: true, ..of(RamSource::Anonymous(Some(HugePages::Size1G))) };
     assert_eq!(allocate(&layout, &backend).unwrap_err().option(), "memory");
@@ -282,7 +283,7 @@ fn test_a_guest_that_loses_its_memory_stops_and_another_goes_on() {
         return;
     }
     let folder = Folder::new();
-    // mov eax, [0x300000] or a store to it; jmp to it again: the first time round, and after the truncation.
+    // mov eax, [0x300000], or a store to it, then a jump back to it: before the truncation and after it.
     for access in [&[0xa1, 0, 0, 0x30, 0][..], &[0xa3, 0, 0, 0x30, 0]] {
         let path = folder.0.join("ram");
         let code = [access, &[0xeb, 0xf9]].concat();
@@ -295,7 +296,7 @@ fn test_a_guest_that_loses_its_memory_stops_and_another_goes_on() {
         let message = memory_fault(stopped(&events));
         assert!(message.contains("was truncated to 2097152 bytes"), "{message}");
         assert!(message.contains("0x300000") || message.contains("0x200000"), "{message}");
-        // It stays so.
+        // The loss is permanent.
         lossy.resume();
         memory_fault(stopped(&events));
 
@@ -335,7 +336,8 @@ fn test_a_reset_that_writes_to_lost_memory_is_an_error() {
     let guest = multiboot_guest(0x30_0000, &[0xeb, 0xfe]);
     write(&image, &guest).unwrap();
     let kernels: [&dyn Fn() -> BootImage; 2] = [
-        // Copied by our own thread, which would be the one to get the signal, and by the kernel, which answers EFAULT.
+        // The test's own thread copies the first image, and would get the signal. The kernel copies the second, and
+        // returns EFAULT.
         &|| BootImage::from_bytes(ImageRole::Kernel, guest.clone()),
         &|| BootImage::open(ImageRole::Kernel, image.to_str().unwrap()).unwrap(),
     ];

@@ -1,4 +1,4 @@
-//! COM1: nothing is lost, nothing spins, nobody waits who must not.
+//! COM1: no byte is lost, no thread spins, and no thread waits that must not.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -37,7 +37,7 @@ fn transmit(port: &SerialPort, bytes: impl IntoIterator<Item = u8>) {
     }
 }
 
-/// What the guest reads as long as the line status says that there is something.
+/// Returns the bytes that the guest reads while the line status reports data.
 fn receive(port: &SerialPort) -> Vec<u8> {
     std::iter::from_fn(|| (read(port, LINE_STATUS) & 1 != 0).then(|| read(port, DATA))).collect()
 }
@@ -105,7 +105,7 @@ fn files_pipes_and_null_are_outputs() {
     transmit(&port(SerialOutput::null()), counting(1000));
 }
 
-/// A socket and a blocking pipe, each with its reading end.
+/// Returns a socket and a blocking pipe, each with its reading end.
 fn slow_outputs() -> [(SerialOutput, Box<dyn Read + Send>); 2] {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (reader, writer) = io::pipe().unwrap();
@@ -147,7 +147,7 @@ fn an_interruption_ends_the_wait_for_a_reader_and_loses_nothing() {
                 }
             }
         });
-        // Nobody reads: the guest gets stuck, until output no longer waits.
+        // Without a reader the guest blocks, until output no longer waits.
         let stuck_at = loop {
             let before = written.load(Ordering::Relaxed);
             thread::sleep(Duration::from_millis(50));
@@ -160,7 +160,7 @@ fn an_interruption_ends_the_wait_for_a_reader_and_loses_nothing() {
         guest.join().unwrap();
         assert!(!port.flush_pending());
 
-        // What was kept goes out in order: as far as there is room at once, the rest with the next byte.
+        // Kept bytes are written in order: as many as there is room for at once, the rest with the next byte.
         port.resume();
         let receiver = thread::spawn(move || {
             let mut bytes = vec![0; LEN + 1];
@@ -180,7 +180,7 @@ fn kept_output_goes_out_when_the_machine_resumes() {
         port.interrupt();
         transmit(&port, counting(70_000));
         let mut bytes = vec![0; 70_000];
-        // Emptied, the reader's end has room for some of what is left, and nobody transmits any more.
+        // The emptied reader's end has room for some of the kept bytes, and the guest transmits no more.
         let mut read = reader.read(&mut bytes).unwrap();
         while read < bytes.len() {
             port.resume();
@@ -237,7 +237,7 @@ fn input_is_bounded_and_tells_when_there_is_room_again() {
     let port = SerialPort::new(Irq::none(), SerialOutput::null(), Some(tell));
     let bytes = counting(SERIAL_INPUT_CAPACITY + 1000);
     let accepted = port.input(&bytes);
-    // The FIFO took 64 bytes out of the queue meanwhile.
+    // Meanwhile the FIFO has taken 64 bytes out of the queue.
     assert_eq!(accepted, SERIAL_INPUT_CAPACITY);
     assert_eq!(port.input(&bytes[accepted..]), 64);
     assert_eq!(port.input(b"full"), 0);

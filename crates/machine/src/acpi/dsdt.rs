@@ -1,4 +1,4 @@
-//! DSDT: the devices that a guest cannot find by itself, and the sleep type that powers off.
+//! DSDT: the devices that a guest cannot discover, and the sleep type that powers off.
 
 use super::{Description, HardwareId, bytes_of, table};
 use crate::devices::S5_SLEEP_TYPE;
@@ -7,7 +7,7 @@ use acpi_tables::Aml;
 use acpi_tables::aml::{Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package, Path, ResourceTemplate, Scope};
 use acpi_tables::sdt::Sdt;
 
-/// `generation` is the address of the machine's generation.
+/// Builds the DSDT. `generation` is the address of the machine's generation.
 pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
     let mut devices = Vec::new();
     for (index, entry) in board.platform.iter().enumerate() {
@@ -36,22 +36,22 @@ pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
     dsdt
 }
 
-/// A device without methods. `name` has 4 characters.
+/// Builds a device without methods. `name` has 4 characters.
 fn device(name: &str, id: &dyn Aml, unit: u8, resources: &[&dyn Aml]) -> Vec<u8> {
     let children = [
         Name::new(Path::new("_HID"), id),
         Name::new(Path::new("_UID"), &unit),
-        // DMA sees what the processors' caches hold; of no matter to devices without DMA.
+        // DMA is coherent with the processors' caches. Irrelevant to devices without DMA.
         Name::new(Path::new("_CCA"), &1u8),
         Name::new(Path::new("_CRS"), &ResourceTemplate::new(resources.to_vec())),
     ];
     bytes_of(&Device::new(Path::new(name), children.iter().map(|child| child as &dyn Aml).collect()))
 }
 
-/// The names are QEMU's and Microsoft's.
+/// Builds the device of the machine's generation. The names are QEMU's and Microsoft's.
 fn generation_counter(address: u32) -> Vec<u8> {
     const COUNTER: &str = "VM_Gen_Counter";
-    // The lower and the upper half.
+    // The lower and the upper half of the address.
     let place = Package::new(vec![&address, &0u8]);
     let children = [
         Name::new(Path::new("_HID"), &"QEMUVGID"),
@@ -62,7 +62,7 @@ fn generation_counter(address: u32) -> Vec<u8> {
     bytes_of(&Device::new(Path::new("VGEN"), children.iter().map(|child| child as &dyn Aml).collect()))
 }
 
-/// Where the table has this address, which is above 64 KiB, as a 32-bit number.
+/// Returns the offset in the table of this address as a 32-bit number. The address is above 64 KiB.
 pub fn find_address(table: &[u8], address: u32) -> Option<u32> {
     const DWORD_PREFIX: u8 = 0x0c;
     let [a, b, c, d] = address.to_le_bytes();
@@ -75,12 +75,12 @@ fn io(base: u16, len: u8) -> IO {
     IO::new(base, base, 1, len)
 }
 
-/// An interrupt line of its own, edge-triggered as all devices of the board have it.
+/// Returns an exclusive, edge-triggered interrupt line, as all devices of the board have it.
 fn edge(line: u8) -> Interrupt {
     Interrupt::new(true, true, false, false, line.into())
 }
 
-/// An address that fits by construction: devices lie below 4 GiB.
+/// Converts an address that always fits: devices lie below 4 GiB.
 fn low32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

@@ -1,6 +1,6 @@
-//! Platform devices as ACPI's tables describe them.
+//! Entries of platform devices in the ACPI tables.
 
-/// The identifier by which a driver knows a device.
+/// The identifier that drivers match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HardwareId {
     /// A compressed EISA identifier: three letters and four hexadecimal digits.
@@ -10,25 +10,26 @@ pub enum HardwareId {
 }
 
 impl HardwareId {
-    /// The CMOS clock. The FADT says whether it exists.
+    /// The CMOS clock. The FADT also declares whether it exists.
     pub const RTC: Self = Self::Eisa("PNP0B00");
 }
 
 /// The entry of a platform device in the DSDT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlatformEntry {
-    /// The name in the namespace: four characters, or three that the number of the device among those of this name follows, from 1 on.
+    /// The name in the namespace: four characters, or three that are followed by the number of the device among those
+    /// of this name, from 1 on.
     pub name: &'static str,
-    /// Its identifier.
+    /// The hardware identifier.
     pub id: HardwareId,
-    /// First port, number of ports.
+    /// The first port and the number of ports.
     pub ports: (u16, u8),
     /// The interrupt line, edge-triggered.
     pub line: Option<u8>,
 }
 
 impl PlatformEntry {
-    /// Returns the name and `_UID` of this entry. `before` are the entries before it.
+    /// Returns the name and `_UID` of this entry. `before` holds the entries that precede it.
     pub(super) fn name_and_unit(&self, before: &[Self]) -> (String, u8) {
         if self.name.len() == 4 {
             return (self.name.to_owned(), 0);

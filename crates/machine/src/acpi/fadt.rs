@@ -1,18 +1,18 @@
-//! FADT: fixed registers, and what a PC of this board lacks.
+//! FADT: the fixed registers, and the PC hardware that this board lacks.
 
 use super::{Description, HardwareId, OEM_ID, OEM_REVISION, OEM_TABLE_ID};
 use crate::devices::{ACPI_PM_BASE, I8042_COMMAND_PORT, PM_CONTROL, PM_TIMER, PULSE_RESET};
 use acpi_tables::fadt::{FADT, FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 
-/// System control interrupt; nothing of this board raises it.
+/// The line of the system control interrupt. No device of this board raises it.
 pub const SCI: u8 = 9;
 
-/// Latencies that say: there is no C2, there is no C3.
+/// Latencies that mean that C2 and C3 are not supported.
 const NO_C2: u16 = 101;
 const NO_C3: u16 = 1001;
 
-/// IA-PC boot architecture flags. Not set: there is a keyboard controller to probe.
+/// IA-PC boot architecture flags. The flag of a keyboard controller to probe stays clear.
 const LEGACY_DEVICES: u16 = 1;
 const VGA_NOT_PRESENT: u16 = 1 << 2;
 const CMOS_RTC_NOT_PRESENT: u16 = 1 << 5;
@@ -41,7 +41,7 @@ pub fn fadt(board: &Description<'_>, dsdt: u32, facs: u32) -> FADT {
     table.iapc_boot_arch = (LEGACY_DEVICES | VGA_NOT_PRESENT | rtc).into();
     table.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, I8042_COMMAND_PORT.into());
     table.reset_value = PULSE_RESET;
-    // The buttons' flags say that these are no fixed registers, and the DSDT has none either.
+    // The buttons' flags mean that the buttons are not fixed hardware. The DSDT has no buttons either.
     [
         Flags::Wbinvd,
         Flags::ProcC1,

@@ -1,5 +1,5 @@
-//! The tables for firmware, which places them itself: the bytes as files of fw_cfg, and `etc/table-loader`, the commands that put them
-//! together (QEMU's docs/specs: bios-linker-loader).
+//! The tables for firmware, which places them itself: the bytes as files of fw_cfg, and `etc/table-loader`, the
+//! commands that link them (QEMU's docs/specs: bios-linker-loader).
 
 use super::{RSDP, Tables};
 use acpi_tables::rsdp::Rsdp;
@@ -8,37 +8,37 @@ const ROOT_FILE: &str = "etc/acpi/rsdp";
 const TABLES_FILE: &str = "etc/acpi/tables";
 const SCRIPT_FILE: &str = "etc/table-loader";
 
-/// Commands.
+/// The loader's commands.
 const ALLOCATE: u32 = 1;
 const ADD_POINTER: u32 = 2;
 const ADD_CHECKSUM: u32 = 3;
 const COMMAND_SIZE: usize = 128;
 const NAME_SIZE: usize = 56;
 
-/// Where firmware allocates: anywhere, or where guests search for the root pointer.
+/// The zones where firmware allocates: anywhere, or where guests search for the root pointer.
 const HIGH: u8 = 1;
 const F_SEGMENT: u8 = 2;
 const ALIGN: u32 = 64;
-/// Behind the root pointer, as aligned as all others.
+/// The offset of the first table: behind the root pointer, with the alignment of all tables.
 const FIRST_TABLE: usize = 64;
 const ROOT_ALIGN: u32 = 16;
 
-/// Of each table but FACS and the root pointer.
+/// The header of each table, except FACS and the root pointer.
 const HEADER_SIZE: usize = 36;
 const LENGTH: usize = 4;
 const CHECKSUM: usize = 9;
 
-/// A pointer: where it is in its file, and its size.
+/// A pointer: its offset in its file, and its size.
 type Pointer = (usize, u8);
 
-/// Of the root pointer: to RSDT and XSDT; its checksums are of its first part and of all.
+/// The root pointer's pointers to RSDT and XSDT. Its checksums cover its first part and the whole.
 const ROOT_POINTERS: [Pointer; 2] = [(16, 4), (24, 8)];
 const ROOT_CHECKSUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
-/// Of FADT: to FACS and DSDT.
+/// The FADT's pointers to FACS and DSDT.
 const FADT_POINTERS: [Pointer; 4] = [(36, 4), (40, 4), (132, 8), (140, 8)];
 
 impl Tables {
-    /// The files; their pointers count from the start of `etc/acpi/tables`.
+    /// Returns the files. Their pointers count from the start of `etc/acpi/tables`.
     #[must_use]
     pub fn files(&self) -> Vec<(String, Vec<u8>)> {
         let mut root = self.bytes[..Rsdp::len()].to_vec();
@@ -79,7 +79,7 @@ impl Tables {
     }
 }
 
-/// The pointers of RSDT or XSDT.
+/// Returns the pointers of RSDT or XSDT.
 fn entries(tables: &[u8], table: usize, size: u8) -> impl Iterator<Item = Pointer> {
     (table + HEADER_SIZE..table + length(tables, table)).step_by(size.into()).map(move |at| (at, size))
 }
@@ -117,7 +117,7 @@ fn command(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 fn number(value: usize) -> [u8; 4] {
-    // The tables are 64 KiB at most.
+    // Fits, because the tables are 64 KiB at most.
     u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes()
 }
 

@@ -1,4 +1,4 @@
-//! MADT: local APICs, the IOAPIC, and where an ISA line is not the pin of its number.
+//! MADT: the local APICs, the IOAPIC, and the ISA lines whose IOAPIC pin or trigger mode differs from the default.
 
 use super::fadt::SCI;
 use super::{bytes_of, table};
@@ -14,7 +14,7 @@ const PCAT_COMPAT: u32 = 1;
 const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
 const LOCAL_APIC_NMI: u8 = 4;
 
-/// Polarity and trigger of an override.
+/// The polarity and trigger mode of an override.
 const CONFORMING: u16 = 0;
 const LEVEL_HIGH: u16 = 0b1101;
 
@@ -28,10 +28,10 @@ pub fn madt(processors: Topology, pic: bool) -> Result<Sdt, MachineConfigError> 
         madt.append_slice(&bytes_of(&ProcessorLocalApic::new(uid, id, EnabledStatus::Enabled)));
     }
     madt.append_slice(&bytes_of(&IoApic::new(ioapic_id, IOAPIC, 0)));
-    // The routing table has the timer's line at pin 2.
+    // The routing table connects the timer's line to pin 2.
     madt.append_slice(&source_override(0, 2, CONFORMING));
     madt.append_slice(&source_override(SCI, SCI, LEVEL_HIGH));
-    // Input 1 of each local APIC, as the MP table has it.
+    // The NMI is at input 1 of each local APIC, as in the MP table.
     madt.append_slice(&[LOCAL_APIC_NMI, 6, ALL_PROCESSORS, 0, 0, 1]);
     Ok(madt)
 }

@@ -1,10 +1,13 @@
-//! ACPI: what the board has, as tables in guest memory (ACPI specification 6.5).
+//! ACPI: tables in guest memory that describe the board's hardware (ACPI specification 6.5).
 //!
-//! - [`Tables`]: the bytes, laid out from [`RSDP`] on, where guests search for the root pointer and boot protocols hand it over.
-//! - `loader`: the same for firmware, which places them itself.
-//! - `dsdt`: the devices, as AML, and where the machine's generation is (QEMU's docs/specs/vmgenid). `madt`: the interrupt controllers.
+//! - [`Tables`]: the bytes, laid out from [`RSDP`] on. Guests search there for the root pointer, and boot protocols
+//!   pass that address.
+//! - `loader`: the same tables for firmware, which places them itself.
+//! - `dsdt`: the devices, as AML, and the address of the machine's generation (QEMU's docs/specs/vmgenid). `madt`: the
+//!   interrupt controllers.
 //!
-//! The registers behind it are [`crate::devices::AcpiPm`]; the reset register is the keyboard controller's.
+//! [`crate::devices::AcpiPm`] implements the registers that the tables describe. The reset register is the keyboard
+//! controller's.
 
 mod dsdt;
 mod entry;
@@ -28,23 +31,23 @@ use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
 
-/// The root pointer: the start of what guests search for it.
+/// The address of the root pointer: the start of the area that guests search for it.
 pub const RSDP: u64 = 0xe_0000;
-/// The tables end here: the MP table follows.
+/// The highest end of the tables: the MP table follows.
 const END: u64 = 0xf_0000;
-/// FACS wants it; the others do not mind.
+/// The alignment of all tables. FACS requires it.
 const ALIGN: usize = 64;
 
 const OEM_ID: [u8; 6] = *b"KVMACC";
 const OEM_TABLE_ID: [u8; 8] = *b"KVMACCEL";
 const OEM_REVISION: u32 = 1;
 
-/// What the tables tell of a board.
+/// The parts of a board that the tables describe.
 #[derive(Clone, Debug)]
 pub struct Description<'a> {
-    /// The processors; none where they have no local APICs.
+    /// The processors; `None` if they have no local APICs.
     pub processors: Option<Topology>,
-    /// Whether there are two 8259.
+    /// Whether the two 8259 exist.
     pub pic: bool,
     /// Platform devices.
     pub platform: &'a [PlatformEntry],
@@ -54,21 +57,21 @@ pub struct Description<'a> {
     pub virtio: &'a [Place],
 }
 
-/// All tables of a board.
+/// All ACPI tables of a board.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tables {
     bytes: Vec<u8>,
     facs: u32,
     dsdt: u32,
-    /// Where DSDT has the generation's address.
+    /// The address of the field of the DSDT that holds the generation's address.
     generation: Option<u32>,
 }
 
 impl Tables {
-    /// Makes the tables.
+    /// Builds the tables.
     ///
     /// # Errors
-    /// More processors than an xAPIC id can name.
+    /// Fails if there are more processors than xAPIC ids, or the tables are longer than 64 KiB.
     pub fn new(board: &Description<'_>) -> Result<Self, MachineConfigError> {
         let mut layout = Layout(vec![0; Rsdp::len()]);
         let generation = board.generation.map(|generation| layout.place(&generation));
@@ -100,16 +103,16 @@ impl Tables {
         Ok(Self { bytes, facs, dsdt, generation })
     }
 
-    /// Writes them to guest memory.
+    /// Writes the tables to guest memory.
     ///
     /// # Errors
-    /// RAM that ends below them, which no machine's does.
+    /// Fails if RAM ends below the tables, which does not happen with a valid [`RamLayout`](crate::layout::RamLayout).
     pub fn write(&self, ram: &GuestRam) -> Result<(), MachineConfigError> {
         let outside = |_| MachineConfigError::new("memory", "RAM ends below the ACPI tables", "Give at least 1 MiB.");
         ram.write_slice(&self.bytes, GuestAddress(RSDP)).map_err(outside)
     }
 
-    /// Where the guest wants to go on in real mode after it has slept; `None` when it has not said.
+    /// Returns the guest's waking vector, at which it resumes in real mode after a sleep; `None` if it has set none.
     #[must_use]
     pub fn waking_vector(&self, ram: &GuestRam) -> Option<u32> {
         const WAKING_VECTOR: u64 = 12;
@@ -118,25 +121,25 @@ impl Tables {
     }
 }
 
-/// The tables so far, from [`RSDP`] on.
+/// The tables that are placed so far, from [`RSDP`] on.
 struct Layout(Vec<u8>);
 
 impl Layout {
-    /// Appends a table and answers its address.
+    /// Appends a table and returns its address.
     fn place(&mut self, table: &[u8]) -> u32 {
         self.0.resize(self.0.len().next_multiple_of(ALIGN), 0);
         let offset = self.0.len();
         self.0.extend(table);
-        // Below 1 MiB, or refused later.
+        // Below 1 MiB. `Tables::new` refuses tables that are too long.
         u32::try_from(RSDP + offset as u64).unwrap_or(u32::MAX)
     }
 }
 
-/// The root pointer. The library's names the XSDT alone, and older guests read the RSDT.
+/// Builds the root pointer. The library's contains the XSDT only, but older guests read the RSDT.
 fn rsdp(rsdt: u32, xsdt: u32) -> Vec<u8> {
     const CHECKSUM: usize = 8;
     const RSDT: usize = 16;
-    /// What the first checksum covers.
+    /// The number of bytes that the first checksum covers.
     const REVISION_0_LEN: usize = 20;
     const EXTENDED_CHECKSUM: usize = 32;
     let mut bytes = bytes_of(&Rsdp::new(OEM_ID, xsdt.into()));
@@ -146,7 +149,7 @@ fn rsdp(rsdt: u32, xsdt: u32) -> Vec<u8> {
     bytes
 }
 
-/// A table with nothing but its header.
+/// Returns a table that has only its header.
 fn table(signature: [u8; 4], revision: u8) -> Sdt {
     const HEADER_LEN: u32 = 36;
     Sdt::new(signature, HEADER_LEN, revision, OEM_ID, OEM_TABLE_ID, OEM_REVISION)

@@ -30,16 +30,16 @@ fn le(bytes: &[u8], at: usize, len: usize) -> usize {
     bytes[at..at + len].iter().rev().fold(0, |value, byte| value << 8 | usize::from(*byte))
 }
 
-/// A table by its address, as long as it says, with a right checksum.
+/// Returns the table at an address, with the length in its header. Asserts that its checksum is right.
 fn at(tables: &Tables, address: usize) -> &[u8] {
     let table = &tables.bytes[address - 0xe_0000..];
     let table = &table[..le(table, 4, 4)];
-    // FACS has none.
+    // FACS has no checksum.
     assert!(&table[..4] == b"FACS" || table.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte)) == 0);
     table
 }
 
-/// All tables that a guest finds by following the addresses, by signature.
+/// Returns all tables that a guest finds by following the addresses, by signature.
 fn found(tables: &Tables) -> BTreeMap<String, &[u8]> {
     let rsdp = &tables.bytes[..36];
     assert_eq!(&rsdp[..8], b"RSD PTR ");
@@ -83,7 +83,7 @@ fn test_fadt_names_the_boards_registers() {
     assert_eq!((le(fadt, 56, 4), le(fadt, 64, 4), le(fadt, 76, 4)), (0x600, 0x604, 0x608));
     assert_eq!((fadt[88], fadt[89], fadt[91]), (4, 2, 4));
     assert_eq!((fadt[116], fadt[117], le(fadt, 120, 8), fadt[128]), (1, 8, 0x64, 0xfe));
-    // There is a reset register, the timer has 24 bits, buttons are no fixed registers.
+    // The reset register exists, the timer has 24 bits, and the buttons are not fixed hardware.
     assert_eq!(le(fadt, 112, 4) & (1 << 10 | 1 << 8 | 1 << 4 | 1 << 20), 1 << 10 | 1 << 4);
     assert_eq!(le(fadt, 109, 2), 1 | 1 << 2 | 1 << 5);
 }
@@ -131,7 +131,7 @@ fn test_the_largest_tables_end_before_the_mp_table() {
     assert_eq!(&signature, b"RSD PTR ");
 }
 
-/// Does what firmware does, with the files at the addresses that the tables have without it.
+/// Executes the loader's commands like firmware, with the files at the addresses that the tables have without firmware.
 #[test]
 fn test_firmware_puts_the_same_tables_together() {
     for (cpus, transports) in [(Some(4), 3), (None, 0)] {

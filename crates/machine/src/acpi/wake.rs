@@ -1,13 +1,15 @@
-//! The state in which firmware hands a machine that slept back to its guest: real mode, at the guest's waking vector.
+//! The processor state in which firmware returns control to a guest that slept: real mode, at the guest's waking
+//! vector.
 
 use kvm_accel::{Registers, Segment};
 
-/// Registers for a waking vector below 1 MiB; what real mode does not use stays.
+/// Returns the registers for a waking vector below 1 MiB. Registers that real mode does not use keep the values of
+/// `reset`.
 pub fn waking_registers(reset: &Registers, vector: u32) -> Registers {
-    /// Present, read, written and accessed, or the same executable.
+    /// The attributes: present, readable, writable and accessed. `CODE` is the same, but executable.
     const DATA: Segment = Segment { selector: 0, base: 0, limit: 0xffff, attributes: 0x93 };
     const CODE: u32 = 0x9b;
-    /// Cache disabled, not write-through, as after a reset; paging and protection off.
+    /// Cache disabled, not write-through, as after a reset. Paging and protection are off.
     const CR0: u64 = 0x6000_0010;
     let segment = u16::try_from(vector >> 4).unwrap_or(u16::MAX);
     let code = Segment { selector: segment, base: u64::from(segment) << 4, attributes: CODE, ..DATA };

@@ -1,4 +1,4 @@
-//! The construction of a board, in the order that the accelerator asks for.
+//! Constructs a board, in the order that the accelerator requires.
 
 use super::images::{Images, Tables, beside};
 use super::platform::Slot;
@@ -22,14 +22,14 @@ use kvm_accel::{Bus, EventSink, GuestRam, OpenedVm, StartMode, Warning};
 use std::sync::Arc;
 
 impl Board {
-    /// Builds a machine: RAM and images, in parallel with the VM if the images are large; then its memory slots and interrupt controllers,
-    /// the buses, and the vCPUs.
+    /// Builds a machine: first RAM and images, in parallel with the VM if the images are large; then its memory slots,
+    /// interrupt controllers, buses, and vCPUs.
     ///
-    /// `input_drained` returns a function for the serial port with an index, 0 being COM1. A vCPU thread calls that function when the port
-    /// takes input again after it was full.
+    /// `input_drained` takes the index of a serial port, 0 being COM1, and returns a function. A vCPU thread calls that
+    /// function when the port accepts input again after it was full.
     ///
     /// # Errors
-    /// [`BoardError`]; nothing is left behind. [`BoardError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    /// [`BoardError`]; all resources are released. [`BoardError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn new(
         config: BoardConfig,
         sink: Arc<dyn EventSink>,
@@ -62,7 +62,7 @@ impl Board {
         boot.announce(transports::command_line(&places));
         let processors = match irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => Some(topology),
-            // Without an IOAPIC there is no line that a table could describe.
+            // Without an IOAPIC, the tables have no interrupt lines to describe.
             KernelIrqchip::Off => None,
         };
         let entries: Vec<_> = devices.iter().filter_map(|device| device.acpi_entry()).collect();
@@ -80,11 +80,12 @@ impl Board {
         };
         let open = || OpenedVm::new(accel, cpu);
         let (filled, opened) = if long { beside(fill, open) } else { (fill(), open()) };
-        // First: an image is wrong with any kernel device.
+        // First: an error in an image does not depend on the accelerator, so it is reported before any error of the
+        // kernel device.
         let (ram, tables, start) = filled?;
         let regions = images.firmware.iter().map(Firmware::region).collect();
         let mut accel = opened?.with_memory(MachineMemory { ram: ram.clone(), regions })?;
-        // As QEMU: the call is left out if it asks for the kernel's default.
+        // As in QEMU: makes no call if the policy is the kernel's default.
         if irqchip == KernelIrqchip::On && chips.pit && lost_tick_policy != LostTickPolicy::Delay {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
         }
@@ -121,7 +122,7 @@ impl Board {
         let bus = Arc::new(bus);
         let vcpus = accel.launch(&start, Arc::clone(&bus) as Arc<dyn Bus>, sink)?;
         let timer = start_timer(&lines)?;
-        // Last: what the devices have started had until now to become ready.
+        // Last: the threads and processes that the devices started have had until now to become ready.
         virtio.iter().try_for_each(|device| device.wait_until_started(cancel))?;
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();

@@ -17,9 +17,9 @@ pub struct BoardConfig {
     pub accel: AccelProperties,
     /// RAM in bytes.
     pub memory: u64,
-    /// Where RAM comes from.
+    /// The source of RAM.
     pub ram: RamBackend,
-    /// The processors. `From<u32>` gives a number of vCPUs the host's model.
+    /// The processors. `From<u32>` gives that number of vCPUs the host's CPU model.
     pub cpu: CpuConfig,
     /// The guest image and its boot options.
     pub boot: Boot,
@@ -27,11 +27,11 @@ pub struct BoardConfig {
     pub firmware: Option<Firmware>,
     /// The older interrupt and timer chips of a PC.
     pub chips: IsaChips,
-    /// What happens to ticks of the in-kernel PIT that the guest is too late for.
+    /// What the in-kernel PIT does with ticks that the guest has missed.
     pub lost_tick_policy: LostTickPolicy,
-    /// Whether the guest gets ACPI's tables. ACPI's registers always exist.
+    /// Whether the guest gets ACPI tables. The ACPI registers always exist.
     pub acpi: bool,
-    /// The machine's generation in ACPI's tables, as the 16 bytes that guests read.
+    /// The machine's generation in the ACPI tables, as the 16 bytes that guests read.
     pub generation: Option<[u8; 16]>,
     /// Platform devices. The board attaches them in this order.
     pub devices: Vec<Box<dyn PlatformDevice>>,

@@ -16,7 +16,7 @@ pub enum BoardError {
     /// The accelerator failed.
     #[error(transparent)]
     Accel(#[from] kvm_accel::Error),
-    /// Another thread ended the machine meanwhile.
+    /// Another thread ended the machine during the operation.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
     /// A device did not stop in time.

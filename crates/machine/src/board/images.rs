@@ -1,4 +1,5 @@
-//! Guest images, and the tables that firmware would have left in memory: loaded at the start and at each reset.
+//! Guest images, and the tables that firmware would have left in memory. Both are loaded at the start and at each
+//! reset.
 
 use super::BoardError;
 use crate::boot::Boot;
@@ -10,7 +11,8 @@ use kvm_accel::cpu::Topology;
 use kvm_accel::trace::Trace;
 use kvm_accel::{GuestRam, StartMode, StartState};
 
-/// Bytes of images above which a thread of its own loads them. Loading fewer takes less time than starting the thread.
+/// Images with more bytes than this are loaded on a separate thread. Loading fewer bytes takes less time than starting
+/// the thread.
 const LONG_LOAD: u64 = 1 << 20;
 
 /// The images of a machine.
@@ -27,7 +29,7 @@ pub struct Tables {
 }
 
 impl Images {
-    /// Whether loading these images takes longer than starting a thread for it.
+    /// Returns true if loading these images takes longer than starting a thread for it.
     pub fn are_long(&self) -> bool {
         self.firmware.is_some() || self.boot.image_bytes() > LONG_LOAD
     }
@@ -41,13 +43,15 @@ impl Images {
         cancel: &Cancel,
     ) -> Result<StartState, BoardError> {
         let loaded = self.boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP), cancel);
-        // Lost memory explains any other failure. A load into lost memory is a failure although it returns success.
+        // Checked before `loaded`: lost memory is the cause of any other error, and a load into lost memory can return
+        // success.
         ram::check(ram)?;
         let start = loaded?;
         if let Some(firmware) = &self.firmware {
             firmware.load(ram, start.mode == StartMode::Reset, cancel)?;
         }
-        // Flat images have no boot protocol that passes an RSDP, and firmware builds its own ACPI tables, so neither gets ours.
+        // Neither gets tables here. Flat images have no boot protocol that passes an RSDP. Firmware places the ACPI
+        // tables itself, from fw_cfg.
         if matches!(start.mode, StartMode::Real | StartMode::Reset) {
             return Ok(start);
         }
@@ -61,7 +65,8 @@ impl Images {
     }
 }
 
-/// Calls `first` on a thread of its own, and `second` on this thread meanwhile. If the host has no thread left, calls one after the other.
+/// Calls `first` on a new thread, and `second` on this thread at the same time. If the host has no thread left, calls
+/// one after the other.
 pub fn beside<A: Send, B>(mut first: impl FnMut() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
     let trace = Trace::current();
     let first_there = || {
@@ -72,7 +77,7 @@ pub fn beside<A: Send, B>(mut first: impl FnMut() -> A + Send, second: impl FnOn
         match std::thread::Builder::new().name("kvm-accel/load".into()).spawn_scoped(scope, first_there) {
             Ok(thread) => {
                 let second = second();
-                // A panic continues here, as it would without the thread.
+                // A panic of the thread continues here, as it would without the thread.
                 Ok((thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), second))
             }
             Err(_) => Err(second),

@@ -81,11 +81,11 @@ use transports::{STOP_WITHIN, stop};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Board {
-    /// Declared first: it lets vCPUs go that wait for another thread.
+    /// Declared first: dropping it releases the vCPUs that wait for another thread's answer.
     delegated: DelegatedDevices,
-    /// Declared next: the vCPU threads end before anything they use goes away.
+    /// Declared next: the vCPU threads end before anything that they use is dropped.
     vcpus: Vcpus,
-    /// Ticks of a PIT outside the kernel.
+    /// The thread that ticks a PIT outside the kernel.
     timer: Option<PitTimer>,
     lines: Lines,
     bus: Arc<MachineBus>,
@@ -95,14 +95,14 @@ pub struct Board {
     pm: Arc<AcpiPm>,
     layout: RamLayout,
     ram: GuestRam,
-    /// In the order in which they were attached.
+    /// Platform devices, in the order in which they were attached.
     attached: Vec<Arc<dyn Attached>>,
     serial_ports: SerialPorts,
     virtio: Vec<Arc<Mmio>>,
 }
 
 impl Board {
-    /// What became of the notify properties on this host.
+    /// Returns the state of the notify properties on this host.
     #[must_use]
     pub const fn notify(&self) -> NotifyStatus {
         self.accel.notify()
@@ -118,38 +118,40 @@ impl Board {
         self.vcpus.pause()
     }
 
-    /// Waits until no virtio device touches guest memory, which holds until [`Board::resume`]. To be called after all vCPUs have left the
-    /// guest. What is in flight completes and its pages are in the dirty log; what has not begun waits. A large request whose first part
-    /// is done continues when the machine resumes.
+    /// Waits until no virtio device touches guest memory. This holds until [`Board::resume`]. Call it after all vCPUs
+    /// have left the guest. Requests in flight complete, and the dirty log has their pages; requests that have not
+    /// begun wait. A large request whose first part is done continues when the machine resumes.
     ///
     /// # Errors
-    /// [`Unquiet`] at the deadline, with the devices that have not acknowledged. They stay asked to pause, so this may be called again.
+    /// [`Unquiet`] at the deadline, with the devices that have not acknowledged the pause. Their request to pause stays
+    /// active, so this may be called again.
     pub fn quiesce(&self, deadline: Instant) -> Result<(), Unquiet> {
         self.virtio.iter().for_each(|transport| BusDevice::interrupt(&**transport));
         Unquiet::collect(&self.virtio, |transport| transport.wait_until_quiet(deadline))
     }
 
-    /// Puts images, devices, interrupt controllers and vCPUs back to power-on. The vCPUs must be stopped. RAM that no image
-    /// covers keeps its contents, as on a real reset.
+    /// Resets images, devices, interrupt controllers and vCPUs to power-on. The vCPUs must be stopped. RAM that no
+    /// image covers keeps its contents, as on a hardware reset.
     ///
     /// # Errors
-    /// [`BoardError`]: an image file that is gone, or a state that the kernel refused; [`BoardError::Cancelled`] within about
-    /// 10 ms of [`Cancel::cancel`]. The machine cannot go on then.
+    /// [`BoardError`]: an image cannot be loaded, or the kernel refused a state; [`BoardError::Cancelled`] within about
+    /// 10 ms of [`Cancel::cancel`]. The machine cannot continue after an error.
     pub fn reset(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
-        // First: they let go of guest memory.
+        // First: devices that have stopped no longer access guest memory.
         stop(&self.virtio, Instant::now() + STOP_WITHIN)?;
         self.images.load(&self.tables, &self.layout, &self.ram, cancel)?;
-        // The images were written by this process, which the log does not see.
+        // This process wrote the images, and the dirty log records the guest's writes only.
         self.accel.dirty_log().mark_all();
         self.pm.reset();
         self.reset_devices()
     }
 
-    /// Lets a guest go on that slept ([`kvm_accel::Request::Wake`]): all but memory is at power-on, and the first vCPU is in real mode at the guest's waking
-    /// vector. A guest that has named none is reset.
+    /// Wakes a guest that slept ([`kvm_accel::Request::Wake`]): everything but memory is reset to power-on, and the
+    /// first vCPU starts in real mode at the guest's waking vector. Resets the machine if the guest has set no waking
+    /// vector.
     ///
     /// # Errors
-    /// As [`Board::reset`].
+    /// The same as [`Board::reset`].
     pub fn wake(&mut self, cancel: &Cancel) -> Result<(), BoardError> {
         let Some(vector) = self.tables.acpi.as_ref().and_then(|tables| tables.waking_vector(&self.ram)) else {
             return self.reset(cancel);
@@ -170,10 +172,10 @@ impl Board {
         Ok(())
     }
 
-    /// Adds a device that another thread answers for. The vCPUs must be stopped.
+    /// Adds a device whose accesses another thread answers. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// When the claim is empty, ends beyond the address space, or overlaps RAM or another device.
+    /// Fails if the claim is empty, ends beyond the address space, or overlaps RAM or another device.
     pub fn add_device(
         &mut self,
         space: AddressSpace,
@@ -193,17 +195,18 @@ impl Board {
         Ok(())
     }
 
-    /// MSRs of [`BoardConfig::cpu`] that another thread answers for: they are closed with the machine. Before the vCPUs first run.
+    /// Registers the MSRs of [`BoardConfig::cpu`] whose accesses another thread answers, so that they are closed with
+    /// the machine. Call it before the vCPUs first run.
     pub fn set_delegated_msrs(&mut self, msrs: Arc<DelegatedMsrs>) {
         self.delegated.set_msrs(msrs);
     }
 
-    /// An NMI for every vCPU: see [`Vcpus::inject_nmi`].
+    /// Injects an NMI into every vCPU: see [`Vcpus::inject_nmi`].
     pub fn inject_nmi(&self) {
         self.vcpus.inject_nmi();
     }
 
-    /// A stopped vCPU's registers: see [`Vcpus::state`].
+    /// Returns a stopped vCPU's registers: see [`Vcpus::state`].
     ///
     /// # Errors
     /// [`BoardError::Accel`].
@@ -219,53 +222,53 @@ impl Board {
         Ok(self.vcpus.set_state(vcpu, state, Level::Runtime)?)
     }
 
-    /// The vCPUs, for debugging them; run states are the caller's.
+    /// Returns the vCPUs, for debugging them. The caller manages their run states.
     #[must_use]
     pub const fn vcpus(&self) -> &Vcpus {
         &self.vcpus
     }
 
-    /// Which pages the guest writes.
+    /// Returns the log of the pages that the guest writes.
     #[must_use]
     pub const fn dirty_log(&self) -> &DirtyLog {
         self.accel.dirty_log()
     }
 
-    /// The drill: see [`Vcpus::inject_notify`].
+    /// Makes a vCPU handle its next interruption as a notify exit: see [`Vcpus::inject_notify`].
     pub fn inject_notify(&self, vcpu: u32, context_invalid: bool) -> bool {
         self.vcpus.inject_notify(vcpu, context_invalid)
     }
 
-    /// What the vCPU threads count, readable without the board.
+    /// Returns the counters of the vCPU threads, which stay readable without the board.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.vcpus.counters()
     }
 
-    /// Hands over the readers of the kernel's statistics, once: see [`MachineStatistics`].
+    /// Returns the readers of the kernel's statistics, on the first call only: see [`MachineStatistics`].
     pub fn take_statistics(&mut self) -> Option<MachineStatistics> {
         self.vcpus.take_statistics()
     }
 
-    /// The serial ports, COM1 being 0, for input from other threads.
+    /// Returns the serial ports, for input from other threads. Index 0 is COM1.
     #[must_use]
     pub fn serial_ports(&self) -> SerialPorts {
         self.serial_ports.clone()
     }
 
-    /// Ends the vCPU threads, wherever they are, and passes on what serial output the reader takes at once. The VM itself
-    /// goes with the board; closing it can take milliseconds.
+    /// Ends the vCPU threads in any state, and writes the pending serial output that the reader takes at once. The VM
+    /// itself is closed when the board is dropped, which can take milliseconds.
     pub fn end(&mut self) {
         self.delegated.close();
         self.vcpus.end();
         let deadline = self.request_end_of_devices();
-        // A device that does not stop keeps what it uses.
+        // The thread of a device that does not stop keeps the resources that it uses.
         let _ = stop(&self.virtio, deadline);
         self.timer = None;
         self.attached.iter().for_each(|device| device.flush_pending());
     }
 
-    /// Asks the threads of all devices to end, and returns when this machine no longer waits for them.
+    /// Asks the threads of all devices to end. Returns the time at which this machine stops waiting for them.
     fn request_end_of_devices(&self) -> Instant {
         let deadline = Instant::now() + STOP_WITHIN;
         self.virtio.iter().for_each(|transport| transport.request_end(deadline));
@@ -274,7 +277,7 @@ impl Board {
 }
 
 impl Drop for Board {
-    /// All devices end at the same time: dropping them one after another would add up their delays.
+    /// Asks all devices to end at the same time: dropping them one after another would add up their delays.
     fn drop(&mut self) {
         self.request_end_of_devices();
     }

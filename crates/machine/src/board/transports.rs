@@ -1,4 +1,4 @@
-//! The virtio transports of a board, stopped and paused together.
+//! Stops and pauses all virtio transports of a board together.
 
 use crate::virtio::{Mmio, Unanswered, WorkerError};
 use kvm_accel::{Event, EventSink, Warning, WarningCode};
@@ -6,18 +6,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a reset, a wake-up or the end of a machine waits for the I/O threads of all devices together. A disk waits up to a second
-/// for the kernel to cancel what is in flight. More time is needed only if the host's kernel holds a thread.
+/// How long a reset, a wake-up or the end of a machine waits for the I/O threads of all devices together. A disk waits
+/// up to a second for the kernel to cancel its requests in flight. More time is needed only if a thread is blocked in
+/// the host's kernel.
 pub const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Devices whose threads did not finish their work in time: the host's kernel has not completed an operation.
+/// Lists the devices whose threads did not finish their work in time, because the host's kernel has not completed an
+/// operation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Unquiet {
     devices: Vec<(&'static str, usize)>,
 }
 
 impl Unquiet {
-    /// The name and the index of each device, in the order of [`BoardConfig::virtio`](super::BoardConfig::virtio).
+    /// Returns the name and the index of each device, in the order of
+    /// [`BoardConfig::virtio`](super::BoardConfig::virtio).
     #[must_use]
     pub fn devices(&self) -> &[(&'static str, usize)] {
         &self.devices

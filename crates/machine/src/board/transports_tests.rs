@@ -11,19 +11,19 @@ use virtio_bindings::virtio_mmio as register;
 use vm_memory::GuestAddress;
 use vmm_sys_util::eventfd::EventFd;
 
-/// Catches a hang, and nothing else.
+/// A deadline that only catches a hang.
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
 
-/// A device whose worker does what a test asks for.
+/// A device whose worker follows a test's script.
 struct Scripted {
     /// Work is in flight until this is signalled.
     in_flight: Arc<EventFd>,
     script: Option<Script>,
 }
 
-/// What happens at a worker's calls.
+/// What a worker does when it is called and when it is dropped.
 #[derive(Clone)]
 struct Script {
     /// The worker was called.
@@ -78,7 +78,7 @@ fn event() -> Arc<EventFd> {
     Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap())
 }
 
-/// A transport with a driver.
+/// Returns a transport whose driver has started the device.
 fn started(device: Arc<dyn VirtioDevice>) -> Arc<Mmio> {
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     let transport = Arc::new(Mmio::new(device, ram, Irq::none(), Box::new(|_| {})).unwrap());
@@ -100,19 +100,19 @@ fn devices_that_are_late_are_named_and_the_others_are_quiet() {
     let rng = Arc::new(Rng::new(Path::new("/dev/zero"), None).unwrap());
     let transports = [started(scripted(None)), started(rng), started(scripted(None))];
     transports.iter().for_each(|transport| transport.interrupt());
-    // However late the host runs its thread.
+    // Succeeds however late the host schedules the device's thread.
     transports[1].wait_until_quiet(later()).unwrap();
     let wait = |deadline| Unquiet::collect(&transports, |transport| transport.wait_until_quiet(deadline));
     let late = wait(Instant::now() + Duration::from_millis(50)).unwrap_err();
     assert_eq!(late.devices(), [("virtio-scripted", 0), ("virtio-scripted", 2)]);
     let text = "virtio-scripted (virtio device 0), virtio-scripted (virtio device 2)";
     assert!(late.to_string().contains(text), "{late}");
-    // A reset does not wait for the pause, and a device without a driver is quiet.
+    // A reset does not wait for the pause, and a device without a driver counts as quiet.
     assert_eq!(stop(&transports, later()), Ok(()));
     assert_eq!(wait(Instant::now()), Ok(()));
 }
 
-/// Transports whose workers are on their threads, and are dropped only when all of them are.
+/// Returns transports whose workers run on their threads. No worker is dropped before all of them are being dropped.
 fn together() -> [Arc<Mmio>; 3] {
     let (called, calls) = channel();
     let script = Script { called, dropped: Arc::new(Barrier::new(3)) };

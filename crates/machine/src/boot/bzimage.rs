@@ -1,4 +1,4 @@
-//! bzImage: a compressed Linux kernel behind a setup header, which is read with distrust.
+//! bzImage: a compressed Linux kernel behind a setup header, which is not trusted.
 
 use super::placement::Conflict;
 use super::{BootImage, Guest};
@@ -7,39 +7,39 @@ use crate::{GuestImageError, SetupError};
 use linux_loader::loader::bootparam::{LOADED_HIGH, XLF_KERNEL_64, setup_header};
 use vm_memory::ByteValued;
 
-/// Where the setup header lies in the file, and in the zero page.
+/// The offset of the setup header, both in the file and in the zero page.
 const HEADER: usize = 0x1f1;
-/// The header ends this far behind its jump instruction's operand, which is the byte before.
+/// The header ends at this offset plus the operand of its jump instruction, which is the byte before this offset.
 const JUMP_END: usize = 0x202;
 const BOOT_FLAG: (usize, &[u8]) = (0x1fe, &[0x55, 0xaa]);
 const MAGIC: (usize, &[u8]) = (JUMP_END, b"HdrS");
 
-/// 2.12, the first version that tells of a 64-bit entry.
+/// 2.12, the first version that declares a 64-bit entry.
 const VERSION: u16 = 0x020c;
 const SECTOR: u64 = 512;
-/// What `setup_sects` 0 means.
+/// The number of setup sectors that `setup_sects` 0 stands for.
 const DEFAULT_SETUP_SECTORS: u8 = 4;
-/// `syssize` counts these.
+/// The unit of `syssize` in bytes.
 const PARAGRAPH: u64 = 16;
-/// From where the kernel is loaded to its 64-bit entry.
+/// The offset of the 64-bit entry from the load address.
 const ENTRY_64: u64 = 0x200;
 
-/// Whether `head` is that of a bzImage.
+/// Returns true if `head` is the beginning of a bzImage.
 pub(super) fn is(head: &[u8]) -> bool {
     [BOOT_FLAG, MAGIC].iter().all(|(at, magic)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)))
 }
 
-/// What matters of a bzImage, checked.
+/// The validated fields of a bzImage that loading it needs.
 #[derive(Debug)]
 pub(super) struct BzImage {
-    /// As the file has it.
+    /// The header as in the file.
     pub header: setup_header,
-    /// Offset of the part that is loaded.
+    /// The offset in the file of the part that is loaded.
     offset: u64,
     size: u64,
-    /// Where it is loaded.
+    /// The load address.
     load: u64,
-    /// Where it unpacks itself, and how much memory that takes.
+    /// Where the kernel unpacks itself, and how much memory it needs there.
     pref_address: u64,
     init_size: u64,
 }
@@ -85,12 +85,12 @@ impl BzImage {
         Ok(Self { header, offset, size, load, pref_address, init_size })
     }
 
-    /// The first instruction.
+    /// Returns the address of the first instruction.
     pub const fn entry(&self) -> u64 {
         self.load + ENTRY_64
     }
 
-    /// Takes the memory that the kernel is loaded to and unpacks itself to.
+    /// Reserves the memory that the kernel is loaded to and unpacks itself to.
     pub fn place(&self, guest: &mut Guest<'_>) -> Result<(), GuestImageError> {
         let Self { load, size, pref_address, init_size, .. } = *self;
         let kernel = guest.kernel;
@@ -105,7 +105,7 @@ impl BzImage {
                 Conflict::Taken(_) => kernel.refuse(Overlap, format!("{what}, where it is loaded itself")),
             }
         };
-        // Everything a 32-bit field and the identity mapping can name.
+        // A 32-bit field and the identity mapping reach no further than 4 GiB.
         let end = |address: u64, size| address.checked_add(size).filter(|end| *end <= 1 << 32).ok_or(Conflict::NoRam);
         let runtime = end(pref_address, init_size)
             .map(|end| pref_address..end)
@@ -113,7 +113,7 @@ impl BzImage {
         let loaded = end(load, size)
             .map(|end| load..end)
             .map_err(|conflict| refuse(conflict, "code32_start and syssize", load, size))?;
-        // A kernel that moves itself may do so to where it is.
+        // A kernel may unpack itself over the memory that it was loaded to.
         let apart = loaded.end <= runtime.start || runtime.end <= loaded.start;
         let whole = if apart { runtime } else { runtime.start.min(loaded.start)..runtime.end.max(loaded.end) };
         guest
@@ -132,7 +132,7 @@ impl BzImage {
     }
 }
 
-/// The setup header, with zeroes for what lies beyond its end.
+/// Returns the setup header. Fields beyond its end are zero.
 fn setup_header_of(kernel: &BootImage, head: &[u8]) -> Result<setup_header, GuestImageError> {
     if !is(head) {
         let what = "is neither an ELF file nor a bzImage (0xaa55 at 0x1fe, HdrS at 0x202)";

@@ -1,7 +1,7 @@
-//! ELF headers, read with distrust: an [`Elf`] that this file returns can be loaded without a further check.
+//! Reads ELF headers, which are not trusted: an [`Elf`] that this file returns can be loaded without further checks.
 //!
-//! The crate `object` knows the structures. It would read an image as a whole, so this file reads the headers one by one, checks their
-//! places against the file, and limits their number and size.
+//! The crate `object` defines the structures. Its readers need the whole image in memory, so this file reads the
+//! headers one by one, checks their offsets against the file, and limits their number and size.
 
 use super::BootImage;
 use super::segment::Segment;
@@ -16,14 +16,14 @@ use object::pod::from_bytes;
 use object::read::elf::{FileHeader, NoteIterator, ProgramHeader};
 use std::ops::Range;
 
-/// Kernels have fewer than ten program headers and some hundred bytes of notes. The limits bound what a file can make
-/// this process do.
+/// Kernels have fewer than ten program headers and some hundred bytes of notes. The limits bound the work that a file
+/// can cause.
 const MAX_PROGRAM_HEADERS: u16 = 64;
 const MAX_NOTES_SIZE: u64 = 64 * 1024;
 
-/// A note of this name and type holds the address of a kernel's PVH entry.
+/// The name and type of the note that holds the address of a kernel's PVH entry.
 const XEN_NOTE: (&[u8], NoteType) = (b"Xen\0", NoteType(18));
-/// Notes are aligned to 4 bytes, whatever their segment says.
+/// Notes are aligned to 4 bytes, even if their segment declares another alignment.
 const NOTE_ALIGN: u64 = 4;
 
 /// The word size of an ELF file.
@@ -50,7 +50,7 @@ pub(super) struct Elf {
     pub class: Class,
     pub entry: u64,
     pub segments: Vec<Segment>,
-    /// Where the file holds notes, each range no longer than [`MAX_NOTES_SIZE`].
+    /// The ranges of the file that hold notes, each no longer than [`MAX_NOTES_SIZE`].
     notes: Vec<Range<u64>>,
 }
 

@@ -1,4 +1,4 @@
-//! A file without a header: real-mode code, at the address where small hand-written guests expect to be.
+//! A file without a header: real-mode code, loaded at the address that small hand-written guests expect.
 
 use super::Guest;
 use super::segment::Segment;

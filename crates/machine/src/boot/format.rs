@@ -1,4 +1,4 @@
-//! Which boot protocol an image is for, by its magic numbers.
+//! Detects an image's boot protocol by its magic numbers.
 
 use super::elf::{Class, Elf};
 use super::multiboot::Header;
@@ -12,13 +12,14 @@ pub enum KernelFormat {
     /// Multiboot, PVH or Linux, whichever the image has a header or a note for.
     #[default]
     Auto,
-    /// No header at all: real-mode code, loaded and entered at 0x1000. Never assumed, since anything could be it.
+    /// Real-mode code without a header, loaded and entered at 0x1000. Never detected automatically, since any file
+    /// could be such code.
     Flat,
     /// Linux's 64-bit boot protocol: a bzImage, or an ELF64 vmlinux.
     Linux,
     /// Multiboot 1.
     Multiboot,
-    /// Xen's PVH entry, as Linux has it.
+    /// Xen's PVH entry point, which Linux also has.
     Pvh,
 }
 
@@ -41,7 +42,7 @@ impl FromStr for KernelFormat {
     }
 }
 
-/// The protocol that was found.
+/// The detected protocol.
 pub(super) enum Protocol {
     Flat,
     Linux,
@@ -49,7 +50,7 @@ pub(super) enum Protocol {
     Pvh,
 }
 
-/// Finds the protocol for a kernel that begins with `head`.
+/// Detects the protocol of a kernel that begins with `head`.
 pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) -> Result<Protocol, GuestImageError> {
     match format {
         KernelFormat::Flat => Ok(Protocol::Flat),
@@ -65,8 +66,8 @@ pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) ->
     }
 }
 
-/// As QEMU's `-kernel`: a multiboot header goes before a PVH note, except in ELF64, which multiboot cannot load. An ELF64 file without the note,
-/// which QEMU refuses, is taken for a Linux kernel.
+/// As in QEMU's `-kernel`, a multiboot header takes precedence over a PVH note, except in ELF64, which multiboot cannot
+/// load. An ELF64 file without the note, which QEMU refuses, is loaded as a Linux kernel.
 fn detect(kernel: &BootImage, head: &[u8]) -> Result<Protocol, GuestImageError> {
     let class = Class::of(head);
     match (Header::find(kernel, head)?, class) {

@@ -1,4 +1,4 @@
-//! An image of the guest, as bytes or as an open file that is never copied as a whole.
+//! A guest image: bytes, or an open file that is never copied to memory as a whole.
 
 use crate::error::ImageName;
 use crate::{GuestImageError, GuestImageProblem, ImageRole, SetupError};
@@ -13,13 +13,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
-/// Where magic numbers are looked for: multiboot headers lie in the first 8 KiB.
+/// The bytes that are searched for magic numbers: multiboot headers lie in the first 8 KiB.
 const HEAD_SIZE: usize = 8192;
 
-/// Bytes that are copied between two looks at the cancellation flag: some hundred microseconds.
+/// Bytes that are copied between two checks of the cancellation flag. Copying them takes some hundred microseconds.
 const SLICE: u64 = 1 << 20;
 
-/// A kernel or a module, where it is kept until it is loaded, and after that for the next reset.
+/// A kernel, a module or firmware. It is kept for each reset.
 pub struct BootImage {
     role: ImageRole,
     name: String,
@@ -28,15 +28,15 @@ pub struct BootImage {
 
 enum Content {
     Bytes(Cow<'static, [u8]>),
-    /// A regular file. It may change or shrink at any time: sizes are asked anew by every load.
+    /// A regular file. It may change or shrink at any time, so each load reads its size again.
     File(File),
 }
 
 impl BootImage {
-    /// Opens a file, and keeps it open.
+    /// Opens a file and keeps it open.
     ///
     /// # Errors
-    /// When it cannot be opened or is not a regular file. Opening never waits, not even for a FIFO's writer.
+    /// Fails if the file cannot be opened or is not a regular file. Opening never waits, not even for a FIFO's writer.
     pub fn open(role: ImageRole, path: impl AsRef<Path>) -> Result<Self, GuestImageError> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -53,18 +53,18 @@ impl BootImage {
         Ok(Self { role, name, content: Content::File(file) })
     }
 
-    /// Takes an image that is in memory already.
+    /// Creates an image from bytes in memory.
     #[must_use]
     pub fn from_bytes(role: ImageRole, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         Self { role, name: "(bytes)".to_owned(), content: Content::Bytes(bytes.into()) }
     }
 
-    /// An error about this image.
+    /// Returns an error about this image.
     pub(crate) fn refuse(&self, problem: GuestImageProblem, what: impl AsRef<str>) -> GuestImageError {
         GuestImageError::new(&ImageName { role: self.role, name: &self.name }, problem, what)
     }
 
-    /// The size in bytes, at this moment and never 0.
+    /// Returns the current size in bytes, never 0.
     pub(crate) fn len(&self) -> Result<u64, GuestImageError> {
         let len = match &self.content {
             Content::Bytes(bytes) => bytes.len() as u64,
@@ -73,7 +73,7 @@ impl BootImage {
         if len == 0 { Err(self.refuse(GuestImageProblem::Truncated, "is empty")) } else { Ok(len) }
     }
 
-    /// The first bytes, up to 8 KiB.
+    /// Returns the first bytes, up to 8 KiB.
     pub(super) fn head(&self) -> Result<Vec<u8>, GuestImageError> {
         let len = usize::try_from(self.len()?).map_or(HEAD_SIZE, |len| len.min(HEAD_SIZE));
         let mut head = vec![0; len];
@@ -81,7 +81,7 @@ impl BootImage {
         Ok(head)
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Reads the bytes from `offset` on into `buffer`.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), GuestImageError> {
         let result = match &self.content {
             Content::File(file) => file.read_exact_at(buffer, offset),
@@ -99,7 +99,8 @@ impl BootImage {
         result.map_err(|error| self.unreadable(&error))
     }
 
-    /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory. Looks at `cancel` before each slice.
+    /// Copies `len` bytes from `offset` on to `address`, from a file straight into guest memory. Checks `cancel` before
+    /// each slice.
     pub(crate) fn copy_to(
         &self,
         ram: &GuestRam,
@@ -112,7 +113,7 @@ impl BootImage {
         while done < len {
             cancel.check()?;
             let slice = SLICE.min(len - done);
-            // Whoever placed the image has checked that it ends within both the file and RAM.
+            // The caller has checked that the range ends within both the file and RAM.
             let (from, to) = (offset.saturating_add(done), address.saturating_add(done));
             self.copy_slice(ram, from, slice, to).map_err(|error| self.unreadable(&error))?;
             done += slice;
@@ -120,7 +121,7 @@ impl BootImage {
         Ok(())
     }
 
-    /// Copies a slice. A read that a signal interrupts goes on.
+    /// Copies a slice. Retries a read that a signal interrupts.
     fn copy_slice(&self, ram: &GuestRam, offset: u64, len: u64, address: u64) -> io::Result<()> {
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let address = GuestAddress(address);

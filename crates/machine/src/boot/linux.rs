@@ -1,7 +1,7 @@
 //! Linux's 64-bit boot protocol (Documentation/arch/x86/boot.rst): a bzImage or an ELF64 vmlinux, and the zero page.
 //!
-//! The kernel is entered in 64-bit mode at its own entry, so that neither its real-mode setup code nor its way from 32 to 64 bits
-//! runs: on a host that emulates such code, those cost most.
+//! The kernel is entered in 64-bit mode at its own entry. Neither its real-mode setup code nor its switch from 32 to 64
+//! bits runs: on a host that emulates such code, those take the most time.
 
 use super::Guest;
 use super::boot_data::{BootData, piece, string};
@@ -16,11 +16,11 @@ use kvm_accel::{StartMode, StartState};
 use linux_loader::loader::bootparam::{boot_e820_entry, boot_params, setup_header};
 use vm_memory::ByteValued;
 
-/// "Undefined" in the list of boot loaders.
+/// The type "undefined" in the list of boot loaders.
 const LOADER: u8 = 0xff;
 const BOOT_FLAG: u16 = 0xaa55;
 const MAGIC: u32 = u32::from_le_bytes(*b"HdrS");
-/// The protocol of kernels without a header: the version of the 64-bit entry.
+/// The protocol version for kernels without a header: the version that has the 64-bit entry.
 const VERSION: u16 = 0x020c;
 /// x86's COMMAND_LINE_SIZE without the NUL, for kernels without a header.
 const CMDLINE_SIZE: u32 = 2047;
@@ -28,7 +28,7 @@ const CMDLINE_SIZE: u32 = 2047;
 const E820_RAM: u32 = 1;
 const E820_RESERVED: u32 = 2;
 
-/// A kernel in either of its forms.
+/// A kernel in either of the two formats.
 enum Kernel {
     BzImage(BzImage),
     Vmlinux(Elf),
@@ -120,7 +120,7 @@ fn check_cmdline(guest: &Guest<'_>, cmdline: &str, most: u32) -> Result<(), Gues
     Err(guest.kernel.refuse(DoesNotFit, what).with_remedy("Shorten the command line."))
 }
 
-/// Takes a place for the one initrd of the protocol, if there is one.
+/// Reserves memory for the initrd, if there is one. The protocol supports only one.
 fn place_initrd<'a>(guest: &mut Guest<'a>, last: u32) -> Result<Option<PlacedModule<'a>>, GuestImageError> {
     if let Some(second) = guest.options.modules.get(1) {
         let error = second.image.refuse(DoesNotFit, "is a second initrd, and Linux's boot protocol hands over one");
@@ -148,7 +148,7 @@ fn zero_page(guest: &Guest<'_>, header: setup_header, cmdline: u64, initrd: Opti
     params
 }
 
-/// A value that fits by construction: everything placed lies below 4 GiB.
+/// Converts a value that always fits: everything placed lies below 4 GiB.
 fn low32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }

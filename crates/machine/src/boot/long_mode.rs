@@ -1,6 +1,6 @@
-//! The memory behind a start in 64-bit mode: page tables that map everything below 4 GiB to its own address, and a GDT.
+//! The tables for a start in 64-bit mode: page tables that identity-map everything below 4 GiB, and a GDT.
 
-/// One top-level table, one table of 512 GiB, and a directory for each GiB.
+/// The size of the page tables: one top-level table, one table of 512 GiB, and a directory for each GiB.
 pub(super) const PAGE_TABLES_SIZE: usize = (2 + GIBIBYTES) * TABLE_SIZE;
 
 const TABLE_SIZE: usize = 4096;
@@ -11,13 +11,14 @@ const PRESENT: usize = 1;
 const WRITABLE: usize = 1 << 1;
 const LARGE: usize = 1 << 7;
 
-/// Linux's GDT at boot: the code segment is 0x10, the data segment 0x18, both the whole address space.
+/// The GDT of Linux's boot protocol: the code segment is 0x10, the data segment 0x18. Both cover the whole address
+/// space.
 const GDT: [u64; 4] = [0, 0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff];
 pub(super) const GDT_SIZE: usize = size_of_val(&GDT);
-/// The offset of its last byte.
+/// The GDT's limit: the offset of its last byte.
 pub(super) const GDT_LIMIT: u16 = 31;
 
-/// Page tables for `address`, a multiple of 4 KiB; the top level comes first.
+/// Returns the page tables to place at `address`, a multiple of 4 KiB. The top level comes first.
 pub(super) fn page_tables(address: usize) -> Vec<u8> {
     let table = |index: usize| (address + index * TABLE_SIZE) | PRESENT | WRITABLE;
     let mut tables = vec![0; PAGE_TABLES_SIZE / 8];
@@ -31,7 +32,7 @@ pub(super) fn page_tables(address: usize) -> Vec<u8> {
     tables.into_iter().flat_map(usize::to_le_bytes).collect()
 }
 
-/// The GDT's bytes.
+/// Returns the GDT's bytes.
 pub(super) fn gdt() -> Vec<u8> {
     GDT.into_iter().flat_map(u64::to_le_bytes).collect()
 }
@@ -40,7 +41,7 @@ pub(super) fn gdt() -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Walks the tables as a processor does.
+    /// Walks the tables like a processor.
     fn translate(tables: &[u8], base: usize, linear: usize) -> usize {
         let entry = |table: usize, index: usize| {
             let at = (table & !0xfff) - base + index % 512 * 8;

@@ -1,8 +1,8 @@
-//! From a guest image to the state in which the first vCPU starts.
+//! Loads a guest image and computes the state in which the first vCPU starts.
 //!
-//! [`Boot::load`] writes a kernel, its modules and what its boot protocol wants to tell it into guest RAM. Nothing is
-//! kept of it but the images' open files (or bytes), so it can be repeated, as a reset does. Images are not trusted:
-//! every header is checked against the file and the RAM before a byte is written.
+//! [`Boot::load`] writes a kernel, its modules and the data of its boot protocol into guest RAM. [`Boot`] keeps only
+//! the images' open files (or bytes), so a reset can repeat the load. Images are not trusted: every header is checked
+//! against the file and the RAM before a byte is written.
 
 mod boot_data;
 mod bzimage;
@@ -30,52 +30,54 @@ use kvm_accel::cancel::Cancel;
 use kvm_accel::{GuestRam, StartMode, StartState};
 use placement::Placement;
 
-/// A guest that can be loaded, as often as the machine is reset.
+/// A guest that can be loaded repeatedly, at the start and at each reset of the machine.
 #[derive(Debug)]
 pub struct Boot {
-    /// None: whatever firmware finds.
+    /// `None` if firmware starts the guest.
     kernel: Option<BootImage>,
     options: BootOptions,
-    /// What the machine adds to Linux's command line.
+    /// The words that the machine adds to Linux's command line.
     announced: String,
 }
 
 impl Boot {
-    /// A guest of a kernel and what is handed to it.
+    /// Creates a guest from a kernel and its options.
     ///
     /// # Errors
-    /// When a command line contains a NUL, or the flat format, which has no way to hand anything over, is given a
-    /// command line or modules.
+    /// Fails if a command line contains a NUL, or if the flat format has a command line or modules, which it cannot
+    /// pass to the guest.
     pub fn new(kernel: BootImage, options: BootOptions) -> Result<Self, MachineConfigError> {
         options.check()?;
         Ok(Self { kernel: Some(kernel), options, announced: String::new() })
     }
 
-    /// A guest that firmware starts: nothing is loaded, and the first vCPU begins at the reset vector.
+    /// Creates a guest that firmware starts: nothing is loaded, and the first vCPU begins at the reset vector.
     #[must_use]
     pub fn by_firmware() -> Self {
         Self { kernel: None, options: BootOptions::default(), announced: String::new() }
     }
 
-    /// The size of all images in bytes. An image whose size cannot be read counts as empty: loading reports the error.
+    /// Returns the size of all images in bytes. An image whose size cannot be read counts as empty: loading reports the
+    /// error.
     pub(crate) fn image_bytes(&self) -> u64 {
         let modules = self.options.modules.iter().map(|module| &module.image);
         self.kernel.iter().chain(modules).filter_map(|image| image.len().ok()).sum()
     }
 
-    /// Adds words to the command line of a kernel that could be Linux: devices that it cannot find by itself.
+    /// Adds words to the command line of a kernel that could be Linux. They describe devices that Linux cannot
+    /// discover.
     pub fn announce(&mut self, words: String) {
         self.announced = words;
     }
 
-    /// Loads the guest into `ram`, which has the given layout, and answers how the first vCPU starts. `rsdp` is where the board puts
-    /// ACPI's root pointer, for protocols that hand it over.
+    /// Loads the guest into `ram`, which has the given layout, and returns the start state of the first vCPU. `rsdp` is
+    /// the address of the board's ACPI root pointer, for protocols that pass it.
     ///
-    /// Exclusive, because reading moves the position of the images' files.
+    /// Takes `&mut self`, because reading moves the position of the images' files.
     ///
     /// # Errors
-    /// When the images cannot be read, are not what they claim to be, or do not fit; [`SetupError::Cancelled`] within about 10 ms of
-    /// [`Cancel::cancel`].
+    /// Fails if the images cannot be read, are invalid, or do not fit; with [`SetupError::Cancelled`] within about 10
+    /// ms of [`Cancel::cancel`].
     pub fn load(
         &mut self,
         layout: &RamLayout,
@@ -107,7 +109,7 @@ impl Boot {
     }
 }
 
-/// What the loaders of all protocols start from.
+/// The input of every protocol's loader.
 struct Guest<'a> {
     kernel: &'a BootImage,
     /// The kernel's first bytes.
@@ -122,7 +124,7 @@ struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// The command line for Linux: the user's, then what the machine adds.
+    /// Returns the command line for Linux: the user's, then the machine's words.
     fn linux_cmdline(&self) -> String {
         let announced = if self.options.fixed_cmdline { "" } else { self.announced };
         [self.options.cmdline.as_str(), announced]

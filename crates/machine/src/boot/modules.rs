@@ -1,4 +1,4 @@
-//! Modules: images that lie in guest memory as they are.
+//! Modules: images that are loaded unchanged into guest memory.
 
 use super::Guest;
 use super::options::Module;
@@ -7,19 +7,19 @@ use crate::GuestImageProblem::DoesNotFit;
 use crate::layout::PAGE_SIZE;
 use crate::{GuestImageError, SetupError};
 
-/// A module with its place in memory, page-aligned and below 4 GiB.
+/// A module with its address in guest memory, page-aligned and below 4 GiB.
 pub(super) struct PlacedModule<'a> {
     pub module: &'a Module,
     pub address: u64,
     pub size: u64,
 }
 
-/// Where a protocol's kernels expect modules.
+/// Where a protocol places modules.
 #[derive(Clone, Copy)]
 pub(super) enum Side {
     /// Directly above the kernel, as multiboot loaders do; below it when there is no room.
     AboveKernel,
-    /// At the end of low RAM, out of the way of a kernel that grows, as Linux expects its initrd; no byte lies beyond `last`.
+    /// At the end of low RAM, away from a kernel that grows, as Linux expects its initrd. No byte lies beyond `last`.
     Top { last: u64 },
 }
 
@@ -38,7 +38,7 @@ impl Side {
 }
 
 impl<'a> Guest<'a> {
-    /// Takes a place for each module, in order.
+    /// Reserves memory for each module, in order.
     pub(super) fn place_modules(&mut self, side: Side) -> Result<Vec<PlacedModule<'a>>, GuestImageError> {
         let modules = &self.options.modules;
         modules.iter().map(|module| self.place_module(module, side)).collect()

@@ -1,5 +1,5 @@
-//! Multiboot 1, as its specification 0.6.96 has it: a header in the first 8 KiB of the image, an information structure
-//! for the kernel.
+//! Multiboot 1, specification 0.6.96: a header in the first 8 KiB of the image, and an information structure for the
+//! kernel.
 
 use super::elf::{Class, Elf};
 use super::modules::{PlacedModule, Side};
@@ -13,7 +13,8 @@ use kvm_accel::{StartMode, StartState};
 const HEADER_MAGIC: u32 = 0x1bad_b002;
 const BOOTLOADER_MAGIC: u64 = 0x2bad_b002;
 
-/// Header flags. Modules are always page-aligned and memory is always told; a video mode is a wish that may be ignored.
+/// Header flags. Modules are always page-aligned and the memory information is always passed. A video mode is a request
+/// that a loader may ignore.
 const MUST_UNDERSTAND: u32 = 0xffff;
 const UNDERSTOOD: u32 = 0b111;
 const HAS_ADDRESSES: u32 = 1 << 16;
@@ -34,21 +35,21 @@ const MMAP_AVAILABLE: u32 = 1;
 /// A valid header.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Header {
-    /// Where it lies in the image.
+    /// The header's offset in the image.
     offset: u64,
     flags: u32,
-    /// Where to load what is not an ELF file (or is not to be treated as one).
+    /// The load addresses of an image that is not an ELF file, or that must not be loaded as one.
     pub addresses: Option<Addresses>,
 }
 
-/// The address fields of a header, as for the a.out format that they come from.
+/// The address fields of a header, which describe an a.out-like format.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Addresses {
     header: u32,
     load: u32,
-    /// 0: up to the end of the file.
+    /// 0: load up to the end of the file.
     load_end: u32,
-    /// 0: nothing beyond what is loaded.
+    /// 0: there is no bss.
     bss_end: u32,
     entry: u32,
 }
@@ -76,7 +77,7 @@ impl Header {
 }
 
 impl Addresses {
-    /// What the addresses say to load, from an image of `len` bytes whose header lies at `offset`.
+    /// Returns the segment that the addresses describe, for an image of `len` bytes with its header at `offset`.
     fn segment(&self, kernel: &BootImage, offset: u64, len: u64) -> Result<Segment, GuestImageError> {
         let [header, load, load_end, bss_end] = [self.header, self.load, self.load_end, self.bss_end].map(u64::from);
         let malformed = || kernel.refuse(Malformed, "has contradictory addresses in its multiboot header");
@@ -128,9 +129,9 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
     Ok(StartState { mode: StartMode::Protected, rip: entry, rax: BOOTLOADER_MAGIC, rbx: info, rsi: 0, rsp: 0 })
 }
 
-/// Builds what the kernel is told, and answers the address of the information structure in it.
+/// Builds the boot data. Returns it, and the address of the information structure in it.
 fn information(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(BootData, u64), GuestImageError> {
-    // As QEMU does: the first word is the program.
+    // As in QEMU: the first word is the name of the program.
     let options = guest.options;
     let cmdline = [options.name.as_str(), &options.cmdline].join(" ");
     let memory_map = guest.layout.memory_map();
@@ -152,7 +153,7 @@ fn information(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(B
     let module_list = data.push(&list);
     let mut mmap = Vec::with_capacity(memory_map.len() * MMAP_ENTRY_SIZE);
     for range in &memory_map {
-        // The size of an entry does not count the field that holds it.
+        // The size field of an entry does not count itself.
         mmap.extend(low32((MMAP_ENTRY_SIZE - 4) as u64).to_le_bytes());
         mmap.extend(range.start.to_le_bytes());
         mmap.extend((range.end - range.start).to_le_bytes());
@@ -181,12 +182,12 @@ fn information(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(B
     Ok((data, info))
 }
 
-/// A value that fits by construction: everything placed lies below 4 GiB.
+/// Converts a value that always fits: everything placed lies below 4 GiB.
 fn low32(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
 }
 
-/// Returns the little-endian number that `bytes`, at least 4, begins with.
+/// Returns the little-endian number in the first 4 of `bytes`.
 fn le32(bytes: &[u8]) -> u32 {
     u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }

@@ -1,29 +1,29 @@
-//! What is handed to a kernel besides its own image.
+//! The options of a boot: everything that is passed to a kernel in addition to its own image.
 
 use super::{BootImage, KernelFormat};
 use crate::MachineConfigError;
 
-/// How to boot a kernel, and with what.
+/// How to boot a kernel, and what to pass to it.
 #[derive(Debug, Default)]
 pub struct BootOptions {
-    /// The boot protocol; by default, what the image's magic numbers say.
+    /// The boot protocol. By default, detected by the image's magic numbers.
     pub format: KernelFormat,
-    /// The program's name, which leads a multiboot command line: the image's path as the user gave it.
+    /// The program's name, the first word of a multiboot command line: the image's path as the user gave it.
     pub name: String,
     /// The command line.
     pub cmdline: String,
-    /// It is the user's alone: the machine adds no words for Linux, QEMU's `auto-kernel-cmdline=off`.
+    /// The machine adds no words for Linux to the command line; QEMU's `auto-kernel-cmdline=off`.
     pub fixed_cmdline: bool,
-    /// Modules in order; Linux takes the first one as its initrd.
+    /// Modules in order. Linux uses the first one as its initrd.
     pub modules: Vec<Module>,
 }
 
-/// An image that is put into memory as it is, for the kernel to find.
+/// An image that is loaded unchanged into memory for the kernel.
 #[derive(Debug)]
 pub struct Module {
     /// The bytes.
     pub image: BootImage,
-    /// Text that goes with it; may be empty.
+    /// The module's command line; may be empty.
     pub cmdline: String,
 }
 

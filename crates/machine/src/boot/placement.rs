@@ -1,22 +1,22 @@
-//! Who lies where in the guest's RAM while it is being loaded.
+//! Allocates ranges of the guest's RAM while a guest is loaded.
 
 use crate::layout::{HOLE_START, PAGE_SIZE, RamLayout};
 use std::ops::Range;
 
-/// Boot data starts here at the lowest: guests put their own trampolines for other processors and for real mode into
-/// the first 64 KiB before they have read everything (kvm-unit-tests: 0x8000 to 0xda30).
+/// The lowest address of boot data. Before they have read all boot data, guests copy their own trampolines for other
+/// processors and for real mode into the first 64 KiB (kvm-unit-tests: 0x8000 to 0xda30).
 pub(super) const BOOT_DATA_FLOOR: u64 = 0x1_0000;
 
-/// The ranges that are taken; only grows.
+/// The ranges that are taken. Ranges are only added.
 pub(super) struct Placement {
     layout: RamLayout,
-    /// What the guest is told it may use, below 4 GiB, where 32-bit boot protocols can point to.
+    /// The usable ranges of the guest's memory map, below 4 GiB, where 32-bit boot protocols can point to.
     usable: Vec<Range<u64>>,
-    /// In address order, without overlap.
+    /// The taken ranges, in address order, without overlap.
     taken: Vec<Range<u64>>,
 }
 
-/// Why a fixed range cannot be had.
+/// Why a fixed range is unavailable.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Conflict {
     NoRam,
@@ -29,7 +29,7 @@ impl Placement {
         Self { layout: *layout, usable, taken: Vec::new() }
     }
 
-    /// Takes a range at an address that the image dictates: any RAM will do.
+    /// Takes a range at an address that the image requires, in any RAM.
     pub fn fixed(&mut self, range: Range<u64>) -> Result<(), Conflict> {
         if !self.layout.contains(&range) {
             return Err(Conflict::NoRam);
@@ -64,7 +64,7 @@ impl Placement {
         self.fixed(start..start + size).ok().map(|()| start)
     }
 
-    /// The end of the highest range taken below 4 GiB.
+    /// Returns the end of the highest range taken below 4 GiB.
     pub fn end(&self) -> u64 {
         self.taken.iter().map(|taken| taken.end).filter(|end| *end <= HOLE_START).max().unwrap_or(0)
     }

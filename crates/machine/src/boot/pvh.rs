@@ -1,8 +1,9 @@
 //! PVH: an ELF64 kernel with a Xen note that names a 32-bit entry point, and Xen's start-of-day structure.
 //!
-//! linux-loader defines the structures. [`Elf`] reads the headers and the note, and segments are copied in slices:
-//! linux-loader checks segments neither against each other nor against RAM, believes the last of several note segments
-//! even if the entry is in another, and copies a segment as a whole, which cannot be cancelled.
+//! linux-loader defines the structures. [`Elf`] reads the headers and the note, and segments are copied in slices.
+//! linux-loader's own loading is not used: it checks segments neither against each other nor against RAM, uses the last
+//! of several note segments even if the entry is in another, and copies a segment as a whole, which cannot be
+//! cancelled.
 
 use super::elf::{Class, Elf};
 use super::modules::{PlacedModule, Side};
@@ -18,7 +19,7 @@ use linux_loader::loader::elf::start_info::{
 };
 use vm_memory::ByteValued;
 
-/// The version with a memory map.
+/// The structure's version that has a memory map.
 const START_INFO_VERSION: u32 = 1;
 
 pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
@@ -41,7 +42,7 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
     Ok(StartState { mode: StartMode::Protected, rip: entry, rax: 0, rbx: info, rsi: 0, rsp: 0 })
 }
 
-/// Builds what the kernel is told, and answers the address of the start-of-day structure in it.
+/// Builds the boot data. Returns it, and the address of the start-of-day structure in it.
 fn start_info(guest: &mut Guest<'_>, modules: &[PlacedModule<'_>]) -> Result<(BootData, u64), GuestImageError> {
     let cmdline = guest.linux_cmdline();
     let memory_map = guest.layout.firmware_map();

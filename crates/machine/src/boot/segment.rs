@@ -1,4 +1,4 @@
-//! Segments of a kernel image: their places in guest memory, and their copies.
+//! Segments of a kernel image: reserves their memory and copies them.
 
 use super::Guest;
 use super::placement::Conflict;
@@ -7,7 +7,7 @@ use crate::{GuestImageError, SetupError};
 use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress, GuestMemoryError};
 
-/// A piece of an image and its place in guest memory. The bytes by which `memory_size` exceeds `file_size` are zero.
+/// A piece of an image and its address in guest memory. The bytes by which `memory_size` exceeds `file_size` are zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
     pub offset: u64,
@@ -17,13 +17,13 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Returns the place of this segment in memory, unless its end overflows.
+    /// Returns the range of this segment in guest memory, unless its end overflows.
     fn range(&self) -> Option<Range<u64>> {
         Some(self.address..self.address.checked_add(self.memory_size)?)
     }
 
-    /// Sets the bytes that the file does not fill to zero. Reads each page first and leaves a page of zeroes alone, so that it stays
-    /// unpopulated.
+    /// Sets the bytes that the file does not fill to zero. Reads each page first and skips a page of zeroes, so that it
+    /// stays unpopulated.
     fn clear_rest(&self, guest: &Guest<'_>) -> Result<(), SetupError> {
         const ZEROS: [u8; 4096] = [0; 4096];
         let failed = |error: GuestMemoryError| guest.kernel.refuse(DoesNotFit, error.to_string());
@@ -46,7 +46,7 @@ impl Segment {
 }
 
 impl Guest<'_> {
-    /// Reserves the places of the kernel's segments, and checks that `entry` is in one of them.
+    /// Reserves the memory of the kernel's segments, and checks that `entry` is in one of them.
     pub(super) fn place_kernel(&mut self, segments: &[Segment], entry: u64) -> Result<(), GuestImageError> {
         let mut entered = false;
         for segment in segments {
@@ -78,8 +78,8 @@ impl Guest<'_> {
         Ok(())
     }
 
-    /// Copies placed segments from the kernel's image, and clears the bytes that the file does not fill: after a reset they hold what the
-    /// guest wrote.
+    /// Copies placed segments from the kernel's image, and clears the bytes that the file does not fill: at a reset
+    /// they hold what the guest wrote.
     pub(super) fn copy_kernel(&self, segments: &[Segment]) -> Result<(), SetupError> {
         for segment in segments {
             self.kernel.copy_to(self.ram, segment.offset, segment.file_size, segment.address, self.cancel)?;

@@ -1,4 +1,4 @@
-//! What devices ask the kernel to do without leaving the guest.
+//! Registers the writes that the kernel handles without an exit to user space: coalesced ranges and ioeventfds.
 
 use super::{BusDevice, Claim, Doorbell, MachineBus};
 use kvm_accel::Request;
@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 impl MachineBus {
-    /// Gives the kernel the ranges and the doorbells of all devices that are on the bus by now. Before the vCPUs exist.
+    /// Registers the coalesced ranges and the doorbells of all devices on the bus. Call it before the vCPUs exist.
     ///
     /// # Errors
-    /// When the kernel refuses a doorbell. A range that it does not coalesce is only slower.
+    /// Fails if the kernel refuses a doorbell. If the kernel refuses a coalesced range, its writes only become slower.
     pub fn accelerate(&mut self, io: &Io) -> kvm_accel::Result<()> {
         let ports = |address| u16::try_from(address).ok().map(IoAddress::Pio);
         for claim in &mut self.ports.fixed.0 {
@@ -31,7 +31,7 @@ impl Claim {
             }
         }
         let coalesce = |range: &Range<u64>| {
-            // A range that leaves the claim would take writes from a neighbour.
+            // A range that reaches beyond the claim would coalesce a neighbour's writes.
             let len = range.end.checked_sub(range.start).filter(|_| range.end <= self.len)?;
             let start = at(self.start + range.start)?;
             io.coalesce(start, u32::try_from(len).ok()?).ok()
@@ -43,7 +43,7 @@ impl Claim {
     }
 }
 
-/// A device some of whose writes the kernel keeps: they are passed on before any other access.
+/// A device with coalesced writes. The ring is drained before any other access to the device.
 struct Drained {
     device: Arc<dyn BusDevice>,
     io: Io,

@@ -14,34 +14,35 @@ pub const PM_CONTROL: u16 = 4;
 /// Offset of the PM timer.
 pub const PM_TIMER: u16 = 8;
 
-/// The sleep type that powers off. As QEMU's, so that guests without ACPI that write 0x2000 to port 0x604 are right, too.
+/// The sleep type that powers off. The value is QEMU's, so that guests without ACPI that write 0x2000 to port 0x604
+/// power off, too.
 pub const S5_SLEEP_TYPE: u8 = 0;
-/// The sleep type that keeps nothing but memory, as QEMU's. No table tells of it, since no device here would be set up again by firmware;
-/// it is for guests that know it.
+/// The sleep type that keeps only memory (S3). The value is QEMU's. No ACPI table lists it, because no firmware here
+/// would set up the devices again. It is for guests that know the value.
 const S3_SLEEP_TYPE: u8 = 1;
 
-/// Ticks of the PM timer in a second.
+/// Ticks of the PM timer per second.
 const FREQUENCY: u64 = 3_579_545;
 const TIMER_MASK: u64 = 0xff_ffff;
 
-/// Of PM1 status and enable: the clock's alarm.
+/// PM1 status and enable: the RTC's alarm.
 const RTC: u16 = 1 << 10;
-/// Of PM1 status: the machine slept.
+/// PM1 status: the machine slept.
 const WAKE: u16 = 1 << 15;
-/// Of PM1 control: the SCI is how events are told, there is no SMI; always so.
+/// PM1 control: events raise the SCI, not an SMI. Always set.
 const SCI_EN: u16 = 1;
 const SLP_TYP: u16 = 0b111 << 10;
 const SLP_EN: u16 = 1 << 13;
 
-/// The registers. The clock's alarm is the only event: there is no button, and an overflow of the timer raises no interrupt. The alarm wakes
-/// the machine, and raises no interrupt of these registers.
+/// The registers. The RTC's alarm is the only event: there is no button, and an overflow of the timer raises no
+/// interrupt. The alarm wakes the machine. It raises no SCI.
 #[derive(Debug)]
 pub struct AcpiPm {
     state: Mutex<State>,
     wake: OnceLock<Wake>,
 }
 
-/// The function that makes the sleeping vCPU look.
+/// The function that makes the sleeping vCPU check [`AcpiPm::asleep`].
 struct Wake(Arc<dyn Fn() + Send + Sync>);
 
 impl std::fmt::Debug for Wake {
@@ -56,7 +57,7 @@ struct State {
     status: u16,
     enable: u16,
     control: u16,
-    /// The guest has asked to sleep (S3), and neither an event that it has enabled nor a reset has ended that.
+    /// The guest has entered S3, and neither an event that it has enabled nor a reset has ended the sleep.
     asleep: bool,
 }
 
@@ -67,25 +68,26 @@ impl Default for AcpiPm {
 }
 
 impl AcpiPm {
-    /// Registers at power-on, with a timer that starts when the machine does.
+    /// Creates the registers at power-on, with a timer that starts when the machine does.
     #[must_use]
     pub const fn new() -> Self {
         Self { state: Mutex::new(State::new(Clock::new(FREQUENCY))), wake: OnceLock::new() }
     }
 
-    /// Back to power-on; the timer goes on, as a guest expects of one that it cannot set.
+    /// Resets the registers to power-on. The timer continues, because guests expect a free-running timer that they
+    /// cannot set.
     pub fn reset(&self) {
         let mut state = self.state();
         (state.status, state.enable, state.control, state.asleep) = (0, 0, SCI_EN, false);
     }
 
-    /// The machine is woken: as a reset, but the guest finds why.
+    /// Resets the registers after a wake-up, but keeps PM1 status, where the guest reads the cause.
     pub fn wake(&self) {
         let mut state = self.state();
         (state.enable, state.control, state.asleep) = (0, SCI_EN, false);
     }
 
-    /// The clock's alarm.
+    /// Signals the RTC's alarm.
     pub fn alarm(&self) {
         let mut state = self.state();
         state.status |= RTC;
@@ -94,14 +96,14 @@ impl AcpiPm {
         self.call_wake(woken);
     }
 
-    /// Not to be called with the lock held.
+    /// Calls the wake function if `woken`. The caller must not hold the lock.
     fn call_wake(&self, woken: bool) {
         if let Some(Wake(wake)) = self.wake.get().filter(|_| woken) {
             wake();
         }
     }
 
-    /// Whether the guest sleeps, and nothing has woken it.
+    /// Returns true if the guest sleeps and no event has woken it.
     #[must_use]
     pub fn asleep(&self) -> bool {
         self.state().asleep
@@ -117,7 +119,7 @@ impl State {
         Self { clock, status: 0, enable: 0, control: SCI_EN, asleep: false }
     }
 
-    /// Ends the sleep if an event has come that the guest has enabled; whether one has.
+    /// Ends the sleep if an event that the guest has enabled is pending. Returns true if one is.
     const fn end_sleep(&mut self) -> bool {
         let event = self.status & self.enable != 0;
         if event {
@@ -127,7 +129,7 @@ impl State {
         event
     }
 
-    /// All registers, as a row of bytes.
+    /// Returns all registers as consecutive bytes.
     fn registers(&self) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..2].copy_from_slice(&self.status.to_le_bytes());
@@ -149,7 +151,7 @@ impl BusDevice for AcpiPm {
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
         let mut state = self.state();
         let mut registers = state.registers();
-        // Writing 1 clears.
+        // A status bit is cleared by writing 1 to it.
         registers[..2].fill(0);
         let to = usize::try_from(offset).ok().and_then(|offset| registers.get_mut(offset..)).unwrap_or_default();
         to.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
@@ -158,7 +160,7 @@ impl BusDevice for AcpiPm {
         let control = u16::from_le_bytes([registers[4], registers[5]]);
         state.control = (control | SCI_EN) & !SLP_EN;
         if control & SLP_EN == 0 {
-            // Another vCPU may enable an event that has come already.
+            // Another vCPU may enable an event that is already pending.
             let woken = state.asleep && state.end_sleep();
             drop(state);
             self.call_wake(woken);
@@ -167,7 +169,7 @@ impl BusDevice for AcpiPm {
         match u8::try_from((control & SLP_TYP) >> SLP_TYP.trailing_zeros()) {
             Ok(S5_SLEEP_TYPE) => Some(Request::Shutdown),
             Ok(S3_SLEEP_TYPE) => {
-                // An event that has come already wakes at once.
+                // An event that is already pending wakes the machine at once.
                 state.asleep = !state.end_sleep();
                 Some(Request::Wake)
             }
@@ -188,7 +190,7 @@ impl BusDevice for AcpiPm {
     }
 
     fn on_wake(&self, wake: &Arc<dyn Fn() + Send + Sync>) {
-        // The vCPUs are attached once.
+        // The function is set only once.
         let _ = self.wake.set(Wake(Arc::clone(wake)));
     }
 }
@@ -259,7 +261,7 @@ mod tests {
 
     const S3: u16 = (S3_SLEEP_TYPE as u16) << 10 | SLP_EN;
 
-    /// How often the sleeping vCPU was made to look.
+    /// Counts the calls of the wake function.
     fn wakes(pm: &AcpiPm) -> Arc<AtomicU32> {
         let count = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&count);

@@ -1,9 +1,9 @@
-//! Questions of vCPU threads that another thread answers, in any order.
+//! Requests of vCPU threads that another thread answers, in any order.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What was asked and not taken yet. Nothing but an answer and [`Answers::close`] ends a wait.
+/// The requests that a thread still waits for. Only an answer or [`Answers::close`] ends a wait.
 pub struct Answers<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
@@ -11,7 +11,7 @@ pub struct Answers<T> {
 
 struct State<T> {
     last_id: u32,
-    /// By question; `None` while it waits.
+    /// The answers by the request's number; `None` until the answer arrives.
     answers: HashMap<u32, Option<T>>,
     closed: bool,
 }
@@ -24,7 +24,8 @@ impl<T> Default for Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Has `tell` pass the question on under a number, and waits; `None` once it is closed.
+    /// Calls `tell` with a new number to pass the request on, and waits for the answer. Returns `None` after
+    /// [`Answers::close`].
     pub fn ask(&self, tell: impl FnOnce(u32)) -> Option<T> {
         let mut state = self.lock();
         if state.closed {
@@ -33,7 +34,7 @@ impl<T> Answers<T> {
         state.last_id = state.last_id.wrapping_add(1);
         let id = state.last_id;
         state.answers.insert(id, None);
-        // Whoever is told takes locks of its own, and this one.
+        // Released first: `tell` takes other locks, and the thread that answers takes this one.
         drop(state);
         tell(id);
         let waits = |state: &mut State<T>| matches!(state.answers.get(&id), Some(None));
@@ -41,7 +42,7 @@ impl<T> Answers<T> {
         state.answers.remove(&id).flatten()
     }
 
-    /// Answers a question; does nothing when nobody waits for it.
+    /// Answers a request. Does nothing if no thread waits for the answer.
     pub fn answer(&self, id: u32, answer: T) {
         if let Some(waiting @ None) = self.lock().answers.get_mut(&id) {
             *waiting = Some(answer);
@@ -49,7 +50,7 @@ impl<T> Answers<T> {
         self.changed.notify_all();
     }
 
-    /// Ends every wait, now and later.
+    /// Ends every wait, now and in the future.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;

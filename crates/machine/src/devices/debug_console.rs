@@ -1,4 +1,5 @@
-//! QEMU's `isa-debugcon`, and the same that firmware of other emulators writes to: a port whose bytes go somewhere, without a UART.
+//! QEMU's `isa-debugcon`, and the same port of other emulators that firmware writes to: its bytes go to an output,
+//! without a UART.
 
 use super::SerialOutput;
 use super::serial_output::OutputInterrupt;
@@ -7,23 +8,23 @@ use kvm_accel::Request;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the port reads as: how firmware knows that somebody listens.
+/// The value that the port reads as. Firmware reads it to detect the debug console.
 const READBACK: u8 = 0xe9;
 
-/// The port.
+/// The debug console's port.
 pub struct DebugConsole {
     output: Mutex<SerialOutput>,
     output_interrupt: Option<Arc<OutputInterrupt>>,
 }
 
 impl DebugConsole {
-    /// A port that writes there.
+    /// Creates a port that writes to `output`.
     #[must_use]
     pub fn new(output: SerialOutput) -> Self {
         Self { output_interrupt: output.interrupt(), output: Mutex::new(output) }
     }
 
-    /// Writes kept output as far as there is room, without waiting; for teardown.
+    /// Writes as much pending output as there is room for, without waiting. Called at teardown.
     pub fn flush_pending(&self) -> bool {
         self.output().flush_pending()
     }

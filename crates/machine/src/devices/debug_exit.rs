@@ -1,4 +1,4 @@
-//! QEMU's `isa-debug-exit`: a port that ends the machine with a status of the guest's choice.
+//! QEMU's `isa-debug-exit`: a port that ends the machine with an exit status that the guest writes.
 
 use crate::MachineConfigError;
 use crate::bus::BusDevice;
@@ -9,7 +9,7 @@ pub const DEBUG_EXIT_IOBASE: u32 = 0x501;
 /// The number of ports of `-device isa-debug-exit` without `iosize`.
 pub const DEBUG_EXIT_IOSIZE: u32 = 2;
 
-/// The device, with its place on the bus checked.
+/// The device, with valid ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebugExit {
     iobase: u16,
@@ -17,10 +17,10 @@ pub struct DebugExit {
 }
 
 impl DebugExit {
-    /// A device of `iosize` ports from `iobase` on.
+    /// Creates a device of `iosize` ports from `iobase` on.
     ///
     /// # Errors
-    /// When there is no port, or not all of them lie within 0..=0xffff.
+    /// Fails if there is no port, or not all ports lie within 0..=0xffff.
     pub fn new(iobase: u32, iosize: u32) -> Result<Self, MachineConfigError> {
         let refuse = |rule: &str| {
             let message = format!("isa-debug-exit with iobase={iobase:#x}, iosize={iosize:#x}: {rule}");
@@ -36,13 +36,13 @@ impl DebugExit {
         Ok(Self { iobase: base, iosize })
     }
 
-    /// The first port.
+    /// Returns the first port.
     #[must_use]
     pub const fn iobase(&self) -> u16 {
         self.iobase
     }
 
-    /// The number of ports.
+    /// Returns the number of ports.
     #[must_use]
     pub const fn iosize(&self) -> u32 {
         self.iosize

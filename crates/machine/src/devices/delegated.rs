@@ -1,7 +1,8 @@
-//! A device whose accesses another thread answers: the seam for devices that are not written in Rust.
+//! A device whose accesses another thread answers: the interface for devices that are not written in Rust.
 //!
-//! The vCPU that made the access waits for the answer, as it would for a device's own code. A pause waits with it, because a
-//! register read has no value before it is answered; what does not wait is the end: [`Delegated::close`] answers everything.
+//! The vCPU that made the access waits for the answer, as it would for a device in Rust. A pause waits, too, because a
+//! register read has no value before it is answered. The end of the machine does not wait: [`Delegated::close`] answers
+//! every access.
 
 use super::DelegatedMsrs;
 use super::answers::Answers;
@@ -15,24 +16,24 @@ use std::time::Duration;
 /// One access of the guest, to be answered by [`Delegated::answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
-    /// Names the access in its answer.
+    /// Identifies the access in its answer.
     pub id: u32,
     /// True for a store or an `out`.
     pub write: bool,
-    /// From the device's first port or address.
+    /// Offset from the device's first port or address.
     pub offset: u64,
-    /// Bytes: 1, 2, 4 or 8.
+    /// Width of the access in bytes: 1, 2, 4 or 8.
     pub size: usize,
-    /// What is written; 0 for a read.
+    /// The value written; 0 for a read.
     pub value: u64,
 }
 
-/// What [`Delegated::next`] found.
+/// The result of [`Delegated::next`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// The guest waits for an answer to this.
+    /// The guest waits for an answer to this access.
     Access(Access),
-    /// Nothing within the time.
+    /// No access arrived within the time.
     Idle,
     /// The machine has ended; there will be no further access.
     Closed,
@@ -41,13 +42,13 @@ pub enum Next {
 /// Called with each access, on the vCPU's thread, which waits from then on.
 pub type Asked = Box<dyn Fn(Access) + Send + Sync>;
 
-/// A device answered elsewhere: by whoever is told through [`Asked`], or by a thread that calls [`Delegated::next`].
+/// A device whose accesses are answered by the receiver of [`Asked`], or by a thread that calls [`Delegated::next`].
 pub struct Delegated {
     answers: Answers<u64>,
     to: To,
 }
 
-/// Who is told of an access.
+/// How an access is delivered: by a call, or through a queue.
 enum To {
     Pushed(Asked),
     Pulled(Pulled),
@@ -61,25 +62,26 @@ struct Pulled {
 
 #[derive(Default)]
 struct Waiting {
-    /// Accesses that nobody has pulled.
+    /// Accesses that no thread has fetched yet.
     accesses: VecDeque<Access>,
     closed: bool,
 }
 
 impl Delegated {
-    /// A device whose accesses `asked` is told.
+    /// Creates a device that calls `asked` with each access.
     #[must_use]
     pub fn pushing(asked: Asked) -> Self {
         Self { answers: Answers::default(), to: To::Pushed(asked) }
     }
 
-    /// A device whose accesses a thread fetches with [`Delegated::next`].
+    /// Creates a device whose accesses a thread fetches with [`Delegated::next`].
     #[must_use]
     pub fn pulled() -> Self {
         Self { answers: Answers::default(), to: To::Pulled(Pulled::default()) }
     }
 
-    /// The next access, for at most `patience`: whoever waits has to look at its own end, too.
+    /// Waits for the next access for at most `patience`, so that the calling thread can also check whether it has to
+    /// end.
     pub fn next(&self, patience: Duration) -> Next {
         let To::Pulled(pulled) = &self.to else { return Next::Closed };
         let idle = |waiting: &mut Waiting| waiting.accesses.is_empty() && !waiting.closed;
@@ -92,12 +94,13 @@ impl Delegated {
         }
     }
 
-    /// Answers an access: the value read; anything for a write.
+    /// Answers an access. `value` is the value read; any value for a write.
     pub fn answer(&self, id: u32, value: u64) {
         self.answers.answer(id, value);
     }
 
-    /// From now on reads give all ones and writes are lost, at once, those that wait included.
+    /// Closes the device: from now on reads return all ones and writes are dropped, without a wait. This includes the
+    /// accesses that wait now.
     pub fn close(&self) {
         self.answers.close();
         if let To::Pulled(pulled) = &self.to {
@@ -106,7 +109,7 @@ impl Delegated {
         }
     }
 
-    /// Waits for the answer; `None` once the machine ends.
+    /// Delivers an access and waits for the answer. Returns `None` after [`Delegated::close`].
     fn ask(&self, write: bool, offset: u64, size: usize, value: u64) -> Option<u64> {
         self.answers.ask(|id| {
             let access = Access { id, write, offset, size, value };
@@ -141,7 +144,7 @@ impl BusDevice for Delegated {
     }
 }
 
-/// The delegated devices and MSRs of a machine; dropping it lets every vCPU go that waits for one.
+/// The delegated devices and MSRs of a machine. Dropping it releases every vCPU that waits for one of them.
 #[derive(Default)]
 pub struct DelegatedDevices {
     devices: Vec<Arc<Delegated>>,
@@ -149,17 +152,17 @@ pub struct DelegatedDevices {
 }
 
 impl DelegatedDevices {
-    /// Remembers a device until the machine ends.
+    /// Adds a device, to close it with the machine.
     pub fn push(&mut self, device: Arc<Delegated>) {
         self.devices.push(device);
     }
 
-    /// Remembers the MSRs until the machine ends.
+    /// Adds the MSRs, to close them with the machine.
     pub fn set_msrs(&mut self, msrs: Arc<DelegatedMsrs>) {
         self.msrs = Some(msrs);
     }
 
-    /// See [`Delegated::close`].
+    /// Closes all devices and MSRs: see [`Delegated::close`].
     pub fn close(&self) {
         self.devices.iter().for_each(|device| device.close());
         self.msrs.iter().for_each(|msrs| msrs.close());

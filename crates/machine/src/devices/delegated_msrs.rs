@@ -1,5 +1,5 @@
-//! MSRs whose accesses another thread answers. As with a [`Delegated`](super::Delegated) device the vCPU waits, and only the end
-//! of the machine does not.
+//! MSRs whose accesses another thread answers. As with a [`Delegated`](super::Delegated) device, the vCPU waits for the
+//! answer, and only the end of the machine does not.
 
 use super::answers::Answers;
 use kvm_accel::cpu::msr_filter::{MsrHandler, MsrRange, MsrRule, ReadAnswer, WriteAnswer};
@@ -9,28 +9,28 @@ use std::sync::Arc;
 /// One access of the guest, to be answered by [`DelegatedMsrs::answer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MsrAccess {
-    /// Names the access in its answer.
+    /// Identifies the access in its answer.
     pub id: u32,
-    /// The rule that asks.
+    /// The number of the rule that delegates this access.
     pub rule: u32,
-    /// Who waits.
+    /// The vCPU that waits.
     pub vcpu: u32,
-    /// The MSR.
+    /// The MSR's index.
     pub index: u32,
-    /// What is written; `None` for `rdmsr`.
+    /// The value written; `None` for `rdmsr`.
     pub write: Option<u64>,
 }
 
 /// Called with each access, on the vCPU's thread, which waits from then on.
 pub type MsrAsked = Box<dyn Fn(MsrAccess) + Send + Sync>;
 
-/// Those of a machine.
+/// The delegated MSRs of a machine.
 pub struct DelegatedMsrs {
     answers: Answers<Option<u64>>,
     asked: MsrAsked,
 }
 
-/// Which accesses of a rule are asked about; its other answers are fixed.
+/// Which accesses of a rule are delegated. The rule's other accesses have fixed answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asks {
     /// `rdmsr`.
@@ -47,13 +47,14 @@ struct Asking {
 }
 
 impl DelegatedMsrs {
-    /// MSRs whose accesses `asked` is told.
+    /// Creates MSRs that call `asked` with each delegated access.
     #[must_use]
     pub fn new(asked: MsrAsked) -> Self {
         Self { answers: Answers::default(), asked }
     }
 
-    /// A range whose accesses are asked about as `asks` says, under the number `rule`, and answered as `fixed` says otherwise.
+    /// Returns a range that delegates the accesses in `asks`, under the number `rule`, and answers the others by
+    /// `fixed`.
     #[must_use]
     pub fn range(self: &Arc<Self>, fixed: MsrRule, rule: u32, asks: Asks) -> MsrRange {
         MsrRange {
@@ -65,12 +66,12 @@ impl DelegatedMsrs {
         }
     }
 
-    /// Answers an access: the value read, anything for a write; `None` for a #GP.
+    /// Answers an access: the value read, any value for a write; `None` for a #GP.
     pub fn answer(&self, id: u32, answer: Option<u64>) {
         self.answers.answer(id, answer);
     }
 
-    /// From now on every access is a #GP, at once, those that wait included.
+    /// Closes the MSRs: from now on every access raises #GP, without a wait. This includes the accesses that wait now.
     pub fn close(&self) {
         self.answers.close();
     }

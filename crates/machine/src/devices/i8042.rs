@@ -1,15 +1,16 @@
-//! The keyboard controller, as far as machines without a keyboard need it: its line to the processor's reset pin.
+//! The keyboard controller, as much of it as machines without a keyboard need: its line to the processor's reset pin.
 
 use crate::bus::BusDevice;
 use kvm_accel::Request;
 
-/// Commands are written here and the status is read from here.
+/// The port to which commands are written and from which the status is read.
 pub const I8042_COMMAND_PORT: u16 = 0x64;
 
 /// "Pulse output port" with bit 0, the processor's reset line, low.
 pub const PULSE_RESET: u8 = 0xfe;
 
-/// Both buffers empty: a command may be written (Linux's `reboot=k` waits for that), no data waits at port 0x60.
+/// The status: both buffers are empty. A command may be written (Linux's `reboot=k` waits for that), and no data waits
+/// at port 0x60.
 const STATUS: u8 = 0;
 
 /// The controller's command port; the data port 0x60 has no device and reads all ones.
@@ -17,7 +18,7 @@ const STATUS: u8 = 0;
 pub struct I8042(());
 
 impl I8042 {
-    /// A controller; it has no state.
+    /// Creates a controller, which has no state.
     #[must_use]
     pub const fn new() -> Self {
         Self(())

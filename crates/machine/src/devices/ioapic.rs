@@ -1,14 +1,15 @@
-//! The 82093AA IOAPIC: 24 pins, each with an entry that says which message the local APICs get.
+//! The 82093AA IOAPIC: 24 pins, each with a redirection entry that selects the message to the local APICs.
 //!
-//! A state machine: lines, register accesses and ends of interrupts in, messages out. [`crate::interrupts`] wires it.
+//! A state machine: its inputs are lines, register accesses and ends of interrupts, its outputs are messages.
+//! [`crate::interrupts`] connects it.
 
 use kvm_accel::interrupts::Msi;
 
-/// Where a PC has its first IOAPIC.
+/// The address of a PC's first IOAPIC.
 pub const IOAPIC_BASE: u64 = 0xfec0_0000;
-/// Bytes that it answers for.
+/// The size of its registers in bytes.
 pub const IOAPIC_LEN: u64 = 0x1000;
-/// Pins.
+/// The number of pins.
 pub const IOAPIC_PINS: u8 = 24;
 
 /// Register select, window, and the end-of-interrupt register of version 0x20.
@@ -16,7 +17,7 @@ const SELECT: u64 = 0x00;
 const WINDOW: u64 = 0x10;
 const END_OF_INTERRUPT: u64 = 0x40;
 
-/// Version 0x20, whose end-of-interrupt register QEMU's has too; the last entry is 23.
+/// Version 0x20, which has the end-of-interrupt register, as QEMU's does; the last entry is 23.
 const VERSION: u32 = 0x0017_0020;
 const FIRST_ENTRY: u8 = 0x10;
 
@@ -33,9 +34,9 @@ pub struct Ioapic {
     id: u32,
     select: u8,
     entries: [u64; IOAPIC_PINS as usize],
-    /// The levels that lines have.
+    /// The levels of the lines.
     lines: u32,
-    /// Lines with something to send.
+    /// Lines with a message to send.
     requests: u32,
 }
 
@@ -45,17 +46,17 @@ impl Default for Ioapic {
     }
 }
 
-/// The message of an entry.
+/// Returns the message of an entry.
 fn message(entry: u64) -> Msi {
     let (destination, logical) = (entry >> 56, entry >> 11 & 1);
     let (vector_and_mode, level) = (entry & 0x7ff, entry & LEVEL);
-    // A level-triggered message is an assertion.
+    // A level-triggered message is always an assertion.
     let data = vector_and_mode | level | if level != 0 { 1 << 14 } else { 0 };
     Msi { address: 0xfee0_0000 | destination << 12 | logical << 2, data: u32::try_from(data).unwrap_or_default() }
 }
 
 impl Ioapic {
-    /// Sets the level of a pin; the message that this sends.
+    /// Sets the level of a pin. Returns the message that this sends.
     #[must_use]
     pub fn set_line(&mut self, pin: u8, high: bool) -> Option<Msi> {
         let index = usize::from(pin);
@@ -76,8 +77,9 @@ impl Ioapic {
         self.service(pin)
     }
 
-    /// A guest acknowledged `vector`: the pins that it did so for, and the messages of those that are still raised. Pins that an irqfd
-    /// raised are among them: the kernel sent their message, past this.
+    /// Handles the end of the interrupt `vector`. Returns the level-triggered pins with that vector, each with a
+    /// message if it is still raised. The pins include those that an irqfd raised: the kernel sent their messages
+    /// itself.
     pub fn end_of_interrupt(&mut self, vector: u8) -> Vec<(u8, Option<Msi>)> {
         let served = |entry: u64| entry & 0xff == u64::from(vector) && entry & LEVEL != 0;
         let pins: Vec<u8> = (0..IOAPIC_PINS).filter(|&pin| served(self.entry(pin))).collect();
@@ -90,14 +92,14 @@ impl Ioapic {
         pins.into_iter().map(acknowledge).collect()
     }
 
-    /// The message of a pin, if it is not masked: for the kernel, which has to know which vectors are level-triggered.
+    /// Returns the message of a pin that is not masked. The kernel needs it, to know which vectors are level-triggered.
     #[must_use]
     pub fn route(&self, pin: u8) -> Option<Msi> {
         let entry = self.entry(pin);
         (entry & MASKED == 0).then(|| message(entry))
     }
 
-    /// Stores 32 bits.
+    /// Writes 32 bits at `offset`.
     pub fn write(&mut self, offset: u64, value: u32) -> Written {
         match offset {
             SELECT => {
@@ -112,7 +114,7 @@ impl Ioapic {
         }
     }
 
-    /// Loads 32 bits.
+    /// Reads 32 bits at `offset`.
     #[must_use]
     pub fn read(&self, offset: u64) -> u32 {
         match (offset, self.select) {
@@ -130,7 +132,7 @@ impl Ioapic {
         self.entries.get(usize::from(pin)).copied().unwrap_or(MASKED)
     }
 
-    /// The pin, and where in its entry the selected register is.
+    /// Returns the pin of the selected register, and the register's bit offset in the entry.
     fn half(&self, select: u8) -> Option<(u8, u32)> {
         let index = select.checked_sub(FIRST_ENTRY)?;
         (index / 2 < IOAPIC_PINS).then_some((index / 2, u32::from(index % 2) * 32))
@@ -147,7 +149,8 @@ impl Ioapic {
         let half = 0xffff_ffff << shift & !READ_ONLY;
         *entry = before & !half | u64::from(value) << shift & half;
         if *entry & LEVEL == 0 {
-            // Only a level-triggered interrupt waits for its end, and a level is no edge.
+            // Only a level-triggered interrupt waits for its end. A level does not count as an edge if the entry
+            // becomes edge-triggered.
             *entry &= !REMOTE_IRR;
             if before & LEVEL != 0 {
                 self.requests &= !(1 << pin);
@@ -159,7 +162,7 @@ impl Ioapic {
         Written { changed: changed.then_some(pin), sent: self.service(pin), acknowledged: Vec::new() }
     }
 
-    /// Sends what a pin has to send, if its entry lets it.
+    /// Sends the pending message of a pin, if its entry allows that.
     fn service(&mut self, pin: u8) -> Option<Msi> {
         let bit = 1 << pin;
         let entry = self.entries.get_mut(usize::from(pin))?;
@@ -177,14 +180,14 @@ impl Ioapic {
     }
 }
 
-/// What a store did.
+/// The results of a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// The pin whose entry is another one now.
+    /// The pin whose entry has changed.
     pub changed: Option<u8>,
     /// The message of that pin.
     pub sent: Option<Msi>,
-    /// As [`Ioapic::end_of_interrupt`].
+    /// The same as [`Ioapic::end_of_interrupt`] returns.
     pub acknowledged: Vec<(u8, Option<Msi>)>,
 }
 
@@ -256,7 +259,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any accesses and lines: nothing panics, and no guest writes the read-only bits.
+        /// For any accesses and lines: nothing panics, and no guest changes the read-only bits.
         #[test]
         fn test_any_sequence_keeps_the_invariants(steps in proptest::collection::vec((0_u8..4, any::<u8>(), any::<u32>()), 0..200)) {
             let mut ioapic = Ioapic::default();

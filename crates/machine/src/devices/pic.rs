@@ -1,8 +1,10 @@
 //! The pair of 8259A interrupt controllers of a PC: eight lines each, the second behind line 2 of the first.
 //!
-//! A state machine: lines and register accesses in, a vector out. [`crate::interrupts`] wires it.
+//! A state machine: its inputs are lines and register accesses, its output is a vector. [`crate::interrupts`] connects
+//! it.
 
-/// Master command and data, slave command and data, and the registers that choose between edge and level (ELCR).
+/// The first port of the master: command and data. `PIC_SLAVE` is that of the slave, and `PIC_ELCR` that of the
+/// edge/level control registers.
 pub const PIC_MASTER: u16 = 0x20;
 /// See [`PIC_MASTER`].
 pub const PIC_SLAVE: u16 = 0xa0;
@@ -11,10 +13,11 @@ pub const PIC_ELCR: u16 = 0x4d0;
 
 /// The line of the master that the slave drives.
 const CASCADE: u8 = 2;
-/// Lines that are edge-triggered whatever the ELCR says: timer, keyboard, cascade; clock and coprocessor.
+/// The lines that the ELCR can make level-triggered. Timer, keyboard and cascade, and clock and coprocessor, are always
+/// edge-triggered.
 const LEVEL_MASK: [u8; 2] = [0xf8, 0xde];
 
-/// What the next write to a data port is.
+/// The meaning of the next write to a data port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Expects {
     /// The interrupt mask (OCW1).
@@ -22,7 +25,7 @@ enum Expects {
     Mask,
     /// ICW2: the vectors.
     Vectors,
-    /// ICW3: the cascade, which a PC has wired.
+    /// ICW3: the cascade, which is fixed on a PC.
     Cascade,
     /// ICW4: modes.
     Modes,
@@ -31,7 +34,7 @@ enum Expects {
 /// One 8259A.
 #[derive(Clone, Debug, Default)]
 struct Chip {
-    /// The levels that lines have.
+    /// The levels of the lines.
     lines: u8,
     requests: u8,
     in_service: u8,
@@ -67,19 +70,19 @@ impl Chip {
         } else if rising {
             self.requests |= bit;
         } else if !high {
-            // A request that falls before it is acknowledged is gone; the processor then finds a spurious one.
+            // A request that falls before it is acknowledged is lost; the processor then gets a spurious interrupt.
             self.requests &= !bit;
         }
     }
 
-    /// The set line with the highest priority, and how many lines are above it.
+    /// Returns the set line with the highest priority, and how many lines have a higher priority.
     fn highest(&self, lines: u8) -> Option<(u8, u8)> {
         let turned = lines.rotate_right(self.first.into());
         let above = (0..8).find(|above| turned & 1 << above != 0)?;
         Some(((self.first + above) & 7, above))
     }
 
-    /// The line that interrupts, if one does: requested, not masked, above what is in service.
+    /// Returns the line that interrupts: requested, not masked, and of a higher priority than those in service.
     fn interrupts(&self, master: bool) -> Option<u8> {
         let (line, above) = self.highest(self.requests & !self.mask)?;
         let mut serving = self.in_service;
@@ -87,7 +90,7 @@ impl Chip {
             serving &= !self.mask;
         }
         if self.special_fully_nested && master {
-            // The slave may have something more urgent than what it has in service.
+            // The slave may have a request of a higher priority than the one it has in service.
             serving &= !(1 << CASCADE);
         }
         self.highest(serving).is_none_or(|(_, serving)| above < serving).then_some(line)
@@ -107,7 +110,7 @@ impl Chip {
 
     fn write_command(&mut self, value: u8) {
         if value & 0x10 != 0 {
-            // ICW1 resets all but the lines and how they trigger.
+            // ICW1 resets everything except the lines' levels and trigger modes.
             *self = Self {
                 lines: self.lines,
                 requests: self.lines & self.level,
@@ -131,7 +134,7 @@ impl Chip {
         }
     }
 
-    /// OCW2.
+    /// Handles OCW2: end-of-interrupt and rotation commands.
     fn end_of_interrupt(&mut self, value: u8) {
         let named = value & 7;
         match value >> 5 {
@@ -202,7 +205,7 @@ pub struct Pic {
 }
 
 impl Pic {
-    /// Sets the level of ISA line 0 to 15; the cascade is nobody's.
+    /// Sets the level of ISA line 0 to 15. Ignores the cascade, which no device drives.
     pub fn set_line(&mut self, line: u8, high: bool) {
         if let Some(chip) = self.chips.get_mut(usize::from(line / 8))
             && line != CASCADE
@@ -212,13 +215,14 @@ impl Pic {
         self.cascade();
     }
 
-    /// Whether the processor is interrupted.
+    /// Returns true if an interrupt is pending for the processor.
     #[must_use]
     pub fn pending(&self) -> bool {
         self.chips[0].interrupts(true).is_some()
     }
 
-    /// The processor takes the interrupt: its vector. The one of line 7 (15) when the request has gone meanwhile.
+    /// Acknowledges the interrupt. Returns its vector, or the vector of line 7 (15) if the request has fallen
+    /// meanwhile.
     pub fn acknowledge(&mut self) -> u8 {
         let [master, slave] = &mut self.chips;
         let line = master.interrupts(true).inspect(|&line| master.acknowledge(line));
@@ -233,7 +237,7 @@ impl Pic {
         vector
     }
 
-    /// A byte written to `port`, one of the six.
+    /// Writes a byte to `port`, one of the six.
     pub fn write(&mut self, port: u16, value: u8) {
         match port {
             PIC_MASTER => self.chips[0].write_command(value),
@@ -247,7 +251,7 @@ impl Pic {
         self.cascade();
     }
 
-    /// A byte read from `port`, one of the six.
+    /// Reads a byte from `port`, one of the six.
     pub fn read(&mut self, port: u16) -> u8 {
         let value = match port {
             PIC_MASTER => self.chips[0].read(false, true),
@@ -262,11 +266,11 @@ impl Pic {
         value
     }
 
-    /// The slave's output is a line of the master.
+    /// Drives the master's cascade line with the slave's output.
     fn cascade(&mut self) {
         let [master, slave] = &mut self.chips;
         let high = slave.interrupts(false).is_some();
-        // Two requests of the slave one after the other are two edges.
+        // Two consecutive requests of the slave are two edges.
         if high && master.lines & 1 << CASCADE != 0 && master.requests & 1 << CASCADE == 0 {
             master.set_line(CASCADE, false);
         }
@@ -279,7 +283,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Vectors 0x20 and 0x28 on, nothing masked: as every kernel sets it up.
+    /// Returns a PIC with vectors from 0x20 and 0x28 on and no masked line, as every kernel initialises it.
     fn initialised() -> Pic {
         let mut pic = Pic::default();
         for (base, vectors, cascade) in [(PIC_MASTER, 0x20, 4), (PIC_SLAVE, 0x28, 2)] {
@@ -368,7 +372,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any accesses and lines: nothing panics, what is pending has a vector, and masking everything silences it.
+        /// For any accesses and lines: nothing panics, a pending interrupt has a vector, and masking everything clears
+        /// it.
         #[test]
         fn test_any_sequence_keeps_the_invariants(steps in proptest::collection::vec((0_u8..4, any::<u8>(), any::<u8>()), 0..200)) {
             let ports = [PIC_MASTER, PIC_MASTER + 1, PIC_SLAVE, PIC_SLAVE + 1, PIC_ELCR, PIC_ELCR + 1];

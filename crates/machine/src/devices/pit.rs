@@ -1,12 +1,12 @@
 //! The 8254 timer of a PC: channel 0 drives interrupt line 0, channel 2 the speaker.
 //!
-//! A state machine whose clock is an argument, in ticks of 1.193182 MHz. [`crate::interrupts`] gives it the time.
+//! A state machine. Its clock is an argument, in ticks of 1.193182 MHz; [`crate::interrupts`] passes the time.
 
-/// Channels 0 to 2 and the control register.
+/// The first port: channels 0 to 2, then the control register.
 pub const PIT_BASE: u16 = 0x40;
 /// The PC's port B: channel 2's gate and output, the speaker, the refresh clock.
 pub const PORT_B: u16 = 0x61;
-/// Ticks a second.
+/// Ticks per second.
 pub const PIT_FREQUENCY: u64 = 1_193_182;
 
 /// How a counter is read and written.
@@ -20,19 +20,19 @@ enum Access {
 
 #[derive(Clone, Debug, Default)]
 struct Channel {
-    /// 0 to 5.
+    /// The mode, 0 to 5.
     mode: u8,
     access: Access,
-    /// 1 to 0x10000; 0 until it is loaded.
+    /// The reload value, 1 to 0x10000; 0 until it is loaded.
     reload: u32,
-    /// When it was loaded, or its gate rose.
+    /// When the counter was loaded, or its gate rose.
     start: u64,
     gate: bool,
-    /// The low byte that came first.
+    /// The low byte, which is written first, until the high byte follows.
     low: Option<u8>,
-    /// The next byte read is the high one.
+    /// The next read returns the high byte.
     reads_high: bool,
-    /// A count that waits to be read.
+    /// A latched count that has not been read yet.
     latched: Option<u16>,
     status: Option<u8>,
 }
@@ -42,7 +42,7 @@ impl Channel {
         now.saturating_sub(self.start)
     }
 
-    /// The output's level.
+    /// Returns the output's level.
     fn output(&self, now: u64) -> bool {
         let (ticks, reload) = (self.elapsed(now), u64::from(self.reload));
         if reload == 0 {
@@ -56,7 +56,7 @@ impl Channel {
         }
     }
 
-    /// The counter's value.
+    /// Returns the counter's value.
     fn count(&self, now: u64) -> u16 {
         let (ticks, reload) = (self.elapsed(now), u64::from(self.reload.max(1)));
         let count = match self.mode {
@@ -67,7 +67,7 @@ impl Channel {
         (count & 0xffff) as u16
     }
 
-    /// When the output next rises after `now`, if it does.
+    /// Returns when the output next rises after `now`, if it does.
     fn next_rise(&self, now: u64) -> Option<u64> {
         let reload = u64::from(self.reload);
         if reload == 0 {
@@ -78,7 +78,7 @@ impl Channel {
             0 => once(self.start + reload),
             2 | 3 => Some(self.start + (self.elapsed(now) / reload + 1) * reload),
             4 => once(self.start + reload + 1),
-            // Modes 1 and 5 wait for a gate, which channel 0 has not.
+            // Modes 1 and 5 wait for a rising gate, and the gate of channel 0 is always high.
             _ => None,
         }
     }
@@ -92,7 +92,7 @@ impl Channel {
                     2 => Access::High,
                     _ => Access::LowThenHigh,
                 };
-                // Modes 6 and 7 are 2 and 3. Counting in BCD is not done, as nobody asks for it.
+                // Modes 6 and 7 are the same as 2 and 3. BCD counting is not implemented, because no guest uses it.
                 self.mode = match value >> 1 & 7 {
                     mode @ 6..=7 => mode - 4,
                     mode => mode,
@@ -159,7 +159,7 @@ pub struct Pit {
 }
 
 impl Default for Pit {
-    /// Channel 2's gate is closed, the others' are wired open.
+    /// The gate of channel 2 is low; those of the others are wired high.
     fn default() -> Self {
         let open = || Channel { gate: true, ..Channel::default() };
         Self { channels: [open(), open(), Channel::default()], speaker: false }
@@ -167,7 +167,7 @@ impl Default for Pit {
 }
 
 impl Pit {
-    /// A byte written to one of the four ports, or to port B.
+    /// Writes a byte to one of the four ports, or to port B.
     pub fn write(&mut self, port: u16, value: u8, now: u64) {
         if port == PORT_B {
             let channel = &mut self.channels[2];
@@ -199,11 +199,11 @@ impl Pit {
         }
     }
 
-    /// A byte read from one of the four ports, or from port B.
+    /// Reads a byte from one of the four ports, or from port B.
     pub fn read(&mut self, port: u16, now: u64) -> u8 {
         if port == PORT_B {
             let channel = &self.channels[2];
-            // The refresh clock: 15 us, about 18 ticks.
+            // The refresh clock toggles every 15 us, about 18 ticks.
             let refresh = u8::from(now / 18 % 2 == 1);
             return u8::from(channel.output(now)) << 5
                 | refresh << 4
@@ -217,7 +217,7 @@ impl Pit {
         }
     }
 
-    /// When line 0 rises next.
+    /// Returns when line 0 rises next.
     #[must_use]
     pub fn next_tick(&self, now: u64) -> Option<u64> {
         self.channels[0].next_rise(now)
@@ -301,7 +301,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any accesses at any times: nothing panics, and a tick is always in the future.
+        /// For any accesses at any times: nothing panics, and a tick is always in the future.
         #[test]
         fn test_any_sequence_keeps_the_invariants(steps in proptest::collection::vec((any::<bool>(), 0_u16..5, any::<u8>(), 0_u64..100_000), 0..200)) {
             let mut pit = Pit::default();

@@ -1,4 +1,4 @@
-//! QEMU's `pvpanic` (docs/specs/pvpanic): a port at which a guest's kernel tells that it has panicked.
+//! QEMU's `pvpanic` (docs/specs/pvpanic): a port through which a guest's kernel reports a panic.
 
 use crate::bus::BusDevice;
 use kvm_accel::Request;
@@ -6,11 +6,11 @@ use kvm_accel::Request;
 /// The port of `-device pvpanic`.
 pub const PVPANIC_PORT: u16 = 0x505;
 
-/// The kernel has panicked. Of a crash kernel that takes over (bit 1) this device does not want to hear: a driver then writes nothing, and
-/// the crash kernel runs.
+/// The event that the kernel has panicked. The device does not support the event that a crash kernel takes over (bit
+/// 1): a driver then writes nothing, and the crash kernel runs.
 const PANICKED: u8 = 1;
 
-/// The device. It reads as the events that it understands.
+/// The device. Its port reads as the events that it supports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pvpanic;
 

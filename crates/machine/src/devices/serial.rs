@@ -1,7 +1,7 @@
-//! COM1: vm-superio's 16550A between the guest, an output that may block and an input queue that never does.
+//! A serial port: vm-superio's 16550A between the guest, an output that may block and an input queue that never does.
 //!
-//! Two locks, never held together. `uart` guards registers and input and is held for a few instructions only, so
-//! [`SerialPort::input`] may be called from an event loop. `output` is held while a vCPU waits for the reader.
+//! Two locks, never held together. `uart` guards the registers and the input. It is held for a few instructions only,
+//! so [`SerialPort::input`] may be called from an event loop. `output` is held while a vCPU waits for the reader.
 
 use super::SerialOutput;
 use super::serial_output::OutputInterrupt;
@@ -22,33 +22,34 @@ pub const COM1_PORTS: u32 = 8;
 /// The interrupt line of COM1.
 pub const COM1_IRQ: u8 = 4;
 
-/// First port and line of COM2 to COM4; lines are shared with the port before the last.
+/// The first port and the line of COM2 to COM4. COM3 shares the line of COM1, and COM4 that of COM2.
 pub const MORE_COM_PORTS: [(u16, u8); 3] = [(0x2f8, 3), (0x3e8, COM1_IRQ), (0x2e8, 3)];
 
-/// How many bytes of input wait for the guest at most, besides the UART's own 64.
+/// The most bytes of input that wait for the guest, in addition to the UART's own 64.
 pub const SERIAL_INPUT_CAPACITY: usize = 64 * 1024;
 
-/// Called on a vCPU thread, without a lock held, when input is accepted again after some was not.
+/// Called on a vCPU thread, without a lock held, when the port accepts input again after it had refused some.
 pub type InputDrained = Box<dyn Fn() + Send + Sync>;
 
-/// The registers that the input queue cares about: receiver buffer, modem control with its loopback bit, line status.
+/// The registers that affect the input queue: receiver buffer, modem control with its loopback bit, line status.
 const DATA: u8 = 0;
 const MODEM_CONTROL: u8 = 4;
 const LINE_STATUS: u8 = 5;
 const DATA_READY: u8 = 1;
 
-/// The line to the interrupt controller.
+/// A device's line to the interrupt controller.
 #[derive(Clone, Default)]
 pub struct Irq(Option<Arc<dyn Fn() + Send + Sync>>);
 
 impl Irq {
-    /// A line that leads nowhere: the guest has to poll.
+    /// Creates an unconnected line: the guest has to poll.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// A line that `raise` puts an edge on. It is called with the device's lock held, and does not block.
+    /// Creates a line. `raise` puts an edge on it. The device calls `raise` with its lock held, so `raise` must not
+    /// block.
     #[must_use]
     pub fn edge(raise: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(raise)))
@@ -81,7 +82,7 @@ pub struct SerialPort {
 }
 
 impl SerialPort {
-    /// A port in its reset state.
+    /// Creates a port in its reset state.
     #[must_use]
     pub fn new(irq: Irq, output: SerialOutput, input_drained: Option<InputDrained>) -> Self {
         let output_interrupt = output.interrupt();
@@ -89,26 +90,26 @@ impl SerialPort {
         Self { uart: Mutex::new(uart), output: Mutex::new(output), output_interrupt, input_drained }
     }
 
-    /// Takes input for the guest and answers how many bytes of it were accepted; never blocks.
+    /// Queues input for the guest and returns how many bytes were accepted. Never blocks.
     ///
-    /// When that is not all, `input_drained` is called once as soon as half of [`SERIAL_INPUT_CAPACITY`] is free.
+    /// If not all were accepted, `input_drained` is called once, as soon as half of [`SERIAL_INPUT_CAPACITY`] is free.
     pub fn input(&self, bytes: &[u8]) -> usize {
         self.uart().accept(bytes)
     }
 
-    /// Writes kept output as far as there is room, without waiting. True when nothing is left.
+    /// Writes as much pending output as there is room for, without waiting. Returns true if nothing is left.
     ///
-    /// For teardown, after [`BusDevice::interrupt`].
+    /// Called at teardown, after [`BusDevice::interrupt`].
     pub fn flush_pending(&self) -> bool {
         self.output().flush_pending()
     }
 
-    /// The machine is reset: registers get their initial values; output on its way and input not yet taken stay.
+    /// Resets the registers to their initial values. Pending output and queued input are kept.
     pub fn reset(&self) {
         self.uart().reset();
     }
 
-    // No code that holds one of the locks panics; if it did, the state behind it would still be whole.
+    // A poisoned lock is used: no code that holds it panics, and its state would still be consistent after a panic.
     fn uart(&self) -> MutexGuard<'_, Uart> {
         self.uart.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -143,14 +144,14 @@ impl BusDevice for SerialPort {
         None
     }
 
-    /// A vCPU that waits for the reader of the output returns to its loop; what cannot be written is kept.
+    /// Makes a vCPU that waits for the output's reader return. Bytes that were not written are kept.
     fn interrupt(&self) {
         if let Some(interrupt) = &self.output_interrupt {
             interrupt.set();
         }
     }
 
-    /// Output waits for its reader again, and what was kept goes out as far as there is room.
+    /// Lets output wait for its reader again, and writes as many of the kept bytes as there is room for.
     fn resume(&self) {
         self.flush_pending();
         if let Some(interrupt) = &self.output_interrupt {
@@ -159,7 +160,7 @@ impl BusDevice for SerialPort {
     }
 }
 
-/// The registers from `offset` on: an access of several bytes is one of each.
+/// Returns the registers from `offset` on. An access of several bytes accesses one register per byte.
 fn registers(offset: u64) -> impl Iterator<Item = u8> {
     u8::try_from(offset).into_iter().flat_map(|first| first..=u8::MAX)
 }
@@ -170,11 +171,11 @@ impl fmt::Debug for SerialPort {
     }
 }
 
-/// The chip and the input that waits for room in its FIFO.
+/// The chip, and the input that waits for room in its FIFO.
 struct Uart {
     chip: Serial<Irq, NoEvents, Transmitted>,
     input: VecDeque<u8>,
-    /// Input was not accepted for lack of room, and nobody was told of new room yet.
+    /// Some input was refused for lack of room, and `input_drained` has not been called since.
     starved: bool,
 }
 
@@ -187,8 +188,8 @@ impl Uart {
         accepted
     }
 
-    /// Fills the FIFO once it is empty, so that the guest is interrupted once for up to 64 bytes, not for each.
-    /// True when there is room again after input had been refused.
+    /// Fills the FIFO once it is empty, so that the guest gets one interrupt for up to 64 bytes. Returns true if there
+    /// is room again after input had been refused.
     fn refill(&mut self) -> bool {
         self.fill_fifo();
         let drained = self.starved && self.input.len() <= SERIAL_INPUT_CAPACITY / 2;
@@ -199,7 +200,7 @@ impl Uart {
     fn fill_fifo(&mut self) {
         if !self.input.is_empty() && self.chip.read(LINE_STATUS) & DATA_READY == 0 {
             let (front, _) = self.input.as_slices();
-            // In loopback mode the chip takes nothing; the switch back fills the FIFO.
+            // In loopback mode the chip takes nothing. When the guest leaves that mode, `write` fills the FIFO.
             let taken = self.chip.enqueue_raw_bytes(front).unwrap_or(0);
             self.input.drain(..taken);
         }
@@ -210,7 +211,7 @@ impl Uart {
         self.fill_fifo();
     }
 
-    /// Answers the byte that the guest transmits by this write.
+    /// Writes a register. Returns the byte that the guest transmits by this write, if any.
     fn write(&mut self, register: u8, value: u8) -> Option<u8> {
         // Neither the trigger nor the writer of this chip can fail.
         let _ = self.chip.write(register, value);
@@ -221,7 +222,7 @@ impl Uart {
     }
 }
 
-/// Catches what the chip transmits, so that it can be written without the chip's lock.
+/// Receives the byte that the chip transmits, so that it can be written to the output without the chip's lock.
 struct Transmitted(Option<u8>);
 
 impl io::Write for Transmitted {

@@ -1,11 +1,12 @@
-//! Where a serial port's bytes go: never lost, never spun for, and never in the way of pausing the machine.
+//! The output of a serial port. It never loses a byte while its reader exists, never spins, and never delays a pause of
+//! the machine.
 //!
 //! A vCPU thread that finds no room waits for the reader. Two things end the wait: room, and an interruption. The
-//! latter is a level that [`OutputInterrupt`] holds, so it cannot be missed, and in addition any signal, since a vCPU
-//! is kicked by one. What was not written by then is kept and goes out first with the next byte.
+//! latter is a level that [`OutputInterrupt`] holds, so it cannot be missed. Any signal also interrupts the wait,
+//! because a signal kicks a vCPU. Bytes that were not written by then are kept and written first with the next byte.
 //!
-//! A reader that is gone takes the guest's output with it, not the guest: what follows is dropped. No SIGPIPE is
-//! raised for sockets; for pipes it is up to the process to ignore it, as Node and Rust programs do.
+//! When the reader is gone, the guest continues and its output is dropped from then on. Sockets raise no SIGPIPE; for
+//! pipes the process must ignore SIGPIPE, as Node and Rust programs do.
 
 use crate::{MachineConfigError, host_file};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -17,10 +18,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 
-/// `poll` reporting room promises that a pipe takes this much at once (PIPE_BUF).
+/// When `poll` reports a pipe as writable, the pipe takes this many bytes at once (PIPE_BUF).
 const CHUNK: usize = 4096;
 
-/// How long an output that `poll` calls writable and that takes nothing is left alone: a millisecond.
+/// The delay before the next attempt after `poll` reported an output as writable but it took nothing: a millisecond.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// The destination of a serial port's output.
@@ -33,62 +34,62 @@ pub struct SerialOutput {
 
 #[derive(Debug)]
 enum Sink {
-    /// Drops everything: asked for, or the reader is gone.
+    /// Drops everything, because the user asked for that or the reader is gone.
     Null,
     /// A regular file, which always has room.
     File(OwnedFd),
-    /// A pipe or terminal in non-blocking mode. Where the host did not let this process open it once more, it is in the mode of whoever
-    /// else has it, and a write may block; the kick of a vCPU interrupts it.
+    /// A pipe or terminal in non-blocking mode. If the host did not let this process reopen it, it keeps the mode that
+    /// other processes share, and a write may block; the kick of a vCPU interrupts such a write.
     Stream(OwnedFd),
     Socket(OwnedFd),
 }
 
-/// What became of an attempt to write everything.
+/// Whether an attempt to write everything waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
-    /// Until there is room, or an interruption.
+    /// Waits until there is room, or an interruption.
     ForRoom,
     Never,
 }
 
 impl SerialOutput {
-    /// Output that nobody reads.
+    /// Creates an output that drops everything.
     #[must_use]
     pub const fn null() -> Self {
         Self { sink: Sink::Null, pending: Vec::new(), interrupt: None }
     }
 
-    /// Output to a file that a user names: a regular file, which is created or truncated, a FIFO that a process reads, or a terminal.
-    /// Never waits; a vCPU that finds the FIFO full waits for its reader.
+    /// Creates an output to a file that a user names: a regular file, which is created or truncated, a FIFO that a
+    /// process reads, or a terminal. Never waits; a vCPU that later finds the FIFO full waits for its reader.
     ///
     /// # Errors
-    /// When the path cannot be opened or leads to another type of file.
+    /// Fails if the path cannot be opened or leads to another type of file.
     pub fn create(path: &Path) -> Result<Self, MachineConfigError> {
         Self::file(host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?)
     }
 
-    /// Output to a file, pipe or terminal, appended where the file's position is. A pipe or a terminal is opened once more, so that its
-    /// mode stays as it is.
+    /// Creates an output to a file, pipe or terminal, from the file's current position on. A pipe or a terminal is
+    /// reopened, so that the mode of the given file stays unchanged.
     ///
     /// # Errors
-    /// When the kernel has no descriptor left.
+    /// Fails if the kernel has no descriptor left.
     pub fn file(file: File) -> Result<Self, MachineConfigError> {
         let regular = file.metadata().map_err(|error| refuse(&error))?.is_file();
         Self::new(if regular { Sink::File(file.into()) } else { Sink::Stream(host_file::nonblocking(file).into()) })
     }
 
-    /// Output to a stream socket.
+    /// Creates an output to a stream socket.
     ///
     /// # Errors
-    /// When the kernel has no descriptor left.
+    /// Fails if the kernel has no descriptor left.
     pub fn socket(socket: UnixStream) -> Result<Self, MachineConfigError> {
         Self::new(Sink::Socket(socket.into()))
     }
 
-    /// Output to a duplicate of this process's standard output.
+    /// Creates an output to a duplicate of this process's standard output.
     ///
     /// # Errors
-    /// When standard output is closed or the kernel has no descriptor left.
+    /// Fails if standard output is closed, or the kernel has no descriptor left.
     pub fn stdout() -> Result<Self, MachineConfigError> {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| refuse(&error))?;
         Self::file(stdout.into())
@@ -99,12 +100,12 @@ impl SerialOutput {
         Ok(Self { sink, pending: Vec::new(), interrupt: Some(Arc::new(interrupt)) })
     }
 
-    /// The handle that ends waits; none when output never waits.
+    /// Returns the handle that ends waits; `None` if output never waits.
     pub(super) fn interrupt(&self) -> Option<Arc<OutputInterrupt>> {
         self.interrupt.clone()
     }
 
-    /// Writes what is pending, then `bytes`; waits for room, but not through an interruption.
+    /// Writes the pending bytes, then `bytes`. Waits for room until an interruption.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if matches!(self.sink, Sink::Null) {
             return;
@@ -112,13 +113,13 @@ impl SerialOutput {
         self.pending.extend_from_slice(bytes);
         self.drain(Wait::ForRoom);
         if matches!(self.sink, Sink::Stream(_) | Sink::Socket(_)) {
-            // The kernel takes the writer of a pipe for one that is about to sleep, and puts the reader it wakes on this CPU. A vCPU
-            // does not sleep: without giving way once, the reader waits behind the guest for a tick (milliseconds).
+            // The kernel assumes that the writer of a pipe is about to sleep, and wakes the reader on the writer's CPU.
+            // A vCPU does not sleep: without this yield, the reader waits behind the guest for a tick (milliseconds).
             std::thread::yield_now();
         }
     }
 
-    /// Writes what there is room for now. True when nothing is pending any more.
+    /// Writes as much as there is room for now. Returns true if nothing is pending any more.
     pub(super) fn flush_pending(&mut self) -> bool {
         self.drain(Wait::Never);
         self.pending.is_empty()
@@ -137,7 +138,8 @@ impl SerialOutput {
         }
     }
 
-    /// One write; `Ok(0)` says try again. INTR: interrupted while waiting; AGAIN: no room, and `wait` is never.
+    /// Writes once. `Ok(0)` means that the caller has to retry. INTR: interrupted while waiting. AGAIN: no room, and
+    /// `wait` is never.
     fn write_some(&self, wait: Wait) -> Result<usize, Errno> {
         let chunk = &self.pending[..self.pending.len().min(CHUNK)];
         let written = match &self.sink {
@@ -153,13 +155,13 @@ impl SerialOutput {
             },
         };
         match written {
-            // Another process was faster to use the room, or a terminal has room for half a line break: look again.
+            // Another process took the room first, or a terminal has room for only half of a line break: retry.
             Err(Errno::AGAIN) if wait == Wait::ForRoom => self.pause().map(|()| 0),
             result => result,
         }
     }
 
-    /// Waits a moment for an interruption, whatever room there is.
+    /// Waits for [`PAUSE`] or until an interruption, even if there is room.
     fn pause(&self) -> Result<(), Errno> {
         let Some(interrupt) = &self.interrupt else { return Ok(()) };
         let mut fds = [PollFd::from_borrowed_fd(interrupt.0.as_fd(), PollFlags::IN)];
@@ -179,13 +181,13 @@ impl SerialOutput {
         ];
         poll(&mut fds, timeout)?;
         if !fds[0].revents().is_empty() {
-            return Ok(()); // Room, or an error that the write will name.
+            return Ok(()); // Room, or an error that the write will return.
         }
         Err(if fds[1].revents().is_empty() { Errno::AGAIN } else { Errno::INTR })
     }
 }
 
-/// A write that takes nothing and gives no reason would be tried for ever: it counts as a reader that is gone.
+/// Treats a write that takes nothing and reports no error as a closed reader, because it would be retried for ever.
 fn taken(written: Result<usize, Errno>) -> Result<usize, Errno> {
     if written == Ok(0) { Err(Errno::PIPE) } else { written }
 }
@@ -195,7 +197,7 @@ fn refuse(error: &std::io::Error) -> MachineConfigError {
     MachineConfigError::new("serial", message, "Raise the limit on open files (ulimit -n), or use serial 'null'.")
 }
 
-/// A level: while it is set, no output waits for its reader.
+/// A level-triggered flag. While it is set, no output waits for its reader.
 #[derive(Debug)]
 pub(super) struct OutputInterrupt(OwnedFd);
 

@@ -1,32 +1,34 @@
-//! QEMU's `pc-testdev`, which kvm-unit-tests use: latches, memory that is not RAM, a page that leaves the page tables, interrupt lines.
+//! QEMU's `pc-testdev`, which kvm-unit-tests use: latches, memory that is not RAM, a port that flushes a page from the
+//! page tables, interrupt lines.
 
 use crate::bus::BusDevice;
 use kvm_accel::Request;
 use std::sync::{Mutex, PoisonError};
 
-/// The latch, in accesses of 1, 2 and 4 bytes.
+/// The first port of the latch, for accesses of 1, 2 and 4 bytes.
 pub const TEST_LATCH_BASE: u16 = 0xe0;
-/// A 32-bit guest address written here has its page flushed.
+/// The port that flushes a page. The guest writes the page's 32-bit address.
 pub const TEST_FLUSH_BASE: u16 = 0xe4;
-/// The same latch, once more.
+/// The first port of a second view of the same latch.
 pub const TEST_BYTE_LATCH_BASE: u16 = 0xe8;
-/// The number of ports of each of them.
+/// The number of ports of each latch and of the flush.
 pub const TEST_LATCH_PORTS: u32 = 4;
-/// A byte written to the Nth port sets interrupt line N, 0 to low and anything else to high.
+/// The first port of the interrupt lines. A byte written to the Nth port sets line N, 0 to low and anything else to
+/// high.
 pub const TEST_LINES_BASE: u16 = 0x2000;
 /// The number of lines.
 pub const TEST_LINES_PORTS: u32 = 24;
-/// Memory that is not RAM: each access leaves the guest.
+/// The address of memory that is not RAM: each access causes an exit.
 pub const TEST_MEMORY_BASE: u64 = 0xff00_0000;
-/// Its size in bytes.
+/// The size of that memory in bytes.
 pub const TEST_MEMORY_SIZE: u32 = 64 << 10;
 
-/// Bytes that read as they were written: the latches are 4 of them, the memory is more.
+/// Bytes that read back as written: 4 for the latch, more for the memory.
 #[derive(Debug)]
 pub struct TestLatch(Mutex<Box<[u8]>>);
 
 impl TestLatch {
-    /// `size` bytes of zero.
+    /// Creates `size` bytes of zero.
     #[must_use]
     pub fn new(size: usize) -> Self {
         Self(Mutex::new(vec![0; size].into()))
@@ -53,7 +55,7 @@ impl BusDevice for TestLatch {
     }
 }
 
-/// Takes a page of the guest's out of the page tables that the kernel keeps for it.
+/// Removes a guest page from the page tables that KVM keeps for the guest.
 pub struct TestFlush<F>(pub F);
 
 impl<F: Fn(u64) + Send + Sync> BusDevice for TestFlush<F> {
@@ -72,7 +74,7 @@ impl<F: Fn(u64) + Send + Sync> BusDevice for TestFlush<F> {
     }
 }
 
-/// Sets interrupt lines: called with the line and its level.
+/// Sets interrupt lines: calls the function with the line and its level.
 pub struct TestLines<F>(pub F);
 
 impl<F: Fn(u8, bool) + Send + Sync> BusDevice for TestLines<F> {

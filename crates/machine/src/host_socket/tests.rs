@@ -50,7 +50,7 @@ fn test_a_listener_with_a_full_backlog_is_in_use() {
 fn test_only_a_socket_that_refuses_connections_is_replaced() {
     let folder = Scratch::new();
     let path = folder.path().join("path");
-    // The standard library leaves the socket behind, as a process does that is killed.
+    // The standard library leaves the socket behind, like a process that is killed.
     drop(UnixListener::bind(&path).unwrap());
     drop(try_listen(&path).unwrap());
     assert!(names(&folder).is_empty());
@@ -104,7 +104,7 @@ fn test_of_many_that_start_at_once_one_gets_the_path_and_keeps_it() {
         let socket = sockets.into_iter().next().unwrap().unwrap();
         let mut client = UnixStream::connect(&path).unwrap();
         client.write_all(b"x").unwrap();
-        // Those that looked have connected, too, and have hung up.
+        // The processes that checked the path have also connected, and have hung up.
         let heard = |accepted| UnixStream::from(accepted).read(&mut [0]).unwrap() == 1;
         while !heard(rustix::net::accept(socket.listener()).unwrap()) {}
         assert_eq!(names(&folder), ["socket"]);

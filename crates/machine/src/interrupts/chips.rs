@@ -1,4 +1,4 @@
-//! PIC, IOAPIC and PIT outside the kernel, and what connects them: lines, the vCPU, the local APICs.
+//! PIC, IOAPIC and PIT outside the kernel, and their connections to the lines, the vCPU and the local APICs.
 
 use super::IsaChips;
 use crate::clock::Clock;
@@ -7,25 +7,25 @@ use kvm_accel::interrupts::{Interrupts, Msi, UserIrqchip, Wake};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// The PIT's line, and the pin where a PC has it on the IOAPIC.
+/// The PIT's line, and the IOAPIC pin to which a PC connects it.
 const TIMER_LINE: u8 = 0;
 const TIMER_PIN: u8 = 2;
 
-/// The controllers. Each call takes one lock and waits for nobody.
+/// The controllers. Each call takes one lock and blocks on no other thread's work, except `wait_for_tick`.
 pub struct UserChips {
     chips: Mutex<Chips>,
-    /// The PIT was programmed, or its clock started or stopped, or it is over.
+    /// Notified when the PIT was programmed, its clock was started or stopped, or the machine ends.
     timer: Condvar,
-    /// The local APICs, where there are some: in the kernel.
+    /// The in-kernel local APICs, if there are any.
     local_apics: Option<Interrupts>,
-    /// Makes the vCPU look at [`UserIrqchip::pending`].
+    /// Makes the vCPU check [`UserIrqchip::pending`].
     wake: OnceLock<Wake>,
     present: IsaChips,
 }
 
 struct Chips {
     pic: Pic,
-    /// Nothing reads it where there are no local APICs.
+    /// Unused without local APICs.
     ioapic: Ioapic,
     pit: Pit,
     clock: Clock,
@@ -45,19 +45,20 @@ impl Chips {
 }
 
 impl UserChips {
-    /// With `local_apics` there is an IOAPIC (`split`), without only the PIC (`off`). What is not `present` interrupts nobody.
+    /// Creates the controllers at power-on: with an IOAPIC if `local_apics` is given (`split`), otherwise with the PIC
+    /// only (`off`). A chip that is not `present` raises no interrupts.
     #[must_use]
     pub fn new(local_apics: Option<Interrupts>, present: IsaChips) -> Self {
         Self { chips: Mutex::new(Chips::new()), timer: Condvar::new(), local_apics, wake: OnceLock::new(), present }
     }
 
-    /// Which chips there are.
+    /// Returns the chips that exist.
     #[must_use]
     pub const fn present(&self) -> IsaChips {
         self.present
     }
 
-    /// Whether there is an IOAPIC.
+    /// Returns true if there is an IOAPIC.
     #[must_use]
     pub const fn has_ioapic(&self) -> bool {
         self.local_apics.is_some()
@@ -67,7 +68,7 @@ impl UserChips {
         self.chips.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the PIC, and wakes the vCPU when that interrupts it.
+    /// Changes the PIC. Wakes the vCPU if the change makes an interrupt pending.
     fn with_pic<T>(&self, mut chips: MutexGuard<'_, Chips>, change: impl FnOnce(&mut Pic) -> T) -> T {
         let before = chips.pic.pending();
         let result = change(&mut chips.pic);
@@ -82,7 +83,7 @@ impl UserChips {
         result
     }
 
-    /// An edge on a line.
+    /// Puts a rising edge on a line.
     pub fn pulse(&self, line: u8) {
         let mut chips = self.lock();
         let pin = if line == TIMER_LINE { TIMER_PIN } else { line };
@@ -94,7 +95,7 @@ impl UserChips {
         });
     }
 
-    /// The level of a line whose device keeps it up until it is served.
+    /// Sets the level of a line. The device of a level-triggered line keeps it high until the guest has served it.
     pub fn set_line(&self, line: u8, high: bool) {
         let mut chips = self.lock();
         let pin = if line == TIMER_LINE { TIMER_PIN } else { line };
@@ -103,22 +104,22 @@ impl UserChips {
         self.with_pic(chips, |pic| pic.set_line(line, high));
     }
 
-    /// A register of the PIC.
+    /// Reads a register of the PIC.
     pub fn read_pic(&self, port: u16) -> u8 {
         self.with_pic(self.lock(), |pic| pic.read(port))
     }
 
-    /// See [`UserChips::read_pic`].
+    /// Writes a register of the PIC.
     pub fn write_pic(&self, port: u16, value: u8) {
         self.with_pic(self.lock(), |pic| pic.write(port, value));
     }
 
-    /// A register of the IOAPIC.
+    /// Reads a register of the IOAPIC.
     pub fn read_ioapic(&self, offset: u64) -> u32 {
         self.lock().ioapic.read(offset)
     }
 
-    /// See [`UserChips::read_ioapic`].
+    /// Writes a register of the IOAPIC.
     pub fn write_ioapic(&self, offset: u64, value: u32) {
         let mut chips = self.lock();
         let Written { changed, sent, acknowledged } = chips.ioapic.write(offset, value);
@@ -129,14 +130,14 @@ impl UserChips {
         self.acknowledged(acknowledged);
     }
 
-    /// A register of the PIT, or port B.
+    /// Reads a register of the PIT, or port B.
     pub fn read_pit(&self, port: u16) -> u8 {
         let mut chips = self.lock();
         let now = chips.clock.now();
         chips.pit.read(port, now)
     }
 
-    /// See [`UserChips::read_pit`].
+    /// Writes a register of the PIT, or port B.
     pub fn write_pit(&self, port: u16, value: u8) {
         let mut chips = self.lock();
         let now = chips.clock.now();
@@ -145,25 +146,25 @@ impl UserChips {
         self.timer.notify_all();
     }
 
-    /// The machine runs: so does the PIT.
+    /// Starts the PIT's clock when the machine starts to run.
     pub fn start_clock(&self) {
         self.lock().clock.start();
         self.timer.notify_all();
     }
 
-    /// The machine stands still.
+    /// Stops the PIT's clock when the machine stops.
     pub fn stop_clock(&self) {
         self.lock().clock.stop();
         self.timer.notify_all();
     }
 
-    /// Waits for the PIT's next tick; false when it is over.
+    /// Waits for the PIT's next tick. Returns false after [`UserChips::end`].
     pub(super) fn wait_for_tick(&self) -> bool {
         let mut chips = self.lock();
         let mut due = None;
         while !chips.over {
             let now = chips.clock.now();
-            // A tick that was waited for and has come; those that were missed are lost.
+            // The awaited tick is due. Ticks that were missed before it are lost.
             if chips.clock.runs() && due.is_some_and(|due| due <= now) {
                 return true;
             }
@@ -177,13 +178,13 @@ impl UserChips {
         false
     }
 
-    /// Ends [`UserChips::wait_for_tick`] for good.
+    /// Ends [`UserChips::wait_for_tick`], now and in the future.
     pub(super) fn end(&self) {
         self.lock().over = true;
         self.timer.notify_all();
     }
 
-    /// Back to power-on.
+    /// Resets the controllers to power-on.
     pub fn reset(&self) {
         let mut chips = self.lock();
         let (clock, over) = (chips.clock.clone(), chips.over);
@@ -193,18 +194,18 @@ impl UserChips {
         self.timer.notify_all();
     }
 
-    /// The kernel has to know the messages of the IOAPIC: an irqfd sends them, and the end of a level-triggered one is an exit. What a
-    /// masked pin had it keeps.
+    /// Sets a pin's MSI route in the kernel, which needs it for two purposes: an irqfd sends that message, and the end
+    /// of a level-triggered interrupt causes an exit. A masked pin (`None`) keeps its route.
     fn route(&self, pin: u8, msi: Option<Msi>) {
         let (Some(local_apics), Some(msi)) = (&self.local_apics, msi) else { return };
         let mut routes = local_apics.change_routes();
-        // The pins' routes exist from the start, and a message that the kernel cannot take reaches nobody, as on hardware.
+        // The pins' routes exist from the start. A message that the kernel refuses is not delivered, as on hardware.
         let _ = routes.update_msi(pin.into(), msi).map(|()| routes.commit());
     }
 
     fn send(&self, msi: Option<Msi>) {
         if let (Some(local_apics), Some(msi)) = (&self.local_apics, msi) {
-            // A message that reaches nobody is lost, as on hardware.
+            // A message without a destination is lost, as on hardware.
             let _ = local_apics.send_msi(msi);
         }
     }
@@ -221,7 +222,7 @@ impl UserChips {
 
 impl UserIrqchip for UserChips {
     fn attach(&self, wake: Wake) {
-        // A machine launches once.
+        // A machine launches its vCPUs once.
         let _ = self.wake.set(wake);
     }
 

@@ -1,9 +1,9 @@
-//! The machine's interrupt lines, wherever their controllers are.
+//! The machine's interrupt lines, independent of where their controllers are emulated.
 //!
-//! - [`UserChips`]: PIC, IOAPIC and PIT outside the kernel, as `kernel-irqchip=split` and `off` have them.
-//! - `timer`: the thread that makes the PIT tick; `ports`: where the guest finds the registers.
+//! - [`UserChips`]: PIC, IOAPIC and PIT outside the kernel, for `kernel-irqchip=split` and `off`.
+//! - `timer`: the thread that ticks the PIT; `ports`: maps the registers to ports and addresses.
 //!
-//! With `kernel-irqchip=on` all of them are in the kernel, and nothing here exists but [`Lines::Kernel`].
+//! With `kernel-irqchip=on`, all of them are in the kernel, and of this module only [`Lines::Kernel`] is used.
 
 mod chips;
 mod ports;
@@ -20,12 +20,12 @@ use kvm_accel::interrupts::{Interrupts, Irqfd};
 use kvm_accel::properties::KernelIrqchip;
 use std::sync::Arc;
 
-/// Which of a PC's older chips there are.
+/// Selects the PC's ISA interrupt and timer chips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsaChips {
-    /// Two 8259. Those in the kernel are there in any case, as under QEMU.
+    /// The two 8259. The in-kernel ones always exist, as under QEMU.
     pub pic: bool,
-    /// The timer.
+    /// The 8254 timer.
     pub pit: bool,
 }
 
@@ -36,10 +36,10 @@ impl Default for IsaChips {
 }
 
 impl IsaChips {
-    /// What there is with this irqchip.
+    /// Returns the chips that exist with this irqchip.
     ///
     /// # Errors
-    /// When nothing is left that could interrupt.
+    /// Fails if no controller is left that could interrupt the processor.
     pub fn with(self, irqchip: KernelIrqchip) -> Result<Self, MachineConfigError> {
         match irqchip {
             KernelIrqchip::On => Ok(Self { pic: true, ..self }),
@@ -53,16 +53,16 @@ impl IsaChips {
     }
 }
 
-/// What devices raise their lines on.
+/// The interrupt controllers on which devices raise their lines.
 pub enum Lines {
     /// The controllers are in the kernel.
     Kernel(Interrupts),
-    /// They are here.
+    /// The controllers are in this process.
     User(Arc<UserChips>),
 }
 
 impl Lines {
-    /// The lines of an accelerator, whose vCPUs do not exist yet.
+    /// Creates the lines of an accelerator, before its vCPUs exist.
     #[must_use]
     pub fn new(accel: &mut Accelerator, irqchip: KernelIrqchip, present: IsaChips) -> Self {
         let interrupts = accel.interrupts().clone();
@@ -76,10 +76,10 @@ impl Lines {
         Self::User(chips)
     }
 
-    /// An edge-triggered line: those of the PIC, 0 to 15, and the other pins of an IOAPIC, 16 to 23.
+    /// Returns an edge-triggered line: 0 to 15 of the PIC, or pins 16 to 23 of an IOAPIC.
     ///
     /// # Errors
-    /// [`kvm_accel::Error::Kvm`] when the kernel refuses.
+    /// [`kvm_accel::Error::Kvm`] if the kernel refuses the irqfd.
     pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
         Ok(match self {
             Self::Kernel(interrupts) => {
@@ -93,7 +93,8 @@ impl Lines {
         })
     }
 
-    /// The level of any line, for a device that has them all; a line that the kernel refuses stays as it is.
+    /// Returns a function that sets the level of any line, for a device that drives all of them. A line that the kernel
+    /// refuses keeps its level.
     #[must_use]
     pub fn levels(&self) -> Box<dyn Fn(u8, bool) + Send + Sync> {
         match self {
@@ -108,7 +109,7 @@ impl Lines {
         }
     }
 
-    /// Places the registers of the controllers that are here.
+    /// Places the registers of the controllers in this process on the bus.
     #[must_use]
     pub fn place(&self, bus: BusBuilder) -> BusBuilder {
         match self {
@@ -117,10 +118,10 @@ impl Lines {
         }
     }
 
-    /// Starts the PIT, where it is here.
+    /// Starts the PIT's thread if the PIT is in this process.
     ///
     /// # Errors
-    /// When there is no thread to be had.
+    /// Fails if the host cannot start a thread.
     pub fn start_timer(&self) -> std::io::Result<Option<PitTimer>> {
         match self {
             Self::User(chips) if chips.present().pit => PitTimer::start(Arc::clone(chips)).map(Some),
@@ -128,7 +129,7 @@ impl Lines {
         }
     }
 
-    /// Back to power-on; what is in the kernel is the accelerator's.
+    /// Resets the controllers in this process to power-on. The accelerator resets those in the kernel.
     pub fn reset(&self) {
         if let Self::User(chips) = self {
             chips.reset();

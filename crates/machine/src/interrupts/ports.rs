@@ -1,4 +1,4 @@
-//! Where the guest finds the registers of the controllers that are outside the kernel.
+//! Maps the registers of the controllers outside the kernel to ports and addresses.
 
 use super::UserChips;
 use crate::bus::{BusBuilder, BusDevice};
@@ -26,7 +26,7 @@ pub(super) fn place(chips: &Arc<UserChips>, mut bus: BusBuilder) -> BusBuilder {
     bus.memory("IOAPIC", IOAPIC_BASE, IOAPIC_LEN, Arc::new(IoapicMemory { chips: Arc::clone(chips) }))
 }
 
-/// The port at an offset; a device's claim ends before 0x10000.
+/// Returns the port at an offset. It fits, because a device's claim ends before 0x10000.
 fn port(base: u16, offset: u64, index: usize) -> u16 {
     u16::try_from(offset + index as u64).map_or(u16::MAX, |offset| base.saturating_add(offset))
 }

@@ -1,4 +1,4 @@
-//! The thread that makes the PIT tick.
+//! The thread that ticks the PIT.
 
 use super::UserChips;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ const STACK_SIZE: usize = 128 << 10;
 /// The line that channel 0 drives.
 const TIMER_LINE: u8 = 0;
 
-/// Ends when it is dropped.
+/// The PIT's thread. Dropping it ends the thread.
 pub struct PitTimer {
     chips: Arc<UserChips>,
     thread: Option<JoinHandle<()>>,
@@ -18,7 +18,7 @@ impl PitTimer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When there is none to be had.
+    /// Fails if the host cannot start a thread.
     pub fn start(chips: Arc<UserChips>) -> std::io::Result<Self> {
         let ticking = Arc::clone(&chips);
         let builder = std::thread::Builder::new().name("kvm-accel PIT".into()).stack_size(STACK_SIZE);
@@ -35,7 +35,7 @@ impl Drop for PitTimer {
     fn drop(&mut self) {
         self.chips.end();
         if let Some(thread) = self.thread.take() {
-            // It has nothing to pass on.
+            // The thread returns no value. A panic of it is ignored during teardown.
             let _ = thread.join();
         }
     }

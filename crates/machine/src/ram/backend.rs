@@ -1,4 +1,4 @@
-//! Mapping a machine's RAM.
+//! Maps a machine's RAM.
 
 use super::{HugePages, file, huge_pages};
 use crate::layout::{PAGE_SIZE, RamLayout};
@@ -12,25 +12,26 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
 
-/// Where RAM comes from.
+/// The source of RAM and how it is mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RamBackend {
-    /// What is mapped.
+    /// The memory that is mapped.
     pub source: RamSource,
-    /// Writes reach the source, and whoever else maps it; otherwise they are this process's own.
+    /// Maps the source as shared: the guest's writes reach it and every process that maps it. Otherwise the mapping is
+    /// private to this process.
     pub share: bool,
-    /// The host provides every page before the guest starts, or the machine is not made.
+    /// Has the host provide every page before the guest starts. If it cannot, the machine is not created.
     pub prealloc: bool,
 }
 
-/// What is mapped as RAM.
+/// The memory that is mapped as RAM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RamSource {
-    /// Memory of this process.
+    /// Anonymous memory of this process.
     Anonymous(Option<HugePages>),
-    /// A file without a name, sealed against truncation.
+    /// A memfd, sealed against truncation.
     Memfd(Option<HugePages>),
-    /// A file, or an unnamed one in a directory.
+    /// The file at this path, or an unnamed file in this directory.
     File(PathBuf),
 }
 
@@ -40,22 +41,22 @@ impl Default for RamSource {
     }
 }
 
-/// The file behind RAM, if there is one, and its pages.
+/// The file behind RAM, if there is one, and its page size.
 struct Source {
     file: Option<Arc<File>>,
-    /// Flags of mmap beyond private and shared.
+    /// Flags of mmap besides private and shared.
     flags: i32,
     page: u64,
-    /// The file is nobody else's.
+    /// No other process can open the file.
     own: bool,
 }
 
-/// Maps the RAM of `layout`. It costs what the guest touches, unless [`RamBackend::populate`] follows. It is unmapped when the last clone
-/// is dropped.
+/// Maps the RAM of `layout`. The host allocates only the pages that the guest touches, unless [`RamBackend::populate`]
+/// follows. The RAM is unmapped when the last clone is dropped.
 ///
 /// # Errors
-/// When this process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or a file cannot be
-/// the RAM: missing directory, too short, no multiple of its pages, no permission.
+/// Fails if this process cannot map that much (address space, `ulimit -v`), the host has too few huge pages, or the
+/// file is unsuitable: missing directory, too short, no multiple of its pages, no permission.
 pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, MachineConfigError> {
     let size = layout.size();
     let refuse = |reason: &dyn std::fmt::Display| {
@@ -76,11 +77,11 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
         }
         RamSource::File(path) => {
             let (file, page) = file::open(path, size, backend.share)?;
-            // Without a reservation a full file system would be found out by the guest.
+            // Without MAP_NORESERVE. Otherwise the guest would be the first to find that the file system is full.
             Source { file: Some(Arc::new(file)), flags: 0, page, own: path.is_dir() }
         }
     };
-    // Those of hugetlbfs, too.
+    // Includes the huge pages of hugetlbfs.
     let huge = HugePages::new(source.page).ok();
     let visibility = if backend.share { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
     let mut offset = 0;
@@ -91,7 +92,8 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
             let file = source.file.as_ref().map(|file| FileOffset::from_arc(Arc::clone(file), offset));
             offset += range.end - range.start;
             let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, visibility | source.flags);
-            // A trial, because the other makes its bitmap first, and a size that cannot be mapped ends the process there.
+            // Maps once as a trial: the second call allocates its bitmap first, which aborts the process for a size
+            // that cannot be mapped.
             drop(MmapRegion::<()>::build(file.clone(), len, protection, flags).map_err(io::Error::other)?);
             let mapping = MmapRegion::build(file, len, protection, flags).map_err(io::Error::other)?;
             GuestRegion::new(mapping, GuestAddress(range.start)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
@@ -103,7 +105,7 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
 }
 
 impl RamBackend {
-    /// With `prealloc`, has the host provide every page of RAM that [`allocate`] has mapped.
+    /// With `prealloc`, has the host provide every page of RAM that [`allocate`] has mapped. Without it, does nothing.
     ///
     /// # Errors
     /// [`SetupError::Config`] when the host has too little memory or too few huge pages; [`SetupError::Cancelled`] within about
@@ -127,7 +129,7 @@ impl RamBackend {
     }
 }
 
-/// A failure with huge pages is usually a lack of them.
+/// Attributes an error with huge pages to a lack of them, if the host has too few.
 fn explain(
     error: &io::Error,
     huge: Option<&HugePages>,
@@ -139,7 +141,7 @@ fn explain(
 
 impl Source {
     fn anonymous(huge: Option<HugePages>) -> Self {
-        // Huge pages are reserved, so that a lack of them is an error now and not a SIGBUS later.
+        // Huge pages are reserved, so that a lack of them is an error at the mapping and not a SIGBUS later.
         let flags = libc::MAP_ANONYMOUS | huge.map_or(libc::MAP_NORESERVE, HugePages::mmap_flags);
         Self { file: None, flags, page: huge.map_or(PAGE_SIZE, HugePages::bytes), own: true }
     }

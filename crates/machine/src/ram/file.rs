@@ -1,4 +1,4 @@
-//! A file as RAM, QEMU's `-mem-path`.
+//! A file as RAM, like QEMU's `-mem-path`.
 
 use crate::MachineConfigError;
 use crate::layout::PAGE_SIZE;
@@ -9,14 +9,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Opening waits for nobody, whatever the path leads to.
+/// Opening never blocks, whatever the path leads to.
 const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
 
-/// Opens the file and says what its pages are. As QEMU: a directory gets an unnamed file, a file that is missing or empty gets
-/// the size of RAM, and one with contents must be long enough.
+/// Opens the file and returns its page size. As in QEMU: in a directory, creates an unnamed file; a file that is
+/// missing or empty gets the size of RAM; a file with contents must be long enough.
 pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineConfigError> {
     let refuse = |what: String, remedy: &'static str| {
         MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
@@ -56,7 +56,7 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
     Ok((file, page))
 }
 
-/// The file, and whether it was created under its name.
+/// Returns the file, and whether it was created under its name.
 fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
     if path.is_dir() {
         return Ok((unnamed(path)?, false));
@@ -69,7 +69,7 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok((options.write(true).create_new(true).open(path)?, true))
         }
-        // What is not shared is not written either.
+        // A private mapping never writes to the file, so read access is enough.
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !share => {
             Ok((options.open(path).map_err(|_| error)?, false))
         }
@@ -77,7 +77,8 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
     }
 }
 
-/// A file in `folder` that goes with its last descriptor, by a name for a moment: not every file system has O_TMPFILE.
+/// Creates a file in `folder` that is deleted with its last descriptor. Creates it under a name and removes the name at
+/// once, because not every file system supports O_TMPFILE.
 fn unnamed(folder: &Path) -> io::Result<File> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -85,7 +86,7 @@ fn unnamed(folder: &Path) -> io::Result<File> {
         let path = folder.join(name);
         match File::options().read(true).write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => return std::fs::remove_file(&path).map(|()| file),
-            // Left behind by a process that had this id and was killed in between.
+            // A process with this id was killed between the creation and the removal of the name.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder that goes with the test.
+    /// A folder that is removed with the test.
     struct Folder(std::path::PathBuf);
 
     impl Folder {

@@ -1,4 +1,4 @@
-//! Huge pages: their sizes, and why there are too few of them.
+//! Huge pages: their sizes, and the error for a lack of them.
 
 use crate::MachineConfigError;
 use rustix::fs::MemfdFlags;
@@ -14,10 +14,10 @@ pub enum HugePages {
 }
 
 impl HugePages {
-    /// The pages of this many bytes.
+    /// Returns the huge pages of this many bytes.
     ///
     /// # Errors
-    /// When x86 has none of that size.
+    /// Fails if x86 has no huge pages of that size.
     pub fn new(bytes: u64) -> Result<Self, MachineConfigError> {
         [Self::Size2M, Self::Size1G].into_iter().find(|size| size.bytes() == bytes).ok_or_else(|| {
             let message = format!("huge pages of {bytes} bytes do not exist on x86");
@@ -25,7 +25,7 @@ impl HugePages {
         })
     }
 
-    /// Bytes of one page.
+    /// Returns the size of one page in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
@@ -59,7 +59,7 @@ impl HugePages {
     }
 }
 
-/// The error of a host with fewer free huge pages than `size` bytes need; `None` where they would do.
+/// Returns the error of a host with fewer free huge pages than `size` bytes need; `None` if it has enough.
 pub fn shortage(pages: HugePages, size: u64) -> Option<MachineConfigError> {
     let kib = pages.bytes() >> 10;
     let folder = format!("/sys/kernel/mm/hugepages/hugepages-{kib}kB");

@@ -1,11 +1,11 @@
-//! RAM that the host has lost. KVM tells of it in several ways; one is an access to RAM that leaves the guest as if nothing were there.
+//! RAM that the host has lost. KVM reports the loss in several ways. One of them is an MMIO exit at an address of RAM.
 
 use crate::MachineConfigError;
 use crate::bus::BusDevice;
 use kvm_accel::{GuestRam, Request};
 
-/// Answers for RAM on the memory bus, where an access ends only when KVM could not carry it out: the page is lost, which stops the
-/// machine, or the guest writes to read-only memory, which does nothing.
+/// Claims RAM on the memory bus. An access gets here only if KVM could not complete it: the page is lost, which stops
+/// the machine, or the guest writes to read-only memory, which has no effect.
 pub struct LostRam {
     ram: GuestRam,
     start: u64,
@@ -29,7 +29,7 @@ impl BusDevice for LostRam {
     }
 }
 
-/// Refuses to go on with RAM of which a part is lost.
+/// Returns an error if a part of RAM is lost.
 pub fn check(ram: &GuestRam) -> Result<(), MachineConfigError> {
     ram.find_loss().map_or(Ok(()), |loss| {
         Err(MachineConfigError::new("memory", loss.to_string(), "Make a new machine; leave its memory file alone."))

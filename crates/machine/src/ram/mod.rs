@@ -1,5 +1,5 @@
-//! Guest RAM on this host: where it comes from (`backend`), files (`file`), huge pages (`huge_pages`), and what an access means that
-//! KVM could not carry out in it (`lost`).
+//! Guest RAM on this host: its allocation (`backend`), files as RAM (`file`), huge pages (`huge_pages`), and accesses
+//! to RAM that KVM could not complete (`lost`).
 
 mod backend;
 mod file;

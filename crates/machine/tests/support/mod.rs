@@ -1,4 +1,4 @@
-//! Guest images built byte by byte, and a machine's worth of RAM to load them into.
+//! Builds guest images byte by byte, and RAM to load them into.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -8,7 +8,7 @@ use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::{GuestImageError, ImageRole, SetupError, ram};
 use vm_memory::{Bytes, GuestAddress};
 
-/// A PT_LOAD segment, or with `kind` 4 a PT_NOTE.
+/// A PT_LOAD segment, or a PT_NOTE if `kind` is 4.
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub kind: u32,
@@ -48,7 +48,7 @@ pub fn pvh_note(entry: u32) -> Vec<u8> {
     note(b"Xen\0", 18, &entry.to_le_bytes())
 }
 
-/// An ELF64 file for x86-64.
+/// Builds an ELF64 file for x86-64.
 pub fn elf64(entry: u64, pieces: &[Piece]) -> Vec<u8> {
     let mut file = vec![0; 64 + 56 * pieces.len()];
     file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 2, 1]);
@@ -70,7 +70,7 @@ pub fn elf64(entry: u64, pieces: &[Piece]) -> Vec<u8> {
     file
 }
 
-/// An ELF32 file for i386.
+/// Builds an ELF32 file for i386.
 pub fn elf32(entry: u32, pieces: &[Piece]) -> Vec<u8> {
     let mut file = vec![0; 52 + 32 * pieces.len()];
     file[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1, 1]);
@@ -91,19 +91,19 @@ pub fn elf32(entry: u32, pieces: &[Piece]) -> Vec<u8> {
     file
 }
 
-/// A multiboot-1 header with these flags and address fields.
+/// Builds a multiboot-1 header with these flags and address fields.
 pub fn multiboot_header(flags: u32, addresses: &[u32]) -> Vec<u8> {
     let magic = 0x1bad_b002u32;
     let checksum = 0u32.wrapping_sub(magic).wrapping_sub(flags);
     [magic, flags, checksum].iter().chain(addresses).flat_map(|field| field.to_le_bytes()).collect()
 }
 
-/// A multiboot guest: the header and then `code`, all at `address`, entered there.
+/// Builds a multiboot guest: the header and then `code`, both at `address`, where it is entered.
 pub fn multiboot_guest(address: u32, code: &[u8]) -> Vec<u8> {
     elf32(address, &[Piece::load(address.into(), [&multiboot_header(0, &[]), code].concat())])
 }
 
-/// A PVH guest of one segment, entered at its start.
+/// Builds a PVH guest of one segment, entered at its start.
 pub fn pvh_guest(address: u32, code: &[u8]) -> Vec<u8> {
     elf64(address.into(), &[Piece::load(address.into(), code), Piece::notes(&[pvh_note(address)])])
 }
@@ -112,7 +112,7 @@ pub fn put(file: &mut [u8], at: usize, bytes: &[u8]) {
     file[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-/// True where a guest can run; a missing device is a failure in CI and a reason to skip elsewhere.
+/// Returns true if `/dev/kvm` exists. Its absence is a failure in CI, and a reason to skip the test elsewhere.
 #[allow(clippy::print_stdout, reason = "a test says why it is skipped")]
 pub fn kvm() -> bool {
     let there = std::path::Path::new("/dev/kvm").exists();
@@ -123,7 +123,7 @@ pub fn kvm() -> bool {
     there
 }
 
-/// The same with the error of an image, the only one that loading without cancellation has.
+/// Converts the error to that of an image, the only error of a load without cancellation.
 #[allow(clippy::panic, reason = "helpers of tests may fail loudly")]
 pub fn image_error<T>(loaded: Result<T, SetupError>) -> Result<T, GuestImageError> {
     loaded.map_err(|error| match error {
@@ -163,7 +163,7 @@ impl Ram {
         self.memory.read_obj(GuestAddress(address)).unwrap()
     }
 
-    /// The NUL-terminated string at an address.
+    /// Returns the NUL-terminated string at an address.
     pub fn string(&self, address: u64) -> String {
         let bytes = (address..).map(|at| self.bytes(at, 1)[0]).take_while(|byte| *byte != 0).collect();
         String::from_utf8(bytes).unwrap()
@@ -176,7 +176,7 @@ pub fn module(bytes: &[u8], cmdline: &str) -> Module {
 
 pub const MIB: u64 = 1 << 20;
 
-/// A setup header's fields at their offsets in a bzImage, with the width that they have there.
+/// The offsets of a setup header's fields in a bzImage.
 pub mod setup {
     pub const SETUP_SECTS: usize = 0x1f1;
     pub const SYSSIZE: usize = 0x1f4;
@@ -191,7 +191,8 @@ pub mod setup {
     pub const INIT_SIZE: usize = 0x260;
 }
 
-/// A relocatable bzImage of two setup sectors whose kernel, `code` behind 512 bytes, prefers `address` and unpacks within 1 MiB.
+/// Builds a relocatable bzImage of two setup sectors. Its kernel is `code` behind 512 bytes, prefers `address` and
+/// unpacks within 1 MiB.
 pub fn bzimage(address: u64, code: &[u8]) -> Vec<u8> {
     let mut file = vec![0; 3 * 512 + 512];
     file.extend(code);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub struct DebugPort {
     /// The I/O port.
     pub port: u16,
-    /// Where the bytes go.
+    /// The destination of the bytes.
     pub output: SerialOutput,
 }
 

@@ -5,7 +5,7 @@ use crate::board::BoardError;
 use crate::devices::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems};
 use std::sync::Arc;
 
-/// The device `fw_cfg` with these files beside the files that each machine has: name and contents.
+/// Configures `fw_cfg` with these files, name and contents, in addition to the files that every machine has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FwCfgFiles(pub Vec<(String, Vec<u8>)>);
 

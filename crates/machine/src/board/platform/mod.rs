@@ -1,7 +1,8 @@
 //! Platform devices: devices at fixed ports or addresses, which a guest cannot probe for.
 //!
-//! Each device registers itself. The board knows it as a [`PlatformDevice`] only and calls [`PlatformDevice::attach`], in which the device
-//! takes its interrupt line and claims its ports from the [`Slot`]. To add a device, implement [`PlatformDevice`] in a file here.
+//! Each device registers itself. The board uses it through [`PlatformDevice`] only and calls
+//! [`PlatformDevice::attach`], in which the device takes its interrupt line and claims its ports from the [`Slot`]. To
+//! add a device, implement [`PlatformDevice`] in a file here.
 
 mod debug_console;
 mod debug_exit;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 /// A platform device that is not on the board yet.
 pub trait PlatformDevice: Send {
-    /// Returns the entry of this device in ACPI's tables. Without an entry, guests must know its address.
+    /// Returns the entry of this device in the ACPI tables. Without an entry, the guest must know the device's address.
     fn acpi_entry(&self) -> Option<PlatformEntry> {
         None
     }
@@ -35,16 +36,16 @@ pub trait PlatformDevice: Send {
     /// Creates the device on a board.
     ///
     /// # Errors
-    /// An invalid configuration, or an error of the kernel.
+    /// Fails if the device's configuration is invalid, or with an error of the kernel.
     fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError>;
 }
 
-/// A device on the board, as far as the board calls it. All other calls come from the bus.
+/// The calls that the board makes to an attached device. All other calls come from the bus.
 pub trait Attached: Send + Sync {
-    /// Puts the device back to power-on.
+    /// Resets the device to power-on.
     fn reset(&self) {}
 
-    /// Writes the pending output that its reader takes at once. Called at the end of the machine.
+    /// Writes the pending output that its reader takes at once. Called when the machine ends.
     fn flush_pending(&self) {}
 }
 
@@ -58,7 +59,7 @@ pub struct Slot<'a> {
     pub(super) lines: &'a Lines,
     pub(super) cpus: u32,
     pub(super) pm: &'a Arc<AcpiPm>,
-    /// Files that the board itself passes to firmware.
+    /// Files that the board itself passes to firmware through fw_cfg.
     pub(super) firmware_files: Vec<(String, Vec<u8>)>,
     pub(super) input_drained: &'a dyn Fn(u32) -> InputDrained,
     pub(super) bus: BusBuilder,
@@ -80,12 +81,12 @@ impl Slot<'_> {
     /// Returns an edge-triggered interrupt line.
     ///
     /// # Errors
-    /// An error of the kernel.
+    /// Fails with an error of the kernel.
     pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
         self.lines.edge(line)
     }
 
-    /// Has the board call this device, in the order of these calls.
+    /// Registers a device for the board's calls. The board calls devices in the order of their registration.
     pub fn add_attached(&mut self, device: Arc<dyn Attached>) {
         self.attached.push(device);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// A serial port.
 pub struct ComPort {
-    /// 0 is COM1.
+    /// The index of the port: 0 is COM1.
     index: u32,
     base: u16,
     line: u8,
@@ -20,7 +20,7 @@ impl ComPort {
     /// Creates the serial port with this index: 0 is COM1, 3 is COM4. Guest output goes to `output`.
     ///
     /// # Errors
-    /// An index above 3.
+    /// Fails if the index is above 3.
     pub fn new(index: u32, output: SerialOutput) -> Result<Self, MachineConfigError> {
         let mut places = [(COM1_BASE, COM1_IRQ)].into_iter().chain(MORE_COM_PORTS);
         let place = usize::try_from(index).ok().and_then(|index| places.nth(index));

@@ -1,4 +1,4 @@
-//! What fw_cfg has to say: numbered items, and files, which a directory names.
+//! The contents of fw_cfg: numbered items, and files, which a directory lists.
 
 use crate::layout::RamLayout;
 use crate::{MachineConfigError, SetupError, host_file};
@@ -9,40 +9,40 @@ use std::path::Path;
 /// The longest name of a file, in bytes.
 pub const MAX_FILE_NAME: usize = 55;
 
-/// Numbers of items.
+/// The keys of the numbered items.
 pub mod key {
-    /// `QEMU`: there is such a device.
+    /// The signature `QEMU`, which shows that the device exists.
     pub const SIGNATURE: u16 = 0x00;
-    /// Bits: the interfaces.
+    /// A bit mask of the interfaces.
     pub const ID: u16 = 0x01;
     /// The machine's UUID.
     pub const UUID: u16 = 0x02;
-    /// Bytes of RAM.
+    /// The size of RAM in bytes.
     pub const RAM_SIZE: u16 = 0x03;
-    /// There is no screen.
+    /// Set if there is no screen.
     pub const NO_GRAPHIC: u16 = 0x04;
-    /// Processors.
+    /// The number of processors.
     pub const CPUS: u16 = 0x05;
-    /// Processors there may be.
+    /// The maximum number of processors.
     pub const MAX_CPUS: u16 = 0x0f;
-    /// The directory.
+    /// The directory of the files.
     pub const FILE_DIRECTORY: u16 = 0x19;
     /// The first file.
     pub const FILE_FIRST: u16 = 0x20;
-    /// The IOAPIC has the PIT at pin 2.
+    /// Set if the PIT is connected to pin 2 of the IOAPIC.
     pub const IRQ0_OVERRIDE: u16 = 0x8002;
 }
 
-/// A selector's bit without a meaning for reads.
+/// A bit of the selector that is ignored for reads.
 const WRITE_CHANNEL: u16 = 0x4000;
 
-/// The interface by ports, and DMA.
+/// The interfaces: ports and DMA.
 const ID_PORTS_AND_DMA: u32 = 0b11;
 
-/// A directory entry: size, key, two bytes of nothing, the name and its NUL.
+/// The size of the name with its NUL in a directory entry. The entry holds size, key, two reserved bytes and the name.
 const NAME_FIELD: usize = MAX_FILE_NAME + 1;
 
-/// A type of memory in `etc/e820`.
+/// The type of RAM in `etc/e820`.
 const E820_RAM: u32 = 1;
 
 /// The items of a machine.
@@ -53,7 +53,7 @@ pub struct FwCfgItems {
 }
 
 impl FwCfgItems {
-    /// What each machine tells: its memory and its processors.
+    /// Returns the items that every machine has: its memory and its processors.
     #[must_use]
     pub fn of_machine(layout: &RamLayout, cpus: u32) -> Self {
         let mut items = Self::default();
@@ -78,7 +78,8 @@ impl FwCfgItems {
     /// Adds a file.
     ///
     /// # Errors
-    /// A name that is empty, longer than [`MAX_FILE_NAME`], not of printable ASCII, or there already; contents of 4 GiB and more.
+    /// Fails if the name is empty, longer than [`MAX_FILE_NAME`], not printable ASCII, or in use, or if the contents
+    /// have 4 GiB or more.
     pub fn add_file(&mut self, name: &str, contents: Vec<u8>) -> Result<(), MachineConfigError> {
         let refuse = |rule: &str, remedy| {
             Err(MachineConfigError::new("fwCfg", format!("the fw_cfg file '{name}' {rule}"), remedy))
@@ -104,13 +105,13 @@ impl FwCfgItems {
     /// Reads the file at `path` for [`FwCfgItems::add_file`].
     ///
     /// # Errors
-    /// A path that is no regular file, cannot be read, or is longer than an item can be, 4 GiB - 1; [`SetupError::Cancelled`] within
-    /// about 10 ms of [`Cancel::cancel`].
+    /// Fails if the path leads to no regular file, or the file cannot be read or is longer than 4 GiB - 1, the most an
+    /// item can hold; with [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn read_file(path: &Path, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
         host_file::read(path, u32::MAX, cancel, |refusal| refusal.of("fwCfg", "fw_cfg file", path))
     }
 
-    /// The bytes behind a selector; none where there is no item.
+    /// Returns the bytes of a selector's item; `None` if the selector has no item.
     #[must_use]
     pub fn get(&self, selector: u16) -> Option<&[u8]> {
         let key = selector & !WRITE_CHANNEL;
@@ -119,7 +120,7 @@ impl FwCfgItems {
         item.map(Vec::as_slice)
     }
 
-    /// Keys go by the order of names, as in QEMU.
+    /// Assigns the keys of the files in the order of their names, as QEMU does.
     fn number_files(&mut self) {
         let mut directory = self.files.len().to_be_bytes()[4..].to_vec();
         for (key, (name, contents)) in (key::FILE_FIRST..).zip(&self.files) {
@@ -135,7 +136,8 @@ impl FwCfgItems {
     }
 }
 
-/// All RAM, whatever a boot protocol would keep back of it: firmware makes its own map from this.
+/// Returns an e820 table with all RAM, including the ranges that boot protocols reserve: firmware builds its own map
+/// from this table.
 fn e820(layout: &RamLayout) -> Vec<u8> {
     layout
         .ranges()

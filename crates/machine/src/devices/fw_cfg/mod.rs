@@ -1,11 +1,13 @@
-//! QEMU's firmware configuration device: items behind a selector, read byte by byte or copied to guest memory (QEMU's docs/specs/fw_cfg).
+//! QEMU's firmware configuration device: items that a guest selects, and reads byte by byte or copies to its memory
+//! (QEMU's docs/specs/fw_cfg).
 //!
-//! - `items`: what there is to read, as a value.
-//! - `transfer`: one copy to guest memory, in slices.
+//! - `items`: the items, as a value.
+//! - `transfer`: one DMA transfer to guest memory, in slices.
 //!
-//! Here: the registers. A guest can ask for a copy of 4 GiB. Its vCPU's thread makes the copy without a lock and looks at a flag between
-//! slices. When the machine stops, the rest is kept, and the same thread completes it before the vCPU enters the guest again. A driver sees
-//! no difference: its transfer is complete when the write to the DMA address returns, as in QEMU.
+//! This file implements the registers. A guest can request a DMA transfer of 4 GiB. Its vCPU's thread copies without a
+//! lock and checks a flag between slices. When the machine stops, the thread keeps the rest of the transfer, and
+//! completes it before its vCPU enters the guest again. A driver sees no difference: its transfer is complete when the
+//! write to the DMA address returns, as in QEMU.
 
 mod items;
 mod transfer;
@@ -30,47 +32,47 @@ const DATA: u64 = 1;
 const DMA_HIGH: u64 = 4;
 const DMA_LOW: u64 = 8;
 
-/// What the DMA address reads as, big-endian: how a guest knows that there is one.
+/// The value that the DMA address reads as, big-endian. A guest reads it to detect the DMA interface.
 const DMA_SIGNATURE: [u8; 8] = *b"QEMU CFG";
 
-/// Bits of a transfer's control word; the selector is in its upper half.
+/// Bits of a transfer's control word. Its upper half is the selector.
 const CONTROL_ERROR: u32 = 1;
 const CONTROL_READ: u32 = 1 << 1;
 const CONTROL_SKIP: u32 = 1 << 2;
 const CONTROL_SELECT: u32 = 1 << 3;
 const CONTROL_WRITE: u32 = 1 << 4;
 
-/// A transfer's description in guest memory: control, length, address.
+/// The size of a transfer's description in guest memory: control, length, address.
 const TRANSFER_SIZE: usize = 16;
 
-/// The device. Items do not change, and a guest cannot write them.
+/// The device. Items do not change, and guests cannot write them.
 #[derive(Debug)]
 pub struct FwCfg {
     items: FwCfgItems,
     ram: GuestRam,
     state: Mutex<State>,
-    /// The machine stops: transfers are kept after the slice in progress.
+    /// Set while the machine stops: a transfer is kept after the slice in progress.
     interrupted: AtomicBool,
-    /// Transfers that were cut short, and the vCPU threads that have begun them. At most one for each thread.
+    /// Interrupted transfers, and the vCPU threads that have begun them. At most one for each thread.
     kept: Mutex<Vec<(ThreadId, Transfer)>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     selected: u16,
-    /// In the selected item; may be beyond its end.
+    /// Offset in the selected item; may be beyond its end.
     offset: u64,
     dma_high: u32,
 }
 
 impl FwCfg {
-    /// A device with these items, which copies them to `ram` where it is told.
+    /// Creates a device with these items. It copies them to `ram` at the guest's request.
     #[must_use]
     pub fn new(items: FwCfgItems, ram: GuestRam) -> Self {
         Self { items, ram, state: Mutex::default(), interrupted: AtomicBool::new(false), kept: Mutex::default() }
     }
 
-    /// The machine is reset.
+    /// Resets the registers and drops interrupted transfers.
     pub fn reset(&self) {
         *self.state() = State::default();
         self.kept().clear();
@@ -84,7 +86,7 @@ impl FwCfg {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next byte of the selected item; behind its end there are zeroes.
+    /// Returns the next byte of the selected item, or zero beyond its end.
     fn next(&self) -> u8 {
         let mut state = self.state();
         let at = state.advance(1);
@@ -92,11 +94,11 @@ impl FwCfg {
         usize::try_from(at).ok().and_then(|at| item.get(at)).copied().unwrap_or(0)
     }
 
-    /// Reads what the transfer at `address` asks for, and carries it out, as far as the machine does not stop.
+    /// Reads the transfer's description at `address`, and carries the transfer out until the machine stops.
     fn begin(&self, address: u64) {
         let mut description = [0; TRANSFER_SIZE];
         if self.ram.read_slice(&mut description, GuestAddress(address)).is_err() {
-            return; // Nowhere to say so.
+            return; // There is no control word to report the error in.
         }
         let [c0, c1, c2, c3, l0, l1, l2, l3, target @ ..] = description;
         let control = u32::from_be_bytes([c0, c1, c2, c3]);
@@ -119,7 +121,7 @@ impl FwCfg {
         }
     }
 
-    /// Copies slice after slice, without a lock. When the machine stops, keeps the rest.
+    /// Copies slice after slice, without a lock. When the machine stops, keeps the rest of the transfer.
     fn carry_out(&self, mut transfer: Transfer) {
         let item = self.items.get(transfer.selector()).unwrap_or_default();
         loop {
@@ -134,15 +136,15 @@ impl FwCfg {
         }
     }
 
-    /// Tells the guest how a transfer went.
+    /// Writes a transfer's result to its control word in guest memory.
     fn answer(&self, address: u64, result: u32) {
-        // The control word was read from there.
+        // Succeeds, because the control word was read from the same address.
         let _ = self.ram.write_slice(&result.to_be_bytes(), GuestAddress(address));
     }
 }
 
 impl State {
-    /// Moves on by `len` bytes, and returns the place before.
+    /// Advances by `len` bytes. Returns the offset before that.
     const fn advance(&mut self, len: u64) -> u64 {
         let before = self.offset;
         self.offset = before.saturating_add(len);
@@ -151,7 +153,7 @@ impl State {
 }
 
 impl BusDevice for FwCfg {
-    /// Only the DMA address can be read in words; of anything else there is a byte at a time.
+    /// Reads the registers. Only the DMA address can be read in words; the others are read one byte at a time.
     fn read(&self, offset: u64, data: &mut [u8]) {
         data.fill(0);
         match (offset, data) {

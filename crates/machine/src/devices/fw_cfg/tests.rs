@@ -121,7 +121,7 @@ fn test_transfers_that_cannot_be_fail() {
     device.write(DMA_LOW, &0xffff_fff0u32.to_be_bytes());
 }
 
-/// A device whose RAM and whose file `opt/large` are larger than a slice.
+/// Returns a device whose RAM and whose file `opt/large` are larger than a slice.
 fn large_device() -> (FwCfg, Vec<u8>) {
     let layout = RamLayout::new(16 * MIB).unwrap();
     let bytes: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
@@ -145,9 +145,9 @@ fn test_a_transfer_that_is_cut_short_goes_on_where_it_was() {
     device.interrupt();
     assert_eq!(transfer(&device, asked, len, target), asked, "nothing is answered yet");
     assert_eq!(device.ram.read_obj::<u8>(GuestAddress(target)).unwrap(), 0xee, "nothing is copied while it stops");
-    // The guest's other accesses see the state behind the transfer.
+    // The guest's other accesses see the state after the transfer.
     assert_eq!(bytes::<1>(&device), [0]);
-    // Another vCPU's thread leaves it alone, and so does its own as long as the machine stops.
+    // Another vCPU's thread does not continue the transfer, and neither does its own thread while the machine stops.
     std::thread::scope(|scope| scope.spawn(|| device.complete()).join().unwrap());
     device.complete();
     assert_eq!(control(&device), asked);
@@ -158,7 +158,7 @@ fn test_a_transfer_that_is_cut_short_goes_on_where_it_was() {
     device.ram.read_slice(&mut copied, GuestAddress(target)).unwrap();
     let expected = [large, vec![0; 300_000], vec![0xee]].concat();
     assert!(copied == expected);
-    // Once only.
+    // The transfer is completed only once.
     device.ram.write_obj(0xffu8, GuestAddress(target)).unwrap();
     device.complete();
     assert_eq!(device.ram.read_obj::<u8>(GuestAddress(target)).unwrap(), 0xff);
@@ -170,7 +170,7 @@ fn test_a_transfer_keeps_its_place_at_any_slice() {
     let mut transfer = Transfer::new(0x1000, 0, 1, 2 * MIB, large.len() as u64 + 100_000);
     let mut slices = 0;
     while transfer.copy_slice(&large, &device.ram) == Progress::More {
-        // As kept over a stop.
+        // Cloned, as a stop keeps it.
         transfer = transfer.clone();
         slices += 1;
     }
@@ -194,7 +194,7 @@ fn test_a_reset_drops_what_was_cut_short() {
 
 #[test]
 fn test_the_largest_transfer_holds_no_lock_and_ends_soon_after_an_interruption() {
-    // 4 GiB of RAM and 4 GiB of zeroes: seconds, unless it is cut short.
+    // 4 GiB of RAM and 4 GiB of zeroes take seconds, unless the transfer is interrupted.
     let layout = RamLayout::new(3072 * MIB).unwrap();
     let items = FwCfgItems::of_machine(&layout, 1);
     let device = FwCfg::new(items, crate::ram::allocate(&layout, &Default::default()).unwrap());
@@ -204,7 +204,7 @@ fn test_the_largest_transfer_holds_no_lock_and_ends_soon_after_an_interruption()
         while device.ram.read_obj::<u32>(GuestAddress(0x2000)).unwrap() != u32::from_le_bytes(*b"QEMU") {
             std::hint::spin_loop();
         }
-        // The lock is free meanwhile; what is selected is behind the transfer.
+        // The lock is free during the transfer, and the selected offset is after it.
         assert_eq!(bytes::<1>(&device), [0]);
         device.interrupt();
         assert_eq!(vcpu.join().unwrap(), CONTROL_READ, "it was cut short");

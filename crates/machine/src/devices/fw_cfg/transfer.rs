@@ -1,4 +1,4 @@
-//! One copy of an item's bytes to guest memory, and of zeroes behind the item's end.
+//! One DMA transfer: copies an item's bytes to guest memory, and zeroes beyond the item's end.
 
 use kvm_accel::GuestRam;
 use vm_memory::{Bytes, GuestAddress};
@@ -8,23 +8,23 @@ const SLICE: usize = 1 << 20;
 /// Zeroes that are written at once.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
-/// A copy, and how far it has come.
+/// A transfer and its progress.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// Where the guest has described it, and reads how it went.
+    /// The address of the transfer's description in guest memory, where the guest also reads the result.
     address: u64,
     selector: u16,
-    /// In the item; may be beyond its end.
+    /// Offset in the item; may be beyond its end.
     offset: u64,
     target: u64,
     /// Bytes that are left.
     len: u64,
 }
 
-/// What came of a slice.
+/// The result of copying a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// There is more to copy.
+    /// More is left to copy.
     More,
     /// Everything is copied.
     Complete,
@@ -45,7 +45,7 @@ impl Transfer {
         self.selector
     }
 
-    /// Copies the next slice of `item`, the bytes behind the selector.
+    /// Copies the next slice of `item`, the bytes of the selected item.
     pub fn copy_slice(&mut self, item: &[u8], ram: &GuestRam) -> Progress {
         if self.target.checked_add(self.len).is_none() {
             return Progress::Failed;
@@ -53,7 +53,7 @@ impl Transfer {
         let most = |limit: usize| usize::try_from(self.len).map_or(limit, |len| len.min(limit));
         let rest = usize::try_from(self.offset).ok().and_then(|offset| item.get(offset..)).unwrap_or_default();
         let bytes = if rest.is_empty() { &ZEROES[..most(ZEROES.len())] } else { &rest[..most(SLICE.min(rest.len()))] };
-        // An empty transfer copies nothing, wherever that is.
+        // An empty transfer copies nothing, so its target may be any address.
         if !bytes.is_empty() && ram.write_slice(bytes, GuestAddress(self.target)).is_err() {
             return Progress::Failed;
         }

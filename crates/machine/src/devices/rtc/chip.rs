@@ -1,5 +1,5 @@
-//! The MC146818's registers as a function of the time it is told: date and time, alarm, periodic and update interrupts, and bytes that the
-//! battery keeps.
+//! The MC146818's registers as a function of the time that the caller passes: date and time, alarm, periodic and update
+//! interrupts, and battery-backed bytes.
 
 use super::time::{CLOCK, Calendar, Format, Nanoseconds, SECOND, register};
 
@@ -9,42 +9,42 @@ pub const B: u8 = 0x0b;
 pub const C: u8 = 0x0c;
 pub const D: u8 = 0x0d;
 
-/// The bytes there are, registers included.
+/// The number of bytes, registers included.
 pub const BYTES: usize = 128;
 
-/// Of A: an update is about to come; how the oscillator is divided; the rate of the periodic interrupt.
+/// Status register A: an update is about to occur; the divider of the oscillator; the rate of the periodic interrupt.
 const A_UPDATE_IN_PROGRESS: u8 = 0x80;
 const A_DIVIDER: u8 = 0x70;
 const A_RATE: u8 = 0x0f;
-/// The divider of the 32768 Hz that there are, at 1024 Hz.
+/// The divider for the oscillator's 32768 Hz, and a rate of 1024 Hz.
 const A_POWER_ON: u8 = 0x26;
-/// Dividers from here on hold the clock.
+/// Dividers from this value on hold the clock.
 const DIVIDER_RESET: u8 = 0x60;
 
-/// Of B: the clock stands still to be set; binary numbers; 24 hours.
+/// Status register B: hold the clock to set it; square wave; binary numbers; 24 hours.
 const B_SET: u8 = 0x80;
 const B_SQUARE_WAVE: u8 = 0x08;
 const B_BINARY: u8 = 0x04;
 const B_24_HOURS: u8 = 0x02;
-/// Of B which interrupts are wanted, and of C which have come.
+/// The interrupts: enabled in status register B, pending in C.
 const PERIODIC: u8 = 0x40;
 const ALARM: u8 = 0x20;
 const UPDATE: u8 = 0x10;
 const INTERRUPTS: u8 = PERIODIC | ALARM | UPDATE;
-/// Of C: one that is wanted has come.
+/// Status register C: an enabled interrupt is pending.
 const C_REQUEST: u8 = 0x80;
-/// Of D: the battery is good.
+/// Status register D: the battery is good.
 const D_VALID: u8 = 0x80;
 
-/// An update is told this long before it comes: 8 of 32768 Hz.
+/// How long before an update its flag is set: 8 ticks of 32768 Hz.
 const UPDATE_WARNING: Nanoseconds = SECOND * 8 / TICKS;
-/// Of the oscillator, in a second.
+/// Ticks of the oscillator per second.
 const TICKS: Nanoseconds = 32_768;
-/// An alarm's register that matches anything.
+/// The bits of an alarm register that make it match any value.
 const ANY: u8 = 0xc0;
 
-/// The chip. A [`Nanoseconds`] is a time of the chip's own clock; a time of the host's clock is an `i64` named `host`. Both count
-/// from 1970.
+/// The chip. A [`Nanoseconds`] is a time of the chip's own clock; a time of the host's clock is an `i64` named `host`.
+/// Both count from 1970.
 #[derive(Clone, Debug)]
 pub struct Chip {
     /// The registers. Those of date and time are valid only while the clock is held; otherwise they are computed.
@@ -55,7 +55,7 @@ pub struct Chip {
     held: Option<Nanoseconds>,
     /// The time up to which the flags of C have been computed.
     seen: Nanoseconds,
-    /// The interrupt line has risen, and nobody was told.
+    /// The interrupt line has risen since the last [`Chip::take_edge`].
     edge: bool,
 }
 
@@ -68,23 +68,23 @@ impl Chip {
         Self { bytes, offset, held: None, seen: offset + Nanoseconds::from(host), edge: false }
     }
 
-    /// The machine is reset: no interrupts any more; time and bytes stay.
+    /// Resets the chip: clears and disables the interrupts. The time and the bytes are kept.
     pub fn reset(&mut self) {
         *self.at(B) &= !(INTERRUPTS | B_SQUARE_WAVE);
         *self.at(C) = 0;
     }
 
-    /// A byte that firmware finds.
+    /// Sets a byte that firmware reads.
     pub fn preset(&mut self, index: u8, value: u8) {
         *self.at(index) = value;
     }
 
-    /// Sets the clock back by `duration`: the machine stood still for so long.
+    /// Sets the clock back by `duration`, the time for which the machine was stopped.
     pub fn delay(&mut self, duration: i64) {
         self.offset -= Nanoseconds::from(duration);
     }
 
-    /// The value of a register at a time of the host.
+    /// Returns the value of a register at a time of the host.
     pub fn read(&mut self, index: u8, host: i64) -> u8 {
         self.advance(host);
         match index {
@@ -116,17 +116,17 @@ impl Chip {
         self.request();
     }
 
-    /// Whether the interrupt line has risen since this was asked last.
+    /// Returns true if the interrupt line has risen since the last call.
     pub const fn take_edge(&mut self) -> bool {
         std::mem::replace(&mut self.edge, false)
     }
 
-    /// Whether the alarm is what the line is up for.
+    /// Returns true if an enabled alarm is pending.
     pub fn alarmed(&self) -> bool {
         self.byte(C) & self.byte(B) & ALARM != 0
     }
 
-    /// Notes what has come up to now.
+    /// Sets the flags of the interrupts that have occurred up to this time of the host.
     pub fn advance(&mut self, host: i64) {
         if self.held.is_some() {
             return;
@@ -150,7 +150,7 @@ impl Chip {
         self.request();
     }
 
-    /// When, by the host's clock, the interrupt line rises next if nothing is written or read meanwhile.
+    /// Returns when, by the host's clock, the interrupt line rises next, unless a register is accessed before.
     pub fn next_interrupt(&self) -> Option<i64> {
         let wanted = self.byte(B) & INTERRUPTS;
         if self.held.is_some() || wanted == 0 || self.byte(C) & C_REQUEST != 0 {
@@ -170,7 +170,7 @@ impl Chip {
         .map(|time| i64::try_from(time - self.offset).unwrap_or(i64::MAX))
     }
 
-    /// Sets the request of C if it is due.
+    /// Sets the request bit of C if an enabled interrupt is pending.
     fn request(&mut self) {
         if self.byte(C) & self.byte(B) & INTERRUPTS != 0 {
             self.edge |= self.byte(C) & C_REQUEST == 0;
@@ -185,8 +185,9 @@ impl Chip {
         }
     }
 
-    /// Holds or releases the clock as A and B now demand. `now` is the time of the chip. A held clock keeps the bytes that the guest
-    /// writes: the parts of a date are written one by one, and those in between need not be a date.
+    /// Holds or releases the clock as A and B now demand. `now` is the time of the chip. A held clock keeps the bytes
+    /// that the guest writes: the guest writes the parts of a date one by one, and the intermediate values may not be a
+    /// valid date.
     fn hold(&mut self, now: Nanoseconds, host: i64) {
         let holds = self.byte(B) & B_SET != 0 || self.byte(A) & A_DIVIDER >= DIVIDER_RESET;
         if holds == self.held.is_some() {
@@ -224,17 +225,17 @@ impl Chip {
         self.held.is_none() && self.now(host).rem_euclid(SECOND) >= SECOND - UPDATE_WARNING
     }
 
-    /// Of the periodic interrupt, in ticks.
+    /// Returns the period of the periodic interrupt, in ticks.
     fn period(&self) -> Option<Nanoseconds> {
         Some(match self.byte(A) & A_RATE {
             0 => return None,
-            // The two rates that the divider has twice.
+            // These two rates are the same as 8 and 9.
             rate @ 1..=2 => 1 << (rate + 6),
             rate => 1 << (rate - 1),
         })
     }
 
-    /// The first second after `time` that the alarm's registers match.
+    /// Returns the first second after `time` that the alarm's registers match.
     fn next_alarm(&self, time: Nanoseconds) -> Option<Nanoseconds> {
         let format = self.format();
         let wanted = |index| Some(self.byte(index)).filter(|byte| byte & ANY != ANY);
@@ -243,7 +244,7 @@ impl Chip {
         let hour = wanted(register::HOURS_ALARM).map(|byte| format.decode_hour(byte));
         let differs = |wanted: Option<u8>, is: u8| wanted.is_some_and(|wanted| wanted != is);
         let mut at = time.div_euclid(SECOND) + 1;
-        // At most a day's hours, an hour's minutes and a minute's seconds, each twice.
+        // The search takes at most a day's hours, an hour's minutes and a minute's seconds, each twice.
         for _ in 0..2 * (24 + 60 + 60) {
             let is = Calendar::at(at * SECOND);
             at = if differs(hour, is.hour) {

@@ -1,8 +1,8 @@
-//! The CMOS clock, an MC146818 with 128 bytes: its two ports, and the thread that interrupts.
+//! The CMOS clock, an MC146818 with 128 bytes: its two ports, and the thread that raises interrupts.
 //!
-//! - `chip`: the registers, as a function of time. `time`: dates as registers hold them.
+//! - `chip`: the registers, as a function of time. `time`: the formats of dates in registers.
 //!
-//! The thread exists from the first interrupt on that a guest asks for, which most never do.
+//! The thread starts when a guest first enables an interrupt, which most guests never do.
 
 mod chip;
 mod time;
@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vm_superio::Trigger;
 
-/// The first port: the index; the second is the register it chooses.
+/// The first port: the index. The second port is the register that the index selects.
 pub const RTC_BASE: u16 = 0x70;
 /// The number of ports.
 pub const RTC_PORTS: u32 = 2;
@@ -29,12 +29,13 @@ const INDEX: u64 = 0;
 const DATA: u64 = 1;
 const STACK_SIZE: usize = 128 << 10;
 
-/// What a clock shows, and what drives it.
+/// The configuration of a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RtcConfig {
-    /// Nanoseconds by which it is ahead of the host's. 64 bits are too few for all years that a clock can show.
+    /// Nanoseconds by which the clock is ahead of the host's. 64 bits are too few for all years that the clock can
+    /// show.
     pub offset: i128,
-    /// It stands still while the machine does, instead of going with the host's.
+    /// The clock stops while the machine is stopped. Otherwise it follows the host's clock.
     pub stops: bool,
 }
 
@@ -46,26 +47,26 @@ pub struct Rtc {
 
 struct Shared {
     state: Mutex<State>,
-    /// The next interrupt may be another one.
+    /// Notified when the next interrupt may have changed.
     changed: Condvar,
     irq: Irq,
-    /// Wakes a machine that sleeps.
+    /// Wakes a machine that sleeps (S3).
     alarm: Box<dyn Fn() + Send + Sync>,
 }
 
 struct State {
     chip: Chip,
     index: u8,
-    /// The clock goes with the machine.
+    /// The clock stops while the machine is stopped.
     stops: bool,
-    /// Since when, by the host's clock, the machine stands still.
+    /// When the machine stopped, by the host's clock; `None` while it runs.
     stopped: Option<i64>,
     over: bool,
 }
 
 impl Rtc {
-    /// A clock of a machine that stands still, with what firmware wants to know in its bytes. `alarm` is called when the guest's alarm
-    /// interrupts, with the clock's lock held.
+    /// Creates the clock of a stopped machine, with the bytes that firmware reads. `alarm` is called when the guest's
+    /// alarm interrupts, with the clock's lock held.
     #[must_use]
     pub fn new(config: RtcConfig, layout: &RamLayout, cpus: u32, irq: Irq, alarm: Box<dyn Fn() + Send + Sync>) -> Self {
         let now = host();
@@ -78,13 +79,13 @@ impl Rtc {
         Self { shared, thread: Mutex::default() }
     }
 
-    /// The machine is reset; the time and the bytes stay.
+    /// Resets the interrupts; the time and the bytes are kept.
     pub fn reset(&self) {
         self.shared.state().chip.reset();
     }
 
-    /// Has the thread raise the line when the next interrupt is due, after an access. A read matters as much as a write: the guest's
-    /// read of C makes the next interrupt possible.
+    /// Schedules the next interrupt after an access. A read may enable it as well as a write: the next interrupt is
+    /// possible only after the guest has read C.
     fn schedule(&self, state: MutexGuard<'_, State>) {
         let due = state.chip.next_interrupt().is_some();
         drop(state);
@@ -99,7 +100,8 @@ impl Rtc {
         if thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let builder = std::thread::Builder::new().name("kvm-accel RTC".into()).stack_size(STACK_SIZE);
-            // Without a thread the guest polls; its next access tries again.
+            // Without a thread the guest gets no interrupts and has to poll. Its next access tries to start the thread
+            // again.
             *thread = builder.spawn(move || shared.interrupt()).ok();
         }
     }
@@ -110,18 +112,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts an edge on the line, if there is one to put.
+    /// Raises the line if the chip has an edge to deliver.
     fn raise(&self, state: &mut State) {
         if state.chip.take_edge() {
             if state.chip.alarmed() {
                 (self.alarm)();
             }
-            // A line's trigger cannot fail.
+            // `trigger` of this line never fails.
             let _ = self.irq.trigger();
         }
     }
 
-    /// The thread: raises the line when it is time.
+    /// The thread's function: raises the line when an interrupt is due.
     fn interrupt(&self) {
         let mut state = self.state();
         while !state.over {
@@ -158,7 +160,7 @@ impl BusDevice for Rtc {
         for (offset, &byte) in (offset..).zip(data) {
             let mut state = self.shared.state();
             match offset {
-                // The top bit masks NMIs, which this machine does not.
+                // The top bit masks NMIs on a PC. This machine ignores it.
                 INDEX => state.index = byte & 0x7f,
                 DATA => {
                     let index = state.index;
@@ -193,7 +195,7 @@ impl Drop for Rtc {
         self.shared.state().over = true;
         self.shared.changed.notify_all();
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        // It has nothing to pass on.
+        // The thread returns no value. A panic of it is ignored during teardown.
         let _ = thread.map(JoinHandle::join);
     }
 }
@@ -204,17 +206,18 @@ impl fmt::Debug for Rtc {
     }
 }
 
-/// Nanoseconds since 1970 by the host.
+/// Returns the nanoseconds since 1970 by the host's clock.
 fn host() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// What QEMU's board tells firmware: memory in several units, and the other processors.
+/// Returns the bytes that QEMU's board presets for firmware: memory in several units, and the number of other
+/// processors.
 fn presets(layout: &RamLayout, cpus: u32) -> Vec<(u8, u8)> {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;
-    /// A coprocessor, no floppy disks.
+    /// The equipment byte: a coprocessor, no floppy disks.
     const EQUIPMENT: u8 = 2;
     let low = layout.low().end;
     let high = layout.high().map_or(0, |range| range.end - HOLE_END);
@@ -270,7 +273,7 @@ mod tests {
     fn test_it_interrupts_while_the_machine_runs() {
         let (raised, interrupts) = mpsc::channel();
         let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
-        // Without a rate, so that no tick comes between the two writes.
+        // The rate is 0, so that no tick occurs between the two writes.
         rtc.write(INDEX, &[chip::A, 0x20]);
         read(&rtc, chip::C);
         rtc.write(INDEX, &[chip::B, 0x42]);
@@ -293,7 +296,7 @@ mod tests {
         let (raised, interrupts) = mpsc::channel();
         let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
         rtc.resume();
-        // Two ticks of the 1024 Hz that a clock has at first.
+        // Two ticks of 1024 Hz, the rate at power-on.
         std::thread::sleep(Duration::from_millis(2));
         rtc.write(INDEX, &[chip::B, 0x42]);
         for _ in 0..3 {
@@ -312,7 +315,7 @@ mod tests {
         // Periodic, 1024 Hz.
         rtc.write(INDEX, &[chip::B, 0x42]);
         assert!(alarms.recv_timeout(Duration::from_millis(50)).is_err());
-        // Every second: nothing of it has to match.
+        // An alarm every second: the registers match any time.
         for register in [1, 3, 5] {
             rtc.write(INDEX, &[register, 0xff]);
         }

@@ -10,10 +10,10 @@ pub const SECOND: Nanoseconds = 1_000_000_000;
 const DAY: Nanoseconds = 86_400;
 /// The number of years that four digits can show. After the last one the clock starts again at year 0.
 const YEARS: i64 = 10_000;
-/// The days in them: 25 cycles of the Gregorian calendar, which is a whole number of weeks.
+/// The number of days in those years: 25 cycles of the Gregorian calendar, which is a whole number of weeks.
 const DAYS: Nanoseconds = 25 * 146_097;
 
-/// Registers of date and time.
+/// The registers of date and time.
 pub mod register {
     pub const SECONDS: u8 = 0;
     pub const SECONDS_ALARM: u8 = 1;
@@ -28,7 +28,7 @@ pub mod register {
     pub const CENTURY: u8 = 0x32;
 }
 
-/// The registers that tell the time, in the order of [`Calendar`]'s fields.
+/// The registers of date and time, in the order of [`Calendar`]'s fields.
 pub const CLOCK: [u8; 8] = [
     register::SECONDS,
     register::MINUTES,
@@ -40,14 +40,14 @@ pub const CLOCK: [u8; 8] = [
     register::CENTURY,
 ];
 
-/// How registers hold numbers, as status register B says.
+/// The format of numbers in registers, which status register B selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     pub binary: bool,
     pub hours_24: bool,
 }
 
-/// The bit of an hour that says afternoon, where there are 12.
+/// The bit of an hour in 12-hour format that means afternoon.
 const PM: u8 = 0x80;
 
 impl Format {
@@ -76,13 +76,13 @@ impl Format {
     }
 }
 
-/// A date and a time of day, as registers hold them once decoded: none of them need exist.
+/// A date and a time of day, decoded from registers. They may not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calendar {
     pub second: u8,
     pub minute: u8,
     pub hour: u8,
-    /// 1 is Sunday; told, never asked.
+    /// 1 is Sunday. The guest can read it; a write has no effect on the date.
     pub weekday: u8,
     pub day: u8,
     pub month: u8,
@@ -122,14 +122,14 @@ impl Calendar {
     pub fn read(registers: impl Fn(u8) -> u8, format: Format) -> Self {
         let [second, minute, hour, weekday, day, month, year, century] = CLOCK.map(|register| match register {
             register::HOURS => format.decode_hour(registers(register)),
-            // Of no matter to the chip: firmware's byte, always BCD.
+            // The century is firmware's byte, always BCD, whatever the chip's format is.
             register::CENTURY => BCD.decode(registers(register)),
             _ => format.decode(registers(register)),
         });
         Self { second, minute, hour, weekday, day, month, year, century }
     }
 
-    /// The value of a register.
+    /// Returns the value of a register.
     pub const fn register(self, register: u8, format: Format) -> Option<u8> {
         Some(match register {
             register::SECONDS => format.encode(self.second),
@@ -151,7 +151,8 @@ fn small(number: i64) -> u8 {
     u8::try_from(number).unwrap_or(0)
 }
 
-/// Days from 1970-01-01 to a day of the Gregorian calendar; years begin in March here, so that a leap day is their last.
+/// Returns the days from 1970-01-01 to a day of the Gregorian calendar. A year starts in March here, so that a leap day
+/// is its last day.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);

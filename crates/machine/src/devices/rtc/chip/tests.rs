@@ -3,7 +3,7 @@ use proptest::prelude::*;
 
 /// One second of the host's clock.
 const SECOND: i64 = 1_000_000_000;
-/// Thu Feb 29 23:59:58 2024, by the host.
+/// Thu Feb 29 23:59:58 2024, by the host's clock.
 const NOW: i64 = 1_709_251_198 * SECOND;
 
 fn clock(chip: &mut Chip, host: i64) -> [u8; 8] {
@@ -51,7 +51,7 @@ fn test_each_second_updates_and_tells_a_moment_before() {
         !rises(&mut chip, NOW + SECOND - 1) && rises(&mut chip, NOW + SECOND) && !rises(&mut chip, NOW + 2 * SECOND)
     );
     assert_eq!(chip.next_interrupt(), None);
-    // Midnight is the alarm that registers of zero ask for.
+    // Alarm registers of zero match midnight.
     assert_eq!(chip.read(C, NOW + 2 * SECOND), C_REQUEST | UPDATE | PERIODIC | ALARM);
     assert_eq!(chip.read(C, NOW + 2 * SECOND), 0);
     assert_eq!(chip.next_interrupt(), Some(NOW + 3 * SECOND));
@@ -98,7 +98,7 @@ fn test_an_interrupt_that_is_wanted_late_comes_at_once() {
     assert!(!rises(&mut chip, NOW + SECOND));
     chip.write(B, UPDATE, NOW + SECOND);
     assert!(chip.take_edge());
-    // Whoever asks before being told is not told any more.
+    // A read of C clears the edge, so a later `take_edge` does not report it.
     chip.read(C, NOW + SECOND);
     assert_eq!(chip.read(C, NOW + 2 * SECOND) & C_REQUEST, C_REQUEST);
     assert!(!chip.take_edge());
@@ -146,7 +146,7 @@ fn test_a_held_clock_keeps_what_is_written_and_counts_on_from_it() {
     assert_eq!(chip.next_interrupt(), Some(NOW + 101 * SECOND));
 }
 
-/// A register, the clock's and the alarm's more often than others.
+/// Returns a register; those of the clock and the alarm are more frequent.
 fn index() -> impl Strategy<Value = u8> {
     prop_oneof![0..=D, prop::sample::select(&CLOCK[..]), 0u8..128]
 }
@@ -161,7 +161,7 @@ proptest! {
         wanted in any::<u8>(),
         offset in any::<i64>(),
     ) {
-        // From the year 0 on.
+        // `second` counts from the year 0 on.
         let written = Calendar::at((second - 62_167_219_200) * super::SECOND);
         let format = Format { binary, hours_24 };
         let mut chip = Chip::new(offset.into(), NOW);
