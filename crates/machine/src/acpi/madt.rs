@@ -8,7 +8,7 @@ use acpi_tables::madt::{EnabledStatus, IoApic, ProcessorLocalApic};
 use acpi_tables::sdt::Sdt;
 use kvm_accel::cpu::Topology;
 
-/// There are two 8259, which have to be masked before the APICs are used.
+/// The two 8259 exist. A guest has to mask them before it uses the APICs.
 const PCAT_COMPAT: u32 = 1;
 
 const INTERRUPT_SOURCE_OVERRIDE: u8 = 2;
