@@ -2,14 +2,17 @@
 export type KernelIrqchip = 'on' | 'off' | 'split'
 
 /**
- * What a notify VM exit does:
- * - `run`: warn once and go on, unless the guest's context is invalid;
+ * The effect of a notify VM exit:
+ * - `run`: warn once and continue, unless the guest's context is invalid;
  * - `internal-error`: stop the machine in run state `internal-error`;
- * - `disable`: leave notify VM exits off.
+ * - `disable`: leave notify VM exits disabled.
  */
 export type NotifyPolicy = 'run' | 'internal-error' | 'disable'
 
-/** More than {@link NotifyBudget.exits} notify exits within {@link NotifyBudget.seconds} make `run` behave as `internal-error`. */
+/**
+ * The limit of `notify-budget`. More than {@link NotifyBudget.exits} notify exits within
+ * {@link NotifyBudget.seconds} make `run` behave as `internal-error`.
+ */
 export interface NotifyBudget {
   /** At least 1, below 2^32. */
   readonly exits: number
@@ -74,7 +77,7 @@ export interface AccelOptions {
   readonly device?: string
 }
 
-/** The properties of `-accel kvm` in normal form: all set, all valid. */
+/** The properties of `-accel kvm` in normal form: every property is set and valid. */
 export interface AccelProperties {
   /** `kernel-irqchip`. */
   readonly kernelIrqchip: KernelIrqchip
@@ -92,9 +95,12 @@ export interface AccelProperties {
   readonly notifyBudget: NotifyBudget | null
   /** `device`. */
   readonly device: string
-  /** A policy other than `disable`, or a window, was asked for: a host that cannot enforce it is worth a warning. */
+  /**
+   * True if the caller requested a policy other than `disable`, or a window. A host that cannot
+   * enforce it then causes a warning.
+   */
   readonly notifyAsked: boolean
 }
 
-/** A set of accelerators: QEMU's option text, a typed object, or a list of either that is tried in order. */
+/** Accelerators: QEMU's option text, a typed object, or a list of either that is tried in order. */
 export type AccelInput = string | AccelOptions | readonly (string | AccelOptions)[]
