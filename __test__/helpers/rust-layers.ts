@@ -1,4 +1,5 @@
-// The order of layers in Rust: between crates from their dependencies, inside a crate from the paths that its modules name.
+// The order of layers in Rust: between crates from their dependencies, and inside a crate from the
+// paths that its modules use.
 
 /** The crates, lowest first. A crate depends only on crates before it. */
 export const CRATES = [
@@ -22,13 +23,15 @@ export const KERNEL_CRATES: Readonly<Record<string, readonly string[]>> = {
 const section = (manifest: string, name: string) =>
   manifest.split(/^\[/m).find(part => part.startsWith(`${name}]`)) ?? ''
 
-/** The crates that a manifest depends on, without those of its tests. */
+/** Returns the crates that a manifest depends on, without its dev-dependencies. */
 const dependencies = (manifest: string) =>
   ['dependencies', 'build-dependencies'].flatMap(name =>
     [...section(manifest, name).matchAll(/^([\w-]+)[ .]/gm)].map(([, crate = '']) => crate),
   )
 
-/** What is wrong with the dependencies of the crates, by the text of their manifests. */
+/**
+ * Returns the violations among the dependencies of the crates, from the text of their manifests.
+ */
 export const crateViolations = (manifests: ReadonlyMap<string, string>): string[] => {
   const order: readonly string[] = CRATES
   const byPackage = new Map(
@@ -44,7 +47,7 @@ export const crateViolations = (manifests: ReadonlyMap<string, string>): string[
   })
 }
 
-/** The modules that a root file lists under "Modules, lowest first". */
+/** Returns the modules that a root file lists under "Modules, lowest first". */
 export const moduleOrder = (root: string): string[] => {
   const list = root.split(/^\/\/! Modules, lowest first.*$/m)[1] ?? ''
   const lines = list.split('\n').slice(1)
@@ -54,10 +57,10 @@ export const moduleOrder = (root: string): string[] => {
     .flatMap(line => [...(/^\/\/! - ([^:]*):/.exec(line)?.[1] ?? '').matchAll(/`(\w+)`/g)].map(([, name = '']) => name))
 }
 
-/** Without comments and the tests at the end of a file. */
+/** Removes comments, and the tests at the end of a file. */
 const codeOf = (text: string) => text.replace(/^[ ]*\/\/.*$/gm, '').split(/^#\[cfg\(test\)\]\nmod tests\b/m)[0] ?? ''
 
-/** The items of `{a, b::{c, d}}` at the first level; `text` begins behind the brace. */
+/** Returns the items of `{a, b::{c, d}}` at the first level. `text` begins after the brace. */
 const groupItems = (text: string): string[] => {
   const items = ['']
   let depth = 0
@@ -71,20 +74,20 @@ const groupItems = (text: string): string[] => {
   return items.map(item => item.trim()).filter(item => item !== '')
 }
 
-/** The names behind a path such as `crate::`, which may be a group. */
+/** Returns the names after a path such as `crate::`, which may be a group. */
 const namesBehind = (code: string, end: number) =>
   code[end] === '{' ? groupItems(code.slice(end + 1)) : [code.slice(end, end + 200)]
 
 const firstName = (path: string) => /^\w+/.exec(path)?.[0] ?? ''
 
-/** The names at the ends of a use tree: of `a::{b, c as d}`, `b` and `d`. */
+/** Returns the names at the ends of a use tree: for `a::{b, c as d}`, `b` and `d`. */
 const leaves = (tree: string): string[] => {
   const brace = tree.indexOf('{')
   if (brace >= 0) return groupItems(tree.slice(brace + 1)).flatMap(leaves)
   return [/(\w+)\s*$/.exec(tree)?.[1] ?? tree]
 }
 
-/** What the root file re-exports, by the module where it comes from. */
+/** Returns the names that the root file re-exports, each with its module. */
 const reExports = (root: string) => {
   const from = new Map<string, string>()
   for (const match of codeOf(root).matchAll(/^pub(?:\(crate\))? use (\w+)::/gm)) {
@@ -95,14 +98,14 @@ const reExports = (root: string) => {
   return from
 }
 
-/** The module path of a file of `src`: `a/mod.rs` and `a.rs` are `a`. */
+/** Returns the module path of a file of `src`: `a` for `a/mod.rs` and for `a.rs`. */
 const modulePath = (file: string) =>
   file
     .replace(/\.rs$/, '')
     .replace(/\/mod$/, '')
     .split('/')
 
-/** The names at the root of the crate that a file uses. */
+/** Returns the names at the root of the crate that a file uses. */
 const rootNames = (file: string, text: string) => {
   const code = codeOf(text)
   const paths = [...code.matchAll(/\bcrate::|(?:\bsuper::)+/g)].filter(
@@ -113,7 +116,10 @@ const rootNames = (file: string, text: string) => {
   )
 }
 
-/** What is wrong with the paths inside a crate, by the text of its files, named from `src` on. */
+/**
+ * Returns the violations among the paths inside a crate, from the text of its files. The keys are
+ * paths below `src`.
+ */
 export const moduleViolations = (files: ReadonlyMap<string, string>): string[] => {
   const root = files.get('lib.rs') ?? ''
   const order = moduleOrder(root)
@@ -126,7 +132,7 @@ export const moduleViolations = (files: ReadonlyMap<string, string>): string[] =
     return rootNames(file, text).flatMap(({ name, path }) => {
       const target = order.includes(name) ? name : from.get(name)
       if (target === undefined) return path === 'crate::' ? [`${file} names crate::${name}, which lib.rs lacks`] : []
-      // A re-export of another crate is below every module.
+      // A re-export of another crate lies below every module.
       const above = order.includes(target) && target !== module && order.indexOf(target) > order.indexOf(module)
       return above ? [`${file} imports ${target}, a module above ${module}`] : []
     })
