@@ -1,6 +1,6 @@
 /* The init of a Linux guest that speaks AF_VSOCK, without libc and without SSE:
  *
- *   port 7   echoes, and closes the stream after the host has closed it
+ *   port 7   echoes, and ends its side after the host has ended its own
  *   port 9   counts and hashes the bytes that it reads, and then writes both: "COUNT HASH\n"
  *   port 19  reads a number of 8 bytes and writes as many bytes: 0, 1, ... 255, 0, ...
  *   port 1   commands, one in each connection, each answered by a line:

@@ -15,7 +15,8 @@ const MAX_HZ = 2 ** 32 * 1000 - 1
 
 const cpuMembers = {
   /**
-   * `host` (or `max`) is what KVM offers of the host's CPU. Another model of QEMU's is a set of features, of which the guest gets those that the host has.
+   * The CPU model. `host` (or `max`) has the features of the host's CPU that KVM supports. Any
+   * other model of QEMU's is a set of features, of which the guest gets those that the host has.
    *
    * @default 'host'
    */
@@ -31,8 +32,9 @@ const cpuMembers = {
     { default: 'host', cli: '-cpu' },
   ),
   /**
-   * Features by QEMU's names that the guest gets or does not get, beyond the model: `{ avx2: false, 'kvm-pv-ipi': true }`. Features that need
-   * an absent feature are absent, too.
+   * Features by QEMU's names that are added to the model or removed from it:
+   * `{ avx2: false, 'kvm-pv-ipi': true }`. Features that depend on an absent feature are absent,
+   * too.
    *
    * @default none
    */
@@ -57,7 +59,7 @@ const cpuMembers = {
    */
   enforce: boolean({ default: false, cli: 'enforce' }),
   /**
-   * Tells the guest that its hypervisor is KVM.
+   * Reports to the guest that its hypervisor is KVM.
    *
    * @default true
    */
@@ -75,7 +77,8 @@ const cpuMembers = {
    */
   migratable: boolean({ default: false, cli: 'migratable' }),
   /**
-   * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC scaling has only its own frequency, within 250 ppm.
+   * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC
+   * scaling supports only its own frequency, within 250 ppm.
    *
    * @default the host's
    */
@@ -127,7 +130,7 @@ export const cpuEntry = build<string | CpuOptions, NormalCpu, 'host'>(
   { default: 'host', cli: '-cpu' },
 )
 
-/** Reads a CPU as `-cpu` takes it. */
+/** Reads a CPU in the form of `-cpu`. */
 export function readCpuText(text: string, refuse: Refuse): CpuOptions {
   return parseCpuText(text, cpuMembers, refuse)
 }
@@ -146,7 +149,7 @@ function readFeatures(value: unknown, path: string): readonly CpuFeature[] | und
   })
 }
 
-/** QEMU's tsc-frequency has decimal suffixes. */
+/** Reads QEMU's tsc-frequency, whose suffixes are decimal. */
 function hertz(word: string): number | undefined {
   const [, digits = '', unit = ''] = /^([0-9.]+)([kMG]?)$/.exec(word) ?? []
   const value = digits === '' ? parseSize(word) : Number(digits) * { '': 1, k: 1e3, M: 1e6, G: 1e9 }[unit as '']
