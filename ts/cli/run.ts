@@ -12,7 +12,10 @@ import { connectInput } from './process/terminal.js'
 /** The exit status of a machine that stopped in `internal-error`: EX_SOFTWARE of sysexits.h. */
 const INTERNAL_ERROR = 70
 
-/** `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status. Never throws. */
+/**
+ * Runs `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status.
+ * Never throws.
+ */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
     const request = resolveRun(argv, imageFiles)

@@ -9,8 +9,8 @@ export interface ErrorDetails {
 /**
  * The base of every error that this package throws on purpose.
  *
- * The message says what was wrong and which rule was broken; {@link KvmAccelError.remedy} says what
- * to do; {@link KvmAccelError.code} stays the same from one release to the next.
+ * The message describes the error and the violated rule. {@link KvmAccelError.remedy} describes the
+ * remedy. {@link KvmAccelError.code} stays the same from one release to the next.
  */
 export class KvmAccelError extends Error {
   override readonly name: string = 'KvmAccelError'

@@ -56,7 +56,7 @@ export interface AnyEntry extends EntryText {
   readonly write: (normal: never) => unknown
 }
 
-/** The members of an object of options. The TSDoc comment of a member is the description of its option. */
+/** The members of an object of options. The TSDoc comment of a member describes its option. */
 export type Entries = Readonly<Record<string, AnyEntry>>
 
 type InputOf<E> = E extends Entry<infer Input, infer _> ? Input : never
@@ -101,7 +101,10 @@ export interface Kind<Input, Normal> {
   readonly takes: string
   readonly argument?: Argument<Input>
   readonly nested?: Nested
-  /** Returns undefined for a value of another kind. Throws for a value that needs a message of its own. */
+  /**
+   * Returns undefined for a value of another kind. Throws for a value that needs a message of its
+   * own.
+   */
   readonly read: (value: unknown, path: string) => Normal | undefined
   readonly write: (normal: Normal) => Input
 }
