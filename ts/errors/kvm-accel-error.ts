@@ -1,6 +1,6 @@
 /** Fields that every error of this package may have beside its message. */
 export interface ErrorDetails {
-  /** What to do about it, a sentence of its own. */
+  /** The remedy, in a sentence of its own. */
   readonly remedy?: string | undefined
   /** The error that caused this error, if there was one. */
   readonly cause?: unknown
@@ -14,9 +14,9 @@ export interface ErrorDetails {
  */
 export class KvmAccelError extends Error {
   override readonly name: string = 'KvmAccelError'
-  /** Stable, for programs: `ERR_…`. */
+  /** An error code that stays the same from one release to the next, for programs: `ERR_…`. */
   readonly code: string
-  /** What to do about it, a sentence of its own. */
+  /** The remedy, in a sentence of its own. */
   declare readonly remedy?: string
 
   constructor(code: string, message: string, { remedy, cause }: ErrorDetails = {}) {
