@@ -21,7 +21,7 @@ export const balloonMembers = {
   freePageReporting: boolean({ default: false, cli: 'free-page-reporting' }),
   /**
    * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295. With 0
-   * the guest sends no updates.
+   * the guest reports only once, when its driver starts.
    *
    * @default 0
    */
