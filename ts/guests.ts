@@ -7,11 +7,11 @@ export interface GuestImageOptions {
 }
 
 /**
- * The image of an embedded guest, to be given to `Machine.create({ kernel })`.
+ * Returns the image of an embedded guest, for `Machine.create({ kernel })`.
  *
- * @param name - `hello` and others; see the table in `crates/guests`.
- * @throws RangeError when there is no guest of that name.
- * @throws {@linkcode KvmUnavailableError} where the addon is missing.
+ * @param name - `hello` or another name of the table in `crates/guests`.
+ * @throws RangeError when no guest has that name.
+ * @throws {@linkcode KvmUnavailableError} when the addon is missing.
  *
  * @example
  * ```ts

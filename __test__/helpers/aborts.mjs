@@ -1,6 +1,8 @@
-// A process of abort.test.ts: ends busy machines at random moments of their lives and looks for what is left of them. The argument is JSON: `{ seed, kinds, count }`. Prints JSON:
-// `{ load, control, ends: [{ kind, moment, took, left }] }`,
-// times in milliseconds; `load` is how much longer than on an idle host a loop takes, `control` what an end without a machine takes. A machine of which something is left ends the run.
+// A process of abort.test.ts. Ends busy machines at random moments of their lifecycles, and looks
+// for leaked resources. The argument is JSON: `{ seed, kinds, count }`. Prints JSON, with times in
+// milliseconds: `{ load, control, ends: [{ kind, moment, took, left }] }`. `load` is the ratio of
+// the time of a loop to its time on an idle host. `control` is the time of an end without a
+// machine. A machine that leaks a resource ends the run.
 
 import { readFileSync, readdirSync, readlinkSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,9 +16,12 @@ import { random } from './random.mjs'
 
 const { seed, kinds, count } = JSON.parse(process.argv[2])
 
-/** The latest moment, counted from the call of Machine.create(). A machine of this kind runs after 20 ms on an idle host. */
+/**
+ * The latest moment, counted from the call of Machine.create(). On an idle host, a machine of this
+ * kind runs after 20 ms.
+ */
 const LATEST = 150
-/** When something that is left is there for good. */
+/** Milliseconds after which a leftover resource counts as leaked. */
 const PATIENCE = 4000
 
 const folder = memoryFolder()
@@ -40,7 +45,7 @@ const files = () =>
     }
   })
 
-/** Threads of machines, and descriptors that only a machine has. */
+/** Returns the threads of machines, and the descriptors that only a machine has. */
 const left = before => [
   ...names().filter(name => !before.has(name)),
   ...files().filter(file => /kvm-vm|kvm-vcpu|io_uring/.test(file) || file.startsWith(folder)),
@@ -58,7 +63,7 @@ const ends = {
     let machine
     const born = new Promise(resolve => void live(options, life, created => resolve((machine = created))))
     await sleep(moment)
-    // Nobody can stop a machine that is not there yet.
+    // A machine can be stopped only after it has been created.
     machine ??= await born
     await machine.stop()
   },
@@ -83,7 +88,7 @@ await warm.stop()
 await sleep(100)
 const before = new Set(names())
 
-/** What the end of a worker without a machine takes. */
+/** The times that the end of a worker without a machine takes. */
 const emptyWorkers = []
 if (kinds.includes('terminate')) {
   for (let round = 0; round < 5; round++) {
@@ -108,9 +113,11 @@ for (let round = 0; round < count; round++) {
   const append = round % 2 === 0 ? 'read=2097152 write=0 depth=4' : 'read=8192 write=1024'
   const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
   let started = performance.now()
-  /** The life of a machine in a worker begins when the worker has started. */
+  /**
+   * Called when the worker has started: the moment of a machine in a worker is counted from then.
+   */
   const begun = () => (started = performance.now())
-  // The event loop may be late: that counts, too.
+  // A late event loop counts as part of the time.
   const done = ends[kind](options, Math.floor(next() * 2 ** 31), moment, begun)
   let settled = false
   void done.then(() => (settled = true))

@@ -1,5 +1,6 @@
-// A process of the fault tests: runs the same machine twice, as a program that survives a failure would, and prints what came of
-// each time. The interposer chooses what fails. Plain JavaScript, because it is started often.
+// A process of the fault tests. Runs the same machine twice, as a program that survives a failure
+// would, and prints the result of each run. The interposer chooses the call that fails. Plain
+// JavaScript, because it is started often.
 
 import { Machine, guestImage } from 'kvm-accel'
 import { baseline, settled } from './resources.mjs'
@@ -9,7 +10,10 @@ process.stdout.write('')
 
 const kernel = guestImage('smp')
 
-/** The second machine of a process has what the first one made once and for all; so `before` has it, too. */
+/**
+ * Runs the machine once. The first machine of a process creates resources that the process keeps,
+ * and `before` includes them.
+ */
 const attempt = async () => {
   const warnings = []
   let machine

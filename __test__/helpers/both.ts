@@ -5,7 +5,7 @@ import { cli, scratch } from './paths.js'
 import { Qmp } from './qmp.js'
 import { start, type Finished } from './spawn.js'
 
-/** A machine to run on both sides. */
+/** A machine that is run under kvm-accel and under QEMU. */
 export interface Case {
   /** The text of `-accel`. */
   readonly accel: string
@@ -13,29 +13,29 @@ export interface Case {
   readonly guest: string
   readonly append?: string
   readonly cpus?: number
-  /** The interposer's rules; without, the process runs as it is. */
+  /** The interposer's rules. Without rules, the process runs without the interposer. */
   readonly rules?: string
 }
 
-/** What a user could tell. */
+/** The behaviour that a user can observe. */
 export interface Observed {
   /** `ended`: the guest reset itself; `internal-error`: the run state; `refused`: the machine never ran. */
   readonly outcome: 'ended' | 'internal-error' | 'refused' | 'hung'
-  /** Times that a notify exit was reported on stderr. */
+  /** The number of notify exits that stderr reports. */
   readonly warnings: number
-  /** Times that stderr said the host cannot enforce the policy. */
+  /** The number of times that stderr reports that the host cannot enforce the policy. */
   readonly unsupported: number
-  /** KVM_ENABLE_CAP(219)'s argument; `none` when it was not called. */
+  /** The argument of KVM_ENABLE_CAP(219); `none` if it was not called. */
   readonly enable: string
-  /** What the guest printed. */
+  /** The guest's output. */
   readonly output: string
-  /** All of stderr, for the message of a failed assertion; never compared. */
+  /** The whole of stderr, for the message of a failed assertion; never compared. */
   readonly stderr: string
 }
 
 const CAP_X86_NOTIFY_VMEXIT = 219
 
-/** One command line for both programs; only the program and its monitor differ. */
+/** Returns one command line for both programs. Only the program and its monitor differ. */
 const argv = ({ accel, guest, append = '', cpus = 1 }: Case): string[] => [
   ...[
     '-M',
@@ -70,7 +70,7 @@ const observe = (
   stderr,
 })
 
-/** The case under `kvm-accel run`: the exit status tells the outcome. */
+/** Runs the case under `kvm-accel run`. The exit status determines the outcome. */
 export const ours = async (one: Case): Promise<Observed> => {
   const interposed = one.rules === undefined ? undefined : interpose(one.rules)
   const finished = await start(process.execPath, [cli, 'run', ...argv(one)], { env: interposed?.env ?? {} }).finished
@@ -84,7 +84,7 @@ export const ours = async (one: Case): Promise<Observed> => {
 
 let sockets = 0
 
-/** The case under QEMU: the exit status and the monitor tell the outcome. */
+/** Runs the case under QEMU. The exit status and the monitor determine the outcome. */
 export const qemus = async (one: Case): Promise<Observed> => {
   const interposed = one.rules === undefined ? undefined : interpose(one.rules)
   const socket = join(scratch(), `qmp-${process.pid}-${++sockets}`)
@@ -94,7 +94,7 @@ export const qemus = async (one: Case): Promise<Observed> => {
       state = ((await monitor.execute('query-status')) as { readonly status: string }).status
       if (state === 'internal-error') await monitor.execute('quit')
     }
-    // QEMU may end at any moment, which is what `finished` waits for.
+    // QEMU may end at any moment, and the query then fails. `finished` waits for that end.
     ask().catch(() => {})
   })
   const args = [...argv(one), '-qmp', `unix:${socket}`]

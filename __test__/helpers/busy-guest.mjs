@@ -1,5 +1,5 @@
-// The guest of __test__/guests/busy.c, which keeps every virtio device busy, and what a test sees of it from outside. Plain JavaScript, because child processes of tests
-// and the benchmark use it, too.
+// The guest of __test__/guests/busy.c, which keeps every virtio device busy, and a reader of its
+// counters. Plain JavaScript, because child processes of tests and the benchmark use it, too.
 
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, openSync, closeSync, readFileSync, readSync, rmSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-// As crates/guests/build.rs has them.
+// The flags of crates/guests/build.rs.
 const flags =
   '-m32 -march=i686 -std=gnu11 -O1 -Wall -Wextra -Wno-main -ffreestanding -nostdinc -fno-pic -fno-stack-protector ' +
   '-fno-asynchronous-unwind-tables -fcf-protection=none -mgeneral-regs-only -DMULTIBOOT'
@@ -21,7 +21,7 @@ const execute = (command, args) => {
 
 let folder
 
-/** A folder of this process, which is removed when the process ends. */
+/** Returns a folder of this process, which is removed when the process ends. */
 export const busyFolder = () => {
   if (folder === undefined) {
     folder = mkdtempSync(join(tmpdir(), 'kvm-accel-busy-'))
@@ -32,7 +32,10 @@ export const busyFolder = () => {
 
 let image
 
-/** The path of the guest as a multiboot image: compiled once for each process, unless KVM_ACCEL_BUSY_GUEST names a compiled one. */
+/**
+ * Returns the path of the guest as a multiboot image. The guest is compiled once in each process,
+ * unless KVM_ACCEL_BUSY_GUEST names a compiled one.
+ */
 export const busyGuestFile = () => {
   image ??= process.env['KVM_ACCEL_BUSY_GUEST']
   if (image === undefined) {
@@ -49,7 +52,7 @@ export const busyGuestFile = () => {
   return image
 }
 
-/** The guest's image. */
+/** Returns the guest's image. */
 export const busyGuest = () => new Uint8Array(readFileSync(busyGuestFile()))
 
 /** Guest physical address of the counters. */
@@ -58,7 +61,7 @@ const COUNTER = 3 << 20
 /** Device ids, which index {@link counters}' `completed`. */
 export const devices = { net: 1, disk: 2, console: 3, rng: 4, balloon: 5, vsock: 19 }
 
-/** Reads the guest's counters from the file of its memory, without a call of the machine. */
+/** Reads the guest's counters from the file of its memory, without calling the machine. */
 export const counters = path => {
   const bytes = Buffer.alloc(16 + 4 * 32)
   const file = openSync(path, 'r')

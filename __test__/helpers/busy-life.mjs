@@ -1,5 +1,7 @@
-// A busy machine that lives a random life: it is paused, resumed, stepped, read, reset by the host and by its guest, and sleeps. abort.test.ts ends it at a random moment. As a
-// worker of worker_threads it lives until the worker is terminated; as a process, with the options as JSON, until it has exited by itself at the moment that the JSON names.
+// Runs a busy machine through a random lifecycle: pause, resume, step, memory reads, resets by the
+// host and by the guest, and waits. abort.test.ts ends it at a random moment. As a worker of
+// worker_threads it runs until the worker is terminated. As a process, with the options as JSON, it
+// exits by itself at the moment that the JSON names.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +9,10 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { Machine } from 'kvm-accel'
 import { random } from './random.mjs'
 
-/** Creates and starts a machine, and keeps it occupied until it has ended. Resolves then; an operation that the end refuses is no error. */
+/**
+ * Creates and starts a machine, and keeps it occupied until it has ended. Resolves then. An
+ * operation that the end refuses is not an error.
+ */
 export const live = async (options, seed, born = () => {}) => {
   const next = random(seed)
   let machine
@@ -42,7 +47,7 @@ export const live = async (options, seed, born = () => {}) => {
       await acts[Math.floor(next() * acts.length)]()
     }
   } catch {
-    // It has ended, or a pause came between two operations: wait for the end.
+    // The machine has ended, or a pause came between two operations. Wait for the end.
   }
   await machine.wait()
 }
@@ -54,7 +59,7 @@ if (!isMainThread) {
 } else if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { options, seed, moment } = JSON.parse(process.argv[2])
   setTimeout(() => {
-    // Nothing of this process runs after its exit: the other process takes the time.
+    // No code of this process runs after its exit, so the other process measures the time.
     process.stdout.write('exits\n', () => process.exit(7))
   }, moment)
   void live(options, seed)

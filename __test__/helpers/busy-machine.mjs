@@ -1,4 +1,5 @@
-// Machines that run the guest of __test__/guests/busy.c with every virtio device, for tests, their child processes and the benchmark.
+// Creates machines that run the guest of __test__/guests/busy.c with every virtio device, for
+// tests, their child processes and the benchmark.
 
 import { spawn } from 'node:child_process'
 import { existsSync, ftruncateSync, mkdtempSync, openSync, closeSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
@@ -11,8 +12,9 @@ import { busyGuestFile } from './busy-guest.mjs'
 const MIB = 2 ** 20
 
 /**
- * A folder that lives in memory where there is one with room for guest memory; removed when this process ends. In a process that got {@link busyEnvironment} it lies in the
- * folder of the other process, so that nothing is left when this one is killed.
+ * Returns a folder in memory if /dev/shm has room for guest memory, else in the temporary folder.
+ * It is removed when this process ends. In a process that got {@link busyEnvironment}, it lies in
+ * the folder of the parent process, so that a killed process leaves nothing behind.
  */
 export const memoryFolder = () => {
   const room = existsSync('/dev/shm') ? statfsSync('/dev/shm') : undefined
@@ -24,13 +26,16 @@ export const memoryFolder = () => {
 
 let shared
 
-/** The environment of a process that makes busy machines. */
+/** Returns the environment of a process that creates busy machines. */
 export const busyEnvironment = () => ({
   KVM_ACCEL_BUSY_GUEST: busyGuestFile(),
   KVM_ACCEL_BUSY_FOLDER: (shared ??= memoryFolder()),
 })
 
-/** Starts the process of busy-peer.mjs. `listen(path)` resolves once it listens there. The process ends with this one. */
+/**
+ * Starts the process of busy-peer.mjs. `listen(path)` resolves once the peer listens on the path.
+ * The peer ends with this process.
+ */
 export const startPeer = ({ interval = 0 } = {}) => {
   const script = fileURLToPath(new URL('busy-peer.mjs', import.meta.url))
   const child = spawn(process.execPath, [script, String(interval)], { stdio: ['pipe', 'pipe', 'inherit'] })
@@ -51,7 +56,7 @@ export const startPeer = ({ interval = 0 } = {}) => {
   }
 }
 
-/** A sparse file. */
+/** Creates a sparse file. */
 export const sparse = (path, bytes) => {
   const file = openSync(path, 'w')
   ftruncateSync(file, bytes)
@@ -59,7 +64,7 @@ export const sparse = (path, bytes) => {
   return path
 }
 
-/** A file in which no two sectors are alike. */
+/** Creates a file in which every sector is different. */
 export const unlike = (path, bytes) => {
   const image = Buffer.alloc(bytes)
   for (let at = 0; at < bytes; at += 512) image.fill(at / 512, at, at + 512).writeUInt32LE(at / 512, at)
@@ -68,8 +73,9 @@ export const unlike = (path, bytes) => {
 }
 
 /**
- * Options of a machine with every device. `folder` and `name` place its files; `peer` is the other end of its network and its vsock connection; without one it has
- * neither device.
+ * Returns the options of a machine with every device. `folder` and `name` determine the paths of
+ * its files. `peer` is the other end of its network and of its vsock connection; without a peer,
+ * the machine has neither device.
  */
 export const busyOptions = async ({ folder, name, disk, peer, append = '', ...options }) => {
   const vsock = join(folder, `${name}-vsock`)

@@ -1,8 +1,10 @@
-// The other end of busy machines' networks and vsock connections, as a process of its own, so that it costs the machines' process no time. Listens at the Unix sockets
-// that standard input names, one a line, which it acknowledges by the line `ready`; discards what each client sends, and sends without a pause. The last argument limits that:
-// milliseconds between two batches.
+// The other end of busy machines' networks and vsock connections. A process of its own, so that it
+// uses no time of the machines' process. Listens on the Unix sockets that standard input names, one
+// in each line, and acknowledges each with the line `ready`. Discards the data of each client, and
+// sends without a pause. The last argument slows the sending down: milliseconds between two
+// batches.
 //
-// All data are frames of QEMU's `-netdev stream`; for a vsock connection any bytes will do.
+// All data are frames of QEMU's `-netdev stream`; a vsock connection accepts any bytes.
 
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'

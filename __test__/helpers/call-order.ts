@@ -1,16 +1,16 @@
 import * as constants from 'kvm-accel/kvm'
 import type { Call } from './interpose.js'
 
-/** A part of a start, from its first call to the next phase's. */
+/** A phase of the start: the calls from its first call to the first call of the next phase. */
 export interface Phase {
   readonly name: string
-  /** The name of the first call; with a capability, `KVM_CHECK_EXTENSION` of it. */
+  /** The name of the first call. A capability stands for the `KVM_CHECK_EXTENSION` of it. */
   readonly begins: string
-  /** Where QEMU does this otherwise, and why we do it like this. */
+  /** The difference from QEMU's order, and the reason for ours. */
   readonly qemu?: string
 }
 
-/** The phases of a start, in order. */
+/** Returns the phases of a start, in order. */
 export const phases = (vcpus: number): readonly Phase[] => [
   {
     name: 'System: which KVM this is',
@@ -80,7 +80,10 @@ const capabilities = new Map<number, string>(
 
 const capability = (cap: number): string => capabilities.get(cap) ?? `capability ${cap}`
 
-/** One call: on which descriptor, its name, and the capability it is about. The first vCPU to run is any. */
+/**
+ * Formats one call: the object that it is called on, its name, and its capability. The vCPU of the
+ * first KVM_RUN is left out, because any vCPU may run first.
+ */
 const line = ({ ioctl, fd, vcpu, cap, arg }: Call, vm: number): string => {
   let on = 'system'
   if (fd === vm) on = 'vm'
@@ -92,7 +95,7 @@ const line = ({ ioctl, fd, vcpu, cap, arg }: Call, vm: number): string => {
 const isFirst = ({ begins }: Phase, { ioctl, cap }: Call): boolean =>
   begins === ioctl || (ioctl === 'KVM_CHECK_EXTENSION' && cap !== undefined && begins === capability(cap))
 
-/** The calls up to the first entry into the guest, a paragraph for each phase. */
+/** Formats the calls up to the first entry into the guest, one paragraph for each phase. */
 export const describeStart = (calls: readonly Call[], expected: readonly Phase[]): string => {
   const vm = calls.find(({ ioctl }) => ioctl === 'KVM_CREATE_VM')?.result ?? -1
   const run = calls.findIndex(({ ioctl }) => ioctl === 'KVM_RUN')

@@ -1,9 +1,10 @@
-// Archives for Linux's initramfs ("newc"). Several may follow each other: of equal names the last wins.
+// Archives for Linux's initramfs ("newc"). Several may follow each other: of equal names the last
+// one counts.
 
 /** A file, or a folder without contents. */
 export interface Entry {
   readonly name: string
-  /** None: a folder. */
+  /** Absent for a folder. */
   readonly contents?: string | Uint8Array
 }
 
@@ -16,7 +17,7 @@ const record = (name: string, mode: number, contents: Uint8Array, inode: number)
   return Buffer.concat([padded(Buffer.concat([Buffer.from(header), title])), padded(contents)])
 }
 
-/** One archive; every file may be executed. */
+/** Creates one archive. Every file is executable. */
 export function cpio(entries: readonly Entry[]): Buffer {
   const records = entries.map(({ name, contents }, index) =>
     record(name, contents === undefined ? 0o40755 : 0o100755, Buffer.from(contents ?? ''), index + 1),

@@ -1,11 +1,12 @@
-// Run on the second host: boots Debian from the folder that `.ci/debian-guest` made, logs in, powers off, and leaves a report of each boot.
+// Runs on the second host. Boots Debian from the folder that `.ci/debian-guest` created, logs in,
+// powers off, and writes a report of each boot.
 
 import { copyFileSync, constants, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stripVTControlCharacters } from 'node:util'
 import { Machine, type Exit } from 'kvm-accel'
 
-/** What one boot showed. */
+/** The result of one boot. */
 export interface DebianBoot {
   readonly cpus: number
   /** The guest's answer to `nproc`. */
@@ -14,7 +15,7 @@ export interface DebianBoot {
   readonly console: string
 }
 
-/** Milliseconds: a boot takes two minutes there, and longer beside other tests. */
+/** Milliseconds. A boot takes two minutes on the second host, and longer beside other tests. */
 const limit = 480_000
 
 export async function bootDebian(folder: string, cpus: number): Promise<DebianBoot> {
@@ -37,9 +38,9 @@ export async function bootDebian(folder: string, cpus: number): Promise<DebianBo
     { to: /root@debian:~# $/, text: 'echo nproc=$(nproc); poweroff\n' },
   ]
   for await (const chunk of machine.serial) {
-    // For whoever looks why it failed.
+    // Shows the console in the log of a failed test.
     process.stdout.write(chunk)
-    // Colours, and what switches bracketed paste on.
+    // Removes colours and the sequence that enables bracketed paste.
     raw += String(chunk)
     text = stripVTControlCharacters(raw)
     if (answers[0]?.to.test(text)) machine.serial.write(answers.shift()?.text)
@@ -49,7 +50,7 @@ export async function bootDebian(folder: string, cpus: number): Promise<DebianBo
 
 const [folder, ...counts] = process.argv.slice(2)
 if (folder !== undefined && process.env['OUT']) {
-  // The cache is read-only there, and a disk is written.
+  // The cache is read-only there, and the guest writes its disk.
   copyFileSync(join(folder, 'root.img'), '/dev/shm/root.img', constants.COPYFILE_FICLONE)
   const boots: DebianBoot[] = []
   for (const cpus of counts) {

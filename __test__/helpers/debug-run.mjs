@@ -1,5 +1,6 @@
-// A process whose debug exits the interposer makes: runs real-mode code with these breakpoints to its end, and prints every stop.
-// Plain JavaScript, because the interposer's variables are its own.
+// A process whose debug exits the interposer generates. Runs real-mode code with these breakpoints
+// to its end, and prints every stop. Plain JavaScript, so that the interposer's variables apply to
+// one process only.
 
 import { Machine } from 'kvm-accel'
 

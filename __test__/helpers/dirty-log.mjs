@@ -1,5 +1,6 @@
-// A machine with an accelerator from the command line whose guest writes pages: how many were seen, and what was warned of. Plain
-// JavaScript, so that it runs under the interposer without a loader's threads.
+// Runs a machine whose guest writes pages, with the accelerator of the command line. Prints the
+// number of dirty pages that were collected, and the warnings. Plain JavaScript, so that it runs
+// under the interposer without a loader's threads.
 import { once } from 'node:events'
 import { Machine, guestImage } from 'kvm-accel'
 

@@ -23,7 +23,10 @@ export const readPage = (page: string): string => readFileSync(join(root, page),
 export const languages = ['ts', 'js', 'sh', 'rust', 'text', 'diff'] as const
 export type Language = (typeof languages)[number]
 
-/** The word after the language: what a block needs beyond KVM. Only a `linux` block is run by the tests. */
+/**
+ * The mark after the language: the requirement of a block beyond KVM. The tests run `linux` blocks
+ * and no other marked blocks.
+ */
 export const marks = {
   linux: 'a Linux kernel `vmlinux` and its initrd',
   clone: 'a clone of this repository',
@@ -40,10 +43,16 @@ export interface CodeBlock {
   readonly language: string
   /** The words after the language. */
   readonly words: readonly string[]
-  /** The file that the block is an excerpt of: a word that is a path. Such a block is compared and not run. */
+  /**
+   * The file that the block is an excerpt of: a word that is a path. Such a block is compared with
+   * the file and not run.
+   */
   readonly source: string | undefined
   readonly code: string
-  /** The name of the file that the block is, if its first line is a comment with nothing but a name. */
+  /**
+   * The name of the file that the block shows, if its first line is a comment that contains only a
+   * name.
+   */
   readonly file: string | undefined
 }
 

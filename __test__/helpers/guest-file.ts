@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { guestImage } from 'kvm-accel'
 import { scratch } from './paths.js'
 
-/** An embedded guest as a file, for command lines. */
+/** Returns an embedded guest as a file, for command lines. */
 export const guestFile = (name: string, format: 'pvh' | 'multiboot' = 'pvh'): string => {
   const path = join(scratch(), `${name}.${format}.elf`)
   writeFileSync(path, guestImage(name, { format }))

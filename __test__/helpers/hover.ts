@@ -1,4 +1,5 @@
-// What an editor shows: TypeScript's language server, asked over its standard input and output.
+// Queries TypeScript's language server over its standard input and output, for the texts that an
+// editor shows.
 
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
@@ -11,7 +12,10 @@ interface Message {
   readonly result?: { readonly contents?: { readonly value?: string } } | null
 }
 
-/** The texts that hovering over the first occurrence of each word shows. The file is a user's: it imports the built package. */
+/**
+ * Returns the texts of a hover over the first occurrence of each word. The source stands for a
+ * user's file: it imports the built package.
+ */
 export async function hover(source: string, words: readonly string[]): Promise<string[]> {
   const server = spawn(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '--lsp', '--stdio'], {
     cwd: root,
@@ -34,7 +38,7 @@ export async function hover(source: string, words: readonly string[]): Promise<s
         if (head < 0 || bytes.length < head + 4 + length) return
         const message = JSON.parse(bytes.toString('utf8', head + 4, head + 4 + length)) as Message
         bytes = bytes.subarray(head + 4 + length)
-        // The server asks for its settings and registers capabilities.
+        // The server requests its settings and registers capabilities.
         if (message.method !== undefined && message.id !== undefined) send({ id: message.id, result: null })
         else if (message.id === 0) open()
         else if (message.id !== undefined) answers.set(message.id, message)

@@ -2,7 +2,7 @@ import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { interposer, scratch } from './paths.js'
 
-/** One line of the interposer's log; its documentation is in crates/interposer. */
+/** One line of the interposer's log. crates/interposer documents the format. */
 export interface Call {
   readonly pid: number
   readonly ioctl: string
@@ -11,24 +11,24 @@ export interface Call {
   readonly interposed: boolean
   readonly cap?: number
   readonly flags?: number
-  /** KVM_ENABLE_CAP's first argument, hexadecimal. */
+  /** The first argument of KVM_ENABLE_CAP, in hexadecimal. */
   readonly arg?: string
   readonly id?: number
   readonly vcpu?: number
   readonly notify?: number
 }
 
-/** What makes a process run between the interposer and the kernel. */
+/** The settings that run a process under the interposer. */
 export interface Interposed {
-  /** To be added to the process's environment. */
+  /** Variables to add to the environment of the process. */
   readonly env: Readonly<Record<string, string>>
-  /** The calls so far, in order. */
+  /** Returns the calls so far, in order. */
   readonly calls: () => readonly Call[]
 }
 
 let logs = 0
 
-/** A process under these rules (see crates/interposer), with a log. */
+/** Returns the settings of a process under these rules (see crates/interposer), with a log. */
 export const interpose = (rules: string): Interposed => {
   if (interposer === undefined) throw new Error('The interposer is not built')
   const log = join(scratch(), `calls-${process.pid}-${++logs}`)
@@ -43,6 +43,6 @@ export const interpose = (rules: string): Interposed => {
   }
 }
 
-/** The arguments of KVM_ENABLE_CAP for a capability, as the kernel would see them. */
+/** Returns the arguments of KVM_ENABLE_CAP for a capability, as the kernel would receive them. */
 export const enableArguments = (calls: readonly Call[], cap: number): readonly string[] =>
   calls.filter(call => call.ioctl === 'KVM_ENABLE_CAP' && call.cap === cap).map(call => call.arg ?? '')

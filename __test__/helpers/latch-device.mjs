@@ -1,4 +1,5 @@
-// A device's worker: a latch that reads back one more than was written, and throws when told to.
+// The worker of a device: a latch that reads as the last written value plus one. Throws when 0xdead
+// is written.
 import { workerData } from 'node:worker_threads'
 import { serveDevice } from 'kvm-accel'
 

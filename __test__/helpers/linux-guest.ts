@@ -1,4 +1,4 @@
-// Linux with a shell script as its init, for tests that look at a device from inside the guest.
+// Linux with a shell script as its init, for tests that examine a device from inside the guest.
 
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -7,18 +7,20 @@ import { cpio, type Entry } from './cpio.js'
 
 const kernel = process.env['KVM_ACCEL_TEST_KERNEL'] ?? ''
 
-/** A file beside the test kernel. */
+/** Returns the path of a file beside the test kernel. */
 export const guestFile = (name: string): string => join(dirname(kernel), name)
 
-/** Keeps the boot short. With `reboot=t` a reboot is a triple fault. */
+/** Shortens the boot. With `reboot=t` a reboot is a triple fault. */
 export const append =
   'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet'
 
 /**
- * No pipes in it: on a host that emulates ring 0, BusyBox's shell dies of one now and then, under QEMU too.
+ * Returns an initramfs whose init is `script`. BusyBox's shell runs it, with its built-in commands,
+ * and with /proc and /dev mounted. The guest reboots at the end of the script. `files` are added to
+ * the initramfs.
  *
- * An initramfs whose init is `script`, run by BusyBox's shell, which has its commands without files for them, with /proc and /dev mounted. At its end
- * the guest reboots. `files` are added.
+ * The script must not use pipes: on a host that emulates ring 0, BusyBox's shell now and then
+ * crashes in a pipe, under QEMU too.
  */
 export function initramfs(script: string, files: readonly Entry[] = []): Buffer {
   const init = `#!/bin/busybox sh
@@ -31,7 +33,10 @@ reboot -f
   return Buffer.concat([busybox, cpio([{ name: 'init', contents: init }, ...files])])
 }
 
-/** Options of a machine that boots Linux into `script`, with COM1 as a stream. `kernel`: `tiny`, or `net` for INET, sysfs and ACPI. */
+/**
+ * Returns the options of a machine that boots Linux into `script`, with COM1 as a stream. `kernel`:
+ * `tiny`, or `net` for INET, sysfs and ACPI.
+ */
 export function linuxGuest(script: string, { kernel = 'tiny', files = [] as readonly Entry[] } = {}): MachineOptions {
   return {
     kernel: guestFile(`vmlinux-${kernel}`),

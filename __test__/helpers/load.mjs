@@ -1,13 +1,18 @@
-// How busy the host is, for bounds on times: a loop of this thread, and how long it waits for a processor.
+// Measures the load of the host, for bounds on times: how long a loop of this thread waits for a
+// processor.
 
 import { readFileSync } from 'node:fs'
 
-/** Nanoseconds for which this thread has run and has waited for a processor. */
+/**
+ * Returns the nanoseconds for which this thread has run, and those for which it has waited for a
+ * processor.
+ */
 const schedule = () => readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ').map(Number)
 
 /**
- * `look()` runs a loop of 4 ms and notes how long it had to wait; the process should have nothing else to do then. `factor()` is how much longer than on an idle host such loops
- * took so far.
+ * `look()` runs a loop of 4 ms and records how long it waited for a processor. The process should
+ * be idle otherwise. `factor()` returns the ratio of the time of these loops to their time on an
+ * idle host.
  */
 export const watchLoad = () => {
   const spent = { run: 0, waited: 0 }
@@ -24,5 +29,5 @@ export const watchLoad = () => {
   }
 }
 
-/** The value in the middle. */
+/** Returns the median (of an even number of values, the upper one). */
 export const median = values => values.toSorted((a, b) => a - b)[values.length >> 1]

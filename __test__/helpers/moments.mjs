@@ -1,6 +1,9 @@
-// Moments of a machine at which Node's event loop must go on, each measured beside the same load without a machine. As a process: `node moments.mjs NAME ROUNDS [LIMIT]`
-// prints JSON: a list of rounds `{ control, machine, took }` in milliseconds, where the first two are the longest delay of the event loop. With LIMIT it ends with the first round
-// whose delay is at most that much longer than the control's. Used by event-loop.test.ts and by the benchmark.
+// Moments in the lifecycle of a machine at which Node's event loop must not block. Each is measured
+// beside the same load without a machine. As a process, `node moments.mjs NAME ROUNDS [LIMIT]`
+// prints JSON: a list of rounds `{ control, machine, took }` in milliseconds. `control` and
+// `machine` are the longest delays of the event loop. With LIMIT, the process ends after the first
+// round whose machine delay exceeds the control's by at most LIMIT. Used by event-loop.test.ts and
+// by the benchmark.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -17,10 +20,12 @@ import { busyOptions, memoryFolder, sparse, startPeer } from './busy-machine.mjs
 const MIB = 2 ** 20
 const GIB = 2 ** 30
 
-/** Milliseconds after which an operation is given up, by AbortSignal: what it waits for never comes. */
+/**
+ * Milliseconds after which an AbortSignal aborts an operation that would otherwise wait forever.
+ */
 const PATIENCE = 300
 
-/** Milliseconds of the control. */
+/** Milliseconds of the control measurement. */
 const CONTROL = 300
 
 let folder
@@ -29,11 +34,15 @@ const place = name => join((folder ??= memoryFolder()), name)
 let names = 0
 const fresh = what => place(`${what}-${++names}`)
 
-/** Runs something; the longest delay of the event loop meanwhile, and how long it took, in milliseconds. */
+/**
+ * Runs an action. Resolves with the longest delay of the event loop meanwhile and with the
+ * duration, in milliseconds.
+ */
 const measured = async action => {
   const delays = monitorEventLoopDelay({ resolution: 1 })
   delays.enable()
-  // A delay is measured from one timer of the histogram to the next: the first has to be over.
+  // The histogram measures a delay from one of its timers to the next, so the first timer must have
+  // expired.
   await sleep(3)
   const start = performance.now()
   await action()
@@ -43,7 +52,10 @@ const measured = async action => {
   return { delay: delays.max / 1e6, took }
 }
 
-/** A vCPU and the worker of a device, as far as the host's processors are concerned; `beside` is what the event loop does meanwhile. */
+/**
+ * Loads the host's processors as a vCPU and the worker of a device would. `beside` is the work of
+ * the event loop meanwhile.
+ */
 const control = async (beside = () => sleep(CONTROL)) => {
   const spin =
     'const end = performance.now() + Number(require("node:worker_threads").workerData); while (performance.now() < end);'
@@ -54,20 +66,28 @@ const control = async (beside = () => sleep(CONTROL)) => {
   return delay
 }
 
-/** Creates a machine and ends it; an error, an AbortError included, is as good. */
+/**
+ * Creates a machine and ends it. An error, an AbortError included, also completes the measurement.
+ */
 const created = async options => {
   try {
     const machine = await Machine.create({ ...options, signal: AbortSignal.timeout(PATIENCE) })
     await machine.stop()
   } catch {
-    // What it says is for other tests.
+    // Other tests check the error.
   }
 }
 
-/** Builds the guest, which blocks for about 0.1 s. Called late because this module is also loaded where there is no compiler. */
+/**
+ * Returns options with the busy guest. Building the guest blocks for about 0.1 s. Called late,
+ * because this module is also loaded on hosts without a compiler.
+ */
 const plain = () => ({ kernel: busyGuestFile(), memory: '16M', serial: 'null' })
 
-/** What the event loop does for bytes that a machine takes over: a scheduler gives a busy thread its turns later than an idle one. */
+/**
+ * The control of a creation that copies bytes: copies as many bytes on the event loop. A scheduler
+ * runs a busy thread later than an idle one, so the control must be busy, too.
+ */
 const copies = () => {
   const bytes = new Uint8Array(256 * MIB).fill(1)
   const copy = new Uint8Array(bytes.length).fill(2)
@@ -81,7 +101,10 @@ const copyInPieces = async (bytes, copy) => {
   }
 }
 
-/** A creation that is measured. `prepare` makes its options, and may return what to dispose of afterwards. */
+/**
+ * Measures a creation. `prepare` returns the options, and may return resources to dispose of
+ * afterwards.
+ */
 const creation = prepare => async () => {
   const { options, end = () => {} } = await prepare()
   const all = { ...plain(), ...options }
@@ -95,7 +118,10 @@ const fifo = options =>
     return { options: options(path) }
   })
 
-/** The program of a server that accepts nobody for half a minute, because it does not get back to its event loop, and then ends. */
+/**
+ * The program of a server that does not accept connections for half a minute, because it blocks its
+ * event loop, and then ends.
+ */
 const deaf = path => `
   require('node:net').createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => {
     require('node:fs').writeSync(1, 'ready')
@@ -103,7 +129,7 @@ const deaf = path => `
     process.exit()
   })`
 
-/** The path of a Unix socket with as many clients as its backlog has room for. */
+/** Returns the path of a Unix socket whose backlog is full of clients. */
 const fullSocket = async () => {
   const path = fresh('full')
   const server = spawn(process.execPath, ['-e', deaf(path)], { stdio: ['ignore', 'pipe', 'ignore'] })
@@ -127,7 +153,10 @@ const full = options =>
     return { options: options(path), end }
   })
 
-/** A machine under load: `act` gets it, and a function that reads its counters. Each device is busy, the disk with `append`. */
+/**
+ * Runs a machine under load. `act` gets the machine and a function that reads its counters. Each
+ * device is busy, and the disk runs the work of `append`.
+ */
 const running =
   (append, act, { disk = 4 * GIB, readOnly = false, network = true, ...more } = {}) =>
   async () => {
@@ -143,7 +172,7 @@ const running =
     }
     await machine.start()
     await until(({ starts }) => starts === 1)
-    // Until the devices are at work.
+    // Wait until the devices are busy.
     await sleep(50)
     return {
       run: () => act(machine, until, seen),
@@ -164,9 +193,11 @@ const MANY_READS = 'read=524288 write=0 depth=128'
 const SMALL = 'read=64 write=64'
 
 /**
- * By name: `prepare` resolves with `run`, which is measured, and `end`. `missing` says why it is not possible here.
+ * The moments by name. `prepare` resolves with `run`, which is measured, and `end`. `missing`
+ * returns the reason why this host cannot run the moment.
  *
- * @type {Record<string, { prepare: () => Promise<{ run: () => Promise<void>, end: () => unknown }>, missing?: () => string | undefined }>}
+ * @type {Record<string, { prepare: () => Promise<{ run: () => Promise<void>, end: () => unknown }>,
+ * missing?: () => string | undefined }>}
  */
 export const moments = {
   'create: a FIFO as serial file': { prepare: fifo(path => ({ serial: { file: path } })) },
@@ -211,7 +242,7 @@ export const moments = {
         const reset = once(machine, 'reset')
         machine.serial.write('r')
         await reset
-        // The image may lie over the counters, which then begin anew.
+        // The image may overlap the counters, which then start again from 0.
         await until(({ starts }) => starts > 0)
       }
       return running(SMALL, act, { initrd, memory: { size: '768M', path, share: true } })()
@@ -260,7 +291,10 @@ export const moments = {
   'dispose: every device busy': { prepare: running(SMALL, machine => machine[Symbol.asyncDispose]()) },
 }
 
-/** Runs something while another machine resets itself all the time; the longest time between two of its events, in milliseconds. */
+/**
+ * Runs an action while another machine resets itself continuously. Resolves with the longest time
+ * between two events of that machine, in milliseconds.
+ */
 const gap = async action => {
   const machine = await Machine.create({ ...plain(), append: 'after=20' })
   let longest = 0
@@ -283,11 +317,14 @@ const gap = async action => {
   return { delay: longest, took }
 }
 
-/** Runs something while signals abort other machines, one every 50 ms; the longest time that one of them took to end, in milliseconds. */
+/**
+ * Runs an action while signals abort other machines, one every 50 ms. Resolves with the longest
+ * time that one of them took to end, in milliseconds.
+ */
 const abort = async action => {
   const one = async (_, index) => {
     const controller = new AbortController()
-    // It is not started, so that it takes no time of the host's processors.
+    // The machine is not started, so that it uses no time of the host's processors.
     const machine = await Machine.create({ ...plain(), signal: controller.signal })
     return async () => {
       const time = 10 + 50 * index
@@ -307,18 +344,21 @@ const twoResets = running(LARGE_READS, async (machine, until) => {
   for (let starts = 2; starts <= 3; starts++) {
     machine.serial.write('r')
     await until(seen => seen.starts >= starts)
-    // Until its reads are in the queue again.
+    // Wait until its reads are in the queue again.
     await sleep(20)
   }
 })
 
-/** Neighbours of a machine that resets itself with four reads of 2 GiB in its queue: how late they hear of something. By name, as {@link moments}. */
+/**
+ * Moments of the neighbours of a machine that resets itself with four reads of 2 GiB in its queue:
+ * the delay of their events. By name, as {@link moments}.
+ */
 export const neighbours = {
   'the events of another machine': { observe: gap, prepare: twoResets },
   'an AbortSignal of another machine': { observe: abort, prepare: twoResets },
 }
 
-/** The rounds of a neighbour: its control is a busy machine that goes on. */
+/** Measures the rounds of a neighbour. The control is a busy machine that does not reset itself. */
 const beside = async ({ observe, prepare }) => {
   const { run, end } = await prepare()
   const { delay: without } = await observe(() => sleep(CONTROL))
@@ -335,7 +375,7 @@ const moment = async ({ prepare, beside }) => {
   return { control: without, machine: delay, took }
 }
 
-/** Measures rounds of a moment, until one is within `limit` of its control. */
+/** Measures rounds of a moment, until one exceeds its control by at most `limit`. */
 const measure = async (name, rounds, limit) => {
   const results = []
   for (let round = 0; round < rounds; round++) {

@@ -1,4 +1,7 @@
-/* Runs a command in which io_uring is unavailable: its system calls fail with ENOSYS, as on a kernel without it. A seccomp filter outlives execve(). */
+/*
+ * Runs a command without io_uring: its system calls fail with ENOSYS, as on a kernel without it. A
+ * seccomp filter stays in force across execve().
+ */
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
@@ -12,7 +15,7 @@
 int main(int argc, char **argv) {
   struct sock_filter filter[] = {
     BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-    /* io_uring_setup, io_uring_enter and io_uring_register are neighbours. */
+    /* io_uring_setup, io_uring_enter and io_uring_register have consecutive numbers. */
     BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SYS_io_uring_setup, 0, 2),
     BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, SYS_io_uring_register, 1, 0),
     BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),

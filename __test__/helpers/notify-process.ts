@@ -1,4 +1,5 @@
-// A process that runs one machine, for tests that put the interposer under it: `notify-process.ts CASE`.
+// A process that runs one machine, for tests that run it under the interposer:
+// `notify-process.ts CASE`.
 
 import { notifyRun, type NotifyCase } from './notify-run.js'
 

@@ -1,21 +1,21 @@
-// One machine with notify exits, and all that can be told of them. Used by this process's tests, by interposed processes and on
-// the second host.
+// Runs one machine with notify exits and returns everything that can be observed of them. Used by
+// the tests of this process, by interposed processes and on the second host.
 
 import { readFileSync, readdirSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
 import { Machine, guestImage, type NotifyEvent } from 'kvm-accel'
 
 export interface NotifyCase {
-  /** The text of `accel`. */
+  /** The text of option `accel`. */
   readonly accel: string
   readonly guest: string
   readonly append?: string
   readonly cpus?: number
-  /** Times to pause and resume the machine while it runs. */
+  /** The number of times that the running machine is paused and resumed. */
   readonly pauses?: number
 }
 
-/** A {@link NotifyEvent} as JSON has it. */
+/** A {@link NotifyEvent} in the form that JSON can hold. */
 export interface EventSummary {
   readonly vcpu: number
   readonly rip: string
@@ -30,24 +30,29 @@ export interface EventSummary {
 export interface NotifyReport {
   readonly reason: string
   readonly detail: string
-  /** `machine.accel.notify`, at the end. */
+  /** The final `machine.accel.notify`. */
   readonly status: { readonly supported: boolean; readonly enabled: boolean; readonly total: number }
-  /** `machine.stats()`, at the end. */
+  /** The final number of exits in `machine.stats()`. */
   readonly exits: number
   readonly vcpus: readonly number[]
-  /** Events that arrived, and those that they say were lost. */
+  /** Events that arrived, and the number of lost events that they report. */
   readonly events: number
   readonly dropped: number
-  /** Events whose total is not that of the event before, plus those that were dropped in between, plus one. Of one vCPU only. */
+  /**
+   * Events whose total is not the total of the previous event, plus the events dropped in between,
+   * plus one. Counts the events of one vCPU only.
+   */
   readonly unaccounted: number
   readonly first: EventSummary | undefined
   readonly last: EventSummary | undefined
   /** Warnings by code. */
   readonly warnings: readonly string[]
   readonly output: string
-  /** The kernel's `notify_window_exits`, all vCPUs together; -1 where debugfs does not tell it. */
+  /**
+   * The kernel's `notify_window_exits`, summed over all vCPUs; -1 if debugfs does not provide it.
+   */
   readonly kernel: number
-  /** The same from `machine.statistics()`. */
+  /** The same sum from `machine.statistics()`. */
   readonly statistics: number
 }
 
@@ -57,15 +62,15 @@ const summary = (event: NotifyEvent): EventSummary => {
   return { vcpu, rip, rdx, instruction, contextInvalid, resumed, total, injected }
 }
 
-/** Milliseconds; a last resort, as in `start`. */
+/** Milliseconds. A last resort against a hang, as in `start`. */
 const limit = 60_000
 
 const debugfs = '/sys/kernel/debug/kvm'
 
-/** The counter of this process's only VM. */
+/** Returns the counter of this process's only VM. */
 const kernelCounter = (): number => {
   try {
-    // Named by the thread that created the VM.
+    // The kernel names the VM's folder after the thread that created the VM.
     const tasks = readdirSync('/proc/self/task')
     const vm = readdirSync(debugfs).find(name => tasks.includes(name.split('-')[0] ?? ''))
     return Number(readFileSync(`${debugfs}/${vm}/notify_window_exits`, 'utf8'))
@@ -74,7 +79,7 @@ const kernelCounter = (): number => {
   }
 }
 
-/** Runs the machine to its end; `hung` is the reason of one that does not come there. */
+/** Runs the machine to its end. `hung` is the reason of a machine that does not end. */
 export const notifyRun = async ({
   accel,
   guest,
@@ -90,7 +95,7 @@ export const notifyRun = async ({
     kernel: guestImage(guest),
     serial: 'stream',
     noReboot: true,
-    // The VM and its counters stay until they have been read.
+    // `noShutdown` keeps the VM and its counters until they have been read.
     noShutdown: true,
   })
   const warnings: string[] = []
@@ -110,7 +115,7 @@ export const notifyRun = async ({
   const is = (state: Machine['state']): boolean => machine.state === state
   for (let i = 0; i < pauses && is('running'); i++) {
     await machine.pause()
-    // The guest may have ended instead.
+    // The guest may have ended instead of pausing.
     if (is('paused')) await machine.resume()
   }
   const late = setTimeout(limit, { reason: 'hung', detail: '' }, { ref: false })

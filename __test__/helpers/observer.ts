@@ -1,4 +1,5 @@
-// What a machine reports, and whether it is true: its events in their order, and its guest's counters in the file of guest memory, which need no call of the machine.
+// Checks what a machine reports: its events in their order, against its guest's counters in the
+// file of guest memory, which are read without calling the machine.
 
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -10,10 +11,10 @@ import { memoryFolder } from './busy-machine.mjs'
 let folder: string | undefined
 let names = 0
 
-/** Milliseconds after which something counts as never. */
+/** Milliseconds after which an awaited event counts as missing. */
 export const NEVER = 10_000
 
-/** Resolves as `promise` does; rejects with `what` when that takes too long. */
+/** Resolves as `promise` does; rejects with `what` after {@linkcode NEVER} milliseconds. */
 export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined
   const never = new Promise<never>((_, reject) => {
@@ -26,15 +27,18 @@ export async function soon<T>(promise: Promise<T>, what: string): Promise<T> {
   }
 }
 
-/** A machine that runs the guest of __test__/guests/busy.c with its memory in a file, and the events that it emitted. */
+/**
+ * A machine that runs the guest of __test__/guests/busy.c with its memory in a file, and the events
+ * that it emitted.
+ */
 export class ObservedGuest {
   readonly machine: Machine
   readonly #ram: string
-  /** The run state as the events told it. */
+  /** The run state according to the events. */
   told: RunState = 'prelaunch'
   /** The names of all events, in order. */
   readonly events: string[] = []
-  /** Events that cannot follow those before, and states that do not agree with them. */
+  /** Events that cannot follow the previous ones, and states that contradict them. */
   readonly contradictions: string[] = []
 
   private constructor(machine: Machine, ram: string) {
@@ -48,7 +52,7 @@ export class ObservedGuest {
     })
     machine.on('debug', () => this.#event('debug', this.told === 'debug', 'debug'))
     machine.on('shutdown', ({ reason }) => {
-      // A machine that does not run has no `stop` before it.
+      // A machine that does not run emits no `stop` before `shutdown`.
       const possible = this.told === 'shutdown' || (reason === 'host-quit' && this.told !== 'running')
       this.#event(`shutdown ${reason}`, possible, 'shutdown')
     })
@@ -76,7 +80,7 @@ export class ObservedGuest {
     }
   }
 
-  /** How often an event came. */
+  /** Returns how many times an event was emitted. */
   count(event: string): number {
     return this.events.filter(name => name === event).length
   }
@@ -85,12 +89,12 @@ export class ObservedGuest {
     return counters(this.#ram)
   }
 
-  /** Sends a command: see busy.c. */
+  /** Sends a command to the guest; busy.c describes the commands. */
   command(command: string): void {
     this.machine.serial.write(command)
   }
 
-  /** Waits until the guest has got somewhere. */
+  /** Waits until the guest's counters satisfy `what`. */
   async until(what: (seen: ReturnType<typeof counters>) => boolean, name: string): Promise<void> {
     for (const end = performance.now() + NEVER; performance.now() < end; await sleep(2)) {
       if (what(this.counters())) return
@@ -100,14 +104,14 @@ export class ObservedGuest {
     )
   }
 
-  /** Whether the guest stands still for `time` milliseconds. */
+  /** Resolves with true if the guest makes no progress for `time` milliseconds. */
   async still(time = 20): Promise<boolean> {
     const { loops } = this.counters()
     await sleep(time)
     return this.counters().loops === loops
   }
 
-  /** Whether the guest goes on. */
+  /** Resolves with true if the guest makes progress. */
   async progresses(): Promise<boolean> {
     const { loops } = this.counters()
     try {
@@ -118,7 +122,10 @@ export class ObservedGuest {
     }
   }
 
-  /** What is wrong: the state, the events, or what the guest does. Nothing may be under way, and the guest must not end by itself meanwhile. */
+  /**
+   * Resolves with the contradictions between the run state, the events, and the guest's progress.
+   * No command may be pending, and the guest must not end by itself meanwhile.
+   */
   async lies(): Promise<readonly string[]> {
     const { state } = this.machine
     const lies = [...this.contradictions]
@@ -136,7 +143,7 @@ export class ObservedGuest {
     this.forget()
   }
 
-  /** Removes the file of its memory: its counters are gone. */
+  /** Removes the file of the guest's memory, and with it the counters. */
   forget(): void {
     rmSync(this.#ram, { force: true })
   }

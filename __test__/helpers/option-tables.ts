@@ -10,7 +10,7 @@ export interface OptionText {
   readonly default: string | undefined
 }
 
-/** By public interface and member. */
+/** The texts by public interface and member. */
 export const texts = optionTexts() as Readonly<Record<string, Readonly<Record<string, OptionText>>>>
 
 /** The public interfaces of options and their members. */
@@ -25,7 +25,7 @@ function nestedIn(name: string, members: Entries): (readonly [string, Entries])[
 
 const code = (text: string) => (text.includes('`') ? text : `\`${text}\``)
 
-/** What a reader has to know of the options of one interface. */
+/** Returns the rows of the table of one interface's options. */
 export function optionRows(name: string): string[][] {
   const rows = Object.entries(interfaces.get(name) ?? {}).map(([key, { takes, nested, defaultText, cli }]) => [
     code(key),

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 /** The root of this package, with a final slash. */
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** True on the second host: its processor is QEMU's emulator. */
+/** True on the second host, whose processor is QEMU's emulator. */
 export const emulated = readFileSync('/proc/cpuinfo', 'utf8').includes('QEMU TCG')
 
 /** The compiled command line. */
@@ -14,7 +14,10 @@ export const cli = join(root, 'dist/cli/kvm-accel.js')
 
 const library = 'libkvm_accel_interposer.so'
 
-/** The interposer: `KVM_ACCEL_INTERPOSER`, the one that `npm test` built, or the one that cargo built in either profile. */
+/**
+ * The path of the interposer: `KVM_ACCEL_INTERPOSER`, the library that `npm test` built, or the one
+ * that cargo built in either profile.
+ */
 export const interposer = [
   process.env['KVM_ACCEL_INTERPOSER'] ?? '',
   join(root, 'target/kvm-accel', library),
@@ -24,7 +27,7 @@ export const interposer = [
 
 let folder: string | undefined
 
-/** A folder of this process's own, removed when it ends. */
+/** Returns a folder of this process, which is removed when the process ends. */
 export const scratch = (): string => {
   if (folder === undefined) {
     const made = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))

@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline'
 type Message = { readonly event?: string; readonly return?: unknown; readonly error?: { readonly desc: string } }
 
 /**
- * The few lines of QMP that the comparison needs. QEMU connects to us (`-qmp unix:PATH`), so that it cannot have ended
- * before anybody listened.
+ * The part of QMP that the comparison needs. QEMU connects to this server (`-qmp unix:PATH`), so
+ * that it cannot end before the test listens.
  */
 export class Qmp {
   readonly #server: Server
@@ -13,7 +13,10 @@ export class Qmp {
   #socket: Socket | undefined
   #answers: ((message: Message) => void)[] = []
 
-  /** @param onStop - called when the machine may have stopped: at its `STOP` event, and once at the beginning. */
+  /**
+   * @param onStop - called when the machine may have stopped: at its `STOP` event, and once after
+   * the negotiation.
+   */
   constructor(path: string, onStop: (qmp: Qmp) => void) {
     this.#onStop = onStop
     this.#server = createServer(socket => this.#connected(socket)).listen(path)
@@ -36,7 +39,8 @@ export class Qmp {
     socket.on('error', () => {})
     createInterface(socket).on('line', line => {
       const message = JSON.parse(line) as Message & { readonly QMP?: unknown }
-      // Events come only after the negotiation, so a machine that stopped before is asked once.
+      // QEMU sends events only after the negotiation. `onStop` therefore queries the state of a
+      // machine that stopped before it.
       if (message.QMP) void this.execute('qmp_capabilities').then(() => this.#onStop(this))
       else if (message.event === 'STOP') this.#onStop(this)
       else if (message.event === undefined) this.#answers.shift()?.(message)

@@ -1,5 +1,5 @@
 /**
- * Random numbers from 0 to below 1 that a seed decides: mulberry32.
+ * Returns a generator of random numbers in [0, 1), which the seed determines: mulberry32.
  *
  * @param {number} state
  * @returns {() => number}

@@ -2,7 +2,7 @@
 
 import fc from 'fast-check'
 
-/** A number from an environment variable that `npm test` or `npm run test:random` sets. */
+/** Reads a number from an environment variable that `npm test` or `npm run test:random` sets. */
 const number = (name: string): number | undefined => {
   const text = process.env[name]
   return text === undefined ? undefined : Number(text)

@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { emulated, interposer } from './paths.js'
 
-/** Why something that a test needs is missing; nothing when it is there. */
+/** The reason why a requirement of a test is missing; undefined when it is available. */
 type Missing = string | undefined
 
 const attempt = (what: () => void): Missing => {
@@ -15,43 +15,52 @@ const attempt = (what: () => void): Missing => {
   }
 }
 
-/** A /dev/kvm that this process may open. */
+/** Requires a /dev/kvm that this process may open. */
 export const kvm = (): Missing => attempt(() => accessSync('/dev/kvm', constants.R_OK | constants.W_OK))
 
-/** The interposer library. */
+/** Requires the interposer library. */
 export const preload = (): Missing =>
   interposer === undefined ? 'the interposer is not built (cargo build -p kvm-accel-interposer)' : undefined
 
-/** QEMU, the other side of the comparison. */
+/** Requires QEMU, for the comparison. */
 export const qemu = (): Missing =>
   spawnSync('qemu-system-x86_64', ['--version']).status === 0
     ? undefined
     : 'qemu-system-x86_64 is not installed (apt-get install --no-install-recommends qemu-system-x86 seabios qemu-utils-)'
 
-/** Where Debian's package seabios has its images. */
+/** The folder of the images in Debian's package seabios. */
 export const FIRMWARE = '/usr/share/seabios'
 
-/** SeaBIOS, which QEMU's package brings along. */
+/** Requires SeaBIOS, which is installed with QEMU's package. */
 export const firmwareImages = (): Missing =>
   existsSync(FIRMWARE) ? undefined : `${FIRMWARE} has no firmware (apt-get install --no-install-recommends seabios)`
 
-/** The script that runs a command on a host with hardware virtualization; `.ci/run` names it. */
+/**
+ * Requires the script that runs a command on a host with hardware virtualization. `.ci/run` names
+ * it.
+ */
 export const svmHost = (): Missing =>
   process.env['KVM_ACCEL_SVM_HOST'] ? undefined : 'KVM_ACCEL_SVM_HOST does not name the svm-host run script'
 
-/** Debian as a guest: the folder that `.ci/debian-guest` prints. */
+/** Requires Debian as a guest: the folder that `.ci/debian-guest` prints. */
 export const debian = (): Missing =>
   process.env['KVM_ACCEL_TEST_DEBIAN']
     ? undefined
     : 'KVM_ACCEL_TEST_DEBIAN does not name the folder that .ci/debian-guest makes'
 
-/** A Linux kernel with a PVH note and an initrd whose init prints `INIT:` lines and reboots; `.ci/run` names them. */
+/**
+ * Requires a Linux kernel with a PVH note, and an initrd whose init prints `INIT:` lines and
+ * reboots. `.ci/run` names them.
+ */
 export const linux = (): Missing =>
   process.env['KVM_ACCEL_TEST_KERNEL'] && process.env['KVM_ACCEL_TEST_INITRD']
     ? undefined
     : 'KVM_ACCEL_TEST_KERNEL and KVM_ACCEL_TEST_INITRD do not name a kernel and its initrd'
 
-/** With `KVM_ACCEL_TIMES` a test prints `TIME MILLISECONDS FILE`; one process may run tests of many files. */
+/**
+ * With `KVM_ACCEL_TIMES`, a test prints `TIME MILLISECONDS FILE`. The file is printed because one
+ * process may run tests of many files.
+ */
 const measured = (
   implementation: (t: ExecutionContext) => Promise<void> | void,
 ): ((t: ExecutionContext) => Promise<void>) => {
@@ -67,8 +76,9 @@ const measured = (
 }
 
 /**
- * `test.serial` for tests that need something of the machine. What is missing skips them with the reason in the title, or,
- * with CI=true, fails them: there a skipped test would be a silent hole.
+ * Returns `test.serial` for tests that require something of the host. A missing requirement skips
+ * the test, with the reason in the title. With CI=true it fails the test, because a skipped test
+ * would go unnoticed there.
  */
 export const requires = (...needs: readonly (() => Missing)[]) => {
   const missing = needs.map(need => need()).find(reason => reason !== undefined)
@@ -79,17 +89,17 @@ export const requires = (...needs: readonly (() => Missing)[]) => {
   }
 }
 
-/** A C compiler and a linker, for guests and programs of the tests' own. */
+/** Requires a C compiler and a linker, for the guests and programs of the tests. */
 export const compiler = (): Missing =>
   ['cc', 'ld'].every(command => spawnSync(command, ['--version']).status === 0)
     ? undefined
     : 'there is no C compiler (apt-get install gcc)'
 
-/** passt, for user-mode networks. */
+/** Requires passt, for user-mode networks. */
 export const passt = (): Missing =>
   spawnSync('passt', ['--version']).status === 0 ? undefined : 'passt is not installed (apt-get install passt)'
 
-/** Leave to make tap interfaces. */
+/** Requires the permission to create tap interfaces. */
 export const tap = (): Missing => {
   const name = `kvmtap${process.pid % 10_000}`
   const made = spawnSync('ip', ['tuntap', 'add', name, 'mode', 'tap'], { encoding: 'utf8' })
@@ -97,7 +107,10 @@ export const tap = (): Missing => {
   return made.status === 0 ? undefined : `tap interfaces cannot be made: ${made.stderr || made.error?.message}`
 }
 
-/** What a host of CI may lack, where, and why. Anything else that is missing with CI=true is a failure. */
+/**
+ * The requirements that a CI host may lack, with the host and the reason. Any other missing
+ * requirement with CI=true is a failure.
+ */
 const lacking = {
   'execute breakpoints from outside': emulated && 'QEMU’s emulation of SVM does not arm them',
   'a host without notify exits': false,
@@ -106,7 +119,10 @@ const lacking = {
   KVM_DEV_TYPE_VFIO: false,
 } as const satisfies Record<string, false | string>
 
-/** Ends a test, or a part of one, that needs what this host lacks: its reason is printed; with CI=true it must be a known one. */
+/**
+ * Ends a test, or a part of one, because this host lacks a requirement, and prints the reason. With
+ * CI=true the requirement must be one of the known ones.
+ */
 export const skips = (t: ExecutionContext, what: keyof typeof lacking): void => {
   const reason = lacking[what]
   const text = `skipped: ${what}${reason ? `: ${reason}` : ' is missing on this host'}`

@@ -1,4 +1,5 @@
-// What this process has open, for tests that nothing is left. Plain JavaScript, because processes that are started often use it, too.
+// The open descriptors and the threads of this process, for tests that check for leaks. Plain
+// JavaScript, because processes that are started often use it, too.
 
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -8,12 +9,15 @@ const attempt = read => {
   try {
     return [read()]
   } catch {
-    // It was closed, or has ended, between listing and reading.
+    // The descriptor was closed, or the thread ended, between listing and reading.
     return []
   }
 }
 
-/** What the descriptors refer to, without the numbers of sockets, pipes and VMs. The descriptor that lists the others is not in it. */
+/**
+ * The targets of the descriptors, without the numbers of sockets, pipes and VMs. The descriptor
+ * that lists the others is left out.
+ */
 const fds = () =>
   readdirSync('/proc/self/fd')
     .flatMap(fd => attempt(() => readlinkSync(`/proc/self/fd/${fd}`).replace(/\d+/g, 'N')))
@@ -26,27 +30,27 @@ const threads = () =>
     .flatMap(task => attempt(() => readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trimEnd()))
     .sort()
 
-/** Open descriptors and threads. */
+/** Returns the targets of the open descriptors and the names of the threads. */
 export const resources = () => ({ fds: fds(), threads: threads() })
 
-/** Milliseconds: a last resort. */
+/** Milliseconds. A last resort against a hang. */
 const PATIENCE = 20_000
 
-/** True if a VM or a thread of this package is left. */
+/** True if a VM or a thread of this package exists. */
 const alive = ({ fds, threads }) =>
   threads.some(name => name.startsWith('kvm-')) ||
   fds.some(target => /^(\/dev\/kvm|anon_inode:kvm|\/memfd:kvm)/.test(target))
 
 /**
- * The resources of a process without machines: libuv's threads have started, which the first use of files does for all of them, and
- * what earlier tests closed is gone.
+ * Resolves with the resources of a process without machines. The first use of files has then
+ * started all of libuv's threads, and the resources that earlier tests closed have been released.
  */
 export const baseline = async () => {
   await stat('/')
   let last
   for (const end = Date.now() + PATIENCE; ; await sleep(50)) {
     const now = resources()
-    // Node.js closes what it has destroyed in its next turns.
+    // Node.js closes destroyed handles in one of its next turns.
     const still = JSON.stringify(now) === last
     if ((!alive(now) && still) || Date.now() > end) return now
     last = JSON.stringify(now)
@@ -54,8 +58,9 @@ export const baseline = async () => {
 }
 
 /**
- * The resources as soon as they are exactly `before`, or those at the end of a long wait. A wait is needed for what the kernel and Node.js
- * do later: a joined thread is listed until the kernel has let go of it, and Node.js closes a destroyed stream in its next turn.
+ * Resolves with the resources as soon as they equal `before`, or with the current ones after a long
+ * wait. The kernel and Node.js release some resources later: the kernel lists a joined thread for a
+ * while, and Node.js closes a destroyed stream in its next turn.
  *
  * @param {ReturnType<typeof resources>} before
  */

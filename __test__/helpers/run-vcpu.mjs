@@ -1,4 +1,5 @@
-// A worker that makes a guest of `workerData.code` and runs it, telling its vCPU's number first and each exit's reason that it was asked for.
+// A worker that creates a guest from `workerData.code`. Posts the token of its vCPU first. Then
+// runs the vCPU for `workerData.exits` exits and posts the reason of each.
 import { parentPort, workerData } from 'node:worker_threads'
 import { Kvm, allocateMemory } from 'kvm-accel/kvm'
 

@@ -22,13 +22,15 @@ export const KERNEL_CRATES: Readonly<Record<string, readonly string[]>> = {
 const section = (manifest: string, name: string) =>
   manifest.split(/^\[/m).find(part => part.startsWith(`${name}]`)) ?? ''
 
-/** The crates that a manifest depends on, without those of its tests. */
+/** Returns the crates that a manifest depends on, without its dev-dependencies. */
 const dependencies = (manifest: string) =>
   ['dependencies', 'build-dependencies'].flatMap(name =>
     [...section(manifest, name).matchAll(/^([\w-]+)[ .]/gm)].map(([, crate = '']) => crate),
   )
 
-/** What is wrong with the dependencies of the crates, by the text of their manifests. */
+/**
+ * Returns the violations among the dependencies of the crates, from the text of their manifests.
+ */
 export const crateViolations = (manifests: ReadonlyMap<string, string>): string[] => {
   const order: readonly string[] = CRATES
   const byPackage = new Map(
@@ -63,7 +65,7 @@ export const moduleOrder = (root: string): string[] => {
 /** Removes comments and the tests at the end of a file. */
 const codeOf = (text: string) => text.replace(/^[ ]*\/\/.*$/gm, '').split(/^#\[cfg\(test\)\]\nmod tests\b/m)[0] ?? ''
 
-/** The items of `{a, b::{c, d}}` at the first level; `text` begins behind the brace. */
+/** Returns the items of `{a, b::{c, d}}` at the first level. `text` begins after the brace. */
 const groupItems = (text: string): string[] => {
   const items = ['']
   let depth = 0
@@ -105,7 +107,7 @@ const importsOf = (root: string) => {
   return from
 }
 
-/** The module path of a file of `src`: `a/mod.rs` and `a.rs` are `a`. */
+/** Returns the module path of a file of `src`: `a` for `a/mod.rs` and for `a.rs`. */
 const modulePath = (file: string) =>
   file
     .replace(/\.rs$/, '')

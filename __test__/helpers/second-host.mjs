@@ -1,30 +1,36 @@
-// The second host, a stock kernel with kvm-amd in QEMU's emulator: runs a command there, and decides when a failure is the host's own.
-// `.ci/run` names the script. Plain JavaScript, because `npm test` prepares the host with it, too.
+// The second host: a stock kernel with kvm-amd in QEMU's emulator. Runs a command there, and
+// decides whether a failure is the host's own. `.ci/run` names the script. Plain JavaScript,
+// because `npm test` prepares the host with it, too.
 
 import { spawn } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs'
 
-/** Seconds for one boot. A last resort: the emulator is slow, and slower on a busy machine. */
+/**
+ * Seconds for one boot. A last resort against a hang: the emulator is slow, and slower on a busy
+ * machine.
+ */
 export const seconds = 2700
 
 /**
- * Restarts of the host in a run of `npm test`. A host that needs more is broken, and so may be what runs on it.
+ * The maximum number of restarts of the host in a run of `npm test`. A host that needs more is
+ * broken, and so may be the tests that run on it.
  */
 export const RESTARTS = 3
 
-/** What the host prints every ten seconds. */
+/** The line that the host prints every ten seconds. */
 const ALIVE = 'second host: alive'
 
-/** Seconds without a word of the host after which it hangs. */
+/** Seconds without output after which the host counts as hung. */
 const SILENCE = 300
 
 /**
- * One processor: with two the host now and then hangs or panics, most likely because QEMU's emulator runs what it had translated of code
- * that Linux is patching (a static key, such as KVM's for the first VM).
+ * One processor. With two processors the host now and then hangs or panics. The likely cause:
+ * QEMU's emulator runs translations of code that Linux is patching (a static key, such as KVM's for
+ * the first VM).
  */
 const machine = ['-smp', '1']
 
-/** Runs a command beside a loop that prints {@linkcode ALIVE}. */
+/** Returns the script that runs a command beside a loop that prints {@linkcode ALIVE}. */
 const watched = command => [
   'sh',
   '-c',
@@ -34,8 +40,9 @@ const watched = command => [
 ]
 
 /**
- * Why an end was the second host's own failure; nothing if it was not. Its console tells: the kernel panics, which ends the emulator, or
- * says nothing any more. Whatever else fails is a failure of what ran there.
+ * Returns the reason why an end was the second host's own failure; undefined if it was not. The
+ * console shows the reason: the kernel panicked, which ends the emulator, or the output stopped.
+ * Any other failure is a failure of the command.
  *
  * @param {{ readonly stdout: string, readonly stderr: string, readonly silent: boolean }} finished
  * @returns {string | undefined}
@@ -45,7 +52,7 @@ export const ownFailure = ({ stdout, stderr, silent }) => {
   if (!ended) return undefined
   if (silent) return `the host hung: its console was silent for ${SILENCE} seconds after '${lastLine(stdout)}'`
   const panic = /Kernel panic - not syncing: [^\r\n]*/g
-  // The last one: guests that ran before may have panicked as well.
+  // The last panic counts: guests that ran before may have panicked as well.
   const last = stdout.match(panic)?.at(-1)
   return ended[1] === '0' && last !== undefined ? `the host's kernel panicked: ${last}` : undefined
 }
@@ -54,7 +61,10 @@ const lastLine = text => text.trimEnd().split('\n').at(-1)?.trim().slice(-200)
 
 let restartsHere = 0
 
-/** Counts a restart; false if there were too many. `npm test` names a file that all test processes share. */
+/**
+ * Counts a restart; returns false if the limit is reached. `npm test` names a file that all test
+ * processes share.
+ */
 const mayRestart = reason => {
   const file = process.env['KVM_ACCEL_RESTARTS']
   if (file === undefined) return ++restartsHere <= RESTARTS
@@ -63,20 +73,23 @@ const mayRestart = reason => {
 }
 
 /**
- * The reasons of the restarts that a file counts.
+ * Returns the reasons of the restarts that a file records.
  *
  * @param {string} file
  */
 export const restarts = file => (existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : [])
 
-/** Ends the emulator below a process; the script then copies what the command left and says that it did not end. */
+/**
+ * Ends the emulator among the descendants of a process. The script then copies the files that the
+ * command left, and reports that the command did not end.
+ */
 const endEmulator = pid => {
   for (const child of children(pid)) {
     endEmulator(child)
     try {
       if (readFileSync(`/proc/${child}/comm`, 'utf8').startsWith('qemu-system')) process.kill(child, 'SIGKILL')
     } catch {
-      // It has ended by itself.
+      // The process has ended by itself.
     }
   }
 }
@@ -89,7 +102,7 @@ const children = pid => {
   }
 }
 
-/** One boot. */
+/** Boots the host once. */
 const boot = (flags, command, out) =>
   new Promise((resolve, reject) => {
     const args = [...machine, ...flags, '-t', String(seconds), '--', ...watched(command)]
@@ -118,13 +131,15 @@ const boot = (flags, command, out) =>
   })
 
 /**
- * Runs a command on the second host, in the current folder. The command leaves files in `out`. A host that fails by itself is restarted,
- * within a budget; `restarted` has the reasons. Every other failure is final.
+ * Runs a command on the second host, in the current folder. The command leaves files in `out`. A
+ * host that fails by its own fault is restarted, at most {@linkcode RESTARTS} times; `restarted`
+ * has the reasons. Every other failure is final.
  *
  * @param {readonly string[]} flags
  * @param {readonly string[]} command
  * @param {string} out
- * @returns {Promise<{ status: number | null, stdout: string, stderr: string, restarted: string[] }>}
+ * @returns {Promise<{ status: number | null, stdout: string, stderr: string, restarted: string[]
+ * }>}
  */
 export const inside = async (flags, command, out) => {
   mkdirSync(out, { recursive: true })

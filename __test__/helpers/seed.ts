@@ -2,7 +2,8 @@ import type { ExecutionContext } from 'ava'
 import { randomInt } from 'node:crypto'
 
 /**
- * The seed of a random test: KVM_ACCEL_SEED; with CI=true always the same one, so that what fails there fails again; else another one in each run. Logged, so that a
+ * Returns the seed of a random test: KVM_ACCEL_SEED if it is set; a fixed seed with CI=true, so
+ * that a failure there is reproducible; else another seed in each run. Logs the seed, so that a
  * failed test shows it.
  */
 export const seed = (t: ExecutionContext): number => {

@@ -1,4 +1,5 @@
-// Listens at a path or a port of 127.0.0.1 (argv[2], 0 for any port), prints where, and never accepts: its event loop stands still.
+// Listens on a path or on a port of 127.0.0.1 (argv[2], 0 for any port) and prints the address.
+// Never accepts a connection, because its event loop is blocked.
 import { createServer } from 'node:net'
 import { writeSync } from 'node:fs'
 

@@ -1,13 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { emulated, root } from './paths.js'
 
-/** What a process left behind. */
+/** The result of a process that has ended. */
 export interface Finished {
-  /** Its exit status; `null` when a signal ended it. */
+  /** The exit status; `null` when a signal ended it. */
   readonly status: number | null
   readonly stdout: string
   readonly stderr: string
-  /** The time limit ended it. */
+  /** True if the time limit ended it. */
   readonly timedOut: boolean
 }
 
@@ -25,7 +25,7 @@ export interface SpawnOptions {
   readonly cwd?: string
   /** Seconds; a test's last resort against a hang. Default {@linkcode LIMIT}. */
   readonly limit?: number
-  /** What the process reads on its standard input. Default nothing. */
+  /** The standard input of the process. Default empty. */
   readonly input?: string
 }
 
@@ -41,7 +41,7 @@ export const start = (command: string, args: readonly string[], options: SpawnOp
   let timedOut = false
   child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-  // A process that ends without reading its input is no error of the test's.
+  // A process that ends without reading its input is not an error of the test.
   child.stdin.on('error', () => {})
   child.stdin.end(options.input ?? '')
   const timer = setTimeout(
@@ -61,6 +61,6 @@ export const start = (command: string, args: readonly string[], options: SpawnOp
   return { child, finished }
 }
 
-/** {@linkcode start}, to the end. */
+/** Starts a command as {@linkcode start} does, and waits for its end. */
 export const run = (command: string, args: readonly string[], options: SpawnOptions = {}): Promise<Finished> =>
   start(command, args, options).finished

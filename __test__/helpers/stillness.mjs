@@ -1,5 +1,7 @@
-// A process of stillness.test.ts: pauses busy machines again and again, and compares their memory with itself. The argument is JSON:
-// `{ seed, pauses, still, machines: [{ name, disk, append }] }`, with `pauses` for each machine and `still` in milliseconds. Prints JSON: what differed, and what the devices did.
+// A process of stillness.test.ts. Pauses busy machines repeatedly, and compares snapshots of their
+// memory during each pause. The argument is JSON: `{ seed, pauses, still, machines: [{ name, disk,
+// append }] }`, with `pauses` for each machine and `still` in milliseconds. Prints JSON: the
+// differences, and the devices' work.
 
 import { openSync, readSync, closeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,7 +16,7 @@ const MEMORY = 16 * MIB
 const PAGE = 4096
 const CHUNK = 64 * PAGE
 
-/** Where each device writes, as the guest has them: names for the report. */
+/** The guest's buffers that each device writes, with names for the report. */
 const places = [
   ['rings', 2 * MIB, 3 * MIB],
   ['counters', 3 * MIB, 3 * MIB + PAGE],
@@ -37,7 +39,7 @@ const snapshot = (path, into) => {
   return into
 }
 
-/** The pages in which two snapshots differ. */
+/** Returns the pages in which two snapshots differ. */
 const differences = (before, after) => {
   const pages = []
   for (let chunk = 0; chunk < MEMORY; chunk += CHUNK) {
@@ -48,7 +50,7 @@ const differences = (before, after) => {
   return pages
 }
 
-/** How many pages of which device, as text. */
+/** Formats the number of pages of each device as text. */
 const summary = pages => {
   const counts = new Map()
   for (const page of pages) {

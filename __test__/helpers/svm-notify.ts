@@ -1,5 +1,5 @@
-// Runs inside the second host, whose KVM has the notify capability: real exits for kvm-accel and for QEMU, in one boot. What
-// came of them is left in $OUT for the test outside.
+// Runs inside the second host, whose KVM has the notify capability: real exits for kvm-accel and
+// for QEMU, in one boot. Leaves the results in $OUT for the test outside.
 
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { ours, qemus, type Case, type Observed } from './both.js'
 import { notifyRun, type NotifyReport } from './notify-run.js'
 
-/** The machines: the guest causes the exits itself, with CPUID leaf 0x4e4f5449. */
+/** The machines. The guest causes the exits itself, with CPUID leaf 0x4e4f5449. */
 export const cases = {
   'run, valid': { policy: 'run', append: 'count=1', cpus: 1 },
   'run, invalid': { policy: 'run', append: 'count=1 invalid=1', cpus: 1 },
@@ -20,7 +20,7 @@ export const cases = {
   'ten thousand in a row': { policy: 'run', append: 'count=10000', cpus: 1 },
 } as const
 
-/** The windows, as the kernel's own check sees them. */
+/** The notify windows, as the kernel's own check receives them. */
 export const windows = [0, 5, 4294967295] as const
 
 export interface SvmReport {
@@ -30,14 +30,14 @@ export interface SvmReport {
   readonly windows: Readonly<Record<string, { readonly cli: Observed; readonly qemu: Observed }>>
 }
 
-// Without rules the interposer only watches: these exits are the kernel's.
+// Without rules the interposer only records: these exits come from the kernel.
 const both = async (one: Case): Promise<{ readonly cli: Observed; readonly qemu: Observed }> => {
   const watched = { ...one, rules: '' }
   return { cli: await ours(watched), qemu: await qemus(watched) }
 }
 
 const main = async (out: string): Promise<void> => {
-  // The kernel's counters are there.
+  // Mounts debugfs, which has the kernel's counters.
   spawnSync('mount', ['-t', 'debugfs', 'debugfs', '/sys/kernel/debug'])
   const report = { machines: {} as Record<string, unknown>, windows: {} as Record<string, unknown> }
   for (const [name, { policy, ...rest }] of Object.entries(cases)) {

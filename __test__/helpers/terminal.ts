@@ -5,7 +5,9 @@ import { Socket } from 'node:net'
 import { native, unwrap } from '../../ts/native/native.js'
 import { root } from './paths.js'
 
-/** A command with a terminal as its standard streams, and the one who sits there. */
+/**
+ * A command with a terminal as its standard streams, and its user: types keys and reads the screen.
+ */
 export class Seat implements Disposable {
   readonly child: ChildProcess
   readonly #path: string
@@ -18,7 +20,7 @@ export class Seat implements Disposable {
     this.#socket = new Socket({ fd, readable: true, writable: true })
     this.#socket.setEncoding('utf8').on('data', (text: string) => (this.#screen += text))
     this.#stty('sane', 'rows', '24', 'cols', '80')
-    // Not the terminal that controls this test.
+    // O_NOCTTY: the terminal must not become the controlling terminal of this test.
     const terminal = openSync(path, constants.O_RDWR | constants.O_NOCTTY)
     this.child = spawn(command, args, { cwd: root, stdio: [terminal, terminal, terminal] })
     closeSync(terminal)
@@ -28,12 +30,12 @@ export class Seat implements Disposable {
     return execFileSync('stty', ['-F', this.#path, ...args], { encoding: 'utf8' })
   }
 
-  /** Everything that was written to the terminal. */
+  /** The whole output on the terminal. */
   get screen(): string {
     return this.#screen
   }
 
-  /** Lines are edited and echoed by the terminal, and Ctrl-C is a signal. */
+  /** True in cooked mode: the terminal edits and echoes lines, and Ctrl-C is a signal. */
   get cooked(): boolean {
     const words = this.#stty('-a').split(/[\s;]+/)
     const all = (...modes: string[]) => modes.every(mode => words.includes(mode))
@@ -42,24 +44,27 @@ export class Seat implements Disposable {
     throw new Error(`half a mode: ${words.join(' ')}`)
   }
 
-  /** Types, when the text is on the screen. */
+  /** Types keys once the text `after` is on the screen. */
   async type(keys: string, after: string): Promise<void> {
     await this.see(after)
     this.#socket.write(keys)
   }
 
-  /** Waits for a text on the screen. */
+  /** Waits until a text is on the screen. */
   async see(text: string): Promise<void> {
     while (!this.#screen.includes(text)) await once(this.#socket, 'data')
   }
 
-  /** Gives the window another size; who has the terminal as its controlling one would get the signal by itself. */
+  /**
+   * Changes the size of the window. Sends SIGWINCH, because the terminal is not the controlling
+   * terminal of the command.
+   */
   resize(columns: number, rows: number): void {
     this.#stty('rows', String(rows), 'cols', String(columns))
     this.child.kill('SIGWINCH')
   }
 
-  /** The exit status, or the signal that ended it. */
+  /** Resolves with the exit status, or with the signal that ended the command. */
   async ended(): Promise<number | string> {
     const [status, signal] = (await once(this.child, 'exit')) as [number | null, string | null]
     return status ?? signal ?? 'nothing'

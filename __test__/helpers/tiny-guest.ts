@@ -14,7 +14,10 @@ export const ENTRY = 0x1000
 /** `jmp $` */
 export const SPIN = [0xeb, 0xfe]
 
-/** Makes one; `prepare` is called between the memory slot and the vCPU. */
+/**
+ * Creates the VM and its vCPU. `prepare` is called between the creation of the memory slot and that
+ * of the vCPU.
+ */
 export const tinyGuest = (code: readonly number[], prepare?: (vm: Vm) => void): TinyGuest => {
   const kvm = new Kvm()
   const vm = kvm.createVm()
@@ -27,7 +30,7 @@ export const tinyGuest = (code: readonly number[], prepare?: (vm: Vm) => void): 
   return { kvm, vm, vcpu, run: new KvmRun(vcpu.runPage), ram }
 }
 
-/** Puts a vCPU back to the entry. */
+/** Sets a vCPU back to the entry point. */
 export const restart = (vcpu: Vcpu): void => {
   const sregs = vcpu.getSregs()
   Object.assign(sregs.cs, { base: 0n, selector: 0 })

@@ -1,5 +1,6 @@
-// Two copies of the package in one process, as npm installs two versions: machines of both stop, with and without listeners for the signal
-// that stops them. `process.argv[2]` names a folder for the second copy. Prints what happened as JSON.
+// Runs two copies of the package in one process, as npm does for two versions. Machines of both
+// copies stop at a signal, with and without listeners of the program for that signal.
+// `process.argv[2]` names a folder for the second copy. Prints the results as JSON.
 
 import { cpSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -36,7 +37,7 @@ const stopAll = async () => {
   }
 }
 
-// Each copy's handler calls the other's.
+// The signal handler of each copy calls the handler of the other copy.
 await start()
 await pauseAll()
 await stopAll()
@@ -49,7 +50,8 @@ process.on('SIGURG', listener)
 await pauseAll()
 await stopAll()
 
-// And takes the signal away altogether.
+// The program removes its listener while machines run, so that Node.js removes the signal's handler
+// altogether.
 await start()
 for (const machine of machines) await machine.start()
 process.off('SIGURG', listener)

@@ -1,4 +1,4 @@
-// Linux with an init that listens to ports of AF_VSOCK: see vsock-init.c.
+// Linux with an init that listens on ports of AF_VSOCK. vsock-init.c describes the ports.
 
 import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -10,10 +10,10 @@ import { cpio } from './cpio.js'
 import { append, guestFile } from './linux-guest.js'
 import { root, scratch } from './paths.js'
 
-/** Ports of the guest. */
+/** The ports on which the guest listens. */
 export const ports = { control: 1, echo: 7, sink: 9, source: 19 } as const
 
-/** Compiles the init into an archive. */
+/** Compiles the init into an initramfs. */
 export function vsockInitramfs(): Buffer {
   const [source, program] = [join(root, '__test__/helpers/vsock-init.c'), join(scratch(), 'vsock-init')]
   const flags = ['-nostdlib', '-static', '-ffreestanding', '-fno-stack-protector', '-mgeneral-regs-only', '-O1']
@@ -22,7 +22,7 @@ export function vsockInitramfs(): Buffer {
   return cpio([{ name: 'init', contents: readFileSync(program) }, { name: 'dev' }])
 }
 
-/** Options of a machine whose guest has the address 3. */
+/** Returns the options of a machine whose guest has CID 3. */
 export const vsockGuest = (): MachineOptions => ({
   kernel: guestFile('vmlinux-tiny'),
   initrd: vsockInitramfs(),
@@ -32,7 +32,7 @@ export const vsockGuest = (): MachineOptions => ({
   vsock: { cid: 3 },
 })
 
-/** Resolves when the guest listens to its ports. */
+/** Resolves when the guest listens on its ports. */
 export async function ready(machine: Machine): Promise<void> {
   let text = ''
   for await (const chunk of machine.serial.iterator({ destroyOnReturn: false })) {
@@ -42,7 +42,7 @@ export async function ready(machine: Machine): Promise<void> {
   throw new Error(text)
 }
 
-/** Everything a stream has to say. */
+/** Resolves with all bytes of a stream, up to its end. */
 export async function whole(stream: Socket): Promise<Buffer> {
   const chunks: Buffer[] = []
   stream.on('data', (chunk: Buffer) => chunks.push(chunk))
@@ -50,7 +50,9 @@ export async function whole(stream: Socket): Promise<Buffer> {
   return Buffer.concat(chunks)
 }
 
-/** Has the guest do something: see vsock-init.c. */
+/**
+ * Sends a command to the guest and resolves with its answer. vsock-init.c describes the commands.
+ */
 export async function command(machine: Machine, line: string): Promise<string> {
   const stream = await machine.vsock.connect(ports.control, { allowHalfOpen: true })
   stream.write(line)

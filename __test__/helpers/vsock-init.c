@@ -1,11 +1,12 @@
 /* The init of a Linux guest that speaks AF_VSOCK, without libc and without SSE:
  *
- *   port 7   echoes, and ends when the host has
- *   port 9   counts and hashes what it reads, and says both: "COUNT HASH\n"
+ *   port 7   echoes, and ends its side after the host has ended its own
+ *   port 9   counts and hashes the bytes that it reads, and then writes both: "COUNT HASH\n"
  *   port 19  reads a number of 8 bytes and writes as many bytes: 0, 1, ... 255, 0, ...
- *   port 1   commands, one a connection, each answered by a line:
- *            "cPORT"   connects to that port of the host, writes "hello\n", ends, and reads to the end: "ok COUNT" or "errno N"
- *            "a"       the guest's own address
+ *   port 1   commands, one in each connection, each answered by a line:
+ *            "cPORT"   connects to that port of the host, writes "hello\n", ends its side, and
+ *                      reads to the end: "ok COUNT" or "errno N"
+ *            "a"       the guest's own address (CID)
  *            "q"       reboots
  */
 typedef unsigned long u64;

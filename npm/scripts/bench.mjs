@@ -1,6 +1,8 @@
-// `npm run bench`: what kvm-accel costs beside the raw ioctls, QEMU and Node itself, in one run that takes turns between them.
+// `npm run bench` measures kvm-accel beside the raw ioctls, QEMU and Node itself, in one run that
+// alternates between them.
 //
-// A difference is the median of the differences within each round, so that a host that slows down for a while does not count.
+// A difference is the median of the differences within each round. A temporary slowdown of the host
+// therefore cancels out.
 
 import { writeFileSync } from 'node:fs'
 import { cpus, loadavg, release } from 'node:os'
@@ -9,10 +11,16 @@ import { table } from './bench/table.mjs'
 import { rustBench } from './bench/rust-bench.mjs'
 import { fail, setUp } from './steps.mjs'
 
-/** Loads a file of ./bench/. They import the package, so it must be built before. */
+/**
+ * Loads a file of ./bench/. Loaded late, because these files import the package, which must be
+ * built first.
+ */
 const from = name => import(`./bench/${name}.mjs`)
 
-/** The groups in their order. Each function gets the Rust benchmark, the number of rounds, and whether the run is a quick one. */
+/**
+ * The groups, in order. Each function gets the Rust benchmark, the number of rounds, and whether
+ * the run is a quick one.
+ */
 const GROUPS = {
   pio: async ({ rust, rounds }) => (await from('exits')).exits({ rust, rounds, kind: 'pio', target: 0.1 }),
   mmio: async ({ rust, rounds }) => (await from('exits')).exits({ rust, rounds, kind: 'mmio', target: 0.1 }),
@@ -48,7 +56,7 @@ Groups, in their order:
   ${Object.keys(GROUPS).join('\n  ')}
 `
 
-/** The command line, read strictly. */
+/** Parses the command line. An unknown option is an error. */
 const readOptions = () => {
   try {
     const { values } = parseArgs({

@@ -1,4 +1,4 @@
-// `npm run build`: packages, addon, TypeScript; whatever has changed.
+// `npm run build`: runs the steps for packages, addon and TypeScript whose inputs have changed.
 import { setUp } from './steps.mjs'
 
 setUp()

@@ -1,6 +1,7 @@
-// `npm run fuzz [-- SECONDS [TARGET...]]`: what guests and files can send, for so many seconds a target (20 unless told). Finds
-// crashes, hangs and memory that grows; what it found is kept under crates/machine/fuzz/artifacts, and its corpus beside it for the next run.
-// Needs cargo-fuzz (`cargo install cargo-fuzz --locked`). Ends with status 1 when a target failed.
+// `npm run fuzz [-- SECONDS [TARGET...]]` fuzzes the data that guests and files can send, for that
+// many seconds a target (default 20). Finds crashes, hangs and growing memory. Keeps its findings
+// under crates/machine/fuzz/artifacts, and its corpus beside them for the next run. Needs
+// cargo-fuzz (`cargo install cargo-fuzz --locked`). Ends with status 1 when a target failed.
 
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
@@ -22,7 +23,8 @@ try {
   console.error('cargo-fuzz is missing. Install it: cargo install cargo-fuzz --locked')
   process.exit(2)
 }
-// Without a sanitizer: those need a nightly compiler, and outside a few lines the code is safe.
+// Without a sanitizer: sanitizers need a nightly compiler, and the code is safe except for a few
+// lines.
 const fuzz = (verb, ...args) =>
   spawnSync('cargo', ['fuzz', verb, '-s', 'none', ...args], { cwd: crate, stdio: 'inherit' }).status
 if (fuzz('build') !== 0) process.exit(1)

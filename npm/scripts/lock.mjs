@@ -6,12 +6,18 @@ import { dirname } from 'node:path'
 /** Milliseconds between two attempts. */
 const INTERVAL = 100
 
-/** A lock for the removal of locks is held for microseconds. An older one belongs to a process that was killed. Milliseconds. */
+/**
+ * Milliseconds. A lock for the removal of locks is held for microseconds. An older one belongs to a
+ * process that was killed.
+ */
 const RECOVERY = 10_000
 
 const sleep = milliseconds => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 
-/** The start time of a process, in clock ticks since boot. It tells a process from a later one with the same id. */
+/**
+ * Returns the start time of a process, in clock ticks since boot. It distinguishes the process from
+ * a later one with the same id.
+ */
 const startTime = pid => {
   try {
     // The name in parentheses may contain spaces. The start time is field 22, the 20th after it.
@@ -45,7 +51,7 @@ const read = file => {
   }
 }
 
-/** Creates `file` with its contents in one step; false if it exists. */
+/** Creates `file` with its contents in one step. Returns false if it exists. */
 const create = file => {
   const own = `${file}.${process.pid}`
   writeFileSync(own, `${process.pid} ${startTime(process.pid)}`)
@@ -60,7 +66,10 @@ const create = file => {
   }
 }
 
-/** Removes a lock whose owner has ended. Only the owner of a second lock may, so that nobody removes the lock of a new owner. */
+/**
+ * Removes a lock whose owner has ended. Requires a second lock, so that no process removes the lock
+ * of a new owner.
+ */
 const recover = file => {
   const guard = `${file}.recovery`
   if (!create(guard)) {
@@ -80,12 +89,14 @@ const recover = file => {
 const held = new Map()
 
 /**
- * Calls `work` while this process holds the lock. Nested calls do not wait. A process that ends releases its locks.
+ * Calls `work` while this process holds the lock. Nested calls do not wait. A process that ends
+ * releases its locks.
  *
  * @template T
  * @param {string} file
- * @param {{ readonly patience: number, readonly onWait?: (pid: number) => void }} options `patience`: milliseconds to wait at most.
- *   `onWait` is called once if another process holds the lock.
+ * @param {{ readonly patience: number, readonly onWait?: (pid: number) => void }} options
+ * `patience`: the maximum wait in milliseconds. `onWait` is called once if another process holds
+ * the lock.
  * @param {() => T} work
  * @returns {T}
  */
@@ -123,7 +134,9 @@ export const withLock = (file, { patience, onWait = () => {} }, work) => {
   }
 }
 
-/** `process.exit()` in the middle of `work` runs no `finally`. */
+/**
+ * Releases all locks when the process exits: `process.exit()` inside `work` does not run `finally`.
+ */
 const release = () => {
   for (const file of held.keys()) rmSync(file, { force: true })
 }

@@ -8,10 +8,12 @@ import { join } from 'node:path'
 
 const INTERFACE = /(export interface [^{]*OptionsOf<typeof (\w+)>[^{]*)\{\n\}/g
 
-/** One member of a table of entries, as the compiler emits it: its comment, its name and its type. */
+/**
+ * One member of a table of entries, as the compiler emits it: its comment, its name and its type.
+ */
 const MEMBER = /^ {4}(\/\*\*[^]*?\*\/)\n {4}(\w+): ([^]*?);\n(?= {4}\S|$)/gm
 
-/** The declarations of one file with their members written out. */
+/** Returns the declarations of one file with the members of its interfaces written out. */
 export const withMembers = source =>
   source.replaceAll(INTERFACE, (_, head, table) => {
     const [, entries = ''] = new RegExp(`declare const ${table}: \\{\\n([^]*?)^\\};`, 'm').exec(source) ?? []

@@ -1,14 +1,14 @@
-// Reads the TSDoc comments of the public interfaces of options out of ts/index.ts, through the compiler's checker. The comments are written
-// once, at the entries of ts/machine/config.
+// Reads the TSDoc comments of the public interfaces of options from ts/index.ts, through the
+// compiler's checker. The comments are written once, at the entries of ts/machine/config.
 
 import { join } from 'node:path'
 import { API } from 'typescript/unstable/sync'
 import { root } from './steps.mjs'
 
-/** The compiler's flag of a symbol that stands for another, as a re-export does. */
+/** The compiler's flag of a symbol that refers to another symbol, such as a re-export. */
 const ALIAS = 1 << 21
 
-/** By interface and member: the comment, and the text of its `@default`. */
+/** Returns the comment and the text of `@default`, by interface and member. */
 export const optionTexts = () => {
   const api = new API({ cwd: root })
   try {

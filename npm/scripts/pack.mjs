@@ -1,6 +1,8 @@
-// `npm run pack:all [-- FOLDER]`: the tarballs of kvm-accel and of the platform packages that can be built here, in FOLDER (`npm/tarballs`).
-// The published package differs from the repository's in one thing: it depends, optionally, on its platform packages. That is done
-// in a copy, so that a clone installs without packages that are not published yet. `--built` builds nothing first: tests pack what is there.
+// `npm run pack:all [-- FOLDER]` packs the tarballs of kvm-accel and of the platform packages that
+// can be built here, into FOLDER (default `npm/tarballs`). The published package differs from the
+// repository's in one point: it has optional dependencies on its platform packages. They are added
+// in a copy, so that a clone can be installed before those packages are published. With `--built`
+// nothing is built first: tests pack the existing files.
 
 import {
   copyFileSync,
@@ -19,7 +21,7 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { alone, fail, root, run, setUp } from './steps.mjs'
 
-/** Bytes; more would be a mistake in `files`. */
+/** Bytes. A larger package would be a mistake in `files`. */
 const LIMIT = 10e6
 
 const { values, positionals } = parseArgs({ options: { built: { type: 'boolean' } }, allowPositionals: true })
@@ -31,14 +33,17 @@ mkdirSync(folder, { recursive: true })
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const bin = name => join(root, 'node_modules/.bin', name)
 
-/** A copy of what is packed: another process may pack, or build, at the same time. */
+/** A copy of the files to pack, because another process may pack or build at the same time. */
 const staging = mkdtempSync(join(tmpdir(), 'kvm-accel-pack-'))
 process.once('exit', () => rmSync(staging, { recursive: true, force: true }))
 
-/** Platform packages, by napi's layout: a folder for each with a package.json, to be filled with the addon. */
+/**
+ * The platform packages in napi's layout: a folder for each, with a package.json, to which the
+ * addon is added.
+ */
 const layout = join(staging, 'platforms')
 mkdirSync(layout)
-// napi takes its paths as relative to its working directory.
+// napi resolves its paths against its working directory.
 copyFileSync(join(root, 'package.json'), join(staging, 'package.json'))
 run('napi create-npm-dirs', bin('napi'), ['create-npm-dirs', '--cwd', staging, '--npm-dir', 'platforms'])
 const optionalDependencies = {}

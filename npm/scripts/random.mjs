@@ -1,5 +1,6 @@
-// `npm run test:random [-- MINUTES]`: the random tests again and again, each round with another seed and more cases than `npm test`
-// tries, for so many minutes (10 unless told). The round that fails is the last one; its seed repeats it.
+// `npm run test:random [-- MINUTES]` repeats the random tests for that many minutes (default 10).
+// Each round has another seed, and more cases than `npm test`. A round that fails is the last one,
+// and its seed reproduces it.
 
 import { spawnSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
@@ -12,7 +13,7 @@ import { fail, interposer, root, setUp } from './steps.mjs'
 const [minutes = '10', ...rest] = process.argv.slice(2)
 if (!(Number(minutes) > 0) || rest.length > 0) fail('usage: npm run test:random [-- MINUTES]')
 
-/** Cases of a property in a round. */
+/** The number of cases of a property in a round. */
 const CASES = 2000
 
 setUp()

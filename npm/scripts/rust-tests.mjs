@@ -1,17 +1,20 @@
-// The Rust tests: how they are built and run, and which of them are random.
+// The Rust tests: their build, their command, and the list of the random ones.
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { alone, root } from './steps.mjs'
 
-/** The test programs of the last build, as JSON: `[{ name, kind, executable }]`. Tests read it, so that they need not build. */
+/**
+ * The test programs of the last build, as JSON: `[{ name, kind, executable }]`. Tests read it, so
+ * that they need not build.
+ */
 export const programs = join(root, 'target/kvm-accel/rust-tests.json')
 
 /** True if the command exists. */
 export const has = (...command) => spawnSync('cargo', [...command, '--version'], { stdio: 'ignore' }).status === 0
 
-/** Builds all Rust tests; what the compiler printed if that fails. */
+/** Builds all Rust tests. Returns the compiler's output if that fails. */
 export const buildTests = () =>
   alone(() => {
     const args = ['test', '--workspace', '--no-run', '--message-format', 'json-render-diagnostics']
@@ -28,7 +31,7 @@ export const buildTests = () =>
     return undefined
   })
 
-/** The names of the property tests: test functions with arguments. */
+/** Returns the names of the property tests: test functions with arguments. */
 export const propertyTests = () =>
   readdirSync(join(root, 'crates'), { recursive: true, withFileTypes: true })
     .filter(entry => entry.isFile() && entry.name.endsWith('.rs'))

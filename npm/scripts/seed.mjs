@@ -1,11 +1,12 @@
-// The seed of random tests: fixed with CI=true, given by `KVM_ACCEL_SEED`, or random.
+// The seed of random tests: fixed with CI=true, else `KVM_ACCEL_SEED` if it is set, else random.
 
 import { randomInt } from 'node:crypto'
 
 export const seed = Number(process.env.KVM_ACCEL_SEED ?? (process.env.CI === 'true' ? 1 : randomInt(1, 2 ** 31)))
 
 /**
- * The environment of processes that run random tests. proptest keeps no file of failures, because the seed repeats them.
+ * Returns the environment of processes that run random tests. proptest writes no file of failures,
+ * because the seed reproduces them.
  *
  * @param {number} number
  */

@@ -1,6 +1,8 @@
-// What a clone needs before it can run: packages, the addon, the compiled TypeScript. Plain Node, because nothing is installed yet.
-// Each step runs when the contents of its inputs have changed, and is silent unless it fails. A step builds beside its outputs and
-// renames, so that a program that runs meanwhile sees the old files or the new ones. One process at a time builds.
+// The steps that prepare a clone: packages, the addon, the compiled TypeScript. Uses Node's own
+// modules only, because nothing is installed yet. Each step runs when the contents of its inputs
+// have changed, and prints nothing unless it fails. A step builds beside its outputs and then
+// renames, so that a program that runs meanwhile sees the old files or the new ones. Only one
+// process builds at a time.
 
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -23,13 +25,16 @@ import { writeInterfaces } from './option-interfaces.mjs'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
-/** Ends the process with a message for people. */
+/** Ends the process with a message for the user. */
 export const fail = (message, remedy) => {
   process.stderr.write(`kvm-accel: error: ${message}\n${remedy ? `  ${remedy}\n` : ''}`)
   process.exit(1)
 }
 
-/** No input of a build: the fuzz targets (a workspace of their own), tests and benchmarks, and the files that tests write. */
+/**
+ * Files that no build reads: the fuzz targets (a workspace of their own), tests and benchmarks, and
+ * the files that tests write.
+ */
 const NO_INPUT = /^crates\/[^/]+\/(fuzz|tests|benches|proptest-regressions)\/|\.(proptest-regressions|node|new)$/
 
 const files = path => {
@@ -49,7 +54,7 @@ const digest = inputs => {
   return hash.digest('hex')
 }
 
-/** Runs a command in the clone; its output is shown when it fails, and then the process ends. */
+/** Runs a command in the clone. If it fails, prints its output and ends the process. */
 export const run = (what, command, args, env = {}) => {
   const { status, stdout, stderr, error } = spawnSync(command, args, {
     cwd: root,
@@ -79,13 +84,13 @@ export const alone = work => {
   }
 }
 
-/** Puts a copy of a file in place in one step: a program that has the old file open keeps it. */
+/** Replaces a file by a copy in one step. A program that has the old file open keeps using it. */
 const install = (from, to) => {
   copyFileSync(from, `${to}.new`)
   renameSync(`${to}.new`, to)
 }
 
-/** Puts a new folder in the place of an old one. */
+/** Replaces a folder by a new one. */
 const swap = (fresh, folder) => {
   const old = `${folder}.old`
   rmSync(old, { recursive: true, force: true })
@@ -94,17 +99,17 @@ const swap = (fresh, folder) => {
   rmSync(old, { recursive: true, force: true })
 }
 
-/** An empty folder. */
+/** Empties or creates a folder. */
 const emptied = folder => {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   return folder
 }
 
-/** Runs `make` unless the inputs are what they were after the last time and the outputs are there. `make` gets the digest of the inputs. */
+/** Runs `make` if the inputs have changed since the last run, or if an output is missing. */
 const step = (what, { inputs, outputs, stamp, make }) => {
   const file = join(root, stamp)
-  /** The digest of the inputs, unless the outputs were made from them. */
+  /** Returns the digest of the inputs; undefined if the outputs were built from these inputs. */
   const stale = () => {
     const now = digest(inputs)
     const there = outputs.every(output => existsSync(join(root, output))) && existsSync(file)
@@ -112,12 +117,13 @@ const step = (what, { inputs, outputs, stamp, make }) => {
   }
   if (stale() === undefined) return
   alone(() => {
-    // Another process may have done it meanwhile.
+    // Another process may have run the step meanwhile.
     const now = stale()
     if (now === undefined) return
     process.stderr.write(`kvm-accel: ${what} ...\n`)
     make()
-    // The digest of before: an input that was edited during the build is built by the next run.
+    // Writes the digest from before the build. If an input was edited during the build, the next
+    // run builds it.
     mkdirSync(dirname(file), { recursive: true })
     writeFileSync(file, now)
   })
@@ -161,10 +167,13 @@ const addon = () =>
     },
   })
 
-/** The parameters of the function that Node puts around a CommonJS module. */
+/** The parameters of Node's wrapper function of a CommonJS module. */
 const MODULE = 'exports, require, module, __filename, __dirname'
 
-/** Bundles entries into CommonJS, which Node loads with fewer files and less waiting than ECMAScript modules. */
+/**
+ * Bundles entries into CommonJS modules. Node loads these with fewer files and less waiting than
+ * ECMAScript modules.
+ */
 const esbuild = (entries, folder, ...more) => {
   const format = ['--bundle', '--format=cjs', '--platform=node', '--target=node20', '--external:commander']
   const rest = ['--sourcemap', `--outdir=${folder}`, '--log-level=warning']
@@ -172,8 +181,8 @@ const esbuild = (entries, folder, ...more) => {
 }
 
 /**
- * The command line in a few files: loading its hundred modules took longer than a small guest runs. Each bundle is a function
- * expression, which ts/cli/load-bundle.ts calls.
+ * Bundles the command line into a few files: loading its hundred modules took longer than a small
+ * guest runs. Each bundle is a function expression, which ts/cli/load-bundle.ts calls.
  */
 const bundleCli = folder => {
   const cli = `${folder}/cli`
@@ -194,13 +203,16 @@ const bundleCli = folder => {
   return join(root, cli, bundle('run'))
 }
 
-/** Compiles `kvm-accel run` for this version of Node. A bundle without compiled code works, too, and starts more slowly. */
+/**
+ * Compiles `kvm-accel run` for this version of Node. A bundle without compiled code also works, and
+ * starts more slowly.
+ */
 const compileCli = (folder, bundle) => {
   const { guestImage } = createRequire(import.meta.url)(join(root, folder, 'native/binding.cjs'))
   const kernel = join(root, folder, 'hello.elf')
   writeFileSync(kernel, guestImage('hello', false))
   const script = join(root, 'npm/scripts/compile-bundle.mjs')
-  // One second on an idle host.
+  // Takes one second on an idle host.
   spawnSync(process.execPath, [script, bundle, kernel], { stdio: 'ignore', timeout: 60_000, killSignal: 'SIGKILL' })
   rmSync(kernel)
 }
@@ -230,7 +242,7 @@ const typescript = () =>
     },
   })
 
-/** The addon with the raw-ioctl start in it, for benchmarks; its loader. */
+/** Builds the addon with the raw-ioctl start, for benchmarks. Returns the path of its loader. */
 export const baselineAddon = () => {
   const folder = 'target/kvm-accel/baseline'
   step('building the addon with the baseline', {
@@ -245,7 +257,7 @@ export const baselineAddon = () => {
   return join(root, folder, 'binding.cjs')
 }
 
-/** The interposer, for tests. */
+/** Builds the interposer, for tests. */
 export const interposer = () => {
   const library = 'target/kvm-accel/libkvm_accel_interposer.so'
   step('building the interposer', {
@@ -259,7 +271,7 @@ export const interposer = () => {
   })
 }
 
-/** Everything that `npm start` needs. */
+/** Runs all steps that `npm start` needs. */
 export const setUp = () => {
   if (Number(process.versions.node.split('.')[0]) < 20)
     fail(`Node ${process.version} is too old`, 'Use Node 20 or later.')

@@ -1,5 +1,6 @@
-// `npm test`: sets everything up, runs every check and every test, and ends with the line `N passed, N failed[, N skipped]`.
-// A check (formatting, lints, types) counts as one test. What ends badly without naming a test counts as a failure.
+// `npm test` sets everything up, runs every check and every test, and ends with the line
+// `N passed, N failed[, N skipped]`. A check (formatting, lints, types) counts as one test. A run
+// that fails without naming a test counts as one failure.
 
 import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
@@ -11,7 +12,7 @@ import { seed, seeded } from './seed.mjs'
 import { interposer, root, setUp } from './steps.mjs'
 
 const total = { passed: 0, failed: 0, skipped: 0 }
-/** The steps with their seconds. */
+/** The steps and their durations in seconds. */
 const times = []
 
 const add = ({ passed = 0, failed = 0, skipped = 0 }) => {
@@ -20,7 +21,7 @@ const add = ({ passed = 0, failed = 0, skipped = 0 }) => {
   total.skipped += skipped
 }
 
-/** Measures a step. */
+/** Measures the duration of a step. */
 const timed = async (name, work) => {
   const start = performance.now()
   try {
@@ -34,7 +35,10 @@ const took = () => `(${times.at(-1).seconds.toFixed(1)} s)`
 
 Object.assign(process.env, seeded(seed))
 
-/** Runs a command, and passes each line of its standard output and of its standard error to a function. Resolves with its status. */
+/**
+ * Runs a command, and passes each line of its standard output and of its standard error to a
+ * function. Resolves with its exit status.
+ */
 const lines = (command, args, onLine, onErrorLine = onLine) =>
   new Promise(resolve => {
     const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -55,7 +59,7 @@ const lines = (command, args, onLine, onErrorLine = onLine) =>
     child.on('close', code => resolve(code ?? 1))
   })
 
-/** A check: one test. `work` returns what is wrong, or nothing. */
+/** Runs a check, which counts as one test. `work` returns the problem, or undefined. */
 const verdict = async (name, work) => {
   const wrong = await timed(name, work)
   console.log(`${wrong === undefined ? '✔' : '✘'} ${name} ${took()}`)
@@ -63,7 +67,7 @@ const verdict = async (name, work) => {
   add(wrong === undefined ? { passed: 1 } : { failed: 1 })
 }
 
-/** A check that is a command; its output is shown when it fails. */
+/** Runs a command as a check. Prints its output if it fails. */
 const check = (name, command, args) =>
   verdict(name, async () => {
     const output = []
@@ -71,7 +75,7 @@ const check = (name, command, args) =>
     return status === 0 ? undefined : output.join('\n')
   })
 
-/** Tests whose sums are in lines that match `sum`. */
+/** Runs tests whose sums are in the lines that match `sum`. */
 const counted = async (name, args, sum) => {
   const count = { passed: 0, failed: 0, skipped: 0 }
   const status = await timed(name, () =>
@@ -86,7 +90,10 @@ const counted = async (name, args, sum) => {
   add(count)
 }
 
-/** The Rust tests: by cargo-nextest, where it is installed, which runs tests of several programs at once. */
+/**
+ * Runs the Rust tests: by cargo-nextest if it is installed, because it runs tests of several
+ * programs in parallel.
+ */
 const rust = async () => {
   const sum = /^test result: \w+\. (?<passed>\d+) passed; (?<failed>\d+) failed; (?<skipped>\d+) ignored/
   const all = ['--workspace', '--quiet', '--no-fail-fast']
@@ -100,7 +107,7 @@ const rust = async () => {
 
 /** Runs tests with ava, and counts and prints the results of its TAP output. */
 const ava = async (name, args) => {
-  // Loaded here: set-up installs the packages.
+  // Loaded late, because the set-up installs these packages.
   const [{ Parser }, { stringify }] = await Promise.all([import('tap-parser'), import('tap-yaml')])
   const count = { passed: 0, failed: 0, skipped: 0 }
   const parser = new Parser()
@@ -122,7 +129,7 @@ const ava = async (name, args) => {
   add(count)
 }
 
-/** A check by a program that a newcomer may not have. CI installs it. */
+/** Runs a check by a program that a newcomer may not have installed. CI installs it. */
 const optional = async (name, tool, args) => {
   if (has(tool) || process.env.CI === 'true') return check(name, 'cargo', [tool, ...args])
   console.log(`- ${name} (missing: cargo install --locked --debug cargo-${tool})`)
@@ -169,7 +176,8 @@ if (only.length === 0) {
   await rust()
   const shuttle = ['test', '--quiet', '-p', 'kvm-accel-vmm', '--features', 'shuttle', '--lib']
   await check('the control thread in the interleavings that shuttle chooses', 'cargo', shuttle)
-  // Short, to find what is easily found and to keep the targets alive: CONTRIBUTING.md says how to look for longer.
+  // A short run, which finds shallow bugs and keeps the targets working. CONTRIBUTING.md describes
+  // longer runs.
   if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '8'])
   await ava('ava', ['__test__/**/*.test.ts', '!__test__/svm/**'])
 }
@@ -178,13 +186,14 @@ const scratch = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))
 process.once('exit', () => rmSync(scratch, { recursive: true, force: true }))
 process.env.KVM_ACCEL_RESTARTS = join(scratch, 'restarts')
 if (secondHost) {
-  // The first boot of all makes the host's kernel and its modules, which two boots at once must not.
+  // The first boot of all builds the host's kernel and its modules. Two boots must not do this at
+  // once.
   await verdict('the second host boots', async () => {
     const { status, stdout, stderr } = await inside(['-notify'], ['true'], join(scratch, 'boot'))
     return status === 0 ? undefined : `${stdout}${stderr}`
   })
 }
-// Each test keeps a core busy for minutes: after everything else.
+// Each of these tests keeps a core busy for minutes, so they run after everything else.
 await (only.length > 0 ? ava('ava', only) : ava('ava on the second host', ['__test__/svm/*.test.ts']))
 
 console.log(times.map(({ name, seconds }) => `${seconds.toFixed(1).padStart(8)} s  ${name}`).join('\n'))

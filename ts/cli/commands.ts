@@ -18,7 +18,7 @@ Examples:
   All options of run, which are QEMU's:
     kvm-accel run -help`
 
-/** `kvm-accel` without `run`. Sets the exit code. */
+/** Runs `kvm-accel` with any command but `run`. Sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
   const program = new Command('kvm-accel')
     .description("QEMU's KVM accelerator on /dev/kvm, notify VM exits included.")
@@ -26,7 +26,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     .addHelpText('after', EXAMPLES)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kvm-accel: error: ')) })
     .showHelpAfterError("  'kvm-accel --help' shows the commands.")
-  // The word is taken before commander; this is its line in the help.
+  // ts/cli/kvm-accel.ts handles `run` before commander. This line adds it to the help.
   program.command('run').description("boot a guest; takes QEMU's options").argument('[options...]').helpOption(false)
   program
     .command('doctor')

@@ -1,25 +1,28 @@
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 
 const MULTIBOOT = 0x1bad_b002
-/** The specification: within the first 8192 bytes, at a multiple of 4. */
+/** The multiboot specification: the header lies in the first 8192 bytes, at a multiple of 4. */
 const SEARCHED = 8192
 const QCOW2 = Buffer.from('QFI\xfb', 'latin1')
 
-/** What reading a command line needs to know of files. */
+/** The accesses to files that the command-line parser needs. */
 export interface RunFiles {
-  /** Whether a kernel has a multiboot header: only then is `-initrd` a list. */
+  /** Returns true if a kernel has a multiboot header. Only then is `-initrd` a list. */
   readonly isMultiboot: (path: string) => boolean
-  /** Whether an image begins with the magic number of qcow2. */
+  /** Returns true if an image begins with the magic number of qcow2. */
   readonly isQcow2: (path: string) => boolean
-  /** A configuration. */
+  /** Reads the text of a configuration file. */
   readonly readText: (path: string) => string
 }
 
-/** Whether a file has a multiboot-1 header. One that cannot be read has none; loading it tells why. */
+/**
+ * Returns true if a file has a multiboot-1 header; false if it cannot be read. Loading the kernel
+ * later reports the read error.
+ */
 export function isMultiboot(path: string): boolean {
   const head = readHead(path, SEARCHED)
   for (let at = 0; at + 12 <= head.length; at += 4) {
-    // Magic number, flags and checksum make 0.
+    // Magic number, flags and checksum add up to 0.
     if (
       head.readUInt32LE(at) === MULTIBOOT &&
       ((MULTIBOOT + head.readUInt32LE(at + 4) + head.readUInt32LE(at + 8)) & 0xffff_ffff) === 0
@@ -30,16 +33,19 @@ export function isMultiboot(path: string): boolean {
   return false
 }
 
-/** Whether a file begins as a qcow2 image. One that cannot be read does not; opening it tells why. */
+/**
+ * Returns true if a file begins as a qcow2 image; false if it cannot be read. Opening the image
+ * later reports the read error.
+ */
 export function isQcow2(path: string): boolean {
   return readHead(path, QCOW2.length).equals(QCOW2)
 }
 
-/** The first bytes of a file, as many as there are. */
+/** Reads the first bytes of a file, at most `most`. */
 function readHead(path: string, most: number): Buffer {
   const head = Buffer.alloc(most)
   try {
-    // Without O_NONBLOCK, opening a FIFO would wait for its writer.
+    // Without O_NONBLOCK, opening a FIFO would wait for a writer.
     const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
     try {
       return head.subarray(0, readSync(file, head, 0, most, 0))
@@ -51,5 +57,8 @@ function readHead(path: string, most: number): Buffer {
   }
 }
 
-/** The files of this host. A configuration may come from a pipe, which is waited for: nothing exists yet that could end meanwhile. */
+/**
+ * Reads files of this host. `readText` waits if the configuration comes from a pipe: no machine
+ * exists yet that could end meanwhile.
+ */
 export const imageFiles: RunFiles = { isMultiboot, isQcow2, readText: path => readFileSync(path, 'utf8') }

@@ -2,7 +2,10 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Script } from 'node:vm'
 
-/** The file of each bundle; set by the build. A name contains a hash of the contents, so compiled code always belongs to its source. */
+/**
+ * The file of each bundle; set by the build. A file name contains a hash of the contents, so
+ * compiled code always belongs to its source.
+ */
 declare const BUNDLES: { readonly run: string; readonly commands: string }
 
 interface Bundles {
@@ -11,12 +14,13 @@ interface Bundles {
 }
 
 /**
- * Loads a part of the command line. The build also compiles it (npm/scripts/compile-bundle.mjs), which saves 10 ms where the same
- * build of Node runs it. V8 itself rejects code that was compiled with other flags, and compiles the source.
+ * Loads a part of the command line. The build also compiles it (npm/scripts/compile-bundle.mjs),
+ * which saves 10 ms if the same build of Node runs it. V8 rejects code that was compiled with other
+ * flags, and compiles the source instead.
  */
 export function loadBundle<K extends keyof Bundles>(name: K): Bundles[K] {
   const filename = join(__dirname, BUNDLES[name])
-  // A bundle is one function expression in ASCII.
+  // A bundle is one function expression in ASCII, so latin1 decodes it.
   const source = readFileSync(filename, 'latin1')
   const script = new Script(source, { filename, cachedData: compiledCode(`${filename}.compiled`) })
   const module = { exports: {} as Bundles[K] }
@@ -24,7 +28,10 @@ export function loadBundle<K extends keyof Bundles>(name: K): Bundles[K] {
   return module.exports
 }
 
-/** The compiled code in a file, which ends with the identity of the Node that compiled it. V8 checks its own version only. */
+/**
+ * Returns the compiled code in a file. The file ends with the identity of the Node that compiled
+ * it, because V8 checks its own version only. Returns undefined for another Node.
+ */
 function compiledCode(path: string): Buffer | undefined {
   try {
     const file = readFileSync(path)

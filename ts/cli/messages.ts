@@ -1,6 +1,9 @@
 import { KvmAccelError } from '../errors/kvm-accel-error.js'
 
-/** Writes `kvm-accel: error: …` and the remedy, indented, to stderr. What is not ours keeps its stack. */
+/**
+ * Writes `kvm-accel: error: …` and the indented remedy to stderr. An error of another class is an
+ * internal error, and is written with its stack.
+ */
 export function printError(error: unknown): void {
   if (!(error instanceof KvmAccelError)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)

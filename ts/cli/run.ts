@@ -12,7 +12,10 @@ import { connectInput } from './process/terminal.js'
 /** The exit status of a machine that stopped in `internal-error`: EX_SOFTWARE of sysexits.h. */
 const INTERNAL_ERROR = 70
 
-/** `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status. Never throws. */
+/**
+ * Runs `kvm-accel run`: reads QEMU's command line, runs the machine and returns the exit status.
+ * Never throws.
+ */
 export async function run(argv: readonly string[]): Promise<number> {
   try {
     const request = resolveRun(argv, imageFiles)
@@ -29,7 +32,7 @@ export async function run(argv: readonly string[]): Promise<number> {
 async function runMachine({ machine: options, run }: Extract<RunRequest, { kind: 'run' }>): Promise<number> {
   for (const notice of run.notices) printWarning(notice)
   using signals = new Signals()
-  // A machine may wait for a client before it is there.
+  // The creation of a machine may wait for a client, so a signal must be able to abort it.
   const making = new AbortController()
   void signals.received.then(signal => making.abort(signal))
   const removePidfile = run.pidfile === null ? undefined : writePidfile(run.pidfile)
@@ -45,13 +48,14 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
       if (consoles[index] === 'pty') printWarning(`${port.name ?? `console ${index}`} is at ${port.path}`)
     }
     machine.on('warning', ({ message }) => printWarning(message))
-    // Loaded only when asked for: a guest's first byte does not wait for it.
+    // Loaded only on request, so that the guest's first byte does not wait for the module.
     await using _trace = run.trace && (await import('./reports/trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./reports/stats.js')).reportStats(machine, run.stats)
     const serial = machine.serials[targets.indexOf('stdio')]
     const console = machine.consoles[consoles.indexOf('stdio')]
     const connect = () => connectInput(console ?? serial, () => signals.raise('Ctrl-A x'))
-    // A terminal is in raw mode before the guest's first byte. Another input is opened while the guest starts.
+    // A terminal enters raw mode before the guest's first byte. Any other input is opened while the
+    // guest starts.
     using _terminal = isatty(0) ? connect() : undefined
     const started = run.paused ? undefined : machine.start()
     using _input = _terminal ? undefined : connect()
@@ -74,7 +78,7 @@ async function untilTheEnd(machine: Machine, { noShutdown }: RunSettings, signal
   if (typeof exit === 'string') return ended(exit)
   if (exit.reason === 'internal-error') reportInternalError(exit)
   if (exit.reason === 'guest-panicked') printWarning('the guest panicked')
-  // A debug exit is not held: its port ends QEMU at once.
+  // `-no-shutdown` does not apply to a debug exit: in QEMU, the port ends the process at once.
   if (noShutdown && exit.reason !== 'debug-exit') return ended(await signals.received)
   return exitStatus(exit)
 }
@@ -89,7 +93,7 @@ function reportInternalError({ detail, report }: Exit): void {
   if (report !== undefined) process.stderr.write(report.endsWith('\n') ? report : `${report}\n`)
 }
 
-/** QEMU ends with status 0 on a signal, and says which. */
+/** Reports the signal. As in QEMU, the exit status is 0. */
 function ended(ending: Ending): number {
   process.stderr.write(`kvm-accel: terminating on ${ending}\n`)
   return 0

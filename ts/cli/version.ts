@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 
-/** The package's version. */
+/** Returns the package's version. */
 export function packageVersion(): string {
-  // The same distance from ts/cli and from dist/cli, bundled or not.
+  // The relative path is the same from ts/cli and from dist/cli, bundled or not.
   const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
   return String((manifest as { version: unknown }).version)
 }
 
-/** What `-version` prints. */
+/** Returns the text that `-version` prints. */
 export function versionText(): string {
   return `kvm-accel version ${packageVersion()}`
 }

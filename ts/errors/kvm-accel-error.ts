@@ -1,6 +1,6 @@
 /** Fields that every error of this package may have beside its message. */
 export interface ErrorDetails {
-  /** What to do about it, a sentence of its own. */
+  /** The remedy, in a sentence of its own. */
   readonly remedy?: string | undefined
   /** The error that caused this error, if there was one. */
   readonly cause?: unknown
@@ -9,14 +9,14 @@ export interface ErrorDetails {
 /**
  * The base of every error that this package throws on purpose.
  *
- * The message says what was wrong and which rule was broken; {@link KvmAccelError.remedy} says what
- * to do; {@link KvmAccelError.code} stays the same from one release to the next.
+ * The message describes the error and the violated rule. {@link KvmAccelError.remedy} describes the
+ * remedy. {@link KvmAccelError.code} stays the same from one release to the next.
  */
 export class KvmAccelError extends Error {
   override readonly name: string = 'KvmAccelError'
-  /** Stable, for programs: `ERR_…`. */
+  /** An error code that stays the same from one release to the next, for programs: `ERR_…`. */
   readonly code: string
-  /** What to do about it, a sentence of its own. */
+  /** The remedy, in a sentence of its own. */
   declare readonly remedy?: string
 
   constructor(code: string, message: string, { remedy, cause }: ErrorDetails = {}) {

@@ -1,12 +1,12 @@
-/** A KVM capability that `doctor` tells about. */
+/** A KVM capability that `kvm-accel doctor` reports. */
 export interface Capability {
   /** The number in the kernel's `linux/kvm.h`. */
   readonly number: number
   /** The kernel's name. */
   readonly name: string
-  /** Without it no guest runs. */
+  /** True if no guest runs without this capability. */
   readonly required: boolean
-  /** What its absence means. */
+  /** The effect of its absence. */
   readonly absence: string
 }
 
@@ -20,7 +20,10 @@ function useful(number: number, name: string, absence: string): Capability {
   return { number, name: `KVM_CAP_${name}`, required: false, absence }
 }
 
-/** Required ones in the order in which the accelerator asks, then the others by what they are for. */
+/**
+ * The required capabilities in the order in which the accelerator checks them, then the others
+ * grouped by purpose.
+ */
 export const capabilities: readonly Capability[] = [
   required(3, 'USER_MEMORY'),
   required(21, 'DESTROY_MEMORY_REGION_WORKS'),
@@ -75,13 +78,13 @@ export const capabilities: readonly Capability[] = [
   useful(81, 'READONLY_MEM', 'read-only memory slots, as for firmware, are not possible'),
 ]
 
-/** One capability as a host answers it. */
+/** A capability with the host's answer. */
 export interface CapabilityReport extends Capability {
-  /** What the kernel answered; 0 is absent. */
+  /** The answer of `KVM_CHECK_EXTENSION`; 0 if the capability is absent. */
   readonly value: number
 }
 
-/** Joins the table with a host's answers; a number without an answer is absent. */
+/** Joins the table with a host's answers. A number without an answer counts as absent. */
 export function reportCapabilities(answers: Readonly<Record<number, number>>): CapabilityReport[] {
   return capabilities.map(capability => ({ ...capability, value: answers[capability.number] ?? 0 }))
 }

@@ -1,7 +1,10 @@
 import { KvmUnavailableError, type UnavailableReason } from '../errors/host/kvm-unavailable-error.js'
 import type { HostFacts } from './facts.js'
 
-/** Why KVM cannot be used and what to do, from facts alone; undefined when nothing speaks against it. Pure. */
+/**
+ * Derives from the facts why KVM is unavailable, and the remedy. Returns undefined if the facts
+ * show no obstacle. Pure.
+ */
 export function diagnoseKvm(facts: HostFacts): KvmUnavailableError | undefined {
   return wrongPlatform(facts) ?? (facts.device.node === null ? noNode(facts) : cannotOpen(facts))
 }
@@ -21,7 +24,7 @@ function wrongPlatform({ platform, arch }: HostFacts): KvmUnavailableError | und
   return undefined
 }
 
-/** Nothing is at the device's path. */
+/** Diagnoses a device path at which no file exists. */
 function noNode({ device: { path }, container, cpuFlags, kvmModules, kernel }: HostFacts): KvmUnavailableError {
   if (container !== null) {
     const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
@@ -42,7 +45,7 @@ function noNode({ device: { path }, container, cpuFlags, kvmModules, kernel }: H
   return unavailable('no-device', `there is no ${path}: no KVM module has made it`, remedy)
 }
 
-/** Something is at the device's path. */
+/** Diagnoses a device path at which a file exists. */
 function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
   const { path, node, openError } = facts.device
   if (openError === null || node === null) return undefined
@@ -80,7 +83,8 @@ function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
 
 function forbidden({ device, deviceGroup, uid, container }: HostFacts, message: string): KvmUnavailableError {
   const { path, node } = device
-  // Root passes the file's mode, so what says no is the container's list of devices or a security module.
+  // Root passes the check of the file mode, so the container's device list or a security module
+  // refuses the open.
   if (uid === 0 && container !== null) {
     const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
     return unavailable('container', `${message}: this container (${container}) may not use the device`, remedy)
@@ -89,7 +93,7 @@ function forbidden({ device, deviceGroup, uid, container }: HostFacts, message: 
     return unavailable('no-permission', message, 'A security module or a device cgroup forbids it; its log says which.')
   const mode = (node?.mode ?? 0).toString(8).padStart(3, '0')
   const group = deviceGroup ?? `group ${node?.gid}`
-  // Only a named group other than root's is one that a user should be put into.
+  // Suggest the device's group only if it has a name and is not root's group.
   const remedy =
     deviceGroup !== null && deviceGroup !== 'root' && ((node?.mode ?? 0) & 0o060) === 0o060
       ? `Join the group: 'sudo usermod -aG ${deviceGroup} $USER', then log in again.`

@@ -3,10 +3,10 @@ import { diagnoseKvm } from './diagnose.js'
 import { collectHostFacts } from './facts.js'
 
 /**
- * Replaces a {@link KvmUnavailableError} that only says that the device does not open with one that says why and what to
- * do. Any other error is returned as it is.
+ * Replaces a {@link KvmUnavailableError} that only reports that the device cannot be opened by an
+ * error that names the cause and the remedy. Returns any other error unchanged.
  *
- * @param device The KVM device that was tried.
+ * @param device The path of the KVM device that was tried.
  */
 export async function explainUnavailable(error: unknown, device?: string): Promise<unknown> {
   if (!(error instanceof KvmUnavailableError) || error.reason !== 'unknown') return error

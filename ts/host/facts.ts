@@ -2,44 +2,52 @@ import { constants } from 'node:fs'
 import { access, open, readFile, stat } from 'node:fs/promises'
 import { arch, platform, release } from 'node:os'
 
-/** What there is at the device's path. */
+/** The state of the device's path. */
 export interface DeviceFacts {
   readonly path: string
-  /** Null when nothing is there. */
+  /** Null if the path does not exist. */
   readonly node: {
     readonly isCharacterDevice: boolean
     readonly mode: number
     readonly uid: number
     readonly gid: number
   } | null
-  /** Error code of opening it for reading and writing, `EACCES` for example; null when it opens. */
+  /**
+   * The error code of opening it for reading and writing, for example `EACCES`; null if it opens.
+   */
   readonly openError: string | null
 }
 
-/** What is known about a host without asking KVM. */
+/** Facts about a host that are collected without calling KVM. */
 export interface HostFacts {
-  /** Node's name, `linux` for example. */
+  /** `process.platform`, for example `linux`. */
   readonly platform: string
-  /** Node's name, `x64` for example. */
+  /** `process.arch`, for example `x64`. */
   readonly arch: string
-  /** Kernel release. */
+  /** The kernel release. */
   readonly kernel: string
-  /** The CPU's name, empty when it is unknown. */
+  /** The CPU's model name; empty if it is unknown. */
   readonly cpu: string
   readonly device: DeviceFacts
-  /** What the CPU offers to this system: `vmx` (Intel), `svm` (AMD), and `hypervisor` when it is a guest itself. */
+  /**
+   * The flags of the CPU that matter to KVM: `vmx` (Intel), `svm` (AMD), and `hypervisor` if this
+   * host is itself a guest.
+   */
   readonly cpuFlags: ReadonlySet<string>
-  /** Loaded modules whose name begins with `kvm`. One that is built in is not among them. */
+  /**
+   * Loaded modules whose name begins with `kvm`. A module that is built into the kernel is not
+   * listed.
+   */
   readonly kvmModules: readonly string[]
-  /** The kind of container that this process is in, null when there are no signs of one. */
+  /** The kind of container that this process runs in; null if no sign of a container was found. */
   readonly container: string | null
-  /** This process's user, null where there is no such thing. */
+  /** The user id of this process; null on a platform without user ids. */
   readonly uid: number | null
-  /** The name of the device's group, null when it is unknown. */
+  /** The name of the device's group; null if it is unknown. */
   readonly deviceGroup: string | null
 }
 
-/** Collects the facts. Opens the device and closes it; never throws. */
+/** Collects the facts. Opens the device and closes it again. Never throws. */
 export async function collectHostFacts(path = '/dev/kvm'): Promise<HostFacts> {
   const [device, cpuinfo, modules, container, groups] = await Promise.all([
     deviceFacts(path),
@@ -78,7 +86,7 @@ async function deviceFacts(path: string): Promise<DeviceFacts> {
       uid: stats.uid,
       gid: stats.gid,
     }
-    // Opening something that is no device could block (a FIFO) or change it.
+    // Opening a file that is not a device could block (a FIFO) or change it.
     return { path, node, openError: node.isCharacterDevice ? await openError(path) : 'ENODEV' }
   } catch (error) {
     return { path, node: null, openError: codeOf(error) }
@@ -99,7 +107,8 @@ async function containerKind(): Promise<string | null> {
   if (await exists('/.dockerenv')) return 'docker'
   if (await exists('/run/.containerenv')) return 'podman'
   if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined) return 'kubernetes'
-  // systemd-nspawn, LXC and others say so to the first process; as root it can be read.
+  // systemd-nspawn, LXC and other runtimes set `container=` for the first process. Only root can
+  // read its environment.
   const init = await readText('/proc/1/environ')
   const named = /(?:^|\0)container=([^\0]+)/.exec(init)?.[1]
   if (named !== undefined) return named
@@ -124,7 +133,7 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-/** The first `name : value` of a file like /proc/cpuinfo. */
+/** Returns the value of the first line `name : value` of a file such as /proc/cpuinfo. */
 function field(text: string, name: string): string {
   const line = text.split('\n').find(line => line.startsWith(name))
   return line?.slice(line.indexOf(':') + 1).trim() ?? ''

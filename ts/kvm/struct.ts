@@ -1,14 +1,15 @@
-// Views of the kernel's structures: accessors over an ArrayBuffer, from the tables in `generated/`. Nothing is copied.
+// Views of the kernel's structures: accessors over an ArrayBuffer, from the tables in `generated/`.
+// They copy no data.
 
 import { inspect } from 'node:util'
 
 /** A view of one structure of the kernel, in its byte order. */
 export class Struct {
-  /** What the structure lies in. */
+  /** The buffer that contains the structure. */
   readonly buffer: ArrayBufferLike
-  /** Where in `buffer` it begins. */
+  /** The offset of the structure in `buffer`. */
   readonly byteOffset: number
-  /** All of it, for what has no accessor. */
+  /** The whole structure, for fields that have no accessor. */
   readonly view: DataView
 
   constructor(buffer: ArrayBufferLike, byteOffset: number, size: number) {
@@ -17,23 +18,26 @@ export class Struct {
     this.view = new DataView(buffer, byteOffset, size)
   }
 
-  /** The structure's bytes: a view too, not a copy. */
+  /** The structure's bytes, as a view and not as a copy. */
   get bytes(): Uint8Array {
     return new Uint8Array(this.buffer, this.byteOffset, this.view.byteLength)
   }
 }
 
-/** How a member is read; `Value` is what its accessor gives, `Writable` whether it has a setter. */
+/**
+ * The description of a member. `Value` is the type that its accessor returns. `Writable` is true if
+ * it has a setter.
+ */
 export interface Member<Value, Writable extends boolean> {
-  /** The accessor of the member of this name. */
+  /** Returns the accessor of the member with this name. */
   readonly accessor: (name: string) => PropertyDescriptor & ThisType<Struct>
-  /** Never there: carries the types. */
+  /** Never set: carries the types. */
   readonly types?: [Value, Writable]
 }
 
 type Members = Readonly<Record<string, Member<unknown, boolean>>>
 
-/** The accessors of a structure: numbers can be written, arrays and structures within are views. */
+/** The accessors of a structure. Numbers can be written; arrays and nested structures are views. */
 export type Values<M extends Members> = {
   -readonly [Name in keyof M as M[Name] extends Member<unknown, true> ? Name : never]: Value<M[Name]>
 } & {
@@ -45,17 +49,19 @@ type Value<M> = M extends Member<infer T, boolean> ? T : never
 /** The class of the views of one structure. */
 export interface StructClass<M extends Members> {
   /**
-   * Views a structure in `buffer`, for example a vCPU's run page; without one, a new structure of zeros.
+   * Creates a view of the structure in `buffer`, for example a vCPU's run page. Without a buffer,
+   * creates a new structure of zeros.
    *
-   * @param byteOffset - where it begins; a multiple of 8 where the kernel's type has 64-bit members.
-   * @throws RangeError when it does not lie within the buffer.
+   * @param byteOffset - the offset of the structure; a multiple of 8 if the kernel's type has
+   * 64-bit members.
+   * @throws RangeError when the structure exceeds the buffer.
    */
   new (buffer?: ArrayBufferLike, byteOffset?: number): Struct & Values<M>
-  /** Bytes. */
+  /** The size in bytes. */
   readonly size: number
 }
 
-/** The view class of the structure `name` with these members. */
+/** Creates the view class of the structure `name` with these members. */
 export function struct<const M extends Members>(name: string, size: number, members: M): StructClass<M> {
   class View extends Struct {
     static readonly size = size
@@ -149,7 +155,10 @@ export const i64: Scalar<bigint> = offset => ({
   }),
 })
 
-/** 64 bits that hold an address or a size of guest memory: at most 52 of them are used, so that a number is exact. */
+/**
+ * A 64-bit address or size of guest memory. At most 52 bits are used, so that a JavaScript number
+ * is exact.
+ */
 export const gpa: Scalar<number> = offset => ({
   accessor: () => ({
     get() {
@@ -162,7 +171,10 @@ export const gpa: Scalar<number> = offset => ({
   }),
 })
 
-/** Made at the first use, which puts it in the place of the accessor: from then on reading it is as fast as any property. */
+/**
+ * A member that is created at the first read, and then replaces the accessor on the object. Later
+ * reads are as fast as those of any property.
+ */
 const kept = <Value>(make: (buffer: ArrayBufferLike, byteOffset: number) => Value): Member<Value, false> => ({
   accessor: name => ({
     get(this: Struct) {
@@ -173,7 +185,7 @@ const kept = <Value>(make: (buffer: ArrayBufferLike, byteOffset: number) => Valu
   }),
 })
 
-/** Numbers of 8 bits. */
+/** An array of 8-bit numbers. */
 export const u8s = (offset: number, count: number) =>
   kept((buffer, byteOffset) => new Uint8Array(buffer, byteOffset + offset, count))
 
@@ -181,11 +193,11 @@ export const u8s = (offset: number, count: number) =>
 export const u64s = (offset: number, count: number) =>
   kept((buffer, byteOffset) => new BigUint64Array(buffer, byteOffset + offset, count))
 
-/** A structure within. */
+/** A nested structure. */
 export const nested = <M extends Members>(offset: number, type: StructClass<M>) =>
   kept((buffer, byteOffset) => new type(buffer, byteOffset + offset))
 
-/** Structures within, one after the other. */
+/** An array of nested structures. */
 export const nesteds = <M extends Members>(offset: number, count: number, type: StructClass<M>) =>
   kept<readonly InstanceType<StructClass<M>>[]>((buffer, byteOffset) =>
     Array.from({ length: count }, (_, index) => new type(buffer, byteOffset + offset + index * type.size)),

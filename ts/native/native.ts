@@ -1,4 +1,5 @@
-// The only door to the addon. It is loaded at the first use, so that the package imports on every platform.
+// Loads the addon. No other file imports it. It is loaded at the first use, so that the package can
+// be imported on every platform.
 
 import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -7,15 +8,15 @@ import { fromNative, type NativeError } from '../errors/from-native.js'
 import type { KvmAccelError } from '../errors/kvm-accel-error.js'
 import type * as Binding from './binding.cjs'
 
-/** What the addon exports. */
+/** The exports of the addon. */
 export type Addon = typeof Binding
 
 let addon: Addon | undefined
 
 /**
- * The addon.
+ * Returns the addon, and loads it at the first call.
  *
- * @throws {@linkcode KvmUnavailableError} when this platform has none, or it cannot be loaded.
+ * @throws {@linkcode KvmUnavailableError} when this platform has no addon, or loading it fails.
  */
 export const native = (): Addon => {
   addon ??= load()
@@ -25,7 +26,8 @@ export const native = (): Addon => {
 const load = (): Addon => {
   const platform = `${process.platform}-${process.arch}`
   try {
-    // By its folder: the command line is bundled, and lies beside it.
+    // The path names the folder `native`, because the bundled command line lies in a folder beside
+    // it.
     const require = createRequire(import.meta.url)
     return loadDirectly(require) ?? (require('../native/binding.cjs') as Addon)
   } catch (cause) {
@@ -45,12 +47,13 @@ const load = (): Addon => {
   }
 }
 
-/** Variables that napi's generated loader (binding.cjs) obeys. */
+/** Environment variables that napi's generated loader (binding.cjs) reads. */
 const LOADER_VARIABLES = ['NAPI_RS_NATIVE_LIBRARY_PATH', 'NAPI_RS_FORCE_WASI', 'NAPI_RS_ENFORCE_VERSION_CHECK']
 
 /**
- * Loads the addon for x86-64 with glibc, of this clone or of its platform package, without the generated loader: compiling that and
- * having it examine the host takes longer than loading the addon. Returns undefined wherever the generated loader has to decide.
+ * Loads the addon for x86-64 with glibc, from this clone or from its platform package, without the
+ * generated loader. Compiling the generated loader and running its checks of the host takes longer
+ * than loading the addon. Returns undefined if the generated loader must decide.
  */
 function loadDirectly(require: NodeJS.Require): Addon | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64' || existsSync('/lib/ld-musl-x86_64.so.1')) return undefined
@@ -59,19 +62,19 @@ function loadDirectly(require: NodeJS.Require): Addon | undefined {
     try {
       return require(file) as Addon
     } catch {
-      // The generated loader explains why.
+      // The generated loader reports the cause.
     }
   }
   return undefined
 }
 
-/** The error of a result that the addon returned as data. */
+/** Creates the error from a result that the addon returned as data. */
 export const errorOf = (error: Binding.BindingError): KvmAccelError => {
   const { address, ...details } = JSON.parse(error) as Omit<NativeError, 'address'> & { address: string | null }
   return fromNative({ ...details, address: address === null ? null : BigInt(address) })
 }
 
-/** Returns what the addon gave, or throws the error that it gave as data. */
+/** Returns the addon's result, or throws the error that the addon returned as data. */
 export const unwrap = <T extends object>(result: T | Binding.BindingError): T => {
   if (typeof result === 'string') throw errorOf(result)
   return result

@@ -1,27 +1,35 @@
 import { setImmediate } from 'node:timers/promises'
 import { errorOf, native } from './native.js'
 
-/** Bytes that are copied at once: about a millisecond. */
+/**
+ * The number of bytes that are copied in one turn of the event loop. Copying them takes about a
+ * millisecond.
+ */
 const PIECE = 2 ** 20
 
-/** The token of bytes in native memory. A machine's configuration takes them by it, once. */
+/**
+ * The token of bytes in native memory. A machine's configuration refers to the bytes by their
+ * token, and takes them once.
+ */
 export interface Staged {
   readonly bytes: number
 }
 
 /**
- * Copies the byte arrays of a machine's options to native memory. {@link stage} copies large ones piece by piece: the event loop goes on
- * between two pieces. The caller must not change an array before the machine exists.
+ * Copies the byte arrays of a machine's options to native memory. {@link stage} copies large arrays
+ * piece by piece, and the event loop runs between two pieces. The caller must not change an array
+ * before the machine has been created.
  */
 export class StagedBytes {
-  /** Copies that {@link copy} has not returned yet. */
+  /** The tokens of copies that {@link copy} has not returned yet. */
   readonly #ready = new Map<Uint8Array, number>()
   readonly #tokens: number[] = []
 
   /**
-   * Copies those arrays that are larger than one piece.
+   * Copies the arrays that are larger than one piece.
    *
-   * @throws what `signal` was aborted with; `MachineConfigError` when the host has no memory for a copy.
+   * @throws the reason of `signal` when it is aborted; `MachineConfigError` when the host has no
+   * memory for a copy.
    */
   async stage(arrays: readonly unknown[], signal: AbortSignal | null): Promise<void> {
     for (const bytes of arrays) {
@@ -37,7 +45,8 @@ export class StagedBytes {
   }
 
   /**
-   * The copy of an array. A machine takes it once: for another use the array is copied again, at once.
+   * Returns the copy of an array. A machine takes a copy once. A second call for the same array
+   * copies it again, synchronously.
    *
    * @throws `MachineConfigError` when the host has no memory for a copy.
    */
@@ -52,7 +61,7 @@ export class StagedBytes {
     return { bytes: token }
   }
 
-  /** Forgets copies that no machine took. */
+  /** Discards the copies that no machine has taken. */
   [Symbol.dispose](): void {
     for (const token of this.#tokens) native().dropBytes(token)
   }

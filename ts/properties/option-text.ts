@@ -1,24 +1,25 @@
 /**
- * QEMU's option text: `first,key=value,key=value`, where `,,` stands for a comma inside a value.
+ * QEMU's option text: `first,key=value,key=value`, where `,,` is a comma inside a value.
  *
- * Two grammars share it. Options such as `-accel` and `-device` take a bare key as a boolean, which QEMU deprecates:
- * `key` is `key=on` and `nokey` is `key=off`. `-machine` refuses a bare key; {@link OptionPair.bare} tells them apart.
+ * The text has two grammars. Options such as `-accel` and `-device` accept a bare key as a boolean,
+ * which QEMU deprecates: `key` means `key=on`, and `nokey` means `key=off`. `-machine` refuses a
+ * bare key. {@link OptionPair.bare} marks bare keys.
  */
 
-/** One `key=value` of an option's text. */
+/** One `key=value` pair of an option's text. */
 export interface OptionPair {
   readonly key: string
   readonly value: string
-  /** The key stood alone, and the value is what QEMU takes it for. */
+  /** True if the key stood alone. `value` is then the value that QEMU assumes. */
   readonly bare?: true
 }
 
 /**
- * Splits an option's text, in order and with duplicates.
+ * Splits an option's text into pairs. Keeps the order and duplicates.
  *
  * @param implied The key of a first word that stands alone.
- * @param known Keys that a bare word is compared with before its `no` is taken for a negation, so that a bare
- *   `notify-window` is not read as `tify-window=off`, as QEMU 7.2 does.
+ * @param known Keys that a bare word is compared with before a leading `no` is read as a negation.
+ * A bare `notify-window` is therefore not read as `tify-window=off`, as QEMU 7.2 does.
  */
 export function parseOptionText(text: string, implied?: string, known: readonly string[] = []): OptionPair[] {
   const pairs: OptionPair[] = []
@@ -42,7 +43,7 @@ export function parseOptionText(text: string, implied?: string, known: readonly 
   return pairs
 }
 
-/** Writes pairs back so that {@link parseOptionText} reads the same. */
+/** Formats pairs as a text that {@link parseOptionText} parses to the same pairs. */
 export function formatOptionText(pairs: readonly OptionPair[]): string {
   return pairs.map(({ key, value }) => `${key}=${value.replaceAll(',', ',,')}`).join(',')
 }
@@ -53,7 +54,10 @@ function endOfKey(text: string, from: number): number {
   return end
 }
 
-/** The value that begins at `from`, its commas unescaped, and where the next pair begins. */
+/**
+ * Returns the value that begins at `from`, with its commas unescaped, and the index of the next
+ * pair.
+ */
 function readValue(text: string, from: number): { text: string; next: number } {
   let value = ''
   let at = from

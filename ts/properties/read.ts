@@ -6,8 +6,8 @@ import type { OptionPair } from './option-text.js'
 import type { AccelOptions, AccelProperties } from './types.js'
 
 /**
- * Reads the properties of `-accel kvm` from option text that is already split. Each pair is checked in order, of
- * duplicates the last wins, and the first error is thrown.
+ * Reads the properties of `-accel kvm` from option text that is already split. Checks each pair in
+ * order and throws the first error. Of duplicates the last one counts.
  */
 export function readProperties(pairs: readonly OptionPair[]): AccelProperties {
   const given = new Map<string, unknown>()
@@ -19,7 +19,9 @@ export function readProperties(pairs: readonly OptionPair[]): AccelProperties {
   return complete(given)
 }
 
-/** Reads the properties of `-accel kvm` from the typed object, through the same parser as option text. */
+/**
+ * Reads the properties of `-accel kvm` from the typed object, through the parser for option text.
+ */
 export function readOptions(options: AccelOptions): AccelProperties {
   const values: unknown = options
   if (typeof values !== 'object' || values === null) throw notAnObject(values)
@@ -32,7 +34,10 @@ export function readOptions(options: AccelOptions): AccelProperties {
   return complete(given)
 }
 
-/** A value of the typed object as option text. Only there a size may have a suffix: QEMU's text has none. */
+/**
+ * Converts a value of the typed object to option text. A size in the typed object may have a
+ * suffix; QEMU's text has none.
+ */
 function optionText(property: AccelProperty, value: unknown): string {
   if (!isOneOf(property.types, value) || Number.isNaN(value)) throw wrongType(property, value)
   if (typeof value === 'boolean') return value ? 'on' : 'off'

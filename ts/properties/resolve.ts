@@ -5,29 +5,34 @@ import { readOptions, readProperties } from './read.js'
 import { accelPropertyNames } from './schema.js'
 import type { AccelInput, AccelOptions, AccelProperties } from './types.js'
 
-/** Accelerators that QEMU can have; this package is one of them. `qtest` is its test-only one. */
+/**
+ * The accelerators that QEMU can have. This package implements `kvm` only. `qtest` is QEMU's
+ * accelerator for its own tests.
+ */
 const qemuAccelerators: readonly string[] = ['kvm', 'tcg', 'xen', 'hvf', 'whpx', 'nvmm', 'hax', 'qtest', 'mshv']
 
-/** What a fallback list comes to. */
+/** The result of resolving a fallback list. */
 export interface ResolvedAccelerators {
-  /** The KVM accelerators of the list, to be tried in order; never empty. */
+  /** The KVM accelerators of the list, in the order in which they are tried; never empty. */
   readonly candidates: readonly AccelProperties[]
-  /** What was skipped or is deprecated. */
+  /** Warnings about skipped accelerators and deprecated spellings. */
   readonly warnings: readonly MachineWarning[]
 }
 
-/** One `-accel` text, split. */
+/** One `-accel` text, split into its name and its properties. */
 interface Accelerator {
   readonly name: string
   readonly properties: readonly OptionPair[]
 }
 
 /**
- * Resolves accelerators as QEMU resolves its `-accel` options: in order, an accelerator that is not there gives way to
- * the next, a bad property does not. Without any, `kvm` is used.
+ * Resolves accelerators as QEMU resolves its `-accel` options, in order. An unavailable accelerator
+ * falls back to the next one; an invalid property is an error. Without any accelerator, `kvm` is
+ * used.
  *
  * @throws {@link AcceleratorError} when no accelerator of the list is `kvm`.
- * @throws {@link AccelPropertyError} when a property of a `kvm` in the list is unknown or has a bad value.
+ * @throws {@link AccelPropertyError} when a property of a `kvm` in the list is unknown or has an
+ * invalid value.
  */
 export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelerators {
   if (typeof accel !== 'string') return resolve(accel)
@@ -35,7 +40,10 @@ export function resolveAccelerators(accel: AccelInput = 'kvm'): ResolvedAccelera
   return latest.resolved
 }
 
-/** The latest text, because the machines of a program mostly have the same: reading it takes longer than checking all other options. */
+/**
+ * Caches the latest text, because most programs use the same text for all machines. Parsing it
+ * takes longer than checking all other options.
+ */
 let latest: { readonly text: string; readonly resolved: ResolvedAccelerators } | undefined
 
 function resolve(accel: AccelInput): ResolvedAccelerators {
@@ -67,7 +75,10 @@ function resolve(accel: AccelInput): ResolvedAccelerators {
   })
 }
 
-/** The accelerator that one `-accel` text asks for. Among several `accel=` the last wins. */
+/**
+ * Splits one `-accel` text into the accelerator and its properties. Of several `accel=` the last
+ * one counts.
+ */
 export function splitAccelerator(text: string): Accelerator {
   const pairs = parseOptionText(text, 'accel', accelPropertyNames)
   const name = pairs.findLast(pair => pair.key === 'accel')?.value
@@ -75,7 +86,8 @@ export function splitAccelerator(text: string): Accelerator {
     const remedy = "Name it first, for example '-accel kvm,notify-vmexit=internal-error'."
     throw new AcceleratorError(`'${text}' names no accelerator`, { accelerator: '', remedy })
   }
-  // `id` belongs to the option and not to the accelerator: QEMU accepts it and nothing can refer to it.
+  // `id` names the option and is not a property of the accelerator. QEMU accepts it, and no other
+  // option can refer to it.
   return { name, properties: pairs.filter(({ key }) => key !== 'accel' && key !== 'id') }
 }
 

@@ -3,27 +3,30 @@ import { either } from '../errors/suggest.js'
 import { parseInt64, parseUint32 } from '../schema/number.js'
 import type { AccelOptions, AccelProperties, NotifyBudget } from './types.js'
 
-/** The properties' values, without what is derived from them. */
+/** The values of the properties, without the derived value `notifyAsked`. */
 export type AccelValues = Omit<AccelProperties, 'notifyAsked'>
 
-/** One property of `-accel kvm`: the single source for parsing, for the typed object, for help and for the documents. */
+/**
+ * One property of `-accel kvm`. The parser, the typed object, help and the documents all use this
+ * description.
+ */
 export interface AccelProperty<K extends keyof AccelValues = keyof AccelValues> {
-  /** Its name on the command line. */
+  /** The name on the command line. */
   readonly name: string
-  /** Its key in the typed object and in the normal form. */
+  /** The key in the typed object and in the normal form. */
   readonly key: K
-  /** The JavaScript types of its value in the typed object. */
+  /** The JavaScript types that the typed object accepts. */
   readonly types: readonly ('string' | 'number' | 'boolean')[]
-  /** What it takes, as help shows it. */
+  /** The accepted values, as help shows them. */
   readonly takes: string
   readonly default: AccelValues[K]
   /** The default as option text. */
   readonly defaultText: string
-  /** It is kvm-accel's own and QEMU does not have it. */
+  /** True if the property is kvm-accel's own: QEMU does not have it. */
   readonly ours: boolean
   /** One sentence for help and the documents. */
   readonly about: string
-  /** Option text to value; throws {@link AccelPropertyError}. */
+  /** Parses option text; throws {@link AccelPropertyError}. */
   readonly parse: (text: string) => AccelValues[K]
 }
 
@@ -54,7 +57,7 @@ const kvmShadowMem: AccelProperty<'kvmShadowMem'> = {
     if (bytes === undefined)
       throw wrongType('kvm-shadow-mem', text, 'int64', 'Give a number of bytes without a suffix.')
     if (bytes === -1n) return null
-    // QEMU hands any other negative number to the kernel as an enormous size.
+    // QEMU passes any other negative number to the kernel as an enormous size.
     if (bytes < 0n || bytes > BigInt(Number.MAX_SAFE_INTEGER)) {
       throw bad(
         'kvm-shadow-mem',
@@ -161,7 +164,7 @@ export const accelProperties = [
   device,
 ] as const satisfies readonly { readonly key: keyof AccelOptions }[]
 
-/** The properties' names on the command line. */
+/** The names of all properties on the command line. */
 export const accelPropertyNames: readonly string[] = accelProperties.map(property => property.name)
 
 function oneOf<const T extends string>(property: string, text: string, values: readonly T[]): T {

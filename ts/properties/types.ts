@@ -1,15 +1,18 @@
-/** Where the interrupt controllers live. `off` is a value of QEMU's that kvm-accel does not implement yet. */
+/** The place of the interrupt controllers, see {@link AccelOptions.kernelIrqchip}. */
 export type KernelIrqchip = 'on' | 'off' | 'split'
 
 /**
- * What a notify VM exit does:
- * - `run`: warn once and go on, unless the guest's context is invalid;
+ * The effect of a notify VM exit:
+ * - `run`: warn once and continue, unless the guest's context is invalid;
  * - `internal-error`: stop the machine in run state `internal-error`;
- * - `disable`: leave notify VM exits off.
+ * - `disable`: leave notify VM exits disabled.
  */
 export type NotifyPolicy = 'run' | 'internal-error' | 'disable'
 
-/** More than {@link NotifyBudget.exits} notify exits within {@link NotifyBudget.seconds} make `run` behave as `internal-error`. */
+/**
+ * The limit of `notify-budget`. More than {@link NotifyBudget.exits} notify exits within
+ * {@link NotifyBudget.seconds} make `run` behave as `internal-error`.
+ */
 export interface NotifyBudget {
   /** At least 1, below 2^32. */
   readonly exits: number
@@ -20,35 +23,36 @@ export interface NotifyBudget {
 /** The properties of `-accel kvm` as a typed object. Each key is the property's name in camel case. */
 export interface AccelOptions {
   /**
-   * `kernel-irqchip`: where the interrupt controllers live. `on`: PIC, IOAPIC, local APICs and PIT in the kernel; `split`: only the
-   * local APICs; `off`: none, PIC and PIT in the machine, no APIC, one vCPU.
+   * `kernel-irqchip`: the place of the interrupt controllers. `on`: PIC, IOAPIC, local APICs and
+   * PIT in the kernel. `split`: only the local APICs in the kernel. `off`: no interrupt controller
+   * in the kernel; PIC and PIT in the machine, no APIC, one vCPU.
    *
    * @default 'on'
    */
   readonly kernelIrqchip?: KernelIrqchip
   /**
-   * `kvm-shadow-mem`: memory for shadow pages, in bytes, or a size such as `'4M'`; -1 leaves it to the kernel, whose
-   * minimum is 262144.
+   * `kvm-shadow-mem`: memory for shadow pages, in bytes, or a size such as `'4M'`. -1 leaves the
+   * choice to the kernel, whose minimum is 262144.
    *
    * @default -1
    */
   readonly kvmShadowMem?: number | string
   /**
-   * `dirty-ring-size`: entries of the dirty ring for each vCPU; 0 is the dirty bitmap. A power
-   * of two; kernels take 256 to 65536, and 4096 or more is sensible.
+   * `dirty-ring-size`: entries of the dirty ring for each vCPU. 0 selects the dirty bitmap. A power
+   * of two; kernels accept 256 to 65536, and 4096 or more is sensible.
    *
    * @default 0
    */
   readonly dirtyRingSize?: number
   /**
-   * `notify-vmexit`: what a notify VM exit does.
+   * `notify-vmexit`: the effect of a notify VM exit.
    *
    * @default 'run'
    */
   readonly notifyVmexit?: NotifyPolicy
   /**
-   * `notify-window`: how long a guest may keep the CPU without an event window before it is made to exit, in clock
-   * cycles on top of the CPU's own threshold. 0 to 4294967295.
+   * `notify-window`: how long a guest may keep the CPU without an event window before a notify VM
+   * exit, in clock cycles on top of the CPU's own threshold. 0 to 4294967295.
    *
    * @default 0
    */
@@ -60,8 +64,8 @@ export interface AccelOptions {
    */
   readonly notifyRequired?: boolean
   /**
-   * `notify-budget` (not in QEMU): `'N/T'`, more than N notify exits within T seconds make `run` behave as
-   * `internal-error`. Both are whole numbers from 1 to 4294967295.
+   * `notify-budget` (not in QEMU): `'N/T'`. More than N notify exits within T seconds make `run`
+   * behave as `internal-error`. Both are whole numbers from 1 to 4294967295.
    *
    * @default 'unlimited'
    */
@@ -74,7 +78,7 @@ export interface AccelOptions {
   readonly device?: string
 }
 
-/** The properties of `-accel kvm` in normal form: all set, all valid. */
+/** The properties of `-accel kvm` in normal form: every property is set and valid. */
 export interface AccelProperties {
   /** `kernel-irqchip`. */
   readonly kernelIrqchip: KernelIrqchip
@@ -92,9 +96,12 @@ export interface AccelProperties {
   readonly notifyBudget: NotifyBudget | null
   /** `device`. */
   readonly device: string
-  /** A policy other than `disable`, or a window, was asked for: a host that cannot enforce it is worth a warning. */
+  /**
+   * True if the caller requested a policy other than `disable`, or a window. A host that cannot
+   * enforce it then causes a warning.
+   */
   readonly notifyAsked: boolean
 }
 
-/** A set of accelerators: QEMU's option text, a typed object, or a list of either that is tried in order. */
+/** Accelerators: QEMU's option text, a typed object, or a list of either that is tried in order. */
 export type AccelInput = string | AccelOptions | readonly (string | AccelOptions)[]

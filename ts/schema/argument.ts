@@ -3,11 +3,11 @@
 import { parseUint32 } from './number.js'
 import { parseSize, type SizeUnit } from './size.js'
 
-/** How a command line writes a value. */
+/** The command-line form of a value. */
 export interface Argument<T> {
   /** For messages and help: `on|off`, `SIZE`. */
   readonly takes: string
-  /** Returns the value; undefined for a word that is none. */
+  /** Returns the value; undefined for an invalid word. */
   readonly read: (word: string) => T | undefined
 }
 
@@ -19,7 +19,7 @@ export const booleans: ReadonlyMap<string, boolean> = new Map([
 
 export const onOff: Argument<boolean> = { takes: 'on|off', read: word => booleans.get(word) }
 
-/** A text that is not empty and has no NUL, which would cut it short in C. */
+/** A text that is not empty. NUL is refused, because it would end the text early in C. */
 export const text = (takes: string): Argument<string> => ({
   takes,
   read: word => (word === '' || word.includes('\0') ? undefined : word),

@@ -3,7 +3,7 @@
 import { invalidValue } from './invalid.js'
 import type { Entry, EntryOf, Kind, Spec } from './entry.js'
 
-/** An entry whose values are of this kind. */
+/** Creates an entry for values of this kind. */
 export function build<Input, Normal, const D extends Input | null | undefined>(
   kind: Kind<Input, Normal>,
   spec: Spec<D>,
@@ -27,7 +27,7 @@ export function build<Input, Normal, const D extends Input | null | undefined>(
     absent: path => (otherwise === null ? null : read(otherwise, path)),
     write: normal => (normal === null && otherwise === null ? undefined : kind.write(normal as Normal)),
   }
-  // The entry's types follow from D, which the compiler does not connect with the value of `default`.
+  // The entry's types depend on D, and the compiler cannot connect D with the value of `default`.
   return entry as unknown as EntryOf<Input, Normal, D>
 }
 

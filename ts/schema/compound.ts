@@ -1,10 +1,10 @@
-// Entries of values that have other entries inside.
+// Entries of values that contain other entries.
 
 import { build } from './build.js'
 import type { AnyEntry, Entries, Entry, NormalOf, OptionsOf, Spec } from './entry.js'
 import { invalidValue, missing, unknownMember } from './invalid.js'
 
-/** Checks an object of options and sets what was not given. */
+/** Checks an object of options and fills in the defaults of absent options. */
 export function readMembers<E extends Entries>(members: E, value: object, path: string): NormalOf<E> {
   const given = value as Readonly<Record<string, unknown>>
   for (const key of Object.keys(given)) {
@@ -23,16 +23,21 @@ function readMember(entry: AnyEntry, value: unknown, path: string): unknown {
   return entry.absent(path)
 }
 
-/** Returns the options whose normal form this is. Options that were not given and have no value as default are left out. */
+/**
+ * Returns the options whose normal form this is. Leaves out absent options whose default is no
+ * value.
+ */
 export function writeMembers<E extends Entries>(members: E, normal: NormalOf<E>): OptionsOf<E> {
   const values = normal as Readonly<Record<string, never>>
   const written = Object.entries(members).map(([key, entry]) => [key, entry.write(values[key] as never)] as const)
   return Object.fromEntries(written.filter(([, value]) => value !== undefined)) as OptionsOf<E>
 }
 
-/** How the normal form of an object differs from the normal forms of its members. */
+/**
+ * The conversion between the normal forms of an object's members and the normal form of the object.
+ */
 export interface Rules<E extends Entries, Normal> {
-  /** Checks the members against each other. */
+  /** Checks the members against each other, and returns the object's normal form. */
   readonly finish: (members: NormalOf<E>, path: string) => Normal
   /** Inverts `finish`. */
   readonly restore: (normal: Normal) => NormalOf<E>
@@ -41,7 +46,7 @@ export interface Rules<E extends Entries, Normal> {
 /**
  * A required object.
  *
- * @param name The name of its public interface, whose members are these.
+ * @param name The name of its public interface, which declares these members.
  */
 export function object<E extends Entries, Normal = NormalOf<E>>(
   name: string,
@@ -64,7 +69,7 @@ export function object<E extends Entries, Normal = NormalOf<E>>(
   )
 }
 
-/** An entry that may be left out. Its normal form is then null. */
+/** An optional entry. The normal form of an absent option is null. */
 export function optional<Input, Normal>(
   entry: Entry<Input, Normal, 'required'>,
   spec: Omit<Spec<null>, 'default'> = {},
@@ -84,7 +89,9 @@ export function withDefault<Input, Normal>(
   >
 }
 
-/** A device that a boolean adds with its defaults, and an object with properties. */
+/**
+ * A device option. `true` adds the device with its defaults, and an object adds it with properties.
+ */
 export function device<Input extends object, Normal>(
   entry: Entry<Input, Normal, 'required'>,
   spec: Omit<Spec<boolean>, 'default'> = {},
@@ -102,9 +109,9 @@ export function device<Input extends object, Normal>(
   )
 }
 
-/** How the normal form of a list differs from the normal forms of its elements. */
+/** The conversion between the normal forms of a list's elements and the normal form of the list. */
 export interface ListRules<Normal, Final> {
-  /** Checks the elements against each other. */
+  /** Checks the elements against each other, and returns the list's normal form. */
   readonly finish: (elements: readonly Normal[], path: string) => readonly Final[]
   /** Inverts `finish`. */
   readonly restore: (elements: readonly Final[]) => readonly Normal[]

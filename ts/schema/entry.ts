@@ -1,8 +1,9 @@
-// The entry of a schema: one description of one option, from which its types, its check, its normal form and its texts come.
+// The entry of a schema. It describes one option, and the option's types, check, normal form and
+// texts are derived from it.
 
 import type { Argument } from './argument.js'
 
-/** Whether options must give a value. */
+/** Whether an option is required. */
 export type Presence = 'required' | 'optional'
 
 /** The parts of an entry that do not depend on the types of its values. */
@@ -11,11 +12,17 @@ export interface EntryText {
   readonly takes: string
   /** The default, for messages and documents; undefined for a required option. */
   readonly defaultText: string | undefined
-  /** QEMU's spelling: an option (`-no-reboot`), a property of one (`-machine pit`), or a property of the enclosing device. */
+  /**
+   * QEMU's spelling: an option (`-no-reboot`), a property of an option (`-machine pit`), or a
+   * property of the enclosing device.
+   */
   readonly cli: string | undefined
   /** How the command line writes the value. */
   readonly argument: Argument<unknown> | undefined
-  /** The name of the public interface and its members, for an option that is an object or has objects inside. */
+  /**
+   * The name of the public interface and its members, if the option is an object or contains
+   * objects.
+   */
   readonly nested: Nested | undefined
 }
 
@@ -35,9 +42,9 @@ export interface Entry<Input, Normal, P extends Presence = Presence> extends Ent
   readonly presence: P
   /** Checks a value. `path` names the option in the error: `disks[0].readOnly`. */
   readonly read: (value: unknown, path: string) => Normal
-  /** Returns the normal form of an option that was not given. */
+  /** Returns the normal form of an absent option. */
   readonly absent: (path: string) => Normal
-  /** Returns the value whose normal form this is; undefined for an option that was not given. */
+  /** Returns the value whose normal form this is; undefined for an absent option. */
   readonly write: (normal: Normal) => Input | undefined
 }
 
@@ -49,7 +56,7 @@ export interface AnyEntry extends EntryText {
   readonly write: (normal: never) => unknown
 }
 
-/** The members of an object of options. The TSDoc comment of a member is the description of its option. */
+/** The members of an object of options. The TSDoc comment of a member describes its option. */
 export type Entries = Readonly<Record<string, AnyEntry>>
 
 type InputOf<E> = E extends Entry<infer Input, infer _> ? Input : never
@@ -58,7 +65,8 @@ type RequiredKeys<E extends Entries> = {
   [K in keyof E]: E[K]['presence'] extends 'required' ? K : never
 }[keyof E]
 
-// Both types map a type parameter `K extends keyof E`: for other mapped types the checker loses the comments of the entries.
+// Both types map a type parameter `K extends keyof E`. For other mapped types the checker loses the
+// comments of the entries.
 type RequiredMembers<E extends Entries, K extends keyof E> = { readonly [P in K]: InputOf<E[P]> }
 type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> }
 
@@ -71,11 +79,14 @@ export type NormalOf<E extends Entries> = {
   readonly [K in keyof E]: E[K] extends Entry<infer _, infer Normal> ? Normal : never
 }
 
-/** What every builder of entries takes. */
+/** The parameters of every builder of entries. */
 export interface Spec<D> {
-  /** The value when the option is not given. `null`: the normal form is null. Without a default, the option is required. */
+  /**
+   * The value of an absent option. `null`: the normal form is null. Without a default, the option
+   * is required.
+   */
   readonly default?: D
-  /** Describes the default, where the value does not. */
+  /** Describes the default if its value does not. */
   readonly defaultText?: string
   readonly cli?: string
 }
@@ -90,7 +101,10 @@ export interface Kind<Input, Normal> {
   readonly takes: string
   readonly argument?: Argument<Input>
   readonly nested?: Nested
-  /** Returns undefined for a value of another kind. Throws for a value that needs a message of its own. */
+  /**
+   * Returns undefined for a value of another kind. Throws for a value that needs a message of its
+   * own.
+   */
   readonly read: (value: unknown, path: string) => Normal | undefined
   readonly write: (normal: Normal) => Input
 }

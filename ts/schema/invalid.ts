@@ -1,10 +1,10 @@
-// The errors of options. Every message about a value is made here from its entry.
+// The errors of options. Every message about a value is built here from the value's entry.
 
 import { MachineConfigError } from '../errors/options/machine-config-error.js'
 import { didYouMean } from '../errors/suggest.js'
 import type { EntryText } from './entry.js'
 
-/** An error for a value that an option does not accept. */
+/** Creates the error for a value that an option does not accept. */
 export function invalidValue(
   path: string,
   value: unknown,
@@ -19,12 +19,12 @@ export function invalidValue(
   )
 }
 
-/** An error for options that do not go together. */
+/** Creates the error for options that contradict each other. */
 export function conflict(path: string, problem: string, remedy: string): MachineConfigError {
   return invalid(path, `invalid machine option '${path}': ${problem}`, remedy)
 }
 
-/** An error for a member that an object of options does not have. */
+/** Creates the error for an unknown member of an object of options. */
 export function unknownMember(path: string, key: string, keys: readonly string[]): MachineConfigError {
   const name = path === '' ? key : `${path}.${key}`
   const meant = didYouMean(key, keys)
@@ -35,7 +35,7 @@ export function unknownMember(path: string, key: string, keys: readonly string[]
   )
 }
 
-/** An error for a required option that was not given. */
+/** Creates the error for a required option that is absent. */
 export function missing(path: string, { takes }: Pick<EntryText, 'takes'>): MachineConfigError {
   return invalid(path, `machine option '${path}' is missing: expected ${takes}`, `Give '${path}'.`)
 }

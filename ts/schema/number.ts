@@ -6,8 +6,9 @@ const INT64_MIN = -(2n ** 63n)
 export const UINT32_MAX = 0xffff_ffff
 
 /**
- * Reads an integer as C's `strtoull` with base 0 does, which is what QEMU reads properties with: leading white space,
- * a sign, `0x` for hexadecimal, a leading 0 for octal. Anything behind the digits, a suffix included, is refused.
+ * Reads an integer as C's `strtoull` with base 0 does, which QEMU uses for properties: leading
+ * white space, a sign, `0x` for hexadecimal, a leading 0 for octal. Characters after the digits,
+ * suffixes included, are refused.
  */
 function parseInteger(text: string): bigint | undefined {
   const parts = /^[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9][0-9]*))$/.exec(text)
@@ -19,8 +20,8 @@ function parseInteger(text: string): bigint | undefined {
 }
 
 /**
- * A `uint32_t` property's value, or the type that it fails as: QEMU reads 64 bits first and then narrows, so `12k` is
- * no `uint64` and `4294967296` is no `uint32_t`.
+ * Returns the value of a `uint32_t` property, or the type in whose conversion it fails. QEMU first
+ * reads 64 bits and then narrows: `12k` is not a `uint64`, and `4294967296` is not a `uint32_t`.
  */
 export function parseUint32(text: string): number | 'uint64' | 'uint32_t' {
   const value = parseInteger(text)
@@ -28,7 +29,7 @@ export function parseUint32(text: string): number | 'uint64' | 'uint32_t' {
   return value < 0n || value > UINT32_MAX ? 'uint32_t' : Number(value)
 }
 
-/** An `int64` property's value, or undefined. */
+/** Returns the value of an `int64` property; undefined if it is invalid. */
 export function parseInt64(text: string): bigint | undefined {
   const value = parseInteger(text)
   return value === undefined || value > INT64_MAX || value < INT64_MIN ? undefined : value

@@ -21,7 +21,7 @@ export function integer<const D extends number | null | undefined = undefined>(
   spec: Spec<D> & {
     readonly min: number
     readonly max: number
-    /** What is counted. */
+    /** The unit that is counted, for messages. */
     readonly unit?: string
     readonly argument?: Argument<number>
   },
@@ -36,7 +36,7 @@ export function integer<const D extends number | null | undefined = undefined>(
   )
 }
 
-/** One of some words. */
+/** One of several words. */
 export function choice<const W extends string, const D extends NoInfer<W> | null | undefined = undefined>(
   words: readonly W[],
   spec: Spec<D> = {},
@@ -46,13 +46,13 @@ export function choice<const W extends string, const D extends NoInfer<W> | null
   return build<W, W, D>({ takes, argument: argument.oneOf(...words), read, write: same }, spec)
 }
 
-/** A text. NUL is refused, because it would cut the text short in C and in guest memory. */
+/** A text. NUL is refused, because it would end the text early in C and in guest memory. */
 export function text<const D extends string | null | undefined = undefined>(
   spec: Spec<D> & {
-    /** At least one character. */
+    /** Requires at least one character. */
     readonly nonEmpty?: true
     readonly maxBytes?: number
-    /** The whole text matches, and `takes` describes it. */
+    /** Requires that the whole text matches. `takes` describes the pattern. */
     readonly pattern?: { readonly regex: RegExp; readonly takes: string }
     readonly argument?: Argument<string>
   } = {},

@@ -2,26 +2,27 @@ import { exitReason } from './exit-reasons.js'
 import { jsonArgs } from './json.js'
 import type { TraceRecord } from './record.js'
 
-/** KVM_RUN's number. */
+/** The ioctl number of KVM_RUN. */
 const KVM_RUN = 0xae80
 
-/** What a vCPU's thread is at. */
+/** The current activity of a vCPU's thread. */
 interface Slice {
   readonly name: string
   readonly since: bigint
 }
 
 /**
- * Writes records in Chrome's trace format, which Perfetto and chrome://tracing open: a track for each vCPU, on which time in the guest and time
- * in user space, named after the exit, are slices. Other events are marks. The text is complete after {@linkcode ChromeTrace.end}, and
- * readers forgive its lack.
+ * Writes records in Chrome's trace format, which Perfetto and chrome://tracing open. Each vCPU is a
+ * track. Its slices are the time in the guest, and the time in user space, named after the exit.
+ * Other events are marks. The text is complete after {@linkcode ChromeTrace.end}; readers also
+ * accept a text without that end.
  */
 export class ChromeTrace {
   readonly #slices = new Map<number, Slice>()
   readonly #threads = new Set<number>()
   #start: bigint | undefined
 
-  /** What to write for a record; often nothing, because a slice is written at its end. */
+  /** Returns the text for a record. It is often empty, because a slice is written when it ends. */
   record(record: TraceRecord): string {
     const begin = this.#start === undefined ? '[\n' : ''
     this.#start ??= record.time
@@ -35,7 +36,7 @@ export class ChromeTrace {
     return begin + named + lost + this.#body(record, thread)
   }
 
-  /** The end of the text. */
+  /** Returns the end of the text. */
   end(): string {
     const begin = this.#start === undefined ? '[\n' : ''
     return `${begin}${this.#metadata('process_name', 0, 'kvm-accel').slice(0, -2)}\n]\n`
@@ -58,7 +59,7 @@ export class ChromeTrace {
     return this.#mark(record.event, thread, record.time, jsonArgs(record.args))
   }
 
-  /** Ends the thread's slice where the next one begins. */
+  /** Ends the thread's slice where the next slice begins. */
   #turn(thread: number, next: Slice | undefined, at = next?.since ?? 0n): string {
     const slice = this.#slices.get(thread)
     if (next) this.#slices.set(thread, next)
@@ -84,7 +85,10 @@ export class ChromeTrace {
     return this.#line({ name: what, ph: 'M', pid: 1, tid: thread, args: { name } })
   }
 
-  /** Microseconds since the first record: small enough to keep the nanoseconds. */
+  /**
+   * Converts a time to microseconds since the first record. The number is small enough to keep the
+   * nanoseconds.
+   */
   #us(time: bigint): number {
     return Number(time - (this.#start ?? time)) / 1000
   }

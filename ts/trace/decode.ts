@@ -9,13 +9,13 @@ const layouts = traceEventNames.map(event => ({
   args: Object.entries(traceEvents[event].args) as readonly (readonly [string, TraceArgType])[],
 }))
 
-/** Unpacks records; their layout is described in crates/binding/src/trace.rs. */
+/** Decodes records. crates/binding/src/trace.rs describes their layout. */
 export function decodeRecords({ words, texts }: BindingTraceRecords): TraceRecord[] {
   const records: TraceRecord[] = []
   for (let at = 0; at < words.length;) {
     const [kind = 0n, time = 0n, vcpu = 0n, dropped = 0n] = words.subarray(at, at + 4)
     const layout = layouts[Number(kind)]
-    // The table is the addon's own: a test compares them.
+    // The event's index is always valid: a test compares this table with the addon's.
     if (layout === undefined) break
     at += 4
     const args: Record<string, unknown> = {}

@@ -1,4 +1,4 @@
-/** KVM_EXIT_* of linux/kvm.h by number, in lower case and without the prefix. */
+/** The KVM_EXIT_* constants of linux/kvm.h by number, in lower case and without the prefix. */
 const reasons = [
   'unknown',
   'exception',
@@ -42,5 +42,5 @@ const reasons = [
   'memory-fault',
 ] as const
 
-/** The name of an exit reason, or its number. */
+/** Returns the name of an exit reason, or its number if the name is unknown. */
 export const exitReason = (reason: number): string => reasons[reason] ?? `${reason}`

@@ -2,10 +2,10 @@ import { didYouMean } from '../errors/suggest.js'
 import { traceEvents } from './events.js'
 import type { TraceEventName } from './record.js'
 
-/** All names, in the accelerator's order. */
+/** The names of all events, in the accelerator's order. */
 export const traceEventNames = Object.keys(traceEvents) as readonly TraceEventName[]
 
-/** The events that a glob of `*` and `?` matches. */
+/** Returns the events that match a glob of `*` and `?`. */
 export function matchingEvents(glob: string): readonly TraceEventName[] {
   const source = glob
     .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
@@ -15,7 +15,7 @@ export function matchingEvents(glob: string): readonly TraceEventName[] {
   return traceEventNames.filter(name => pattern.test(name))
 }
 
-/** What to say of a glob that matches nothing; `undefined` for one that does. */
+/** Returns the error message for a glob that matches no event; `undefined` if an event matches. */
 export function matchesNothing(glob: string): string | undefined {
   if (matchingEvents(glob).length > 0) return undefined
   return `no trace event matches '${glob}'.${didYouMean(glob, traceEventNames)}`

@@ -1,6 +1,6 @@
 import type { traceEvents } from './events.js'
 
-/** What JavaScript makes of an argument's type. */
+/** The JavaScript type of each argument type. */
 interface Values {
   readonly u16: number
   readonly u32: number
@@ -25,22 +25,28 @@ type Args<Name extends TraceEventName> = {
 }
 
 interface RecordOf<Name extends TraceEventName> {
-  /** QEMU's name of the event, or one of ours. */
+  /** QEMU's name of the event, or kvm-accel's own name. */
   readonly event: Name
-  /** When it happened: CLOCK_MONOTONIC in nanoseconds, as `process.hrtime.bigint()`. */
+  /** The time of the event: CLOCK_MONOTONIC in nanoseconds, as `process.hrtime.bigint()`. */
   readonly time: bigint
-  /** The vCPU whose thread told it; `null` for any other thread of the process. */
+  /** The vCPU whose thread recorded the event; `null` for any other thread of the process. */
   readonly vcpu: number | null
-  /** Records that were lost just before this one, because the limit already waited for the event loop. */
+  /**
+   * The number of records that were lost immediately before this one, because `limit` records
+   * already waited for the event loop.
+   */
   readonly dropped: number
-  /** By QEMU's names; what takes more than 32 bits is a `bigint`. */
+  /** The arguments by QEMU's names. An argument of more than 32 bits is a `bigint`. */
   readonly args: Args<Name>
 }
 
-/** One thing that a machine did. `event` tells which, and with it the type of `args`. */
+/** A trace record. `event` determines the type of `args`. */
 export type TraceRecord = { [Name in TraceEventName]: RecordOf<Name> }[TraceEventName]
 
-/** The records that a glob gives: of one event where it is an event's name, else of any. */
+/**
+ * The type of the records that a glob selects: of one event if the glob is an event's name, else of
+ * any event.
+ */
 export type TraceRecordOf<Glob extends string> = Glob extends TraceEventName
   ? Extract<TraceRecord, { readonly event: Glob }>
   : TraceRecord

@@ -2,12 +2,16 @@ import type { BindingTraceSession } from '../native/binding.cjs'
 import { decodeRecords } from './decode.js'
 import type { TraceRecord } from './record.js'
 
-/** Milliseconds between a record and its reader: a reader that came for each would cost the guest a system call at each. */
+/**
+ * Milliseconds between a record and the wake-up of its reader. Waking the reader for each record
+ * would cost the guest a system call for each.
+ */
 const GATHER = 10
 
 /**
- * Records of a machine, in the order of their times. A machine never waits for whoever reads: what does not fit is dropped and
- * counted. Ends with the machine, when what was recorded before has been read.
+ * The trace records of a machine, in the order of their times. A machine never waits for a reader:
+ * records beyond the limit are dropped and counted. The stream ends after the machine has ended and
+ * the reader has read all records.
  */
 export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIterableIterator<
   R,
@@ -29,7 +33,7 @@ export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIt
     this.#closed = closed
   }
 
-  /** Records that were lost so far, because the limit already waited. */
+  /** The number of records lost so far, because the limit was reached. */
   get dropped(): number {
     return this.#dropped
   }
@@ -38,7 +42,7 @@ export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIt
     return this
   }
 
-  /** The next record. */
+  /** Resolves with the next record. */
   async next(): Promise<IteratorResult<R, undefined>> {
     for (;;) {
       const value = this.#records[this.#at]
@@ -46,7 +50,7 @@ export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIt
         this.#at++
         return { done: false, value }
       }
-      // Asked before taking: the last records come before the end.
+      // Read before the records are taken: the last records arrive before the end.
       const ended = this.#ended
       if (this.#take()) continue
       if (ended) return this.return()
@@ -54,7 +58,7 @@ export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIt
     }
   }
 
-  /** Ends the recording; what was not read is lost. */
+  /** Ends the recording. Records that were not read are lost. */
   async return(): Promise<IteratorResult<R, undefined>> {
     this.#session.close()
     this.#closed(this as unknown as TraceStream)
@@ -64,12 +68,15 @@ export class TraceStream<R extends TraceRecord = TraceRecord> implements AsyncIt
     return { done: true, value: undefined }
   }
 
-  /** @internal There may be records. They are left to gather for a moment: the machine tells only of the first that waits. */
+  /**
+   * @internal Records may be available. Waits for {@linkcode GATHER} milliseconds, so that more
+   * records gather: the machine notifies only of the first waiting record.
+   */
   wake(): void {
     if (this.#waiting.length > 0) this.#timer ??= setTimeout(() => this.#resolve(), GATHER)
   }
 
-  /** @internal The machine has ended: nothing will be recorded any more. */
+  /** @internal The machine has ended and records no more events. */
   end(): void {
     this.#ended = true
     this.#resolve()

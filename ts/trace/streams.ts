@@ -3,14 +3,15 @@ import { matchesNothing } from './glob.js'
 import type { TraceRecord, TraceRecordOf } from './record.js'
 import { TraceStream } from './stream.js'
 
-/** How many records may wait for a reader, if nothing else is said. */
+/** The default of {@link TraceOptions.limit}. */
 const LIMIT = 65_536
 const MOST = 2 ** 20
 
-/** What {@link Machine.trace} takes beside the events. */
+/** Options of {@link Machine.trace}. */
 export interface TraceOptions {
   /**
-   * How many records may wait for the reader, 1 to 2^20; what comes then is dropped and counted.
+   * The maximum number of records that wait for the reader, 1 to 2^20. Further records are dropped
+   * and counted.
    *
    * @default 65536
    */
@@ -21,7 +22,7 @@ export interface TraceOptions {
 export class TraceStreams {
   readonly #native: BindingMachine
   readonly #streams = new Set<{ wake(): void; end(): void }>()
-  /** What the machine has recorded since it began to be made, if it was told to. */
+  /** The records from the start of the machine's creation on, if option `trace` was given. */
   readonly start: TraceStream | null
 
   constructor(native: BindingMachine) {
@@ -45,12 +46,12 @@ export class TraceStreams {
     return this.#stream<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
   }
 
-  /** There may be records. */
+  /** Wakes the readers: records may be available. */
   wake(): void {
     for (const stream of this.#streams) stream.wake()
   }
 
-  /** The machine has ended. */
+  /** Ends the streams: the machine has ended. */
   end(): void {
     for (const stream of this.#streams) stream.end()
   }

@@ -1,10 +1,10 @@
-// A guest that writes pages while they are noted, or not; and what it costs to ask for them.
+// A guest that writes pages with and without the dirty log, and the cost of collecting the log.
 
 import { once } from 'node:events'
 import { Machine, guestImage } from 'kvm-accel'
 import { differences, row } from './table.mjs'
 
-/** Of pages that a generator chooses from 14336, most of them once. */
+/** The number of writes. A generator chooses the pages from 14336, most of them once. */
 const WRITES = 5000
 const kernel = guestImage('dirty')
 
@@ -14,13 +14,19 @@ const variants = {
   ring: { title: 'ring of 4096', log: true, ring: 4096 },
 }
 
-/** Microseconds of processor time since the process began: unlike time, what others do here is not in it. */
+/**
+ * Returns the microseconds of processor time since the start of the process. Unlike elapsed time,
+ * it does not include other processes.
+ */
 const spent = () => {
   const { user, system } = process.cpuUsage()
   return user + system
 }
 
-/** Microseconds for each write from the start of the guest on, and for each page that is asked for. */
+/**
+ * Measures the microseconds of each write from the start of the guest on, and of each page that is
+ * collected.
+ */
 const measure = async ({ log, ring }) => {
   const machine = await Machine.create({
     accel: { dirtyRingSize: ring },
@@ -41,7 +47,10 @@ const measure = async ({ log, ring }) => {
   return { write: (end - start) / WRITES, page: (taken - end) / pages }
 }
 
-/** Microseconds for each write, what noting it adds, and what taking it does. */
+/**
+ * Measures the microseconds of each write, the cost that the log adds, and the cost of collecting
+ * it.
+ */
 export const dirtyLog = async ({ rounds }) => {
   const times = Object.fromEntries(Object.keys(variants).map(name => [name, { write: [], page: [] }]))
   for (let round = 0; round < rounds; round++) {

@@ -1,6 +1,8 @@
-// A raw disk from inside Linux, beside QEMU with the same argv: 4 KiB at random places and 1 MiB in sequence, without the guest's page cache, one
-// request at a time. The image is in the host's page cache for both, and each is what it is by default: io_uring here, threads in QEMU.
-// Then the device alone, driven by a mock driver: what the queue, the checks and the thread cost beside the same reads of the file.
+// A raw disk measured from inside Linux, beside QEMU with the same argv: 4 KiB at random places and
+// 1 MiB in sequence, without the guest's page cache, one request at a time. For both programs the
+// image is in the host's page cache, and the I/O engine is the default: io_uring for kvm-accel,
+// threads for QEMU. Then the device alone, driven by a mock driver: the cost of the queue, the
+// checks and the thread, beside the same reads of the file.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,12 +21,12 @@ const kinds = [
   ['sequential-write', 'sequential write, 1 MiB', 'MiB/s'],
 ]
 
-/** Microseconds a request, or MiB a second. */
+/** Converts a measurement to microseconds for each request, or to MiB for each second. */
 const figure = (unit, { time, bytes }) => (unit === 'us' ? time / 1000 / (bytes / 4096) : bytes / MIB / (time / 1e9))
 
 const group = { name: 'virtio-blk, raw image', unit: 'us', digits: 1 }
 
-/** From inside Linux, `rounds` boots of each. */
+/** Measures from inside Linux, with `rounds` boots of each program. */
 export const disks = async ({ rounds }) => {
   if (!testKernel) return { ...group, rows: [row('KVM_ACCEL_TEST_KERNEL is not set', [])] }
   const folder = mkdtempSync(join(tmpdir(), 'kvm-accel-bench-'))
@@ -45,7 +47,7 @@ export const disks = async ({ rounds }) => {
         results[name].push(await measured(command, kinds))
     const rows = kinds.flatMap(([kind, title, unit]) => {
       const of = name => results[name].map(result => figure(unit, result[kind]))
-      // Times and rates both as "at most this much worse".
+      // Expresses both times and rates as "at most this much worse".
       const worse = () => (unit === 'us' ? ratios(of('ours'), of('qemu')) : ratios(of('qemu'), of('ours')))
       return [
         row(title, of('ours'), { unit: ` ${unit}` }),
@@ -63,7 +65,7 @@ export const disks = async ({ rounds }) => {
   }
 }
 
-/** The device without a guest: microseconds for each 4 KiB read. */
+/** Measures the device without a guest: microseconds for each read of 4 KiB. */
 export const diskDevice = async ({ rounds }) => {
   const bench = rustBench('block')
   const depths = [1, 32]

@@ -1,12 +1,13 @@
-// How much longer than beside a busy loop Node's event loop is without a turn, at the moments of a machine that __test__/helpers/moments.mjs lists; each round in a process of
-// its own, because some of today's stalls never end.
+// The delay that a machine adds to Node's event loop, beside a busy loop, at the moments that
+// __test__/helpers/moments.mjs lists. Each round runs in a process of its own, because some of
+// today's stalls never end.
 
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { root } from '../steps.mjs'
 import { row } from './table.mjs'
 
-/** The aim: milliseconds of added delay. */
+/** Milliseconds of added delay. The target. */
 const TARGET = 5
 
 /** Seconds after which a process counts as hung. */
@@ -14,7 +15,7 @@ const HUNG = 30
 
 const helper = join(root, '__test__/helpers/moments.mjs')
 
-/** Milliseconds of each round; `undefined` when it hung. */
+/** Measures the milliseconds of a round; `undefined` if the process hung. */
 const measure = name => {
   const child = spawnSync(process.execPath, [helper, name, '1'], {
     encoding: 'utf8',
@@ -28,7 +29,7 @@ const measure = name => {
   return machine - control
 }
 
-/** Milliseconds that a moment adds to the longest delay of the event loop. */
+/** Measures the milliseconds that each moment adds to the longest delay of the event loop. */
 export const eventLoop = async ({ rounds }) => {
   const { moments, neighbours } = await import(helper)
   const rows = []

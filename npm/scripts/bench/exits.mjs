@@ -3,10 +3,16 @@
 import { qemu, qemuName, timed } from './guests.mjs'
 import { differences, row } from './table.mjs'
 
-/** Few milliseconds of exits a round: shorter than a time slice, so that a busy host spoils few rounds. */
+/**
+ * Exits in a round. They take few milliseconds, less than a time slice, so that a busy host spoils
+ * few rounds.
+ */
 const EXITS = 500
 
-/** Microseconds for each exit of `kind` (`pio`, `mmio`); the difference from raw may be `target`. */
+/**
+ * Measures the microseconds of an exit of `kind` (`pio`, `mmio`). The difference from the raw
+ * ioctls may be at most `target`.
+ */
 export const exits = async ({ rust, rounds, kind, target }) => {
   const times = { raw: [], bus: [], board: [], qemu: [] }
   for (let round = 0; round < rounds; round++) {

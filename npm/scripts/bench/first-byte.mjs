@@ -1,4 +1,5 @@
-// From the API call to the guest's first byte, in a process that has made machines before.
+// The time from the API call to the guest's first byte, in a process that has created machines
+// before.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -7,7 +8,10 @@ import { Machine, guestImage } from 'kvm-accel'
 import { baselineAddon } from '../steps.mjs'
 import { differences, ratios, row } from './table.mjs'
 
-/** Machines made before the first that counts: by then Node has compiled what they need. */
+/**
+ * Machines created before the first measured one. By then Node has compiled the code that they
+ * need.
+ */
 const WARM_UP = 100
 
 const kernel = guestImage('hello')
@@ -24,8 +28,8 @@ const fromJavaScript = async (options = {}) => {
 }
 
 /**
- * Milliseconds in a small Rust program and in Node, each beside the raw ioctls in the same process: some of them are slower in a
- * process with as many mappings as Node has.
+ * Measures milliseconds in a small Rust program and in Node, each beside the raw ioctls in the same
+ * process. Some ioctls are slower in a process with as many mappings as Node has.
  */
 export const firstByte = async ({ rust, rounds }) => {
   const { rawFirstByte } = createRequire(import.meta.url)(baselineAddon())
@@ -53,7 +57,7 @@ export const firstByte = async ({ rust, rounds }) => {
   }
 }
 
-/** An ARP probe for the gateway, with the length before it that passt's stream has. */
+/** An ARP probe for the gateway, preceded by its length, as in passt's stream. */
 const ARP_PROBE = Buffer.from(
   '0000002a' +
     'ffffffffffff' +
@@ -67,11 +71,11 @@ const ARP_PROBE = Buffer.from(
   'hex',
 )
 
-/** Milliseconds from the start of passt by itself to its first answer. */
+/** Measures the milliseconds from the start of passt alone to its first answer. */
 const passtAlone = async () => {
   const start = performance.now()
   const addresses = ['--address', '10.0.2.15', '--netmask', '24', '--gateway', '10.0.2.2']
-  // A pipe of Node's is a socket pair.
+  // Node creates its pipes as socket pairs.
   const child = spawn('passt', ['--foreground', '--quiet', '--fd', '3', ...addresses], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   })
@@ -84,7 +88,10 @@ const passtAlone = async () => {
   return time
 }
 
-/** Milliseconds that a network by passt, which is a process of its own, adds to the first byte. */
+/**
+ * Measures the milliseconds that a network by passt, which is a separate process, adds to the first
+ * byte.
+ */
 export const passtFirstByte = async ({ rounds }) => {
   const group = { name: 'API call to first guest byte with a network by passt', unit: 'ms', digits: 1 }
   if (spawnSync('passt', ['--version']).error) return { ...group, rows: [row('passt is not installed', [])] }

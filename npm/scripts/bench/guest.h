@@ -1,4 +1,5 @@
-// What the inits of measuring Linux guests share: system calls, text and time, without libc and SSE (cc -nostdlib -static -mgeneral-regs-only -O1).
+// Shared by the inits of Linux guests that measure: system calls, text and time, without libc and SSE
+// (cc -nostdlib -static -mgeneral-regs-only -O1).
 
 enum { READ = 0, WRITE = 1, OPEN = 2, IOCTL = 16, DUP2 = 33, MOUNT = 165, REBOOT = 169, CLOCK = 228, O_RDWR = 2 };
 
@@ -24,14 +25,14 @@ static void number(long value) {
   text(digits + at);
 }
 
-// Nanoseconds.
+// Returns the monotonic time in nanoseconds.
 static long now(void) {
   struct { long seconds, nanoseconds; } time;
   call(CLOCK, 1, (long)&time, 0, 0);
   return time.seconds * 1000000000 + time.nanoseconds;
 }
 
-// `BENCH <what> <nanoseconds> <bytes>`
+// Prints `BENCH <what> <nanoseconds> <bytes>`.
 static void tell(const char *what, long nanoseconds, long bytes) {
   text("BENCH "), text(what), text(" "), number(nanoseconds), text(" "), number(bytes), text("\n");
 }
@@ -41,7 +42,7 @@ static void begin(void) {
   call(DUP2, call(OPEN, (long)"/dev/console", O_RDWR, 0, 0), 1, 0, 0);
 }
 
-// The terminal's last words first (TCSBRK, what tcdrain() is).
+// Reboots after the terminal has written its pending output (TCSBRK, the ioctl of tcdrain()).
 static void end(void) {
   call(IOCTL, 1, 0x5409, 1, 0);
   call(REBOOT, 0xfee1dead, 672274793, 0x1234567, 0);

@@ -1,4 +1,4 @@
-// Embedded guests as files, and QEMU with one of them.
+// Writes embedded guests to files, and runs QEMU with one of them.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { guestImage } from 'kvm-accel'
 const folder = mkdtempSync(join(tmpdir(), 'kvm-accel-bench-'))
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
 
-/** The path of a guest's PVH image. */
+/** Returns the path of a guest's PVH image. */
 export const guestFile = name => {
   const path = join(folder, `${name}.elf`)
   writeFileSync(path, guestImage(name))
@@ -18,21 +18,24 @@ export const guestFile = name => {
 
 const version = spawnSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' })
 
-/** QEMU's name in the table; undefined when it is not installed. */
+/** QEMU's name in the table; undefined if QEMU is not installed. */
 export const qemuName =
   version.status === 0 ? `QEMU ${/version (\d+\.\d+)/.exec(version.stdout)?.[1]} microvm` : undefined
 
-/** The options that QEMU and `kvm-accel run` share. */
+/** Returns the options that QEMU and `kvm-accel run` share. */
 export const machineOptions = (name, ...more) =>
   ['-M microvm -m 16M -nodefaults -no-user-config -display none -serial stdio -no-reboot -kernel', guestFile(name)]
     .join(' ')
     .split(' ')
     .concat(more)
 
-/** QEMU's command for a guest. */
+/** Returns QEMU's command for a guest. */
 export const qemu = (name, ...more) => ['qemu-system-x86_64', '-accel', 'kvm', ...machineOptions(name, ...more)]
 
-/** Runs a command: what it wrote, and the milliseconds until its first byte and its end. */
+/**
+ * Runs a command. Resolves with its output, and with the milliseconds until its first byte and
+ * until its end.
+ */
 export const timed = ([command, ...args]) =>
   new Promise((resolve, reject) => {
     const start = performance.now()

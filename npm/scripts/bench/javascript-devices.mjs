@@ -11,7 +11,7 @@ import { differences, row } from './table.mjs'
 const EXITS = 500
 const kernel = guestImage('pio-loop')
 
-/** Ticks for each of the guest's writes to port 0xe0. */
+/** Measures the ticks of each of the guest's writes to port 0xe0. */
 const ticks = async device => {
   const machine = await Machine.create({
     kernel,
@@ -21,7 +21,8 @@ const ticks = async device => {
     noReboot: true,
   })
   if (device) await machine.addDevice({ pio: [0xe0, 1], ...device })
-  // The first access would wait until the worker has loaded its module.
+  // Wait, because the first access would otherwise include the time in which the worker loads its
+  // module.
   if (device?.worker) await setTimeout(300)
   await machine.start()
   let text = ''
@@ -30,7 +31,7 @@ const ticks = async device => {
   return Number(/ticks (\w+)/.exec(text)[1]) / EXITS
 }
 
-/** Microseconds for each access beyond a port that nobody answers. */
+/** Measures the microseconds of each access, minus those of an unclaimed port. */
 export const javascriptDevices = async ({ rust, rounds }) => {
   const module = join(tmpdir(), `kvm-accel-bench-device-${process.pid}.mjs`)
   writeFileSync(

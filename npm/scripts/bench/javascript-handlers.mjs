@@ -1,11 +1,15 @@
-// Exits handled by a loop in JavaScript (`kvm-accel/kvm`) beside one of nothing but KVM_RUN, in the same process.
+// Exits handled by a loop in JavaScript (`kvm-accel/kvm`), beside a loop of KVM_RUN alone, in the
+// same process.
 
 import { createRequire } from 'node:module'
 import { KVM_EXIT_IO, KVM_EXIT_MMIO, Kvm, KvmRun, allocateMemory } from 'kvm-accel/kvm'
 import { baselineAddon } from '../steps.mjs'
 import { differences, row } from './table.mjs'
 
-/** A millisecond or so: shorter than a time slice, so that a busy host spoils few rounds. */
+/**
+ * Exits in a round. They take about a millisecond, less than a time slice, so that a busy host
+ * spoils few rounds.
+ */
 const EXITS = 100
 const ENTRY = 0x1000
 
@@ -16,7 +20,7 @@ const guests = {
   mmio: [0xb8, 0x00, 0xd0, 0x8e, 0xd8, 0xa2, 0x00, 0x00, 0xeb, 0xfb],
 }
 
-/** A VM made of the same calls as the raw one. */
+/** Creates a VM by the same calls as the raw one. */
 const inJavaScript = code => {
   const kvm = new Kvm()
   const vm = kvm.createVm()
@@ -40,7 +44,7 @@ const inJavaScript = code => {
   const run = new KvmRun(vcpu.runPage)
   const page = new Uint8Array(vcpu.runPage)
   return {
-    /** Microseconds for each of `count` exits. */
+    /** Runs `count` exits. Returns the microseconds of each. */
     run(count) {
       const start = performance.now()
       for (let n = 0; n < count; n++) {
@@ -56,7 +60,7 @@ const inJavaScript = code => {
   }
 }
 
-/** Microseconds for each exit, and what a handler in JavaScript adds. */
+/** Measures the microseconds of an exit, and the time that a handler in JavaScript adds. */
 export const javascriptHandlers = ({ rounds }) => {
   const { BindingRawExits } = createRequire(import.meta.url)(baselineAddon())
   const rows = Object.entries(guests).flatMap(([kind, code]) => {
@@ -64,7 +68,7 @@ export const javascriptHandlers = ({ rounds }) => {
     const javascript = inJavaScript(code)
     const sides = { raw, javascript }
     const times = { raw: [], javascript: [] }
-    // Until V8 has compiled the loop.
+    // Warms up, until V8 has compiled the loop.
     for (let warm = 0; warm < 20; warm++) javascript.run(EXITS)
     for (let round = 0; round < rounds; round++) {
       const order = round % 2 ? ['raw', 'javascript'] : ['javascript', 'raw']

@@ -1,4 +1,5 @@
-// Linux guests that measure from inside: an init in C (guest.h), booted by `kvm-accel run` and by QEMU with the same argv.
+// Linux guests that measure from inside: an init in C (guest.h), booted by `kvm-accel run` and by
+// QEMU with the same argv.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -8,11 +9,11 @@ import { qemuName } from './guests.mjs'
 
 export const testKernel = process.env['KVM_ACCEL_TEST_KERNEL']
 
-/** Keeps the boot short. */
+/** Shortens the boot. */
 const append =
   'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet'
 
-/** An initramfs ("newc") with `init` and a folder for devices. */
+/** Creates an initramfs ("newc") with `init` and a folder for devices. */
 const initramfs = init => {
   const padded = bytes => Buffer.concat([bytes, Buffer.alloc(-bytes.length & 3)])
   const entry = (name, mode, contents = Buffer.alloc(0)) => {
@@ -24,7 +25,10 @@ const initramfs = init => {
   return Buffer.concat([entry('init', 0o100755, init), entry('dev', 0o40755), entry('TRAILER!!!', 0)])
 }
 
-/** The options of a guest whose init is `source`, a C file beside this one; `kernel`: 'tiny', or 'net' with INET. */
+/**
+ * Returns the options of a guest whose init is `source`, a C file beside this one. `kernel`:
+ * 'tiny', or 'net' with INET.
+ */
 export const guestOptions = (folder, source, kernel, words = '') => {
   const at = name => join(folder, name)
   const flags = ['-nostdlib', '-static', '-mgeneral-regs-only', '-O1', '-fno-stack-protector']
@@ -46,13 +50,13 @@ export const guestOptions = (folder, source, kernel, words = '') => {
   ]
 }
 
-/** Who boots: ours, and QEMU where it is installed. */
+/** Returns the commands that boot a guest: kvm-accel's, and QEMU's if it is installed. */
 export const commands = options => ({
   ours: [process.execPath, join(root, 'dist/cli/kvm-accel.js'), 'run', ...options],
   ...(qemuName ? { qemu: ['qemu-system-x86_64', ...options] } : {}),
 })
 
-/** One boot: nanoseconds and bytes of each of `kinds`. */
+/** Boots a guest once. Resolves with the nanoseconds and bytes of each of `kinds`. */
 export const measured = async ([command, ...args], kinds) => {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''

@@ -1,5 +1,6 @@
-// A Linux guest from spawn to its first line of user space, and the memory of machines that have booted, beside QEMU with the same argv.
-// The kernel and its initramfs come from KVM_ACCEL_TEST_KERNEL and KVM_ACCEL_TEST_INITRD, as in tests.
+// A Linux guest from spawn to its first line of user space, and the memory of machines that have
+// booted, beside QEMU with the same argv. As in tests, KVM_ACCEL_TEST_KERNEL and
+// KVM_ACCEL_TEST_INITRD name the kernel and its initramfs.
 
 import { spawn, spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -13,7 +14,7 @@ import { ratios, row } from './table.mjs'
 const MIB = 1 << 20
 const kernel = process.env['KVM_ACCEL_TEST_KERNEL']
 const initrd = process.env['KVM_ACCEL_TEST_INITRD']
-/** Keeps the boot short; the guest ticks once a second when it is up. */
+/** Shortens the boot. Once booted, the guest ticks once a second. */
 const append =
   'console=ttyS0 reboot=t panic=-1 tsc=reliable no_timer_check rodata=off noreplace-smp norandmaps percpu_alloc=page quiet spin'
 const up = /^INIT: hello/
@@ -23,10 +24,13 @@ const argv = () => [
   ...['-nodefaults', '-no-user-config', '-display', 'none', '-serial', 'stdio', '-no-reboot'],
 ]
 
-/** Proportional set size, in MiB. */
+/** Returns the proportional set size in MiB. */
 const resident = pid => Number(/^Pss: +(\d+) kB/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))[1]) / 1024
 
-/** Milliseconds from spawn to the first line, and the memory of the process then. */
+/**
+ * Boots once. Resolves with the milliseconds from spawn to the first line, and with the memory of
+ * the process at that time.
+ */
 const boot = async ([command, ...args]) => {
   const start = performance.now()
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -39,7 +43,7 @@ const boot = async ([command, ...args]) => {
   }
 }
 
-/** In a child: machines in one process, and MiB for each of them. */
+/** Runs in a child. Starts several machines in one process, and measures the MiB of each. */
 const together = async machines => {
   const { Machine } = await import('kvm-accel')
   const all = Array.from({ length: machines }, async () => {
@@ -54,7 +58,7 @@ const together = async machines => {
   await Promise.all(running.map(machine => machine.stop()))
 }
 
-/** Linux, started `rounds` times by each. */
+/** Starts Linux `rounds` times with each program. */
 export const linux = async ({ rounds, machines }) => {
   const name = `Linux to its first line of user space; memory then, guest pages included`
   const group = { name, unit: 'ms', digits: 0 }

@@ -1,5 +1,6 @@
-// What each further machine of a process costs, besides the guest memory that it touches. A child process: a heap that
-// benchmarks have used before tells nothing.
+// The memory of each further machine of a process, besides the guest memory that it touches.
+// Measured in a child process, because a heap that other benchmarks have used would falsify the
+// result.
 
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -9,7 +10,10 @@ import { row } from './table.mjs'
 const MIB = 1 << 20
 const MEMORY = 16 * MIB
 
-/** Proportional set size in bytes, and how much of it is guest memory: anonymous mappings at least as large as a machine's. */
+/**
+ * Returns the proportional set size in bytes, and the part of it that is guest memory: anonymous
+ * mappings at least as large as a machine's.
+ */
 const resident = () => {
   globalThis.gc()
   let all = 0
@@ -25,7 +29,7 @@ const resident = () => {
   return { all, guests }
 }
 
-/** In the child: MiB for each machine, and MiB of touched guest memory. */
+/** Runs in the child. Measures the MiB of each machine, and the MiB of touched guest memory. */
 const measure = async machines => {
   const { Machine, guestImage } = await import('kvm-accel')
   const { once } = await import('node:events')
@@ -35,7 +39,8 @@ const measure = async machines => {
     const line = once(machine.serial, 'data')
     await machine.start()
     await line
-    // It has its threads, its pages and its state; spinning on would only take time from the others.
+    // The machine has its threads, its pages and its state. A guest that spins on would only take
+    // time from the others.
     await machine.pause()
     return machine
   }
@@ -48,7 +53,10 @@ const measure = async machines => {
   return { own: each('all') - each('guests'), guest: each('guests') }
 }
 
-/** MiB of proportional set size for each of so many further machines, started and in guest code. */
+/**
+ * Measures the MiB of proportional set size of each further machine. The machines are started and
+ * run guest code.
+ */
 export const memory = async ({ rounds, machines }) => {
   const results = Array.from({ length: rounds }, () => {
     const child = spawnSync(process.execPath, ['--expose-gc', fileURLToPath(import.meta.url), String(machines)], {

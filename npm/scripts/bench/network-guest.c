@@ -1,5 +1,6 @@
-// The init of a Linux guest that measures TCP with its host, for networks.mjs. The kernel has set up eth0 by its `ip=`, and passes on
-// `host=ADDRESS,SENDS,TAKES`: an address as a number, a port that sends and one that takes.
+// The init of a Linux guest that measures TCP with its host, for networks.mjs. The kernel has set up
+// eth0 by its parameter `ip=`. It passes `host=ADDRESS,SENDS,TAKES` to init: the host's address as a
+// number, the port that sends, and the port that receives.
 
 #include "guest.h"
 
@@ -7,7 +8,7 @@ enum { SOCKET = 41, CONNECT = 42, SHUTDOWN = 48, AF_INET = 2, SOCK_STREAM = 1, S
 
 static char buffer[LARGE];
 
-// The next number of the list.
+// Reads the next number of the list.
 static long take(const char **list) {
   long value = 0;
   while (**list >= '0' && **list <= '9') value = value * 10 + *(*list)++ - '0';
@@ -25,7 +26,7 @@ static int dial(long address, long port) {
   return stream;
 }
 
-// To the end of the stream; its length.
+// Reads to the end of the stream. Returns the number of bytes.
 static long drain(int stream) {
   long total = 0;
   for (;;) {
@@ -47,7 +48,7 @@ void run(long *stack) {
   stream = dial(address, take(&host));
   start = now();
   for (long sent = 0; sent < TAKEN; sent += LARGE) {
-    // A stream that is not waited for takes less than is offered.
+    // write() may accept fewer bytes than it is given.
     for (long part = 0; part < LARGE;) {
       long wrote = call(WRITE, stream, (long)buffer + part, LARGE - part, 0);
       if (wrote <= 0) text("write: error "), number(-wrote), text("\n"), end();

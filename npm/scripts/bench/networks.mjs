@@ -1,5 +1,6 @@
-// TCP between a Linux guest and its host, beside QEMU with the same argv: through a tap interface (for root), and through passt, which we start
-// for `-netdev user` and which QEMU connects to by `-netdev stream`. Most of the time is the guest's own network stack.
+// TCP between a Linux guest and its host, beside QEMU with the same argv: through a tap interface
+// (requires root), and through passt. kvm-accel starts passt for `-netdev user`, and QEMU connects
+// to it by `-netdev stream`. Most of the time is spent in the guest's own network stack.
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -19,7 +20,7 @@ const kinds = [
 ]
 const there = command => spawnSync(command, ['--version']).error === undefined
 
-/** A port that answers each connection so. */
+/** Listens on a free port. `answer` handles each connection. */
 const listen = async (host, answer) => {
   const server = createServer({ allowHalfOpen: true }, answer)
   await once(server.listen(0, host), 'listening')
@@ -28,10 +29,13 @@ const listen = async (host, answer) => {
 
 const asNumber = address => address.split('.').reduce((number, part) => number * 256 + Number(part), 0)
 
-/** Runs `measure(options)` with a guest that talks to `host`, which it knows as `address`. */
+/**
+ * Runs `measure(options)` with a guest that connects to `host`, whose address in the guest's
+ * network is `address`.
+ */
 const withHost = async ({ folder, host, address, own }, measure) => {
   const source = await listen(host, stream => stream.end(Buffer.alloc(MIB)))
-  // Says that it has everything by closing its side.
+  // Closes its side once it has received all bytes.
   const sink = await listen(host, stream => stream.on('data', () => {}).on('end', () => stream.end()))
   try {
     const words = `ip=${own}::${address}:255.255.255.0::eth0:off host=${asNumber(address)},${source.address().port},${sink.address().port}`
@@ -85,12 +89,12 @@ const passt = async folder => ({
   },
 })
 
-/** Both ways, `rounds` boots of each. */
+/** Measures both directions, with `rounds` boots of each program. */
 export const networks = async ({ rounds }) => {
   const group = { name: 'virtio-net: TCP from inside Linux', unit: 'MiB/s', digits: 1 }
   if (!testKernel) return { ...group, rows: [row('KVM_ACCEL_TEST_KERNEL is not set', [])] }
   const folder = mkdtempSync(join(tmpdir(), 'kvm-accel-bench-'))
-  // passt does not stay root, and makes its socket here.
+  // passt drops root privileges, and creates its socket here.
   chmodSync(folder, 0o777)
   const rows = []
   try {

@@ -17,7 +17,7 @@ const executable = name => {
     .executable
 }
 
-/** Starts the one called `name`. `ask(request)` resolves with its answer. */
+/** Starts the benchmark `name`. `ask(request)` resolves with its answer. */
 export const rustBench = (name = 'exits') => {
   const child = spawn(executable(name), ['--ask'], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()

@@ -1,11 +1,13 @@
-// From spawn to the guest's first byte on standard output.
+// The time from spawn to the guest's first byte on standard output.
 
 import { join } from 'node:path'
 import { root } from '../steps.mjs'
 import { machineOptions, qemu, qemuName, timed } from './guests.mjs'
 import { differences, row } from './table.mjs'
 
-/** Milliseconds; Node that does nothing is the floor of a command line in JavaScript. */
+/**
+ * Measures milliseconds. Node without a program is the lower bound of a command line in JavaScript.
+ */
 export const spawned = async ({ rounds }) => {
   const commands = {
     node: [process.execPath, '-e', '0'],

@@ -2,7 +2,10 @@
 
 const at = (sorted, part) => sorted[Math.round((sorted.length - 1) * part)]
 
-/** A row: the median of what was measured, its quartiles, and whether it is within its target. */
+/**
+ * Creates a row: the median of the values, their quartiles, and whether the median is within its
+ * target.
+ */
 export const row = (name, values, { target, signed = false, unit } = {}) => {
   const sorted = values.toSorted((a, b) => a - b)
   const [low, median, high] = [0.25, 0.5, 0.75].map(part => at(sorted, part))
@@ -15,11 +18,11 @@ export const row = (name, values, { target, signed = false, unit } = {}) => {
   }
 }
 
-/** Round by round. */
+/** Returns the differences round by round. */
 export const differences = (values, base) => values.map((value, round) => value - base[round])
 export const ratios = (values, base) => values.map((value, round) => value / base[round])
 
-/** One group of rows as text. */
+/** Formats one group of rows as text. */
 export const table = ({ name, unit, digits, rows }) => {
   const lines = [[name, unit, 'quartiles', 'target', '']]
   for (const { name, unit, median, low, high, signed, target, reached } of rows) {

@@ -6,7 +6,10 @@ import { differences, row } from './table.mjs'
 const EXITS = 500
 const kernel = guestImage('pio-loop')
 
-/** Ticks for each exit while `globs` are recorded; `read` has a reader take the records. */
+/**
+ * Measures the ticks of each exit while `globs` are recorded. With `read`, a reader takes the
+ * records.
+ */
 const ticks = async ({ globs, read, limit = 65_536 }) => {
   const machine = await Machine.create({
     kernel,
@@ -38,7 +41,7 @@ const variants = {
   all: { title: 'all events: two an exit', globs: '*' },
 }
 
-/** Microseconds for each exit, and what tracing adds. */
+/** Measures the microseconds of each exit, and the time that tracing adds. */
 export const trace = async ({ rust, rounds }) => {
   const times = Object.fromEntries(Object.keys(variants).map(name => [name, []]))
   for (let round = 0; round < rounds; round++) {

@@ -1,10 +1,13 @@
-// Exits of several vCPUs at once: what one exit takes when all of them exit all the time.
+// Exits of several vCPUs at once: the time of one exit while all of them exit continuously.
 
 import { Machine, guestImage } from 'kvm-accel'
 import { qemu, qemuName, timed } from './guests.mjs'
 import { ratios, row } from './table.mjs'
 
-/** On each vCPU; many, because starting the processors is in the time. */
+/**
+ * Exits of each vCPU. The number is large, because the measured time includes the start of the
+ * processors.
+ */
 const EXITS = 2000
 const kernel = guestImage('pio-loop')
 
@@ -25,7 +28,7 @@ const theirs = async cpus => {
   return perExit(output, cpus)
 }
 
-/** Microseconds for each exit of 1 to 4 vCPUs, and QEMU's as a multiple. */
+/** Measures the microseconds of an exit with 1 to 4 vCPUs, and QEMU's time as a multiple. */
 export const vcpus = async ({ rust, rounds }) => {
   const counts = [1, 2, 3, 4]
   const times = { ours: counts.map(() => []), theirs: counts.map(() => []) }

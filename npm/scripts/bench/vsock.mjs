@@ -1,5 +1,6 @@
-// Streams between Node.js and a Linux guest: a byte there and back, and data in either direction; beside them what Node.js itself needs for a
-// byte there and back between two processes. Kernel as in tests, by KVM_ACCEL_TEST_KERNEL; the guest's init is that of the tests.
+// Streams between Node.js and a Linux guest: the round trip of a byte, and data in either
+// direction. Beside them, the round trip of a byte between two Node.js processes. As in tests,
+// KVM_ACCEL_TEST_KERNEL names the kernel; the guest's init is that of the tests.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -9,12 +10,12 @@ import { join } from 'node:path'
 import { row } from './table.mjs'
 
 const MIB = 1 << 20
-/** Bytes of a transfer. */
+/** The number of bytes of a transfer. */
 const AMOUNT = 4 * MIB
 
 const echo = `require('node:net').createServer(s => s.pipe(s)).listen(process.argv[1], () => console.log('up'))`
 
-/** Microseconds for a byte there and back. */
+/** Measures the microseconds of the round trip of a byte. */
 const roundTrip = async stream => {
   const start = performance.now()
   stream.write('x')
@@ -22,10 +23,10 @@ const roundTrip = async stream => {
   return (performance.now() - start) * 1000
 }
 
-/** Microseconds for each MiB. */
+/** Converts the time of a transfer to microseconds for each MiB. */
 const perMiB = milliseconds => (milliseconds * 1000 * MIB) / AMOUNT
 
-/** To the guest, until it says that it has everything. */
+/** Measures a transfer to the guest, until the guest reports that it has all bytes. */
 const toGuest = async ({ vsock }, port) => {
   const stream = await vsock.connect(port, { allowHalfOpen: true })
   const start = performance.now()
@@ -34,7 +35,7 @@ const toGuest = async ({ vsock }, port) => {
   return perMiB(performance.now() - start)
 }
 
-/** From the guest, to the last byte. */
+/** Measures a transfer from the guest, up to the last byte. */
 const fromGuest = async ({ vsock }, port) => {
   const stream = await vsock.connect(port)
   const count = Buffer.alloc(8)

@@ -1,12 +1,16 @@
-// A guest's write that leaves the guest, against one that signals an eventfd and one that is kept in the ring of coalesced writes.
+// A guest's write that exits to user space, beside a write that signals an eventfd and a coalesced
+// write.
 
 import { rustBench } from './rust-bench.mjs'
 import { ratios, row } from './table.mjs'
 
-/** Few milliseconds a round; a multiple of what the ring holds, so that the exits of a full ring are in it. */
+/**
+ * Writes in a round, which takes few milliseconds. A multiple of the capacity of the ring of
+ * coalesced writes, so that the exits of a full ring are included.
+ */
 const WRITES = 510
 
-/** Microseconds for each write of `kind` (`pio`, `mmio`). */
+/** Measures the microseconds of each write of `kind` (`pio`, `mmio`). */
 export const writes = async ({ rounds, kind }) => {
   const bench = rustBench('writes')
   const times = { exit: [], ioeventfd: [], coalesced: [] }

@@ -9,7 +9,11 @@ import { runOptions, type RunOption } from './run-options.js'
 /** Options that are allowed beside `-config`, whose file describes a whole machine. */
 const besideConfig: ReadonlySet<RunOption> = new Set([...processOptions, ...absentOptions])
 
-/** Reads all options. @returns The draft, or the text that an option asks to print. */
+/**
+ * Reads all options.
+ *
+ * @returns The draft, or the text that an option prints instead of running a machine.
+ */
 export function readArgv(argv: readonly string[]): RunDraft | string {
   const draft = emptyDraft()
   let ofMachine: RunOption | undefined

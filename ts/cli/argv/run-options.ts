@@ -15,7 +15,10 @@ import type { RunOption } from '../draft/run-option.js'
 
 export type { RunOption }
 
-/** All options, in the order of help. Parsing, help and docs/reference/command-line.md use this table. */
+/**
+ * All options, in the order of help. The parser, help and docs/reference/command-line.md use this
+ * table.
+ */
 export const runOptions: readonly RunOption[] = [
   ...acceleratorOptions,
   ...boardOptions,

@@ -3,20 +3,26 @@ import type { OptionPair } from '../../properties/option-text.js'
 import type { AddDevice, Board } from '../draft/board.js'
 import { id, only, readParameters, type Given, type Parameters, type Subject } from '../parameters/parameters.js'
 
-/** A device of `-device`: the source for parsing, for `-device help` and for docs/how-to/from-qemu.md. */
+/**
+ * A device of `-device`. The parser, `-device help` and docs/how-to/from-qemu.md use this
+ * description.
+ */
 export interface DeviceModel {
   /** QEMU's name. */
   readonly name: string
   readonly about: string
-  /** What QEMU does that we do not, or do otherwise. */
+  /** Differences from QEMU. */
   readonly differs: string
-  /** Its properties besides `id`. */
+  /** The properties besides `id`. */
   readonly parameters: Parameters
-  /** Reads its properties; what is returned adds it when everything that it can refer to is known. */
+  /**
+   * Reads the properties. Returns a function that adds the device, for a call after all ids are
+   * known.
+   */
   readonly read: (pairs: readonly OptionPair[], ids: Set<string>) => AddDevice
 }
 
-/** What a device is added from. */
+/** The input for adding a device. */
 export interface Adding<P extends Parameters> {
   readonly subject: Required<Subject>
   readonly given: Given<P>
@@ -30,7 +36,7 @@ interface ModelText<P extends Parameters> {
   readonly parameters: P
 }
 
-/** A row of the table, its properties typed. */
+/** Creates a device model with typed properties. */
 export function device<const P extends Parameters>(
   model: ModelText<P>,
   add: (board: Board, adding: Adding<P>) => void,
@@ -55,7 +61,7 @@ export function device<const P extends Parameters>(
 
 const ring = 'all devices have split rings of virtio 1'
 
-/** What QEMU lets one choose of every virtio device, and what it is here. */
+/** QEMU's properties of every virtio device, and the fixed values that they have here. */
 export const virtioParameters = {
   any_layout: only('on', ring),
   event_idx: only('on', ring),

@@ -10,10 +10,10 @@ const guid: Parameter<string> = {
 
 const port = number(0, 0xffff)
 
-/** COM1 to COM4 and where they are. */
+/** The I/O ports of COM1 to COM4. */
 const comPorts = [0x3f8, 0x2f8, 0x3e8, 0x2e8] as const
 
-/** Devices at fixed ports. */
+/** The devices at fixed ports. */
 export const isaDevices: readonly DeviceModel[] = [
   device(
     {

@@ -9,7 +9,7 @@ import { deviceOptions } from '../parameters/schema-options.js'
 import { deviceParameters } from '../parameters/schema-options.js'
 import { device, virtioParameters, type DeviceModel } from './device-model.js'
 
-/** Virtio devices, but for the console's. */
+/** The virtio devices except the console. */
 export const virtioDevices: readonly DeviceModel[] = [
   device(
     {

@@ -2,7 +2,7 @@ import { OptionError } from '../../errors/options/option-error.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** Options whose one argument says that there is none of something. */
+/** Options that kvm-accel accepts only with the argument that turns their feature off. */
 export const absentOptions: readonly RunOption[] = [
   {
     name: '-display',
@@ -53,7 +53,7 @@ export const absentOptions: readonly RunOption[] = [
   },
 ]
 
-/** An option whose only possible argument says that there is none of it. */
+/** Returns the reader of an option that accepts a single argument, which turns the feature off. */
 function readNone(option: string, only: string, because: string): (draft: RunDraft, text: string) => void {
   return (_, text) => {
     if (text === only) return

@@ -3,7 +3,7 @@ import { isHelp } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** The accelerator. */
+/** The options of the accelerator. */
 export const acceleratorOptions: readonly RunOption[] = [
   {
     name: '-accel',

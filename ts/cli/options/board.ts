@@ -7,7 +7,7 @@ import { readGlobal } from './read-global.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** The board. */
+/** The options of the board. */
 export const boardOptions: readonly RunOption[] = [
   {
     name: '-machine',
@@ -54,7 +54,7 @@ export const boardOptions: readonly RunOption[] = [
 
 function readMachine(draft: RunDraft, text: string): string | void {
   for (const { key: spelled, value, bare } of parseOptionText(text, 'type')) {
-    // Only here QEMU takes an underscore for a dash.
+    // QEMU accepts an underscore in place of a dash in this option only.
     const key = spelled.replaceAll('_', '-')
     if (bare || (key === 'type' && isHelp(value))) {
       if (key === 'type' || isHelp(key)) return machineHelp()
@@ -122,7 +122,7 @@ function machineHelp(): string {
   ].join('\n')
 }
 
-/** A date without a zone is UTC, as the clock. */
+/** A date without a zone is in UTC, as the clock is. */
 const rtcBase: Parameter<'utc' | 'localtime' | Date> = {
   takes: 'utc|localtime|YYYY-MM-DD[THH:MM:SS]',
   read: value => {

@@ -4,7 +4,7 @@ import { onOff, only, readParameters, text, type Parameter } from '../parameters
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** What is booted. */
+/** The options of the boot. */
 export const bootOptions: readonly RunOption[] = [
   {
     name: '-kernel',

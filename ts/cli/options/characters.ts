@@ -8,7 +8,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** Serial ports and where they lead. */
+/** The options of serial ports and their targets. */
 export const characterOptions: readonly RunOption[] = [
   {
     name: '-chardev',
@@ -57,7 +57,7 @@ function readChardev(draft: RunDraft, argument: string): void {
   addUnique('-chardev', draft.characters, id, character.target)
 }
 
-/** Standard input and output have one user. */
+/** Claims standard input and output for one option. A second option that uses them is an error. */
 function claimStdio(draft: RunDraft, option: string, target: CharacterTarget): void {
   if (target !== 'stdio') return
   if (draft.stdio !== undefined) {
@@ -78,7 +78,10 @@ function namedCharacter(draft: RunDraft, board: Board, option: string, text: str
   return target
 }
 
-/** COM1 to COM4 by `-serial`, before devices ask for ports that are left. As in QEMU, back ends whose ports `isa-serial=off` leaves out are made for nothing. */
+/**
+ * Adds COM1 to COM4 of `-serial`. Runs before devices take the remaining ports. As in QEMU,
+ * `isa-serial=off` leaves out the ports, and their back ends are created all the same.
+ */
 export function addSerialPorts(draft: RunDraft, board: Board): void {
   const { serials, nographic, nodefaults } = draft
   if (serials.length > 4) {

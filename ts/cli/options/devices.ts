@@ -5,7 +5,7 @@ import { isHelp, optionPairs, parametersHelp } from '../parameters/parameters.js
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** Devices. */
+/** The options that add devices. */
 export const deviceOptions: readonly RunOption[] = [
   {
     name: '-device',

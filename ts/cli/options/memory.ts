@@ -7,7 +7,7 @@ import { parseOptionText } from '../../properties/option-text.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** Guest memory. */
+/** The options of guest memory. */
 export const memoryOptions: readonly RunOption[] = [
   {
     name: '-m',
@@ -54,7 +54,10 @@ function readMemory(draft: RunDraft, text: string): void {
   else draft.memory = size
 }
 
-/** Bytes, to the next 8 KiB as QEMU; undefined for its default, which it takes an empty size and 0 for. */
+/**
+ * Reads a size in bytes, rounded up to 8 KiB as in QEMU. Returns undefined for an empty size and
+ * for 0: QEMU then uses its default.
+ */
 function readSize(text: string): number | undefined {
   const bytes = text === '' ? 0 : parseSize(text)
   if (typeof bytes === 'string') {
@@ -64,7 +67,7 @@ function readSize(text: string): number | undefined {
   return bytes === 0 ? undefined : Math.ceil(bytes / 8192) * 8192
 }
 
-/** Where guest memory comes from: one of `-mem-path` and `-machine memory-backend=`. */
+/** Returns the option `memory`. `-mem-path` and `-machine memory-backend=` exclude each other. */
 export function memoryOption(draft: RunDraft): Pick<MachineOptions, 'memory'> {
   const { memory: size, memPath: path, memPrealloc: prealloc } = draft
   const id = draft.machine.get('memory-backend')

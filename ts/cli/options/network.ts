@@ -16,7 +16,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** Networks' back ends. */
+/** The options of the back ends of networks. */
 export const networkOptions: readonly RunOption[] = [
   {
     name: '-netdev',
@@ -69,7 +69,7 @@ function readNetdev(draft: RunDraft, argument: string): void {
     const given = readParameters(subject, rest, backends.tap)
     add(given.id, { tap: required(subject, 'ifname', given.ifname, '-netdev tap,id=net0,ifname=tap0') })
   } else if (type === 'user') {
-    // Each hostfwd= is one more port, and not a new value.
+    // Each hostfwd= adds a port and does not replace the previous one.
     const forwards = rest.filter(({ key }) => key === 'hostfwd' || key.startsWith('hostfwd.'))
     const given = readParameters(
       subject,

@@ -19,7 +19,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** What devices and the board refer to. */
+/** The options of objects that devices and the board refer to. */
 export const objectOptions: readonly RunOption[] = [
   {
     name: '-object',
@@ -69,7 +69,7 @@ const kinds: Readonly<Record<string, (subject: Subject, pairs: readonly OptionPa
   },
   'memory-backend-ram': (subject, pairs) => {
     const given = readParameters(subject, pairs, memory)
-    // Shared memory that is no file is what a memfd is.
+    // Shared memory without a file is a memfd.
     return ofMemory(subject, given, given.share ? { backend: 'memfd' } : { backend: 'anonymous' })
   },
   'memory-backend-file': (subject, pairs) => {

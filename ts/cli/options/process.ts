@@ -5,7 +5,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { versionText } from '../version.js'
 
-/** The process and what it reports. */
+/** The options of the process and of its reports. */
 export const processOptions: readonly RunOption[] = [
   {
     name: '-no-reboot',

@@ -10,7 +10,7 @@ import { isHelp } from '../parameters/parameters.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
-/** The vCPUs. */
+/** The options of the vCPUs. */
 export const processorOptions: readonly RunOption[] = [
   {
     name: '-cpu',
@@ -72,7 +72,8 @@ function readSmp(draft: RunDraft, text: string): void {
     const remedy = "vCPUs cannot be added while a guest runs: leave out 'maxcpus'."
     throw new OptionError(`-smp has maxcpus=${given.get('maxcpus')} for ${cpus} vCPUs`, { option: '-smp', remedy })
   }
-  // QEMU fills in the levels that were left out, so fewer can only fail when they do not divide the vCPUs.
+  // QEMU fills in absent levels, so a smaller product is an error only if it does not divide the
+  // number of vCPUs.
   if (cpus % product !== 0 || cpus > MAX_CPUS) {
     const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
     throw new OptionError(message, {

@@ -19,7 +19,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** Disks' back ends. */
+/** The options of the back ends of disks. */
 export const storageOptions: readonly RunOption[] = [
   {
     name: '-drive',
@@ -42,13 +42,13 @@ export const storageOptions: readonly RunOption[] = [
 
 type Unit = 'bytesPerSecond' | 'operationsPerSecond'
 
-/** Whose limit it is, and which. */
+/** The direction of a limit (`of`), and its key in {@link RateLimits}. */
 interface Limit {
   readonly of: 'total' | 'reads' | 'writes'
   readonly key: keyof RateLimits
 }
 
-/** Limits by QEMU's names, and by those that `-drive` had before. */
+/** The limits by QEMU's names, `throttling.…`, and by the older names of `-drive`. */
 const limits: ReadonlyMap<string, Limit> = new Map(
   (
     [
@@ -78,7 +78,7 @@ const limits: ReadonlyMap<string, Limit> = new Map(
 
 const operationSizes: readonly string[] = ['throttling.iops-size', 'iops_size']
 
-/** Splits the limits from the rest. */
+/** Separates the limits from the other parameters. */
 function splitLimits(
   option: string,
   pairs: readonly OptionPair[],
@@ -94,7 +94,7 @@ function splitLimits(
       rest.push({ key, value })
       continue
     }
-    // QEMU's largest: 10^15. 0 is no limit.
+    // 10^15 is QEMU's maximum. 0 means no limit.
     const rate = /^[0-9]+$/.test(value) ? Number(value) : Number.NaN
     if (!(rate <= 1e15)) {
       const message = `${option}: ${key}= expects a whole number up to 10^15, and not '${value}'`
@@ -131,7 +131,7 @@ const discard: Parameter<boolean> = {
   read: word => (['unmap', 'on'].includes(word) ? true : ['ignore', 'off'].includes(word) ? false : undefined),
 }
 
-/** What the file driver of QEMU takes and what is so anyway, or does not show. */
+/** The parameters of QEMU's `file` block driver. Most of them have no effect here. */
 const fileParameters = {
   filename: path,
   aio: oneOf('threads', 'native', 'io_uring'),

@@ -1,13 +1,17 @@
-// Options of a machine that QEMU spells plainly: read by their entries' `cli` names and arguments.
+// Converts options that QEMU spells as plain `key=value` pairs, by the `cli` names and arguments of
+// their entries.
 
 import { machineMembers, type MachineOptions } from '../../machine/config/machine-options.js'
 import type { Argument } from '../../schema/argument.js'
 import type { Entries } from '../../schema/entry.js'
 
-/** Options of a machine that are not readonly. */
+/** The options of a machine without `readonly`. */
 export type Draft<T> = { -readonly [K in keyof T]: T[K] }
 
-/** The entries of a device's options that its own properties give, by their names on the command line. */
+/**
+ * Returns those entries of a device's options that are the device's own properties, by their names
+ * on the command line.
+ */
 function ownProperties(
   members: Entries,
 ): readonly (readonly [cli: string, key: string, argument: Argument<unknown>])[] {
@@ -16,12 +20,12 @@ function ownProperties(
   )
 }
 
-/** The parameters of a device. */
+/** Returns the parameters of a device. */
 export function deviceParameters(members: Entries): Readonly<Record<string, Argument<unknown>>> {
   return Object.fromEntries(ownProperties(members).map(([cli, , argument]) => [cli, argument]))
 }
 
-/** The options of a device from the parameters that were given. */
+/** Returns the options of a device for the parameters that were given. */
 export function deviceOptions<Options>(
   members: Entries,
   given: Readonly<Record<string, unknown>>,
@@ -30,7 +34,7 @@ export function deviceOptions<Options>(
   return Object.fromEntries(options) as Draft<Partial<Options>>
 }
 
-/** The options that properties of `-machine` give. `auto` leaves an option at its default. */
+/** Returns the options for the properties of `-machine`. `auto` leaves an option at its default. */
 export function machineOptionsOf(given: ReadonlyMap<string, string>): Partial<MachineOptions> {
   const options = Object.entries(machineMembers as Entries).flatMap(([key, { cli, argument }]) => {
     const [, property] = /^-machine (\S+)$/.exec(cli ?? '') ?? []

@@ -9,7 +9,7 @@ export interface Output extends Disposable {
 /**
  * Opens a file, which is truncated, or standard error.
  *
- * @param option The option that asked for it.
+ * @param option The option that names the file.
  * @throws {@link OptionError} when the file cannot be written.
  */
 export function openOutput(option: string, path: string | null): Output {

@@ -1,6 +1,6 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
-/** What can be wrong with a breakpoint. */
+/** The problems that a breakpoint can have. */
 export const breakpointProblems = [
   'exists',
   'too-many',
@@ -12,7 +12,7 @@ export const breakpointProblems = [
 ] as const
 
 /**
- * What is wrong with a breakpoint:
+ * The problem of a breakpoint:
  * - `exists`: the same breakpoint is already set;
  * - `too-many`: the processor's four registers are in use;
  * - `length`: a watchpoint that is not 1, 2, 4 or 8 bytes long;
@@ -28,7 +28,7 @@ export type BreakpointProblem = (typeof breakpointProblems)[number]
 export class BreakpointError extends KvmAccelError {
   override readonly name = 'BreakpointError'
   declare readonly code: 'ERR_BREAKPOINT'
-  /** What is wrong with it, for programs. */
+  /** The problem of the breakpoint, for programs. */
   readonly problem: BreakpointProblem
 
   constructor(message: string, details: ErrorDetails & { readonly problem: BreakpointProblem }) {

@@ -6,7 +6,7 @@ export class AccelPropertyError extends KvmAccelError {
   declare readonly code: 'ERR_ACCEL_PROPERTY'
   /** The property by its name on the command line, without `kvm-accel.`. */
   readonly property: string
-  /** The value as it was given; absent when the property is unknown. */
+  /** The value that was given; absent when the property is unknown. */
   declare readonly value?: string
 
   constructor(

@@ -7,7 +7,7 @@ import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 export class AcceleratorError extends KvmAccelError {
   override readonly name = 'AcceleratorError'
   declare readonly code: 'ERR_ACCELERATOR'
-  /** The name as it was given. */
+  /** The name that was given. */
   readonly accelerator: string
 
   constructor(message: string, details: ErrorDetails & { readonly accelerator: string }) {

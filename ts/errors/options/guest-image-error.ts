@@ -3,7 +3,7 @@ import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 /** Which image was refused. */
 export type GuestImageKind = 'kernel' | 'initrd' | 'firmware'
 
-/** What can be wrong with an image. */
+/** The problems that an image can have. */
 export const guestImageProblems = [
   'truncated',
   'wrong-class',
@@ -15,7 +15,7 @@ export const guestImageProblems = [
 ] as const
 
 /**
- * What is wrong with an image:
+ * The problem of an image:
  * - `truncated`: it ends before a part that its headers describe;
  * - `wrong-class`: its ELF class, byte order, machine or type does not match its format;
  * - `overlap`: two parts of it occupy the same guest memory;
@@ -30,9 +30,9 @@ export type GuestImageProblem = (typeof guestImageProblems)[number]
 export class GuestImageError extends KvmAccelError {
   override readonly name = 'GuestImageError'
   declare readonly code: 'ERR_GUEST_IMAGE'
-  /** Which image. */
+  /** The image that could not be loaded. */
   readonly image: GuestImageKind
-  /** What is wrong with it, for programs. */
+  /** The problem of the image, for programs. */
   readonly problem: GuestImageProblem
 
   constructor(

@@ -92,8 +92,8 @@ export abstract class VcpuState extends KvmObject<typeof vcpuRequests> {
   }
 
   /**
-   * `KVM_GET_NESTED_STATE`: the vCPU's own guest, if the host has nested virtualization:
-   * `kvm_nested_state`, as long as it says.
+   * `KVM_GET_NESTED_STATE`: the state of the vCPU's own guest, if the host has nested
+   * virtualization. Returns a `kvm_nested_state`, as long as its `size` field.
    */
   getNestedState(): Uint8Array {
     const state = new Uint8Array(Math.max(this.sizes.nested, NESTED_HEADER))

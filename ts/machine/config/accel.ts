@@ -13,7 +13,7 @@ export const accelEntry = build<AccelInput, ResolvedAccelerators, 'kvm'>(
   { default: 'kvm', cli: '-accel' },
 )
 
-/** A notify policy that was not requested is left out: giving it would request it. */
+/** Leaves out a notify policy that was not requested, because giving it would request it. */
 function accelOptions({ kvmShadowMem, notifyBudget, notifyAsked, ...rest }: AccelProperties): AccelOptions {
   const { notifyVmexit, notifyWindow, ...others } = rest
   return {

@@ -1,4 +1,4 @@
-// The board: chips and devices at fixed ports.
+// The board: chips, and devices at fixed ports.
 
 import { device, object } from '../../schema/compound.js'
 import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
@@ -23,7 +23,7 @@ const debugExitMembers = {
   iosize: integer({ min: 1, max: 8, default: 4, cli: 'iosize' }),
 }
 
-/** The ports that end a machine with a status, QEMU's `isa-debug-exit`. */
+/** Ports whose writes end a machine with a status, QEMU's `isa-debug-exit`. */
 export interface DebugExitOptions extends OptionsOf<typeof debugExitMembers> {}
 
 /** {@link DebugExitOptions} in normal form. */
@@ -42,19 +42,20 @@ const debugExitObject: Entry<DebugExitOptions, NormalDebugExit, 'required'> = ob
   },
 )
 
-/** How the PIT in the kernel delivers timer ticks that the guest is too late for. */
+/** The delivery of timer ticks that the guest missed, by the PIT in the kernel. */
 export type LostTickPolicy = 'delay' | 'discard'
 
 export const boardMembers = {
   /**
-   * The two interrupt controllers 8259. With `kernel-irqchip=on` they are in the kernel and always there, as in QEMU. With `kernel-irqchip=off` nothing
-   * else can interrupt, and false is refused.
+   * The two interrupt controllers 8259. With `kernel-irqchip=on` they are in the kernel and always
+   * present, as in QEMU. With `kernel-irqchip=off` they are the only interrupt controllers, and
+   * false is refused.
    *
    * @default true
    */
   pic: boolean({ default: true, cli: '-machine pic' }),
   /**
-   * The timer 8254.
+   * The timer 8254 (PIT).
    *
    * @default true
    */
@@ -72,41 +73,46 @@ export const boardMembers = {
    */
   debugExit: device(debugExitObject, { cli: '-device isa-debug-exit' }),
   /**
-   * Files of fw_cfg by name, at most 55 characters: `opt/NAME` is the user's, QEMU and firmware have the others.
+   * Files of fw_cfg by name, at most 55 characters. Names that begin with `opt/` are for users;
+   * QEMU and firmware define the others.
    *
    * @default the machine's own files
    */
   fwCfg: fwCfgEntry,
   /**
-   * Adds `pc-testdev` of kvm-unit-tests: latches at ports 0xe0 and 0xe8, a page to flush at 0xe4, interrupt lines at 0x2000, and
-   * memory that is not RAM at 0xff000000.
+   * Adds `pc-testdev` of kvm-unit-tests: latches at ports 0xe0 and 0xe8, a page to flush at 0xe4,
+   * interrupt lines at 0x2000, and memory that is not RAM at 0xff000000.
    *
    * @default false
    */
   testDevices: boolean({ default: false, cli: '-device pc-testdev' }),
   /**
-   * Adds `pvpanic` at port 0x505 and in ACPI's tables: a kernel panic of the guest ends the machine with reason `guest-panicked`, or stops it in that run state
-   * with `noShutdown`.
+   * Adds `pvpanic` at port 0x505 and in ACPI's tables. A kernel panic of the guest ends the machine
+   * with reason `guest-panicked`. With `noShutdown` it stops the machine in that run state.
    *
    * @default false
    */
   pvpanic: boolean({ default: false, cli: '-device pvpanic' }),
   /**
-   * The machine's generation (`vmgenid`): a UUID, or `'auto'` for a random one. A guest that finds another generation than before knows that it is a copy, and
-   * reseeds its random numbers. It does not change during the lifetime of a machine. The guest finds its address in ACPI's tables.
+   * The machine's generation (`vmgenid`): a UUID, or `'auto'` for a random one. A guest that reads
+   * another generation than before knows that it is a copy, and reseeds its random numbers. The
+   * generation does not change during the lifetime of a machine. The guest finds its address in
+   * ACPI's tables.
    *
    * @default none
    */
   vmGenerationId: vmGenerationIdEntry,
   /**
-   * Gives the guest ACPI's tables. It can power off and reset without them, too: see docs/reference/boot.md.
+   * Adds ACPI tables. Without them the guest can still power off and reset, see
+   * docs/reference/boot.md.
    *
    * @default true
    */
   acpi: boolean({ default: true, cli: '-machine acpi' }),
   /**
-   * How the PIT in the kernel (`kernel-irqchip=on`) delivers timer ticks that the guest is too late for: `delay` delivers them late,
-   * so that a guest that counts ticks keeps its time; `discard` drops them.
+   * The delivery of timer ticks that the guest missed, by the PIT in the kernel
+   * (`kernel-irqchip=on`). `delay` delivers them late, so that a guest that counts ticks keeps its
+   * time. `discard` drops them.
    *
    * @default 'delay'
    */

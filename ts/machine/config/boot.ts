@@ -1,4 +1,4 @@
-// What a machine boots.
+// The options of the boot.
 
 import { build } from '../../schema/build.js'
 import { list, object } from '../../schema/compound.js'
@@ -56,23 +56,25 @@ export const bootMembers = {
    */
   kernel: file({ default: null, cli: '-kernel' }),
   /**
-   * Firmware: the path of an image, or its bytes, a multiple of 64 KiB up to 8 MiB. It ends at 4 GiB, where a guest cannot write it.
-   * Without a kernel, the first vCPU starts in it at the reset vector, and its last 256 KiB are also in RAM below 1 MiB. With a kernel, which is
-   * entered directly, the firmware does not run.
+   * Firmware: the path of an image, or its bytes, a multiple of 64 KiB up to 8 MiB. The image is
+   * mapped so that it ends at 4 GiB, and is read-only for the guest. Without a kernel, the first
+   * vCPU starts in it at the reset vector, and its last 256 KiB are also in RAM below 1 MiB. With a
+   * kernel, the first vCPU enters the kernel directly, and the firmware does not run.
    *
    * @default none
    */
   firmware: file({ default: null, cli: '-bios' }),
   /**
-   * The kernel's format. `auto` looks for a multiboot-1 header, a bzImage or a PVH note, and refuses an image without one; ELF64
-   * without the note is `linux`, too. `linux` enters a bzImage or a vmlinux by Linux's 64-bit boot protocol. `flat` is never detected: the image is loaded
-   * at 0x1000 and entered there in real mode.
+   * The kernel's format. `auto` looks for a multiboot-1 header, a bzImage or a PVH note, and
+   * refuses any other image except ELF64, which it loads as `linux`. `linux` enters a bzImage or a
+   * vmlinux by Linux's 64-bit boot protocol. `flat` is never detected: the image is loaded at
+   * 0x1000 and entered there in real mode.
    *
    * @default 'auto'
    */
   kernelFormat: choice(['auto', 'flat', 'linux', 'multiboot', 'pvh'], { default: 'auto' }),
   /**
-   * The initial RAM disk: the path of a file, or its bytes; a list for multiboot modules.
+   * The initial RAM disk: the path of a file, or its bytes; or a list of multiboot modules.
    *
    * @default none
    */
@@ -84,25 +86,28 @@ export const bootMembers = {
    */
   append: text({ default: null, defaultText: "''", cli: '-append' }),
   /**
-   * Describes the virtio devices on Linux's command line, by `virtio_mmio.device=`, for kernels that do not read ACPI's tables.
+   * Adds the virtio devices to Linux's command line as `virtio_mmio.device=`, for kernels that do
+   * not read ACPI's tables.
    *
    * @default true
    */
   autoKernelCmdline: boolean({ default: true, cli: '-machine auto-kernel-cmdline' }),
 }
 
-/** What a machine boots. */
+/** The options of the boot. */
 export interface BootOptions extends OptionsOf<typeof bootMembers> {}
 
 type Members = Pick<NormalOf<typeof bootMembers>, 'kernel' | 'firmware' | 'append' | 'initrd'>
 
-/** The normal form of the options of the kernel. */
+/** The normal form of the boot options. */
 export interface NormalBoot {
   readonly append: string
   readonly initrd: readonly Required<InitrdImage>[]
 }
 
-/** Checks that there is something to boot, and a kernel for what only a kernel uses. */
+/**
+ * Checks that a kernel or firmware is given, and a kernel for the options that only a kernel uses.
+ */
 export function normalBoot({ kernel, firmware, append, initrd }: Members): NormalBoot {
   if (kernel === null) {
     const remedy = "Give 'kernel', for example Machine.create({ kernel: 'vmlinux' })."

@@ -3,7 +3,10 @@
 import { build } from '../../schema/build.js'
 import { conflict, invalidValue } from '../../schema/invalid.js'
 
-/** The contents of a file of fw_cfg: bytes, a text without a NUL at its end, or the contents of a file of the host when the machine is created. */
+/**
+ * The contents of a file of fw_cfg: bytes, a text without a NUL at its end, or the contents that a
+ * file of the host has when the machine is created.
+ */
 export type FwCfgContent = Uint8Array | { readonly file: string } | { readonly string: string }
 
 /** Files of fw_cfg by their names. */

@@ -1,4 +1,4 @@
-// All options of a machine, one entry each.
+// All options of a machine, one entry for each.
 
 import type { OptionsOf } from '../../schema/entry.js'
 import { boolean, integer } from '../../schema/scalars.js'
@@ -20,15 +20,15 @@ import { vsockEntry } from './virtio/vsock.js'
 
 const otherMembers = {
   /**
-   * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`), an object, or a
-   * list of either. A list is tried in order, as several `-accel` are.
+   * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`),
+   * an object, or a list of either. A list is tried in order, as several `-accel` are.
    *
    * @default 'kvm'
    */
   accel: accelEntry,
   /**
-   * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1 MiB and a multiple
-   * of 4 KiB. {@link MemoryOptions} also say where it comes from.
+   * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1
+   * MiB and a multiple of 4 KiB. {@link MemoryOptions} also select the backend.
    *
    * @default '128M'
    */
@@ -40,19 +40,22 @@ const otherMembers = {
    */
   cpu: cpuEntry,
   /**
-   * Lets the guest keep a physical CPU while it idles: HLT, PAUSE and the like do not exit where the host offers that.
+   * Lets an idle guest keep a physical CPU: HLT, PAUSE and similar instructions do not cause exits,
+   * if the host supports that.
    *
    * @default false
    */
   cpuPm: boolean({ default: false, cli: '-overcommit cpu-pm' }),
   /**
-   * MSRs that are answered outside the kernel, at most 16 ranges that do not overlap.
+   * MSRs whose accesses are handled outside the kernel: at most 16 ranges that do not overlap.
    *
    * @default none
    */
   msrFilter: msrFilterEntry,
   /**
-   * Bus locks in a second, over all vCPUs, above which the guest is slowed down, 0 to 2^53 - 1. Each bus lock is an event `bus-lock`. 0 leaves bus locks alone.
+   * The rate of bus locks above which the guest is slowed down, in bus locks a second over all
+   * vCPUs, 0 to 2^53 - 1. Each bus lock emits the event `bus-lock`. 0 disables the detection of bus
+   * locks.
    *
    * @default 0
    */
@@ -74,25 +77,27 @@ const otherMembers = {
    */
   disks: disksEntry,
   /**
-   * Network cards; Linux has them as `eth0` and so on, in this order.
+   * Network cards. Linux names them `eth0` and so on, in this order.
    *
    * @default none
    */
   networks: networksEntry,
   /**
-   * Adds `virtio-rng`: random bytes of the host.
+   * Adds `virtio-rng`, which returns random bytes of the host.
    *
    * @default false
    */
   rng: rngEntry,
   /**
-   * Adds `virtio-balloon`, by which {@linkcode Machine.balloon} takes memory from the guest and gives it back.
+   * Adds `virtio-balloon`, with which {@linkcode Machine.balloon} takes memory from the guest and
+   * gives it back.
    *
    * @default false
    */
   balloon: balloonEntry,
   /**
-   * Adds `virtio-vsock`: sockets between the guest and {@linkcode Machine.vsock}, and programs of the host.
+   * Adds `virtio-vsock`: sockets between the guest, {@linkcode Machine.vsock} and programs of the
+   * host.
    *
    * @default none
    */

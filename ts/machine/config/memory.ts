@@ -7,7 +7,7 @@ import { conflict } from '../../schema/invalid.js'
 import { boolean, choice, path } from '../../schema/scalars.js'
 import { formatSize, parseSize } from '../../schema/size.js'
 
-/** 1 MiB: the least that loaders and the board's tables need. */
+/** 1 MiB: the minimum for the loaders and the board's tables. */
 export const MIN_MEMORY = 1024 * 1024
 /** The guest's page size, in bytes. */
 export const PAGE_SIZE = 4096
@@ -27,18 +27,22 @@ const size = build<number | string, number, undefined>(
       const bytes = typeof value === 'string' ? parseSize(value) : value
       return typeof bytes === 'number' && Number.isSafeInteger(bytes) ? bytes : undefined
     },
-    // A text without a suffix would count MiB.
+    // A text without a suffix would be read as MiB.
     write: bytes => (formatSize(bytes) === String(bytes) ? bytes : formatSize(bytes)),
   },
   { cli: '-m' },
 )
 
 const members = {
-  /** Bytes, or a size as `-m` takes it. At least 1 MiB and a multiple of 4 KiB, or of the huge pages. */
+  /**
+   * The size in bytes, or as `-m` takes it. At least 1 MiB, and a multiple of 4 KiB or of the huge
+   * page size.
+   */
   size,
   /**
-   * `anonymous` is this process's own memory. `memfd` is a file without a name that other processes may map through `/proc/PID/fd` and that nobody can truncate.
-   * `file` is the file at `path`.
+   * The backend. `anonymous` is this process's own memory. `memfd` is an unnamed file that other
+   * processes may map through `/proc/PID/fd`, and that no process can truncate. `file` is the file
+   * at `path`.
    *
    * @default 'file' with `path`, else 'anonymous'
    */
@@ -48,14 +52,15 @@ const members = {
     cli: '-object memory-backend-…',
   }),
   /**
-   * The file of the backend `file`: a file at least as long as memory; an empty or missing file, which gets memory's size; or a
-   * directory for an unnamed file, on hugetlbfs for huge pages.
+   * The file of the backend `file`. An existing file must be at least as long as the memory. An
+   * empty or missing file gets the size of the memory. In a directory the machine creates an
+   * unnamed file, on hugetlbfs with huge pages.
    *
    * @default none
    */
   path: path({ default: null, cli: '-mem-path' }),
   /**
-   * Lets the guest's writes reach the file and other processes that map it.
+   * Makes the guest's writes visible in the file and in other processes that map it.
    *
    * @default true for 'memfd', else false
    */
@@ -65,13 +70,14 @@ const members = {
     cli: '-object memory-backend-… share',
   }),
   /**
-   * Has the host provide all memory before the guest starts; {@link Machine.create} fails when the host cannot.
+   * Allocates all memory on the host before the guest starts. {@link Machine.create} fails if the
+   * host has too little memory.
    *
    * @default false
    */
   prealloc: boolean({ default: false, cli: '-mem-prealloc' }),
   /**
-   * Reserves huge pages of the host, of 2 MiB with `true`. Not for the backend `file`.
+   * Reserves huge pages of the host; `true` means 2 MiB pages. Not for the backend `file`.
    *
    * @default false
    */
@@ -89,7 +95,7 @@ const members = {
   ),
 }
 
-/** Guest memory and where it comes from. */
+/** The size of guest memory and its backend. */
 export interface MemoryOptions extends OptionsOf<typeof members> {}
 
 /** {@link MemoryOptions} in normal form. */

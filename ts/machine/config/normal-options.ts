@@ -1,4 +1,4 @@
-// The normal form of a machine's options, and the way back.
+// The conversion of a machine's options to their normal form, and back.
 
 import { MachineConfigError } from '../../errors/options/machine-config-error.js'
 import { readMembers, writeMembers } from '../../schema/compound.js'
@@ -14,7 +14,10 @@ type Members = NormalOf<typeof machineMembers>
 /** The members whose normal form depends on other members. */
 type Joined = 'serial' | 'serials' | keyof NormalBoot | keyof NormalTopology
 
-/** {@link MachineOptions} in normal form: every option is set, and every check is done that needs no host. */
+/**
+ * {@link MachineOptions} in normal form. Every option is set, and has passed every check that does
+ * not depend on the host.
+ */
 export interface NormalMachineOptions extends Omit<Members, Joined>, NormalBoot, NormalTopology {
   readonly serials: NormalSerials
 }
@@ -22,7 +25,8 @@ export interface NormalMachineOptions extends Omit<Members, Joined>, NormalBoot,
 /**
  * Checks a machine's options and fills in the defaults.
  *
- * @throws {@link MachineConfigError} naming the option; what `accel` throws, see {@link resolveAccelerators}.
+ * @throws {@link MachineConfigError} naming the option; the errors of `accel`, see
+ * {@link resolveAccelerators}.
  */
 export function normaliseMachineOptions(options: MachineOptions): NormalMachineOptions {
   if (typeof options !== 'object' || options === null) {
@@ -40,8 +44,8 @@ export function normaliseMachineOptions(options: MachineOptions): NormalMachineO
 }
 
 /**
- * Returns the options with every default written out. They are JSON if no option is a stream, a signal or bytes. Their normal form is the one that they were
- * made from.
+ * Returns the options with every default written out. They can be written as JSON if no option is a
+ * stream, a signal or bytes. Their normal form equals `normal`.
  */
 export function explicitOptions(normal: NormalMachineOptions): MachineOptions {
   const { kernel, append, initrd } = normal

@@ -5,13 +5,13 @@ import { object, withDefault } from '../../schema/compound.js'
 import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
 import { choice } from '../../schema/scalars.js'
 
-/** A date by itself, with a time, or as `Date.toISOString` writes it. */
+/** A date alone, a date with a time, or the format of `Date.toISOString`. */
 const DATE = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$/
 
 const members = {
   /**
-   * What the clock shows when the machine is created: the time in UTC, the local time, or a date. A text without a zone, such as
-   * `2026-01-31T12:00:00`, is what the clock shows.
+   * The time of the clock when the machine is created: the time in UTC, the local time, or a date.
+   * A text without a zone, such as `2026-01-31T12:00:00`, is the time that the clock shows.
    *
    * @default 'utc'
    */
@@ -28,7 +28,8 @@ const members = {
     { default: 'utc', cli: '-rtc base' },
   ),
   /**
-   * The clock that drives it: `host` is the host's clock, `vm` stands still while the machine does.
+   * The clock that drives it. `host` is the host's clock. `vm` stands still while the machine is
+   * stopped.
    *
    * @default 'host'
    */
@@ -38,7 +39,7 @@ const members = {
 /** The CMOS clock. */
 export interface RtcOptions extends OptionsOf<typeof members> {}
 
-/** {@link RtcOptions} in normal form; a date is a text in UTC. */
+/** {@link RtcOptions} in normal form. A date is a text in UTC. */
 export interface NormalRtc extends NormalOf<typeof members> {}
 
 const rtcObject: Entry<RtcOptions, NormalRtc, 'required'> = object('RtcOptions', members)
@@ -50,7 +51,9 @@ function parseDate(text: string): Date | undefined {
   return new Date(/Z$|^.{10}$/.test(text) ? text : `${text}Z`)
 }
 
-/** Milliseconds by which a clock that is created `now` is ahead of the host's. */
+/**
+ * Returns the milliseconds by which a clock that is created at `now` is ahead of the host's clock.
+ */
 export function rtcOffset({ base }: NormalRtc, now: Date): number {
   if (base === 'utc') return 0
   return base === 'localtime' ? -now.getTimezoneOffset() * 60_000 : Date.parse(base) - now.getTime()

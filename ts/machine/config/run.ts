@@ -1,4 +1,4 @@
-// How a machine runs and ends.
+// Options of a machine's run and of its end.
 
 import type { OptionsOf } from '../../schema/entry.js'
 import { build } from '../../schema/build.js'
@@ -20,7 +20,8 @@ export const runMembers = {
    */
   noShutdown: boolean({ default: false, cli: '-no-shutdown' }),
   /**
-   * Trace events to record from the first ioctl on, as globs such as `'kvm_*'`; {@link Machine.startTrace} returns them.
+   * The trace events to record from the first ioctl on, as globs such as `'kvm_*'`.
+   * {@link Machine.startTrace} returns the records.
    *
    * @default none
    */
@@ -42,7 +43,7 @@ export const runMembers = {
     { default: [], cli: '-trace' },
   ),
   /**
-   * Ends the machine when it is aborted, as {@link Machine.stop}.
+   * An `AbortSignal` that ends the machine, as {@link Machine.stop} does.
    *
    * @default none
    */
@@ -62,5 +63,5 @@ export const runMembers = {
   name: text({ default: null, cli: '-name' }),
 }
 
-/** How a machine runs and ends. */
+/** Options of a machine's run and of its end. */
 export interface RunOptions extends OptionsOf<typeof runMembers> {}

@@ -7,7 +7,7 @@ import { targetEntry, type Serial, type SerialTarget } from './serial.js'
 
 const debugConsoleMembers = {
   /**
-   * The I/O port, 0 to 65535: 0x402 is SeaBIOS's.
+   * The I/O port, 0 to 65535. SeaBIOS writes to 0x402.
    *
    * @default 0xe9
    */
@@ -46,14 +46,15 @@ const ports = build<readonly (SerialTarget | null)[], readonly (Serial | null)[]
 
 export const serialMembers = {
   /**
-   * Where COM1 leads.
+   * The target of COM1.
    *
    * @default 'null'
    */
   serial: optional(targetEntry, { defaultText: "'null'", cli: '-serial' }),
   /**
-   * Where COM1 to COM4 lead, in place of `serial`; `null` for an absent port. Each is a stream in {@linkcode Machine.serials}.
-   * Without COM1, {@linkcode Machine.serial} is empty, and what is written to it is lost.
+   * The targets of COM1 to COM4, in place of `serial`; `null` for an absent port. Each port is a
+   * stream in {@linkcode Machine.serials}. Without COM1, {@linkcode Machine.serial} yields no data,
+   * and bytes written to it are lost.
    *
    * @default COM1 alone
    */
@@ -66,7 +67,7 @@ export const serialMembers = {
   debugConsole: optional(debugConsole, { cli: '-device isa-debugcon' }),
 }
 
-/** Where the guest's serial ports lead. */
+/** The options of the guest's serial ports. */
 export interface SerialOptions extends OptionsOf<typeof serialMembers> {}
 
 /** The serial ports, COM1 first. */
@@ -74,7 +75,7 @@ export type NormalSerials = readonly [Serial | null, ...(Serial | null)[]]
 
 type Members = NormalOf<Pick<typeof serialMembers, 'serial' | 'serials'>>
 
-/** Joins the two ways to give serial ports. */
+/** Merges the options `serial` and `serials`. */
 export function joinSerials({ serial, serials }: Members): NormalSerials {
   if (serial !== null && serials !== null) {
     throw conflict('serials', "it is given beside 'serial', which is its first element", 'Give one of them.')

@@ -1,4 +1,5 @@
-// Where a port's bytes go: a serial port, the debug console, a port of the virtio console.
+// The target of a port's bytes: of a serial port, the debug console, or a port of the virtio
+// console.
 
 import { Writable } from 'node:stream'
 import { build } from '../../schema/build.js'
@@ -14,7 +15,7 @@ const addressMembers = {
    * @default 'localhost'
    */
   host: text({ nonEmpty: true, default: 'localhost' }),
-  /** A TCP port, 0 to 65535; 0 is any free port. */
+  /** A TCP port, 0 to 65535. 0 means any free port. */
   port: integer({ min: 0, max: 0xffff }),
 }
 
@@ -34,23 +35,26 @@ const address = build<string | { readonly host?: string; readonly port: number }
 )
 
 const socketMembers = {
-  /** The path of a Unix socket, or a TCP address; port 0 is any free port. */
+  /** The path of a Unix socket, or a TCP address. Port 0 means any free port. */
   socket: address,
   /**
-   * Listens. Otherwise the machine connects.
+   * Listens on the socket. Otherwise the machine connects to it.
    *
    * @default false
    */
   server: boolean({ default: false, cli: '-chardev server' }),
   /**
-   * Waits for the first client before the machine exists. Only with `server`.
+   * Waits for the first client before the machine has been created. Requires `server`.
    *
    * @default false
    */
   wait: boolean({ default: false, cli: '-chardev wait' }),
 }
 
-/** A socket as a terminal: one client at a time. While there is none, the guest's output is lost. */
+/**
+ * A socket as a terminal. It serves one client at a time. Without a client, the guest's output is
+ * lost.
+ */
 export interface SocketTarget extends OptionsOf<typeof socketMembers> {}
 
 /** {@link SocketTarget} in normal form. */
@@ -72,10 +76,10 @@ const socketObject: Entry<SocketTarget, NormalSocket, 'required'> = object('Sock
 const fileObject = object('FileTarget', { file: path() })
 
 /**
- * Where a port leads:
+ * The target of a port:
  * - `stdio`: this process's standard output;
- * - `null`: nowhere;
- * - `stream`: readers of the port's stream, for which the guest's output is kept;
+ * - `null`: none, the bytes are dropped;
+ * - `stream`: readers of the port's stream. The guest's output is kept until they read it;
  * - `pty`: a new pseudo-terminal, whose name is the port's `path`;
  * - `{ file }`: a file, which is truncated;
  * - {@link SocketTarget}: a socket;

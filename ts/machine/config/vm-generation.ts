@@ -13,13 +13,13 @@ export const vmGenerationIdEntry = build<string, string, null>(
   { default: null, cli: '-device vmgenid guid' },
 )
 
-/** ACPI's tables have the address of the generation. */
+/** Checks that `acpi` is on: the guest finds the generation's address in ACPI's tables. */
 export function checkVmGenerationId({ vmGenerationId, acpi }: { vmGenerationId: string | null; acpi: boolean }): void {
   if (vmGenerationId === null || acpi) return
   throw conflict('vmGenerationId', 'it needs ACPI, which is off', "Omit 'vmGenerationId', or 'acpi: false'.")
 }
 
-/** The 16 bytes that a guest reads: the first three fields have their lowest byte first. */
+/** Returns the 16 bytes that a guest reads. The first three fields are little-endian. */
 export function generationBytes(id: string): Uint8Array {
   const fields = (id === 'auto' ? crypto.randomUUID() : id).split('-').map(field => Buffer.from(field, 'hex'))
   return Buffer.concat(fields.map((field, index) => (index < 3 ? field.reverse() : field)))

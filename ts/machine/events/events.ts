@@ -32,8 +32,8 @@ export interface MachineEventMap {
   /** The machine entered the state `running` (QEMU's `RESUME`). */
   resume: []
   /**
-   * The machine was reset (QEMU's `RESET`). `guest` is true when the guest asked for it. At most
-   * 1024 resets by the guest wait.
+   * The machine was reset (QEMU's `RESET`). `guest` is true when the guest requested the reset. At
+   * most 1024 resets by the guest wait.
    */
   reset: [{ readonly guest: boolean }]
   /** The machine ended (QEMU's `SHUTDOWN`). */

@@ -181,7 +181,7 @@ export class Control {
     void this.#callbacks.run(callback, handle).finally(() => (callback.open = false))
   }
 
-  /** Whether the machine keeps the process alive. */
+  /** Sets whether the machine keeps the process alive. */
   set keepsAlive(alive: boolean) {
     this.#keepsAlive = alive
     this.#refresh()

@@ -1,4 +1,5 @@
-// From the normal form of a machine's options to the JSON that the addon takes: a `MachineConfig` of crates/vmm.
+// Converts the normal form of a machine's options to the JSON that the addon reads: a
+// `MachineConfig` of crates/vmm.
 
 import type { FwCfgContent } from '../config/fw-cfg.js'
 import type { NormalMsrRule } from '../config/cpu/msr-filter.js'
@@ -10,8 +11,9 @@ import type { AccelProperties } from '../../properties/types.js'
 import type { Staged, StagedBytes } from '../../native/staged-bytes.js'
 
 /**
- * The addon's form of a machine with these accelerator properties. Rust refuses unknown and missing fields, so the fields of the normal form
- * cross under their own names. Only what JSON or another process cannot have is converted here.
+ * Returns the addon's form of a machine with these accelerator properties. Rust refuses unknown and
+ * missing fields, so the fields of the normal form keep their names. Only values that JSON or
+ * native code cannot represent are converted here.
  */
 export function toNative(options: NormalMachineOptions, accel: AccelProperties, staged: StagedBytes): string {
   const { signal: _, ...same } = options
@@ -39,7 +41,10 @@ const source = (image: string | Uint8Array, staged: StagedBytes): Staged | { pat
 const file = (content: FwCfgContent, staged: StagedBytes) =>
   content instanceof Uint8Array ? staged.copy(content) : content
 
-/** Functions stay here, and values are exact as text only. */
+/**
+ * Functions stay in JavaScript: `ask` makes the addon call them. Values are texts, because JSON
+ * numbers are inexact.
+ */
 const msrRule = ({ index, count, read, write }: NormalMsrRule) => ({
   index,
   count,
@@ -47,7 +52,7 @@ const msrRule = ({ index, count, read, write }: NormalMsrRule) => ({
   write: typeof write === 'function' ? 'ask' : write,
 })
 
-/** Sockets, terminals and streams of Node.js are ends of a stream natively. */
+/** Native code sees a stream in place of a socket, a terminal or a stream of Node.js. */
 const target = (serial: Serial) => {
   switch (serial.kind) {
     case 'writable':

@@ -4,7 +4,7 @@ import { onOff, type Argument } from '../../../schema/argument.js'
 import type { Entries } from '../../../schema/entry.js'
 import { checkFeature, checkModel, type Refuse } from './names.js'
 
-/** The names that QEMU had before. */
+/** QEMU's older names of properties. */
 const aliases: Readonly<Record<string, string>> = { 'tsc-freq': 'tsc-frequency' }
 
 /**
@@ -38,7 +38,7 @@ export function parseCpuText(text: string, members: Entries, refuse: Refuse): Re
       else given[checkFeature(name, names, refuse)] = read as boolean
     }
   }
-  // QEMU's order: what has a value, then all +, then all -.
+  // QEMU's order: first `FEATURE=VALUE`, then all `+FEATURE`, then all `-FEATURE`.
   const features: Record<string, boolean> = {}
   const put = (name: string, on: boolean) => {
     delete features[name]

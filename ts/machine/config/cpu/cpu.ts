@@ -16,7 +16,8 @@ const MAX_HZ = 2 ** 32 * 1000 - 1
 
 const cpuMembers = {
   /**
-   * `host` (or `max`) is what KVM offers of the host's CPU. Another model of QEMU's is a set of features, of which the guest gets those that the host has.
+   * The CPU model. `host` (or `max`) has the features of the host's CPU that KVM supports. Any
+   * other model of QEMU's is a set of features, of which the guest gets those that the host has.
    *
    * @default 'host'
    */
@@ -32,8 +33,9 @@ const cpuMembers = {
     { default: 'host', cli: '-cpu' },
   ),
   /**
-   * Features by QEMU's names that the guest gets or does not get, beyond the model: `{ avx2: false, 'kvm-pv-ipi': true }`. Features that need
-   * an absent feature are absent, too.
+   * Features by QEMU's names that are added to the model or removed from it:
+   * `{ avx2: false, 'kvm-pv-ipi': true }`. Features that depend on an absent feature are absent,
+   * too.
    *
    * @default none
    */
@@ -58,7 +60,7 @@ const cpuMembers = {
    */
   enforce: boolean({ default: false, cli: 'enforce' }),
   /**
-   * Tells the guest that its hypervisor is KVM.
+   * Reports to the guest that its hypervisor is KVM.
    *
    * @default true
    */
@@ -154,7 +156,7 @@ export const cpuEntry = build<string | CpuOptions, NormalCpu, 'host'>(
   { default: 'host', cli: '-cpu' },
 )
 
-/** Reads a CPU as `-cpu` takes it. */
+/** Reads a CPU in the form of `-cpu`. */
 export function readCpuText(text: string, refuse: Refuse): CpuOptions {
   return parseCpuText(text, cpuMembers, refuse)
 }

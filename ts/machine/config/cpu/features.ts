@@ -1,4 +1,4 @@
-/** CPU features by QEMU's names; the accelerator's own list, which a test compares. */
+/** CPU features by QEMU's names. A test compares this list with the accelerator's own list. */
 export const cpuFeatures: readonly string[] = `
   3dnow 3dnowext 3dnowprefetch abm acpi adx aes amd-no-ssb amd-psfd amd-ssbd amd-stibp amx-bf16 amx-fp16 amx-int8
   amx-tile apic arat arch-capabilities arch-lbr auto-ibrs avic avx avx-ifma avx-vnni avx2 avx512-4fmaps

@@ -1,4 +1,7 @@
-/** QEMU's x86 CPU models. Most also exist as versions (`EPYC-v3`) and with features taken away (`Haswell-noTSX`). */
+/**
+ * QEMU's x86 CPU models. Most of them also have versions (`EPYC-v3`), and variants without some
+ * features (`Haswell-noTSX`).
+ */
 const models: readonly string[] = [
   ...['486', 'pentium', 'pentium2', 'pentium3', 'n270', 'coreduo', 'core2duo', 'athlon', 'phenom'],
   ...['qemu32', 'qemu64', 'kvm32', 'kvm64', 'base', 'max', 'host'],
@@ -14,10 +17,10 @@ const models: readonly string[] = [
   ...['EPYC', 'EPYC-IBPB', 'EPYC-Rome', 'EPYC-Milan', 'EPYC-Genoa'],
 ]
 
-/** The names that `-cpu` takes, without the versions. */
+/** The names that `-cpu` accepts, without the versions. */
 export const cpuModels: readonly string[] = models
 
-/** Whether QEMU has a model of this name, versions included. */
+/** Returns true if QEMU has a model of this name, versions included. */
 export function isCpuModel(name: string): boolean {
   return models.includes(name.replace(/-v[0-9]+$/, ''))
 }

@@ -1,4 +1,4 @@
-// MSRs that are answered outside the kernel.
+// MSRs whose accesses are handled outside the kernel.
 
 import { build } from '../../../schema/build.js'
 import { list, object } from '../../../schema/compound.js'
@@ -6,18 +6,21 @@ import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { conflict } from '../../../schema/invalid.js'
 import { integer } from '../../../schema/scalars.js'
 
-/** The kernel's most ranges. */
+/** The kernel's maximum number of ranges. */
 const MAX_RANGES = 16
-/** The kernel's longest range. */
+/** The kernel's maximum length of a range. */
 const MAX_MSRS = 12_288
 
 /** The value of an MSR: 64 bits, or a #GP. */
 export type MsrValue = number | bigint | 'fault'
 
-/** Answers `rdmsr`. The vCPU waits for a promise; other vCPUs run on. */
+/** Returns the value of `rdmsr`. The vCPU waits for a promise; other vCPUs continue to run. */
 export type MsrRead = (index: number, vcpu: number) => MsrValue | Promise<MsrValue>
 
-/** Handles `wrmsr`; `'fault'` is a #GP. The vCPU waits for a promise; other vCPUs run on. */
+/**
+ * Handles `wrmsr`; `'fault'` injects a #GP. The vCPU waits for a promise; other vCPUs continue to
+ * run.
+ */
 export type MsrWrite = (index: number, value: bigint, vcpu: number) => void | 'fault' | Promise<void | 'fault'>
 
 const members = {
@@ -30,8 +33,9 @@ const members = {
    */
   count: integer({ min: 1, max: MAX_MSRS, default: 1 }),
   /**
-   * What `rdmsr` returns: a value of 64 bits; `fault` for a #GP; `allow` for the kernel's answer; or the answer of a function, which is called on the
-   * machine's thread with the MSR and the vCPU. A function that throws ends the machine.
+   * The result of `rdmsr`: a value of 64 bits; `fault` for a #GP; `allow` for the kernel's own
+   * handling; or the result of a function, which is called on the machine's thread with the MSR and
+   * the vCPU. A function that throws ends the machine.
    *
    * @default 'allow'
    */
@@ -50,7 +54,8 @@ const members = {
     { default: 'allow' },
   ),
   /**
-   * What `wrmsr` does: `ignore` does nothing; `fault` is a #GP; `allow` is what the kernel does; a function is called with the MSR, the value and the vCPU.
+   * The effect of `wrmsr`: `ignore` does nothing; `fault` injects a #GP; `allow` is the kernel's
+   * own handling; a function is called with the MSR, the value and the vCPU.
    *
    * @default 'allow'
    */
@@ -67,7 +72,7 @@ const members = {
   ),
 }
 
-/** Answers for accesses to a range of MSRs. */
+/** A rule for accesses to a range of MSRs. */
 export interface MsrRule extends OptionsOf<typeof members> {}
 
 /** {@link MsrRule} in normal form. */

@@ -4,7 +4,7 @@ import { didYouMean } from '../../../errors/suggest.js'
 import { cpuFeatures } from './features.js'
 import { cpuModels, isCpuModel } from './models.js'
 
-/** Creates the error of the option that the text was given to. */
+/** Creates the error of the option whose text is invalid. */
 export type Refuse = (problem: string, remedy: string) => Error
 
 export function checkModel(model: string, refuse: Refuse): void {
@@ -13,7 +13,10 @@ export function checkModel(model: string, refuse: Refuse): void {
   throw refuse(`does not have the model '${model}'.${didYouMean(model, cpuModels)}`, remedy)
 }
 
-/** Returns the name with dashes. `others` are names that a misspelled feature may have meant as well. */
+/**
+ * Returns the name with dashes. `others` are further names that a misspelled feature may have
+ * meant.
+ */
 export function checkFeature(spelled: string, others: readonly string[], refuse: Refuse): string {
   const name = spelled.replaceAll('_', '-')
   if (cpuFeatures.includes(name)) return name

@@ -19,26 +19,29 @@ const members = {
    */
   sockets: level('sockets'),
   /**
-   * Dies of a package, 1 to 255.
+   * Dies in a package, 1 to 255.
    *
    * @default 1
    */
   dies: integer({ min: 1, max: MAX_CPUS, default: 1, cli: '-smp dies' }),
   /**
-   * Cores of a die, 1 to 255.
+   * Cores in a die, 1 to 255.
    *
    * @default what the other levels leave
    */
   cores: level('cores'),
   /**
-   * Threads of a core, 1 to 255.
+   * Threads in a core, 1 to 255.
    *
    * @default what the other levels leave
    */
   threads: level('threads'),
 }
 
-/** The arrangement of the vCPUs. Levels that are not given are filled in as QEMU does: cores first, then sockets, then threads. */
+/**
+ * The arrangement of the vCPUs. Absent levels are filled in as in QEMU: cores first, then sockets,
+ * then threads.
+ */
 export interface TopologyOptions extends OptionsOf<typeof members> {}
 
 type Levels = NormalOf<typeof members>
@@ -75,7 +78,7 @@ export interface NormalTopology {
   readonly topology: Required<TopologyOptions>
 }
 
-/** Fills in the levels that were not given as QEMU does: cores first, then sockets, then threads. */
+/** Fills in the absent levels as QEMU does: cores first, then sockets, then threads. */
 export function completeTopology(cpus: number | undefined, given: TopologyOptions): Required<TopologyOptions> {
   const { dies = 1 } = given
   let { sockets, cores, threads } = given
@@ -93,7 +96,7 @@ export function completeTopology(cpus: number | undefined, given: TopologyOption
   return { sockets, dies, cores, threads }
 }
 
-/** Completes the topology and checks that it has the number of vCPUs. */
+/** Completes the topology, and checks that it matches the number of vCPUs. */
 export function normalTopology({ cpus, topology }: NormalOf<typeof topologyMembers>): NormalTopology {
   const given: TopologyOptions = topologyObject.write(topology ?? topologyObject.read({}, 'topology')) ?? {}
   const complete = completeTopology(cpus ?? (topology ? undefined : 1), given)

@@ -13,13 +13,15 @@ export const balloonMembers = {
    */
   deflateOnOom: boolean({ default: false, cli: 'deflate-on-oom' }),
   /**
-   * Lets the guest report pages that it does not use; the host has them until the guest touches them again.
+   * Lets the guest report unused pages. The host uses their memory until the guest touches them
+   * again.
    *
    * @default false
    */
   freePageReporting: boolean({ default: false, cli: 'free-page-reporting' }),
   /**
-   * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295; 0 is never.
+   * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295. With 0
+   * the guest reports only once, when its driver starts.
    *
    * @default 0
    */

@@ -4,17 +4,20 @@ import { conflict } from '../../../schema/invalid.js'
 import { text } from '../../../schema/scalars.js'
 import { targetEntry } from '../serial.js'
 
-/** The device's limit. */
+/** The device's maximum number of ports. */
 const MAX_PORTS = 16
-/** Drivers reserve this much for a name in a control message. */
+/** Drivers reserve this many bytes for a name in a control message. */
 const MAX_NAME = 64
 
 const members = {
-  /** Where the port leads. Input comes from a socket's client or a terminal, and from writes to the port's stream. */
+  /**
+   * The target of the port. Input comes from a socket's client or a terminal, and from writes to
+   * the port's stream.
+   */
   target: targetEntry,
   /**
-   * The name of a channel of bytes, at most 64 bytes, unlike that of any other port. Linux has the channel as `/dev/vport0p1` and so on, udev as
-   * `/dev/virtio-ports/NAME`.
+   * The name of a channel of bytes: at most 64 bytes, and unique among the ports. In Linux the
+   * channel is `/dev/vport0p1` and so on, and udev adds `/dev/virtio-ports/NAME`.
    *
    * @default none: the port is a terminal, which Linux has as `/dev/hvc0` and so on
    */

@@ -14,24 +14,25 @@ const MAX_SERIAL = 20
 
 const members = {
   /**
-   * An image, or a block device of the host. The machine locks it, and the images behind a qcow2 image: no other machine, ours or QEMU's, can write it
-   * meanwhile.
+   * The path of an image, or of a block device of the host. The machine locks it, together with the
+   * backing files of a qcow2 image. Meanwhile no other machine, of kvm-accel or QEMU, can write it.
    */
   path: path({ cli: '-drive file' }),
   /**
-   * The image's format: `raw`, or QEMU's `qcow2` with the images behind it. It is never guessed, because a guest can write any header.
+   * The format of the image: `raw`, or `qcow2` with its backing files. The format is never
+   * detected, because a guest can write any header.
    *
    * @default 'raw'
    */
   format: choice(formats, { default: 'raw', cli: '-drive format' }),
   /**
-   * Refuses the guest's writes; several machines may have such a disk at once.
+   * Refuses the guest's writes. Several machines may use such a disk at the same time.
    *
    * @default false
    */
   readOnly: boolean({ default: false, cli: '-drive readonly' }),
   /**
-   * A name, unlike that of any other disk of the machine.
+   * The name of the disk, unique in the machine.
    *
    * @default 'disk0' and so on
    */
@@ -43,7 +44,8 @@ const members = {
    */
   serial: text({ maxBytes: MAX_SERIAL, default: '', cli: 'serial' }),
   /**
-   * Gives what the guest discards back to the host, as `discard=unmap`: the file becomes sparse. Without it, a discard succeeds and changes nothing.
+   * Frees the host's storage of sectors that the guest discards, as `discard=unmap`: the file
+   * becomes sparse. Without it, a discard succeeds and changes nothing.
    *
    * @default false
    */
@@ -56,7 +58,10 @@ const members = {
   throttle: withDefault(diskThrottleObject, { default: {}, defaultText: 'none', cli: '-drive throttling.…' }),
 }
 
-/** A disk, QEMU's `-drive` with `-device virtio-blk-device`. The guest has it as `/dev/vda` and so on, in the order of the list. */
+/**
+ * A disk, QEMU's `-drive` with `-device virtio-blk-device`. Linux names the disks `/dev/vda` and so
+ * on, in the order of the list.
+ */
 export interface DiskOptions extends OptionsOf<typeof members> {}
 
 type Members = NormalOf<typeof members>
@@ -73,7 +78,7 @@ export const disksEntry = list(diskObject, {
   rules: { finish: withIds, restore: disks => disks },
 })
 
-/** Names the disks that have no id. */
+/** Adds names to the disks that have no id. */
 function withIds(disks: readonly Members[], path: string): readonly NormalDisk[] {
   const ids = new Set<string>()
   return disks.map((disk, index) => {

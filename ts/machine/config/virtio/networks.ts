@@ -29,15 +29,16 @@ const forwardMembers = {
   guestPort: port(),
 }
 
-/** A port of the host that leads to a port of the guest. */
+/** A port of the host that is forwarded to a port of the guest. */
 export interface Forward extends OptionsOf<typeof forwardMembers> {}
 
 const forwardObject: Entry<Forward, NormalOf<typeof forwardMembers>, 'required'> = object('Forward', forwardMembers)
 
 /**
- * Where a network leads:
+ * The back end of a network:
  * - `tap`: an interface of the host;
- * - `user`: a network without privileges on the host, by the program passt, which must be installed;
+ * - `user`: a network without privileges on the host, by the program passt, which must be
+ *   installed;
  * - `stream`: a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
  */
 export type NetworkBackend =
@@ -80,10 +81,10 @@ const mac = {
 }
 
 export const networkMembers = {
-  /** Where the network leads. */
+  /** The back end of the network. */
   backend,
   /**
-   * The guest's MAC: six bytes in hexadecimal with colons.
+   * The MAC address: six bytes in hexadecimal with colons.
    *
    * @default a random one for each card
    */
@@ -95,7 +96,7 @@ export const networkMembers = {
     argument: macArgument,
   }),
   /**
-   * The MTU in bytes that the guest is told, 68 to 65535.
+   * The MTU in bytes that the device reports to the guest, 68 to 65535.
    *
    * @default none: guests use 1500
    */
@@ -108,13 +109,13 @@ export const networkMembers = {
     cli: 'host_mtu',
   }),
   /**
-   * A name.
+   * The name of the card.
    *
    * @default 'net0' and so on
    */
   id: text({ nonEmpty: true, default: null, defaultText: "'net0' and so on", cli: 'id' }),
   /**
-   * Rate limits, over both directions together; a frame is an operation.
+   * Rate limits, over both directions together. A frame counts as one operation.
    *
    * @default none
    */
@@ -126,7 +127,7 @@ export interface NetworkOptions extends OptionsOf<typeof networkMembers> {}
 
 type Members = NormalOf<typeof networkMembers>
 
-/** {@link NetworkOptions} in normal form. Without `mtu`, the guest is told none. */
+/** {@link NetworkOptions} in normal form. Without `mtu`, the device reports no MTU. */
 export interface NormalNetwork extends Omit<Members, 'mac' | 'mtu' | 'id'> {
   readonly mac: string
   readonly mtu?: number
@@ -149,10 +150,10 @@ export const networksEntry = list(networkObject, {
   },
 })
 
-/** The six bytes of a MAC. */
+/** Returns the six bytes of a MAC address. */
 export const macBytes = (mac: string): number[] => mac.split(':').map(byte => parseInt(byte, 16))
 
-/** The MAC of one interface in QEMU's range. */
+/** Returns a random MAC address in QEMU's range. */
 const randomMac = (): string => {
   const random = [...crypto.getRandomValues(new Uint8Array(3))]
   return ['52', '54', '00', ...random.map(byte => byte.toString(16).padStart(2, '0'))].join(':')

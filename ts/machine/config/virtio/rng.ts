@@ -5,13 +5,13 @@ import { integer, path } from '../../../schema/scalars.js'
 
 export const rngMembers = {
   /**
-   * The file that random bytes are read from.
+   * The file from which the device reads random bytes.
    *
    * @default '/dev/urandom'
    */
   source: path({ default: '/dev/urandom' }),
   /**
-   * The most bytes in a {@linkcode period}, on average.
+   * The maximum number of bytes in a {@linkcode period}, on average.
    *
    * @default no limit
    */

@@ -10,37 +10,40 @@ const limit = (cli: string, defaultText: string) => integer({ min: 1, max: LARGE
 
 const limits = {
   /**
-   * Bytes in a second, on average over 100 ms: QEMU's `throttling.bps-total`, or of one direction `bps-read` and `bps-write`.
+   * Bytes in a second, on average over 100 ms. QEMU's `throttling.bps-total`, or `bps-read` and
+   * `bps-write` for one direction.
    *
    * @default no limit
    */
   bytesPerSecond: limit('-drive throttling.bps-total', 'no limit'),
   /**
-   * Bytes in a second during a burst, at least `bytesPerSecond`, which it needs.
+   * Bytes in a second during a burst, at least `bytesPerSecond`. Requires `bytesPerSecond`.
    *
    * @default no bursts
    */
   bytesPerSecondMax: limit('-drive throttling.bps-total-max', 'no bursts'),
   /**
-   * Seconds of a burst at the rate `bytesPerSecondMax`.
+   * The length in seconds of a burst at the rate `bytesPerSecondMax`.
    *
    * @default 1
    */
   bytesPerSecondMaxLength: limit('-drive throttling.bps-total-max-length', '1'),
   /**
-   * Reads, writes and write-zeroes requests in a second, on average over 100 ms; flushes and discards are not limited.
+   * Reads, writes and write-zeroes requests in a second, on average over 100 ms. Flushes and
+   * discards are not limited.
    *
    * @default no limit
    */
   operationsPerSecond: limit('-drive throttling.iops-total', 'no limit'),
   /**
-   * Operations in a second during a burst, at least `operationsPerSecond`, which it needs.
+   * Operations in a second during a burst, at least `operationsPerSecond`. Requires
+   * `operationsPerSecond`.
    *
    * @default no bursts
    */
   operationsPerSecondMax: limit('-drive throttling.iops-total-max', 'no bursts'),
   /**
-   * Seconds of a burst at the rate `operationsPerSecondMax`.
+   * The length in seconds of a burst at the rate `operationsPerSecondMax`.
    *
    * @default 1
    */
@@ -48,8 +51,9 @@ const limits = {
 }
 
 /**
- * Rate limits by QEMU's rules. A limit without a burst holds on average over 100 ms. With `…Max`, the device may work at that rate until it is
- * `…MaxLength` seconds of it ahead of the average.
+ * Rate limits by QEMU's rules. A limit without a burst holds on average over 100 ms. With `…Max`,
+ * the device may work at that rate until it is `…MaxLength` seconds of that rate ahead of the
+ * average.
  */
 export interface RateLimits extends OptionsOf<typeof limits> {}
 
@@ -65,7 +69,7 @@ const limitsObject: Entry<RateLimits, Limits, 'required'> = object('RateLimits',
 
 const sizeMember = {
   /**
-   * Bytes that count as one operation: a larger request counts as several.
+   * The number of bytes that count as one operation. A larger request counts as several operations.
    *
    * @default none: a request of any size is one operation
    */
@@ -79,13 +83,13 @@ export interface ThrottleOptions extends RateLimits, OptionsOf<typeof sizeMember
 
 const directions = {
   /**
-   * Limits of what the guest reads.
+   * Limits of the guest's reads.
    *
    * @default no limit
    */
   reads: optional(limitsObject, { defaultText: 'no limit', cli: '-drive throttling.bps-read' }),
   /**
-   * Limits of what the guest writes, zeroes included.
+   * Limits of the guest's writes, write-zeroes requests included.
    *
    * @default no limit
    */
@@ -94,7 +98,7 @@ const directions = {
 
 const both = { ...total, ...directions }
 
-/** Rate limits of a disk, over both directions together or over each. */
+/** Rate limits of a disk, for both directions together or for each direction. */
 export interface DiskThrottleOptions extends ThrottleOptions, OptionsOf<typeof directions> {}
 
 /** {@link DiskThrottleOptions} in normal form; 0 is no limit. */
@@ -188,7 +192,7 @@ function isLimited({ bytesPerSecond, operationsPerSecond }: NormalLimits): boole
   return bytesPerSecond > 0 || operationsPerSecond > 0
 }
 
-/** The length of a burst means nothing without a burst. */
+/** Leaves out the length of a burst if no burst is set. */
 function restoreLimits(limits: NormalLimits): Limits {
   const { bytesPerSecondMax, bytesPerSecondMaxLength, operationsPerSecondMax, operationsPerSecondMaxLength } = limits
   const given = {

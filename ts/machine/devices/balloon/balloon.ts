@@ -17,7 +17,7 @@ export interface BalloonEvents {
 /** The interface of a machine for its balloon. */
 interface Owner {
   readonly native: BindingMachine
-  /** Whether option `balloon` asked for one. */
+  /** True if option `balloon` was given. */
   readonly present: boolean
   /** Bytes of RAM. */
   readonly memory: number

@@ -71,8 +71,8 @@ export class JavaScriptDevices {
     try {
       worker = new Worker(module, { workerData: { device: token, name, data }, execArgv })
     } catch (error) {
-      // The path is invalid, or the data cannot be copied. The device stays on the bus: without
-      // this call no one would answer the guest.
+      // The path is invalid, or the data cannot be copied. The device stays on the bus: this call
+      // makes its accesses read all ones. Without it the guest would wait forever.
       native().forgetDevice(token)
       throw error
     }

@@ -6,7 +6,7 @@ import type { PortLine, PortStream } from './line.js'
 import { openPty } from './pty.js'
 import { openSocket } from './socket.js'
 
-/** How long the end of a machine waits for readers of its last output, in ms. */
+/** The time for which the end of a machine waits for readers of its last output, in ms. */
 const LAST_OUTPUT = 1000
 
 /**

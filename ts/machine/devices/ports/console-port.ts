@@ -51,7 +51,7 @@ export class ConsolePort extends Socket {
     this.#resize(columns, rows)
   }
 
-  /** @internal Whether reading keeps the process alive. */
+  /** @internal Sets whether reading keeps the process alive. */
   keepAlive(alive: boolean): void {
     if (alive) this.ref()
     else this.unref()

@@ -86,7 +86,7 @@ export class SerialPort extends Duplex {
     this.#waiting = undefined
   }
 
-  /** @internal Whether reading keeps the process alive. */
+  /** @internal Sets whether reading keeps the process alive. */
   keepAlive(alive: boolean): void {
     this.#keepsAlive = alive
     if (alive) this.#output?.ref()

@@ -8,12 +8,12 @@ import type { NormalSocket } from '../../config/serial.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 
 /**
- * How long a connection attempt may take, in ms. Without this limit, a peer that does not answer
+ * The time limit of a connection attempt, in ms. Without this limit, a peer that does not answer
  * blocks for minutes.
  */
 const CONNECT = 10_000
 
-/** How long to wait for room in a full backlog, in ms, before the next attempt. */
+/** The time before the next attempt at a full backlog, in ms. */
 const CONNECT_AGAIN = 10
 
 /**

@@ -12,10 +12,10 @@ export interface Listener {
   readonly close: () => void
 }
 
-/** How long another process may hold a lock on the directory, in ms. */
+/** The maximum time for which another process may hold a lock on the directory, in ms. */
 const LOCK = 5000
 
-/** How long to wait before the next attempt, in ms. */
+/** The time before the next attempt, in ms. */
 const LOCK_AGAIN = 10
 
 /**
@@ -40,8 +40,8 @@ export async function listenAtPath(
   const socket = unwrap(result)
   const server = createServer({ pauseOnConnect: true }, onClient)
   const close = (): void => {
-    // The native socket first, which removes the file: another process may use the path as soon as
-    // no one listens at it.
+    // Close the native socket first, which removes the file: another process may use the path as
+    // soon as no process listens on it.
     socket.close()
     server.close()
   }

@@ -28,9 +28,9 @@ export interface VsockListenOptions {
    */
   readonly allowHalfOpen?: boolean
   /**
-   * How many connections may wait to be accepted, 1 to 1024. Option `vsock.maxConnections` limits
-   * all connections of the machine together, including those that wait: a larger backlog has no
-   * effect.
+   * The maximum number of connections that wait to be accepted, 1 to 1024. Option
+   * `vsock.maxConnections` limits all connections of the machine together, including those that
+   * wait: a larger backlog has no effect.
    *
    * @default 128
    */
