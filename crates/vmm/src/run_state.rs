@@ -1,14 +1,14 @@
-//! Run states and what is allowed in each: one pure table.
+//! Run states, and which operations each one allows. Pure.
 
 use crate::Failure;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// QEMU's run states, as far as a machine can reach them.
+/// QEMU's run states, those that a machine of this package can enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
-    /// Created or reset, and not started.
+    /// The machine was created or reset, and has not been started.
     Prelaunch,
     /// The vCPUs run.
     Running,
@@ -18,7 +18,7 @@ pub enum RunState {
     Debug,
     /// The guest's kernel reported a panic, under [`Policy::no_shutdown`](crate::Policy::no_shutdown).
     GuestPanicked,
-    /// A vCPU met what the accelerator cannot handle.
+    /// A vCPU stopped at an error that the accelerator cannot handle.
     InternalError,
     /// The guest shut down, or the machine was ended.
     Shutdown,
@@ -34,7 +34,7 @@ const ANY: &[RunState] = &[
     RunState::InternalError,
     RunState::Shutdown,
 ];
-/// The states from which the guest can go on.
+/// The states from which the guest can continue.
 const RESUMABLE: &[RunState] = &[RunState::Prelaunch, RunState::Paused, RunState::Debug, RunState::GuestPanicked];
 /// The states in which no vCPU is in the guest.
 const STOPPED: &[RunState] = &[
@@ -48,7 +48,7 @@ const STOPPED: &[RunState] = &[
 const NMI: &[RunState] = &[RunState::Prelaunch, RunState::Running, RunState::Paused, RunState::Debug];
 
 impl RunState {
-    /// QEMU's name.
+    /// Returns QEMU's name of the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -73,10 +73,10 @@ impl RunState {
     /// | `vcpu.*`, other `debug.*` | all but running |
     /// | `reset`, `dirtyLog.*` | any |
     ///
-    /// As QEMU's `cont`, `resume` fails in internal-error and shutdown: a reset comes first.
+    /// In internal-error and shutdown, `resume` fails like QEMU's `cont`: reset the machine first.
     ///
     /// # Errors
-    /// [`Failure`] with code `ERR_MACHINE_STATE`, this state and the allowed ones.
+    /// [`Failure`] with code `ERR_MACHINE_STATE`, the current state and the allowed states.
     pub fn check(self, operation: Operation) -> Result<(), Failure> {
         let allowed = operation.allowed();
         if allowed.contains(&self) {
@@ -90,7 +90,7 @@ impl RunState {
         Err(Failure::state(message, self.way_out(operation), self, allowed))
     }
 
-    /// The error of an operation on a machine that has ended.
+    /// Returns the error of an operation on a machine that has ended.
     pub(crate) fn ended(self, operation: Operation) -> Failure {
         let message = format!("{operation}() is not possible: the machine has ended");
         Failure::state(message, "Create a new machine with Machine.create().", self, &[])
@@ -110,7 +110,7 @@ impl RunState {
     }
 }
 
-/// What a caller asks of a machine, by its name in the TypeScript API.
+/// An operation of the TypeScript API, by the API's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `addDevice`
@@ -154,7 +154,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// The states that allow it.
+    /// Returns the states that allow the operation.
     const fn allowed(self) -> &'static [RunState] {
         match self {
             Self::AddDevice | Self::Start => &[RunState::Prelaunch],
@@ -172,7 +172,7 @@ impl Operation {
         }
     }
 
-    /// Operations on the state of a stopped machine.
+    /// True for operations that read or change the state of a stopped machine.
     const fn inspects(self) -> bool {
         matches!(
             self,
@@ -214,7 +214,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// `a, b or c`.
+/// Joins words as `a, b or c`.
 fn either<'a>(words: impl Iterator<Item = &'a str>) -> String {
     let words: Vec<_> = words.collect();
     match words.as_slice() {
@@ -246,7 +246,7 @@ mod tests {
         );
     }
 
-    /// For each operation whether prelaunch, running, paused, debug, guest-panicked, internal-error and shutdown allow it.
+    /// For each operation, whether it is allowed in prelaunch, running, paused, debug, guest-panicked, internal-error and shutdown.
     const TABLE: [(Operation, &str); 19] = [
         (Operation::AddDevice, "y------"),
         (Operation::Start, "y------"),
