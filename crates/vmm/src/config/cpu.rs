@@ -1,31 +1,31 @@
-//! The processors, QEMU's `-cpu` and `-smp`.
+//! The CPU model and topology, QEMU's `-cpu` and `-smp`.
 
 use kvm_accel::cpu::{FeatureChange, Topology};
 use kvm_accel_machine::MachineConfigError;
 use serde::{Deserialize, Serialize};
 
-/// The most vCPUs: the xAPIC has 8 bits for an id, and 255 is the broadcast.
+/// The most vCPUs. An xAPIC id has 8 bits, and id 255 is the broadcast.
 const MAX_CPUS: u32 = 255;
 
-/// What the guest's CPU is.
+/// The CPU model of the vCPUs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CpuModelConfig {
     /// `host`, `max`, or one of QEMU's models.
     pub model: String,
-    /// In the order in which they apply.
+    /// Feature changes, in the order in which they apply.
     pub features: Vec<FeatureConfig>,
-    /// Warn of features that the host does not offer.
+    /// Warns about features that the host does not support.
     pub check: bool,
-    /// Fail for features that the host does not offer.
+    /// Fails if the host does not support a feature.
     pub enforce: bool,
-    /// Report KVM to the guest.
+    /// Shows the KVM signature and features in the guest's CPUID.
     pub kvm: bool,
-    /// The performance monitoring unit; none is the model's default.
+    /// The guest has a performance monitoring unit; none is the model's default.
     pub pmu: Option<bool>,
-    /// Leave out an invariant time-stamp counter.
+    /// Hides the invariant TSC.
     pub migratable: bool,
-    /// The time-stamp counter's frequency in kHz, at least 1; none is the host's.
+    /// The TSC frequency in kHz, at least 1; none is the host's frequency.
     pub tsc_khz: Option<u32>,
 }
 
@@ -33,23 +33,23 @@ pub struct CpuModelConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FeatureConfig {
-    /// QEMU's name.
+    /// QEMU's name of the feature.
     pub name: String,
-    /// On.
+    /// True to turn the feature on, false to turn it off.
     pub on: bool,
 }
 
-/// How the vCPUs are arranged, each level 1 to 255.
+/// The CPU topology, each level 1 to 255.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopologyConfig {
-    /// Packages.
+    /// Number of packages.
     pub sockets: u32,
-    /// Dies of a package.
+    /// Dies per package.
     pub dies: u32,
-    /// Cores of a die.
+    /// Cores per die.
     pub cores: u32,
-    /// Threads of a core.
+    /// Threads per core.
     pub threads: u32,
 }
 
@@ -70,7 +70,7 @@ impl From<FeatureConfig> for FeatureChange {
 }
 
 impl TopologyConfig {
-    /// Checks each level, and that all of them together are `cpus` vCPUs.
+    /// Checks each level, and that their product is `cpus`.
     pub(super) fn check(self, cpus: u32) -> Result<Topology, MachineConfigError> {
         let Self { sockets, dies, cores, threads } = self;
         let levels = [sockets, dies, cores, threads];
