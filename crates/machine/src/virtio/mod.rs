@@ -1,13 +1,13 @@
 //! Virtio devices behind MMIO transports (Virtual I/O Device specification 1.2).
 //!
 //! - `devices/`: disks, networks, consoles, entropy, sockets between guest and host, and the balloon.
-//! - `transport/`: the registers of a device, and where they are.
-//! - `io_thread/`: the thread that a device works on.
+//! - `transport/`: the registers of a device, and the addresses and interrupt lines of the transports.
+//! - `io_thread/`: the thread that serves a device's queues.
 //! - [`throttle`]: rate limits.
-//! - `interface/`: what these four know of each other: a device, its worker, its queues.
+//! - `interface/`: the types that these four share: a device, its worker, its queues.
 //!
-//! vCPU threads read and write the registers of a device. The queues belong to the I/O thread of the device. The driver's doorbell is an
-//! ioeventfd and the device's interrupt an irqfd, so a notification of the driver ends in the kernel and costs no exit to this process.
+//! vCPU threads access the registers of a device. The device's I/O thread owns the queues. A driver's notification is an ioeventfd and the
+//! device's interrupt an irqfd: the kernel handles a notification without an exit to userspace.
 
 mod devices;
 mod interface;

@@ -84,7 +84,7 @@ fn plan(config: &Value) -> Result<MachinePlan, Failure> {
     read(config)?.plan(&mut |token| staged.remove(&token), &msrs)
 }
 
-/// Returns the machine of [`whole`] with another value at a JSON pointer.
+/// Returns the machine of `whole` with another value at a JSON pointer.
 fn with(pointer: &str, value: Value) -> Value {
     let mut config = whole();
     *config.pointer_mut(pointer).unwrap() = value;

@@ -1,4 +1,4 @@
-//! The devices, a folder for each. None of them knows its transport.
+//! The devices, one folder each. They do not depend on the transport.
 
 pub mod balloon;
 pub mod block;
