@@ -1,7 +1,8 @@
-//! All streams of a device: which socket belongs to which connection, and whose turn it is to say something to the guest.
+//! All streams of a device: maps sockets to connections, and schedules their packets to the guest in round-robin order.
 //!
-//! Sockets are watched for edges by one epoll instance, so a wait costs the same for one stream and for thousands. Nobody is waited
-//! for: what a socket does not take stays within its stream's credit, and a stream that the guest gives no room is not read.
+//! One epoll instance polls all sockets edge-triggered, so the cost of a wait does not depend on the number of streams. The worker never
+//! blocks on a socket: data that a socket does not take stays within the credit of its stream, and a socket is not read while the guest
+//! gives its stream no credit.
 
 use super::VsockError;
 use super::connection::{Connection, Effect, Message};
@@ -21,24 +22,24 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Read};
 use std::sync::Arc;
 
-/// Answers to packets that belong to no connection; while so many wait, no packet is taken.
+/// The most resets that are queued for packets without a connection. While the queue is full, no packet is taken from the guest.
 const MAX_STRAYS: usize = 256;
-/// Ports of connections that the host makes, as Firecracker counts them.
+/// First port of connections that the host opens, as in Firecracker.
 const FIRST_PORT: u32 = 1 << 30;
-/// Bytes that are moved at once.
+/// Bytes that are moved at a time.
 const CHUNK: usize = 64 << 10;
-/// Sockets that are looked at before the queues have their turn.
+/// Sockets that are handled before the queues are served.
 const EVENTS: usize = 64;
 
-/// Sockets of no connection.
+/// Sockets that belong to no connection.
 enum Other {
-    /// It has not said to which port.
+    /// A program of the host, which has not named the guest's port yet.
     Asking(OwnedFd, Handshake),
-    /// The guest has ended the connection, and its last bytes are not written yet.
+    /// The host's end of a connection that the guest has ended. Its last bytes have not been written yet.
     Rest(HostEnd),
 }
 
-/// See the module.
+/// All streams of a device, see the module.
 pub struct Mux {
     cid: u64,
     ports: Arc<Ports>,
@@ -51,9 +52,9 @@ pub struct Mux {
     next_port: u32,
     next_other: u32,
     buffer: Box<[u8]>,
-    /// Connections at a time, `others` included.
+    /// The most connections at a time, `others` included.
     most: usize,
-    /// There may be more programs of the host to accept.
+    /// More programs of the host may be waiting to be accepted.
     unaccepted: bool,
 }
 
@@ -81,35 +82,35 @@ impl Mux {
         })
     }
 
-    /// How many turns wait.
+    /// Returns the number of queued turns.
     #[cfg(test)]
     pub fn turns(&self) -> usize {
         self.turns.len()
     }
 
-    /// Readable when [`Mux::poll`] has something to do.
+    /// Returns a descriptor that is readable when [`Mux::poll`] has something to do.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.epoll.as_fd()
     }
 
-    /// Has [`Mux::poll`] called again.
+    /// Makes [`Mux::fd`] readable, so that [`Mux::poll`] is called again.
     pub fn again(&self) {
         self.ports.wake();
     }
 
-    /// Whether there are connections.
+    /// True if there are connections.
     pub fn is_used(&self) -> bool {
         !self.streams.is_empty()
     }
 
-    /// Whether a packet of the guest can be answered.
+    /// True while there is room to answer a packet of the guest.
     pub fn takes_packets(&self) -> bool {
         self.strays.len() < MAX_STRAYS
     }
 
-    /// A packet of the guest; `body` has `header.len` bytes at least.
+    /// Processes a packet of the guest. `body` has at least `header.len` bytes.
     pub fn packet(&mut self, header: &Header, body: &mut impl Read) -> io::Result<()> {
-        // Not from this guest or not for this host: nobody to answer.
+        // A packet that is not from this guest or not for this host is dropped: it has no peer to answer.
         if header.src_cid != self.cid || header.dst_cid != HOST_CID {
             return Ok(());
         }
@@ -136,7 +137,7 @@ impl Mux {
         Ok(())
     }
 
-    /// The guest wants a connection.
+    /// Accepts or refuses a connection that the guest requests.
     fn accept(&mut self, key: Key, request: &Header) {
         let socket = if self.is_full() { None } else { self.reach(key) };
         match socket {
@@ -147,7 +148,7 @@ impl Mux {
         }
     }
 
-    /// Who listens to a port: somebody in this process, or else a program at its path.
+    /// Connects to the listener of a port: a listener of this process, or else a program at the port's path.
     fn reach(&self, key: Key) -> Option<OwnedFd> {
         match self.ports.reach(key.host, key.guest) {
             Some(socket) => socket.map(OwnedFd::from),
@@ -155,7 +156,7 @@ impl Mux {
         }
     }
 
-    /// A reset for a packet that belongs to no connection, unless it is one.
+    /// Queues a reset in answer to a packet without a connection. A reset is not answered.
     fn stray(&mut self, packet: &Header) {
         if packet.op != Op::Reset {
             let key = Key { host: packet.dst_port, guest: packet.src_port };
@@ -165,7 +166,7 @@ impl Mux {
         }
     }
 
-    /// The connection is over, as far as the guest is concerned.
+    /// Ends a connection that is over for the guest.
     fn over(&mut self, key: Key, orderly: bool) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         let host = stream.host.take();
@@ -183,12 +184,13 @@ impl Mux {
         }
     }
 
-    /// What a change means for a stream: whether it has a turn, and whether its host side or all of it may go.
+    /// Updates a stream after a change: queues its turn if a packet is due, and drops its host's end or the whole stream if it is no longer
+    /// needed.
     fn settle(&mut self, key: Key) {
         let Some(stream) = self.streams.get_mut(&key) else { return };
         stream.settle();
         if stream.connection.is_gone() {
-            // Otherwise a guest that takes no packets and connects again and again would make the list grow without end.
+            // Without this, a guest that takes no packets and reconnects repeatedly would make the list grow without bound.
             if stream.queued {
                 self.turns.retain(|turn| *turn != key);
             }
@@ -199,7 +201,7 @@ impl Mux {
         }
     }
 
-    /// Whether the guest is to be told something.
+    /// True if a packet for the guest is due.
     pub fn has_turn(&mut self) -> bool {
         while let Some(key) = self.turns.front() {
             match self.streams.get_mut(key) {
@@ -212,8 +214,8 @@ impl Mux {
         !self.strays.is_empty()
     }
 
-    /// What to tell the guest now: a header, and in front of the buffer its data, at most `room` bytes. `None` when there was
-    /// nothing after all.
+    /// Takes the next packet for the guest: a header, and at most `room` bytes of data. Returns `None` if the stream turned out to have no
+    /// packet.
     pub fn turn(&mut self, room: usize) -> Option<(Header, &[u8])> {
         if let Some(stray) = self.strays.pop_front() {
             return Some((stray, &[]));
@@ -255,7 +257,7 @@ impl Mux {
         }
     }
 
-    /// Looks at what has happened to sockets.
+    /// Handles the events of the sockets.
     pub fn poll(&mut self) -> io::Result<()> {
         let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut events = [none; EVENTS];
@@ -315,10 +317,12 @@ impl Mux {
         }
     }
 
-    /// Programs of the host that want a connection.
+    /// Accepts programs of the host that connect.
     fn listen(&mut self) {
         let Some(path) = self.path.clone() else { return };
-        // The edge of those that are left is not seen again. One too many is closed; no descriptor: the next one brings this about.
+        // The listening socket is edge-triggered, so a program that is not accepted here causes no further event: after a full batch, the
+        // worker calls this again. A program beyond the limit is accepted and closed. If no descriptor is left, the next program to connect
+        // causes another attempt.
         for accepted in 0.. {
             if accepted == EVENTS {
                 self.unaccepted = true;
@@ -335,7 +339,7 @@ impl Mux {
         }
     }
 
-    /// Somebody of this process wants a connection.
+    /// Handles a connection request of this process.
     fn connect(&mut self, Connect { port, socket, done }: Connect) {
         if self.is_full() {
             done(Err(VsockError::TooMany));
@@ -358,7 +362,7 @@ impl Mux {
                 self.insert(key, Stream::new(Connection::request(), HostEnd::new(socket), Some(opening)));
             }
             (Some(error), Opening::Process(done)) => done(Err(error)),
-            // Closed.
+            // Dropping the socket has closed it.
             (Some(_), Opening::Path) => {}
         }
     }
@@ -376,7 +380,8 @@ impl Mux {
         self.streams.len() + self.others.len() >= self.most
     }
 
-    /// A port of the host that has no connection with this one of the guest. There are fewer connections than ports.
+    /// Returns a port of the host that has no connection with this port of the guest. It always finds one: there are fewer connections than
+    /// ports.
     fn free_port(&mut self, guest: u32) -> u32 {
         loop {
             let host = self.next_port;
