@@ -1,7 +1,7 @@
-//! Test only: stands between any program and the kernel's KVM ioctls, preloaded with `LD_PRELOAD`.
+//! For tests only: interposes between any program and the kernel's KVM ioctls, preloaded with `LD_PRELOAD`.
 //!
-//! It wraps `ioctl` (and `mmap`, to find each vCPU's `kvm_run`) and follows `KVM_INTERPOSE`, which holds rules separated by
-//! semicolons. Without rules it changes nothing.
+//! It wraps `ioctl`, and `mmap` to find each vCPU's `kvm_run`. The variable `KVM_INTERPOSE` contains rules, separated
+//! by semicolons. Without rules, every call is passed on unchanged.
 //!
 //! | rule | effect |
 //! |---|---|
@@ -16,12 +16,13 @@
 //!
 //! Example: `cap219;notify:vcpu=1,after=3,flags=1;log=/tmp/calls`.
 //!
-//! **No exit is lost.** A notify exit is given at an entry, not instead of an exit: the entry first runs with
-//! `immediate_exit` set to 2, so that the kernel completes the I/O of the exit before. A real exit that this brings
-//! (the next piece of a string instruction) is handed on first, and a kick, which writes 1, is honoured first.
+//! **No exit is lost.** An interposed exit is given at an entry, and does not replace an exit. The entry first runs
+//! with `immediate_exit` set to 2, so that the kernel completes the I/O of the previous exit. If this causes a real
+//! exit (the next piece of a string instruction), the program gets that exit first. A kick, which writes 1, also takes
+//! effect first.
 //!
-//! A rule that cannot be read ends the process with status 2: a test must not pass because it tested nothing.
-//! After start-up nothing here allocates or locks, so every context in which a program may call `ioctl` is fine.
+//! An invalid rule ends the process with status 2, because a test without rules would pass without testing anything.
+//! After start-up, nothing here allocates or locks, so a program may call `ioctl` in any context.
 
 mod config;
 mod fds;
