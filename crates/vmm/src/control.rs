@@ -106,7 +106,7 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    /// Executes a command and returns its reply. `None` means that the reply is sent later, or was sent already.
+    /// Executes a command and returns its reply. `None` means that the reply is sent later.
     fn carry_out(&mut self, id: u32, command: Command) -> Option<Result<Reply, Failure>> {
         if let Err(failure) = self.state.check(command.operation()) {
             return Some(Err(failure));

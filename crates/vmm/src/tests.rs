@@ -618,7 +618,7 @@ mod threads {
         };
         let start = vmm.send(Command::Start, false).unwrap();
         answered(start);
-        // The vCPU waits for this caller, and has not stopped.
+        // The vCPU waits for this caller and has not stopped.
         let pause = vmm.send(Command::Pause, true).unwrap();
         answered(pause);
         assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);

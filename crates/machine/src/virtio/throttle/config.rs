@@ -2,7 +2,7 @@
 
 use crate::MachineConfigError;
 
-/// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units a second.
+/// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units per second.
 pub const LARGEST: u64 = 1_000_000_000_000_000;
 
 /// One limit: an average in units (bytes or operations) per second, and an optional burst above it.
@@ -34,7 +34,8 @@ impl Rate {
     /// Allows bursts of `max` units per second for `seconds`, after which the average holds again.
     ///
     /// # Errors
-    /// [`MachineConfigError`] when `max` is below the average, or both numbers together are too large.
+    /// [`MachineConfigError`] when `max` is below the average or above 10^15, when `seconds` is 0, or when `max` times `seconds` is above
+    /// 10^15.
     pub fn with_burst(self, option: &'static str, max: u64, seconds: u64) -> Result<Self, MachineConfigError> {
         let refuse = |message, remedy| Err(MachineConfigError::new(option, message, remedy));
         if max < self.average || max > LARGEST {
@@ -68,7 +69,7 @@ pub enum Direction {
     Write,
 }
 
-/// The limits of a device; none by default.
+/// The rate limits of a device; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThrottleConfig {
     /// Limits for both directions together.

@@ -124,7 +124,8 @@ impl Balloon {
     }
 
     /// Registers a callback for changes of [`actual`](Self::actual). After a call, `changed` is not called again until
-    /// [`actual`](Self::actual) has been read. vCPU threads call it, so it must not block. Only the first registration counts.
+    /// [`actual`](Self::actual) has been read. vCPU threads and the device's thread call it, so it must not block. Only the first
+    /// registration counts.
     pub fn on_change(&self, changed: impl Fn() + Send + Sync + 'static) {
         // A second registration is ignored.
         let _ = self.shared.changed.set(Box::new(changed));
