@@ -1,11 +1,11 @@
-//! Builds each program twice, with the C compiler and binutils on PATH: an ELF32 multiboot-1 image and an ELF64 one with a
-//! PVH note. Both hold the same 32-bit code.
+//! Builds each program twice, with the C compiler and binutils on PATH: an ELF32 image with a multiboot-1 header, and
+//! an ELF64 image with a PVH note. Both contain the same 32-bit code.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// 32-bit, freestanding, no instruction that needs a floating-point unit or set-up by the program.
+/// Flags for 32-bit freestanding code without instructions that need an FPU or set-up by the program.
 const CFLAGS: &[&str] = &[
     "-m32",
     "-march=i686",
@@ -61,7 +61,7 @@ fn build() -> Result<(), String> {
     Ok(())
 }
 
-/// The program sources, one file each, in a stable order.
+/// Returns the program sources, one file each, in a stable order.
 fn programs() -> Result<Vec<PathBuf>, String> {
     let entries = fs::read_dir("programs").map_err(|e| format!("programs: {e}"))?;
     let mut sources: Vec<_> = entries
@@ -74,7 +74,7 @@ fn programs() -> Result<Vec<PathBuf>, String> {
 
 fn compile(source: &Path, out: &Path, suffix: &str, define: &str) -> Result<PathBuf, String> {
     let stem = source.file_stem().unwrap_or_default().to_string_lossy();
-    // The runtime and a program may have the same name.
+    // The folder is part of the name, because the runtime and a program may have files of the same name.
     let folder = source.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let object = out.join(format!("{folder}-{stem}.{suffix}.o"));
     let mut compile = Command::new(env::var("CC").unwrap_or_else(|_| "cc".into()));

@@ -2,7 +2,7 @@
 
 use crate::Guest;
 
-/// An entry: the images have the names that `build.rs` gave them.
+/// Expands to a catalogue entry. `build.rs` has named the image files.
 macro_rules! guest {
     ($name:literal, $about:literal) => {
         Guest {

@@ -1,4 +1,4 @@
-//! Each image is what its format says.
+//! Checks that each image has the headers of its format.
 
 use kvm_accel_guests::{Format, GUESTS, image};
 
@@ -31,7 +31,7 @@ fn test_multiboot_images_have_a_header_in_the_first_8_kib() {
         let at = header.unwrap_or_else(|| panic!("{} has no multiboot header", guest.name));
         let sum = (0..3).fold(0u32, |sum, word| sum.wrapping_add(u32_at(image, at + 4 * word)));
         assert_eq!(sum, 0, "{}: checksum", guest.name);
-        // e_phoff: 28; the one segment's p_paddr: + 12.
+        // `e_phoff` is at 28, and `p_paddr` of the only segment at + 12.
         assert_eq!(u64::from(u32_at(image, u32_at(image, 28) as usize + 12)), LOAD_ADDRESS, "{}", guest.name);
     }
 }

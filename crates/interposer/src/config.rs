@@ -1,14 +1,14 @@
-//! The grammar of `KVM_INTERPOSE`; see the crate's documentation.
+//! The grammar of `KVM_INTERPOSE`, see the crate's documentation.
 
 use crate::names::{errno_number, ioctl_number};
 use libc::c_int;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// How many `notify` and `debug` rules there can be: each vCPU has that many counters.
+/// The most `notify`, `buslock` and `debug` rules together: each vCPU has this many counters.
 pub const MAX_EXIT_RULES: usize = 4;
 
-/// What the variable says.
+/// The rules of the variable.
 #[derive(Debug, Default)]
 pub struct Config {
     /// `cap219`.
@@ -22,7 +22,7 @@ pub struct Config {
     pub log: Option<PathBuf>,
 }
 
-/// `notify:...` and `debug:...`
+/// A rule `notify:...`, `buslock:...` or `debug:...`
 #[derive(Debug, PartialEq, Eq)]
 pub struct ExitRule {
     pub vcpu: u32,
@@ -34,22 +34,22 @@ pub struct ExitRule {
     pub exit: Given,
 }
 
-/// An exit that no kernel made.
+/// An interposed exit, which the kernel has not caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Given {
-    /// KVM_EXIT_NOTIFY with these flags; only where capability 219 is enabled.
+    /// KVM_EXIT_NOTIFY with these flags. Given only on a VM that has enabled capability 219.
     Notify(u32),
-    /// KVM_EXIT_X86_BUS_LOCK, with its mark in `kvm_run.flags`.
+    /// KVM_EXIT_X86_BUS_LOCK, with its bit in `kvm_run.flags`.
     BusLock,
     /// KVM_EXIT_DEBUG.
     Debug { exception: u32, pc: u64, dr6: u64, dr7: u64 },
 }
 
-/// `fail:...`
+/// A rule `fail:...`
 #[derive(Debug)]
 pub struct FailRule {
     request: u32,
-    /// Only calls about this capability.
+    /// Only calls with this capability count.
     capability: Option<u32>,
     errno: c_int,
     first: u32,
@@ -58,7 +58,7 @@ pub struct FailRule {
 }
 
 impl FailRule {
-    /// Counts a call; the errno it fails with, if it is one of those chosen.
+    /// Counts a call. Returns the errno with which it fails, if the rule selects this call.
     pub fn errno(&self, request: u32, capability: Option<u32>) -> Option<c_int> {
         if request != self.request || (self.capability.is_some() && capability != self.capability) {
             return None;
@@ -69,7 +69,7 @@ impl FailRule {
 }
 
 impl Config {
-    /// Reads the variable's value. The error is a sentence.
+    /// Parses the variable's value. The error is a sentence.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut config = Self::default();
         for rule in text.split(';').map(str::trim).filter(|rule| !rule.is_empty()) {
@@ -78,13 +78,13 @@ impl Config {
         Ok(config)
     }
 
-    /// What KVM_CHECK_EXTENSION answers instead of the kernel.
+    /// Returns the interposed result of KVM_CHECK_EXTENSION for a capability.
     pub fn capability(&self, number: u32) -> Option<c_int> {
         let emulated = (self.notify_capability && number == crate::notify::CAPABILITY).then_some(1);
         self.capabilities.iter().find(|(known, _)| *known == number).map(|(_, value)| *value).or(emulated)
     }
 
-    /// What a call answers instead of the kernel, whatever its argument.
+    /// Returns the interposed result of a call, independent of its argument.
     pub fn answer(&self, request: u32) -> Option<c_int> {
         self.answers.iter().find(|(known, _)| *known == request).map(|(_, value)| *value)
     }
@@ -153,7 +153,7 @@ fn exit_rule(text: &str, exit: Given) -> Result<ExitRule, String> {
 }
 
 impl Given {
-    /// A key that only this kind of exit has.
+    /// Sets a key that only this kind of exit has.
     fn set(&mut self, key: &str, value: u64) -> Result<(), String> {
         let narrow = || u32::try_from(value).map_err(|_| format!("`{value}` is not a number of 32 bits"));
         match (self, key) {
@@ -185,7 +185,7 @@ fn fail_rule(text: &str) -> Result<FailRule, String> {
     Ok(FailRule { request, capability, errno, first, times, seen: AtomicU32::new(0) })
 }
 
-/// `key=value` words between commas.
+/// Splits a list of `key=value` words at its commas.
 fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(',').filter(|word| !word.is_empty()).map(|word| word.split_once('=').unwrap_or((word, "")))
 }

@@ -1,36 +1,37 @@
-//! What the file descriptors of this process are, as far as KVM is concerned.
+//! The file descriptors of this process that are KVM VMs or vCPUs.
 //!
-//! A descriptor's number is its index, so that looking one up takes no lock. Closing is not watched: a number that is given
-//! out again is overwritten, and calls are told apart by their request, so a stale entry is never acted on.
+//! A table indexed by descriptor number, so that a lookup takes no lock. Closing is not intercepted. When the kernel
+//! reuses a number for a VM or a vCPU, the entry is overwritten. A stale entry has no effect, because calls are
+//! distinguished by their request.
 
 use crate::config::MAX_EXIT_RULES;
 use kvm_bindings::kvm_run;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-/// Descriptors from here on are passed through.
+/// Descriptors with this number or a larger one are not intercepted.
 const LIMIT: usize = 4096;
 
 static FDS: [Fd; LIMIT] = [const { Fd::new() }; LIMIT];
 
-/// A VM or a vCPU. A descriptor is one of both, so each uses only its own fields.
+/// A VM or a vCPU. A descriptor is either, and uses only the fields of its kind.
 #[derive(Debug)]
 pub struct Fd {
-    /// VM: KVM_CREATE_VCPU succeeded this often.
+    /// VM: number of vCPUs created.
     pub vcpus: AtomicU32,
-    /// VM: capability 219 is enabled.
+    /// VM: capability 219 has been enabled.
     pub notify_enabled: AtomicBool,
-    /// vCPU: the descriptor of its VM; negative: not a vCPU.
+    /// vCPU: the descriptor of its VM; negative if this is not a vCPU.
     pub vm: AtomicI32,
     /// vCPU: its id.
     pub id: AtomicU32,
-    /// vCPU: where the program mapped its shared pages; valid as long as the program may enter the vCPU.
+    /// vCPU: the program's mapping of `kvm_run`, valid as long as the program may enter the vCPU.
     pub run: AtomicPtr<kvm_run>,
-    /// vCPU: entries so far, interposed or not.
+    /// vCPU: number of entries, interposed ones included.
     pub entries: AtomicU32,
-    /// vCPU: real exits so far that count, by rule.
+    /// vCPU: number of real exits that count, by rule.
     pub exits: [AtomicU32; MAX_EXIT_RULES],
-    /// vCPU: notify exits given so far, by rule.
+    /// vCPU: number of interposed exits, by rule.
     pub notified: [AtomicU32; MAX_EXIT_RULES],
 }
 
@@ -58,24 +59,24 @@ impl Fd {
     }
 }
 
-/// The entry of a descriptor.
+/// Returns the entry of a descriptor.
 pub fn get(fd: i32) -> Option<&'static Fd> {
     FDS.get(usize::try_from(fd).ok()?)
 }
 
-/// The entry of a vCPU's descriptor.
+/// Returns the entry of a vCPU's descriptor.
 pub fn vcpu(fd: i32) -> Option<&'static Fd> {
     get(fd).filter(|entry| entry.vm.load(Ordering::Acquire) >= 0)
 }
 
-/// The kernel has given out `fd` as a VM.
+/// Records that the kernel has created a VM with descriptor `fd`.
 pub fn vm_created(fd: i32) {
     if let Some(entry) = get(fd) {
         entry.clear();
     }
 }
 
-/// The kernel has given out `fd` as vCPU `id` of `vm`.
+/// Records that the kernel has created vCPU `id` of `vm` with descriptor `fd`.
 pub fn vcpu_created(vm: i32, fd: i32, id: u32) {
     if let Some(entry) = get(fd) {
         entry.clear();

@@ -1,4 +1,4 @@
-//! The functions that stand before libc's.
+//! The functions that replace libc's.
 
 use crate::config::Config;
 use crate::fds;
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 /// The rules and the log, if the variable is set.
 static RULES: OnceLock<(Config, Option<Log>)> = OnceLock::new();
 
-/// Reads the rules before the program's `main`, so that no call has to.
+/// Parses the rules before the program's `main`, so that no call has to.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = start;
@@ -28,13 +28,13 @@ extern "C" fn start() {
         Ok(rules) => drop(RULES.set(rules)),
         Err(problem) => {
             eprintln!("KVM_INTERPOSE: {problem}");
-            // SAFETY: _exit has no preconditions; no exit handler is to run before `main`.
+            // SAFETY: _exit has no preconditions. Exit handlers must not run before `main`.
             unsafe { libc::_exit(2) };
         }
     }
 }
 
-/// The calling thread's errno.
+/// Returns the calling thread's errno.
 pub fn errno() -> c_int {
     // SAFETY: the pointer is valid for the calling thread.
     unsafe { *libc::__errno_location() }
@@ -46,20 +46,21 @@ pub fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value };
 }
 
-/// The kernel's ioctl, with libc's convention.
+/// Calls the kernel's ioctl, with libc's error convention.
 pub fn kernel_ioctl(fd: c_int, request: u32, arg: *mut c_void) -> c_int {
     // SAFETY: the arguments are those that the program passed for this request.
     let result = unsafe { libc::syscall(libc::SYS_ioctl, c_long::from(fd), c_ulong::from(request), arg) };
     c_int::try_from(result).unwrap_or(-1)
 }
 
-/// `ioctl`. The C function takes variable arguments; with this calling convention a third one arrives as if it were named.
+/// Replaces libc's `ioctl`. The C function is variadic; in this calling convention, a third variadic argument is passed
+/// like a named one.
 ///
 /// # Safety
 /// As for `ioctl`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) -> c_int {
-    // The kernel looks at 32 bits; programs that keep a request in an `int` extend its sign.
+    // The kernel reads 32 bits of the request. Programs that store it in an `int` pass it sign-extended.
     let request = u32::try_from(request & 0xffff_ffff).unwrap_or_default();
     match RULES.get() {
         Some((config, log)) if is_kvm(request) => {
@@ -70,7 +71,7 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, arg: *mut c_void) ->
     }
 }
 
-/// A KVM call: fails, answers or passes it on, notes what it created, and logs it.
+/// Handles a KVM call: fails it, answers it or passes it on; records the descriptor that it created; logs it.
 ///
 /// # Safety
 /// As for `ioctl`.
@@ -119,7 +120,7 @@ unsafe fn call(config: &Config, log: Option<&Log>, fd: c_int, request: u32, arg:
     result
 }
 
-/// KVM_ENABLE_CAP of the notify capability on a VM, where the host has it only because of us.
+/// Answers KVM_ENABLE_CAP of the notify capability on a VM, if the rules provide the capability.
 fn answer_enable(config: &Config, fd: c_int, enable: &kvm_enable_cap) -> Option<Result<c_int, c_int>> {
     if enable.cap != notify::CAPABILITY || !config.notify_capability || fds::vcpu(fd).is_some() {
         return None;
@@ -131,7 +132,7 @@ fn answer_enable(config: &Config, fd: c_int, enable: &kvm_enable_cap) -> Option<
     }))
 }
 
-/// `mmap`: learns where a vCPU's shared pages are.
+/// Replaces libc's `mmap`, and records the address of a vCPU's `kvm_run`.
 ///
 /// # Safety
 /// As for `mmap`.
@@ -159,7 +160,8 @@ pub unsafe extern "C" fn mmap(
     if let Some(((_, log), vcpu)) = vcpu
         && base != libc::MAP_FAILED
     {
-        // A later mapping replaces an earlier one: whoever makes two keeps the second at least as long.
+        // A later mapping replaces an earlier one. A program with two mappings must keep the second at least as long as
+        // the first.
         vcpu.run.store(base.cast(), Ordering::Release);
         if let Some(log) = log {
             let id = vcpu.id.load(Ordering::Relaxed);
@@ -169,7 +171,7 @@ pub unsafe extern "C" fn mmap(
     base
 }
 
-/// `mmap64`, which is the same function here.
+/// Replaces libc's `mmap64`, which is the same function on x86-64.
 ///
 /// # Safety
 /// As for `mmap`.

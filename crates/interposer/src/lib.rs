@@ -1,27 +1,28 @@
-//! Test only: stands between any program and the kernel's KVM ioctls, preloaded with `LD_PRELOAD`.
+//! For tests only: interposes between any program and the kernel's KVM ioctls, preloaded with `LD_PRELOAD`.
 //!
-//! It wraps `ioctl` (and `mmap`, to find each vCPU's `kvm_run`) and follows `KVM_INTERPOSE`, which holds rules separated by
-//! semicolons. Without rules it changes nothing.
+//! It wraps `ioctl`, and `mmap` to find each vCPU's `kvm_run`. The variable `KVM_INTERPOSE` contains rules, separated
+//! by semicolons. Without rules, every call is passed on unchanged.
 //!
 //! | rule | effect |
 //! |---|---|
-//! | `cap219` | the host has KVM_CAP_X86_NOTIFY_VMEXIT: KVM_CHECK_EXTENSION answers 1, KVM_ENABLE_CAP is validated as Linux 6.1 does and does not reach the kernel |
-//! | `cap:NUMBER=VALUE` | KVM_CHECK_EXTENSION of that capability answers VALUE (0 hides it) |
-//! | `answer:NAME=VALUE` | the call of that name (`KVM_GET_API_VERSION`, ...) answers VALUE and does not reach the kernel |
-//! | `notify:KEY=N,...` | notify exits on vCPU `vcpu` (0) of every VM that has enabled capability 219: the first after `after` (0) real exits of that vCPU, `count` (1) in all, each following one after `every` (0) further real exits, with `flags` (0; 1: context invalid). With `port` only I/O exits at that port count, which names a place in a guest whatever firmware ran before it |
-//! | `buslock:KEY=N,...` | bus-lock exits of any vCPU, when as above; `cap:193=3` makes a program enable them, which every kernel lets it |
-//! | `debug:KEY=N,...` | debug exits of any vCPU, when as above, with `exception` (1), `pc`, `dr6` and `dr7` (0), in decimal |
+//! | `cap219` | the host has KVM_CAP_X86_NOTIFY_VMEXIT: KVM_CHECK_EXTENSION returns 1; KVM_ENABLE_CAP is validated like in Linux 6.1 and does not reach the kernel |
+//! | `cap:NUMBER=VALUE` | KVM_CHECK_EXTENSION of that capability returns VALUE (0 hides it) |
+//! | `answer:NAME=VALUE` | the call of that name (`KVM_GET_API_VERSION`, ...) returns VALUE and does not reach the kernel |
+//! | `notify:KEY=N,...` | notify exits on vCPU `vcpu` (0) of every VM that has enabled capability 219: the first after `after` (0) real exits of that vCPU, `count` (1) in all, each following one after `every` (0) further real exits, with `flags` (0; 1: context invalid). With `port`, only I/O exits at that port count, which selects a place in a guest independent of the firmware that ran before it |
+//! | `buslock:KEY=N,...` | bus-lock exits of any vCPU, with the same keys; `cap:193=3` makes a program enable them, which every kernel accepts |
+//! | `debug:KEY=N,...` | debug exits of any vCPU, with the same keys and `exception` (1), `pc`, `dr6` and `dr7` (0), in decimal |
 //! | `fail:NAME,errno=E,...` | the call of that name (`KVM_CREATE_VM`, ..., or `mmap` of a vCPU) fails with errno `E` (a name) and does not reach the kernel: the `nth` (1) one and the `times` (1) - 1 that follow; `cap=N` counts only those calls of KVM_CHECK_EXTENSION or KVM_ENABLE_CAP |
 //! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and what identifies it (`cap`, `flags`, `arg`, `id`, `vcpu`). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
 //!
 //! Example: `cap219;notify:vcpu=1,after=3,flags=1;log=/tmp/calls`.
 //!
-//! **No exit is lost.** A notify exit is given at an entry, not instead of an exit: the entry first runs with
-//! `immediate_exit` set to 2, so that the kernel completes the I/O of the exit before. A real exit that this brings
-//! (the next piece of a string instruction) is handed on first, and a kick, which writes 1, is honoured first.
+//! **No exit is lost.** An interposed exit is given at an entry, and does not replace an exit. The entry first runs
+//! with `immediate_exit` set to 2, so that the kernel completes the I/O of the previous exit. If this causes a real
+//! exit (the next piece of a string instruction), the program gets that exit first. A kick, which writes 1, also takes
+//! effect first.
 //!
-//! A rule that cannot be read ends the process with status 2: a test must not pass because it tested nothing.
-//! After start-up nothing here allocates or locks, so every context in which a program may call `ioctl` is fine.
+//! An invalid rule ends the process with status 2, because a test without rules would pass without testing anything.
+//! After start-up, nothing here allocates or locks, so a program may call `ioctl` in any context.
 
 mod config;
 mod fds;

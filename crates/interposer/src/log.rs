@@ -1,4 +1,4 @@
-//! A line of JSON for each call, written at once and without allocating.
+//! The log: one line of JSON for each call, written immediately and without allocation.
 
 use crate::names::ioctl_name;
 use libc::c_int;
@@ -11,29 +11,29 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Log(c_int);
 
-/// What is logged of a call.
+/// A line of the log.
 #[derive(Debug, Default)]
 pub struct Call {
     pub request: u32,
     pub fd: c_int,
-    /// As the program sees it; a negative errno where it failed.
+    /// The result that the program gets; a negative errno if the call failed.
     pub result: c_int,
-    /// The kernel has not seen it, or not its result.
+    /// The kernel did not get the call, or the program did not get the kernel's result.
     pub interposed: bool,
-    /// KVM_CHECK_EXTENSION, KVM_ENABLE_CAP.
+    /// KVM_CHECK_EXTENSION and KVM_ENABLE_CAP: the capability.
     pub cap: Option<u32>,
-    /// KVM_ENABLE_CAP: `flags`, `args[0]`.
+    /// KVM_ENABLE_CAP: `flags` and `args[0]`.
     pub enable: Option<(u32, u64)>,
-    /// KVM_CREATE_VCPU.
+    /// KVM_CREATE_VCPU: the vCPU's id.
     pub id: Option<u32>,
-    /// Calls on a vCPU.
+    /// Calls on a vCPU: the vCPU's id.
     pub vcpu: Option<u32>,
-    /// KVM_RUN: the flags of the notify exit that was given.
+    /// KVM_RUN: the flags of an interposed notify exit.
     pub notify: Option<u32>,
 }
 
 impl Call {
-    /// A call without particulars.
+    /// Creates a line without optional fields.
     pub fn new(request: u32, fd: c_int, result: c_int, interposed: bool) -> Self {
         Self { request, fd, result, interposed, ..Self::default() }
     }
@@ -49,10 +49,10 @@ impl Log {
         if fd < 0 { Err(format!("{}: {}", path.display(), std::io::Error::last_os_error())) } else { Ok(Self(fd)) }
     }
 
-    /// Appends one line; `errno` survives.
+    /// Appends one line, and preserves `errno`.
     pub fn write(&self, call: &Call) {
         let mut line = Line::default();
-        // A line that does not fit is cut, which no call can bring about.
+        // A line that does not fit is truncated. All calls fit.
         let _ = line.put(call);
         let saved = crate::hooks::errno();
         // SAFETY: the pointer and the length are those of `bytes`.
@@ -61,7 +61,7 @@ impl Log {
     }
 }
 
-/// A buffer on the stack.
+/// A line buffer on the stack.
 struct Line {
     bytes: [u8; 512],
     len: usize,
@@ -93,7 +93,7 @@ impl Line {
         }
         write!(self, "\",\"fd\":{},\"result\":{},\"interposed\":{}", call.fd, call.result, call.interposed)?;
         if let Some((flags, arg)) = call.enable {
-            // A string: the argument has more bits than a JavaScript number.
+            // A string, because the argument has more bits than a JavaScript number.
             write!(self, ",\"flags\":{flags},\"arg\":\"{arg:#x}\"")?;
         }
         for (key, value) in [("cap", call.cap), ("id", call.id), ("vcpu", call.vcpu), ("notify", call.notify)] {

@@ -11,10 +11,10 @@ pub const CREATE_VCPU: u32 = 0xae41;
 pub const ENABLE_CAP: u32 = 0x4068_aea3;
 pub const RUN: u32 = 0xae80;
 
-/// Not an ioctl: stands for the `mmap` of a vCPU in the log and in rules.
+/// Not an ioctl: represents the `mmap` of a vCPU in the log and in rules.
 pub const MMAP: u32 = 0;
 
-/// x86-64 numbers. The same low byte with another size is another call, so the whole number decides.
+/// The request numbers on x86-64. The same low byte with another size is another call, so the whole number is compared.
 const IOCTLS: &[(u32, &str)] = &[
     (MMAP, "mmap"),
     (0xae00, "KVM_GET_API_VERSION"),
@@ -105,7 +105,7 @@ const IOCTLS: &[(u32, &str)] = &[
     (0x4018_aee3, "KVM_HAS_DEVICE_ATTR"),
 ];
 
-/// The errnos that a rule may name.
+/// The errnos that rules can name.
 const ERRNOS: &[(c_int, &str)] = &[
     (libc::EPERM, "EPERM"),
     (libc::ENOENT, "ENOENT"),
@@ -131,22 +131,22 @@ const ERRNOS: &[(c_int, &str)] = &[
     (libc::EOPNOTSUPP, "EOPNOTSUPP"),
 ];
 
-/// Whether a request belongs to KVM.
+/// True if a request is a KVM ioctl.
 pub const fn is_kvm(request: u32) -> bool {
     request >> 8 & 0xff == KVM_TYPE
 }
 
-/// The name of a call; `None` for one that this table does not have.
+/// Returns the name of a call; `None` if the table does not have it.
 pub fn ioctl_name(request: u32) -> Option<&'static str> {
     IOCTLS.iter().find(|(number, _)| *number == request).map(|(_, name)| *name)
 }
 
-/// The call of a name.
+/// Returns the request number of a call.
 pub fn ioctl_number(name: &str) -> Option<u32> {
     IOCTLS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
 }
 
-/// The errno of a name.
+/// Returns the number of an errno.
 pub fn errno_number(name: &str) -> Option<c_int> {
     ERRNOS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number)
 }

@@ -1,4 +1,4 @@
-//! Capability 219 as the kernel has it, and when a notify exit is due.
+//! Emulates capability 219, and decides when an interposed exit is due.
 
 use crate::config::{ExitRule, Given};
 use crate::fds::Fd;
@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 /// KVM_CAP_X86_NOTIFY_VMEXIT.
 pub const CAPABILITY: u32 = KVM_CAP_X86_NOTIFY_VMEXIT;
 
-/// KVM_ENABLE_CAP(219) as Linux 6.1 checks it. It may be repeated until the VM has a vCPU.
+/// Validates KVM_ENABLE_CAP(219) like Linux 6.1. The call may be repeated until the VM has a vCPU.
 pub fn validate(cap: &kvm_enable_cap, vcpus: u32) -> Result<(), c_int> {
     let valid = u64::from(KVM_X86_NOTIFY_VMEXIT_ENABLED | KVM_X86_NOTIFY_VMEXIT_USER);
     let [arg, ..] = cap.args;
@@ -21,7 +21,7 @@ pub fn validate(cap: &kvm_enable_cap, vcpus: u32) -> Result<(), c_int> {
     if refused { Err(libc::EINVAL) } else { Ok(()) }
 }
 
-/// The first rule that has an exit for this vCPU now; notify exits only where they are `enabled`.
+/// Returns the first rule with an exit that is due on this vCPU. Notify exits are due only if `enabled`.
 pub fn due(rules: &[ExitRule], vcpu: &Fd, enabled: bool) -> Option<(usize, Given)> {
     let id = vcpu.id.load(Ordering::Relaxed);
     rules.iter().zip(vcpu.exits.iter().zip(&vcpu.notified)).enumerate().find_map(
@@ -34,7 +34,7 @@ pub fn due(rules: &[ExitRule], vcpu: &Fd, enabled: bool) -> Option<(usize, Given
     )
 }
 
-/// Counts a real exit of this vCPU (`port`: that of an I/O exit) for the rules that it concerns.
+/// Counts a real exit of this vCPU for the rules to which it applies. `port` is the port of an I/O exit.
 pub fn count(rules: &[ExitRule], vcpu: &Fd, port: Option<u16>) {
     for (rule, exits) in rules.iter().zip(&vcpu.exits) {
         if rule.port.is_none() || rule.port == port {

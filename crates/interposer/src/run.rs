@@ -1,4 +1,4 @@
-//! KVM_RUN: gives a vCPU its notify and debug exits without losing what the kernel has to say.
+//! KVM_RUN: gives a vCPU its interposed exits without losing an exit of the kernel.
 
 use crate::config::{Config, Given};
 use crate::fds::{self, Fd};
@@ -14,10 +14,10 @@ use libc::c_int;
 use std::ptr::{addr_of, addr_of_mut, null_mut};
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The value of `immediate_exit` that is ours: the kernel asks only for non-zero, and a kick writes 1.
+/// The interposer's value of `immediate_exit`. The kernel tests only for non-zero, and a kick writes 1.
 const COMPLETE_ONLY: u8 = 2;
 
-/// KVM_RUN of the vCPU behind `fd`.
+/// Handles KVM_RUN of the vCPU with descriptor `fd`.
 pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int {
     let first = vcpu.entries.fetch_add(1, Ordering::Relaxed) == 0;
     let run = vcpu.run.load(Ordering::Acquire);
@@ -46,7 +46,7 @@ pub fn enter(config: &Config, log: Option<&Log>, fd: c_int, vcpu: &Fd) -> c_int 
     result
 }
 
-/// An entry of the kernel's, counted if it ends in an exit.
+/// Enters the vCPU through the kernel, and counts the exit, if there was one.
 fn real(config: &Config, fd: c_int, vcpu: &Fd) -> c_int {
     let result = kernel_ioctl(fd, RUN, null_mut());
     if result == 0 && !config.exits.is_empty() {
@@ -55,7 +55,7 @@ fn real(config: &Config, fd: c_int, vcpu: &Fd) -> c_int {
     result
 }
 
-/// The port of the exit that the kernel has just left, if it is an I/O exit.
+/// Returns the port of the last exit, if it is an I/O exit.
 fn port(run: *mut kvm_run) -> Option<u16> {
     if run.is_null() {
         return None;
@@ -68,19 +68,19 @@ fn port(run: *mut kvm_run) -> Option<u16> {
 }
 
 enum Completed {
-    /// Nothing is pending any more; the vCPU has not run.
+    /// The previous exit is complete; the vCPU has not run.
     Nothing,
-    /// Something that the program has to hear of first.
+    /// KVM_RUN has returned, and the program must get this result first.
     Returned(c_int),
 }
 
-/// Lets the kernel finish the exit before, without running the guest.
+/// Makes the kernel complete the previous exit without running the guest.
 fn complete(config: &Config, fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Completed {
     // SAFETY: `run` is the program's mapping of this vCPU, which lives while the vCPU may be entered; every writer of this
     // byte writes just this byte.
     let immediate_exit = unsafe { AtomicU8::from_ptr(addr_of_mut!((*run).immediate_exit)) };
     if immediate_exit.compare_exchange(0, COMPLETE_ONLY, Ordering::SeqCst, Ordering::SeqCst).is_err() {
-        // A kick is there already.
+        // There has been a kick.
         return Completed::Returned(real(config, fd, vcpu));
     }
     let result = real(config, fd, vcpu);
@@ -89,10 +89,10 @@ fn complete(config: &Config, fd: c_int, vcpu: &Fd, run: *mut kvm_run) -> Complet
     if interrupted && !kicked { Completed::Nothing } else { Completed::Returned(result) }
 }
 
-/// Writes the exit.
+/// Writes an interposed exit to `kvm_run`.
 fn give(run: *mut kvm_run, exit: Given) {
-    // SAFETY: as in `complete`; the caller is the vCPU's thread between two entries, so nobody else touches these fields, and
-    // the exit that the union held is complete.
+    // SAFETY: as in `complete`; the caller is the vCPU's thread between two entries, so no other code accesses these
+    // fields, and the exit that the union held is complete.
     unsafe {
         match exit {
             Given::Notify(flags) => {

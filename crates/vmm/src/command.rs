@@ -1,43 +1,43 @@
-//! What a caller asks of a machine.
+//! Commands that a caller sends to a machine.
 
 use crate::Operation;
 use kvm_accel::VcpuState;
 use kvm_accel::debug::Breakpoint;
 use serde::{Deserialize, Serialize};
 
-/// A command. It is executed on the control thread, after the commands that were sent before it, and answered by one
-/// [`Reply`](crate::Reply) or [`Failure`](crate::Failure).
+/// A command. The control thread executes commands in the order in which they were sent. Each gets one [`Reply`](crate::Reply) or
+/// [`Failure`](crate::Failure).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "command")]
 pub enum Command {
-    /// Lets the guest run: `prelaunch` to `running`.
+    /// Starts the guest: `prelaunch` to `running`.
     Start,
-    /// Lets the guest run on.
+    /// Resumes the guest.
     Resume,
-    /// Takes all vCPUs out of the guest and waits until every device is still. The guest may stop for a reason of its own first. The
-    /// command then succeeds, too, and the state is that of the guest's reason.
+    /// Kicks all vCPUs out of the guest, and waits until every device is quiescent. If the guest stops for a reason of its own first, the
+    /// command succeeds too, and the run state is the one for that reason.
     Pause,
-    /// Puts the machine back to power-on. A running one goes on running, any other is then in `prelaunch`.
+    /// Resets the machine to its power-on state. A running machine continues to run; any other machine enters `prelaunch`.
     Reset,
-    /// Has one vCPU execute one instruction. The reply comes when the machine has stopped again.
+    /// Executes one instruction on one vCPU. The reply is sent when the machine has stopped again.
     Step {
         /// Index of the vCPU.
         vcpu: u32,
     },
     /// Sends an NMI to every vCPU.
     InjectNmi,
-    /// Has a vCPU treat its next interruption as a notify VM exit.
+    /// Makes a vCPU report its next interrupted `KVM_RUN` as a notify VM exit.
     InjectNotify {
         /// Index of the vCPU.
         vcpu: u32,
-        /// `KVM_NOTIFY_CONTEXT_INVALID`.
+        /// Sets `KVM_NOTIFY_CONTEXT_INVALID` in the exit's flags.
         context_invalid: bool,
     },
     /// Reads a vCPU's register file.
     VcpuState {
         /// Index of the vCPU.
         vcpu: u32,
-        /// [`Command::SetVcpuState`] follows: an error names that operation.
+        /// True if [`Command::SetVcpuState`] follows. Errors then name that operation.
         to_change: bool,
     },
     /// Changes a vCPU's register file at its next entry.
@@ -56,7 +56,7 @@ pub enum Command {
     },
     /// Removes a breakpoint or a watchpoint.
     RemoveBreakpoint {
-        /// As when it was inserted.
+        /// The same vCPU as at the insertion.
         vcpu: u32,
         /// The breakpoint.
         breakpoint: Breakpoint,
@@ -72,29 +72,29 @@ pub enum Command {
         /// Bytes.
         length: u64,
     },
-    /// Writes guest memory. Bytes before an address that cannot be written have been written.
+    /// Writes guest memory. If an address is not writable, the bytes before it have been written already.
     WriteMemory {
         /// As for [`Command::ReadMemory`].
         vcpu: Option<u32>,
         /// Linear or physical address.
         address: u64,
-        /// What to write.
+        /// The bytes to write.
         bytes: Vec<u8>,
     },
-    /// Adds a device whose accesses the caller answers.
+    /// Adds a device that the caller implements.
     AddDevice(DeviceClaim),
-    /// Begins to record the pages that the guest writes.
+    /// Starts recording the pages that the guest writes.
     StartDirtyLog,
-    /// Ends the recording, and forgets what was not taken.
+    /// Stops the recording, and discards the pages that were not taken.
     StopDirtyLog,
-    /// Takes the recorded pages.
+    /// Returns the recorded pages, and clears the record.
     TakeDirtyPages,
-    /// Counts the pages that each vCPU has dirtied so far; an empty list without dirty rings.
+    /// Returns the number of pages that each vCPU has dirtied so far. The list is empty without dirty rings.
     DirtyTotals,
 }
 
 impl Command {
-    /// What this command is to the run state.
+    /// Returns the operation whose allowed run states apply to this command.
     #[must_use]
     pub const fn operation(&self) -> Operation {
         match self {
@@ -121,17 +121,18 @@ impl Command {
     }
 }
 
-/// Ports or addresses of a device whose accesses the caller answers.
+/// A device that the caller implements, and the ports or addresses that it claims.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceClaim {
-    /// Its name in messages.
+    /// The name of the device, for messages.
     pub name: String,
-    /// I/O ports; guest physical memory otherwise.
+    /// True for I/O ports, false for guest physical memory.
     pub pio: bool,
     /// First port or address.
     pub base: u64,
-    /// Ports or bytes.
+    /// Number of ports, or of bytes.
     pub len: u64,
-    /// A worker fetches the accesses; otherwise they are [`Event::DeviceAccess`](crate::Event::DeviceAccess).
+    /// True if a worker thread of JavaScript fetches the accesses. Otherwise each access is emitted as
+    /// [`Event::DeviceAccess`](crate::Event::DeviceAccess).
     pub worker: bool,
 }

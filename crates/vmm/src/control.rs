@@ -1,4 +1,4 @@
-//! The control thread: executes commands in order, and decides what follows when the guest stops by itself.
+//! The control thread. It executes commands in order, and decides what follows when the guest stops by itself.
 
 use crate::event::{Event, Exit, ExitReason};
 use crate::inbox::{Envelope, Inbox, Next};
@@ -8,44 +8,46 @@ use kvm_accel::{Fault, Request, StopReason, Warning, WarningCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long devices may take to become still. Requests are sliced, so that a host whose disks answer needs milliseconds.
+/// How long `pause()` waits for the devices to complete their requests. A request is done in slices, so a host whose disks respond needs
+/// milliseconds.
 const QUIESCENCE: Duration = Duration::from_secs(10);
-/// How long the vCPUs may take to leave the guest before a warning names them.
+/// How long the vCPUs may take to leave the guest before a warning lists the vCPUs that have not left.
 const LATE: Duration = Duration::from_secs(5);
-/// How often the end is looked for meanwhile.
+/// How often a wait for the devices checks whether the machine is being ended.
 const SLICE: Duration = Duration::from_millis(20);
 
-/// What follows a stop of the vCPUs.
+/// What the control thread does after the vCPUs have stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// The guest stopped by itself, and goes on after a reset or a wake-up.
+    /// No command asked for the stop: the guest continues after its own reset or wake-up.
     GoOn,
-    /// The machine was asked to pause.
+    /// [`Command::Pause`] asked for the stop.
     Pause,
-    /// The machine was asked to reset.
+    /// [`Command::Reset`] asked for the stop.
     Reset,
 }
 
 /// Owns a machine and its run state.
 ///
-/// Invariant: the state is `Running` from a call of [`Machine::resume`] until its stop was taken out of the inbox.
+/// Invariant: the state is `Running` from a call of [`Machine::resume`] until the control thread has taken the stop that follows out of the
+/// inbox.
 pub struct Control<M> {
     machine: M,
     policy: Policy,
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     state: RunState,
-    /// How the guest ended, until it is started again.
+    /// How the guest ended. `None` again once the guest has been restarted.
     exit: Option<Exit>,
-    /// The command whose reply waits for the end of a step.
+    /// The id of the step command. Its reply is sent when the step has ended.
     stepping: Option<u32>,
-    /// A pause that the end of the machine interrupted.
+    /// The id of a pause command that the end of the machine interrupted. `finish()` sends its reply.
     pausing: Option<u32>,
-    /// The command that is being executed, unless it was answered.
+    /// The id of the command that is being executed; `None` once its reply has been sent.
     executing: Option<u32>,
-    /// It is answered when the vCPUs have been asked to stop.
+    /// The reply to the current command is sent as soon as the vCPUs have been asked to stop.
     early: bool,
-    /// The guest ended the machine.
+    /// The guest ended the machine: `run()` returns.
     over: bool,
 }
 
@@ -67,13 +69,13 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    /// Returns when the machine is to be ended.
+    /// Executes commands until the machine is ended by the host or by the guest.
     pub fn run(&mut self) {
         while !self.over {
             match self.inbox.next() {
                 Next::End => return,
                 Next::Stopped(reason) => {
-                    // An error was emitted as the machine's exit: no command waits for it.
+                    // `settle` has already emitted an error as the machine's exit; no command waits for it.
                     let _ = self.settle(reason, Then::GoOn);
                 }
                 Next::Execute(envelope) => self.execute(envelope),
@@ -93,8 +95,8 @@ impl<M: Machine> Control<M> {
         self.executing = outer;
     }
 
-    /// Executes a nested command while the vCPUs are stopping. They have been asked to stop, which is all that a nested pause or reset waits
-    /// for; the rest of it takes its turn.
+    /// Executes a nested command while the vCPUs are stopping. A nested pause or reset needs no more than a stop request, which has been
+    /// sent: its reply is sent now. The rest of its work is queued behind the other commands.
     fn execute_while_stopping(&mut self, envelope: Envelope) {
         if matches!(envelope.command, Command::Pause | Command::Reset) {
             self.outbox.reply(envelope.id, Ok(Reply::Done));
@@ -104,7 +106,7 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    /// The reply, unless it comes later.
+    /// Executes a command and returns its reply. `None` means that the reply is sent later.
     fn carry_out(&mut self, id: u32, command: Command) -> Option<Result<Reply, Failure>> {
         if let Err(failure) = self.state.check(command.operation()) {
             return Some(Err(failure));
@@ -129,7 +131,7 @@ impl<M: Machine> Control<M> {
                 match result {
                     Some(Err(failure)) if !self.inbox.cancel().is_cancelled() => Err(failure),
                     Some(Ok(())) => Ok(Reply::Done),
-                    // The end came before the vCPUs had stopped, or before the devices were still.
+                    // The machine was ended before the vCPUs had stopped or the devices had completed their requests.
                     _ => {
                         self.pausing = self.executing.map(|_| id);
                         return None;
@@ -149,14 +151,14 @@ impl<M: Machine> Control<M> {
         self.state.ended(operation)
     }
 
-    /// Enters `running`; the vCPUs follow, so that no event of the guest precedes this one.
+    /// Enters `running` and emits the event. The caller resumes the vCPUs afterwards, so that no event of the guest precedes this one.
     fn begin(&mut self) {
         self.state = RunState::Running;
         self.exit = None;
         self.emit(Event::Resume);
     }
 
-    /// Takes all vCPUs out of the guest, unless the machine is ended meanwhile.
+    /// Kicks all vCPUs and waits until they have left the guest. Returns `None` if the machine is ended meanwhile.
     fn stop_vcpus(&mut self) -> Option<StopReason> {
         self.machine.pause();
         if std::mem::take(&mut self.early)
@@ -171,7 +173,7 @@ impl<M: Machine> Control<M> {
                 Some(Next::Stopped(reason)) => return Some(reason),
                 Some(Next::Execute(envelope)) => self.execute_while_stopping(envelope),
                 None => {
-                    // Kicks the vCPUs that have not left.
+                    // Kicks the vCPUs that have not left the guest.
                     self.machine.pause();
                     self.warn_of_late_vcpus(&mut warned);
                 }
@@ -179,7 +181,7 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    /// Names the vCPUs that keep the control thread waiting, once for each wait.
+    /// Emits one warning for each wait, with the vCPUs that have not left the guest.
     fn warn_of_late_vcpus(&self, warned: &mut bool) {
         let late = self.machine.running_vcpus();
         if *warned || late.is_empty() {
@@ -216,14 +218,14 @@ impl<M: Machine> Control<M> {
         self.exit = None;
         self.emit(Event::Reset { guest: false, state: RunState::Prelaunch });
         if debugged {
-            // The machine was running when the reset was asked for.
+            // The machine was running when the reset command arrived.
             self.begin();
             self.machine.resume();
         }
         Ok(Reply::Done)
     }
 
-    /// Decides what follows a stop of the vCPUs.
+    /// Decides what follows after the vCPUs have stopped for `reason`.
     fn settle(&mut self, reason: StopReason, then: Then) -> Result<(), Failure> {
         let stepping = self.stepping.take();
         let stop = match &reason {
@@ -249,14 +251,14 @@ impl<M: Machine> Control<M> {
         result
     }
 
-    /// The guest asked for something.
+    /// Handles a request of the guest, such as a shutdown or a reset.
     fn requested(&mut self, request: Request, then: Then) -> Result<(), Failure> {
         match request {
             Request::Shutdown => self.guest_ended(ExitReason::GuestShutdown.into()),
             Request::Panic if self.policy.no_shutdown => {
                 self.leave(RunState::GuestPanicked, Some(ExitReason::GuestPanicked.into()));
             }
-            // As QEMU's default.
+            // QEMU's default is to end the machine, too.
             Request::Panic => self.guest_ended(ExitReason::GuestPanicked.into()),
             Request::DebugExit { value } => {
                 let status = u8::try_from((value << 1 | 1) & 0xff).ok();
@@ -276,7 +278,7 @@ impl<M: Machine> Control<M> {
         Ok(())
     }
 
-    /// The machine could go on. It does, unless it was asked to stop.
+    /// Resumes the vCPUs, unless a pause or a reset stopped them.
     fn go_on(&mut self, then: Then) -> Result<(), Failure> {
         match then {
             Then::GoOn => self.machine.resume(),
@@ -287,7 +289,7 @@ impl<M: Machine> Control<M> {
                     self.emit(Event::Stop { state: RunState::Paused, exit: None });
                 }
                 Err(failure) => {
-                    // A machine that is not still is not paused.
+                    // The machine is paused only if its devices are quiescent.
                     self.machine.resume();
                     return Err(failure);
                 }
@@ -296,7 +298,7 @@ impl<M: Machine> Control<M> {
         Ok(())
     }
 
-    /// Resets or wakes the machine. One that cannot go on is in `internal-error`.
+    /// Resets or wakes the machine. On failure, the machine enters `internal-error`.
     fn restart(
         &mut self,
         how: impl FnOnce(&mut M, &kvm_accel::cancel::Cancel) -> Result<(), Failure>,
@@ -332,14 +334,14 @@ impl<M: Machine> Control<M> {
         self.emit(Event::Stop { state, exit });
     }
 
-    /// The guest ended the machine; `no_shutdown` keeps it.
+    /// Handles the end of the machine by the guest. With `no_shutdown`, the machine is kept in `shutdown`.
     fn guest_ended(&mut self, exit: Exit) {
         self.leave(RunState::Shutdown, Some(exit.clone()));
         self.emit(Event::Shutdown { reason: exit.reason, exit });
         self.over = !self.policy.no_shutdown;
     }
 
-    /// Waits until every device is still, unless the machine is ended meanwhile.
+    /// Waits until every device is quiescent, the deadline passes, or the machine is ended.
     fn quiesce(&self) -> Result<(), Failure> {
         let deadline = Instant::now() + QUIESCENCE;
         loop {
@@ -351,7 +353,7 @@ impl<M: Machine> Control<M> {
         }
     }
 
-    /// The machine met a fault of this package: it cannot go on, and the host ends it.
+    /// Reports a panic of the control thread as an internal error. The machine cannot continue; the host has to end it.
     pub fn panicked(&mut self, message: &str) {
         let failure = Failure::internal("the control thread", message);
         if let Some(id) = self.executing.take() {
@@ -363,7 +365,7 @@ impl<M: Machine> Control<M> {
         self.emit(Event::Stop { state: RunState::InternalError, exit: Some(exit) });
     }
 
-    /// Ends the machine. Every command that was sent is answered.
+    /// Ends the machine, and replies to every command that was sent.
     pub fn finish(&mut self) {
         self.machine.end();
         let was_running = self.state == RunState::Running;
@@ -379,12 +381,12 @@ impl<M: Machine> Control<M> {
             self.outbox.reply(id, Ok(Reply::Stepped(None)));
         }
         if let Some(id) = self.pausing.take() {
-            // The vCPUs are outside the guest.
+            // The vCPUs have left the guest, so the pause has succeeded.
             self.outbox.reply(id, Ok(Reply::Done));
         }
         for Envelope { id, command, .. } in self.inbox.close().into_iter().filter(|envelope| !envelope.answered) {
             let result = match command {
-                // The end has stopped the guest, as the pause would have.
+                // Ending the machine has stopped the guest, which is what the pause asked for.
                 Command::Pause if was_running => Ok(Reply::Done),
                 other => Err(self.ended(other.operation())),
             };

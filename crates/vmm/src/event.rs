@@ -1,4 +1,4 @@
-//! What happens in a machine by itself.
+//! Events: changes of a machine that no reply reports.
 
 use crate::{Failure, RunState};
 use kvm_accel::debug::DebugStop;
@@ -6,88 +6,90 @@ use kvm_accel::{BusLockEvent, NotifyEvent, Warning};
 use kvm_accel_machine::devices::{Access, MsrAccess};
 use serde::{Deserialize, Serialize};
 
-/// An event. Events and replies reach the caller in the order in which they happened.
+/// An event. The caller receives events and replies in the order in which they happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event", content = "data")]
 pub enum Event {
-    /// A notify VM exit, real or injected.
+    /// A notify VM exit, reported by the kernel or injected.
     Notify {
-        /// The exit.
+        /// The details of the VM exit.
         exit: Box<NotifyEvent>,
-        /// Events that did not fit the queue before this one.
+        /// Number of events that were dropped before this one because the queue was full.
         dropped: u32,
     },
-    /// A bus lock.
+    /// A bus lock of the guest.
     BusLock {
-        /// The bus lock.
+        /// The details of the bus lock.
         lock: Box<BusLockEvent>,
         /// As for [`Event::Notify`].
         dropped: u32,
     },
-    /// Something a user should read.
+    /// A warning for the user.
     Warning(Warning),
     /// The machine entered run state `running`.
     Resume,
-    /// The machine left run state `running`. All vCPUs are outside the guest, and every device is still.
+    /// The machine left run state `running`. All vCPUs are outside the guest. Every device is quiescent; if one is not, a warning precedes
+    /// this event.
     Stop {
-        /// The state it is in now.
+        /// The new run state.
         state: RunState,
         /// How the guest ended; none for a pause or a debug stop.
         exit: Option<Exit>,
     },
     /// A breakpoint, a watchpoint or a step stopped the machine; follows [`Event::Stop`].
     Debug(DebugStop),
-    /// The machine was put back to power-on.
+    /// The machine was reset to its power-on state.
     Reset {
-        /// The guest asked for it.
+        /// True if the guest requested the reset, false if the host did.
         guest: bool,
-        /// The state it is in now: `running` or `prelaunch`.
+        /// The new run state: `running` or `prelaunch`.
         state: RunState,
     },
     /// The machine ended. Unless [`Policy::no_shutdown`](crate::Policy::no_shutdown) keeps it, [`Event::Closed`] follows.
     Shutdown {
-        /// Why.
+        /// Why the machine ended.
         reason: ExitReason,
-        /// How it ended: the first end that was reported, if there were several.
+        /// How the machine ended. If several ends were reported, this is the first.
         exit: Exit,
     },
-    /// The guest accesses a device of the caller's, and its vCPU waits for the answer.
+    /// The guest accesses a device that the caller implements. The vCPU waits for the answer.
     DeviceAccess {
-        /// The device's index.
+        /// Index of the device.
         device: u32,
-        /// The access.
+        /// The access, which the caller answers.
         access: Access,
     },
-    /// The guest accesses an MSR of the caller's, and its vCPU waits for the answer.
+    /// The guest accesses an MSR that the caller implements. The vCPU waits for the answer.
     MsrAccess(MsrAccess),
-    /// A connection to the guest by vsock was accepted or refused.
+    /// A vsock connection to the guest was accepted or refused.
     VsockConnected {
-        /// The caller's number of the attempt.
+        /// The id that the caller gave to the connection attempt.
         id: u32,
         /// The host's port.
         host_port: u32,
-        /// Why it was refused.
+        /// Why the connection was refused; none if it was accepted.
         error: Option<Failure>,
     },
-    /// The guest has connected to a vsock port that the caller listens to.
+    /// The guest has connected to a vsock port on which the caller listens.
     VsockConnection {
         /// The host's port.
         host_port: u32,
     },
-    /// The balloon has another size. Emitted again only after the size was read.
+    /// The size of the balloon has changed. The event is emitted again only after the caller has read the size.
     BalloonChange,
     /// A serial port accepts input again.
     InputDrained {
         /// The port, COM1 being 0.
         port: u32,
     },
-    /// All threads have ended and the VM is closed. The last message of all.
+    /// All threads have ended and the VM is closed. This is the last message.
     Closed,
 }
 
 impl Event {
-    /// True if a full queue may drop the event and count it. What stops or ends a machine, or what a vCPU waits for, is never
-    /// dropped. A guest can reset itself thousands of times in a second; its machine runs before and after.
+    /// True if the event may be dropped and counted when the queue is full. Events that stop or end a machine, and events whose answer a
+    /// vCPU waits for, are never dropped. A reset by the guest may be dropped: a guest can reset itself thousands of times a second, and
+    /// the machine runs before and after each reset.
     pub(crate) const fn may_be_dropped(&self) -> bool {
         matches!(self, Self::Notify { .. } | Self::BusLock { .. } | Self::Warning(_) | Self::Reset { guest: true, .. })
     }
@@ -96,13 +98,13 @@ impl Event {
 /// How a machine ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// Why.
+    /// Why the machine ended.
     pub reason: ExitReason,
-    /// With [`ExitReason::DebugExit`]: the process status that QEMU would end with, `(value << 1) | 1`.
+    /// With [`ExitReason::DebugExit`]: the exit status of QEMU's process in this case, `(value << 1) | 1`.
     pub status: Option<u8>,
     /// With [`ExitReason::InternalError`]: what happened, in one line.
     pub detail: Option<String>,
-    /// With [`ExitReason::InternalError`]: registers and code bytes as QEMU prints them.
+    /// With [`ExitReason::InternalError`]: registers and code bytes in QEMU's format.
     pub report: Option<String>,
 }
 
@@ -124,14 +126,14 @@ pub enum ExitReason {
     GuestReset,
     /// The guest wrote to `isa-debug-exit`.
     DebugExit,
-    /// A vCPU could not go on.
+    /// A vCPU could not continue.
     InternalError,
-    /// The host ended it.
+    /// The host ended the machine.
     HostQuit,
 }
 
 impl ExitReason {
-    /// The name users see.
+    /// Returns the name in the TypeScript API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Errors as data.
+//! Errors as data: the values that cross into TypeScript.
 
 use crate::RunState;
 use kvm_accel::KvmError;
@@ -16,7 +16,7 @@ impl Failure {
     /// Returns the details as a JSON object.
     #[must_use]
     pub fn to_json(&self) -> String {
-        // Strings, numbers and names of states cannot fail to serialise.
+        // Serialising strings, numbers and names of states does not fail.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
@@ -40,30 +40,30 @@ impl From<FailureDetails> for Failure {
 pub struct FailureDetails {
     /// Stable code, such as `ERR_KVM_IOCTL`.
     pub code: String,
-    /// What failed, the value, and the rule.
+    /// What failed, the value, and what was expected.
     pub message: String,
-    /// What to do about it.
+    /// What the user can do.
     pub remedy: String,
-    /// Why KVM is unavailable, where that is certain.
+    /// Why KVM is unavailable, if the reason is known.
     pub reason: Option<String>,
-    /// The system's error number.
+    /// The errno of the system call.
     pub errno: Option<i32>,
-    /// The ioctl, by the kernel's name.
+    /// The kernel's name of the ioctl.
     pub ioctl: Option<String>,
-    /// The capability, by the kernel's name.
+    /// The kernel's name of the capability.
     pub capability: Option<String>,
     /// The accelerator property.
     pub property: Option<String>,
     /// `kernel`, `initrd` or `firmware`.
     pub image: Option<String>,
-    /// What is wrong with the image, the breakpoint or the vsock connection.
+    /// The problem with the image, the breakpoint or the vsock connection, as a stable name.
     pub problem: Option<String>,
     /// The guest address that has no RAM. In JSON it is decimal text, because JavaScript's numbers are exact up to 2^53 only.
     #[serde(with = "decimal")]
     pub address: Option<u64>,
     /// The machine option.
     pub option: Option<String>,
-    /// Registers and code bytes of a vCPU that cannot be reset.
+    /// Registers and code bytes of a vCPU whose reset failed.
     pub report: Option<String>,
     /// With `ERR_MACHINE_STATE`: the run state of the machine.
     pub state: Option<RunState>,
@@ -71,7 +71,7 @@ pub struct FailureDetails {
     pub allowed: Vec<RunState>,
 }
 
-/// A number of 64 bits as decimal text.
+/// Serialises a 64-bit number as decimal text.
 mod decimal {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -99,7 +99,7 @@ impl Failure {
         .into()
     }
 
-    /// A fault of this package.
+    /// Returns the error of a bug in this package.
     pub(crate) fn internal(what: &str, message: &str) -> Self {
         FailureDetails {
             code: "ERR_INTERNAL".into(),

@@ -1,4 +1,4 @@
-//! What the control thread waits for: commands, the vCPUs' stop, and the end.
+//! The control thread's inbox: commands, the stop of the vCPUs, and the end of the machine.
 
 use crate::Command;
 use crate::sync::{Condvar, Mutex, lock};
@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// A command and the id that its reply carries.
+/// A command and the id of its reply.
 #[derive(Debug)]
 pub struct Envelope {
     pub id: u32,
     pub command: Command,
-    /// A vCPU waits for the caller. A pause or a reset is then answered when the vCPUs have been asked to stop.
+    /// A vCPU waits for the sender. The reply to a nested pause or reset is sent when the vCPUs have been asked to stop.
     pub nested: bool,
-    /// It was answered already.
+    /// The reply has been sent already.
     pub answered: bool,
 }
 
@@ -33,7 +33,7 @@ pub enum Next {
 #[derive(Default)]
 struct State {
     commands: VecDeque<Envelope>,
-    /// Commands sent by code that a vCPU waits for. They are executed even while the control thread waits for that vCPU.
+    /// Commands of senders that a vCPU waits for. They are executed even while the control thread waits for that vCPU to stop.
     nested: VecDeque<Envelope>,
     /// At most one stop follows each resume.
     stopped: Option<StopReason>,
@@ -42,10 +42,10 @@ struct State {
     last_id: u32,
 }
 
-/// Breaks the waits of the control thread for the machine's other threads.
+/// A callback that interrupts the control thread's waits for other threads of the machine.
 type AtEnd = Box<dyn Fn() + Send>;
 
-/// The queue of one machine.
+/// The inbox of one machine.
 #[derive(Default)]
 pub struct Inbox {
     state: Mutex<State>,
@@ -55,7 +55,7 @@ pub struct Inbox {
 }
 
 impl State {
-    /// What comes first. Without `commands` only those of a nested caller are executed.
+    /// Returns the next item by priority. With `commands` false, it leaves commands that are not nested in the queue.
     fn next(&mut self, commands: bool) -> Option<Next> {
         if self.ending {
             return Some(Next::End);
@@ -71,9 +71,9 @@ impl State {
 impl Inbox {
     /// Adds a command and returns its id; none when the machine has ended.
     ///
-    /// `nested`: the caller is code that a vCPU waits for (a device in JavaScript). Its command must not wait for that vCPU to stop,
-    /// so it is executed at once, or refused because the machine runs. Pause and reset are answered when the vCPUs have been asked to
-    /// stop.
+    /// `nested` is true if a vCPU waits for the sender (a device in JavaScript). The command must not wait for that vCPU to stop, so it is
+    /// executed at once, or refused because the machine runs. The reply to a nested pause or reset is sent when the vCPUs have been asked
+    /// to stop.
     pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
         let mut state = lock(&self.state);
         if state.closed {
@@ -88,18 +88,18 @@ impl Inbox {
         Some(id)
     }
 
-    /// Puts a nested pause or reset that was answered among the commands: it takes its turn.
+    /// Queues a nested pause or reset, whose reply has been sent, behind the other commands.
     pub fn put_off(&self, envelope: Envelope) {
         lock(&self.state).commands.push_back(Envelope { answered: true, ..envelope });
     }
 
-    /// Called when the last vCPU has left the guest.
+    /// Reports that the last vCPU has left the guest, and why.
     pub fn stopped(&self, reason: StopReason) {
         lock(&self.state).stopped = Some(reason);
         self.changed.notify_all();
     }
 
-    /// Asks for the end of the machine, before all commands, and cancels the one that is being executed.
+    /// Requests the end of the machine, with priority over all commands, and cancels the command that is being executed.
     pub fn end(&self) {
         lock(&self.state).ending = true;
         self.cancel.cancel();
@@ -109,22 +109,22 @@ impl Inbox {
         }
     }
 
-    /// Has [`Inbox::end`] call this, too; at once when it was called before.
+    /// Registers a callback that [`Inbox::end`] calls. Calls it at once if [`Inbox::end`] has been called already.
     pub fn on_end(&self, at_end: AtEnd) {
         let mut place = lock(&self.at_end);
-        // The flag is set before the lock is taken in `end`: one of the two calls it.
+        // `end` sets the flag before it takes the lock, so either `end` or this function calls `at_end`.
         if self.cancel.is_cancelled() {
             at_end();
         }
         *place = Some(at_end);
     }
 
-    /// The flag that [`Inbox::end`] sets.
+    /// Returns the flag that [`Inbox::end`] sets.
     pub const fn cancel(&self) -> &Cancel {
         &self.cancel
     }
 
-    /// Waits for something to do.
+    /// Waits for the next item.
     pub fn next(&self) -> Next {
         let mut state = lock(&self.state);
         loop {
@@ -135,7 +135,7 @@ impl Inbox {
         }
     }
 
-    /// Waits for the vCPUs to stop, for at most `patience`, and meanwhile hands out nested commands only.
+    /// Waits at most `patience` for the vCPUs to stop. Meanwhile it returns nested commands, but no others.
     pub fn next_while_stopping(&self, patience: Duration) -> Option<Next> {
         let mut found = None;
         let nothing = |state: &mut State| {
@@ -146,7 +146,7 @@ impl Inbox {
         found
     }
 
-    /// Refuses further commands and returns those that were not executed.
+    /// Refuses further commands, and returns those that have not been executed.
     pub fn close(&self) -> Vec<Envelope> {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -158,7 +158,7 @@ impl Inbox {
         rest
     }
 
-    /// Waits until [`Inbox::close`] was called; false when that takes longer than `patience`.
+    /// Waits until [`Inbox::close`] has been called. Returns false after `patience`.
     pub fn wait_closed(&self, patience: Duration) -> bool {
         let open = |state: &mut State| !state.closed;
         let (state, _) =

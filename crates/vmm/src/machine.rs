@@ -1,10 +1,10 @@
-//! The seam between the control thread and the machine that it owns.
+//! The interface between the control thread and the machine that it owns.
 
 use crate::{Command, Failure, Reply};
 use kvm_accel::cancel::Cancel;
 use std::time::Instant;
 
-/// What the control thread owns: a board with its vCPUs. Tests put a machine without KVM in its place.
+/// The machine that the control thread owns: a board with its vCPUs. Tests implement it without KVM.
 ///
 /// One [`StopReason`](kvm_accel::StopReason) reaches the control thread after each [`Machine::resume`] and each
 /// [`Machine::resume_only`].
@@ -12,7 +12,7 @@ pub trait Machine {
     /// Lets all vCPUs enter the guest.
     fn resume(&self);
 
-    /// Prepares one instruction of a vCPU.
+    /// Prepares a vCPU to execute a single instruction.
     ///
     /// # Errors
     /// When the host cannot step a guest.
@@ -24,22 +24,22 @@ pub trait Machine {
     /// Asks the vCPUs to leave the guest. Does not wait.
     fn pause(&self);
 
-    /// The vCPUs that have not left the guest.
+    /// Returns the vCPUs that have not left the guest.
     fn running_vcpus(&self) -> Vec<usize>;
 
-    /// Waits until no device writes to guest memory any more. The vCPUs are outside the guest.
+    /// Waits until no device writes to guest memory any more. The caller has stopped the vCPUs.
     ///
     /// # Errors
-    /// Names what is still at work at the deadline. May be called again.
+    /// Names the devices that have requests in flight at the deadline. The call may be repeated.
     fn quiesce(&self, deadline: Instant) -> Result<(), Failure>;
 
-    /// Puts the machine back to power-on.
+    /// Resets the machine to its power-on state.
     ///
     /// # Errors
-    /// What keeps the machine from starting again; anything when it was cancelled.
+    /// Why the machine cannot start again. After a cancellation, the error can be any.
     fn reset(&mut self, cancel: &Cancel) -> Result<(), Failure>;
 
-    /// Lets a guest that slept go on at its waking vector.
+    /// Resumes a guest from ACPI sleep at its waking vector.
     ///
     /// # Errors
     /// As [`Machine::reset`].
@@ -51,6 +51,6 @@ pub trait Machine {
     /// Why the command failed.
     fn perform(&mut self, command: Command, cancel: &Cancel) -> Result<Reply, Failure>;
 
-    /// Ends all threads of the machine, wherever they are.
+    /// Ends all threads of the machine, whatever they are executing.
     fn end(&mut self);
 }

@@ -1,4 +1,5 @@
-//! From the control thread and the vCPU threads to the caller: a bounded queue that counts what it drops, and a socket that wakes.
+//! The queue of messages from the control thread and the vCPU threads to the caller. It is bounded and counts dropped events. A socket
+//! wakes the caller.
 
 use crate::sync::{Mutex, lock};
 use crate::{Event, Failure, Reply};
@@ -7,56 +8,56 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
-/// Notify events, bus locks, warnings and resets by the guest that wait for the caller. Other messages always fit: each follows a command of the
-/// caller's, a stop of the machine, or a vCPU that waits.
+/// The most notify events, bus locks, warnings and guest resets that wait for the caller. Other messages always fit, because each follows a
+/// command of the caller, a stop of the machine, or an access for which a vCPU waits.
 const CAPACITY: usize = 1024;
 
-/// What the caller receives.
+/// A message to the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
     /// The answer to the command with this id; 0 is the creation of the machine.
     Reply {
-        /// As [`Vmm::send`](crate::Vmm::send) returned it.
+        /// The id that [`Vmm::send`](crate::Vmm::send) returned.
         id: u32,
-        /// What came of the command.
+        /// The result of the command.
         result: Result<Reply, Failure>,
     },
-    /// Something that happened by itself.
+    /// An event that no command asked for.
     Event(Event),
 }
 
 #[derive(Default)]
 struct State {
     messages: VecDeque<Message>,
-    /// Droppable events among them.
+    /// Number of messages that may be dropped.
     droppable: usize,
     dropped: u32,
-    /// A byte is in the socket that the caller has not answered with [`Outbox::take`].
+    /// The socket holds a byte, and the caller has not called [`Outbox::take`] since.
     woken: bool,
-    /// The writing end; closed with the last message, because a caller may keep the queue for long.
+    /// The writing end of the socket. It is closed with the last message, because a caller may keep the queue for a long time.
     wake: Option<UnixStream>,
 }
 
 impl State {
     fn wake(&mut self) {
         if !self.woken {
-            // A byte that does not fit is superfluous: the reader has not read the previous one. A closed reader is gone.
+            // If the socket is full, its reader has a byte to read already. If the reader has closed its end, there is no caller to wake.
             self.woken = self.wake.as_ref().is_some_and(|mut wake| wake.write(&[1]).is_ok());
         }
     }
 }
 
-/// The queue of one machine. Adding a message never waits.
+/// The outbox of one machine. Adding a message never blocks.
 pub struct Outbox {
     state: Mutex<State>,
 }
 
 impl Outbox {
-    /// Creates a queue. The returned end of a socket pair becomes readable when there is something to take.
+    /// Creates a queue. The returned end of a socket pair becomes readable when the queue has a message.
     ///
     /// # Errors
-    /// When the process has no descriptors left.
+    /// When the process has no file descriptors left.
     pub fn new() -> io::Result<(Self, UnixStream)> {
         let (wake, theirs) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
@@ -64,8 +65,8 @@ impl Outbox {
         Ok((Self { state: Mutex::new(state) }, theirs))
     }
 
-    /// Adds an event. A notify event, a bus lock, a warning or a guest's reset that does not fit is counted; the next notify event or
-    /// bus lock carries the count.
+    /// Adds an event. If the queue is full, a notify event, a bus lock, a warning or a guest reset is dropped and counted. The next notify
+    /// event or bus lock carries the count.
     pub fn emit(&self, mut event: Event) {
         let mut state = lock(&self.state);
         if event.may_be_dropped() {
@@ -82,19 +83,19 @@ impl Outbox {
         state.wake();
     }
 
-    /// Answers a command.
+    /// Adds the reply to a command.
     pub(crate) fn reply(&self, id: u32, result: Result<Reply, Failure>) {
         let mut state = lock(&self.state);
         state.messages.push_back(Message::Reply { id, result });
         state.wake();
     }
 
-    /// Wakes the caller without a message, for trace records.
+    /// Wakes the caller without a message: trace records are available.
     pub fn wake(&self) {
         lock(&self.state).wake();
     }
 
-    /// Adds the last event of all and closes the socket.
+    /// Adds [`Event::Closed`], the last message, and closes the socket.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
         if state.wake.is_none() {
@@ -105,7 +106,7 @@ impl Outbox {
         state.wake = None;
     }
 
-    /// Takes all messages that wait.
+    /// Takes all messages out of the queue.
     pub fn take(&self) -> VecDeque<Message> {
         let mut state = lock(&self.state);
         state.woken = false;

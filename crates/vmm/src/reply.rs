@@ -1,4 +1,4 @@
-//! What a command is answered with.
+//! Replies to commands.
 
 use kvm_accel::VcpuState;
 use kvm_accel::debug::DebugStop;
@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "reply", content = "value")]
 pub enum Reply {
-    /// Done; there is nothing more to say.
+    /// The command has no result.
     Done,
-    /// The machine exists. The first reply of all, with id 0.
+    /// The machine has been created. The first reply, with id 0.
     Created {
-        /// What became of the notify properties.
+        /// The state of the notify VM exit properties.
         notify: NotifyStatus,
-        /// The kernel lets guests be debugged (`KVM_CAP_SET_GUEST_DEBUG`).
+        /// The kernel supports guest debugging (`KVM_CAP_SET_GUEST_DEBUG`).
         debug: bool,
     },
-    /// The machine has stopped after a step: at a breakpoint or after the instruction; none when the guest ended, reset itself or was
-    /// paused before.
+    /// The machine has stopped after a step: at a breakpoint or after the instruction. `None` if the guest ended, reset itself or was
+    /// paused first.
     Stepped(Option<DebugStop>),
-    /// To [`Command::InjectNotify`](crate::Command::InjectNotify): false when 64 injections already wait for the vCPU.
+    /// The result of [`Command::InjectNotify`](crate::Command::InjectNotify): false if 64 injections are already queued for the vCPU.
     Injected(bool),
     /// A vCPU's register file.
     VcpuState(Box<VcpuState>),

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-/// QEMU's run states, as far as a machine can reach them.
+/// QEMU's run states, those that a machine of this package can enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunState {
-    /// Created or reset, and not started.
+    /// The machine was created or reset, and has not been started.
     Prelaunch,
     /// The vCPUs run.
     Running,
@@ -16,14 +16,14 @@ pub enum RunState {
     Debug,
     /// The guest's kernel reported a panic, under [`Policy::no_shutdown`](crate::Policy::no_shutdown).
     GuestPanicked,
-    /// A vCPU met what the accelerator cannot handle.
+    /// A vCPU stopped at an error that the accelerator cannot handle.
     InternalError,
     /// The guest shut down, or the machine was ended.
     Shutdown,
 }
 
 impl RunState {
-    /// QEMU's name.
+    /// Returns QEMU's name of the state.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -10,7 +10,7 @@ pub use std::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(not(feature = "shuttle"))]
 pub use std::thread;
 
-/// Locks a mutex. A panic while it was held leaves the data whole: no code of this crate changes it in more than one step.
+/// Locks a mutex, and ignores poisoning. The data is consistent even if the lock owner panicked: this crate changes it in a single step.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

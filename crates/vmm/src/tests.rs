@@ -1,7 +1,7 @@
-//! Tests the control thread with a machine without KVM. For any sequence of commands: every command is answered once, the events report
-//! the actual state, and nothing is done to a machine whose vCPUs run.
+//! Tests the control thread with a machine without KVM. For any sequence of commands, every command gets exactly one reply, the events
+//! report the actual state, and no command that needs stopped vCPUs is executed while they run.
 //!
-//! With `--features shuttle` the same code runs under a scheduler that chooses the interleavings.
+//! With `--features shuttle`, the same code runs under a scheduler that explores thread interleavings.
 
 use crate::sync::{Condvar, Mutex, lock, thread};
 use crate::{
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 use std::time::Instant;
 
-/// What a guest does the next time that it runs.
+/// What a guest does the next time it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Behaviour {
     /// Runs until it is stopped.
@@ -69,12 +69,12 @@ impl Behaviour {
 #[derive(Default)]
 struct Vcpu {
     running: bool,
-    /// The machine asked it to stop.
+    /// The machine has asked the guest to stop.
     asked: bool,
     quit: bool,
-    /// What the guest does, the next one last; it spins when there is no more.
+    /// The guest's behaviours; the last element comes first. The guest spins when the script is empty.
     script: Vec<Behaviour>,
-    /// Instructions that were executed.
+    /// Number of instructions that the guest has executed.
     executed: u64,
 }
 
@@ -110,7 +110,7 @@ impl Guest {
             };
             vcpu.running = false;
             vcpu.asked = false;
-            // As the accelerator does, under the lock that `pause()` takes.
+            // The accelerator emits the stop, too, under the lock that `pause()` takes.
             sender.emit(kvm_accel::Event::Stopped(reason));
         }
     }
@@ -185,7 +185,7 @@ impl Machine for Fake {
         Ok(match command {
             Command::InjectNotify { .. } => Reply::Injected(true),
             Command::InjectNmi | Command::TakeDirtyPages => Reply::Done,
-            // Reports how much the guest has executed.
+            // Reports the number of instructions that the guest has executed.
             _ => Reply::DirtyTotals(vec![self.stopped()]),
         })
     }
@@ -224,7 +224,7 @@ fn machine(plan: &Plan) -> (Vmm, Arc<Outbox>) {
     (vmm.unwrap(), outbox)
 }
 
-/// All messages until the last one.
+/// Returns all messages up to and including the last one.
 fn collect(outbox: &Outbox) -> Vec<Message> {
     let mut messages = Vec::new();
     while messages.last() != Some(&Message::Event(Event::Closed)) {
@@ -237,7 +237,7 @@ fn collect(outbox: &Outbox) -> Vec<Message> {
     messages
 }
 
-/// Follows the events of a machine as a caller does, and checks them against each other and the replies.
+/// Follows the events of a machine like a caller does, and checks them against each other and against the replies.
 fn check(plan: &Plan, sent: &BTreeMap<u32, (Command, bool)>, messages: &[Message]) {
     let mut state = RunState::Prelaunch;
     let mut replies = BTreeMap::new();
@@ -260,20 +260,20 @@ fn check(plan: &Plan, sent: &BTreeMap<u32, (Command, bool)>, messages: &[Message
             Message::Event(Event::Shutdown { .. }) => state = RunState::Shutdown,
             Message::Reply { id, result } => {
                 assert!(replies.insert(*id, result).is_none(), "answered twice: {plan:?}");
-                // A nested pause is answered before its effect.
+                // The reply to a nested pause precedes its effect.
                 match (sent.get(id).filter(|(_, nested)| !nested).map(|(command, _)| command), result) {
                     (Some(Command::Pause | Command::Step { .. }), Ok(_)) => {
                         assert_ne!(state, RunState::Running, "{plan:?}");
                     }
                     (Some(Command::Start | Command::Resume), Ok(_)) => assert_eq!(state, RunState::Running, "{plan:?}"),
-                    // While a machine is stopped its guest executes nothing.
+                    // A stopped guest executes no instruction.
                     (_, Ok(Reply::DirtyTotals(total))) => {
                         assert_ne!(state, RunState::Running, "{plan:?}");
                         assert!(executed.as_ref().is_none_or(|before| before == total), "{plan:?}");
                         executed = Some(total.clone());
                     }
                     (Some(command), Err(failure)) if failure.code == "ERR_MACHINE_STATE" => {
-                        // A refusal names the state that it met, unless the machine has ended.
+                        // A refusal reports the state in which the command was refused, unless the machine has ended.
                         let refused = failure.state;
                         assert!(
                             refused == Some(state) || failure.allowed.is_empty(),
@@ -292,7 +292,7 @@ fn check(plan: &Plan, sent: &BTreeMap<u32, (Command, bool)>, messages: &[Message
     assert_eq!(answered, expected, "{plan:?}");
 }
 
-/// Sends all commands, yields now and then, and ends the machine.
+/// Sends all commands, yields at some of them, and ends the machine.
 fn drive(plan: &Plan, mut pause_before: impl FnMut(usize) -> bool) {
     let (vmm, outbox) = machine(plan);
     let mut sent = BTreeMap::new();
@@ -324,7 +324,7 @@ fn command(choice: u32) -> Command {
     }
 }
 
-/// Makes a plan from numbers that `choose` returns.
+/// Builds a plan from numbers that `choose` returns.
 fn plan(mut choose: impl FnMut(u32) -> u32) -> Plan {
     let script = (0..choose(8)).map(|_| BEHAVIOURS[choose(8) as usize]).collect();
     let commands = (0..choose(16)).map(|_| (command(choose(12)), choose(8) == 0)).collect();
@@ -391,7 +391,7 @@ mod threads {
         Message::Reply { id, result: Ok(reply) }
     }
 
-    /// A machine whose answers a test chooses; its vCPUs never stop by themselves.
+    /// A machine whose behaviour a test chooses. Its vCPUs never stop by themselves.
     struct Scripted {
         pause: Box<dyn Fn() + Send>,
         quiesce: Box<dyn Fn() -> Result<(), Failure> + Send>,
@@ -441,7 +441,7 @@ mod threads {
         let outbox = Arc::new(outbox);
         let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, |sender, _| {
             let (sender, kicks) = (sender.clone(), std::sync::atomic::AtomicU32::new(0));
-            // The second kick gets through.
+            // The first kick is lost, the second one stops the vCPUs.
             let pause = move || {
                 if kicks.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 1 {
                     sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
@@ -524,7 +524,7 @@ mod threads {
 
     #[test]
     fn a_nested_command_is_answered_while_the_machine_waits_for_its_vcpu_to_stop() {
-        // The vCPU waits for a caller that sends commands; it stops when that has got its answers.
+        // The vCPU waits for a caller that sends commands. It stops when the caller has received the replies.
         let (outbox, _wake) = Outbox::new().unwrap();
         let outbox = Arc::new(outbox);
         let answered = Arc::new((Mutex::new(false), Condvar::new()));
@@ -578,7 +578,7 @@ mod threads {
         let vmm = Vmm::spawn(Trace::new(|| {}), &outbox, move |sender, _| {
             let sender = sender.clone();
             let pause = move || sender.emit(kvm_accel::Event::Stopped(StopReason::Paused));
-            // Its devices are never still.
+            // The devices never become quiescent.
             let quiesce = move || {
                 let _ = asked.send(());
                 Err(Failure::internal("the disk", "it is busy"))
@@ -618,11 +618,11 @@ mod threads {
         };
         let start = vmm.send(Command::Start, false).unwrap();
         answered(start);
-        // The vCPU waits for this caller, and has not stopped.
+        // The vCPU waits for this caller and has not stopped.
         let pause = vmm.send(Command::Pause, true).unwrap();
         answered(pause);
         assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 1);
-        // So it does for another pause and a reset, which take their turn when it has stopped.
+        // The same holds for another pause and a reset: their work is executed when the vCPU has stopped.
         let [again, reset] = [Command::Pause, Command::Reset].map(|command| vmm.send(command, true).unwrap());
         answered(again);
         answered(reset);

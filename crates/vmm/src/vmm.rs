@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Hands the accelerator's events on: a stop of the vCPUs to the control thread, the rest to the caller.
+/// Forwards the accelerator's events: a stop of the vCPUs to the control thread, all others to the caller.
 #[derive(Clone)]
 pub struct Sender {
     inbox: Arc<Inbox>,
@@ -19,8 +19,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Has the end of the machine call `at_end` on the thread that asks for it, so that no wait of the control thread for another thread of the
-    /// machine holds it up. `at_end` does not wait.
+    /// Registers `at_end`, which [`Vmm::end`] calls on the thread that ends the machine. `at_end` interrupts a wait of the control thread
+    /// for another thread of the machine. It must not block.
     pub fn on_end(&self, at_end: impl Fn() + Send + 'static) {
         self.inbox.on_end(Box::new(at_end));
     }
@@ -37,27 +37,27 @@ impl EventSink for Sender {
     }
 }
 
-/// A machine that was built.
+/// A machine that has been built.
 pub struct Built<M> {
     /// The machine; its vCPUs are outside the guest.
     pub machine: M,
     /// What follows when the guest stops by itself.
     pub policy: Policy,
-    /// The answer to the creation.
+    /// The reply to the creation of the machine.
     pub reply: Reply,
-    /// What the user should know of it.
+    /// Warnings for the user.
     pub warnings: Vec<Warning>,
 }
 
-/// A machine and its control thread. Dropping the handle ends the machine; [`Event::Closed`] follows when nothing of it is left.
+/// A machine and its control thread. Dropping the handle ends the machine. [`Event::Closed`] follows when all of its threads have ended.
 pub struct Vmm {
     inbox: Arc<Inbox>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
 impl Vmm {
-    /// Starts the control thread, which builds the machine with `build` and owns it from then on. [`Outbox::take`] returns the reply
-    /// with id 0 when the machine exists or has failed; [`Vmm::end`] cancels the building.
+    /// Starts the control thread, which builds the machine with `build` and then owns it. [`Outbox::take`] returns the reply with id 0 when
+    /// the machine exists or its creation has failed. [`Vmm::end`] cancels the creation.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -79,26 +79,26 @@ impl Vmm {
 
     /// Sends a command and returns the id of its reply; none when the machine has ended.
     ///
-    /// `nested`: the caller is code that a vCPU waits for, such as a device outside this process's Rust code. Such a command is executed
-    /// at once or refused, so that the vCPU can go on. Pause and reset are answered when the vCPUs have been asked to stop; what comes of them
-    /// is an event.
+    /// `nested` is true if a vCPU waits for the calling code, such as a device in JavaScript. A nested command is executed at once or
+    /// refused, so that the vCPU can continue. The reply to a nested pause or reset is sent when the vCPUs have been asked to stop; an
+    /// event reports the outcome.
     pub fn send(&self, command: Command, nested: bool) -> Option<u32> {
         self.inbox.send(command, nested)
     }
 
-    /// Ends the machine, whatever it does. Does not wait: [`Event::Closed`] follows when it has ended.
+    /// Ends the machine in any state. Does not wait: [`Event::Closed`] follows when the machine has ended.
     pub fn end(&self) {
         self.inbox.end();
     }
 
-    /// Ends the machine and waits until no thread of it is left, for at most `patience`; false when that was too short.
+    /// Ends the machine and waits for at most `patience` until all of its threads have ended. Returns false on a timeout.
     pub fn end_and_wait(&self, patience: Duration) -> bool {
         self.end();
         if !self.inbox.wait_closed(patience) {
             return false;
         }
         if let Some(thread) = lock(&self.thread).take() {
-            // A panic of the thread was reported as the machine's exit.
+            // A panic of the thread has been reported as the machine's exit.
             let _ = thread.join();
         }
         true
@@ -111,7 +111,7 @@ impl Drop for Vmm {
     }
 }
 
-/// Closes both queues at the end of the control thread, also after a panic, so that no caller waits for a machine that is gone.
+/// Closes both queues when the control thread ends, also after a panic, so that no caller waits for a machine that has ended.
 struct Closing(Sender);
 
 impl Drop for Closing {
@@ -138,11 +138,11 @@ fn control<M: Machine>(sender: &Sender, build: impl FnOnce(&Sender, &Cancel) -> 
     if let Err(message) = caught(|| control.run()) {
         control.panicked(&message);
     }
-    // What is left after a panic here is dropped, and the queues are closed.
+    // If `finish` panics, the machine is dropped and the queues are closed.
     let _ = caught(|| control.finish());
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 #[cfg(not(feature = "shuttle"))]
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).map_err(|payload| {
@@ -151,7 +151,7 @@ fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Under shuttle a panic is the failure of a test.
+/// Under shuttle, a panic is a test failure and is not caught.
 #[cfg(feature = "shuttle")]
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, String> {
     Ok(call())

@@ -9,8 +9,8 @@
 //! - `devices`: disks, networks, consoles, entropy, vsock, and the balloon.
 //! - `under_load`: a test that stops each device while its queues are busy.
 //!
-//! vCPU threads read and write the registers of a device. The queues belong to the I/O thread of the device. The driver's doorbell is an
-//! ioeventfd and the device's interrupt an irqfd, so a notification of the driver ends in the kernel and costs no exit to this process.
+//! vCPU threads access the registers of a device. The device's I/O thread owns the queues. A driver's notification is an ioeventfd and the
+//! device's interrupt an irqfd: the kernel handles a notification without an exit to userspace.
 
 mod devices;
 mod interface;

@@ -1,4 +1,4 @@
-//! Every device under load, on its thread: a pause is still, a stop is answered, and nothing is lost.
+//! Tests every device under load on its thread: a pause leaves guest memory unchanged, a stop is acknowledged, and no request is lost.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
@@ -27,17 +27,17 @@ use vmm_sys_util::eventfd::EventFd;
 
 const RAM: u64 = 8 << 20;
 const PAGE: usize = 4096;
-/// Bytes of a queue's rings: descriptors, at a quarter the available ring, at half the used ring.
+/// Bytes for the rings of a queue: the descriptor table, at a quarter the available ring, at half the used ring.
 const STRIDE: u64 = 0x4000;
-/// Indirect tables.
+/// Address of the indirect tables.
 const TABLES: u64 = 1 << 20;
-/// Headers and statuses.
+/// Address of the headers and statuses.
 const SMALL: u64 = TABLES + (1 << 20);
-/// Buffers, to the end of RAM.
+/// Address of the buffers, which take the rest of RAM.
 const DATA: u64 = 4 << 20;
 const DATA_LEN: u32 = 2 << 20;
 
-/// Catches a hang, and nothing else.
+/// A deadline that only a hang exceeds.
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
@@ -52,7 +52,7 @@ struct Running {
     next_table: u64,
 }
 
-/// A buffer: address, length, whether the device writes it.
+/// A buffer: address, length, whether the device writes to it.
 type Part = (u64, u32, bool);
 
 impl Running {
@@ -67,7 +67,7 @@ impl Running {
         this
     }
 
-    /// What a driver does after a reset.
+    /// Activates the device, as a driver does after a reset.
     fn start(&self, device: &dyn VirtioDevice, features: u64) {
         let interrupt = Arc::new(Interrupt::new(Irq::none()));
         let queue = |(number, size): (u64, &u16)| {
@@ -104,7 +104,7 @@ impl Running {
         (address, 16 * parts.len() as u32, false)
     }
 
-    /// Fills a queue's descriptors: each is a chain of its own, by the table in turn.
+    /// Fills the descriptor table of a queue. Each descriptor is a chain of its own, with the indirect tables in turn.
     fn fill(&self, queue: usize, tables: &[Part]) {
         let base = queue as u64 * STRIDE;
         for (head, (address, len, _)) in (0..self.sizes[queue]).zip(tables.iter().cycle()) {
@@ -122,7 +122,7 @@ impl Running {
         self.ram.read_obj(GuestAddress(queue as u64 * STRIDE + STRIDE / 2 + 2)).unwrap()
     }
 
-    /// Makes `count` chains available beyond those that were used, and rings.
+    /// Makes `count` chains available beyond those that were used, and signals the doorbell.
     fn offer(&self, queue: usize, count: u16) {
         let index = self.used(queue).wrapping_add(count);
         self.ram.write_obj(index, GuestAddress(queue as u64 * STRIDE + STRIDE / 4 + 2)).unwrap();
@@ -148,7 +148,7 @@ impl Running {
         (0..RAM as usize / PAGE).map(|page| region.bitmap().dirty_at(page * PAGE)).collect()
     }
 
-    /// Pauses, and returns guest memory, which must not change.
+    /// Pauses the device, and returns guest memory, which must not change.
     fn still(&self) -> Vec<u8> {
         self.thread.pause();
         self.thread.wait_until_quiet(later()).unwrap();
@@ -160,7 +160,7 @@ impl Running {
         memory
     }
 
-    /// Pauses again and again while `load` keeps the device busy, then stops it.
+    /// Pauses and resumes the device repeatedly while `load` keeps it busy, then stops it.
     fn check(&self, mut load: impl FnMut(&Self)) {
         let mut changed = 0;
         let mut before = self.still();
@@ -171,7 +171,7 @@ impl Running {
             assert!(round < 100, "the device was not busy");
             self.forget_dirty_pages();
             self.thread.resume();
-            // A slow host needs longer until anything is done.
+            // On a slow host the device needs longer to do anything.
             let until = Instant::now() + Duration::from_millis(if changed > 0 { 5 } else { 5 + round });
             while Instant::now() < until {
                 load(self);
@@ -190,7 +190,7 @@ impl Running {
         self.stop();
     }
 
-    /// Waits until something is so.
+    /// Waits until `is` returns true.
     fn until(&self, is: impl Fn() -> bool) {
         let deadline = later();
         while !is() {
@@ -200,7 +200,7 @@ impl Running {
         }
     }
 
-    /// Stops, after which guest memory must not change.
+    /// Stops the device. Guest memory must not change after that.
     fn stop(&self) {
         self.thread.stop(later()).unwrap();
         let memory = self.memory();
@@ -210,7 +210,7 @@ impl Running {
     }
 }
 
-/// A file that is removed with this.
+/// A file that is deleted when this is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -225,7 +225,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Bytes that differ from page to page.
+/// Returns bytes that differ from page to page.
 fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = vec![0; len];
@@ -240,14 +240,14 @@ fn pattern(len: usize, seed: u64) -> Vec<u8> {
 
 const BLOCK: u64 = 1 << VIRTIO_BLK_F_FLUSH;
 
-/// Where a disk's requests are done.
+/// How a disk does its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Ring,
     Calls,
 }
 
-/// A disk of which half is data and the rest a hole.
+/// Creates a disk with a file of which half is data and the rest a hole.
 fn disk(name: &str, len: u64) -> (Block, Temporary) {
     let file = Temporary::new(name);
     let image = File::create(&file.0).unwrap();
@@ -257,7 +257,7 @@ fn disk(name: &str, len: u64) -> (Block, Temporary) {
     (block, file)
 }
 
-/// A disk without io_uring.
+/// A disk that does not use io_uring.
 struct Plain(Block);
 
 impl VirtioDevice for Plain {
@@ -285,7 +285,7 @@ fn device(block: Block, by: By) -> Box<dyn VirtioDevice> {
     }
 }
 
-/// A request in a table: its data is the same 2 MiB of guest memory again and again.
+/// Creates a request in an indirect table. Its data buffers are the same 2 MiB of guest memory, repeated.
 fn request(running: &mut Running, kind: u32, sector: u64, bytes: u64) -> Part {
     let at = SMALL + running.next_table % 0x8_0000;
     let header = [kind.to_le_bytes().as_slice(), &[0; 4], &sector.to_le_bytes()].concat();
@@ -299,7 +299,7 @@ fn request(running: &mut Running, kind: u32, sector: u64, bytes: u64) -> Part {
 
 #[test]
 fn a_stop_is_answered_in_the_middle_of_128_disk_requests_of_2_gib() {
-    // With header and status, 1024 descriptors.
+    // The largest request: 1024 descriptors, with the header and the status.
     const LEN: u64 = (2 << 30) - (4 << 20);
     for by in [By::Ring, By::Calls] {
         for kind in [VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT] {
@@ -310,7 +310,7 @@ fn a_stop_is_answered_in_the_middle_of_128_disk_requests_of_2_gib() {
             running.fill(0, &[table]);
             running.ram.write_obj(0xff_u8, GuestAddress(DATA)).unwrap();
             running.offer(0, 128);
-            // Until it has begun.
+            // True once the device has begun the request.
             let begun = || match kind {
                 VIRTIO_BLK_T_IN => running.ram.read_obj::<u8>(GuestAddress(DATA)).unwrap() != 0xff,
                 _ => {
@@ -322,7 +322,7 @@ fn a_stop_is_answered_in_the_middle_of_128_disk_requests_of_2_gib() {
             running.until(begun);
             running.stop();
             assert_eq!(running.used(0), 0, "requests take turns, so none can have been done");
-            // The device works after that.
+            // The device works after the stop.
             running.start(&*device, BLOCK);
             let table = request(&mut running, VIRTIO_BLK_T_IN, 0, DATA_LEN.into());
             running.fill(0, &[table]);
@@ -362,11 +362,11 @@ fn large_requests_continue_after_pauses_and_every_byte_is_right() {
         let device = device(block, by);
         let mut running = Running::new(&*device, BLOCK);
         let mut expected = std::fs::read(&file.0).unwrap();
-        // Parts of it differ, and are made at no cost.
+        // Each round uses another part of these bytes, so that the data differs without being generated again.
         let random = pattern(8 << 20, 11);
         let mut interrupted = 0;
         for round in 0..1000_u64 {
-            // In parts that are no multiples of sectors or slices.
+            // The buffers are no multiples of sectors or slices.
             let (sector, write) = (round % 16 * 1024, round % 2 == 1);
             let (kind, at) = if write { (VIRTIO_BLK_T_OUT, SMALL) } else { (VIRTIO_BLK_T_IN, SMALL + 64) };
             let header = [kind.to_le_bytes().as_slice(), &[0; 4], &sector.to_le_bytes()].concat();
@@ -439,7 +439,7 @@ fn a_stop_is_answered_in_the_middle_of_discards_of_2_gib() {
             running.still();
             running.thread.resume();
             running.stop();
-            // And one is done to its end.
+            // A discard completes if it is not interrupted.
             running.start(&*device, BLOCK);
             running.fill(0, &[table]);
             running.ram.write_obj(0xff_u8, GuestAddress(at + 32)).unwrap();
@@ -450,7 +450,7 @@ fn a_stop_is_answered_in_the_middle_of_discards_of_2_gib() {
     }
 }
 
-/// A socket whose other end sends and receives without end, until it is closed.
+/// Returns a socket whose peer sends and receives endlessly, until it is closed.
 fn endless(sends: impl Fn() -> Vec<u8> + Send + 'static) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let mut reader = theirs.try_clone().unwrap();
@@ -465,7 +465,7 @@ fn endless(sends: impl Fn() -> Vec<u8> + Send + 'static) -> UnixStream {
     ours
 }
 
-/// A chain of as many descriptors as there may be, of so many bytes each.
+/// Creates a chain with the largest number of descriptors, of `len` bytes each.
 fn long_chain(running: &mut Running, address: u64, len: u32, writable: bool) -> Part {
     let parts: Vec<_> = (0..1024).map(|part| (address + u64::from(len) * part, len, writable)).collect();
     running.table(&parts)
@@ -489,7 +489,7 @@ fn a_network_whose_peer_sends_without_end_into_long_chains_pauses_and_stops() {
         running.fill(1, &[transmit]);
         running.offer_all();
         running.check(Running::offer_all);
-        // The back end is still there for the next driver.
+        // The back end is available to the next driver.
         running.start(&net, MERGEABLE);
         running.fill(0, &[receive]);
         running.fill(1, &[transmit]);
@@ -526,7 +526,7 @@ fn a_balloon_that_gives_back_all_memory_again_and_again_pauses_and_stops() {
     const REPORTING: u64 = 1 << 5;
     let balloon = Balloon::new(&BalloonConfig { free_page_reporting: true, ..Default::default() }).unwrap();
     let mut running = Running::new(&balloon, REPORTING);
-    // Single pages with a page in between, in the worst order.
+    // Single pages with a gap of a page between them, in descending order, which is the worst order.
     let numbers: Vec<u8> =
         (0..512_u32).rev().flat_map(|page| (DATA as u32 / PAGE as u32 + page * 2).to_le_bytes()).collect();
     running.ram.write_slice(&numbers, GuestAddress(SMALL)).unwrap();
@@ -552,7 +552,7 @@ fn a_socket_device_whose_programs_send_without_end_pauses_and_stops() {
     let header = |op: u16, len: u32| {
         let ports = [1000_u32.to_le_bytes(), 52_u32.to_le_bytes()].concat();
         let rest = [&len.to_le_bytes()[..], &1_u16.to_le_bytes(), &op.to_le_bytes(), &[0; 4]].concat();
-        // All the room in the world.
+        // A credit of 2 GiB stands for an unlimited one.
         let credit = [(1_u32 << 31).to_le_bytes(), [0; 4]].concat();
         [&3_u64.to_le_bytes()[..], &2_u64.to_le_bytes(), &ports, &rest, &credit].concat()
     };

@@ -1,4 +1,4 @@
-//! What callers reach of a machine without its control thread.
+//! Access to a machine that does not go through its control thread.
 
 use crate::config::Opened;
 use crate::sync::{Mutex, lock};
@@ -13,64 +13,64 @@ use std::io::PipeReader;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock, Weak};
 
-/// What callers reach without the control thread, because it never waits: counters, statistics, serial input, and the answers that
-/// vCPUs wait for. Empty until the machine exists.
+/// Access that does not go through the control thread, because it never blocks: counters, statistics, serial input, and answers for waiting
+/// vCPUs. Empty until the machine exists.
 #[derive(Default)]
 pub struct DirectAccess {
     counters: OnceLock<Counters>,
-    /// `None` once the machine has ended: open statistics keep the VM alive.
+    /// `None` once the machine has ended: open statistics descriptors keep the VM alive.
     statistics: Mutex<Option<MachineStatistics>>,
     serials: Mutex<[Option<Arc<SerialPort>>; 4]>,
-    /// Only the control thread adds one.
+    /// Only the control thread adds devices.
     devices: Mutex<Vec<Arc<Delegated>>>,
     opened: Mutex<Opened>,
 }
 
 impl DirectAccess {
-    /// What the vCPU threads have counted, also after the machine has ended; none before it exists.
+    /// Returns the counters of the vCPU threads, also after the machine has ended. `None` before the machine exists.
     #[must_use]
     pub fn counters(&self) -> Option<&Counters> {
         self.counters.get()
     }
 
-    /// Reads the kernel's statistics; none when the machine has ended.
+    /// Reads the kernel's statistics. Returns `None` once the machine has ended.
     pub fn statistics<T>(&self, read: impl FnOnce(&mut MachineStatistics) -> T) -> Option<T> {
         lock(&self.statistics).as_mut().map(read)
     }
 
-    /// Gives input to a serial port, COM1 being 0, and returns how many bytes fitted. A port that does not exist, or of a machine that
-    /// has ended, takes all.
+    /// Writes input to a serial port (COM1 is 0), and returns the number of bytes that fitted. If the port does not exist or the machine
+    /// has ended, all bytes are accepted and discarded.
     #[must_use]
     pub fn serial_input(&self, port: usize, bytes: &[u8]) -> usize {
         let serial = lock(&self.serials).get(port).cloned().flatten();
         serial.map_or(bytes.len(), |serial| serial.input(bytes))
     }
 
-    /// A device that was added by [`Command::AddDevice`](crate::Command::AddDevice).
+    /// Returns a device that [`Command::AddDevice`](crate::Command::AddDevice) added.
     #[must_use]
     pub fn device(&self, index: u32) -> Option<Arc<Delegated>> {
         lock(&self.devices).get(usize::try_from(index).ok()?).cloned()
     }
 
-    /// The reading end of a port's stream, once; COM1 is 0 and the debug console 4.
+    /// Returns the reading end of a port's stream, on the first call only. COM1 is 0 and the debug console is 4.
     #[must_use]
     pub fn take_serial_end(&self, port: u32) -> Option<PipeReader> {
         lock(&self.opened).take_stream(port)
     }
 
-    /// The caller's end of a console port, once.
+    /// Returns the caller's end of a console port, on the first call only.
     #[must_use]
     pub fn take_console_end(&self, port: u32) -> Option<UnixStream> {
         lock(&self.opened).take_console_end(usize::try_from(port).ok()?)
     }
 
-    /// The console; none when the machine has none or has ended.
+    /// Returns the console. `None` if the machine has no console or has ended.
     #[must_use]
     pub fn console(&self) -> Option<Arc<Console>> {
         lock(&self.opened).find_console()
     }
 
-    /// The balloon; none when the machine has none or has ended.
+    /// Returns the balloon. `None` if the machine has no balloon or has ended.
     #[must_use]
     pub fn balloon(&self) -> Option<Arc<Balloon>> {
         lock(&self.opened).find_balloon()
@@ -80,7 +80,8 @@ impl DirectAccess {
         lock(&self.opened).find_vsock()
     }
 
-    /// Hands the caller what the control thread opened, unless the machine is being ended: the caller takes nothing then.
+    /// Gives the caller access to what the control thread opened. Fails if the machine is being ended, because the caller takes no streams
+    /// then.
     pub(crate) fn open(&self, opened: Opened, cancel: &Cancel) -> Result<(), Cancelled> {
         let mut place = lock(&self.opened);
         cancel.check()?;
@@ -88,7 +89,7 @@ impl DirectAccess {
         Ok(())
     }
 
-    /// Closes the ends that the caller did not take.
+    /// Closes the stream ends that the caller has not taken.
     pub(crate) fn close_ends(&self) {
         lock(&self.opened).close_ends();
     }
@@ -99,7 +100,7 @@ impl DirectAccess {
         *lock(&self.serials) = board.serial_ports();
     }
 
-    /// The index that the next added device gets.
+    /// Returns the index of the next device that is added.
     pub(crate) fn next_device(&self) -> u32 {
         u32::try_from(lock(&self.devices).len()).unwrap_or(u32::MAX)
     }

@@ -15,10 +15,10 @@ use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Records that may wait in a trace session that begins with its machine.
+/// The most records that a trace session holds for its reader when it starts together with its machine.
 const START_TRACE_LIMIT: usize = 65_536;
 
-/// A machine with a board, its messages, and what callers reach of it directly. Its control thread waits for [`BoardVmm::create`].
+/// A machine with a board: its message queue, and its direct access. Its control thread waits for [`BoardVmm::create`].
 pub struct BoardVmm {
     vmm: Arc<Vmm>,
     outbox: Arc<Outbox>,
@@ -28,7 +28,7 @@ pub struct BoardVmm {
     plans: Plans,
 }
 
-/// The way of a plan to the control thread. Empty once the plan was sent or the machine was ended.
+/// The channel that passes the plan to the control thread. Empty once the plan has been sent or the machine was ended.
 type Plans = Arc<Mutex<Option<SyncSender<MachinePlan>>>>;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -36,10 +36,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl BoardVmm {
-    /// Starts the control thread. The returned socket becomes readable when [`Outbox::take`] has something.
+    /// Starts the control thread. The returned socket becomes readable when [`Outbox::take`] has messages.
     ///
     /// # Errors
-    /// When the process has too few descriptors or threads.
+    /// When the process has too few file descriptors or threads.
     pub fn start() -> Result<(Self, UnixStream), Failure> {
         let (outbox, wake) = Outbox::new().map_err(|error| short_of("the event socket", &error))?;
         let outbox = Arc::new(outbox);
@@ -62,17 +62,17 @@ impl BoardVmm {
         Ok((Self { vmm: Arc::new(vmm), outbox, direct, msrs, trace, plans }, wake))
     }
 
-    /// Has the control thread create the machine. The reply with id 0 follows when it exists or has failed. Opens no file. Returns the trace
-    /// session of the events that the configuration names, if it names any.
+    /// Asks the control thread to create the machine. The reply with id 0 follows when the machine exists or its creation has failed. Opens
+    /// no file. Returns a trace session if the configuration names trace events.
     ///
     /// # Errors
-    /// What is wrong with the configuration.
+    /// When the configuration is invalid.
     pub fn create(&self, config: MachineConfig, bytes: TakeBytes<'_>) -> Result<Option<TraceSession>, Failure> {
         let filter = config.trace.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
         let traced = !config.trace.is_empty();
         let plan = config.plan(bytes, &self.msrs)?;
         let session = traced.then(|| self.trace.open(filter, START_TRACE_LIMIT));
-        // Without a sender the machine was ended, and the reply says so.
+        // If the sender is gone, the machine was ended, and the reply with id 0 reports that.
         if let Some(sender) = lock(&self.plans).take() {
             let _ = sender.send(plan);
         }
@@ -85,50 +85,50 @@ impl BoardVmm {
         self.vmm.send(command, nested)
     }
 
-    /// Answers an [`Event::MsrAccess`]: the value read, anything for a write; none for a #GP.
+    /// Answers an [`Event::MsrAccess`]: the value for a read, any value for a write, `None` for a #GP.
     pub fn answer_msr(&self, id: u32, answer: Option<u64>) {
         self.msrs.answer(id, answer);
     }
 
-    /// Ends the machine, whatever it does; [`Event::Closed`] follows when nothing of it is left.
+    /// Ends the machine in any state. [`Event::Closed`] follows when all of its threads have ended.
     pub fn end(&self) {
         self.vmm.end();
         self.direct.close_ends();
     }
 
-    /// The machine and its control thread.
+    /// Returns the handle of the control thread.
     #[must_use]
     pub const fn vmm(&self) -> &Arc<Vmm> {
         &self.vmm
     }
 
-    /// The queue of replies and events.
+    /// Returns the queue of replies and events.
     #[must_use]
     pub const fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// What callers reach without the control thread.
+    /// Returns the access that does not go through the control thread.
     #[must_use]
     pub fn direct(&self) -> &DirectAccess {
         &self.direct
     }
 
-    /// The machine's trace events.
+    /// Returns the machine's trace events.
     #[must_use]
     pub const fn trace(&self) -> &Trace {
         &self.trace
     }
 }
 
-/// The process has too few of something.
+/// Returns the error for a process that has too few file descriptors or threads.
 fn short_of(what: &str, error: &io::Error) -> Failure {
     let message = format!("cannot create {what} of the machine: {error}");
     let remedy = "Raise the limits on open files and threads (ulimit -n, ulimit -u, the cgroup's pids.max).";
     MachineConfigError::new("memory", message, remedy).into()
 }
 
-/// What the control thread builds the machine with.
+/// Builds the machine on the control thread.
 struct Building {
     received: Receiver<MachinePlan>,
     plans: Plans,

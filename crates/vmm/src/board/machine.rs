@@ -1,4 +1,4 @@
-//! A board as the control thread's machine.
+//! Implements the control thread's [`Machine`] with a board.
 
 use super::direct::DirectAccess;
 use crate::vmm::Built;
@@ -12,12 +12,12 @@ use kvm_accel_machine::devices::Delegated;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes of guest memory that are copied between two looks at the end.
+/// Bytes of guest memory that are copied between two checks for cancellation.
 const PIECE: u64 = 1 << 20;
 /// The most bytes that one command reads.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// A board and what callers reach of it directly.
+/// A board, and the callers' direct access to it.
 pub struct BoardMachine {
     board: Board,
     direct: Arc<DirectAccess>,
@@ -25,7 +25,7 @@ pub struct BoardMachine {
 }
 
 impl BoardMachine {
-    /// Takes over a board that has not run.
+    /// Takes ownership of a board that has not run.
     #[must_use]
     pub fn new(
         mut board: Board,
@@ -87,7 +87,7 @@ impl BoardMachine {
     }
 }
 
-/// Addresses and lengths of the pieces of a range. An address beyond 2^64 wraps, and has no RAM.
+/// Splits a range into pieces, as addresses and lengths. An address beyond 2^64 wraps around, to addresses that have no RAM.
 fn pieces(address: u64, length: u64) -> impl Iterator<Item = (u64, usize)> {
     let mut done = 0;
     std::iter::from_fn(move || {
@@ -116,7 +116,7 @@ impl Machine for BoardMachine {
     }
 
     fn pause(&self) {
-        // When the vCPUs have left already, their reason is in the inbox.
+        // If the vCPUs have left the guest already, the reason is in the inbox.
         let _ = self.board.pause();
     }
 
@@ -166,7 +166,7 @@ impl Machine for BoardMachine {
                 Ok(Reply::DirtyPages(pages.ranges().map(|range| (range.start, range.end - range.start)).collect()))
             }
             Command::DirtyTotals => Ok(Reply::DirtyTotals(self.board.dirty_log().vcpu_totals()?)),
-            // The control thread executes these itself.
+            // The control thread executes these commands itself and does not pass them on.
             Command::Start | Command::Resume | Command::Pause | Command::Reset | Command::Step { .. } => {
                 Ok(Reply::Done)
             }

@@ -1,4 +1,5 @@
-//! Machines with a board: `handle.rs` creates them, `machine.rs` executes their commands, `direct.rs` and `vsock.rs` have what needs no command.
+//! Machines with a board. `handle.rs` creates them and `machine.rs` executes their commands. `direct.rs` and `vsock.rs` are the access that
+//! needs no command.
 
 mod direct;
 mod handle;

@@ -1,4 +1,4 @@
-//! Streams of the guest's AF_VSOCK, as the caller opens them.
+//! Vsock streams that the caller opens.
 
 use super::handle::BoardVmm;
 use crate::{Event, Failure, FailureDetails};
@@ -29,10 +29,10 @@ impl BoardVmm {
         Ok(vsock.upgrade().ok_or(VsockError::NotReady)?)
     }
 
-    /// Connects to a port of the guest. [`Event::VsockConnected`] with this `id` follows.
+    /// Connects to a port of the guest. [`Event::VsockConnected`] with this `id` reports the result.
     ///
     /// # Errors
-    /// Without a vsock device, after the end of the machine, and when the process has no descriptors left.
+    /// When the machine has no vsock device or has ended, and when the process has no file descriptors left.
     pub fn connect_vsock(&self, guest_port: u32, id: u32) -> Result<UnixStream, Failure> {
         let vsock = self.vsock()?;
         let (theirs, ours) = UnixStream::pair().map_err(|_| VsockError::TooMany)?;
@@ -48,10 +48,10 @@ impl BoardVmm {
         Ok(theirs)
     }
 
-    /// Listens to a port of the host. [`Event::VsockConnection`] follows when there is a connection to accept.
+    /// Listens on a port of the host. [`Event::VsockConnection`] follows when there is a connection to accept.
     ///
     /// # Errors
-    /// Without a vsock device, after the end of the machine, and when the port has a listener.
+    /// When the machine has no vsock device or has ended, and when the port already has a listener.
     pub fn listen_vsock(&self, host_port: u32, backlog: u32) -> Result<Listener, Failure> {
         let outbox = Arc::clone(self.outbox());
         let arrived = Box::new(move || outbox.emit(Event::VsockConnection { host_port }));

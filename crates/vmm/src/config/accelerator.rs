@@ -24,7 +24,7 @@ pub struct AccelConfig {
     pub notify_budget: Option<NotifyBudgetConfig>,
     /// `device`: the path of the KVM device.
     pub device: String,
-    /// The user gave a policy or a window: a host that cannot enforce it is worth a warning.
+    /// The user set the policy or the window. If the host cannot enforce it, the user gets a warning.
     pub notify_asked: bool,
 }
 
@@ -42,7 +42,7 @@ impl AccelConfig {
     pub(super) fn check(self) -> Result<AccelProperties, Error> {
         Ok(AccelProperties {
             kernel_irqchip: self.kernel_irqchip.parse()?,
-            // The board decides.
+            // The board replaces this value.
             pit: true,
             shadow_mem: shadow_mem(self.kvm_shadow_mem.unwrap_or(-1))?,
             dirty_ring_size: dirty_ring_size(self.dirty_ring_size)?,

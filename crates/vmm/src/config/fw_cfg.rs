@@ -12,11 +12,11 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum FwCfgContent {
-    /// The content of this file of the host at the creation of the machine.
+    /// The content of this host file when the machine is created.
     File(String),
-    /// This text in UTF-8, without a NUL at its end.
+    /// This text in UTF-8, without a terminating NUL.
     String(String),
-    /// The token of bytes that crossed before the configuration.
+    /// The token of bytes that the caller staged before it sent the configuration.
     Bytes(u32),
 }
 
@@ -37,7 +37,7 @@ impl FwCfgContent {
 }
 
 impl FwCfgFile {
-    /// Reads the file of a path.
+    /// Returns the bytes, read from the file if this is a path.
     pub fn read(self, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
         match self {
             Self::Path(path) => FwCfgItems::read_file(Path::new(&path), cancel),

@@ -5,7 +5,7 @@ use kvm_accel_machine::MachineConfigError;
 /// Digits of each field of a UUID.
 const FIELDS: [usize; 5] = [8, 4, 4, 4, 12];
 
-/// The 16 bytes that a guest reads: the first three fields of the UUID have their lowest byte first.
+/// Returns the 16 bytes that the guest reads. The first three fields of the UUID are little-endian.
 pub fn generation(uuid: &str) -> Result<[u8; 16], MachineConfigError> {
     bytes(uuid).ok_or_else(|| {
         let message = format!("vmGenerationId is '{uuid}': expected a UUID");

@@ -1,4 +1,4 @@
-//! A whole machine.
+//! The configuration of a machine.
 
 use super::accelerator::AccelConfig;
 use super::fw_cfg::FwCfgContent;
@@ -13,7 +13,7 @@ use kvm_accel::cpu::CpuProperties;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// A whole machine.
+/// The configuration of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MachineConfig {
@@ -29,13 +29,13 @@ pub struct MachineConfig {
     pub cpu: CpuProperties,
     /// The guest keeps a physical CPU while it idles, QEMU's `-overcommit cpu-pm=on`.
     pub cpu_pm: bool,
-    /// MSRs that are answered outside the kernel.
+    /// MSRs that userspace handles.
     pub msr_filter: Vec<MsrRuleConfig>,
-    /// Bus locks in a second before a vCPU is slowed down; 0 is no limit.
+    /// Bus locks per second before a vCPU is slowed down; 0 is no limit.
     pub bus_lock_ratelimit: u64,
-    /// The kernel; none: firmware finds something to boot.
+    /// The kernel; with none, the firmware looks for something to boot.
     pub kernel: Option<Source>,
-    /// The image at the reset vector.
+    /// The image that is mapped at the reset vector.
     pub firmware: Option<Source>,
     /// `auto`, `flat`, `linux`, `multiboot` or `pvh`.
     pub kernel_format: String,
@@ -43,9 +43,9 @@ pub struct MachineConfig {
     pub initrd: Vec<ModuleConfig>,
     /// The kernel's command line.
     pub append: String,
-    /// Add words about devices to the command line of a Linux kernel.
+    /// Adds words about devices to the command line of a Linux kernel.
     pub auto_kernel_cmdline: bool,
-    /// The targets of COM1 to COM4; none for a port that the machine does not have.
+    /// The targets of COM1 to COM4; none for a port that does not exist.
     pub serials: Vec<Option<Target>>,
     /// The debug console.
     pub debug_console: Option<DebugConsoleConfig>,
@@ -55,19 +55,19 @@ pub struct MachineConfig {
     pub pit: bool,
     /// The CMOS clock.
     pub rtc: RtcConfig,
-    /// `isa-debug-exit`.
+    /// The `isa-debug-exit` device.
     pub debug_exit: Option<DebugExitConfig>,
     /// Files of `fw_cfg`, by name.
     pub fw_cfg: BTreeMap<String, FwCfgContent>,
-    /// `pc-testdev`.
+    /// The `pc-testdev` device.
     pub test_devices: bool,
-    /// `pvpanic`.
+    /// The `pvpanic` device.
     pub pvpanic: bool,
     /// The machine's generation, a UUID.
     pub vm_generation_id: Option<String>,
-    /// Give the guest ACPI tables.
+    /// Gives the guest ACPI tables.
     pub acpi: bool,
-    /// What happens to ticks of the in-kernel PIT that the guest missed.
+    /// The policy for ticks of the in-kernel PIT that the guest missed.
     pub lost_tick_policy: LostTicks,
     /// `virtio-blk` devices.
     pub disks: Vec<DiskConfig>,
@@ -83,11 +83,11 @@ pub struct MachineConfig {
     pub consoles: Vec<ConsoleConfig>,
     /// A reset by the guest ends the machine.
     pub no_reboot: bool,
-    /// A machine whose guest has shut down stays.
+    /// The machine is kept after the guest has shut down.
     pub no_shutdown: bool,
-    /// Trace events that are recorded from the first ioctl on, as globs.
+    /// Globs of the trace events that are recorded from the first ioctl on.
     pub trace: Vec<String>,
-    /// The program's name in a multiboot command line for a kernel that is no file.
+    /// The program's name in a multiboot command line, for a kernel that does not come from a file.
     pub name: Option<String>,
 }
 
@@ -111,12 +111,12 @@ pub struct DebugExitConfig {
     pub iosize: u32,
 }
 
-/// What happens to ticks of the in-kernel PIT that the guest missed.
+/// The policy for ticks of the in-kernel PIT that the guest missed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LostTicks {
-    /// They follow one after the other.
+    /// Missed ticks are delivered later, one after the other.
     Delay,
-    /// They are dropped.
+    /// Missed ticks are dropped.
     Discard,
 }

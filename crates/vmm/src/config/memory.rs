@@ -10,32 +10,32 @@ use serde::{Deserialize, Serialize};
 pub struct MemoryConfig {
     /// Bytes.
     pub size: u64,
-    /// What is mapped as RAM.
+    /// The kind of memory that is mapped as RAM.
     pub backend: MemoryBackend,
     /// The path for the backend `file`; empty for the others.
     pub path: String,
-    /// Writes reach the file, and every process that maps it.
+    /// The mapping is shared: writes reach the file, and every process that maps the file.
     pub share: bool,
-    /// The host provides every page before the guest starts.
+    /// The host allocates every page before the guest starts.
     pub prealloc: bool,
-    /// Bytes of a huge page; 0 for ordinary pages.
+    /// Size of a huge page in bytes; 0 for ordinary pages.
     pub huge_pages: u64,
 }
 
-/// What is mapped as RAM.
+/// The kind of memory that is mapped as RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MemoryBackend {
     /// Anonymous memory of this process.
     Anonymous,
-    /// An unnamed file of `memfd_create`.
+    /// An unnamed file that `memfd_create` creates.
     Memfd,
     /// A file, or an unnamed file in a directory.
     File,
 }
 
 impl MemoryConfig {
-    /// Returns the size in bytes, and the backend.
+    /// Returns the size in bytes and the backend.
     pub(super) fn check(self) -> Result<(u64, RamBackend), MachineConfigError> {
         let huge = (self.huge_pages != 0).then(|| HugePages::new(self.huge_pages)).transpose()?;
         let source = match (self.backend, huge) {

@@ -1,4 +1,4 @@
-//! The configuration of a machine: what crosses from the caller, as serde types without pointers, callbacks or descriptors.
+//! The configuration of a machine: serde types that the caller sends, without pointers, callbacks or descriptors.
 //!
 //! ```text
 //! JSON --parse--> MachineConfig --plan: checks ranges--> MachinePlan --open: files, sockets, processes--> BoardConfig

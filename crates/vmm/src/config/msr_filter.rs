@@ -1,17 +1,17 @@
-//! MSRs that are answered outside the kernel.
+//! MSRs that userspace handles.
 
 use kvm_accel::cpu::msr_filter::{MsrRange, MsrRule, ReadAnswer, WriteAnswer};
 use kvm_accel_machine::devices::{Asks, DelegatedMsrs};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Who answers accesses to a range of MSRs.
+/// How accesses to a range of MSRs are answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MsrRuleConfig {
     /// The first MSR.
     pub index: u32,
-    /// How many MSRs.
+    /// Number of MSRs.
     pub count: u32,
     /// The result of `rdmsr`.
     pub read: MsrRead,
@@ -23,9 +23,9 @@ pub struct MsrRuleConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum MsrRead {
-    /// `allow`: the kernel answers.
+    /// `allow`: the kernel handles the access.
     Allow,
-    /// `fault`: #GP.
+    /// `fault`: the access raises a #GP.
     Fault,
     /// `ask`: the caller answers [`Event::MsrAccess`](crate::Event::MsrAccess).
     Ask,
@@ -37,11 +37,11 @@ pub enum MsrRead {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum MsrWrite {
-    /// The kernel takes the value.
+    /// The kernel handles the access.
     Allow,
-    /// None.
+    /// The write is ignored.
     Ignore,
-    /// #GP.
+    /// The access raises a #GP.
     Fault,
     /// The caller answers [`Event::MsrAccess`](crate::Event::MsrAccess).
     Ask,
@@ -74,7 +74,7 @@ impl From<MsrRead> for String {
 }
 
 impl MsrRuleConfig {
-    /// The range of rule number `rule`. `msrs` forwards the accesses that the caller answers.
+    /// Returns the MSR range of rule number `rule`. `msrs` forwards the accesses that the caller answers.
     pub(super) fn into_range(self, rule: u32, msrs: &Arc<DelegatedMsrs>) -> MsrRange {
         let asks = Asks { read: self.read == MsrRead::Ask, write: self.write == MsrWrite::Ask };
         let read = match self.read {

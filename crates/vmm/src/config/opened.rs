@@ -1,4 +1,4 @@
-//! What the control thread opened for the caller while it built the machine.
+//! Streams and devices that the control thread opens for the caller while it builds the machine.
 
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::{Balloon, Vsock};
@@ -7,12 +7,13 @@ use std::io::PipeReader;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
-/// The caller's ends of streams, until the caller takes them, and the devices that it talks to. The devices end with the machine.
+/// The caller's ends of streams, until the caller takes them, and the devices that the caller accesses. The devices are dropped with the
+/// machine.
 #[derive(Default)]
 pub struct Opened {
-    /// By serial port, COM1 being 0 and the debug console 4.
+    /// By number of the serial port. COM1 is 0 and the debug console is 4.
     streams: HashMap<u32, PipeReader>,
-    /// By console port.
+    /// By number of the console port.
     console_ends: Vec<Option<UnixStream>>,
     console: Option<Weak<Console>>,
     balloon: Option<Weak<Balloon>>,
@@ -43,17 +44,17 @@ impl Opened {
         vsock
     }
 
-    /// None without one, and when the machine has ended.
+    /// Returns the balloon. `None` if the machine has no balloon or has ended.
     pub fn find_balloon(&self) -> Option<Arc<Balloon>> {
         self.balloon.as_ref()?.upgrade()
     }
 
-    /// None without one, and when the machine has ended.
+    /// Returns the console. `None` if the machine has no console or has ended.
     pub fn find_console(&self) -> Option<Arc<Console>> {
         self.console.as_ref()?.upgrade()
     }
 
-    /// None without one. A device whose machine has ended cannot be upgraded.
+    /// Returns the vsock device. `None` if the machine has none. Upgrading the reference fails once the machine has ended.
     pub fn find_vsock(&self) -> Option<Weak<Vsock>> {
         self.vsock.clone()
     }
@@ -66,7 +67,7 @@ impl Opened {
         self.console_ends.get_mut(port)?.take()
     }
 
-    /// Closes the ends that the caller did not take.
+    /// Closes the ends that the caller has not taken.
     pub fn close_ends(&mut self) {
         self.streams.clear();
         self.console_ends.clear();

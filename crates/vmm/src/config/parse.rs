@@ -1,16 +1,16 @@
-//! From JSON to a [`MachineConfig`].
+//! Parses JSON into a [`MachineConfig`].
 
 use super::machine::MachineConfig;
 use crate::{Failure, FailureDetails};
 
 impl MachineConfig {
-    /// Reads a configuration.
+    /// Parses a configuration.
     ///
     /// # Errors
-    /// [`Failure`] with code `ERR_MACHINE_CONFIG` that names the field: it is unknown or missing, or its value has another type or is out
-    /// of range.
+    /// [`Failure`] with code `ERR_MACHINE_CONFIG`, which names the field. The field is unknown or missing, or its value has the wrong type
+    /// or is out of range.
     pub fn from_json(text: &str) -> Result<Self, Failure> {
-        // Only a failure needs the field's path, which takes time to record.
+        // Recording the field's path takes time, so only a failure parses the text again with it.
         serde_json::from_str(text).map_err(|_| refusal(text))
     }
 }

@@ -1,4 +1,4 @@
-//! From a [`MachineConfig`] to what a board is built from.
+//! Turns a [`MachineConfig`] into the [`BoardConfig`] from which a board is built.
 
 use super::fw_cfg::FwCfgFile;
 use super::generation::generation;
@@ -21,18 +21,18 @@ use kvm_accel_machine::ram::RamBackend;
 use kvm_accel_machine::{GuestImageError, ImageRole};
 use std::sync::Arc;
 
-/// A checked configuration, as plain typed values. Its files are not open yet.
+/// A checked configuration, as plain typed values. Its files have not been opened yet.
 pub struct MachinePlan {
     /// What follows when the guest stops by itself.
     pub policy: Policy,
     accel: AccelProperties,
-    /// Bytes.
+    /// Size of RAM in bytes.
     memory: u64,
     ram: RamBackend,
     cpu: CpuConfig,
-    /// None: firmware finds a kernel.
+    /// None: the firmware looks for a kernel.
     kernel: Option<Image>,
-    /// Without modules: `modules` has their images.
+    /// `options.modules` is empty: the field `modules` has the images.
     options: BootOptions,
     /// Image and command line of each module.
     modules: Vec<(Image, String)>,
@@ -58,13 +58,13 @@ pub struct MachinePlan {
 pub struct OpenMachine {
     /// Everything that the board needs.
     pub config: BoardConfig,
-    /// What the caller reaches of it.
+    /// The streams and devices that the caller accesses.
     pub opened: Opened,
 }
 
 impl MachineConfig {
-    /// Checks ranges, and takes the bytes of all tokens. Opens no file, socket or process. `msrs` forwards the accesses that the caller
-    /// answers.
+    /// Checks the ranges of all values, and takes the bytes of all tokens. Opens no file or socket, and starts no process. `msrs` forwards
+    /// the MSR accesses that the caller answers.
     pub(crate) fn plan(mut self, bytes: TakeBytes<'_>, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, Failure> {
         let virtio = self.devices()?;
         let cpu = self.cpu(msrs)?;
@@ -126,7 +126,7 @@ impl MachineConfig {
         })
     }
 
-    /// A guest finds the virtio devices of one kind in this order.
+    /// Returns the virtio devices in the order of their transports. The guest enumerates devices of the same kind in this order.
     fn devices(&mut self) -> Result<Vec<DevicePlan>, Failure> {
         let mut devices = Vec::new();
         for disk in std::mem::take(&mut self.disks) {
@@ -152,7 +152,7 @@ impl MachineConfig {
 }
 
 impl MachinePlan {
-    /// Opens files, connects sockets and starts processes. A failure closes what was opened before it.
+    /// Opens files, connects sockets and starts processes. On failure, it closes everything that it has opened.
     ///
     /// Returns [`BoardError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
     pub fn open(self, cancel: &Cancel) -> Result<OpenMachine, BoardError> {
@@ -209,7 +209,7 @@ impl MachinePlan {
     }
 }
 
-/// Plans cross to the control thread.
+/// The control thread receives the plan through a channel, so the plan must be `Send`.
 const _: () = {
     const fn can_be_sent<T: Send>() {}
     can_be_sent::<MachinePlan>();

@@ -6,23 +6,23 @@ use serde::{Deserialize, Serialize};
 /// Nanoseconds in a millisecond.
 const NANOS: i128 = 1_000_000;
 
-/// What the CMOS clock shows.
+/// The time that the CMOS clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RtcConfig {
     /// Milliseconds by which the clock is ahead of the host's.
     pub offset: i64,
-    /// What drives the clock.
+    /// The time source of the clock.
     pub clock: RtcClock,
 }
 
-/// What drives the CMOS clock.
+/// The time source of the CMOS clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum RtcClock {
-    /// The host's clock.
+    /// The host's clock. The clock runs while the machine is stopped.
     Host,
-    /// The machine: the clock stops while the machine is stopped.
+    /// The machine's clock. The clock stops while the machine is stopped.
     Vm,
 }
 

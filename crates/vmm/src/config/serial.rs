@@ -9,14 +9,14 @@ use std::path::Path;
 
 /// The most serial ports.
 const PORTS: usize = 4;
-/// The debug console's number among the streams; COM1 is 0.
+/// The debug console's index among the streams; COM1 is 0.
 pub const DEBUG_CONSOLE: u32 = 4;
 
 /// Where a port's output goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Target {
-    /// Nowhere.
+    /// The output is discarded.
     Null {},
     /// This process's standard output.
     Stdio {},
@@ -57,7 +57,7 @@ impl Target {
             Self::Stdio {} => SerialOutput::stdout(),
             Self::File { path } => SerialOutput::create(Path::new(&path)),
             Self::Stream {} => {
-                // A pipe holds 64 KiB of single bytes, a socket some hundred.
+                // A pipe holds 64 KiB even in writes of a single byte. A socket holds only some hundred such writes.
                 let (theirs, ours) = std::io::pipe().map_err(|error| {
                     let message = format!("cannot create the stream of a serial port: {error}");
                     MachineConfigError::new("serial", message, "Raise the limit on open files (ulimit -n).")

@@ -1,4 +1,4 @@
-//! Where the bytes of an image or of a `fw_cfg` file come from.
+//! Sources of the bytes of an image or of a `fw_cfg` file.
 
 use crate::Failure;
 use kvm_accel_machine::MachineConfigError;
@@ -6,7 +6,7 @@ use kvm_accel_machine::boot::BootImage;
 use kvm_accel_machine::{GuestImageError, ImageRole};
 use serde::{Deserialize, Serialize};
 
-/// Returns the bytes that a token of the configuration names, and forgets them; none for an unknown token.
+/// Removes and returns the bytes that a token of the configuration refers to. Returns `None` for an unknown token.
 pub type TakeBytes<'a> = &'a mut dyn FnMut(u32) -> Option<Vec<u8>>;
 
 /// The source of an image.
@@ -15,7 +15,7 @@ pub type TakeBytes<'a> = &'a mut dyn FnMut(u32) -> Option<Vec<u8>>;
 pub enum Source {
     /// The path of a file.
     Path(String),
-    /// The token of bytes that crossed before the configuration.
+    /// The token of bytes that the caller staged before it sent the configuration.
     Bytes(u32),
 }
 
@@ -26,7 +26,7 @@ pub enum Image {
 }
 
 impl Source {
-    /// Takes the bytes of the machine option `option`.
+    /// Replaces the token by its bytes. `option` is the machine option that errors name.
     pub fn take(self, option: &'static str, bytes: TakeBytes<'_>) -> Result<Image, Failure> {
         Ok(match self {
             Self::Path(path) => Image::Path(path),
@@ -34,7 +34,7 @@ impl Source {
         })
     }
 
-    /// The last component of the path; none for bytes.
+    /// Returns the last component of the path; `None` for bytes.
     pub fn file_name(&self) -> Option<&str> {
         match self {
             Self::Path(path) => path.trim_end_matches('/').rsplit('/').next(),
@@ -43,7 +43,7 @@ impl Source {
     }
 }
 
-/// Takes the bytes of a token of the machine option `option`.
+/// Returns the bytes of a token. `option` is the machine option that errors name.
 pub fn take(token: u32, option: &'static str, bytes: TakeBytes<'_>) -> Result<Vec<u8>, Failure> {
     bytes(token).ok_or_else(|| {
         let message = format!("machine option '{option}' names the bytes of token {token}, which is unknown");
@@ -52,7 +52,7 @@ pub fn take(token: u32, option: &'static str, bytes: TakeBytes<'_>) -> Result<Ve
 }
 
 impl Image {
-    /// Opens the file of a path.
+    /// Opens the file, if this is a path.
     pub fn open(self, role: ImageRole) -> Result<BootImage, GuestImageError> {
         match self {
             Self::Path(path) => BootImage::open(role, path),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// A machine with one of everything.
+/// A machine in which every option is set.
 fn whole() -> Value {
     let limits = json!({
         "bytesPerSecond": 0, "bytesPerSecondMax": 0, "bytesPerSecondMaxLength": 0,
@@ -84,7 +84,7 @@ fn plan(config: &Value) -> Result<MachinePlan, Failure> {
     read(config)?.plan(&mut |token| staged.remove(&token), &msrs)
 }
 
-/// The whole machine with another value at a JSON pointer.
+/// Returns the machine of `whole` with another value at a JSON pointer.
 fn with(pointer: &str, value: Value) -> Value {
     let mut config = whole();
     *config.pointer_mut(pointer).unwrap() = value;
@@ -131,13 +131,13 @@ fn test_every_object_refuses_an_unknown_field_and_names_it() {
     }
     let mut found = Vec::new();
     objects(&whole(), "", &mut found);
-    // The keys of fw_cfg are names of files.
+    // The keys of `fwCfg` are names of files, not fields.
     for pointer in found.iter().filter(|pointer| *pointer != "/fwCfg") {
         let mut config = whole();
         config.pointer_mut(pointer).unwrap()["surplus"] = json!({});
         let failure = read(&config).err().unwrap_or_else(|| panic!("{pointer} accepted a surplus field"));
         assert_eq!(failure.code, "ERR_MACHINE_CONFIG");
-        // An image and a file of fw_cfg are enumerations, which have one field.
+        // An image and a file of `fw_cfg` are enumerations, which have a single field.
         let (option, _) =
             pointer.get(1..).unwrap_or_default().split_once('/').unwrap_or((pointer.get(1..).unwrap_or_default(), ""));
         assert_eq!(failure.option.as_deref(), Some(if pointer.is_empty() { "surplus" } else { option }), "{failure:?}");
@@ -156,7 +156,7 @@ fn test_a_missing_field_is_refused() {
     }
 }
 
-/// Fields for which null and nothing are the same.
+/// Fields that may be null or absent, with the same meaning.
 const OPTIONAL: [&str; 9] =
     ["balloon", "debugConsole", "debugExit", "firmware", "kernel", "name", "rng", "vmGenerationId", "vsock"];
 

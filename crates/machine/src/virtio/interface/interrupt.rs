@@ -1,4 +1,4 @@
-//! A device's interrupt line and why it was raised.
+//! The interrupt line of a device, and the causes of its interrupts.
 
 use crate::devices::Irq;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use virtio_bindings::virtio_mmio::{VIRTIO_MMIO_INT_CONFIG, VIRTIO_MMIO_INT_VRING};
 use vm_superio::Trigger;
 
-/// InterruptStatus, ConfigGeneration, and the line.
+/// The registers InterruptStatus and ConfigGeneration, and the interrupt line.
 pub struct Interrupt {
     irq: Irq,
     status: AtomicU32,
@@ -19,12 +19,12 @@ impl Interrupt {
         Self { irq, status: AtomicU32::new(0), generation: AtomicU32::new(0) }
     }
 
-    /// A buffer was used.
+    /// Interrupts the driver: the device has used a buffer.
     pub fn used(&self) {
         self.raise(VIRTIO_MMIO_INT_VRING);
     }
 
-    /// The configuration space has changed.
+    /// Interrupts the driver: the configuration space has changed.
     pub fn config(&self) {
         self.generation.fetch_add(1, Ordering::Release);
         self.raise(VIRTIO_MMIO_INT_CONFIG);
@@ -35,33 +35,33 @@ impl Interrupt {
         let Ok(()) = self.irq.trigger();
     }
 
-    /// InterruptStatus.
+    /// Returns InterruptStatus.
     pub fn status(&self) -> u32 {
         self.status.load(Ordering::SeqCst)
     }
 
-    /// InterruptACK.
+    /// Handles a write to InterruptACK.
     pub fn acknowledge(&self, causes: u32) {
         self.status.fetch_and(!causes, Ordering::SeqCst);
     }
 
-    /// ConfigGeneration: the same before and after reading means that what was read belongs together.
+    /// Returns ConfigGeneration. If it is the same before and after the driver has read several fields, the fields are consistent.
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The device was reset.
+    /// Clears InterruptStatus at a reset of the device.
     pub fn reset(&self) {
         self.status.store(0, Ordering::SeqCst);
     }
 }
 
-/// Tells a driver that its device's configuration space has changed. Cloning is cheap.
+/// Notifies a driver that its device's configuration space has changed. Cloning is cheap.
 #[derive(Clone)]
 pub struct ConfigInterrupt(pub(in crate::virtio) Arc<Interrupt>);
 
 impl ConfigInterrupt {
-    /// To be called after the change.
+    /// Notifies the driver. Call this after the change.
     pub fn signal(&self) {
         self.0.config();
     }

@@ -1,18 +1,19 @@
-//! What a device keeps across resets and lends to the worker of the moment.
+//! State that a device keeps across resets and hands to its current worker.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Something of a device's while nobody works with it. Each worker has it in turn. Cloning is cheap; all clones are the same.
+/// State of a device, which at most one worker uses at a time. It is here while there is no worker. Cloning is cheap; all clones share the
+/// state.
 #[derive(Debug)]
 pub struct Holder<T>(Arc<Mutex<Option<T>>>);
 
 impl<T> Holder<T> {
-    /// Holds `value`.
+    /// Creates a holder of `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(Mutex::new(Some(value))))
     }
 
-    /// Lends it: it comes back when the lease is dropped.
+    /// Takes the state out for a worker. Dropping the lease puts it back.
     #[must_use]
     pub fn lease(&self) -> Lease<T> {
         Lease { value: self.lock().take(), holder: self.clone() }
@@ -29,7 +30,7 @@ impl<T> Clone for Holder<T> {
     }
 }
 
-/// A worker's use of what a [`Holder`] keeps.
+/// A worker's ownership of the state of a [`Holder`].
 #[derive(Debug)]
 pub struct Lease<T> {
     value: Option<T>,
@@ -37,13 +38,14 @@ pub struct Lease<T> {
 }
 
 impl<T> Lease<T> {
-    /// `None` where another worker still has it; the transport lets one go before the next one comes.
+    /// Returns the state. `None` while another worker has it, which the transport prevents: it drops a worker before it starts the next
+    /// one.
     #[must_use]
     pub const fn get(&self) -> Option<&T> {
         self.value.as_ref()
     }
 
-    /// As [`Lease::get`].
+    /// Returns the state mutably, see [`Lease::get`].
     pub const fn get_mut(&mut self) -> Option<&mut T> {
         self.value.as_mut()
     }

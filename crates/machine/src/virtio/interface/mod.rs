@@ -1,10 +1,10 @@
-//! What a virtio device, its transport and its I/O thread know of each other.
+//! The interface between a virtio device, its transport and its I/O thread.
 //!
-//! - [`VirtioDevice`]: the device as its transport sees it. [`Driver`]: what the guest's driver has set up.
-//! - [`Worker`]: the device at work on its I/O thread. [`WorkerError`]: why it cannot continue.
+//! - [`VirtioDevice`]: the device as its transport sees it. [`Driver`]: the driver's set-up of the device.
+//! - [`Worker`]: the part of the device that runs on its I/O thread. [`WorkerError`]: why it cannot continue.
 //! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it.
 //! - [`ConfigInterrupt`] and [`StopFlag`]: signals to the driver and to the worker.
-//! - [`lease`]: state of a device that its workers use one after the other.
+//! - [`lease`]: state of a device that its workers use one after the other, across resets.
 
 mod device;
 mod interrupt;

@@ -9,13 +9,13 @@ use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 use vm_memory::bitmap::MS;
 use vm_memory::{Bytes, GuestAddress};
 
-/// Bytes in front of a used ring's entries: flags and index.
+/// Bytes of a used ring's header: flags and index.
 const USED_HEADER: u64 = 4;
-/// Bytes of an entry: a chain's head, and how much of it was written, 32 bits each.
+/// Bytes of a used ring's element: the head of a chain and the number of bytes written to it, 32 bits each.
 const USED_ELEMENT: u64 = 8;
 
-/// Descriptors of one chain, as in QEMU. A driver must not make a chain longer than its queue (section 2.7.5.3.1), and our queues are
-/// shorter.
+/// The most descriptors in a chain, as in QEMU. A chain must not be longer than its queue (section 2.7.5.3.1), and our queues are shorter
+/// than this.
 pub const MOST_DESCRIPTORS: usize = 1024;
 
 /// A queue that the driver has set up.
@@ -26,7 +26,7 @@ pub struct VirtQueue {
 }
 
 impl VirtQueue {
-    /// A queue as the registers describe it; `Err` when it reaches beyond RAM.
+    /// Creates a queue from the driver's registers. Fails if a ring of the queue lies outside RAM.
     pub(in crate::virtio) fn new(queue: Queue, ram: GuestRam, interrupt: Arc<Interrupt>) -> Result<Self, DriverError> {
         if queue.ready() && !queue.is_valid(&*ram) {
             return Err(DriverError("a queue is not in RAM".into()));
@@ -34,10 +34,10 @@ impl VirtQueue {
         Ok(Self { queue, ram, interrupt })
     }
 
-    /// The next buffers that the driver has made available. When there are none, the driver will notify the queue once there are.
+    /// Takes the next chain that the driver has made available. Before it returns `None`, it enables notifications of the queue.
     ///
     /// # Errors
-    /// When the ring is inconsistent, or the chain is (see [`Chain`]).
+    /// When the ring or the chain (see [`Chain`]) is inconsistent.
     pub fn pop(&mut self) -> Result<Option<Chain>, DriverError> {
         if !self.queue.ready() {
             return Ok(None);
@@ -52,15 +52,16 @@ impl VirtQueue {
         }
     }
 
-    /// Makes the chain that was popped last the next one again.
+    /// Returns the chain that was popped last to the queue: the next pop takes it again.
     pub fn undo_pop(&mut self) {
         self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(1));
     }
 
-    /// Gives a chain back to the driver with `written` bytes in its writable part, and interrupts when the driver wants that.
+    /// Puts a chain into the used ring, with `written` bytes in its writable part. Interrupts the driver unless it has suppressed the
+    /// interrupt.
     ///
     /// # Errors
-    /// When there is no such chain or the ring cannot be written.
+    /// When the head is invalid or the ring is not writable.
     pub fn push(&mut self, head: u16, written: u32) -> Result<(), DriverError> {
         self.queue.add_used(&*self.ram, head, written)?;
         if self.queue.needs_notification(&*self.ram)? {
@@ -69,7 +70,7 @@ impl VirtQueue {
         Ok(())
     }
 
-    /// Gives several chains back at once: the driver sees all of them or none, and is interrupted.
+    /// Puts several chains into the used ring at once: the driver sees either none or all of them. Several chains always cause an interrupt.
     ///
     /// # Errors
     /// As [`VirtQueue::push`].
@@ -78,7 +79,7 @@ impl VirtQueue {
         if earlier.is_empty() {
             return self.push(*head, *written);
         }
-        // Only the last one moves the index that the driver looks at.
+        // The driver looks at the index only, which the last chain moves.
         let first = self.queue.next_used();
         for (after, (head, written)) in (0..).zip(earlier) {
             let slot = u64::from(first.wrapping_add(after) % self.queue.size());
@@ -91,42 +92,42 @@ impl VirtQueue {
         }
         self.queue.set_next_used(first.wrapping_add(u16::try_from(earlier.len()).unwrap_or(0)));
         self.queue.add_used(&*self.ram, *head, *written)?;
-        // What the driver said about interrupts is about single entries: one too many does no harm.
+        // The driver suppresses interrupts for single elements. An extra interrupt is harmless.
         self.interrupt.used();
         Ok(())
     }
 
-    /// Guest memory.
+    /// Returns guest memory.
     #[must_use]
     pub const fn memory(&self) -> &GuestRam {
         &self.ram
     }
 
-    /// The number of descriptors.
+    /// Returns the number of descriptors.
     #[must_use]
     pub fn size(&self) -> u16 {
         self.queue.size()
     }
 }
 
-/// Buffers of the driver that belong together: those the device reads, then those it writes. A chain ends where the driver says, has at
-/// most 1024 descriptors, and holds less than 4 GiB.
+/// A descriptor chain: device-readable buffers followed by device-writable buffers. A chain ends as the driver's flags specify, has at most
+/// 1024 descriptors, and holds less than 4 GiB.
 #[derive(Clone, Debug)]
 pub struct Chain {
     chain: DescriptorChain<GuestRam>,
     descriptors: Descriptors,
 }
 
-/// Descriptors that a chain has without an allocation: a disk's request has three.
+/// Descriptors that a chain stores without an allocation. A disk request usually has three.
 const INLINE: usize = 4;
 
 /// The descriptors of a chain.
 #[derive(Clone, Debug, Default)]
 struct Descriptors {
     first: [Descriptor; INLINE],
-    /// How many of `first` there are.
+    /// Number of valid elements in `first`.
     inline: usize,
-    /// Those behind `first`.
+    /// The descriptors after those in `first`.
     more: Vec<Descriptor>,
 }
 
@@ -150,11 +151,11 @@ impl Descriptors {
     }
 }
 
-/// What notes the pages that are written.
+/// The dirty bitmap, which records the pages that the device writes.
 type Pages<'a> = MS<'a, GuestMappings>;
 
 impl Chain {
-    /// Reads the descriptors once.
+    /// Reads all descriptors, each one once.
     fn new(chain: DescriptorChain<GuestRam>) -> Result<Self, DriverError> {
         let mut descriptors = Descriptors::default();
         for descriptor in chain.clone() {
@@ -163,7 +164,7 @@ impl Chain {
             }
             descriptors.push(descriptor);
         }
-        // The library ends a chain early, without an error, where the driver breaks a rule.
+        // If the driver breaks a rule, the library ends the chain early without an error.
         if descriptors.iter().next_back().is_none_or(Descriptor::has_next) {
             let what = "a chain of descriptors holds 4 GiB or more, is a loop, or leaves its table";
             return Err(DriverError(what.into()));
@@ -171,36 +172,36 @@ impl Chain {
         Ok(Self { chain, descriptors })
     }
 
-    /// Names the chain when it is given back.
+    /// Returns the head, which identifies the chain in the used ring.
     #[must_use]
     pub fn head(&self) -> u16 {
         self.chain.head_index()
     }
 
-    /// What the device reads.
+    /// Returns a reader of the device-readable part.
     ///
     /// # Errors
-    /// When it is not in RAM, or longer than a chain may be.
+    /// When the part is not in RAM, or is longer than a chain may be.
     pub fn reader(&self) -> Result<Reader<'_, Pages<'_>>, DriverError> {
         Ok(self.chain.clone().reader(self.chain.memory())?)
     }
 
-    /// What the device writes.
+    /// Returns a writer of the device-writable part.
     ///
     /// # Errors
-    /// When it is not in RAM, or longer than a chain may be.
+    /// When the part is not in RAM, or is longer than a chain may be.
     pub fn writer(&self) -> Result<Writer<'_, Pages<'_>>, DriverError> {
         Ok(self.chain.clone().writer(self.chain.memory())?)
     }
 
-    /// Bytes that the device may write.
+    /// Returns the length of the device-writable part in bytes.
     #[must_use]
     pub fn writable_bytes(&self) -> usize {
         let lens = self.descriptors.iter().filter(|descriptor| descriptor.is_write_only()).map(Descriptor::len);
         lens.map(|len| usize::try_from(len).unwrap_or(usize::MAX)).sum()
     }
 
-    /// The single buffers, indirect ones resolved; what they say is not checked.
+    /// Returns the descriptors, with indirect ones resolved. Their addresses and lengths are not validated.
     pub fn descriptors(&self) -> impl Iterator<Item = Descriptor> {
         self.descriptors.iter().copied()
     }
@@ -213,7 +214,7 @@ mod tests {
 
     const TABLE: u64 = 0x8000;
 
-    /// A queue whose only chain has these descriptors, in an indirect table: length, flags, next.
+    /// Creates a queue with one chain, whose descriptors are in an indirect table: length, flags, next.
     fn queue(descriptors: impl Iterator<Item = (u32, u16, u16)>) -> VirtQueue {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x10_0000)]).unwrap();
         let mut table = Vec::new();
@@ -235,7 +236,7 @@ mod tests {
         VirtQueue::new(queue, ram, Arc::new(Interrupt::new(Irq::none()))).unwrap()
     }
 
-    /// `count` descriptors of `len` bytes in a row, the last one with these flags.
+    /// Returns `count` consecutive descriptors of `len` bytes. `last` is the flags of the last one.
     fn row(count: u16, len: u32, last: u16) -> impl Iterator<Item = (u32, u16, u16)> {
         (1..=count).map(move |next| (len, if next < count { 1 } else { last }, next))
     }
@@ -259,7 +260,7 @@ mod tests {
     #[test]
     fn a_chain_ends_in_its_table() {
         let broken: [Vec<(u32, u16, u16)>; 4] = [
-            // A loop, a next one outside the table, an indirect table in an indirect table, and no descriptor at all.
+            // A loop; a next descriptor outside the table; an indirect table in an indirect table; no descriptor.
             vec![(1, 1, 1), (1, 1, 0)],
             vec![(1, 1, 2), (1, 0, 0)],
             vec![(16, 4, 0)],

@@ -1,10 +1,10 @@
-//! How a transport asks its device's worker to return.
+//! The flag by which a transport asks its device's worker to return.
 
 use super::sync::{Arc, AtomicU8, Ordering};
 
-/// The worker is to be dropped: by a reset, or with the machine.
+/// The worker is about to be dropped, at a reset or with the machine.
 const STOP: u8 = 1;
-/// The machine pauses.
+/// The machine is pausing.
 const PAUSE: u8 = 1 << 1;
 
 /// Asks a worker to return to its thread. The transport and the worker share it.
@@ -16,7 +16,7 @@ const PAUSE: u8 = 1 << 1;
 pub struct StopFlag(Arc<AtomicU8>);
 
 impl StopFlag {
-    /// Whether the worker is to return.
+    /// True while the worker has to return.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire) != 0

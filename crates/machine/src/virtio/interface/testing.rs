@@ -1,4 +1,4 @@
-//! A driver for tests and fuzzers: queues in a small RAM, and a worker that is called on the test's own thread.
+//! A driver for tests and fuzzers: queues in a small RAM, and a worker that the test calls on its own thread.
 
 use super::interrupt::{ConfigInterrupt, Interrupt};
 use super::{Driver, StopFlag, VirtQueue, VirtioDevice};
@@ -10,19 +10,19 @@ use std::sync::Arc;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
-/// Bytes of RAM.
+/// Size of RAM in bytes.
 pub const RAM: u64 = 0x6_0000;
-/// Descriptors of each queue.
+/// Number of descriptors of each queue.
 const SIZE: u16 = 16;
-/// Bytes for the rings of a queue: descriptors, then at a quarter the available ring, at half the used ring.
+/// Bytes for the rings of a queue: the descriptor table, at a quarter the available ring, at half the used ring.
 const STRIDE: u64 = 0x1000;
-/// The rest of RAM is for buffers.
+/// Start of the buffers, which take the rest of RAM.
 const BUFFERS: u64 = 0x2_0000;
 
-/// RAM, and queues whose rings are empty.
+/// Creates RAM and a driver's set-up, with empty rings.
 ///
 /// # Errors
-/// When there is no memory for it, or a device has more queues than fit.
+/// When memory cannot be allocated, or the device has more queues than fit.
 pub fn driver(device: &dyn VirtioDevice, features: u64) -> Result<(GuestRam, Driver), Box<dyn std::error::Error>> {
     let len = usize::try_from(RAM)?;
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), len)])?;
@@ -42,11 +42,11 @@ pub fn driver(device: &dyn VirtioDevice, features: u64) -> Result<(GuestRam, Dri
     Ok((ram, Driver { features, queues, config: ConfigInterrupt(interrupt), stop: StopFlag::default() }))
 }
 
-/// Lets a driver of which nothing is true work with a device: what it offers is what `input` says, and so are its writes to the
-/// configuration space. Descriptors mostly point into RAM, because otherwise few get further than the first check.
+/// Fuzzes a device with a driver that breaks all rules: `input` supplies its rings, its descriptors and its writes to the configuration
+/// space. Most descriptors point into RAM; with random ones few would pass the first check.
 ///
 /// # Errors
-/// As [`driver`]; never for what the input is.
+/// See [`driver`]. No `input` causes an error.
 pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
     let mut input = Input(input);
     let (ram, driver) = driver(device, device.features() & u64::from_le_bytes(input.take()))?;
@@ -60,7 +60,7 @@ pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::
         for (number, base) in (0..queues).zip((0..).step_by(usize::try_from(STRIDE)?)) {
             for descriptor in 0..u64::from(SIZE) {
                 let mut raw: [u8; 16] = input.take();
-                // Mostly in RAM, mostly short, mostly of this table.
+                // Most descriptors are in RAM, short, and chained within this table.
                 let [.., wild] = raw[..8] else { continue };
                 if wild < 0xf0 {
                     raw[2..8].fill(0);
@@ -98,7 +98,7 @@ pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::
     Ok(())
 }
 
-/// Bytes to take from, zeroes when they are used up.
+/// Supplies bytes of the input, then zeroes when the input is used up.
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -111,11 +111,11 @@ impl Input<'_> {
     }
 }
 
-/// A driver that keeps to the rules: what it offers on one queue, and what it gets back.
+/// A driver that follows the specification, for one queue: it offers buffers and collects used ones.
 #[derive(Debug)]
 pub struct Ring {
     base: u64,
-    /// Where the next buffer goes.
+    /// The address of the next buffer.
     next: u64,
     descriptor: u16,
     offered: u16,
@@ -133,26 +133,26 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// What it holds now.
+    /// Returns the current contents.
     #[must_use]
     pub fn read(&self, ram: &GuestRam) -> Vec<u8> {
         let mut bytes = vec![0; self.len];
-        // In RAM, since it was offered there.
+        // The buffer is in RAM: `offer` has placed it there.
         let _ = ram.read_slice(&mut bytes, GuestAddress(self.address));
         bytes
     }
 }
 
 impl Ring {
-    /// The queue of this number.
+    /// Creates the driver of the queue `queue`.
     #[must_use]
     pub fn new(_ram: &GuestRam, queue: u64) -> Self {
         let next = BUFFERS + queue * ROOM;
         Self { base: queue * STRIDE, next, descriptor: 0, offered: 0, taken: 0 }
     }
 
-    /// Offers buffers as one chain, the writable ones filled with what is given too; answers the last one. Descriptors and room are used
-    /// again after a round.
+    /// Offers buffers as one chain, and returns the last buffer. The given bytes also initialise writable buffers. Descriptors and buffer
+    /// memory are reused round-robin.
     pub fn offer(&mut self, ram: &GuestRam, buffers: &[(&[u8], bool)]) -> Buffer {
         let head = self.descriptor;
         let mut last = Buffer { address: 0, len: 0 };
@@ -180,7 +180,7 @@ impl Ring {
         last
     }
 
-    /// How much was written into each chain that came back since the last call.
+    /// Returns the written length of each chain that was used since the last call.
     pub fn used(&mut self, ram: &GuestRam) -> Vec<u32> {
         let used = self.base + STRIDE / 2;
         let index: u16 = ram.read_obj(GuestAddress(used + 2)).unwrap_or(self.taken);
@@ -193,7 +193,7 @@ impl Ring {
         written
     }
 
-    /// Offers more than there can be.
+    /// Makes more chains available than the queue has descriptors.
     pub fn corrupt(&mut self, ram: &GuestRam) {
         let _ = ram.write_obj(self.offered.wrapping_add(SIZE + 1), GuestAddress(self.base + STRIDE / 4 + 2));
     }

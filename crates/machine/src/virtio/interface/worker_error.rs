@@ -1,11 +1,11 @@
-//! Why a worker cannot continue: the guest broke the device's protocol, or the host failed.
+//! Errors after which a worker cannot continue: the guest's driver violated the protocol, or the host failed.
 
 use rustix::io::Errno;
 use std::any::Any;
 use std::fmt;
 use std::io;
 
-/// The driver broke a rule of the queues or of its device. The device then needs a reset; the machine continues.
+/// The driver violated a rule of the queues or of its device. The device needs a reset; the machine continues.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct DriverError(pub String);
@@ -16,7 +16,7 @@ impl From<virtio_queue::Error> for DriverError {
     }
 }
 
-/// The host failed: the kernel refused a call, or a worker's code panicked. The guest is not at fault.
+/// The host failed: a system call failed, or a worker's code panicked. The guest is not at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostError {
     what: String,
@@ -26,14 +26,14 @@ pub struct HostError {
 }
 
 impl HostError {
-    /// An error of the kernel. `what` says what failed, such as `io_uring could not take requests`; `remedy` is a sentence that says
-    /// what to do.
+    /// Creates an error from a failed system call. `what` is what failed, such as `io_uring could not take requests`; `remedy` is a
+    /// sentence with what to do.
     #[must_use]
     pub fn new(what: impl Into<String>, error: &io::Error, remedy: &'static str) -> Self {
         Self { what: what.into(), error: error.to_string(), errno: error.raw_os_error(), remedy }
     }
 
-    /// A panic in a device's code, from what `catch_unwind` returned.
+    /// Creates an error from the payload that `catch_unwind` returned.
     pub(in crate::virtio) fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload.downcast_ref::<&str>().copied();
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
@@ -41,13 +41,13 @@ impl HostError {
         Self { what: "the device's code panicked".into(), error: text.into(), errno: None, remedy }
     }
 
-    /// The kernel's error number, if the kernel refused a call.
+    /// Returns the errno, if a system call failed.
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         self.errno
     }
 
-    /// Whether the same call may succeed a moment later: memory, descriptors or room in a queue of the kernel were missing.
+    /// True if the same call may succeed a moment later, because the kernel was short of memory, descriptors or queue space.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         const TRANSIENT: [Errno; 7] =
@@ -64,7 +64,7 @@ impl fmt::Display for HostError {
 
 impl std::error::Error for HostError {}
 
-/// Why a worker cannot continue. Its device does nothing until the driver resets it.
+/// The reason why a worker cannot continue. The device does nothing until the driver resets it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerError {
     /// The guest's driver is at fault.
@@ -82,7 +82,7 @@ impl From<virtio_queue::Error> for WorkerError {
 }
 
 impl WorkerError {
-    /// The error of a driver that did `what`.
+    /// Creates the error of a driver that violated the protocol by `what`.
     pub(in crate::virtio) fn driver(what: impl fmt::Display) -> Self {
         Self::Driver(DriverError(what.to_string()))
     }

@@ -1,6 +1,6 @@
-//! `shared.rs` and `stop_flag.rs` themselves, compiled against loom's synchronisation: loom tries the orders in which a transport, a second
-//! thread of the host and the device's thread can take the lock, signal, wait and wake. A wake-up that is lost is a deadlock, which
-//! loom reports. Only the eventfd and the worker are simulated.
+//! Compiles `shared.rs` and `stop_flag.rs` with loom's synchronisation types. loom explores the interleavings of a transport, a second
+//! thread of the host and the device's thread: taking the lock, signalling, waiting and waking. A lost wake-up is a deadlock, which loom
+//! reports. Only the eventfd and the worker are simulated.
 #![allow(clippy::unwrap_used)]
 
 #[path = "shared.rs"]
@@ -8,7 +8,7 @@ mod shared;
 #[path = "../interface/stop_flag.rs"]
 mod stop_flag;
 
-/// What the code under test synchronises by here.
+/// The synchronisation types of the code under test.
 mod sync {
     pub use loom::sync::atomic::{AtomicU8, Ordering};
     pub use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -21,7 +21,7 @@ use shared::Wake;
 use std::time::{Duration, Instant};
 use stop_flag::StopFlag;
 
-/// An eventfd: a count, and a wait until it is not 0.
+/// An eventfd: a counter, and a wait until it is not 0.
 #[derive(Default)]
 struct Event {
     count: Mutex<u64>,
@@ -52,18 +52,18 @@ impl Wake for Event {
     }
 }
 
-/// What a worker does.
+/// The behaviour of a worker.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     /// Waits for its driver.
     Waits,
-    /// Works until it is asked to return.
+    /// Works until the flag asks it to return.
     Endless,
     /// Fails at once.
     Fails,
 }
 
-/// A worker, which counts itself.
+/// A worker, which counts the live workers.
 struct Worker {
     work: Work,
     alive: Arc<Mutex<u32>>,
@@ -83,7 +83,7 @@ struct Device {
     thread: JoinHandle<()>,
 }
 
-/// Never passes here: loom's waits do not time out.
+/// A deadline that never passes: loom's waits do not time out.
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(3600)
 }
@@ -107,7 +107,7 @@ impl Device {
         *self.alive.lock().unwrap()
     }
 
-    /// Stops the worker. No worker is left, and the next one may work.
+    /// Stops the worker, and checks that none is left. The next worker may start.
     fn stop(&self) {
         drop(self.shared.request_stop());
         self.shared.wait_until_stopped(later()).unwrap();
@@ -122,7 +122,7 @@ impl Device {
     }
 }
 
-/// The loop of `io_thread.rs`, without doorbells and errors of the host.
+/// The loop of `io_thread/mod.rs`, without doorbells and host errors.
 fn thread(shared: &Shared) {
     let (mut worker, mut paused) = (None::<Worker>, false);
     loop {
@@ -147,7 +147,7 @@ fn thread(shared: &Shared) {
                 shared.released();
             }
             Some(Work::Endless) => {
-                // A worker that the flag does not interrupt would not return, which loom reports.
+                // If the flag did not interrupt the worker, the worker would not return, which loom reports.
                 while !shared.flag.is_set() {
                     loom::thread::yield_now();
                 }
@@ -161,7 +161,7 @@ fn thread(shared: &Shared) {
 
 fn check(test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    // Most errors need few preemptions; without a bound the tests take hours.
+    // Few preemptions find most errors. Without a bound, the tests take hours.
     model.preemption_bound = Some(2);
     model.check(test);
 }

@@ -1,4 +1,4 @@
-//! The thread on which a device works. `shared` is what the thread and the transport ask of each other.
+//! The I/O thread of a device. `shared` has the requests of the transport and the acknowledgements of the thread.
 
 #[cfg(test)]
 mod loom_tests;
@@ -20,12 +20,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
-/// How long a worker's calls that fail with a transient error are repeated: delays of 1, 2, 4, … ms.
+/// How often the calls of a worker are repeated after transient errors, with delays of 1, 2, 4, … ms.
 const ATTEMPTS: u32 = 10;
-/// Errors further apart than this are not counted as repetitions.
+/// Errors further apart than this start a new series of repetitions.
 const APART: Duration = Duration::from_secs(5);
-/// How long a device waits for its thread when it is dropped without [`IoThread::request_end`]. A thread that the kernel holds longer is
-/// left to itself; it owns what it uses.
+/// How long dropping a device waits for its thread if [`IoThread::request_end`] was not called. A thread that the kernel blocks for longer
+/// is detached; it owns everything that it uses.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 type Shared = shared::Shared<Box<dyn Worker>, EventFd>;
@@ -36,25 +36,25 @@ impl Wake for EventFd {
     }
 
     fn clear(&self) {
-        // The count does not matter. Fails only when there is no signal.
+        // The counter's value does not matter. The read fails only if there is no signal.
         let _ = self.read();
     }
 }
 
-/// A device's thread. It ends when this is dropped.
+/// The I/O thread of a device. Dropping this ends the thread.
 pub struct IoThread {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    /// Set when the thread was asked to end.
+    /// The deadline of the first request to end the thread.
     end_by: OnceLock<Instant>,
 }
 
 impl IoThread {
-    /// Starts a thread. `doorbells` belong to the queues, in order. The thread calls `failed` when a worker cannot continue, after it has
-    /// dropped the worker.
+    /// Starts a thread. `doorbells` are the eventfds of the queues, in order. If a worker cannot continue, the thread drops it and then
+    /// calls `failed`.
     ///
     /// # Errors
-    /// When the host has no thread or no descriptor left.
+    /// When the host has no thread or file descriptor left.
     pub fn new(
         name: &str,
         doorbells: Vec<Arc<EventFd>>,
@@ -67,31 +67,31 @@ impl IoThread {
         Ok(Self { shared, thread: Some(thread), end_by: OnceLock::new() })
     }
 
-    /// The flag that workers of this thread look at.
+    /// Returns the flag that asks the workers of this thread to return.
     pub fn flag(&self) -> &StopFlag {
         &self.shared.flag
     }
 
-    /// Hands over a worker. The worker before has been stopped.
+    /// Hands over a worker. The caller has stopped the previous worker.
     pub fn start(&self, worker: Box<dyn Worker>) {
         self.shared.start(worker);
     }
 
-    /// Asks for the worker to be dropped: requests in flight are cancelled and get no answer. Does not wait for the thread.
+    /// Asks the thread to drop the worker. Requests in flight are cancelled and not answered. Does not wait for the thread.
     pub fn request_stop(&self) {
         discard(self.shared.request_stop());
     }
 
-    /// Has the worker dropped, and waits until it is.
+    /// Drops the worker, and waits until it is dropped.
     ///
     /// # Errors
-    /// [`Unanswered`] at the deadline. The worker is then dropped as soon as it returns.
+    /// [`Unanswered`] at the deadline. The thread then drops the worker as soon as its call returns.
     pub fn stop(&self, deadline: Instant) -> Result<(), Unanswered> {
         self.request_stop();
         self.shared.wait_until_stopped(deadline)
     }
 
-    /// Asks the worker to finish what is in flight and to begin nothing until [`IoThread::resume`]. Does not wait.
+    /// Asks the worker to finish the operations in flight and to begin none until [`IoThread::resume`]. Does not wait.
     pub fn pause(&self) {
         self.shared.pause();
     }
@@ -109,7 +109,7 @@ impl IoThread {
         self.shared.resume();
     }
 
-    /// Asks the thread to end, with its worker. Does not wait. Dropping this waits until the deadline of the first request.
+    /// Asks the thread to drop its worker and to end. Does not wait. Dropping this object waits until the deadline of the first request.
     pub fn request_end(&self, deadline: Instant) {
         self.end_by.get_or_init(|| deadline);
         self.shared.request_end();
@@ -121,32 +121,32 @@ impl Drop for IoThread {
         let deadline = *self.end_by.get_or_init(|| Instant::now() + END_WITHIN);
         self.shared.request_end();
         if let (Ok(()), Some(thread)) = (self.shared.wait_until_ended(deadline), self.thread.take()) {
-            // The thread catches panics, so it has not ended by one.
+            // The thread catches panics of workers, so it has not ended by a panic.
             let _ = thread.join();
         }
     }
 }
 
-/// Adds 1 to an eventfd. A counter that is full wakes its reader as well.
+/// Adds 1 to an eventfd. If the counter is at its maximum, the reader is awake already.
 pub fn ring(event: &EventFd) {
     let _ = event.write(1);
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 struct Inside<F> {
     shared: Arc<Shared>,
     doorbells: Vec<Arc<EventFd>>,
     failed: F,
-    /// The worker's last error was transient.
+    /// Set after a transient error of the worker.
     retry: Option<Retry>,
 }
 
-/// A repetition of a worker's calls.
+/// A series of repeated calls.
 struct Retry {
-    /// Errors in a row.
+    /// Number of errors in the series.
     attempts: u32,
     last: Instant,
-    /// The calls are still to be repeated.
+    /// The calls have not been repeated yet.
     due: bool,
 }
 
@@ -156,20 +156,20 @@ impl Retry {
     }
 }
 
-/// What the thread waits for.
+/// The events for which the thread waits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waiting {
-    /// The transport alone.
+    /// The wake event of the transport only.
     Idle,
-    /// And what is in flight of a worker that pauses.
+    /// The wake event, and the worker's operations in flight during a pause.
     Draining,
-    /// And the doorbells and sources of a worker.
+    /// The wake event, and the doorbells and sources of the worker.
     Working,
-    /// The transport, or the time to repeat a worker's calls.
+    /// The wake event, or the delay before a worker's calls are repeated.
     Retrying(Duration),
 }
 
-/// Tells the transport that the thread has ended.
+/// Reports the end of the thread to the transport.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
@@ -187,7 +187,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
         loop {
             let waiting = match (&worker, &self.retry) {
                 (Some(worker), _) if paused => {
-                    // A panic here is found by the wait, which makes the same call.
+                    // If this panics, the wait below makes the same call and reports the panic.
                     let quiet = guarded(|| Ok(worker.in_flight().is_none()));
                     if quiet == Ok(true) { Waiting::Idle } else { Waiting::Draining }
                 }
@@ -214,7 +214,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
                         self.retry = None;
                     }
                     paused = obeyed.pause;
-                    // What else is ready may belong to the worker before.
+                    // The other ready events may belong to the previous worker.
                     continue;
                 }
                 Ok(Ok(())) => worker.as_deref_mut().map_or(Ok(()), |worker| self.call(worker, waiting, &ready)),
@@ -246,7 +246,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
                 if let Some(retry) = &mut self.retry {
                     retry.due = false;
                 }
-                // Whichever call failed: a queue may have nothing new, and sources that are ready stay ready.
+                // It does not matter which call failed. Serving a queue without new buffers is harmless, and ready sources stay ready.
                 (0..self.doorbells.len()).try_for_each(|queue| {
                     guarded(|| worker.notified(queue))?;
                     self.continue_later(worker)
@@ -262,7 +262,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
             if self.shared.flag.is_set() {
                 return Ok(());
             }
-            // The count does not say how much is in the queue.
+            // The counter's value is not the number of chains in the queue.
             let _ = doorbell.read();
             guarded(|| worker.notified(queue))?;
             self.continue_later(worker)?;
@@ -277,7 +277,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
         Ok(())
     }
 
-    /// Has a queue that the worker left unfinished served again, after the transport's commands.
+    /// Signals the doorbell of a queue that the worker left unfinished, so that it is served after the transport's commands.
     fn continue_later(&self, worker: &dyn Worker) -> Result<(), WorkerError> {
         if let Some(doorbell) = guarded(|| Ok(worker.unfinished()))?.and_then(|queue| self.doorbells.get(queue)) {
             ring(doorbell);
@@ -285,7 +285,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
         Ok(())
     }
 
-    /// Whether the calls are to be repeated after this error.
+    /// Records the error, and returns whether to repeat the calls after it.
     fn will_retry(&mut self, error: &WorkerError) -> bool {
         if !matches!(error, WorkerError::Host(error) if error.is_transient()) {
             return false;
@@ -297,7 +297,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
         attempts <= ATTEMPTS
     }
 
-    /// Waits, and notes what is ready: the wake event, then each doorbell and each source of a worker.
+    /// Waits, and records what is ready: the wake event, then each doorbell and each source of a worker.
     fn wait(&self, waiting: Waiting, worker: Option<&dyn Worker>, ready: &mut Vec<bool>) -> Result<(), Errno> {
         let mut fds = Vec::with_capacity(2 + self.doorbells.len());
         let input = |event| PollFd::from_borrowed_fd(borrow_fd(event), PollFlags::IN);
@@ -322,12 +322,12 @@ impl<F: Fn(WorkerError)> Inside<F> {
     }
 }
 
-/// Calls a worker. A panic is an error of the host: the worker may be inconsistent and is dropped.
+/// Calls a worker. A panic becomes a host error: the worker may be inconsistent, so the thread drops it.
 pub fn guarded<T>(call: impl FnOnce() -> Result<T, WorkerError>) -> Result<T, WorkerError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| Err(HostError::panicked(&*payload).into()))
 }
 
-/// Drops a worker that may panic while it is dropped.
+/// Drops a worker, and catches a panic of its destructor.
 fn discard(worker: Option<Box<dyn Worker>>) {
     let _ = guarded(|| {
         drop(worker);

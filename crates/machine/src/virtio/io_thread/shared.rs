@@ -1,62 +1,62 @@
-//! What a transport and its device's thread share: requests of the transport, acknowledgements of the thread, and the event that wakes
-//! the thread. `loom_tests.rs` compiles this file a second time, with loom's primitives.
+//! State that a transport and its device's thread share: requests of the transport, acknowledgements of the thread, and the event that
+//! wakes the thread. `loom_tests.rs` compiles this file a second time, with loom's primitives.
 //!
-//! The transport changes the state, sets the worker's [`StopFlag`] where the worker has to return, and then signals the event. The
-//! thread clears the event before it reads the state, so that a change is never missed. Neither side holds the mutex while it waits,
-//! while it calls a worker, or while it drops one.
+//! The transport changes the state, sets the worker's [`StopFlag`] if the worker has to return, and then signals the event. The thread
+//! clears the event before it reads the state, so that it never misses a change. Neither side holds the mutex while it waits, calls a
+//! worker or drops a worker.
 
 use super::StopFlag;
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// A device's thread did not acknowledge in time: the kernel has not completed an operation of the device.
+/// The device's thread did not acknowledge a request before the deadline: the kernel has not completed an operation of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the I/O thread of the device has not answered in time: an operation is still in flight in the host's kernel")]
 pub struct Unanswered;
 
-/// What the thread waits for. A signal stays until it is cleared.
+/// The event that wakes the thread. A signal persists until it is cleared.
 pub trait Wake {
-    /// Wakes the thread, now or when it next waits.
+    /// Wakes the thread, or makes its next wait return at once.
     fn signal(&self);
 
-    /// Forgets the signals so far.
+    /// Clears all signals.
     fn clear(&self);
 }
 
-/// See the module. `W` is a worker.
+/// State shared by a transport and its device's thread; see the module. `W` is the type of a worker.
 pub struct Shared<W, E> {
     pub flag: StopFlag,
     state: Mutex<State<W>>,
-    /// Signalled when the thread has acknowledged something.
+    /// Signalled when the thread acknowledges a request.
     acknowledged: Condvar,
     pub wake: E,
 }
 
 struct State<W> {
-    /// A worker that the thread has not taken over yet.
+    /// A worker that the transport has handed over and the thread has not taken yet.
     starting: Option<W>,
-    /// Acknowledged when false: there is no worker, neither in `starting` nor at work.
+    /// There is a worker, in `starting` or on the thread. The thread acknowledges a stop by setting this to false.
     occupied: bool,
-    /// The worker is to be dropped.
+    /// Requested: the thread has to drop the worker.
     stop: bool,
-    /// The worker is to finish what is in flight and to begin nothing.
+    /// Requested: the worker has to finish the operations in flight and to begin none.
     pause: bool,
     /// Acknowledged: the thread has seen `pause`, nothing is in flight, and nothing begins before `pause` is false.
     quiet: bool,
-    /// The thread is to end.
+    /// Requested: the thread has to end.
     end: bool,
     /// Acknowledged: the thread has ended.
     ended: bool,
 }
 
-/// What the thread has done for the transport.
+/// The result of [`Shared::obey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Obeyed {
-    /// The worker before is gone; there may be another one.
+    /// The previous worker has been dropped or replaced.
     pub replaced: bool,
-    /// The worker is to begin nothing.
+    /// The worker must not begin operations.
     pub pause: bool,
-    /// The thread is to end.
+    /// The thread has to end.
     pub end: bool,
 }
 
@@ -85,7 +85,7 @@ impl<W, E: Wake> Shared<W, E> {
         result
     }
 
-    /// Waits until the thread has changed the state so that `waiting` is false.
+    /// Waits while `waiting` returns true for the state, at most until the deadline.
     fn wait(&self, deadline: Instant, waiting: impl Fn(&State<W>) -> bool) -> Result<(), Unanswered> {
         let mut state = self.lock();
         while waiting(&state) {
@@ -104,20 +104,20 @@ impl<W, E: Wake> Shared<W, E> {
     }
 }
 
-/// For the transport.
+/// Called by the transport.
 impl<W, E: Wake> Shared<W, E> {
-    /// Hands over a worker. The worker before has been stopped.
+    /// Hands over a worker. The caller has stopped the previous worker.
     pub fn start(&self, worker: W) {
         self.ask(|state| (state.starting, state.occupied, state.quiet) = (Some(worker), true, false));
     }
 
-    /// Asks for the worker to be dropped. Returns a worker that the thread has not taken over: the caller drops it, and does not depend
-    /// on when the host runs the thread.
+    /// Asks the thread to drop the worker. If the thread has not taken the worker yet, returns it: the caller drops it, without waiting
+    /// until the host schedules the thread.
     #[must_use]
     pub fn request_stop(&self) -> Option<W> {
         let unused = self.ask(|state| {
             let unused = state.starting.take();
-            // While a worker waits to be taken over, there is no other one.
+            // A worker in `starting` is the only worker.
             state.occupied &= unused.is_none();
             state.stop = state.occupied;
             self.flag.set_stop(state.stop || state.end);
@@ -132,7 +132,7 @@ impl<W, E: Wake> Shared<W, E> {
         self.wait(deadline, |state| state.occupied)
     }
 
-    /// Asks the worker to finish what is in flight and to begin nothing.
+    /// Asks the worker to finish the operations in flight and to begin none.
     pub fn pause(&self) {
         self.ask(|state| {
             state.pause = true;
@@ -140,7 +140,7 @@ impl<W, E: Wake> Shared<W, E> {
         });
     }
 
-    /// Waits until nothing is in flight, or the machine resumes, or there is no worker.
+    /// Waits until no operation is in flight, the machine resumes, or there is no worker.
     pub fn wait_until_quiet(&self, deadline: Instant) -> Result<(), Unanswered> {
         self.wait(deadline, |state| state.pause && state.occupied && !state.quiet)
     }
@@ -168,11 +168,11 @@ impl<W, E: Wake> Shared<W, E> {
     }
 }
 
-/// For the thread.
+/// Called by the thread.
 impl<W, E: Wake> Shared<W, E> {
-    /// Does what the transport asks for. `discard` drops a worker.
+    /// Executes the requests of the transport. `discard` drops a worker.
     pub fn obey(&self, worker: &mut Option<W>, discard: impl Fn(Option<W>)) -> Obeyed {
-        // Before the state is read: what changes later signals again.
+        // Clears the event before it reads the state: a later change signals the event again.
         self.wake.clear();
         let (starting, stop, pause, end) = {
             let mut state = self.lock();
@@ -189,16 +189,16 @@ impl<W, E: Wake> Shared<W, E> {
         Obeyed { replaced, pause, end }
     }
 
-    /// Acknowledges that there is no worker any more.
+    /// Acknowledges that the worker has been dropped.
     pub fn released(&self) {
         self.acknowledge(|state| {
-            // The transport starts no worker before it has seen this one go.
+            // The transport starts the next worker only after this acknowledgement.
             (state.occupied, state.stop) = (false, false);
             self.flag.set_stop(state.end);
         });
     }
 
-    /// Acknowledges a pause: nothing is in flight.
+    /// Acknowledges a pause: no operation is in flight.
     pub fn quiet(&self) {
         self.acknowledge(|state| state.quiet = state.pause);
     }

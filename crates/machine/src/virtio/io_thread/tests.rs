@@ -5,7 +5,7 @@ use crate::virtio::interface::DriverError;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
-/// Catches a hang, and nothing else.
+/// A deadline that only a hang exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
 fn later() -> Instant {
@@ -16,7 +16,7 @@ fn doorbell() -> Arc<EventFd> {
     Arc::new(EventFd::new(libc::EFD_NONBLOCK).unwrap())
 }
 
-/// A thread with one doorbell, and the errors that it reports.
+/// Creates a thread with one doorbell. The receiver gets the errors that it reports.
 fn thread(name: &str) -> (IoThread, Arc<EventFd>, Receiver<WorkerError>) {
     let doorbell = doorbell();
     let (sender, errors) = channel();
@@ -24,7 +24,7 @@ fn thread(name: &str) -> (IoThread, Arc<EventFd>, Receiver<WorkerError>) {
     (thread, doorbell, errors)
 }
 
-/// A worker of closures.
+/// A worker whose methods are closures.
 struct By<N, D>(N, D);
 
 impl<N: FnMut() -> Result<(), WorkerError> + Send, D: Fn() + Send> Worker for By<N, D> {
@@ -42,7 +42,7 @@ fn by(notified: impl FnMut() -> Result<(), WorkerError> + Send + 'static) -> Box
     Box::new(By(notified, || {}))
 }
 
-/// Has always more to do.
+/// A worker that is never finished.
 struct Endless(Arc<AtomicU32>);
 
 impl Worker for Endless {
@@ -90,7 +90,7 @@ fn a_thread_without_a_worker_is_quiet() {
     thread.stop(Instant::now()).unwrap();
 }
 
-/// Has something in flight until its eventfd is signalled.
+/// A worker with an operation in flight until its eventfd is signalled.
 struct InFlight {
     done: Arc<EventFd>,
     busy: bool,
@@ -202,7 +202,7 @@ fn a_panic_in_a_worker_is_a_host_error_and_the_thread_serves_the_next_worker() {
     worked.recv_timeout(LONG).unwrap();
 }
 
-/// Panics where it is asked what it waits for, and again when it is dropped.
+/// A worker that panics in `in_flight()`, and again when it is dropped.
 struct Bomb;
 
 impl Worker for Bomb {

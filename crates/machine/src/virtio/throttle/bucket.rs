@@ -1,18 +1,18 @@
-//! Leaky buckets, as a function of time.
+//! Leaky buckets. Their level is a pure function of time.
 
 use super::config::{Burst, Direction, Rate, Rates, ThrottleConfig};
 use std::time::{Duration, Instant};
 
-/// Nanoseconds in a second: levels are in billionths of a unit, so that nothing is rounded.
+/// Nanoseconds in a second. Levels are in billionths of a unit, so leaking causes no rounding.
 const NANOS: u128 = 1_000_000_000;
 
-/// One limit at work.
+/// The bucket of one limit.
 #[derive(Debug)]
 pub struct Bucket {
     rate: Rate,
-    /// Billionths of a unit that have not leaked yet.
+    /// The level, in billionths of a unit.
     level: u128,
-    /// The same, leaking at the burst's rate: what keeps a long burst from being one huge leap.
+    /// The level of a second bucket, which leaks at the burst's rate. It spreads a burst of several seconds over its length.
     burst_level: u128,
 }
 
@@ -28,20 +28,20 @@ impl Bucket {
         self.burst_level = self.rate.burst.map_or(0, |burst| after(self.burst_level, burst.max));
     }
 
-    /// Returns how long until a request may pass.
+    /// Returns how long the next request has to wait.
     pub fn wait(&self) -> Duration {
         let until = |level: u128, size: u128, rate: u64| {
             let nanos = level.saturating_sub(size).div_ceil(rate.into());
             Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
         };
-        // A tenth of a second of the rate, as QEMU has it.
+        // The bucket holds a tenth of a second at its rate, as in QEMU.
         let tenth = |rate: u64| u128::from(rate) * NANOS / 10;
         match self.rate.burst {
             None => until(self.level, tenth(self.rate.average), self.rate.average),
             Some(Burst { max, seconds }) => {
                 let size = u128::from(max) * u128::from(seconds) * NANOS;
                 let long = until(self.level, size, self.rate.average);
-                // A second's burst is the bucket itself.
+                // For a burst of one second, the size of the bucket alone limits the burst.
                 if seconds > 1 { long.max(until(self.burst_level, tenth(max), max)) } else { long }
             }
         }
@@ -54,7 +54,7 @@ impl Bucket {
     }
 }
 
-/// The buckets of one set of limits.
+/// The buckets for bytes and for operations of one set of limits.
 #[derive(Debug)]
 struct Pair {
     bytes: Option<Bucket>,
@@ -71,7 +71,7 @@ impl Pair {
     }
 }
 
-/// The limits at work, as a function of time.
+/// The buckets of a device. Their levels are a function of time.
 #[derive(Debug)]
 pub struct Buckets {
     total: Pair,

@@ -1,11 +1,11 @@
-//! Rate limits as a caller configures them, in valid ranges.
+//! The configuration of rate limits. Constructors check the ranges.
 
 use crate::MachineConfigError;
 
-/// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units a second.
+/// The largest rate and burst, QEMU's `THROTTLE_VALUE_MAX`: 10^15 units per second.
 pub const LARGEST: u64 = 1_000_000_000_000_000;
 
-/// One limit: units (bytes, operations) a second, and how far bursts may go beyond.
+/// One limit: an average in units (bytes or operations) per second, and an optional burst above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     pub(super) average: u64,
@@ -19,7 +19,7 @@ pub struct Burst {
 }
 
 impl Rate {
-    /// `average` units a second, from 1 to 10^15. Without a burst the average holds over 100 ms.
+    /// Creates a limit of `average` units per second, from 1 to 10^15. Without a burst, the average holds over 100 ms.
     ///
     /// # Errors
     /// [`MachineConfigError`], which names `option`.
@@ -31,10 +31,11 @@ impl Rate {
         Ok(Self { average, burst: None })
     }
 
-    /// Bursts of `max` units a second for `seconds`, after which the average holds again.
+    /// Allows bursts of `max` units per second for `seconds`, after which the average holds again.
     ///
     /// # Errors
-    /// [`MachineConfigError`] when `max` is below the average, or both numbers together are too large.
+    /// [`MachineConfigError`] when `max` is below the average or above 10^15, when `seconds` is 0, or when `max` times `seconds` is above
+    /// 10^15.
     pub fn with_burst(self, option: &'static str, max: u64, seconds: u64) -> Result<Self, MachineConfigError> {
         let refuse = |message, remedy| Err(MachineConfigError::new(option, message, remedy));
         if max < self.average || max > LARGEST {
@@ -50,33 +51,34 @@ impl Rate {
     }
 }
 
-/// Rates that belong together; none by default.
+/// A limit for bytes and a limit for operations; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// Bytes a second.
+    /// Bytes per second.
     pub bytes: Option<Rate>,
-    /// Operations a second.
+    /// Operations per second.
     pub operations: Option<Rate>,
 }
 
-/// Which way data goes, as the guest sees it.
+/// The direction of a transfer, as the guest sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// To the guest.
+    /// The device transfers data to the guest.
     Read,
-    /// From the guest.
+    /// The device transfers data from the guest.
     Write,
 }
 
-/// The limits of a device; none by default.
+/// The rate limits of a device; none by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThrottleConfig {
-    /// Both directions together.
+    /// Limits for both directions together.
     pub total: Rates,
-    /// Reads alone.
+    /// Limits for reads only.
     pub reads: Rates,
-    /// Writes alone.
+    /// Limits for writes only.
     pub writes: Rates,
-    /// Bytes that count as one operation, QEMU's `iops-size`: a larger request is several. 0: each request is one.
+    /// Bytes that count as one operation, QEMU's `iops-size`: a larger request counts as several operations. With 0, each request counts as
+    /// one.
     pub operation_size: u64,
 }

@@ -1,7 +1,8 @@
-//! Rate limits of a device, by QEMU's rules: `throttling.bps-total`, `throttling.iops-total`, the same for reads and for writes, and their bursts.
+//! Rate limits of a device, with the semantics of QEMU's `throttling.bps-total` and `throttling.iops-total`, the same options for reads and
+//! for writes, and their bursts.
 //!
-//! Each limit is a leaky bucket. It leaks at the average rate; a request passes while the bucket is not overfull, and then goes in, so that a
-//! large request passes too and is paid for afterwards.
+//! Each limit is a leaky bucket, which leaks at the average rate. A request passes unless the bucket is overfull, and is then added to the
+//! bucket. A large request thus passes at once, and later requests wait for it.
 
 mod bucket;
 mod config;
@@ -19,7 +20,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-/// The limits of one device, for its I/O thread: what [`Self::admit`] refuses waits until [`Self::source`] is readable.
+/// The rate limits of a device, for its I/O thread. A request that [`Self::admit`] refuses waits until [`Self::source`] is readable.
 ///
 /// ```
 /// use kvm_accel_machine::virtio::throttle::{Direction, Rates, Rate, Throttle, ThrottleConfig};
@@ -38,20 +39,20 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Empty buckets.
+    /// Creates the limits, with empty buckets.
     ///
     /// # Errors
-    /// The kernel's, when it has no timer left.
+    /// When the kernel cannot create a timer.
     pub fn new(config: &ThrottleConfig) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         Ok(Self { buckets: Buckets::new(config, Instant::now()), timer })
     }
 
-    /// Lets a request of this many bytes pass, or arms the timer and says no: whoever asked keeps the request, and asks again when the timer
-    /// has fired.
+    /// Returns true if a request of this many bytes may pass. Otherwise it arms the timer and returns false: the caller keeps the request,
+    /// and calls again when the timer has fired.
     ///
     /// # Errors
-    /// The kernel's, for the timer.
+    /// When the kernel cannot arm the timer.
     pub fn admit(&mut self, direction: Direction, bytes: u64) -> io::Result<bool> {
         let Err(wait) = self.buckets.admit(direction, bytes, Instant::now()) else { return Ok(true) };
         let value = Timespec::try_from(wait).map_err(io::Error::other)?;
@@ -60,47 +61,47 @@ impl Throttle {
         Ok(false)
     }
 
-    /// What to poll while a request waits.
+    /// Returns the timer to poll while a request waits.
     #[must_use]
     pub fn source(&self) -> PollFd<'_> {
         PollFd::new(&self.timer, PollFlags::IN)
     }
 
-    /// The timer has fired.
+    /// Clears the timer after it has fired.
     pub fn fired(&self) {
-        // Nothing to read: somebody armed it again in between, and it fires later.
+        // If a later request armed the timer again, there is nothing to read, and the timer fires later.
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
     }
 }
 
-/// A device's throttle, which outlives its workers: a reset of the device is no way around a limit.
+/// The throttle of a device. It outlives the workers, so that a reset of the device does not bypass a limit.
 pub type ThrottleHolder = Holder<Throttle>;
 
-/// A worker's use of its device's throttle.
+/// A worker's ownership of its device's throttle.
 pub type ThrottleLease = Lease<Throttle>;
 
 impl ThrottleLease {
-    /// As [`Throttle::admit`].
+    /// See [`Throttle::admit`].
     ///
     /// # Errors
-    /// As [`Throttle::admit`].
+    /// See [`Throttle::admit`].
     pub fn admit(&mut self, direction: Direction, bytes: u64) -> io::Result<bool> {
         self.get_mut().map_or(Ok(true), |throttle| throttle.admit(direction, bytes))
     }
 
-    /// As [`Throttle::source`].
+    /// See [`Throttle::source`].
     #[must_use]
     pub fn source(&self) -> Option<PollFd<'_>> {
         self.get().map(Throttle::source)
     }
 
-    /// As [`Throttle::fired`].
+    /// See [`Throttle::fired`].
     pub fn fired(&self) {
         self.get().into_iter().for_each(Throttle::fired);
     }
 }
 
-/// The error of a rate limit whose timer the kernel refuses.
+/// Returns the error of a rate limit whose timer failed.
 pub(super) fn timer(error: &io::Error) -> HostError {
     HostError::new("a rate limit cannot set its timer", error, "Look for a lack of kernel memory on the host.")
 }

@@ -16,7 +16,7 @@ fn operations(rate: Rate) -> Rates {
     Rates { bytes: None, operations: Some(rate) }
 }
 
-/// How many units pass within `time` when a request of `size` always waits.
+/// Returns how many units pass within `time` if a request of `size` is always waiting.
 fn passed(rate: Rate, size: u64, time: Duration) -> u64 {
     let start = Instant::now();
     let mut now = start;

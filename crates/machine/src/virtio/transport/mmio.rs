@@ -1,4 +1,4 @@
-//! The MMIO transport (section 4.2): registers between a driver and its device.
+//! The MMIO transport (section 4.2): the registers through which a driver configures its device.
 
 mod failures;
 mod registers;
@@ -26,12 +26,12 @@ use vmm_sys_util::eventfd::EventFd;
 
 /// "virt", little-endian.
 const MAGIC: u32 = 0x7472_6976;
-/// Version 2: what is not "legacy".
+/// Version 2: the non-legacy interface.
 const VERSION: u32 = 2;
 /// "KVMA".
 const VENDOR: u32 = 0x414d_564b;
 
-/// What every device offers.
+/// Feature bits that every device offers.
 const COMMON_FEATURES: u64 = 1 << VIRTIO_F_VERSION_1 | 1 << VIRTIO_RING_F_INDIRECT_DESC | 1 << VIRTIO_RING_F_EVENT_IDX;
 
 /// The bits of Status that a driver may set.
@@ -41,11 +41,11 @@ const DRIVER_STATUS: u32 = VIRTIO_CONFIG_S_ACKNOWLEDGE
     | VIRTIO_CONFIG_S_FEATURES_OK
     | VIRTIO_CONFIG_S_FAILED;
 
-/// How long a reset by the guest's driver waits for the device's worker. A worker answers within milliseconds unless the host's kernel
-/// holds its thread; a disk waits up to a second for the kernel to cancel what is in flight. The vCPU waits meanwhile.
+/// How long a reset by the guest's driver waits for the device's worker, while the vCPU waits. A worker stops within milliseconds, unless
+/// the host's kernel blocks its thread. A disk waits up to a second for the kernel to cancel operations in flight.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 
-/// A device's transport.
+/// The transport of a device.
 pub struct Mmio {
     device: Arc<dyn VirtioDevice>,
     ram: GuestRam,
@@ -53,16 +53,16 @@ pub struct Mmio {
     doorbells: Vec<Doorbell>,
     registers: Mutex<Registers>,
     failures: Arc<Failures>,
-    /// Declared last: the worker may use all of the above.
+    /// Declared last, and so dropped last: the worker may use all fields above.
     thread: IoThread,
 }
 
 impl Mmio {
-    /// A transport for a device, whose thread starts to wait. `report` is called when the device needs a reset, on any thread, once for
-    /// each kind of error.
+    /// Creates the transport of a device, and starts the device's thread. `report` is called on any thread when the device needs a reset,
+    /// once for each kind of error.
     ///
     /// # Errors
-    /// When there is no thread or no descriptor to be had.
+    /// When the host has no thread or file descriptor left.
     pub fn new(
         device: Arc<dyn VirtioDevice>,
         ram: GuestRam,
@@ -100,35 +100,34 @@ impl Mmio {
         Ok(Self { device, ram, interrupt, doorbells, registers, failures, thread })
     }
 
-    /// The device's name.
+    /// Returns the device's name.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.device.name()
     }
 
-    /// Asks the device's worker to stop, as [`Mmio::reset`] does, and does not wait: so several devices stop at the same time.
+    /// Asks the device's worker to stop, like [`Mmio::reset`], but does not wait. Several devices thus stop at the same time.
     pub fn request_stop(&self) {
         if self.lock().has(VIRTIO_CONFIG_S_DRIVER_OK) {
             self.thread.request_stop();
         }
     }
 
-    /// Puts the device back to power-on. The device no longer touches guest memory when this returns.
+    /// Resets the device to its power-on state. When this returns, the device no longer accesses guest memory.
     ///
     /// # Errors
-    /// [`Unanswered`] at the deadline: the host's kernel has not completed an operation of the device. The device then needs another
-    /// reset.
+    /// [`Unanswered`] at the deadline: the host's kernel has not completed an operation of the device. The device then needs another reset.
     pub fn reset(&self, deadline: Instant) -> Result<(), Unanswered> {
         self.reset_registers(&mut self.lock(), deadline)
     }
 
-    /// Asks the device's thread to end, for good, and does not wait. Dropping the transport waits until the deadline.
+    /// Asks the device's thread to end. Does not wait. Dropping the transport waits until the deadline.
     pub fn request_end(&self, deadline: Instant) {
         self.thread.request_end(deadline);
     }
 
-    /// Waits after [`BusDevice::interrupt`] until the device has completed what was in flight, and has noted the pages that it wrote.
-    /// From then on it does not touch guest memory until [`BusDevice::resume`].
+    /// Waits after [`BusDevice::interrupt`] until the device has completed its operations in flight and has recorded the pages that it
+    /// wrote. After that it does not access guest memory until [`BusDevice::resume`].
     ///
     /// # Errors
     /// [`Unanswered`] at the deadline.
@@ -139,7 +138,7 @@ impl Mmio {
     fn reset_registers(&self, registers: &mut Registers, deadline: Instant) -> Result<(), Unanswered> {
         if registers.has(VIRTIO_CONFIG_S_DRIVER_OK) {
             self.thread.stop(deadline).inspect_err(|unanswered| {
-                // The device may still write to guest memory, so the driver must not see a device that was reset.
+                // The device may still write to guest memory, so Status must not read as 0, which would report a completed reset.
                 let what = "a reset could not stop the device";
                 let remedy = "Look for a disk or file system of the host that does not answer.";
                 let error = HostError::new(what, &std::io::Error::other(*unanswered), remedy);
@@ -171,7 +170,7 @@ impl Mmio {
                 registers.status | VIRTIO_CONFIG_S_NEEDS_RESET
             }
             register::VIRTIO_MMIO_STATUS => registers.status,
-            // No shared memory: a region that is not there is as long as can be.
+            // The device has no shared memory regions: the length of a region that does not exist reads as -1.
             register::VIRTIO_MMIO_SHM_LEN_LOW..=register::VIRTIO_MMIO_SHM_BASE_HIGH => u32::MAX,
             register::VIRTIO_MMIO_CONFIG_GENERATION => self.interrupt.generation(),
             _ => 0,
@@ -207,12 +206,12 @@ impl Mmio {
 
     fn write_status(&self, registers: &mut Registers, value: u32) {
         if value == 0 {
-            // After an error Status does not read as 0, and the driver may try again.
+            // After an error, Status does not read as 0, and the driver may try again.
             let _ = self.reset_registers(registers, Instant::now() + STOP_WITHIN);
             return;
         }
         let before = registers.status;
-        // Bits are only ever added, but by a reset.
+        // Only a reset clears bits of Status.
         let mut added = value & DRIVER_STATUS & !before;
         if added & VIRTIO_CONFIG_S_FEATURES_OK != 0 {
             let features = registers.driver_features;
@@ -247,7 +246,7 @@ impl Mmio {
         }
     }
 
-    /// A notification that the kernel did not take.
+    /// Signals a doorbell for a notification that reached userspace instead of the ioeventfd.
     fn notify(&self, queue: u32) {
         if let Some(doorbell) = usize::try_from(queue).ok().and_then(|queue| self.doorbells.get(queue)) {
             ring(&doorbell.event);
@@ -264,7 +263,7 @@ impl BusDevice for Mmio {
         if let Some(offset) = offset.checked_sub(register::VIRTIO_MMIO_CONFIG.into()) {
             return self.device.read_config(offset, data);
         }
-        // Registers are read as a whole.
+        // Registers are accessed as whole 32-bit words only.
         let value = match (<&mut [u8; 4]>::try_from(&mut *data), u32::try_from(offset)) {
             (Ok(data), Ok(offset)) if offset.is_multiple_of(4) => {
                 return *data = self.read_register(offset).to_le_bytes();

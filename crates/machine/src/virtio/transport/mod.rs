@@ -1,5 +1,5 @@
-//! The MMIO transport: a device's registers, and where the transports of a machine are. Knows a device as a
-//! [`VirtioDevice`](super::VirtioDevice) only.
+//! The MMIO transport: a device's registers, and the addresses and lines of a machine's transports. It accesses a device only through
+//! [`VirtioDevice`](super::VirtioDevice).
 
 mod mmio;
 pub mod places;

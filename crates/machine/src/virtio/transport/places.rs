@@ -1,31 +1,32 @@
-//! Where a machine's MMIO transports are: addresses as QEMU's microvm has them, and lines that nothing else uses.
+//! The addresses and interrupt lines of a machine's MMIO transports. The addresses are those of QEMU's microvm; no other device uses the
+//! lines.
 
 use crate::MachineConfigError;
 use kvm_accel::properties::KernelIrqchip;
 
-/// The first transport.
+/// Address of the first transport.
 pub const BASE: u64 = 0xfeb0_0000;
-/// Bytes of each.
+/// Size of each transport in bytes.
 pub const SIZE: u64 = 0x200;
 
-/// The lines, those of the PIC first: without ACPI a guest can use no other.
+/// The lines, in the order of their use. The PIC's lines come first: a guest without ACPI can use no others.
 const LINES: [u8; 16] = [5, 6, 7, 10, 11, 12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23];
-/// How many of them the PIC has.
+/// Number of PIC lines in `LINES`.
 const PIC_LINES: usize = 8;
 
-/// One transport's place.
+/// The address and the line of one transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The first address.
     pub base: u64,
-    /// The interrupt line, an edge.
+    /// The interrupt line, edge-triggered.
     pub line: u8,
 }
 
-/// The places of `count` transports.
+/// Returns the addresses and lines of `count` transports.
 ///
 /// # Errors
-/// When there are too few lines.
+/// When the machine has too few lines.
 pub fn places(count: usize, irqchip: KernelIrqchip) -> Result<Vec<Place>, MachineConfigError> {
     let lines = if irqchip == KernelIrqchip::Off { PIC_LINES } else { LINES.len() };
     if count > lines {
@@ -35,7 +36,7 @@ pub fn places(count: usize, irqchip: KernelIrqchip) -> Result<Vec<Place>, Machin
     Ok((0..).zip(LINES).take(count).map(|(at, line)| Place { base: BASE + at * SIZE, line }).collect())
 }
 
-/// What Linux's command line says of transports, for guests that do not learn of them by ACPI.
+/// Returns the words that describe the transports on Linux's command line, for guests without ACPI.
 #[must_use]
 pub fn command_line(places: &[Place]) -> String {
     let words = places.iter().map(|Place { base, line }| format!("virtio_mmio.device={SIZE}@{base:#x}:{line}"));

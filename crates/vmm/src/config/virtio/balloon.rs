@@ -5,7 +5,7 @@ use kvm_accel_machine::virtio::{Balloon, BalloonConfig as Config};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Memory that the guest gives back to the host.
+/// A balloon device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BalloonConfig {
@@ -13,7 +13,7 @@ pub struct BalloonConfig {
     pub deflate_on_oom: bool,
     /// The guest reports free pages.
     pub free_page_reporting: bool,
-    /// Milliseconds between two statistics of the guest; 0 for none.
+    /// Milliseconds between two requests for the guest's memory statistics; 0 for none.
     pub statistics_interval: u32,
 }
 

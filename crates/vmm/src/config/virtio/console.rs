@@ -12,13 +12,13 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleConfig {
-    /// Where the guest's output goes. The guest's input comes from the caller's end of the port in any case.
+    /// Where the guest's output goes. The guest's input always comes from the caller's end of the port.
     pub target: Target,
     /// The name of a channel; none for a terminal.
     pub name: Option<String>,
 }
 
-/// Creates the device, and the caller's end of each port.
+/// Creates the device. Returns it with the caller's end of each port.
 pub fn open(ports: Vec<ConsoleConfig>) -> Result<(Console, Vec<UnixStream>), MachineConfigError> {
     let opened = ports.into_iter().map(|ConsoleConfig { target, name }| {
         let kind = name.map_or(PortKind::Console, |name| PortKind::Channel { name });

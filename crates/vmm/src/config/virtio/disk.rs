@@ -5,7 +5,7 @@ use crate::Failure;
 use kvm_accel_machine::virtio::DiskConfig as Disk;
 use serde::{Deserialize, Serialize};
 
-/// An image as a disk.
+/// A disk and its image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DiskConfig {
@@ -13,13 +13,13 @@ pub struct DiskConfig {
     pub path: String,
     /// `raw` or `qcow2`.
     pub format: String,
-    /// The guest cannot write.
+    /// The guest has read-only access.
     pub read_only: bool,
     /// The user's name of the disk. The guest does not see it.
     pub id: String,
     /// The serial number that the guest reads, at most 20 bytes.
     pub serial: String,
-    /// Give back to the host what the guest discards.
+    /// The host may free the blocks that the guest discards.
     pub discard: bool,
     /// Rate limits.
     pub throttle: ThrottleConfig,

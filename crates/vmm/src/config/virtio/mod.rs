@@ -23,7 +23,7 @@ use kvm_accel_machine::virtio::{Block, VirtioDevice};
 use network::NetworkPlan;
 use std::sync::Arc;
 
-/// A checked device that is not open yet.
+/// A device whose configuration has been checked, and whose files are not open yet.
 pub enum DevicePlan {
     Disk(kvm_accel_machine::virtio::DiskConfig),
     Network(NetworkPlan),
@@ -34,7 +34,7 @@ pub enum DevicePlan {
 }
 
 impl DevicePlan {
-    /// Opens the files and sockets of the device. `opened` receives what the caller reaches of it.
+    /// Opens the files and sockets of the device. `opened` receives the parts that the caller accesses.
     pub fn open(self, opened: &mut Opened, cancel: &Cancel) -> Result<Arc<dyn VirtioDevice>, BoardError> {
         cancel.check()?;
         Ok(match self {

@@ -11,44 +11,44 @@ use serde::{Deserialize, Serialize};
 use std::num::NonZeroU16;
 use std::path::Path;
 
-/// A network card.
+/// A network device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NetworkConfig {
-    /// Where the frames go.
+    /// The back end.
     pub backend: BackendConfig,
-    /// The guest's address: six bytes in hexadecimal with colons.
+    /// The guest's MAC address: six bytes in hexadecimal, separated by colons.
     pub mac: String,
-    /// Bytes of a frame's contents, 68 to 65535; none: the guest assumes 1500.
+    /// MTU in bytes, 68 to 65535; if none, the guest assumes 1500.
     pub mtu: Option<u16>,
-    /// The user's name of the card. The guest does not see it.
+    /// The user's name of the device. The guest does not see it.
     pub id: String,
     /// Rate limits, over both directions together.
     pub throttle: ThrottleConfig,
 }
 
-/// Where a card's frames go.
+/// The back end of a network device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum BackendConfig {
-    /// To an interface of the host.
+    /// A tap interface of the host.
     Tap(String),
-    /// To passt.
+    /// User-mode networking by passt.
     User {
-        /// Ports of the host that lead into the guest.
+        /// Ports of the host that are forwarded to the guest.
         forwards: Vec<ForwardConfig>,
     },
-    /// To a Unix socket that speaks QEMU's `-netdev stream`.
+    /// A Unix socket with the protocol of QEMU's `-netdev stream`.
     Stream(String),
 }
 
-/// A port of the host that leads into the guest.
+/// A port of the host that is forwarded to the guest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ForwardConfig {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The address of the host that listens; none for all.
+    /// The address on which the host listens; none for all addresses.
     pub host_address: Option<String>,
     /// The port of the host.
     pub host_port: NonZeroU16,
@@ -91,7 +91,7 @@ impl NetworkConfig {
     }
 }
 
-/// The card itself refuses addresses that no single interface has.
+/// Parses a MAC address. `Net::new` refuses group addresses.
 fn mac(text: &str) -> Result<[u8; 6], MachineConfigError> {
     let byte = |digits: &str| {
         let hexadecimal = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -125,7 +125,7 @@ impl BackendConfig {
 }
 
 impl ForwardConfig {
-    /// As passt's options spell it: `127.0.0.1/8080:80`.
+    /// Returns the forward in passt's syntax: `127.0.0.1/8080:80`.
     fn check(&self) -> Result<String, MachineConfigError> {
         let Self { host_address, host_port, guest_port, .. } = self;
         let Some(address) = host_address else { return Ok(format!("{host_port}:{guest_port}")) };

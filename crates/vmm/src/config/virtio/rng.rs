@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
-/// Random bytes for the guest.
+/// An entropy device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RngConfig {
-    /// The file that they are read from.
+    /// The file from which the random bytes are read.
     pub source: String,
-    /// The most bytes in a period on average, at least 1; none is no limit.
+    /// The most bytes for each period on average, at least 1; none is no limit.
     pub max_bytes: Option<u64>,
-    /// Milliseconds, at least 1.
+    /// Length of a period in milliseconds, at least 1.
     pub period: u32,
 }
 

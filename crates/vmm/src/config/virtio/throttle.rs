@@ -4,21 +4,21 @@ use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::throttle::{Rate, Rates, ThrottleConfig as Throttle};
 use serde::{Deserialize, Serialize};
 
-/// Rate limits of one direction, or of both together; 0 is no limit.
+/// Rate limits of one direction, or of both directions together; 0 is no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LimitsConfig {
-    /// Bytes a second.
+    /// Bytes per second.
     pub bytes_per_second: u64,
-    /// Bytes a second in a burst.
+    /// Bytes per second during a burst.
     pub bytes_per_second_max: u64,
-    /// Seconds of a burst.
+    /// Length of a burst of bytes in seconds.
     pub bytes_per_second_max_length: u64,
-    /// Operations a second.
+    /// Operations per second.
     pub operations_per_second: u64,
-    /// Operations a second in a burst.
+    /// Operations per second during a burst.
     pub operations_per_second_max: u64,
-    /// Seconds of a burst.
+    /// Length of a burst of operations in seconds.
     pub operations_per_second_max_length: u64,
 }
 
@@ -26,18 +26,18 @@ pub struct LimitsConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ThrottleConfig {
-    /// Both directions together.
+    /// Limits for both directions together.
     pub total: LimitsConfig,
-    /// To the guest.
+    /// Limits for reads, which move data to the guest.
     pub reads: LimitsConfig,
-    /// From the guest.
+    /// Limits for writes, which move data from the guest.
     pub writes: LimitsConfig,
-    /// Bytes that count as one operation; 0: a request is one operation.
+    /// Bytes that count as one operation; with 0, each request counts as one operation.
     pub operation_size: u64,
 }
 
 impl ThrottleConfig {
-    /// The limits of a device of the machine option `option`.
+    /// Checks the limits of a device of the machine option `option`.
     pub(super) fn check(self, option: &'static str) -> Result<Throttle, MachineConfigError> {
         Ok(Throttle {
             total: self.total.check(option)?,

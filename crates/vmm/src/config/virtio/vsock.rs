@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-/// A connection costs 128 KiB and up to 2 descriptors.
+/// The range of `max_connections`. A connection costs 128 KiB and up to 2 file descriptors.
 const CONNECTIONS: RangeInclusive<u32> = 1..=1024;
 
-/// Sockets between the guest and the host.
+/// A socket device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VsockConfig {
-    /// The guest's address.
+    /// The guest's CID.
     pub cid: u32,
-    /// A Unix socket by which programs of the host connect to the guest.
+    /// The Unix socket through which programs of the host connect to the guest.
     pub path: Option<String>,
-    /// Connections at a time, 1 to 1024.
+    /// The most connections at a time, 1 to 1024.
     pub max_connections: u32,
 }
 
@@ -36,7 +36,7 @@ impl VsockConfig {
         Err(MachineConfigError::new("vsock", message, "Omit it for 128 connections."))
     }
 
-    /// Listens at the path.
+    /// Creates the device, and listens at the path.
     pub fn open(&self, cancel: &Cancel) -> Result<Vsock, SetupError> {
         let limits = VsockLimits::of_connections(usize::try_from(self.max_connections).unwrap_or(usize::MAX));
         Vsock::with_limits(self.cid, self.path.as_deref().map(Path::new), limits, cancel)

@@ -1,17 +1,17 @@
 //! `struct virtio_balloon_config`.
 
-/// What the driver reads and writes; numbers of pages.
+/// The configuration space. Sizes are in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConfigSpace {
-    /// `num_pages`: how large the balloon should be.
+    /// `num_pages`: the requested size of the balloon.
     pub target: u32,
-    /// `actual`: how large it is, as the driver says.
+    /// `actual`: the current size, which the driver writes.
     pub actual: u32,
-    /// `poison_val`: what the driver's free pages hold.
+    /// `poison_val`: the value with which the driver fills free pages.
     pub poison: u32,
 }
 
-/// Bytes, `free_page_hint_cmd_id` included, which is 0.
+/// Size in bytes, with `free_page_hint_cmd_id`, which is always 0.
 const LEN: usize = 16;
 
 impl ConfigSpace {
@@ -29,7 +29,7 @@ impl ConfigSpace {
         bytes.iter().skip(start(offset)).zip(data).for_each(|(byte, into)| *into = *byte);
     }
 
-    /// A driver may write in pieces; what is not its own stays.
+    /// Handles a write of the driver, which may cover part of a field. Fields that the driver must not write stay unchanged.
     pub fn write(&mut self, offset: u64, data: &[u8]) {
         let mut bytes = self.bytes();
         bytes.iter_mut().skip(start(offset)).zip(data).for_each(|(byte, new)| *byte = *new);
@@ -38,7 +38,7 @@ impl ConfigSpace {
         (self.actual, self.poison) = (u32::from_le_bytes(actual), u32::from_le_bytes([a, b, c, d]));
     }
 
-    /// The next driver begins with an empty balloon.
+    /// Resets the driver's fields: the next driver starts with an empty balloon.
     pub fn driver_gone(&mut self) {
         (self.actual, self.poison) = (0, 0);
     }

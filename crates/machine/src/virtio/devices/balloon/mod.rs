@@ -1,8 +1,8 @@
-//! The balloon (section 5.5): pages that the guest does without, which the host gets back.
+//! The balloon (section 5.5): the guest gives pages back to the host.
 //!
-//! - [`Balloon`]: what a driver sees before it is at work, and what the host asks of it.
-//! - `config_space`: how large the balloon should be, and is. [`Statistics`]: what the guest says of its memory.
-//! - `pages`: which memory page numbers mean. `worker`: the queues.
+//! - [`Balloon`]: the device, and its interface for the host.
+//! - `config_space`: the requested and the current size. [`Statistics`]: the guest's memory statistics.
+//! - `pages`: translates page numbers into memory ranges. `worker`: the queues.
 
 mod config_space;
 mod pages;
@@ -41,21 +41,21 @@ const FEATURE_PAGE_POISON: u64 = 1 << 4;
 /// VIRTIO_BALLOON_F_PAGE_REPORTING.
 const FEATURE_REPORTING: u64 = 1 << 5;
 
-/// Inflate, deflate, statistics, reporting; QEMU's sizes.
+/// The sizes of the inflate, deflate, statistics and reporting queues, as in QEMU.
 const QUEUES: [u16; 4] = [128, 128, 128, 32];
 
-/// What a balloon is like.
+/// The configuration of a balloon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BalloonConfig {
-    /// A guest that runs out of memory may take pages back.
+    /// A guest that runs out of memory may take pages out of the balloon.
     pub deflate_on_oom: bool,
-    /// The guest reports pages that it does not use; they are given back until it does.
+    /// The guest reports free pages, which the host reclaims until the guest uses them again.
     pub free_page_reporting: bool,
-    /// How often the guest is asked for statistics; zero for never.
+    /// The interval between requests for statistics; zero for never.
     pub statistics_interval: Duration,
 }
 
-/// `virtio-balloon`.
+/// `virtio-balloon`: the device.
 ///
 /// ```
 /// use kvm_accel_machine::virtio::{Balloon, BalloonConfig};
@@ -73,17 +73,17 @@ pub struct Balloon {
 }
 
 impl Balloon {
-    /// An empty balloon.
+    /// Creates a device with an empty balloon.
     ///
     /// # Errors
-    /// When there is no timer to be had.
+    /// When the kernel cannot create a timer.
     pub fn new(config: &BalloonConfig) -> Result<Self, MachineConfigError> {
         let mut features = FEATURE_TELLS | FEATURE_STATISTICS;
         if config.deflate_on_oom {
             features |= FEATURE_DEFLATE_ON_OOM;
         }
         if config.free_page_reporting {
-            // A driver that poisons free pages reports none without the second.
+            // If the driver poisons free pages, it reports none unless it can negotiate PAGE_POISON, too.
             features |= FEATURE_REPORTING | FEATURE_PAGE_POISON;
         }
         let timer = timer(config.statistics_interval).map_err(|error| {
@@ -101,7 +101,7 @@ impl Balloon {
         Ok(Self { features, shared: Arc::new(shared) })
     }
 
-    /// Asks the guest for a balloon of so many pages of 4 KiB, now and after each reset. It takes its time, and may not get there.
+    /// Requests a balloon of `pages` pages of 4 KiB, now and after each reset. The guest takes some time, and may not reach that size.
     pub fn set_target(&self, pages: u32) {
         lock(&self.shared.config).target = pages;
         if let Some(driver) = &*lock(&self.shared.driver) {
@@ -109,28 +109,30 @@ impl Balloon {
         }
     }
 
-    /// How many pages are in the balloon, as the guest says. [`on_change`](Self::on_change) tells of changes after this one.
+    /// Returns the number of pages in the balloon, as reported by the guest. After this call, the next change is reported to
+    /// [`on_change`](Self::on_change).
     #[must_use]
     pub fn actual(&self) -> u32 {
         self.shared.told.store(false, Ordering::SeqCst);
         lock(&self.shared.config).actual
     }
 
-    /// What the guest has said of its memory last; nothing before its driver has started.
+    /// Returns the guest's latest statistics; `None` before its driver has sent any.
     #[must_use]
     pub fn statistics(&self) -> Option<Statistics> {
         lock(&self.shared.statistics).clone()
     }
 
-    /// Has `changed` called when [`actual`](Self::actual) has changed, once until it is asked for. It is called on vCPU threads and must not
-    /// block. Can be said once.
+    /// Registers a callback for changes of [`actual`](Self::actual). After a call, `changed` is not called again until
+    /// [`actual`](Self::actual) has been read. vCPU threads and the device's thread call it, so it must not block. Only the first
+    /// registration counts.
     pub fn on_change(&self, changed: impl Fn() + Send + Sync + 'static) {
-        // A second one is none.
+        // A second registration is ignored.
         let _ = self.shared.changed.set(Box::new(changed));
     }
 }
 
-/// A timer that fires in this interval, or never.
+/// Creates a timer that fires at this interval, or never if it is zero.
 fn timer(interval: Duration) -> io::Result<OwnedFd> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
     let interval = Timespec::try_from(interval).map_err(io::Error::other)?;
@@ -138,21 +140,21 @@ fn timer(interval: Duration) -> io::Result<OwnedFd> {
     Ok(timer)
 }
 
-/// What host, registers and worker share. No two of its locks are held at once.
+/// State that the host, the registers and the worker share. No two of its locks are held at once.
 struct Shared {
     config: Mutex<ConfigSpace>,
-    /// There is a driver at work.
+    /// Present while a driver is active.
     driver: Mutex<Option<ConfigInterrupt>>,
     statistics: Mutex<Option<Statistics>>,
-    /// Fires when it is time to ask for statistics.
+    /// Fires when the worker has to request statistics.
     timer: OwnedFd,
-    /// A change was told and not looked at yet.
+    /// A change was reported, and `actual` has not been read since.
     told: AtomicBool,
     changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Shared {
-    /// Changes the configuration space, and tells when `actual` is another one after that.
+    /// Changes the configuration space. Reports a change of `actual` after it has released the lock.
     fn change(&self, change: impl FnOnce(&mut ConfigSpace)) {
         let changed = {
             let mut config = lock(&self.config);
@@ -168,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// What free pages hold, as the driver says.
+    /// Returns the value with which the driver fills free pages.
     fn poison(&self) -> u32 {
         lock(&self.config).poison
     }
@@ -178,11 +180,11 @@ impl Shared {
     }
 
     fn timer_fired(&self) {
-        // How often it fired does not matter.
+        // The number of expirations does not matter.
         let _ = rustix::io::read(&self.timer, &mut [0; 8]);
     }
 
-    /// The driver is gone, and has forgotten what it has given away.
+    /// Resets the state when the driver has gone: the next driver does not know the pages in the balloon.
     fn driver_gone(&self) {
         *lock(&self.driver) = None;
         *lock(&self.statistics) = None;

@@ -1,14 +1,14 @@
-//! Page numbers of the guest, and the pages of the host that they lie in.
+//! The guest's page numbers, and the host pages that contain them.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Bytes of the balloon's pages, whatever those of guest and host are.
+/// Size of a balloon page in bytes, independent of the page sizes of guest and host.
 pub const PAGE: u64 = 4096;
 
-/// The addresses of pages, adjacent ones as one range.
+/// Returns the addresses of pages. Adjacent pages are merged into one range.
 pub fn ranges(mut numbers: Vec<u32>) -> impl Iterator<Item = Range<u64>> {
-    // Linux takes pages from the top of its memory downwards.
+    // Linux inflates from the top of its memory downwards.
     numbers.sort_unstable();
     numbers.dedup();
     let mut numbers = numbers.into_iter().map(u64::from).peekable();
@@ -22,16 +22,16 @@ pub fn ranges(mut numbers: Vec<u32>) -> impl Iterator<Item = Range<u64>> {
     })
 }
 
-/// Huge pages of which some of the balloon's pages are in it: the host gets one back when all are.
+/// Huge pages that are partly in the balloon. The host can reclaim a huge page when all of its balloon pages are.
 #[derive(Debug)]
 pub struct Partial {
-    /// The balloon's pages in one of the host's.
+    /// Balloon pages per host page.
     per_page: u64,
-    /// By the huge page's number: which of its pages are missing from the balloon.
+    /// For each huge page, by number: its pages that are not in the balloon.
     missing: HashMap<u64, Missing>,
 }
 
-/// A bit for each of the balloon's pages in a huge page.
+/// A bitmap of the balloon pages in a huge page.
 #[derive(Debug)]
 struct Missing {
     bits: Vec<u64>,
@@ -56,12 +56,12 @@ impl Missing {
 }
 
 impl Partial {
-    /// For memory of pages of this many bytes; `None` where they are the balloon's.
+    /// Creates the account for memory with host pages of `page_size` bytes; `None` if host pages are not larger than balloon pages.
     pub fn new(page_size: u64) -> Option<Self> {
         (page_size > PAGE).then(|| Self { per_page: page_size / PAGE, missing: HashMap::new() })
     }
 
-    /// These addresses, of RAM, are in the balloon: the huge pages that are there as a whole now.
+    /// Adds a range of RAM to the balloon. Returns the huge pages that are now completely in the balloon.
     pub fn inflate(&mut self, range: Range<u64>) -> Vec<Range<u64>> {
         let mut whole = Vec::new();
         for page in range.start / PAGE..range.end / PAGE {
@@ -77,7 +77,7 @@ impl Partial {
         whole
     }
 
-    /// These addresses are the guest's again.
+    /// Removes a range from the balloon: the guest uses it again.
     pub fn deflate(&mut self, range: Range<u64>) {
         for page in range.start / PAGE..range.end / PAGE {
             let (huge, within) = (page / self.per_page, page % self.per_page);
@@ -123,7 +123,7 @@ mod tests {
         fn test_a_huge_page_is_given_back_when_all_of_it_is_in_the_balloon(
             steps in prop::collection::vec((any::<bool>(), 0_u64..32, 1_u64..12), 0..40),
         ) {
-            // Huge pages of 8.
+            // Huge pages of 8 balloon pages.
             let mut partial = Partial::new(8 * PAGE).unwrap_or_else(|| unreachable!());
             let mut model = BTreeSet::new();
             for (inflate, start, len) in steps {

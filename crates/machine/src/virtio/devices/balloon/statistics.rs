@@ -1,60 +1,60 @@
-//! What a guest says of its memory (section 5.5.6.4).
+//! The memory statistics of a guest (section 5.5.6.4).
 
 use std::time::SystemTime;
 
-/// What is counted, by the numbers of the specification and of Linux.
+/// A statistic, with the tag of the specification and of Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Statistic {
-    /// Bytes that were swapped in.
+    /// Bytes swapped in.
     SwapIn,
-    /// Bytes that were swapped out.
+    /// Bytes swapped out.
     SwapOut,
-    /// Page faults that had to wait for a disk.
+    /// Page faults that waited for a disk.
     MajorFaults,
     /// Other page faults.
     MinorFaults,
-    /// Bytes that nothing uses.
+    /// Bytes of unused memory.
     Free,
-    /// Bytes that there are.
+    /// Bytes of memory in total.
     Total,
-    /// Bytes that can be had without swapping.
+    /// Bytes of memory that are available without swapping.
     Available,
-    /// Bytes of files that can be dropped.
+    /// Bytes of file caches that can be dropped.
     Caches,
-    /// Huge pages that were allocated.
+    /// Huge pages allocated.
     HugePageAllocations,
-    /// Huge pages that could not be allocated.
+    /// Huge page allocations that failed.
     HugePageFailures,
-    /// Processes that were killed for want of memory.
+    /// Processes killed because the guest ran out of memory.
     OomKill,
-    /// Allocations that had to wait for reclaim.
+    /// Allocations that waited for reclaim.
     AllocStall,
-    /// Pages that reclaim in the background has looked at.
+    /// Pages scanned by background reclaim.
     AsyncScan,
-    /// Pages that allocations have looked at.
+    /// Pages scanned by direct reclaim of an allocation.
     DirectScan,
-    /// Pages that the background has reclaimed.
+    /// Pages reclaimed by background reclaim.
     AsyncReclaim,
-    /// Pages that allocations have reclaimed.
+    /// Pages reclaimed directly by an allocation.
     DirectReclaim,
 }
 
-/// How many there are.
+/// Number of statistics.
 const COUNT: usize = 16;
 
-/// An entry: which one, 16 bits, and its value, 64 bits.
+/// Size of an entry in bytes: tag, 16 bits, and value, 64 bits.
 const ENTRY: usize = 10;
 
-/// What was said at a time.
+/// The guest's statistics at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     values: [Option<u64>; COUNT],
-    /// When it was said.
+    /// When the device received them.
     pub time: SystemTime,
 }
 
 impl Statistics {
-    /// A buffer of the statistics queue. What is not known is passed over, and of two values for the same the second counts.
+    /// Parses a buffer of the statistics queue. Unknown tags are skipped. If a tag occurs more than once, the last value counts.
     pub(super) fn parse(buffer: &[u8], time: SystemTime) -> Self {
         let mut values = [None; COUNT];
         for entry in buffer.chunks_exact(ENTRY) {
@@ -67,13 +67,13 @@ impl Statistics {
         Self { values, time }
     }
 
-    /// A value, if the guest has said it.
+    /// Returns a value, if the guest has reported it.
     #[must_use]
     pub fn get(&self, statistic: Statistic) -> Option<u64> {
         self.values[statistic as usize]
     }
 
-    /// All values, in the order of [`Statistic`].
+    /// Returns all values, in the order of [`Statistic`].
     #[must_use]
     pub const fn values(&self) -> &[Option<u64>; COUNT] {
         &self.values

@@ -100,7 +100,7 @@ fn test_a_report_gives_back_whole_pages_unless_they_are_poisoned() {
     ] {
         let mut guest = guest(&reporting(), features);
         guest.balloon.write_config(12, &poison.to_le_bytes());
-        // The buffer holds a whole page and parts of two.
+        // The buffer covers one whole page and parts of two others.
         let buffer = guest.rings[REPORTING].offer(&guest.ram, &[(&[1; 0x800], true), (&[1; 0x2000], true)]);
         guest.worker.notified(REPORTING).unwrap();
         assert_eq!(guest.rings[REPORTING].used(&guest.ram), [0]);
@@ -139,7 +139,7 @@ fn test_statistics_are_asked_for_when_it_is_time() {
     guest.worker.ready(0).unwrap();
     assert_eq!(guest.rings[STATISTICS].used(&guest.ram), [0]);
     guest.worker.ready(0).unwrap();
-    // Two at once, which no driver does: the first goes back.
+    // Two buffers at once, which violates the protocol: the device returns the first one.
     for value in [1, 2] {
         guest.rings[STATISTICS].offer(&guest.ram, &[(&entry(5, value), false)]);
     }
@@ -171,7 +171,7 @@ fn test_a_target_interrupts_and_a_change_is_told_until_it_is_looked_at() {
     assert_eq!((changes.load(Ordering::SeqCst), balloon.actual()), (1, 3));
     balloon.write_config(4, &3_u32.to_le_bytes());
     assert_eq!(changes.load(Ordering::SeqCst), 1);
-    // A reset empties it, and the target stays.
+    // A reset empties the balloon, but the target stays.
     drop(worker);
     assert_eq!((changes.load(Ordering::SeqCst), balloon.actual()), (2, 0));
     balloon.read_config(0, &mut config);
@@ -204,14 +204,14 @@ fn test_huge_pages_of_ram_go_back_when_they_are_whole() {
     assert_eq!(kept(), 8, "one was taken back");
     inflate(&ram, Some(&mut partial), ranges(vec![0]));
     assert_eq!(kept(), 4);
-    // A driver that may use pages before it says so: what one request has as a whole.
+    // A driver that may use pages before it deflates: whole huge pages within one request are reclaimed.
     inflate(&ram, None, ranges(vec![4, 5, 6]));
     assert_eq!(kept(), 4);
     inflate(&ram, None, ranges(vec![4, 5, 6, 7]));
     assert_eq!(kept(), 0);
 }
 
-/// As the worker does, in one go.
+/// Inflates like the worker, but in a single step.
 fn inflate(ram: &GuestRam, partial: Option<&mut Partial>, ranges: impl Iterator<Item = std::ops::Range<u64>>) {
     inflated(ram, partial, ranges).into_iter().for_each(|range| drop(ram.discard(range)));
 }

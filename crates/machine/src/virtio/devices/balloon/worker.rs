@@ -1,4 +1,4 @@
-//! The balloon's queues.
+//! The worker: the balloon's queues.
 
 use super::pages::{Partial, ranges};
 use super::statistics::Statistics;
@@ -13,16 +13,17 @@ use std::sync::Arc;
 use std::time::SystemTime;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
-/// Bytes that are given back between two looks at the flag. Huge pages larger than this are given back one at a time.
+/// Bytes that are reclaimed between two checks of the stop flag. Larger huge pages are reclaimed one at a time.
 const SLICE: u64 = 4 << 20;
-/// Chains of a queue at a stretch, before the transport has its turn.
+/// The most chains of a queue before the worker returns to its thread.
 const STRETCH: usize = 4;
-/// Page numbers that are read of one chain, 16 times as many as Linux writes; more stay with the guest. No guest keeps the thread for long.
+/// The most page numbers read from a chain, 16 times as many as Linux writes. The guest keeps any further pages. This bounds the time that
+/// a guest can occupy the thread.
 const MOST_NUMBERS: usize = 4096;
-/// Bytes of statistics that are read, 25 times as many as Linux writes.
+/// The most bytes of statistics that are read, 25 times as many as Linux writes.
 const MOST_STATISTICS: usize = 4096;
 
-/// What a queue is for. Its number depends on what the driver knows: queues of features that it does not have are not counted.
+/// The role of a queue. Its number depends on the negotiated features: queues of features that are not negotiated are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Inflate,
@@ -38,19 +39,20 @@ fn roles(features: u64) -> Vec<Role> {
     roles
 }
 
-/// The device at work.
+/// The worker.
 pub struct Queues {
     shared: Arc<Shared>,
     roles: Vec<Role>,
     queues: Vec<VirtQueue>,
     features: u64,
-    /// Only of a driver that tells before it uses a page again: otherwise the last page of a huge one could come while others are in use.
+    /// Only with MUST_TELL_HOST: other drivers use pages again before they deflate. The last page of a huge page could then arrive while
+    /// the guest uses others.
     partial: Option<Partial>,
-    /// The statistics queue's buffer. Giving it back asks for the next.
+    /// The buffer of the statistics queue. Returning it to the driver requests new statistics.
     held: Option<u16>,
-    /// The chain whose pages are being given back.
+    /// The chain whose pages are being reclaimed.
     work: Option<Work>,
-    /// The queues that were left with chains, a bit each.
+    /// A bitmap of the queues that may have unserved chains.
     left: u8,
     stop: StopFlag,
 }
@@ -59,7 +61,7 @@ pub struct Queues {
 struct Work {
     queue: usize,
     head: u16,
-    /// Addresses that are still to be given back.
+    /// Addresses that are still to be reclaimed.
     ranges: VecDeque<Range<u64>>,
 }
 
@@ -71,7 +73,7 @@ impl Queues {
         Self { shared, roles: roles(features), queues, features, partial, held: None, work: None, left: 0, stop }
     }
 
-    /// Asks for new statistics, if those before have been said.
+    /// Requests new statistics, if the driver has sent the previous ones.
     fn ask(&mut self) -> Result<(), WorkerError> {
         let Some(head) = self.held.take() else { return Ok(()) };
         let number = self.roles.iter().position(|role| *role == Role::Statistics);
@@ -81,19 +83,19 @@ impl Queues {
         }
     }
 
-    /// Gives back the pages of a chain in slices, then the chain. False when the flag has ended that early.
+    /// Reclaims the pages of the current chain in slices, and then returns the chain. Returns false if the stop flag interrupted it.
     fn finish(&mut self) -> Result<bool, WorkerError> {
         let Some(work) = &mut self.work else { return Ok(true) };
         let Some(queue) = self.queues.get_mut(work.queue) else { return Ok(true) };
         let ram = queue.memory();
-        // A power of two, as is the size of a page: a cut at its multiples splits no page.
+        // This and the page size are powers of 2, so a cut at a multiple of `step` does not split a page.
         let step = SLICE.max(ram.page_size() as u64);
         while let Some(range) = work.ranges.front_mut() {
             if self.stop.is_set() {
                 return Ok(false);
             }
             let end = (range.start / step + 1).saturating_mul(step).min(range.end);
-            // What the host cannot take back stays where it is, which does no harm.
+            // If the host cannot reclaim the range, its memory stays allocated, which is harmless.
             drop(ram.discard(range.start..end));
             range.start = end;
             if range.is_empty() {
@@ -115,7 +117,7 @@ impl Worker for Queues {
             return Ok(());
         }
         for _ in 0..STRETCH {
-            // Pages come back as zeroes, which is not what this driver expects to find in them.
+            // Reclaimed pages read as zeroes, but this driver expects its poison value in them.
             let poisoned = self.features & FEATURE_PAGE_POISON != 0 && self.shared.poison() != 0;
             if self.stop.is_set() {
                 return Ok(());
@@ -138,7 +140,7 @@ impl Worker for Queues {
                 Role::Statistics => {
                     let statistics = Statistics::parse(&bytes(&chain, MOST_STATISTICS)?, SystemTime::now());
                     *super::lock(&self.shared.statistics) = Some(statistics);
-                    // It should have been the only one: the one before goes back, as QEMU does.
+                    // The driver may have only one buffer here. If there is another one, it is returned, as in QEMU.
                     let Some(before) = self.held.replace(chain.head()) else { continue };
                     queue.push(before, 0)?;
                     continue;
@@ -172,7 +174,8 @@ impl Drop for Queues {
     }
 }
 
-/// What to give back when these pages come into the balloon: the pages themselves, or the huge pages that are in it as a whole.
+/// Returns the ranges to reclaim when pages are added to the balloon: the pages themselves, or the huge pages that are now completely in
+/// the balloon.
 pub(super) fn inflated(
     ram: &GuestRam,
     partial: Option<&mut Partial>,
@@ -186,29 +189,29 @@ pub(super) fn inflated(
     }
 }
 
-/// The pages of a chain of the reporting queue: the buffers themselves.
+/// Returns the pages of a chain of the reporting queue, which are the buffers themselves.
 fn reported(chain: &Chain) -> Result<VecDeque<Range<u64>>, WorkerError> {
-    // All buffers are in RAM, or the chain is refused.
+    // Fails unless all buffers are in RAM.
     chain.writer()?;
     let buffers = chain.descriptors().filter(virtio_queue::desc::split::Descriptor::is_write_only);
     let range = |start: u64, len: u32| start..start.saturating_add(len.into());
     Ok(buffers.map(|buffer| range(buffer.addr().raw_value(), buffer.len())).filter(|range| !range.is_empty()).collect())
 }
 
-/// The parts of a range that are RAM.
+/// Returns the parts of a range that are RAM.
 fn in_ram(ram: &GuestRam, range: &Range<u64>) -> Vec<Range<u64>> {
     let part = |start: u64, len: u64| range.start.max(start)..range.end.min(start.saturating_add(len));
     let parts = ram.iter().map(|region| part(region.start_addr().raw_value(), region.len()));
     parts.filter(|part| !part.is_empty()).collect()
 }
 
-/// The pages whose numbers the driver has written.
+/// Returns the pages whose numbers the driver has written into the chain.
 fn pages(chain: &Chain) -> Result<impl Iterator<Item = Range<u64>> + use<>, WorkerError> {
     let bytes = bytes(chain, MOST_NUMBERS * 4)?;
     Ok(ranges(bytes.as_chunks().0.iter().map(|number| u32::from_le_bytes(*number)).collect()))
 }
 
-/// The first `most` bytes that the driver has written.
+/// Returns at most the first `most` bytes of the device-readable part.
 fn bytes(chain: &Chain, most: usize) -> Result<Vec<u8>, WorkerError> {
     let mut reader = chain.reader()?;
     let mut bytes = vec![0; reader.available_bytes().min(most)];

@@ -1,4 +1,4 @@
-//! The device as the driver finds it.
+//! The block device, as its driver sees it before activation.
 
 use super::config_space::{self, ConfigSpace};
 use super::disk::{Disk, SERIAL};
@@ -17,10 +17,10 @@ use virtio_bindings::virtio_blk::{
 };
 use virtio_bindings::virtio_ids::VIRTIO_ID_BLOCK;
 
-/// QEMU's size.
+/// The size of QEMU's queues.
 const QUEUES: [u16; 1] = [256];
 
-/// Sectors of a page, which is what file systems free room by.
+/// Sectors of a page, the unit in which file systems free space.
 const DISCARD_SECTORS: u32 = 8;
 
 /// `virtio-blk`: a disk.
@@ -41,10 +41,10 @@ const DISCARD_SECTORS: u32 = 8;
 pub struct Block(Arc<Disk>);
 
 impl Block {
-    /// Opens and locks the image.
+    /// Opens and locks the image, and creates the device.
     ///
     /// # Errors
-    /// [`MachineConfigError`]: the image cannot be opened or is in use; the serial number is too long.
+    /// [`MachineConfigError`]: the image cannot be opened or is in use, or the serial number is too long.
     pub fn new(config: DiskConfig) -> Result<Self, MachineConfigError> {
         let text = config.serial.as_bytes();
         let mut serial = [0; SERIAL];
@@ -71,13 +71,13 @@ impl Block {
         })))
     }
 
-    /// As after a flush that the kernel has failed.
+    /// Simulates that the kernel has reported a failed flush.
     #[cfg(test)]
     pub(super) fn note_lost(&self) {
         self.0.image.note_lost();
     }
 
-    /// As where the kernel has no io_uring.
+    /// Creates a worker like on a kernel without io_uring.
     #[cfg(test)]
     pub(crate) fn activate_without_ring(&self, driver: Driver) -> Box<dyn Worker> {
         let Driver { features, queues, stop, .. } = driver;
@@ -145,7 +145,7 @@ impl VirtioDevice for Block {
     }
 }
 
-/// A driver without a queue asks for nothing.
+/// The worker of a driver that has enabled no queue. It does nothing.
 struct Idle;
 
 impl Worker for Idle {

@@ -1,4 +1,4 @@
-//! What the device, which vCPU threads use, and its worker share.
+//! The state of a disk that vCPU threads and the worker share.
 
 use super::image::Image;
 use super::leftover::Leftover;
@@ -11,7 +11,7 @@ use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 /// Bytes of a serial number.
 pub const SERIAL: usize = 20;
 
-/// A disk.
+/// The state of a disk that its device and its workers share.
 #[derive(Debug)]
 pub struct Disk {
     pub image: Image,
@@ -21,12 +21,12 @@ pub struct Disk {
     pub throttle: Option<ThrottleHolder>,
     /// The write cache is on. The driver may switch it at any time.
     pub writeback: AtomicBool,
-    /// What the last worker has left in flight.
+    /// The calls that the last worker left in flight.
     pub leftover: Mutex<Option<Leftover>>,
 }
 
 impl Disk {
-    /// Keeps what a worker has left in flight, for the next one to wait for.
+    /// Keeps the calls that a worker has left in flight. The next worker waits until they have completed.
     pub fn leave(&self, leftover: Leftover) {
         *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = Some(leftover);
     }
@@ -35,7 +35,7 @@ impl Disk {
         self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether a write is answered only when it is on the medium. A driver that cannot flush has no other way.
+    /// True if a write completes only when it is on the medium. A driver that cannot flush has no other way to make a write durable.
     pub fn durable(&self, features: u64) -> bool {
         let has = |feature: u32| features & 1 << feature != 0;
         if has(VIRTIO_BLK_F_CONFIG_WCE) { !self.writeback.load(Ordering::Acquire) } else { !has(VIRTIO_BLK_F_FLUSH) }

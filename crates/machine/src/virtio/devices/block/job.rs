@@ -1,4 +1,4 @@
-//! A request between its queue and its answer.
+//! A request, from the queue to its completion.
 
 use super::request::{Action, Request, Status};
 use crate::virtio::interface::{DriverError, VirtQueue, WorkerError};
@@ -8,26 +8,26 @@ use vm_memory::{Bytes, GuestAddress};
 
 /// A request that the device has taken from its queue.
 pub struct Job {
-    /// Names the descriptor chain.
+    /// The head of the descriptor chain.
     head: u16,
     pub request: Request,
-    /// The job waits for its turn.
+    /// The job is in the list of jobs that wait for their turn.
     pub queued: bool,
-    /// Bytes of the request whose slices have begun.
+    /// Bytes of the request for which slices have begun.
     pub begun: u64,
-    /// Bytes of the request.
+    /// Length of the request in bytes.
     pub len: u64,
-    /// Calls of the ring for this request that have not completed.
+    /// Calls on the ring for this request that have not completed.
     pub calls: u32,
-    /// The ring cannot do this request.
+    /// The ring cannot do this request; the I/O thread does it by system calls.
     pub plain: bool,
-    /// The medium is to be flushed after the last slice.
+    /// The medium has to be flushed after the last slice.
     pub flush: bool,
     pub status: Status,
 }
 
 impl Job {
-    /// Creates a job of which nothing has begun. `durable`: a write is answered only when it is on the medium.
+    /// Creates a job that has not begun. With `durable`, a write completes only when it is on the medium.
     pub fn new(head: u16, request: Request, durable: bool) -> Self {
         let (len, flush) = match &request.action {
             Action::Read { ranges, .. } => (total(ranges), false),
@@ -39,19 +39,19 @@ impl Job {
         Self { head, request, queued: false, begun: 0, len, calls: 0, plain: false, flush, status: Status::Ok }
     }
 
-    /// Whether a slice or the flush of this job may begin now. Slices of data are in flight together. An extent waits for the extent before
-    /// it, which may fail, and a flush waits for all slices.
+    /// True if a slice or the flush of this job may begin now. Slices of data may be in flight together. A discard or write-zeroes extent
+    /// waits for the previous extent, which may fail, and a flush waits for all slices.
     pub const fn may_begin(&self) -> bool {
         let data = matches!(self.request.action, Action::Read { .. } | Action::Write { .. });
         (self.begun < self.len && data) || (self.calls == 0 && (self.begun < self.len || self.flush))
     }
 
-    /// Begins nothing more of this job after a failure.
+    /// Skips the rest of this job after a failure.
     pub const fn abandon_rest(&mut self) {
         (self.begun, self.flush) = (self.len, false);
     }
 
-    /// Writes the status of the request, and gives its chain back.
+    /// Writes the status of the request, and puts the chain into the used ring.
     pub fn answer(&self, queue: &mut VirtQueue) -> Result<(), WorkerError> {
         let Request { action, status: address } = &self.request;
         let written = match action {

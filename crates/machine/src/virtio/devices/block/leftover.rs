@@ -1,4 +1,4 @@
-//! What a worker that ends leaves in flight for the worker after it.
+//! Calls in flight that a worker leaves to the next worker when it ends.
 
 use super::image::Image;
 use super::job::Job;
@@ -9,19 +9,19 @@ use kvm_accel::guest_io::GuestRing;
 use rustix::event::{PollFd, PollFlags};
 use std::time::Duration;
 
-/// How long the end of a worker waits for the kernel to give up reads and writes.
+/// How long the end of a worker waits for the kernel to cancel reads and writes.
 const CANCEL_WITHIN: Duration = Duration::from_secs(1);
 
-/// A ring whose worker has ended, with calls that the kernel has not completed.
+/// The ring of a worker that has ended, with the calls that the kernel has not completed.
 #[derive(Debug)]
 pub struct Leftover {
     ring: GuestRing,
-    /// By token.
+    /// The kind of each call, by token.
     kinds: Vec<Option<CallKind>>,
 }
 
 impl Leftover {
-    /// Cancels the calls of `ring`. Returns those that the kernel does not give up.
+    /// Cancels the calls of `ring`. Returns the calls that the kernel has not cancelled, if there are any.
     pub fn cancel(
         mut ring: GuestRing,
         calls: &mut Slab<Call>,
@@ -29,7 +29,7 @@ impl Leftover {
         image: &Image,
         ram: &GuestRam,
     ) -> Option<Self> {
-        // An error needs no answer: the ring says itself that calls are in flight.
+        // The error can be ignored: the ring counts the calls in flight.
         let _ = ring.cancel(CANCEL_WITHIN, |token, result| {
             let call = usize::try_from(token).ok().and_then(|token| calls.remove(token));
             let Some(Call { job, kind }) = call else { return };
@@ -49,7 +49,7 @@ impl Leftover {
         })
     }
 
-    /// Takes what has completed, and returns whether a call is still in flight.
+    /// Takes the completed calls. Returns true while a call is still in flight.
     pub fn is_busy(&mut self, image: &Image) -> bool {
         while let Some((token, result)) = self.ring.completed() {
             let kind = usize::try_from(token).ok().and_then(|token| *self.kinds.get(token)?);
@@ -60,12 +60,12 @@ impl Leftover {
         self.ring.in_flight() > 0
     }
 
-    /// Returns what becomes readable when a call has completed.
+    /// Returns a descriptor that becomes readable when a call has completed.
     pub fn source(&self) -> PollFd<'_> {
         PollFd::new(&self.ring, PollFlags::IN)
     }
 
-    /// As [`Leftover::source`], while a call is in flight.
+    /// Returns [`Leftover::source`] while a call is in flight.
     pub fn in_flight(&self) -> Option<PollFd<'_>> {
         (self.ring.in_flight() > 0).then(|| self.source())
     }

@@ -1,11 +1,11 @@
-//! The block device (section 5.2): a disk from an image file or a block device of the host.
+//! The block device (section 5.2): a disk in an image file or on a block device of the host.
 //!
-//! - [`Block`]: the device. [`DiskConfig`]: its configuration. `disk`: what the device and its worker share.
-//! - `config_space`: what the driver reads of the disk.
-//! - `request`: reads a descriptor chain into a request. `job`: a request until its answer. `slice`: a part of it.
-//! - `requests`: the worker. `ring_call`: slices by io_uring. `perform`: slices by the I/O thread.
-//! - `leftover`: calls in flight after the end of a worker.
-//! - `image`: the files that hold the bytes of a disk.
+//! - [`Block`]: the device. [`DiskConfig`]: its configuration. `disk`: the state that the device and its worker share.
+//! - `config_space`: the configuration space.
+//! - `request`: parses a descriptor chain into a request. `job`: a request until its completion. `slice`: splits requests into slices.
+//! - `requests`: the worker. `ring_call`: slices that io_uring does. `perform`: slices that the I/O thread does.
+//! - `leftover`: calls that are still in flight after the end of a worker.
+//! - `image`: the files that store the contents of a disk.
 
 mod config_space;
 mod device;

@@ -11,14 +11,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use virtio_bindings::virtio_blk::*;
 
-/// An empty image of 1 MiB in a file of its own, in front of another one if that is named.
+/// Creates an empty image of 1 MiB in a temporary file, with a backing image if `backing` names one.
 fn create(backing: Option<&Path>) -> Temporary {
     let file = Temporary::new(&[]);
     create_at(&file.0, 1 << 20, backing);
     file
 }
 
-/// An empty image.
+/// Creates an empty image.
 pub fn create_at(path: &Path, size: u64, backing: Option<&Path>) {
     let options = StorageCreateOptions::new().filename(path).overwrite(true);
     let storage = <Storage as imago::Storage>::create_open(options).unwrap();
@@ -42,7 +42,7 @@ fn what_was_flushed_is_there_for_the_next_machine() {
     let mut guest = Guest::new(&block, FLUSH);
     assert_eq!(guest.write(100, &pattern(4096)), 0);
     assert_eq!(guest.request(VIRTIO_BLK_T_FLUSH, 0, &[]).0, 0);
-    // As if the process was killed: nobody closes the image.
+    // Simulates that the process was killed: the image is not closed.
     let flushed = Temporary::new(&file.bytes());
     assert_eq!(guest.read(100, 4096), (0, pattern(4096)));
     let mut again = Guest::new(&Block::new(config(&flushed)).unwrap(), FLUSH);
@@ -112,7 +112,7 @@ proptest! {
         let mut bytes = file.bytes();
         let len = bytes.len();
         for (at, value) in changes {
-            // Half of the changes in the header, the rest anywhere in the tables.
+            // Half of the changes are in the header, the others anywhere in the tables.
             let at = if at % 2 == 0 { at % 104 } else { at % len };
             bytes[at] = value;
         }

@@ -1,4 +1,4 @@
-//! From a descriptor chain to a request: everything here comes from the guest and is checked once, before anything is done.
+//! Parses a descriptor chain into a request. All values come from the guest; they are checked once, before anything is done.
 
 use super::image::SECTOR;
 use crate::virtio::interface::DriverError;
@@ -11,40 +11,40 @@ use virtio_bindings::virtio_blk::{
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend};
 
-/// The most sectors of one discard or write-zeroes request, as QEMU has it: just below 2 GiB.
+/// The most sectors of a discard or write-zeroes request, as in QEMU: just below 2 GiB.
 pub const MOST_SECTORS: u32 = i32::MAX.unsigned_abs() >> 9;
 
-/// Type, a reserved word, first sector.
+/// Bytes of a request's header: type, reserved word, first sector.
 const HEADER: usize = 16;
 
-/// First sector, number of sectors, flags.
+/// Bytes of a discard or write-zeroes segment: first sector, number of sectors, flags.
 const SEGMENT: usize = 16;
 
-/// The only flag of a write-zeroes segment: the sectors may be given back to the host.
+/// The only flag of a write-zeroes segment, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP: the host may free the sectors.
 const UNMAP: u32 = 1;
 
-/// One descriptor.
+/// A descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// Where and how long.
+    /// Its address and length in guest memory.
     pub range: GuestRange,
-    /// For the device to write.
+    /// True if it is device-writable.
     pub writable: bool,
 }
 
-/// What a request is answered with.
+/// The status of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Done.
+    /// VIRTIO_BLK_S_OK: done.
     Ok,
-    /// Not done, or not possible.
+    /// VIRTIO_BLK_S_IOERR: the request failed or is invalid.
     IoError,
-    /// The device does not know such requests.
+    /// VIRTIO_BLK_S_UNSUPP: the device does not support the request type.
     Unsupported,
 }
 
 impl Status {
-    /// As it is written to the guest.
+    /// Returns the status byte for the guest.
     pub const fn byte(self) -> u8 {
         match self {
             Self::Ok => 0,
@@ -54,27 +54,27 @@ impl Status {
     }
 }
 
-/// What the guest asks for; offsets and lengths in bytes, all of them on the disk.
+/// The operation of a request. Offsets and lengths are in bytes and within the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Read the disk into these ranges.
+    /// Reads from the disk into these ranges.
     Read { offset: u64, ranges: Vec<GuestRange> },
-    /// Write these ranges to the disk.
+    /// Writes these ranges to the disk.
     Write { offset: u64, ranges: Vec<GuestRange> },
-    /// Whatever was answered before this survives the host's death.
+    /// Makes all writes that have completed before it durable.
     Flush,
-    /// The contents do not matter any more.
+    /// Discards the contents of a range.
     Discard { offset: u64, len: u64 },
-    /// The disk reads as zeroes there; `unmap`: it need not keep room for them.
+    /// Fills a range with zeroes. With `unmap`, the image may free its space.
     WriteZeroes { offset: u64, len: u64, unmap: bool },
-    /// The serial number, for these ranges.
+    /// Writes the serial number to these ranges.
     Id { ranges: Vec<GuestRange> },
-    /// Nothing but the answer.
+    /// Completes the request with this status, without doing anything.
     Refuse(Status),
 }
 
 impl Action {
-    /// How many bytes rate limits count; as in QEMU, nothing where no data is read or written.
+    /// Returns the direction and the number of bytes for the rate limits. As in QEMU, only reads and writes of data count.
     pub fn limited(&self) -> Option<(Direction, u64)> {
         match self {
             Self::Read { ranges, .. } => Some((Direction::Read, total(ranges))),
@@ -85,30 +85,30 @@ impl Action {
     }
 }
 
-/// A request, and where its answer goes.
+/// A request, and the address of its status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// What to do.
+    /// The operation.
     pub action: Action,
-    /// Where the status byte goes, the last byte that the device may write.
+    /// The address of the status byte, the last byte of the device-writable part.
     pub status: GuestAddress,
 }
 
-/// What a disk allows.
+/// The limits that requests are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Its size.
+    /// Size of the disk in sectors.
     pub sectors: u64,
-    /// Nothing may change it.
+    /// The guest must not change the disk.
     pub read_only: bool,
 }
 
 impl Request {
-    /// Reads a chain. `input` is memory for it to work with. A chain without a place for the answer, with parts outside RAM or out of order is the end of the queue, as it is under
-    /// QEMU; anything else that is wrong is answered.
+    /// Parses a chain. `input` is scratch memory. As in QEMU, these errors break the whole device: the header or the status byte is
+    /// missing, or a descriptor is empty, outside RAM or out of order. Any other error only fails the request.
     ///
     /// # Errors
-    /// [`DriverError`], for the whole device.
+    /// [`DriverError`] for an error that breaks the whole device.
     pub fn read(
         chain: impl IntoIterator<Item = Descriptor>,
         input: &mut Vec<GuestRange>,
@@ -145,13 +145,13 @@ impl Request {
 }
 
 impl Limits {
-    /// Where these bytes begin, if they are whole sectors of the disk.
+    /// Returns the offset in bytes, if the range consists of whole sectors within the disk.
     fn range(self, sector: u64, len: u64) -> Option<u64> {
         let end = sector.checked_add(len / SECTOR)?;
         (len.is_multiple_of(SECTOR) && end <= self.sectors).then(|| sector.checked_mul(SECTOR))?
     }
 
-    /// A discard or write-zeroes request, which has one segment.
+    /// Parses a discard or write-zeroes request, which has a single segment.
     fn segment(self, kind: u32, ram: &GuestRam, input: &[GuestRange]) -> Action {
         let mut segment = [0; SEGMENT];
         if total(input) != SEGMENT as u64 || gather(ram, input, &mut segment) < SEGMENT || self.read_only {
@@ -171,7 +171,7 @@ impl Limits {
     }
 }
 
-/// Fills `input` with the ranges that the device reads, and returns those that it writes.
+/// Fills `input` with the device-readable ranges, and returns the device-writable ranges.
 fn split(
     chain: impl IntoIterator<Item = Descriptor>,
     input: &mut Vec<GuestRange>,
@@ -196,7 +196,7 @@ fn split(
     Ok(output)
 }
 
-/// Cuts the last byte off.
+/// Removes the last byte of the device-writable part, and returns its address.
 fn take_status(output: &mut Vec<GuestRange>) -> Result<GuestAddress, DriverError> {
     let missing = || DriverError("a block request has no room for its status".into());
     let last = output.last_mut().ok_or_else(missing)?;
@@ -208,7 +208,7 @@ fn take_status(output: &mut Vec<GuestRange>) -> Result<GuestAddress, DriverError
     Ok(status)
 }
 
-/// Copies the first bytes of these ranges: how many there are.
+/// Copies the first bytes of these ranges into `bytes`. Returns the number of bytes copied.
 fn gather(ram: &GuestRam, ranges: &[GuestRange], bytes: &mut [u8]) -> usize {
     let mut done = 0;
     for range in ranges {

@@ -1,9 +1,9 @@
-//! The worker of a disk: takes requests from the queue, begins their slices, and answers them, in the order in which they are done.
+//! The worker of a disk. It takes requests from the queue, begins their slices, and completes requests in the order in which they finish.
 //!
-//! Requests take turns, a slice each, so that a large one does not keep small ones waiting. io_uring does a slice, or the I/O thread where
-//! io_uring cannot. The slices in flight move at most [`IN_FLIGHT`] bytes together: the kernel copies what is in the page cache while it
-//! takes requests, and a stop waits for what it cannot cancel. A pause lets the slices in flight complete; the rest of their requests
-//! begins after it.
+//! Requests take turns, one slice each, so that small requests do not wait for a large one. io_uring does a slice, or the I/O thread if
+//! io_uring cannot. The slices in flight move at most [`IN_FLIGHT`] bytes together, for two reasons: the kernel copies data in the page
+//! cache while it accepts requests, and a stop waits for calls that the kernel cannot cancel. A pause lets the slices in flight complete;
+//! the remaining slices begin after it.
 
 use super::disk::Disk;
 use super::job::{Job, identify};
@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Slices that the worker begins before it looks at the transport's commands.
+/// Slices that the worker begins before it returns to the transport's commands.
 const STRETCH: usize = 128;
 
 /// The worker begins no read or write while those in flight move this many bytes together.
@@ -28,38 +28,38 @@ const IN_FLIGHT: u64 = 4 << 20;
 /// The worker of a disk.
 pub struct Requests {
     disk: Arc<Disk>,
-    /// What the driver and the device have agreed on.
+    /// The negotiated features.
     features: u64,
     queue: VirtQueue,
     stop: StopFlag,
-    /// `None` if the kernel refuses an io_uring or the image is not a plain file. The first request creates it, because that takes longer
-    /// than a vCPU should wait.
+    /// `None` if the kernel does not permit io_uring or the image is not a plain file. The first request creates it, because that takes
+    /// longer than a vCPU should wait.
     ring: Option<GuestRing>,
-    /// The creation of `ring` was tried.
+    /// The worker has tried to create `ring`.
     ring_tried: bool,
-    /// What a worker before this one has left in flight. Nothing begins before it has completed.
+    /// Calls that a previous worker left in flight. This worker begins nothing before they have completed.
     leftover: Option<Leftover>,
     jobs: Slab<Job>,
-    /// Jobs with something to begin, in turn.
+    /// Jobs with a slice or a flush to begin, in round-robin order.
     pending: VecDeque<usize>,
-    /// Calls in flight on the ring. The number of a call is its token.
+    /// Calls in flight on the ring. The index of a call is its token.
     calls: Slab<Call>,
     /// Bytes that the reads and writes in `calls` move.
     in_flight: u64,
     throttle: Option<ThrottleLease>,
-    /// Memory for the ranges of a request's header, so that reading a request allocates none.
+    /// Scratch memory for the ranges of a request's header, so that parsing a request does not allocate.
     scratch: Vec<GuestRange>,
     /// A job that waits for the throttle's timer.
     throttled: Option<Job>,
-    /// The last call of this worker stopped early.
+    /// The last call of this worker stopped before it was finished.
     more: bool,
 }
 
-/// How much of a job the ring has taken.
+/// The progress of a job after a call on the ring.
 enum Begun {
-    /// A slice or the flush is left to begin.
+    /// The job has more slices, or a flush, to begin.
     Part,
-    /// Nothing is left to begin.
+    /// The job has nothing more to begin.
     Whole,
 }
 
@@ -87,14 +87,14 @@ impl Requests {
         }
     }
 
-    /// Behaves as on a kernel without io_uring.
+    /// Behaves like on a kernel without io_uring.
     #[cfg(test)]
     pub fn without_ring(mut self) -> Self {
         self.ring_tried = true;
         self
     }
 
-    /// Begins slices, [`STRETCH`] at most, and answers requests that are done. Repeats both until nothing completes.
+    /// Begins at most [`STRETCH`] slices, and completes requests that have finished. Repeats both until no call completes.
     fn serve(&mut self) -> Result<(), WorkerError> {
         self.more = false;
         if let Some(leftover) = &mut self.leftover {
@@ -131,14 +131,15 @@ impl Requests {
         }
     }
 
-    /// Whether another slice may begin.
+    /// True if another slice may begin.
     fn has_room(&self) -> bool {
         self.ring.as_ref().is_none_or(|ring| !ring.is_full()) && self.in_flight < IN_FLIGHT
     }
 
-    /// Takes the next request from the queue, and begins the slice whose turn it is. Returns false when there is neither.
+    /// Takes the next request from the queue, if there is one, and begins the next slice of the job whose turn it is. Returns false when
+    /// there is neither.
     fn begin(&mut self) -> Result<bool, WorkerError> {
-        // A driver has no more chains than descriptors.
+        // A driver cannot have more chains in flight than the queue has descriptors.
         let room = self.jobs.len() < usize::from(self.queue.size());
         let next = if room { self.next()? } else { None };
         let popped = next.is_some();
@@ -146,7 +147,7 @@ impl Requests {
             Some(job) => self.take_on(job)?,
             None => None,
         };
-        // A new request waits behind requests that have begun.
+        // A new request waits behind jobs that have begun.
         let number = match begun {
             Some(number) if self.pending.is_empty() => number,
             _ => {
@@ -184,16 +185,16 @@ impl Requests {
         Ok(Some(job))
     }
 
-    /// Answers a request that needs no file. Returns the number of any other request.
+    /// Completes a request that does not access the image. Returns the number of any other job.
     fn take_on(&mut self, mut job: Job) -> Result<Option<usize>, WorkerError> {
         match &job.request.action {
             Action::Refuse(status) => job.status = *status,
             Action::Id { ranges } => job.status = identify(&self.disk.serial, self.queue.memory(), ranges),
-            // The device may ignore a discard: the sectors keep their contents.
+            // A device may ignore a discard: the sectors keep their contents.
             Action::Discard { .. } if !self.disk.discard => {}
             _ if job.len == 0 && !job.flush => {}
             _ => {
-                // A flush would fail, so the device begins neither a flush nor a write that needs one.
+                // After a loss every flush fails, so the device begins neither flushes nor writes that need one.
                 if job.flush && self.disk.image.has_lost() {
                     job.status = Status::IoError;
                 } else {
@@ -206,13 +207,13 @@ impl Requests {
         Ok(None)
     }
 
-    /// Begins the next slice of a job, its flush, or its answer.
+    /// Begins the next slice of a job or its flush, or completes it.
     fn advance(&mut self, number: usize) -> Result<(), WorkerError> {
         let Some(job) = self.jobs.get_mut(number) else { return Ok(()) };
         job.queued = false;
         if job.begun < job.len || job.flush {
             match self.begin_call(number) {
-                // Most requests: the completion answers them.
+                // The common case: the completion of the call completes the request.
                 Some(Begun::Whole) => return Ok(()),
                 Some(Begun::Part) => {}
                 None => self.perform(number),
@@ -221,7 +222,7 @@ impl Requests {
         self.settle(number)
     }
 
-    /// Gives a job its next turn, or answers it.
+    /// Queues a job for its next turn, or completes it.
     fn settle(&mut self, number: usize) -> Result<(), WorkerError> {
         let Some(job) = self.jobs.get_mut(number) else { return Ok(()) };
         if job.status != Status::Ok {
@@ -241,7 +242,7 @@ impl Requests {
         Ok(())
     }
 
-    /// Hands the next slice of a job to the ring. Returns `None` when the ring cannot do it.
+    /// Submits the next slice of a job to the ring. Returns `None` if the ring cannot do it.
     fn begin_call(&mut self, number: usize) -> Option<Begun> {
         let (ring, job) = (self.ring.as_mut()?, self.jobs.get_mut(number)?);
         let mut slice = Vec::new();
@@ -263,7 +264,7 @@ impl Requests {
         }
     }
 
-    /// Takes the calls that the ring has completed. Returns whether there was one.
+    /// Takes the completed calls from the ring. Returns true if there was one.
     fn complete(&mut self) -> Result<bool, WorkerError> {
         let mut any = false;
         while let Some((token, result)) = self.ring.as_mut().and_then(GuestRing::completed) {
@@ -328,7 +329,7 @@ impl Worker for Requests {
 }
 
 impl Drop for Requests {
-    /// Cancels what is in flight. The next worker waits for what the kernel does not give up.
+    /// Cancels the calls in flight. The next worker waits for those that the kernel does not cancel.
     fn drop(&mut self) {
         if let Some(ring) = self.ring.take()
             && let Some(leftover) =

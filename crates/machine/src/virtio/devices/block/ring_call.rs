@@ -1,4 +1,4 @@
-//! Calls of the io_uring: which call does the next slice of a job, and what a completed call means for its job.
+//! Calls of io_uring: the call for the next slice of a job, and the effect of a completed call on its job.
 
 use super::image::{Image, PUNCH, ZERO};
 use super::job::Job;
@@ -8,14 +8,14 @@ use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{self, GuestRange, RingCall, behind};
 use std::io;
 
-/// A call that the ring has taken.
+/// A call that has been submitted to the ring.
 pub struct Call {
-    /// The number of its job.
+    /// The index of its job.
     pub job: usize,
     pub kind: CallKind,
 }
 
-/// What a call of the ring does, and for which bytes of its request.
+/// The operation of a call, and the bytes of its request that it covers.
 #[derive(Clone, Copy, Debug)]
 pub enum CallKind {
     Read {
@@ -35,14 +35,14 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// Whether this result means that data which was written before is lost. The kernel reports that once, to a flush. A write is
-    /// made durable by a flush of its own and not by `RWF_DSYNC`, whose error would not tell a loss from a file system that is full.
+    /// True if this result means that earlier writes are lost. The kernel reports a loss once, to a flush. Durable writes therefore use a
+    /// separate flush and not `RWF_DSYNC`, whose error does not distinguish a loss from a full file system.
     pub fn loses(self, result: &io::Result<u32>) -> bool {
         let error = result.as_ref().err().filter(|_| matches!(self, Self::Flush));
         error.is_some_and(|error| error.raw_os_error() != Some(libc::ECANCELED))
     }
 
-    /// Returns the bytes that a read or write moves.
+    /// Returns the number of bytes that a read or write moves.
     pub const fn data(self) -> u64 {
         match self {
             Self::Read { len, .. } | Self::Write { len, .. } => len,
@@ -51,8 +51,8 @@ impl CallKind {
     }
 }
 
-/// Returns the call for the next slice of `job`, or for its flush after the last slice; `None` when the ring cannot do it. `slice` is
-/// memory for the ranges of the call. `discard`: zeroes may free room on the host.
+/// Returns the call for the next slice of `job`, or for its flush after the last slice; `None` if the ring cannot do it. `slice` is scratch
+/// memory for the ranges of the call. With `discard`, writing zeroes may free space on the host.
 pub fn next<'a>(
     job: &'a Job,
     image: &Image,
@@ -85,7 +85,7 @@ pub fn next<'a>(
     })
 }
 
-/// Notes in `job` that the ring has taken its next call.
+/// Records in `job` that its next call has been submitted.
 pub const fn taken(job: &mut Job, kind: CallKind) {
     job.calls += 1;
     match kind {
@@ -94,14 +94,14 @@ pub const fn taken(job: &mut Job, kind: CallKind) {
     }
 }
 
-/// Notes in `job` that a call has completed with `result`. This thread does what the ring has not done, and that result counts. Only a
-/// flush is not tried twice, because the kernel reports a loss once.
+/// Records in `job` that a call has completed with `result`. The calling thread does the part that the ring has not done, and the result of
+/// that part counts. A flush is not repeated, because the kernel reports a loss once.
 pub fn completed(job: &mut Job, kind: CallKind, result: io::Result<u32>, image: &Image, ram: &GuestRam) {
     job.calls -= 1;
     if kind.loses(&result) {
         image.note_lost();
     }
-    // Most requests are one slice, and the ring has done all of it.
+    // Most requests have one slice, which the ring has done completely.
     let whole = |len: u64| len == job.len && result.as_ref().is_ok_and(|count| u64::from(*count) == len);
     let mut slice = Vec::new();
     let done = match (&job.request.action, kind) {
@@ -136,15 +136,15 @@ pub fn completed(job: &mut Job, kind: CallKind, result: io::Result<u32>, image: 
     }
 }
 
-/// Notes for the dirty log what a read of the ring has written, and returns how many bytes are right. A read that failed may have written
-/// any of its ranges.
+/// Records for the dirty log what a read on the ring has written, and returns the number of valid bytes. A read that failed may have
+/// written any of its ranges.
 fn note_read(ram: &GuestRam, ranges: &[GuestRange], result: &io::Result<u32>) -> u64 {
     let count = result.as_ref().map_or(0, |count| u64::from(*count));
     guest_io::note_written(ram, ranges, if result.is_ok() { count } else { u64::MAX });
     count
 }
 
-/// Notes for the dirty log a call that is given up: a read may have written, or may still write, any of its slice.
+/// Records an abandoned call for the dirty log: a read may have written, or may still write, any part of its slice.
 pub fn note_abandoned(ram: &GuestRam, job: Option<&Job>, kind: CallKind) {
     if let (Some(Action::Read { ranges, .. }), CallKind::Read { from, len }) =
         (job.map(|job| &job.request.action), kind)

@@ -1,10 +1,10 @@
-//! Values with small numbers that are used again.
+//! A collection that assigns each value a small index and reuses free ones.
 
-/// Values by number.
+/// Values by index.
 #[derive(Debug)]
 pub struct Slab<T> {
     places: Vec<Option<T>>,
-    /// Numbers without a value.
+    /// The indices without a value.
     free: Vec<usize>,
 }
 
@@ -15,7 +15,7 @@ impl<T> Default for Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// Adds a value and returns its number.
+    /// Adds a value and returns its index.
     pub fn insert(&mut self, value: T) -> usize {
         match self.free.pop() {
             Some(number) => {
@@ -29,14 +29,14 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Takes a value out.
+    /// Removes and returns a value.
     pub fn remove(&mut self, number: usize) -> Option<T> {
         let value = self.places.get_mut(number)?.take()?;
         self.free.push(number);
         Some(value)
     }
 
-    /// Drops a value where it is.
+    /// Drops a value in place.
     pub fn clear(&mut self, number: usize) {
         if let Some(place @ Some(_)) = self.places.get_mut(number) {
             *place = None;
@@ -52,12 +52,12 @@ impl<T> Slab<T> {
         self.places.get_mut(number)?.as_mut()
     }
 
-    /// All places in order, those without a value included.
+    /// Returns all entries in order, including free ones as `None`.
     pub fn iter(&self) -> impl Iterator<Item = Option<&T>> {
         self.places.iter().map(Option::as_ref)
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

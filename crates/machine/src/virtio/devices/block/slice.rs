@@ -1,13 +1,13 @@
-//! Slices of requests: the parts that the device does at once.
+//! Splits requests into slices, which the device does one at a time.
 
 use super::image::SLICE;
 use kvm_accel::guest_io::{GuestRange, behind, total};
 
-/// Ranges that one call of the kernel takes.
+/// The most ranges that one system call takes.
 const MOST_RANGES: usize = 1024;
 
 /// Returns the part of these ranges that begins at `from` and has at most [`SLICE`] bytes, and its length. `end` is the length of all
-/// ranges. `slice` is memory for the result.
+/// ranges. `slice` is scratch memory for the result.
 pub fn cut<'a>(
     ranges: &'a [GuestRange],
     from: u64,
@@ -29,7 +29,7 @@ pub fn cut<'a>(
     (slice, total(slice))
 }
 
-/// Returns how many bytes to discard or to fill with zeroes at once: up to the next multiple of `extent`, so that no cluster is split.
+/// Returns how many bytes to discard or zero in one call: up to the next multiple of `extent`, so that no cluster is split.
 pub const fn extent(offset: u64, len: u64, extent: u64) -> u64 {
     let room = extent - offset % extent;
     if len < room { len } else { room }

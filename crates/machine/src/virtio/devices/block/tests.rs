@@ -26,10 +26,10 @@ const HEADER: u64 = 0x8000;
 const DATA: u64 = 0x1_0000;
 const STATUS: u64 = 0x9000;
 
-/// Features of a driver that can flush.
+/// The features of a driver that can flush.
 pub const FLUSH: u64 = 1 << VIRTIO_BLK_F_FLUSH;
 
-/// A file of a test's own, removed with it.
+/// A temporary file, deleted when this is dropped.
 pub struct Temporary(pub PathBuf);
 
 impl Temporary {
@@ -64,7 +64,7 @@ fn ram() -> GuestRam {
     GuestRam::from_ranges(&[(GuestAddress(0), 4 << 20)]).unwrap()
 }
 
-/// A driver of a disk: one request at a time, and whatever else a test puts on the queue.
+/// The driver of a disk: single requests, and any other chains that a test queues.
 pub struct Guest {
     ram: GuestRam,
     worker: Box<dyn Worker>,
@@ -76,7 +76,7 @@ impl Guest {
         Self::with(|driver| block.activate(driver), features)
     }
 
-    /// Where the kernel has no io_uring.
+    /// Activates a worker like on a kernel without io_uring.
     fn without_ring(block: &Block, features: u64) -> Self {
         Self::with(|driver| block.activate_without_ring(driver), features)
     }
@@ -95,7 +95,7 @@ impl Guest {
         Self { ram, worker, made: 0 }
     }
 
-    /// Makes a chain of these available, its descriptors from `first` on.
+    /// Makes a chain of these descriptors available. They are stored from index `first` on.
     fn offer(&mut self, first: u16, chain: &[Descriptor]) {
         for (at, part) in (first..).zip(chain) {
             let last = usize::from(at - first) + 1 == chain.len();
@@ -116,7 +116,7 @@ impl Guest {
         self.ram.read_obj(GuestAddress(USED + 2)).unwrap()
     }
 
-    /// Rings and waits until everything is answered.
+    /// Signals the doorbell, and waits until every chain is used.
     fn wait(&mut self) -> Result<(), WorkerError> {
         self.worker.notified(0)?;
         while self.used() != self.made {
@@ -133,7 +133,7 @@ impl Guest {
         Ok(())
     }
 
-    /// The status, and the bytes that were written according to the used ring.
+    /// Returns the status, and the number of written bytes in the used ring.
     pub fn request(&mut self, kind: u32, sector: u64, data: &[(u32, bool)]) -> (u8, u32) {
         let header = [kind.to_le_bytes().as_slice(), &[0; 4], &sector.to_le_bytes()].concat();
         self.ram.write_slice(&header, GuestAddress(HEADER)).unwrap();
@@ -215,7 +215,7 @@ fn a_driver_without_flush_has_its_writes_on_the_medium() {
     assert_eq!(guest.write(0, &pattern(512)), 0);
     assert_eq!(guest.segment(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 0), 0);
     assert!(file.bytes().iter().all(|&byte| byte == 0));
-    // And one that switches the cache off.
+    // A driver that switches the write cache off.
     let mut guest = Guest::new(&block, FLUSH | 1 << VIRTIO_BLK_F_CONFIG_WCE);
     block.write_config(32, &[0]);
     assert_eq!(guest.write(0, &pattern(512)), 0);
@@ -402,7 +402,7 @@ fn a_block_device_is_a_disk() {
     let file = Temporary::new(&pattern(64 << 10));
     let made = Command::new("losetup").arg("--find").arg("--show").arg(&file.0).output();
     let Some(made) = made.as_ref().ok().filter(|made| made.status.success()) else {
-        // The hosts of CI have loop devices.
+        // The hosts of the CI have loop devices.
         assert!(std::env::var_os("CI").is_none(), "CI needs a loop device: {made:?}");
         return println!("skipped, because there is no loop device: {made:?}");
     };
@@ -478,7 +478,7 @@ fn a_kernel_with_io_uring_has_it_used() {
 
 #[test]
 fn the_file_of_a_disk_may_be_written_by_its_owner_meanwhile() {
-    // Not a promise, but what tests and tools do: the next read has it.
+    // Not guaranteed, but tests and tools depend on it: the next read returns the changed data.
     let file = Temporary::new(&[0; 1024]);
     let mut guest = Guest::new(&Block::new(file.config()).unwrap(), FLUSH);
     File::options().write(true).open(&file.0).unwrap().write_all_at(&[5; 512], 512).unwrap();
@@ -491,7 +491,7 @@ fn any_descriptor() -> impl Strategy<Value = Descriptor> {
     (address, len, any::<bool>()).prop_map(|(address, len, writable)| part(address, len, writable))
 }
 
-/// A request that keeps to the rules: what it asks for, and the disk of 32 sectors that it is for.
+/// A valid request, and the disk of 32 sectors that it accesses.
 #[derive(Clone, Debug)]
 struct Good {
     kind: u32,
@@ -522,7 +522,7 @@ fn good() -> impl Strategy<Value = Good> {
 }
 
 impl Good {
-    /// The only right answer.
+    /// The only correct outcome.
     fn expected(&self, ranges: Vec<GuestRange>) -> Action {
         let bytes = ranges.iter().map(|range| u64::from(range.len)).sum::<u64>();
         let fits = bytes % 512 == 0 && self.sector + bytes / 512 <= 32;

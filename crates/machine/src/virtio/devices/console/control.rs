@@ -1,4 +1,4 @@
-//! Messages about ports (section 5.3.6.2).
+//! Control messages about ports (section 5.3.6.2).
 
 use super::Size;
 
@@ -11,19 +11,19 @@ const RESIZE: u16 = 5;
 const PORT_OPEN: u16 = 6;
 const PORT_NAME: u16 = 7;
 
-/// Bytes of a message: a port's number, an event, a value.
+/// Size of a message in bytes: port number, event, value.
 pub const MESSAGE: usize = 8;
 
-/// What a driver says.
+/// A message from the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FromDriver {
-    /// It wants to hear which ports there are.
+    /// The driver asks for the list of ports.
     DeviceReady,
-    /// It has set up a port.
+    /// The driver has set up a port.
     PortReady { id: u32 },
     /// A program of the guest has opened or closed a port.
     PortOpen { id: u32, open: bool },
-    /// It could not set something up, or says what no driver needs to say.
+    /// The driver failed to set something up, or the message is not one that a driver sends.
     Other,
 }
 
@@ -41,23 +41,23 @@ impl FromDriver {
     }
 }
 
-/// What the device says.
+/// A message to the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ToDriver<'a> {
-    /// There is such a port.
+    /// The port exists.
     Add,
-    /// It is a terminal.
+    /// The port is a terminal.
     Console,
-    /// The host's end is open.
+    /// The host's end of the port is open.
     Open,
-    /// The terminal has this size.
+    /// The size of the terminal.
     Resize(Size),
-    /// The port has a name.
+    /// The name of the port.
     Name(&'a str),
 }
 
 impl ToDriver<'_> {
-    /// Whether a message is about the size of this port.
+    /// True if an encoded message is the size of this port.
     pub fn is_resize(message: &[u8], id: u32) -> bool {
         message.starts_with(&[&id.to_le_bytes()[..], &RESIZE.to_le_bytes()].concat())
     }
@@ -67,9 +67,9 @@ impl ToDriver<'_> {
             Self::Add => (PORT_ADD, 1, Vec::new()),
             Self::Console => (CONSOLE_PORT, 1, Vec::new()),
             Self::Open => (PORT_OPEN, 1, Vec::new()),
-            // In the specification's order; Linux before 6.15 takes them the other way round.
+            // The order of the specification. Linux before 6.15 reads the two fields in the other order.
             Self::Resize(Size { columns, rows }) => (RESIZE, 0, [columns.to_le_bytes(), rows.to_le_bytes()].concat()),
-            // Linux makes the last byte a zero.
+            // Linux replaces the last byte by a zero.
             Self::Name(name) => (PORT_NAME, 1, [name.as_bytes(), &[0]].concat()),
         };
         [&id.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes(), &more].concat()

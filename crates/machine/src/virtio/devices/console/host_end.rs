@@ -1,4 +1,4 @@
-//! A port's end at the host: input from a socket, output to the same or elsewhere. It never waits.
+//! The host's end of a port: input from a socket, output to the same socket or to a file. It never blocks.
 
 use crate::{MachineConfigError, host_file};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,12 +10,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-/// Bytes that a pipe takes without waiting when it has room at all (PIPE_BUF).
+/// Bytes that a pipe takes without blocking once it is writable (PIPE_BUF).
 const PIPE: usize = 4096;
-/// How long an output that poll(2) calls writable and that takes nothing is left alone.
+/// How long to wait if poll(2) reports an output writable, but it takes no bytes.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Where a port's bytes come from and go to.
+/// The host's end of a port.
 #[derive(Debug)]
 pub struct HostEnd {
     socket: UnixStream,
@@ -25,47 +25,48 @@ pub struct HostEnd {
 
 #[derive(Debug)]
 enum Output {
-    /// The socket.
+    /// The socket of the input.
     Stream,
     /// A file, a pipe or a terminal.
     File(File),
-    /// Nobody reads, or nobody any more.
+    /// Output is discarded, because there is no reader.
     Null,
 }
 
-/// What came of reading.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Input {
     Bytes(usize),
-    /// Not now, or never again.
+    /// There is no input now, or the input has ended.
     Nothing,
 }
 
 impl HostEnd {
-    /// Both directions over a socket.
+    /// Creates an end that uses a socket for both directions.
     #[must_use]
     pub const fn stream(socket: UnixStream) -> Self {
         Self::new(socket, Output::Stream)
     }
 
-    /// Input from a socket; output to a file that a user names: a regular file, which is created or truncated, a FIFO that a process
-    /// reads, or a terminal.
+    /// Creates an end with input from a socket and output to the file at `path`: a regular file, which is created or truncated, a FIFO that
+    /// a process reads, or a terminal.
     ///
     /// # Errors
-    /// When the path cannot be opened or leads to another type of file. It never waits.
+    /// When the path cannot be opened or is another type of file. Opening never blocks.
     pub fn create(socket: UnixStream, path: &Path) -> Result<Self, MachineConfigError> {
         let file = host_file::create(path).map_err(|refusal| refusal.of("consoles", "console file", path))?;
         Ok(Self::file(socket, file))
     }
 
-    /// Input from a socket; output to a file. A pipe or a terminal is opened once more, so that writing never blocks and the mode of the
-    /// given descriptor stays as it is. Where the host does not permit that, a write can block while another process writes, too.
+    /// Creates an end with input from a socket and output to a file. A pipe or a terminal is opened again, so that writes never block and
+    /// the mode of the given descriptor stays unchanged. If the host does not permit that, a write can block while another process also
+    /// writes.
     #[must_use]
     pub fn file(socket: UnixStream, file: File) -> Self {
         Self::new(socket, Output::File(host_file::nonblocking(file)))
     }
 
-    /// Input from a socket; output to nobody.
+    /// Creates an end with input from a socket, whose output is discarded.
     #[must_use]
     pub const fn null(socket: UnixStream) -> Self {
         Self::new(socket, Output::Null)
@@ -75,7 +76,8 @@ impl HostEnd {
         Self { socket, output, input_ended: false }
     }
 
-    /// How many of the bytes were taken; `None` when there is no room now. Of a reader that is gone nothing is heard: it takes everything.
+    /// Writes output, and returns the number of bytes taken; `None` if there is no room now. If the reader has gone, all output is
+    /// discarded and counts as taken.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Option<usize> {
         let written = match &self.output {
             Output::Null => return Some(bytes.len()),
@@ -83,7 +85,7 @@ impl HostEnd {
             Output::File(file) => has_room(file).and_then(|()| {
                 let written = retry_on_intr(|| rustix::io::write(file, bytes.get(..PIPE).unwrap_or(bytes)));
                 if written == Err(Errno::AGAIN) {
-                    // A terminal with room for half a line break is writable and takes nothing.
+                    // A terminal with room for half a line break reports that it is writable, but takes nothing.
                     std::thread::sleep(PAUSE);
                 }
                 written
@@ -91,7 +93,7 @@ impl HostEnd {
         };
         match written {
             Err(Errno::AGAIN) => None,
-            // A write that takes nothing would be tried for ever.
+            // Without this, an output that takes 0 bytes would be retried forever.
             Err(_) | Ok(0) => {
                 self.output = Output::Null;
                 Some(bytes.len())
@@ -100,7 +102,7 @@ impl HostEnd {
         }
     }
 
-    /// Reads what there is.
+    /// Reads available input.
     pub(super) fn read(&mut self, room: &mut [u8]) -> Input {
         match retry_on_intr(|| recv(&self.socket, &mut *room, RecvFlags::DONTWAIT)) {
             Ok((bytes, _)) if bytes > 0 => Input::Bytes(bytes),
@@ -112,12 +114,12 @@ impl HostEnd {
         }
     }
 
-    /// What there is to wait for before a read; `None` when no more comes.
+    /// Returns the descriptor to poll before a read; `None` when the input has ended.
     pub(super) fn readable(&self) -> Option<PollFd<'_>> {
         (!self.input_ended).then(|| PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN))
     }
 
-    /// What there is to wait for before a write; `None` when it needs no room.
+    /// Returns the descriptor to poll before a write; `None` if output is discarded.
     pub(super) fn writable(&self) -> Option<PollFd<'_>> {
         let fd = match &self.output {
             Output::Null => return None,
@@ -128,7 +130,8 @@ impl HostEnd {
     }
 }
 
-/// A descriptor that others have, too, such as standard output, keeps its mode: it is asked before each write.
+/// Polls a file for room before each write. Its descriptor may be shared with other processes, such as standard output, so it is not set to
+/// non-blocking mode.
 fn has_room(file: &File) -> Result<(), Errno> {
     let mut fds = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)];
     match retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {

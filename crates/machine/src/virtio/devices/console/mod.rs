@@ -1,7 +1,7 @@
-//! The console device (section 5.3): terminals of the guest (`hvc0` and on), and named channels of bytes.
+//! The console device (section 5.3): terminals of the guest (`hvc0` and so on), and named byte channels.
 //!
-//! - `control`: messages about ports, pure.
-//! - `host_end`: where a port's bytes go and come from. `port`: a port's two queues. `worker`: all of them, and the control queues.
+//! - `control`: control messages about ports, pure.
+//! - `host_end`: the host's end of a port. `port`: the two queues of a port. `worker`: all ports and the control queues.
 
 mod control;
 mod host_end;
@@ -26,35 +26,35 @@ use worker::Ports;
 const FEATURE_SIZE: u64 = 1;
 /// VIRTIO_CONSOLE_F_MULTIPORT.
 const FEATURE_MULTIPORT: u64 = 1 << 1;
-/// QEMU's size.
+/// The size of QEMU's queues.
 const QUEUE: u16 = 128;
-/// QEMU's size of the control queues.
+/// The size of QEMU's control queues.
 const CONTROL_QUEUE: u16 = 32;
-/// Ports of a device; a queue has a descriptor and a transport that many.
+/// The most ports of a device. A port has two queues, and the transport needs a file descriptor for each queue.
 pub const MAX_PORTS: usize = 16;
 
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
-    /// Characters of a line.
+    /// Characters per line.
     pub columns: u16,
-    /// Lines.
+    /// Number of lines.
     pub rows: u16,
 }
 
-/// What the guest finds at a port.
+/// The kind of a port, which the guest sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortKind {
-    /// A terminal: Linux has it as `/dev/hvc0` and so on.
+    /// A terminal, `/dev/hvc0` and so on in Linux.
     Console,
-    /// A channel of bytes: Linux has it as `/dev/vport0p1` and so on, and udev as `/dev/virtio-ports/NAME`.
+    /// A byte channel, `/dev/vport0p1` and so on in Linux, and `/dev/virtio-ports/NAME` with udev.
     Channel {
-        /// Its name.
+        /// The name of the channel.
         name: String,
     },
 }
 
-/// `virtio-console`: ports of the guest, each with an end at the host.
+/// `virtio-console`: ports of the guest, each with an end on the host.
 ///
 /// ```
 /// use kvm_accel_machine::virtio::console::{Console, HostEnd, PortKind, Size};
@@ -73,10 +73,10 @@ pub struct Console {
 }
 
 impl Console {
-    /// A device with these ports.
+    /// Creates a device with these ports.
     ///
     /// # Errors
-    /// No port, more than [`MAX_PORTS`], or no descriptor left.
+    /// When there is no port, there are more than [`MAX_PORTS`], or no file descriptor is left.
     pub fn new(ports: Vec<(PortKind, HostEnd)>) -> Result<Self, MachineConfigError> {
         if ports.is_empty() || ports.len() > MAX_PORTS {
             let message = format!("a machine cannot have {} ports of a virtio console", ports.len());
@@ -96,26 +96,28 @@ impl Console {
         Ok(Self { kinds: kinds.into(), queues, ends: Holder::new(ends), terminals: Arc::new(terminals) })
     }
 
-    /// Tells the guest the size of a port's terminal, now and whenever it asks. A channel has none.
+    /// Sets the size of a port's terminal. The guest is notified now, and after each time that its driver sets up the port. A channel has
+    /// no size.
     pub fn resize(&self, port: usize, size: Size) {
         self.terminals.resize(port, size);
     }
 }
 
-/// A guest that knows one terminal alone needs no messages, and gets its size in the configuration space.
+/// True if the device needs control messages. A single terminal needs none: its size is in the configuration space.
 fn is_multiport(kinds: &[PortKind]) -> bool {
     !matches!(kinds, [PortKind::Console])
 }
 
-/// The first port's number. Port 0 is a terminal or is not there, as in QEMU: a driver without messages takes it for one.
+/// Returns the number of the first port. As in QEMU, port 0 is a terminal or does not exist: a driver without control messages takes port 0
+/// for a terminal.
 fn first_id(kinds: &[PortKind]) -> usize {
     usize::from(!matches!(kinds, [PortKind::Console, ..]))
 }
 
-/// The terminals' sizes, which change at any time.
+/// The sizes of the terminals. They may change at any time.
 struct Terminals {
     sizes: Mutex<Vec<Option<Size>>>,
-    /// The worker is to look.
+    /// Signalled when the worker has to check the sizes and the ports.
     wake: EventFd,
 }
 
@@ -179,7 +181,7 @@ impl VirtioDevice for Console {
     }
 }
 
-/// The transport gave fewer queues than the device has.
+/// The worker of a driver that has set up fewer queues than the device has. It only returns the error.
 struct Broken;
 
 impl Worker for Broken {

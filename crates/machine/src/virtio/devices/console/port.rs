@@ -1,27 +1,27 @@
-//! A port: what the guest writes goes to the host's end, and what comes from there into the guest's buffers.
+//! A port: copies the guest's output to the host's end, and input from the host's end into the guest's buffers.
 
 use super::host_end::{HostEnd, Input};
 use crate::virtio::interface::{Chain, StopFlag, VirtQueue, WorkerError};
 use std::io::{Read, Write};
 
-/// Bytes moved at once.
+/// Bytes that are moved at a time.
 const PIECE: usize = 4096;
-/// Pieces of one direction before somebody else has a turn.
+/// The most pieces in one direction before other ports and the other direction have their turn.
 const BATCH: usize = 64;
 
-/// A port's queues and how far they are.
+/// The queues of a port, and the progress of their data.
 pub struct Port {
     receive: VirtQueue,
     transmit: VirtQueue,
-    /// What the guest wrote and the host has not taken whole, and how much of it was taken.
+    /// A chain of the guest that the host's end has not taken completely, and the number of bytes taken.
     sending: Option<(Chain, usize)>,
-    /// The host's end has no room.
+    /// The host's end has no room for output.
     blocked: bool,
-    /// The guest has no buffer for input.
+    /// The guest has offered no buffer for input.
     starved: bool,
-    /// A program of the guest has it open. What comes for one that is closed waits with the host.
+    /// A program of the guest has the port open. While it is closed, input stays in the socket.
     pub open: bool,
-    /// The driver has set it up.
+    /// The driver has set up the port.
     pub ready: bool,
 }
 
@@ -30,7 +30,7 @@ impl Port {
         Self { receive, transmit, sending: None, blocked: false, starved: false, open, ready: open }
     }
 
-    /// Moves what the guest has written; whether there may be more.
+    /// Copies output of the guest to the host's end. Returns true if there may be more output.
     pub fn output(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<bool, WorkerError> {
         self.blocked = false;
         for _ in 0..BATCH {
@@ -61,13 +61,13 @@ impl Port {
         }
     }
 
-    /// The guest has given buffers.
+    /// Copies input after the guest has offered buffers.
     pub fn fed(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<(), WorkerError> {
         self.starved = false;
         self.input(end, stop)
     }
 
-    /// There may be input. What is left when it returns is found by waiting for it.
+    /// Copies available input to the guest. If input is left on return, the socket stays readable, and the next wait reports it.
     pub fn input(&mut self, end: &mut HostEnd, stop: &StopFlag) -> Result<(), WorkerError> {
         for _ in 0..BATCH {
             if !self.open || stop.is_set() {
@@ -93,12 +93,12 @@ impl Port {
         Ok(())
     }
 
-    /// Whether input is something to wait for.
+    /// True if the worker has to poll for input.
     pub const fn wants_input(&self) -> bool {
         self.open && !self.starved
     }
 
-    /// Whether room for output is something to wait for.
+    /// True if the worker has to poll for room for output.
     pub const fn wants_room(&self) -> bool {
         self.blocked
     }

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 
 const ALL: u64 = FEATURE_SIZE | FEATURE_MULTIPORT;
 
-/// A device at work, and what is around it.
+/// A device with its worker, driver and host's ends.
 struct Bench {
     device: Console,
     ram: GuestRam,
@@ -33,14 +33,14 @@ impl Bench {
         Self { device, ram, rings, worker, hosts }
     }
 
-    /// Gives the device buffers, and rings.
+    /// Offers buffers to the device, and notifies the worker.
     fn offer(&mut self, queue: usize, buffers: &[(&[u8], bool)]) -> Buffer {
         let buffer = self.rings[queue].offer(&self.ram, buffers);
         self.worker.notified(queue).unwrap();
         buffer
     }
 
-    /// Lets the worker do what it waits for, once.
+    /// Polls the worker's sources once, and serves those that are ready.
     fn poll(&mut self) -> usize {
         let mut fds = Vec::new();
         self.worker.sources(&mut fds);
@@ -56,12 +56,12 @@ impl Bench {
 
     fn heard(&mut self, port: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
-        // Would block at its end.
+        // The read ends with EAGAIN.
         let _ = self.hosts[port].read_to_end(&mut bytes);
         bytes
     }
 
-    /// What the device says next, in a control buffer.
+    /// Returns the next control message of the device.
     fn message(&mut self) -> Option<Vec<u8>> {
         let buffer = self.rings[2].offer(&self.ram, &[(&[0; 64], true)]);
         self.worker.notified(2).unwrap();
@@ -71,7 +71,7 @@ impl Bench {
     }
 }
 
-/// What a driver writes into the control queue.
+/// Encodes a control message of a driver.
 fn says(id: u32, event: u16, value: u16) -> Vec<u8> {
     [&id.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes()].concat()
 }
@@ -140,7 +140,7 @@ fn test_driver_hears_of_its_ports_and_says_which_are_open() {
     assert_eq!(bench.message(), Some(ToDriver::Name("org.example.agent").to_bytes(1)));
     assert_eq!(bench.message(), Some(ToDriver::Open.to_bytes(1)));
 
-    // Nobody in the guest has the channel open: what comes waits.
+    // No program of the guest has the channel open: input waits.
     bench.hosts[1].write_all(b"early").unwrap();
     bench.offer(4, &[(&[0; 16], true)]);
     bench.poll();
@@ -222,7 +222,7 @@ fn output_to_a_terminal_that_nobody_reads_does_not_block_and_is_not_lost() {
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     unlockpt(&master).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
-    // In blocking mode, as standard output is.
+    // A terminal in blocking mode, like standard output.
     let terminal = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let (socket, _theirs) = UnixStream::pair().unwrap();
     let mut end = HostEnd::file(socket, terminal.into());

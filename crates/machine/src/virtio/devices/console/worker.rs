@@ -1,4 +1,4 @@
-//! The device at work: its ports, and the messages about them.
+//! The worker: all ports, and the control messages about them.
 
 use super::control::{FromDriver, MESSAGE, ToDriver};
 use super::host_end::HostEnd;
@@ -14,39 +14,39 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// Messages that wait for a driver's buffers; while there are more the driver's own are not read.
+/// The worker reads no message of the driver while this many messages wait for the driver's buffers. One call reads at most this many.
 const MAX_WAITING: usize = 64;
-/// The control queues' numbers: to the driver, from it.
+/// The numbers of the control queues: to the driver, and from the driver.
 const CONTROL: [usize; 2] = [2, 3];
 
-/// See the module.
+/// The worker, see the module.
 pub struct Ports {
     kinds: Arc<[PortKind]>,
-    /// By index, which is not the number that the driver knows.
+    /// The ports by index. The number that the driver uses differs, see `id()`.
     ports: Vec<Port>,
-    /// `None` where the driver knows port 0 alone.
+    /// `None` if the driver has not negotiated control messages and uses port 0 only.
     control: Option<Control>,
     ends: Lease<Vec<HostEnd>>,
     terminals: Arc<Terminals>,
-    /// What the driver has heard of the terminals' sizes.
+    /// The terminal sizes that were last reported to the driver.
     told: Vec<Option<Size>>,
     config: ConfigInterrupt,
     stop: StopFlag,
-    /// What was waited for last, in order.
+    /// The sources of the last wait, in order.
     waits: RefCell<Vec<Wait>>,
 }
 
-/// Something that a worker waits for.
+/// An event for which the worker waits.
 #[derive(Clone, Copy)]
 enum Wait {
-    /// A size has changed, or a port was left with work.
+    /// A size has changed, or a port has unfinished work.
     Wake,
     Input(usize),
     Room(usize),
 }
 
 impl Ports {
-    /// `None` when there are not the queues of this many ports.
+    /// Creates the worker. Returns `None` if the driver has not set up the queues of all ports.
     pub fn new(
         driver: Driver,
         kinds: Arc<[PortKind]>,
@@ -76,7 +76,7 @@ impl Ports {
         Some(Self { kinds, ports, control, ends, terminals, told, config, stop, waits: RefCell::default() })
     }
 
-    /// The index of the port that the driver knows by this number.
+    /// Returns the index of the port with this number.
     fn index(&self, id: u32) -> Option<usize> {
         let index = usize::try_from(id).ok()?.checked_sub(first_id(&self.kinds))?;
         (index < self.ports.len()).then_some(index)
@@ -86,7 +86,7 @@ impl Ports {
         u32::try_from(index + first_id(&self.kinds)).unwrap_or(u32::MAX)
     }
 
-    /// The index of the port that has this queue.
+    /// Returns the index of the port that uses this queue.
     fn owner(&self, queue: usize) -> Option<usize> {
         let id = match queue {
             0 | 1 => 0,
@@ -95,7 +95,7 @@ impl Ports {
         self.index(u32::try_from(id).ok()?)
     }
 
-    /// A port, its end at the host, and the flag to look at.
+    /// Returns a port, its host's end, and the stop flag.
     fn port(&mut self, index: usize) -> Option<(&mut Port, &mut HostEnd, &StopFlag)> {
         Some((self.ports.get_mut(index)?, self.ends.get_mut()?.get_mut(index)?, &self.stop))
     }
@@ -108,7 +108,7 @@ impl Ports {
         Ok(())
     }
 
-    /// Reads and answers what the driver says, as far as there is room for the answers.
+    /// Reads and answers control messages of the driver, while there is room for the answers.
     fn converse(&mut self) -> Result<(), WorkerError> {
         for _ in 0..MAX_WAITING {
             if self.stop.is_set() {
@@ -161,7 +161,7 @@ impl Ports {
         }
     }
 
-    /// Tells the driver a terminal's size that it has not heard of.
+    /// Reports the size of a terminal to the driver if it differs from the size last reported.
     fn tell_size(&mut self, index: usize) {
         let ready = self.ports.get(index).is_some_and(|port| port.ready);
         let size = self.terminals.size(index);
@@ -170,7 +170,7 @@ impl Ports {
         let Some(size) = size else { return };
         let id = self.id(index);
         if let Some(control) = &mut self.control {
-            // One that still waits is out of date.
+            // A queued message with the previous size is out of date.
             control.waiting.retain(|message| !ToDriver::is_resize(message, id));
             self.say(index, &ToDriver::Resize(size));
         } else {
@@ -179,7 +179,7 @@ impl Ports {
     }
 
     fn woken(&mut self) -> Result<(), WorkerError> {
-        // How often does not matter.
+        // The counter's value does not matter.
         let _ = self.terminals.wake.read();
         for index in 0..self.ports.len() {
             if self.kinds.get(index) == Some(&PortKind::Console) {
@@ -239,7 +239,7 @@ impl Worker for Ports {
 struct Control {
     receive: VirtQueue,
     transmit: VirtQueue,
-    /// For buffers that the driver has yet to give.
+    /// Messages that wait for a buffer of the driver.
     waiting: VecDeque<Vec<u8>>,
 }
 
@@ -255,7 +255,7 @@ impl Control {
         Ok(())
     }
 
-    /// The driver's next message; one that is too short says nothing.
+    /// Returns the next message of the driver. A message that is too short is `FromDriver::Other`.
     fn next(&mut self) -> Result<Option<FromDriver>, WorkerError> {
         if self.waiting.len() >= MAX_WAITING {
             return Ok(None);

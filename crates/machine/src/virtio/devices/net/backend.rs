@@ -1,4 +1,4 @@
-//! Where a network's frames go to.
+//! Back ends of a network device.
 
 use super::passt::Passt;
 use super::stream::Stream;
@@ -14,49 +14,49 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a connection may take whose listener's backlog is full.
+/// How long a connection attempt is repeated while the listener's backlog is full.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long to wait before the next attempt.
 const CONNECT_AGAIN: Duration = Duration::from_millis(5);
 
-/// Bytes of `struct virtio_net_hdr_v1`, in front of every frame.
+/// Size of `struct virtio_net_hdr_v1` in bytes, which precedes every frame.
 pub const HEADER: usize = 12;
 
-/// The largest frame that a segmentation offload makes, with its header.
+/// Size of the largest frame with segmentation offload, with its header.
 pub const LARGEST: usize = HEADER + 14 + 65536;
 
-/// Frames with virtio's header, one at a time.
+/// A back end. It sends and receives one frame at a time, with the virtio header.
 #[derive(Debug)]
 pub struct Backend(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// An interface of the host.
+    /// A tap interface of the host.
     Tap(File),
-    /// QEMU's `-netdev stream`: frames behind their length.
+    /// A socket with QEMU's `-netdev stream`: each frame follows its length.
     Stream {
         stream: Stream,
-        /// Ends with the stream.
+        /// The process behind the socket, which ends with the stream.
         passt: Option<Passt>,
     },
 }
 
-/// What came of reading.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes, header included.
+    /// Number of bytes, with the header.
     Frame(usize),
-    /// Nothing at the moment.
+    /// There is no frame now.
     Nothing,
-    /// Nothing any more.
+    /// The back end has closed.
     Closed,
 }
 
 impl Backend {
-    /// A tap interface of the host.
+    /// Attaches to a tap interface of the host.
     ///
     /// # Errors
-    /// When it cannot be attached to.
+    /// When attaching to the interface fails.
     pub fn tap(name: &str) -> Result<Self, MachineConfigError> {
         open_tap(name).map(|tap| Self(Kind::Tap(tap))).map_err(|error| {
             let remedy = match error.kind() {
@@ -72,19 +72,19 @@ impl Backend {
         })
     }
 
-    /// A connected Unix or TCP socket that speaks QEMU's `-netdev stream`.
+    /// Uses a connected Unix or TCP socket with QEMU's `-netdev stream`.
     ///
     /// # Errors
-    /// When it cannot be made non-blocking.
+    /// When setting the socket to non-blocking mode fails.
     pub fn stream(socket: OwnedFd) -> Result<Self, MachineConfigError> {
         Self::over(socket, None)
     }
 
-    /// A Unix socket at a path, whose listener speaks QEMU's `-netdev stream`.
+    /// Connects to the Unix socket at `path`, whose listener uses QEMU's `-netdev stream`.
     ///
     /// # Errors
-    /// [`SetupError::Config`] when no process listens, or none accepts within 5 s because the listener's backlog is full;
-    /// [`SetupError::Cancelled`] within about 10 ms of [`Cancel::cancel`].
+    /// [`SetupError::Config`] if no process listens, or if the listener's backlog stays full for 5 s; [`SetupError::Cancelled`] within
+    /// about 10 ms of [`Cancel::cancel`].
     pub fn connect(path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
         Self::connect_within(CONNECT, path, cancel)
     }
@@ -104,7 +104,7 @@ impl Backend {
             cancel.check()?;
             match rustix::net::connect(&socket, &address) {
                 Ok(()) => return Ok(Self::stream(socket)?),
-                // The backlog is full, and nothing tells when it no longer is.
+                // The backlog is full, and the kernel does not report when it has room again.
                 Err(Errno::AGAIN) if Instant::now() < deadline => std::thread::sleep(CONNECT_AGAIN),
                 Err(Errno::AGAIN) => {
                     let path = path.display();
@@ -121,11 +121,11 @@ impl Backend {
         }
     }
 
-    /// User-mode networking: a process of its own, passt, which ends with this. It may refuse its options later:
+    /// Starts user-mode networking: a passt process, which ends with this back end. passt may refuse its options later, see
     /// `Backend::wait_until_started`.
     ///
     /// # Errors
-    /// When there is no passt.
+    /// When passt is not installed.
     pub fn passt(options: &super::passt::Options) -> Result<Self, MachineConfigError> {
         let (passt, socket) = Passt::start(options)?;
         Self::over(socket, Some(passt))
@@ -139,7 +139,8 @@ impl Backend {
         Ok(Self(Kind::Stream { stream, passt }))
     }
 
-    /// Waits until the process behind user-mode networking has started; `mac` is the guest's address. Only before the guest uses it.
+    /// Waits until the process behind user-mode networking has started; `mac` is the guest's MAC address. Call this only before the guest
+    /// uses the back end.
     ///
     /// # Errors
     /// See [`Passt::wait_until_started`].
@@ -150,15 +151,15 @@ impl Backend {
         }
     }
 
-    /// Whether frames may be unfinished: larger than the network's, or without a checksum.
+    /// True if frames may be incomplete: larger than the MTU, or without a checksum.
     pub(super) const fn offloads(&self) -> bool {
         matches!(self.0, Kind::Tap(_))
     }
 
-    /// What the guest takes unfinished.
+    /// Sets the offloads that the guest has negotiated for received frames.
     pub(super) fn set_offload(&self, offload: TapOffload) {
         if let Kind::Tap(tap) = &self.0 {
-            // A kernel that does not know one of them finishes frames itself.
+            // A kernel that does not support an offload completes the frames itself.
             let _ = set_tap_offload(tap, offload);
         }
     }
@@ -172,7 +173,7 @@ impl Backend {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                     Received::Nothing
                 }
-                // The interface is gone, or down for good.
+                // The interface was deleted, or is down permanently.
                 Err(_) => Received::Closed,
             },
             Kind::Stream { stream, .. } => {
@@ -186,7 +187,7 @@ impl Backend {
         }
     }
 
-    /// Writes a frame, header first. A network may lose frames, and this one does where the back end has no room.
+    /// Writes a frame, with its header first. If the back end has no room, the frame is lost, as a network may lose frames.
     pub(super) fn send(&mut self, frame: &[u8]) {
         match &mut self.0 {
             Kind::Tap(tap) => drop::<io::Result<usize>>(tap.write(frame)),
@@ -194,7 +195,7 @@ impl Backend {
         }
     }
 
-    /// Whether it has room for a frame; when not, wait until it is writable, and [`Backend::flush`].
+    /// True if the back end has room for a frame. Otherwise poll until it is writable, and call [`Backend::flush`].
     pub(super) fn has_room(&self) -> bool {
         match &self.0 {
             Kind::Tap(_) => true,
@@ -202,14 +203,14 @@ impl Backend {
         }
     }
 
-    /// Goes on with what did not fit.
+    /// Writes the rest of a frame that did not fit.
     pub(super) fn flush(&mut self) {
         if let Kind::Stream { stream, .. } = &mut self.0 {
             stream.flush();
         }
     }
 
-    /// What to poll for frames, and until it can be written to.
+    /// Returns the descriptor to poll: for frames, and for room to write.
     pub(super) fn source(&self, frames: bool, writable: bool) -> PollFd<'_> {
         let flags = [(frames, PollFlags::IN), (writable, PollFlags::OUT)];
         let flags = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, flag)| flag).collect();

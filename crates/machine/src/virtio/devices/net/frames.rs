@@ -1,4 +1,4 @@
-//! The worker: frames from the queues to the back end, and back.
+//! The worker: moves frames between the queues and the back end.
 
 use super::backend::{Backend, HEADER, LARGEST, Received};
 use crate::virtio::interface::lease::Lease;
@@ -13,10 +13,10 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF,
 };
 
-/// Frames in one direction at a stretch, before the other one and the transport have their turn.
+/// The most frames in one direction before the other direction and the transport have their turn.
 const STRETCH: usize = 256;
 
-/// Where `num_buffers` is in the header.
+/// The position of `num_buffers` in the header.
 const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
 
 pub struct Frames {
@@ -28,21 +28,22 @@ pub struct Frames {
     mergeable: bool,
     receive: Option<VirtQueue>,
     transmit: Option<VirtQueue>,
-    /// The frame that is on its way.
+    /// The frame that is being sent.
     frame: Box<[u8]>,
-    /// A frame from the back end that is in `incoming` and not in the guest yet.
+    /// A frame of the back end that is in `incoming` and has not been delivered to the guest.
     waiting: Option<Waiting>,
     incoming: Box<[u8]>,
-    /// The throttle keeps both directions waiting.
+    /// A frame waits for the throttle, so both directions wait.
     throttled: bool,
-    /// There was more than a stretch, or the flag is set: continue after the transport's commands.
+    /// The last call stopped early, after the most frames allowed or because of the stop flag. The worker continues after the transport's
+    /// commands.
     more: bool,
     stop: StopFlag,
 }
 
 struct Waiting {
     len: usize,
-    /// The throttle has let it pass; the guest has no room.
+    /// The throttle has admitted the frame; the guest has no buffers for it.
     admitted: bool,
 }
 
@@ -81,7 +82,7 @@ impl Frames {
         }
     }
 
-    /// From the guest.
+    /// Sends frames of the guest.
     fn transmit(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.transmit, self.backend.get_mut()) else { return Ok(()) };
         for _ in 0..STRETCH {
@@ -94,7 +95,7 @@ impl Frames {
             let Some(chain) = queue.pop()? else { return Ok(()) };
             let mut reader = chain.reader()?;
             let len = reader.available_bytes();
-            // What cannot be a frame is lost, as on any network.
+            // A frame without contents or of excessive length is dropped.
             if let Some(frame) = self.frame.get_mut(..len).filter(|_| len > HEADER) {
                 let admitted = admit(self.throttle.as_mut(), Direction::Write, len);
                 if !matches!(admitted, Ok(true)) {
@@ -111,7 +112,7 @@ impl Frames {
         Ok(())
     }
 
-    /// To the guest.
+    /// Delivers frames to the guest.
     fn receive(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.receive, self.backend.get_mut()) else { return Ok(()) };
         for _ in 0..STRETCH {
@@ -147,7 +148,8 @@ impl Frames {
         Ok(())
     }
 
-    /// Whether to poll the back end, and for frames: while the link is up and the guest has taken the last one.
+    /// Returns the back end's descriptor if it has to be polled: for frames, unless one waits for the guest or the throttle, and for room.
+    /// Not after the link has gone down.
     fn backend_source(&self) -> Option<PollFd<'_>> {
         let backend = self.backend.get().filter(|_| self.link.load(Ordering::Acquire))?;
         let frames = self.waiting.is_none() && !self.throttled;
@@ -159,7 +161,7 @@ impl Frames {
         self.throttle.as_ref().filter(|_| self.throttled)?.source()
     }
 
-    /// Goes on in both directions.
+    /// Continues in both directions.
     fn work(&mut self) -> Result<(), WorkerError> {
         self.more = false;
         self.receive()?;
@@ -173,18 +175,19 @@ fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize)
         .map_err(|error| timer(&error))
 }
 
-/// What became of a frame for the guest.
+/// The result of delivering a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delivered {
-    /// The guest has it, or it can never fit and is lost.
+    /// The guest has the frame, or the frame can never fit and is lost.
     Yes,
-    /// The guest has given too few buffers.
+    /// The guest has offered too few buffers.
     NoRoom,
-    /// The flag was set meanwhile.
+    /// The stop flag interrupted the delivery.
     Interrupted,
 }
 
-/// Puts a frame into the guest's buffers. With many descriptors in many chains that takes milliseconds, so the flag counts in between.
+/// Copies a frame into the guest's buffers. With many descriptors in many chains that takes milliseconds, so it checks the stop flag in
+/// between.
 fn deliver(
     queue: &mut VirtQueue,
     frame: &mut [u8],
@@ -213,7 +216,7 @@ fn deliver(
     let mut used = Vec::with_capacity(chains.len());
     for (chain, len) in &chains {
         if stop.is_set() {
-            // The buffers are still the device's: they are written again after a pause.
+            // The buffers have not been returned to the guest: the frame is written again after the pause.
             chains.iter().for_each(|_| queue.undo_pop());
             return Ok(Delivered::Interrupted);
         }
@@ -232,7 +235,7 @@ impl Worker for Frames {
     }
 
     fn unfinished(&self) -> Option<usize> {
-        // Either queue: a call for one works on both.
+        // The number does not matter: a call for either queue serves both.
         self.more.then_some(0)
     }
 

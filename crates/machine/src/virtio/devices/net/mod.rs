@@ -1,8 +1,8 @@
-//! The network device (section 5.1): frames between the guest and a back end of the host.
+//! The network device (section 5.1): moves frames between the guest and a back end on the host.
 //!
-//! - [`Net`]: what a driver sees before it is at work.
-//! - [`Backend`]: where frames go to; [`passt`]: the process behind user-mode networking.
-//! - `frames`: the worker that carries them.
+//! - [`Net`]: the device, as its driver sees it before activation.
+//! - [`Backend`]: the back ends; [`passt`]: the process behind user-mode networking.
+//! - `frames`: the worker.
 
 mod backend;
 mod frames;
@@ -27,10 +27,10 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_STATUS, VIRTIO_NET_S_LINK_UP,
 };
 
-/// Frames in, frames out; QEMU's size.
+/// The sizes of the receive and transmit queues, as in QEMU.
 const QUEUES: [u16; 2] = [256; 2];
 
-/// What a back end has to understand for these.
+/// The offload features, which require a back end that handles incomplete frames.
 const OFFLOADS: u64 = 1 << VIRTIO_NET_F_CSUM
     | 1 << VIRTIO_NET_F_GUEST_CSUM
     | 1 << VIRTIO_NET_F_HOST_TSO4
@@ -38,23 +38,23 @@ const OFFLOADS: u64 = 1 << VIRTIO_NET_F_CSUM
     | 1 << VIRTIO_NET_F_GUEST_TSO4
     | 1 << VIRTIO_NET_F_GUEST_TSO6;
 
-/// The range of section 5.1.4.1.
+/// The valid range of the MTU (section 5.1.4.1).
 const MTU: std::ops::RangeInclusive<u16> = 68..=65535;
 
-/// What a network is made of.
+/// The configuration of a network device.
 #[derive(Debug)]
 pub struct NetConfig {
-    /// Where its frames go to.
+    /// The back end.
     pub backend: Backend,
-    /// The guest's address.
+    /// The guest's MAC address.
     pub mac: [u8; 6],
-    /// What the guest is told that a frame may hold, from 68 on; by default it assumes 1500.
+    /// The MTU that the device reports to the guest, from 68 on; without one the guest assumes 1500.
     pub mtu: Option<u16>,
-    /// Rate limits, over both directions.
+    /// Rate limits, for both directions together.
     pub throttle: ThrottleConfig,
 }
 
-/// `virtio-net`: a network.
+/// `virtio-net`: the device.
 #[derive(Debug)]
 pub struct Net {
     backend: Holder<Backend>,
@@ -62,15 +62,15 @@ pub struct Net {
     mac: [u8; 6],
     mtu: Option<u16>,
     throttle: Option<ThrottleHolder>,
-    /// The back end's peer is there.
+    /// The link is up: the back end has not closed.
     link: Arc<AtomicBool>,
 }
 
 impl Net {
-    /// A network.
+    /// Creates a device.
     ///
     /// # Errors
-    /// When the address is one of a group, or the MTU cannot be.
+    /// When the MAC address is a group address, or the MTU is out of range.
     pub fn new(config: NetConfig) -> Result<Self, MachineConfigError> {
         let NetConfig { backend, mac, mtu, throttle } = config;
         if mac[0] & 1 != 0 || mac == [0; 6] {
@@ -96,7 +96,7 @@ impl Net {
         })
     }
 
-    /// `struct virtio_net_config`: MAC, status, number of queue pairs, MTU.
+    /// Returns `struct virtio_net_config`: MAC, status, number of queue pairs, MTU.
     fn config(&self) -> [u8; 12] {
         let mut config = [0; 12];
         config[..6].copy_from_slice(&self.mac);
@@ -107,7 +107,7 @@ impl Net {
     }
 }
 
-/// In the low byte of status.
+/// VIRTIO_NET_S_LINK_UP, in the low byte of the status field.
 const LINK_UP: u8 = {
     assert!(VIRTIO_NET_S_LINK_UP == 1);
     1
@@ -137,7 +137,7 @@ impl VirtioDevice for Net {
     }
 
     fn wait_until_started(&self, cancel: &Cancel) -> Result<(), SetupError> {
-        // A worker has it only after the guest has started.
+        // The back end is here: a worker takes it only after the guest has started.
         self.backend.lease().get_mut().map_or(Ok(()), |backend| backend.wait_until_started(self.mac, cancel))
     }
 

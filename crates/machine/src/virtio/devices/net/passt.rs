@@ -1,4 +1,4 @@
-//! User-mode networking: passt, a process of its own, which translates the guest's frames to sockets of the host.
+//! User-mode networking by passt, a separate process that translates the guest's frames to sockets of the host.
 
 use super::backend::{HEADER, LARGEST, Received};
 use super::stream::Stream;
@@ -11,21 +11,21 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// passt starts within 5 to 20 ms. A host that is overloaded may need longer.
+/// passt starts within 5 to 20 ms. An overloaded host may need longer.
 const START: Duration = Duration::from_secs(10);
 
-/// Bytes of its complaints that are kept, about.
+/// About how many bytes of passt's error messages are kept.
 const COMPLAINT: usize = 64 << 10;
 
-/// An Ethernet frame with an ARP packet for IPv4.
+/// Size of an Ethernet frame with an ARP packet for IPv4, in bytes.
 const ARP_LEN: usize = 42;
-/// From the frame's type on: ARP, Ethernet, IPv4, the lengths of their addresses, and the operation.
+/// The frame from its EtherType on: ARP, Ethernet, IPv4, the lengths of their addresses, and the operation.
 const ARP_REQUEST: [u8; 10] = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1];
 const ARP_REPLY: [u8; 10] = [0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 2];
-/// See [`ADDRESSES`].
+/// The gateway of [`ADDRESSES`].
 const GATEWAY: [u8; 4] = [10, 0, 2, 2];
 
-/// The guest's network, as with QEMU's `-netdev user`: the gateway leads to the host.
+/// The guest's network, as with QEMU's `-netdev user`. The gateway's address reaches the host.
 const ADDRESSES: [&str; 10] = [
     "--address",
     "10.0.2.15",
@@ -39,30 +39,30 @@ const ADDRESSES: [&str; 10] = [
     "10.0.2.3",
 ];
 
-/// What passt is asked for, in its own words (passt(1)).
+/// Options of passt, in passt's syntax (passt(1)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// TCP ports of the host that lead into the guest, `--tcp-ports`: `127.0.0.1/8080:80`.
+    /// TCP ports of the host to forward to the guest, `--tcp-ports`: `127.0.0.1/8080:80`.
     pub tcp: Vec<String>,
-    /// UDP ports, `--udp-ports`.
+    /// UDP ports of the host to forward to the guest, `--udp-ports`.
     pub udp: Vec<String>,
 }
 
-/// The process. It ends when its socket is closed; to be sure, it is killed when this is dropped.
+/// The passt process. It ends when its socket is closed. Dropping this also kills it.
 #[derive(Debug)]
 pub struct Passt {
     child: Child,
-    /// Its standard error, until it has started.
+    /// The standard error of passt, until it has started.
     stderr: Option<ChildStderr>,
     complaint: Vec<u8>,
 }
 
 impl Passt {
-    /// Starts it on one end of a socket pair, as its standard input; the other end speaks QEMU's `-netdev stream`. Whether it accepts its
-    /// options turns out later: [`Passt::wait_until_started`].
+    /// Starts passt with one end of a socket pair as its standard input. The other end uses QEMU's `-netdev stream`.
+    /// [`Passt::wait_until_started`] later reports whether passt accepts its options.
     ///
     /// # Errors
-    /// When it is not installed.
+    /// When passt is not installed.
     pub fn start(options: &Options) -> Result<(Self, OwnedFd), MachineConfigError> {
         let mut command = Command::new("passt");
         command.args(["--foreground", "--quiet", "--fd", "0"]).args(ADDRESSES);
@@ -83,19 +83,19 @@ impl Passt {
             };
             refuse(&format_args!("does not start: {error}"), remedy)
         })?;
-        // The command holds their end as long as it lives, and its end is how passt hears of ours.
+        // The command holds passt's end of the socket. If this process kept it open, it would not see that passt closes its end.
         drop(command);
         let stderr = child.stderr.take();
         Ok((Self { child, stderr, complaint: Vec::new() }, ours))
     }
 
-    /// Waits until it answers an ARP probe that is sent to it through `stream`, with the guest's address as the sender. It answers after
-    /// it has accepted its options, opened its ports and set up everything else. The guest must not use the stream yet: other frames that
-    /// arrive are dropped.
+    /// Waits until passt has started. It sends an ARP probe through `stream`, with the guest's MAC address as the sender. passt answers
+    /// after it has accepted its options, opened its ports and finished its set-up. The guest must not use the stream yet, because other
+    /// frames that arrive are dropped.
     ///
     /// # Errors
-    /// [`SetupError::Config`] with what it complained of when it ends, or does not answer for 10 s; [`SetupError::Cancelled`] within
-    /// about 10 ms of [`Cancel::cancel`].
+    /// [`SetupError::Config`] with passt's error messages if it ends or does not answer for 10 s; [`SetupError::Cancelled`] within about 10
+    /// ms of [`Cancel::cancel`].
     pub fn wait_until_started(&mut self, stream: &mut Stream, mac: [u8; 6], cancel: &Cancel) -> Result<(), SetupError> {
         let deadline = Instant::now() + START;
         let mut frame = vec![0; ARP_LEN.max(LARGEST - HEADER)];
@@ -115,7 +115,7 @@ impl Passt {
                 Received::Nothing => {}
             }
             self.listen();
-            // A process that cannot be waited for counts as running: the deadline ends the wait.
+            // If waiting for the process fails, it counts as running: the deadline ends the wait.
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.listen();
                 return Err(
@@ -124,12 +124,12 @@ impl Passt {
             }
             self.wait(stream, hung_up);
         }
-        // From now on its messages are discarded: a full pipe would stop it.
+        // passt's messages are discarded from here on, because a full pipe would block it.
         self.stderr = None;
         Ok(())
     }
 
-    /// Waits for a frame, a message or the end of the process, but at most until the next look at the cancellation flag.
+    /// Waits for a frame, a message or the end of the process, but at most until the next check for cancellation.
     fn wait(&self, stream: &Stream, hung_up: bool) {
         let mut sources = Vec::with_capacity(2);
         if !hung_up {
@@ -138,14 +138,14 @@ impl Passt {
         if let Some(stderr) = &self.stderr {
             sources.push(PollFd::new(stderr, PollFlags::IN));
         }
-        // A process that has closed either of them is about to end, and its end cannot be polled for.
+        // A process that has closed its socket or its standard error is about to end. Its end cannot be polled for.
         let ending = hung_up || self.stderr.is_none();
         let timeout = Timespec { tv_sec: 0, tv_nsec: if ending { 1_000_000 } else { 10_000_000 } };
-        // An interruption only makes the next look earlier.
+        // If a signal interrupts the wait, the next check is just earlier.
         let _ = poll(&mut sources, Some(&timeout));
     }
 
-    /// Keeps what it complains of.
+    /// Keeps passt's error messages.
     fn listen(&mut self) {
         let mut block = [0; 4096];
         while let Some(stderr) = &mut self.stderr {
@@ -162,7 +162,7 @@ impl Passt {
         }
     }
 
-    /// Why it has ended, in its own words.
+    /// Returns the reason why passt has ended, from its error messages.
     fn reason(&self, status: ExitStatus) -> String {
         let complaint = String::from_utf8_lossy(&self.complaint);
         let lines = complaint.lines().filter(|line| !line.contains("syslog")).collect::<Vec<_>>();
@@ -172,7 +172,7 @@ impl Passt {
 
 impl Drop for Passt {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -187,7 +187,7 @@ fn readable(pipe: &ChildStderr) -> bool {
     poll(&mut sources, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
-/// Asks for the gateway's address by a probe (RFC 5227): without a protocol address of the sender, so that it teaches passt none.
+/// Builds a probe for the gateway's address (RFC 5227). It has no protocol address of the sender, so passt learns none from it.
 fn arp_probe(mac: [u8; 6]) -> [u8; ARP_LEN] {
     let mut frame = [0; ARP_LEN];
     frame[..6].fill(0xff);
@@ -198,7 +198,7 @@ fn arp_probe(mac: [u8; 6]) -> [u8; ARP_LEN] {
     frame
 }
 
-/// Whether a frame answers the probe.
+/// True if a frame answers the probe.
 fn is_arp_reply(frame: &[u8]) -> bool {
     frame.get(12..22) == Some(&ARP_REPLY) && frame.get(28..32) == Some(&GATEWAY)
 }

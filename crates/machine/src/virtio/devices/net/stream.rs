@@ -1,4 +1,4 @@
-//! QEMU's `-netdev stream`: each frame behind its length, 32 bits, most significant byte first.
+//! QEMU's `-netdev stream`: each frame follows its length, 32 bits in big-endian order.
 
 use super::backend::{HEADER, LARGEST, Received};
 use rustix::io::{Errno, ioctl_fionbio, read};
@@ -7,18 +7,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 const PREFIX: usize = 4;
-/// The largest frame.
+/// Size of the largest frame in bytes.
 const FRAME: usize = LARGEST - HEADER;
 
-/// A connected socket, non-blocking.
+/// A connected socket in non-blocking mode.
 #[derive(Debug)]
 pub struct Stream {
     socket: OwnedFd,
-    /// What was read and is not a whole frame yet, or is several: from `start` to `end`.
+    /// Bytes that were read and not consumed, from `start` to `end`: part of a frame, or several frames.
     input: Box<[u8]>,
     start: usize,
     end: usize,
-    /// What was not written yet: the rest of a frame.
+    /// The rest of a frame that was not written completely.
     output: Vec<u8>,
     written: usize,
     closed: bool,
@@ -35,7 +35,7 @@ impl Stream {
         &self.socket
     }
 
-    /// A whole frame, if one is there. A peer that breaks the framing cannot be followed any more.
+    /// Returns a frame if a whole one is available. If the peer violates the framing, the stream is closed.
     pub fn receive(&mut self, frame: &mut [u8]) -> Received {
         loop {
             if self.closed {
@@ -67,12 +67,12 @@ impl Stream {
         }
     }
 
-    /// Whether nothing waits to be written.
+    /// True if no data waits to be written.
     pub fn has_room(&self) -> bool {
         self.output.is_empty()
     }
 
-    /// Writes a frame; only while there is room.
+    /// Writes a frame. Call this only while there is room.
     pub fn send(&mut self, frame: &[u8]) {
         let Ok(len) = u32::try_from(frame.len()) else { return };
         if self.closed || frame.is_empty() || !self.output.is_empty() {
@@ -83,7 +83,7 @@ impl Stream {
         self.flush();
     }
 
-    /// Writes what waits.
+    /// Writes the data that waits.
     pub fn flush(&mut self) {
         while let Some(rest) = self.output.get(self.written..).filter(|rest| !rest.is_empty()) {
             match send(&self.socket, rest, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {

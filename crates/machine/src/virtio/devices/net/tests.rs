@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-/// A network whose back end is a socket of the test's.
+/// Creates a network device whose back end is a socket of the test.
 fn network(features: u64) -> (Net, UnixStream, GuestRam, Vec<Ring>, Box<dyn Worker>) {
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     let backend = Backend::stream(theirs).unwrap();
@@ -53,10 +53,10 @@ fn test_the_driver_learns_mac_link_and_mtu() {
 fn test_frames_go_out_whole_and_what_is_none_is_dropped() {
     let (_net, mut peer, ram, mut rings, mut worker) = network(0);
     let frame: Vec<u8> = (0..100).collect();
-    // Split in the middle of the header, then of the frame.
+    // The frame is split in the middle of the header and again in its contents.
     let bytes = [&[0; 12], frame.as_slice()].concat();
     rings[1].offer(&ram, &[(&bytes[..5], false), (&bytes[5..50], false), (&bytes[50..], false)]);
-    // Too short for a header, and only one.
+    // Shorter than a header; only a header.
     rings[1].offer(&ram, &[(&[0; 7], false)]);
     rings[1].offer(&ram, &[(&[0; 12], false)]);
     rings[1].offer(&ram, &[(&bytes, false)]);
@@ -72,7 +72,7 @@ fn test_a_frame_fills_as_many_buffers_as_it_needs() {
     let frame: Vec<u8> = (0..200).collect();
     send(&mut peer, &frame);
     let buffers: Vec<_> = (0..2).map(|_| rings[0].offer(&ram, &[(&[0; 80], true)])).collect();
-    // Too little: it waits.
+    // The buffers are too small, so the frame waits.
     worker.ready(0).unwrap();
     assert_eq!(rings[0].used(&ram), [0; 0]);
     let last = rings[0].offer(&ram, &[(&[0; 80], true)]);
@@ -121,7 +121,7 @@ fn test_a_reader_that_does_not_read_loses_nothing_and_stalls_only_the_network() 
     let (_net, mut peer, ram, mut rings, mut worker) = network(0);
     let frame = [&[0; 12], [9; 1500].as_slice()].concat();
     let mut sent = 0;
-    // Until the socket is full.
+    // Sends until the socket is full.
     loop {
         rings[1].offer(&ram, &[(&frame, false)]);
         worker.notified(1).unwrap();
@@ -131,7 +131,7 @@ fn test_a_reader_that_does_not_read_loses_nothing_and_stalls_only_the_network() 
         sent += 1;
         assert!(sent < 10_000);
     }
-    // The last of them is on its way in part.
+    // Only a part of the last frame has been written.
     for _ in 1..sent {
         assert_eq!(receive(&mut peer).len(), 1500);
     }
@@ -162,11 +162,11 @@ fn test_a_ring_that_cannot_be_is_malformed() {
     assert!(why.contains("available ring"), "{why}");
 }
 
-/// A listener that accepts nothing, its backlog full.
+/// A listener that accepts nothing, with a full backlog.
 struct Full {
     path: std::path::PathBuf,
     listener: OwnedFd,
-    /// One in its backlog, where there is room for no other.
+    /// The connection that fills the backlog.
     _first: UnixStream,
 }
 

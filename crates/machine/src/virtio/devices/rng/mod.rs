@@ -1,7 +1,7 @@
-//! The entropy device (section 5.4): buffers that the driver wants filled with random bytes.
+//! The entropy device (section 5.4): fills buffers of the driver with random bytes.
 //!
-//! [`Source`] is where the bytes come from; it never blocks. A request waits while the source has nothing, because section 5.4.6.1
-//! wants at least one byte in each answer.
+//! [`Source`] supplies the bytes; it never blocks. A request waits while the source has no bytes, because section 5.4.6.1 requires at least
+//! one byte in each used buffer.
 
 mod source;
 #[cfg(test)]
@@ -18,16 +18,17 @@ use std::path::Path;
 use std::time::Duration;
 use virtio_bindings::virtio_ids::VIRTIO_ID_RNG;
 
-/// QEMU's size.
+/// The size of QEMU's queue.
 const QUEUES: [u16; 1] = [8];
-/// Most bytes of one answer. A larger buffer is answered in part, which section 5.4.6.1 allows.
+/// The most bytes for one request. A larger buffer is filled in part, which section 5.4.6.1 allows.
 const LARGEST: usize = 64 << 10;
-/// Requests at a stretch, before the transport has its turn.
+/// The most requests before the worker returns to its thread.
 const STRETCH: usize = 16;
-/// How long a source that poll(2) calls ready and that gives nothing is left alone. `/dev/hwrng` is one: its driver has no poll.
+/// How long to wait if poll(2) reports a source ready, but it has no bytes. `/dev/hwrng` is such a source: its driver does not implement
+/// poll.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// `virtio-rng`: entropy of the host.
+/// `virtio-rng`: supplies entropy of the host.
 #[derive(Debug)]
 pub struct Rng {
     source: Holder<Source>,
@@ -35,11 +36,11 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// Entropy from a regular file, a character device such as `/dev/urandom`, a FIFO, or a Unix stream socket, to which this connects.
-    /// With a limit, so many bytes in such a time on average.
+    /// Creates a device. `source` is a regular file, a character device such as `/dev/urandom`, a FIFO, or a Unix stream socket, to which
+    /// the device connects. `limit` is the most bytes per period on average.
     ///
-    /// A request waits while a device, a FIFO or a socket has nothing. A regular file is used once, from its start to its end; then the
-    /// device fails with a [`HostError`], as after the other end of a socket has closed it. Bytes are never repeated.
+    /// A request waits while a character device, a FIFO or a socket has no bytes. A regular file is read once, from start to end. At its
+    /// end, or when the peer of a socket closes, the device fails with a [`HostError`]. Bytes are never repeated.
     ///
     /// # Errors
     /// When the file cannot be opened or has another type, or the limit is out of range.
@@ -58,7 +59,7 @@ impl Rng {
     }
 }
 
-/// The rate in bytes a second, at least 1.
+/// Returns the rate in bytes per second, at least 1.
 fn rate(bytes: u64, period: Duration) -> Result<Rate, MachineConfigError> {
     let second = u128::from(bytes) * 1000 / period.as_millis().max(1);
     Rate::new("rng", u64::try_from(second).unwrap_or(u64::MAX).max(1))
@@ -87,7 +88,7 @@ impl VirtioDevice for Rng {
     }
 }
 
-/// What the queue's next request waits for.
+/// The event for which the queue's next request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waiting {
     Throttle,
@@ -98,9 +99,9 @@ struct Requests {
     source: Lease<Source>,
     throttle: ThrottleLease,
     waiting: Option<Waiting>,
-    /// The throttle has let the next request pass.
+    /// The throttle has admitted the next request.
     admitted: bool,
-    /// There was a stretch of requests, and there may be more.
+    /// The last call served the most requests allowed, and more may be available.
     more: bool,
     queues: Vec<VirtQueue>,
     stop: StopFlag,

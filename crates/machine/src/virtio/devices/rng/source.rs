@@ -1,4 +1,4 @@
-//! Where random bytes come from. Reading never blocks.
+//! Sources of random bytes. Reading never blocks.
 
 use crate::MachineConfigError;
 use rustix::event::{PollFd, PollFlags};
@@ -9,12 +9,12 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-/// What came of reading.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Got {
-    /// So many bytes, at least 1.
+    /// Number of bytes read, at least 1.
     Bytes(usize),
-    /// Nothing at the moment.
+    /// There are no bytes now.
     Nothing,
 }
 
@@ -22,7 +22,7 @@ pub enum Got {
 #[derive(Debug)]
 pub struct Source {
     fd: OwnedFd,
-    /// A FIFO that is empty gets a writer at any time: it does not end.
+    /// True for a FIFO: a read of 0 bytes is not its end, because another writer may open it.
     fifo: bool,
 }
 
@@ -30,7 +30,7 @@ impl Source {
     /// Opens a source. Does not wait for a writer or a listener.
     ///
     /// # Errors
-    /// A path that cannot be opened, or that is a directory or a block device.
+    /// When the path cannot be opened, or is a directory or a block device.
     pub fn open(path: &Path) -> Result<Self, MachineConfigError> {
         let refuse = |what: &dyn std::fmt::Display| {
             let message = format!("the source of random bytes {} {what}", path.display());
@@ -40,7 +40,7 @@ impl Source {
         let kind = FileType::from_raw_mode(stat(path).map_err(cannot)?.st_mode);
         let source = match kind {
             FileType::Socket => connected(path).map_err(cannot)?,
-            // With a writer of our own a FIFO never ends. Without the permission to write, its end is found by reading.
+            // A FIFO that this process has open for writing, too, never reports its end. Without write permission, `read` handles the end.
             FileType::Fifo => match nonblocking(path, OFlags::RDWR) {
                 Err(Errno::ACCESS | Errno::ROFS) => nonblocking(path, OFlags::RDONLY),
                 other => other,
@@ -48,28 +48,29 @@ impl Source {
             .map_err(cannot)?,
             _ => nonblocking(path, OFlags::RDONLY).map_err(cannot)?,
         };
-        // The path may name something else by now.
+        // The path may have been replaced between `stat` and `open`, so the type is checked again.
         Self::from_fd(source)
             .map_err(cannot)?
             .ok_or_else(|| refuse(&"is neither a regular file, a character device, a FIFO nor a socket"))
     }
 
-    /// A source that is open in non-blocking mode; `None` for a file of another type.
+    /// Creates a source from a descriptor in non-blocking mode. Returns `None` for a file of another type.
     pub(super) fn from_fd(fd: OwnedFd) -> Result<Option<Self>, Errno> {
         let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
         let known = [FileType::RegularFile, FileType::CharacterDevice, FileType::Fifo, FileType::Socket];
         Ok(known.contains(&kind).then(|| Self { fd, fifo: kind == FileType::Fifo }))
     }
 
-    /// Reads what there is.
+    /// Reads available bytes.
     ///
     /// # Errors
-    /// The kernel's, and `UnexpectedEof` at the end: of a regular file, or of a socket whose other end is closed.
+    /// Errors of the system call, and `UnexpectedEof` at the end of a regular file, or when the peer of a socket has closed.
     pub fn read(&mut self, bytes: &mut [u8]) -> io::Result<Got> {
         match retry_on_intr(|| read(&self.fd, &mut *bytes)) {
             Ok(0) if self.fifo => {
-                // poll(2) reports that the last writer has left until another one comes, but to a description that is opened after that
-                // only when there are bytes. So nothing is polled while there is no writer.
+                // After the last writer has closed, poll(2) reports a hang-up until another writer opens the FIFO. A file description that
+                // is opened afterwards reports nothing until there are bytes. The FIFO is therefore opened again, so that no hang-up is
+                // reported while there is no writer.
                 let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
                 if let Ok(fd) = nonblocking(Path::new(&path), OFlags::RDONLY) {
                     self.fd = fd;
@@ -83,7 +84,7 @@ impl Source {
         }
     }
 
-    /// What to wait for after [`Got::Nothing`].
+    /// Returns the descriptor to poll after [`Got::Nothing`].
     pub fn readable(&self) -> PollFd<'_> {
         PollFd::new(&self.fd, PollFlags::IN)
     }
@@ -96,7 +97,7 @@ fn nonblocking(path: &Path, access: OFlags) -> Result<OwnedFd, Errno> {
 fn connected(path: &Path) -> Result<OwnedFd, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    // A listener whose backlog is full is an error, not a wait.
+    // If the listener's backlog is full, connecting fails instead of waiting.
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }

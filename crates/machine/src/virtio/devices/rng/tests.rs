@@ -9,7 +9,7 @@ use std::io::Read;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-/// A path that is removed with this.
+/// A path that is deleted when this is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -48,7 +48,7 @@ fn guest_of(rng: &Rng) -> Guest {
 }
 
 impl Guest {
-    /// How many of the worker's sources are ready now.
+    /// Returns the number of the worker's sources that are ready.
     fn ready(&self) -> usize {
         let mut fds = Vec::new();
         self.worker.sources(&mut fds);
@@ -76,14 +76,14 @@ fn fifo_is_waited_for(fifo: &Temporary, mut guest: Guest) {
         guest.worker.notified(0).unwrap();
         assert_eq!((guest.ring.used(&guest.ram).len(), guest.ready()), (0, 0));
     }
-    // Writers come and leave.
+    // Writers open and close the FIFO.
     for bytes in [b"abcd", b"efgh"] {
         std::fs::write(&fifo.0, bytes).unwrap();
         assert_eq!(guest.ready(), 1);
         guest.worker.ready(0).unwrap();
         assert_eq!(guest.ring.used(&guest.ram), [4]);
         guest.ring.offer(&guest.ram, &[(&[0; 8], true)]);
-        // The end of the FIFO is found once.
+        // The end of the FIFO is read once.
         guest.worker.notified(0).unwrap();
         assert_eq!((guest.ring.used(&guest.ram).len(), guest.ready()), (0, 0));
     }
@@ -131,7 +131,7 @@ fn sources_of_other_types_are_refused_and_nobody_is_waited_for() {
         let error = Rng::new(std::path::Path::new(path), None).unwrap_err();
         assert_eq!(error.option(), "rng");
     }
-    // A listener whose backlog is full.
+    // A listener with a full backlog.
     let path = Temporary::new("full");
     let listener = UnixListener::bind(&path.0).unwrap();
     rustix::net::listen(&listener, 0).unwrap();

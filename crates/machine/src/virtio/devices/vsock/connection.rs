@@ -1,64 +1,64 @@
-//! A stream as both sides know it: pure, without descriptors and without data. Packets of the guest and news of the host side go in, and
-//! out comes what to tell the guest next. However many reasons there are to tell it something, they take no memory.
+//! The protocol state of one stream. Pure, without descriptors and data: packets of the guest and events of the host's end go in, and the
+//! next packet for the guest comes out. Pending packets are flags, not a queue, so the state has a constant size.
 //!
-//! A stream ends as section 5.10.6.5 has it: each side says SHUTDOWN for a direction it gives up, and RESET answers the last one.
+//! A stream ends as in section 5.10.6.5: each side sends SHUTDOWN for a direction that it closes, and RESET answers the last SHUTDOWN.
 
 use super::credit::Credit;
 use super::packet::{Header, NO_RECEIVE, NO_SEND, Op};
 
-/// What the guest is to be told.
+/// A packet that is due to the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// The host side wants a connection.
+    /// VIRTIO_VSOCK_OP_REQUEST: the host side connects.
     Request,
-    /// The host side accepts one.
+    /// VIRTIO_VSOCK_OP_RESPONSE: the host side has accepted a connection.
     Response,
-    /// The connection is over.
+    /// VIRTIO_VSOCK_OP_RST: the connection is over.
     Reset,
-    /// Directions that the host side has given up, as flags.
+    /// VIRTIO_VSOCK_OP_SHUTDOWN: flags of the directions that the host side has closed.
     Shutdown(u32),
-    /// How much may be sent.
+    /// VIRTIO_VSOCK_OP_CREDIT_UPDATE: how much the guest may send.
     CreditUpdate,
-    /// There is something for the guest, and no room.
+    /// VIRTIO_VSOCK_OP_CREDIT_REQUEST: the host side has data and the guest has no room.
     CreditRequest,
-    /// At most so many bytes of data.
+    /// VIRTIO_VSOCK_OP_RW: data, at most this many bytes.
     Data(u32),
 }
 
-/// What a packet of the guest means for the host side.
+/// The effect of a guest's packet on the host side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Nothing.
+    /// No effect.
     None,
-    /// The guest has accepted.
+    /// The guest has accepted the connection.
     Opened,
-    /// The packet's bytes are for the host side.
+    /// The packet's payload is for the host side.
     Data,
-    /// A direction has ended: look at [`Connection::guest_sends`] and [`Connection::guest_receives`].
+    /// The guest has closed a direction: see [`Connection::guest_sends`] and [`Connection::guest_receives`].
     Ended,
-    /// The connection is over. When `orderly`, the guest has ended it, and what it sent before still counts.
+    /// The connection is over. If `orderly`, the guest has ended it, and data that the guest sent before is still delivered.
     Over {
-        /// The guest said that it would send no more.
+        /// The guest had announced that it would send no more data.
         orderly: bool,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The host side asks; `asked` when the guest knows.
+    /// The host side connects. `asked` is true once the request has been sent to the guest.
     Requesting {
         asked: bool,
     },
-    /// The host side has accepted, which the guest does not know yet.
+    /// The host side has accepted; the response has not been sent to the guest yet.
     Accepting,
     Open,
-    /// Over, which the guest does not know yet.
+    /// The connection is over; the reset has not been sent to the guest yet.
     Resetting,
-    /// Over, and both know.
+    /// The connection is over, for both sides.
     Gone,
 }
 
-/// Which directions a side still uses.
+/// The directions that a side still uses.
 #[derive(Clone, Copy, Debug)]
 struct Side {
     sends: bool,
@@ -68,18 +68,18 @@ struct Side {
 const BOTH: Side = Side { sends: true, receives: true };
 const NONE: Side = Side { sends: false, receives: false };
 
-/// One stream.
+/// The protocol state of one stream.
 #[derive(Clone, Debug)]
 pub struct Connection {
     phase: Phase,
     credit: Credit,
     guest: Side,
     host: Side,
-    /// The flags of SHUTDOWN that the guest knows of.
+    /// The flags of the last SHUTDOWN that was sent to the guest.
     told: u32,
-    /// The guest wants to know how much it may send.
+    /// The guest has requested a credit update.
     asked_for_credit: bool,
-    /// The guest was asked how much it can take, and has not said anything since.
+    /// A credit request was sent to the guest, and no packet of the guest has arrived since.
     waits_for_credit: bool,
 }
 
@@ -96,19 +96,19 @@ impl Connection {
         }
     }
 
-    /// The host side wants a connection.
+    /// Creates a connection that the host side requests.
     pub fn request() -> Self {
         Self::new(Phase::Requesting { asked: false })
     }
 
-    /// The host side accepts the connection that this packet asks for.
+    /// Creates a connection that the guest requested with this packet and that the host side accepts.
     pub fn accept(request: &Header) -> Self {
         let mut connection = Self::new(Phase::Accepting);
         connection.credit.update(request.buf_alloc, request.fwd_cnt);
         connection
     }
 
-    /// A packet of the guest.
+    /// Processes a packet of the guest.
     pub fn packet(&mut self, header: &Header) -> Effect {
         match (self.phase, header.op) {
             (Phase::Gone, _) => return Effect::None,
@@ -155,22 +155,22 @@ impl Connection {
         Effect::Over { orderly: false }
     }
 
-    /// The host side has taken bytes that the guest sent.
+    /// Records that the host side has taken bytes that the guest sent.
     pub fn forwarded(&mut self, len: u32) {
         self.credit.forward(len);
     }
 
-    /// The host side sends no more.
+    /// Records that the host side sends no more data.
     pub fn host_ended(&mut self) {
         self.host.sends = false;
     }
 
-    /// The host side takes no more. Nothing that the guest needs to know when it has ended that direction itself.
+    /// Records that the host side receives no more data. This has no effect if the guest has closed that direction itself.
     pub fn host_deaf(&mut self) {
         self.host.receives &= !self.guest.sends;
     }
 
-    /// The host side is no longer there.
+    /// Records that the host side has closed its end.
     pub fn host_gone(&mut self) {
         match self.phase {
             Phase::Requesting { asked: false } => self.phase = Phase::Gone,
@@ -179,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// The host side has failed: what was on its way is lost.
+    /// Records that the host side has failed: data in flight is lost.
     pub fn host_failed(&mut self) {
         match self.phase {
             Phase::Gone => {}
@@ -188,7 +188,7 @@ impl Connection {
         }
     }
 
-    /// What to tell the guest next. `readable`: the host side may have something to say.
+    /// Returns the next packet for the guest. `readable` is true if the host side may have data.
     pub fn next(&self, readable: bool) -> Option<Message> {
         match self.phase {
             Phase::Requesting { asked: true } | Phase::Gone => None,
@@ -215,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// The guest is being told this, with so many bytes of data: gives `fwd_cnt` for the packet.
+    /// Records that a packet is sent to the guest, with `len` bytes of data. Returns `fwd_cnt` for its header.
     pub fn tell(&mut self, message: Message, len: u32) -> u32 {
         match message {
             Message::Request => self.phase = Phase::Requesting { asked: true },
@@ -230,27 +230,27 @@ impl Connection {
         self.credit.tell()
     }
 
-    /// Whether data of the guest may still come.
+    /// True while the guest may send data.
     pub const fn guest_sends(&self) -> bool {
         self.guest.sends
     }
 
-    /// Whether the guest takes data.
+    /// True while the guest receives data.
     pub const fn guest_receives(&self) -> bool {
         self.guest.receives
     }
 
-    /// Whether what the host side has to say may still reach the guest.
+    /// True while data of the host side can reach the guest.
     pub const fn host_is_heard(&self) -> bool {
         self.host.sends && self.guest.receives
     }
 
-    /// Whether the host side waits for the guest's answer.
+    /// True while the host side waits for the guest to accept or refuse.
     pub const fn is_requesting(&self) -> bool {
         matches!(self.phase, Phase::Requesting { .. })
     }
 
-    /// Nobody knows of it any more.
+    /// True once the connection is over for both sides.
     pub fn is_gone(&self) -> bool {
         self.phase == Phase::Gone
     }

@@ -1,42 +1,43 @@
-//! How much each side may send before the other has made room (section 5.10.6.3). Counters are modulo 2^32.
+//! Credit-based flow control (section 5.10.6.3): how much each side may send before the other side has freed buffer space. Counters are
+//! modulo 2^32.
 
-/// Bytes of the guest's that a stream holds for its host side: what the guest may send ahead.
+/// Size of the receive buffer that the device advertises to the guest, in bytes: the most that the guest may send ahead.
 pub const BUFFER: u32 = 128 << 10;
 
-/// The two accounts of a stream.
+/// The credit counters of a stream, for both directions.
 #[derive(Clone, Debug, Default)]
 pub struct Credit {
-    /// Bytes of the guest's receive buffer.
+    /// `buf_alloc` of the guest: size of its receive buffer in bytes.
     guest_buffer: u32,
-    /// What the guest says it has taken out of it.
+    /// `fwd_cnt` of the guest: bytes that it has taken out of its receive buffer.
     guest_taken: u32,
-    /// What was sent to the guest.
+    /// Bytes sent to the guest.
     sent: u32,
-    /// What came from the guest.
+    /// Bytes received from the guest.
     received: u32,
-    /// How much of it the host side has taken.
+    /// Received bytes that the host side has taken.
     forwarded: u32,
-    /// The `forwarded` that the guest knows of.
+    /// The value of `forwarded` in the last packet to the guest.
     told: u32,
 }
 
 impl Credit {
-    /// Every packet of the guest says how much it can take.
+    /// Updates the guest's credit from a packet's header; every packet has these fields.
     pub const fn update(&mut self, buf_alloc: u32, fwd_cnt: u32) {
         (self.guest_buffer, self.guest_taken) = (buf_alloc, fwd_cnt);
     }
 
-    /// How much the guest can take; nothing when its numbers cannot be.
+    /// Returns how much the guest can receive; 0 if its numbers are inconsistent.
     pub const fn for_host(&self) -> u32 {
         self.guest_buffer.saturating_sub(self.sent.wrapping_sub(self.guest_taken))
     }
 
-    /// Bytes on their way to the guest.
+    /// Counts bytes that are sent to the guest.
     pub const fn send(&mut self, len: u32) {
         self.sent = self.sent.wrapping_add(len);
     }
 
-    /// Bytes from the guest; false when that is more than it may send, and then they do not count.
+    /// Counts bytes from the guest. If they exceed the guest's credit, returns false and does not count them.
     #[must_use]
     pub const fn receive(&mut self, len: u32) -> bool {
         if len > BUFFER - self.held() {
@@ -46,22 +47,22 @@ impl Credit {
         true
     }
 
-    /// Bytes that have come and were not taken yet: never more than [`BUFFER`].
+    /// Returns the bytes that were received and not yet taken, at most [`BUFFER`].
     pub const fn held(&self) -> u32 {
         self.received.wrapping_sub(self.forwarded)
     }
 
-    /// The host side has taken some of the bytes that are held.
+    /// Counts held bytes that the host side has taken.
     pub const fn forward(&mut self, len: u32) {
         self.forwarded = self.forwarded.wrapping_add(if len < self.held() { len } else { self.held() });
     }
 
-    /// Whether the guest may soon wait for what it does not know: half the buffer has become free since it was told.
+    /// True if half of the buffer has become free since the last packet to the guest. The guest may soon wait for that space.
     pub const fn worth_telling(&self) -> bool {
         self.forwarded.wrapping_sub(self.told) >= BUFFER / 2
     }
 
-    /// `fwd_cnt` of a packet to the guest.
+    /// Returns `fwd_cnt` for a packet to the guest.
     pub const fn tell(&mut self) -> u32 {
         self.told = self.forwarded;
         self.told

@@ -1,31 +1,31 @@
-//! How a program of the host asks for a connection: `CONNECT port` and a newline, as Firecracker has it.
+//! Parses a host program's request for a connection: `CONNECT port` and a newline, as in Firecracker.
 
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-/// Longer than any line that can be.
+/// Longer than any valid line.
 const LINE: usize = 32;
 
-/// What a line so far says.
+/// The result of reading a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// Not everything yet.
+    /// The line is incomplete.
     Part,
-    /// The port.
+    /// The guest's port.
     Connect(u32),
-    /// Something else, or nothing any more.
+    /// The line is invalid, or the program has closed the socket.
     Nonsense,
 }
 
-/// A line that is being read.
+/// A partially read line.
 #[derive(Debug, Default)]
 pub struct Handshake {
     line: Vec<u8>,
 }
 
 impl Handshake {
-    /// Takes what the socket has of the line, and nothing of what follows it.
+    /// Reads the line from the socket, and leaves what follows it.
     pub fn read(&mut self, socket: impl AsFd) -> Said {
         loop {
             let mut buffer = [0; LINE];
@@ -39,7 +39,7 @@ impl Handshake {
             };
             let end = room[..seen].iter().position(|&byte| byte == b'\n');
             let part = &mut room[..end.map_or(seen, |end| end + 1)];
-            // What was seen is there: nobody else reads.
+            // The bytes that were peeked at are still there: nothing else reads this socket.
             if recv(&socket, &mut *part, RecvFlags::DONTWAIT).map(|(read, _)| read) != Ok(part.len()) {
                 return Said::Nonsense;
             }

@@ -1,4 +1,4 @@
-//! The host's end of a stream: a socket that is never waited for, and what it has not taken yet.
+//! The host's end of a stream: a socket that never blocks, and the data that it has not taken yet.
 
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,56 +6,56 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use std::collections::VecDeque;
 
-/// What there was to read.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Got {
-    /// So many bytes.
+    /// Number of bytes read.
     Bytes(usize),
-    /// Nothing now.
+    /// There is no data now.
     Nothing,
-    /// Nothing any more.
+    /// The end of the stream.
     End,
-    /// Nothing any more, and what the guest has sent was not read: the stream is broken.
+    /// The stream failed: its peer has closed it without reading all of the guest's data.
     Broken,
 }
 
-/// A non-blocking stream socket, watched for edges.
+/// A non-blocking stream socket, polled edge-triggered.
 #[derive(Debug)]
 pub struct HostEnd {
     socket: OwnedFd,
-    /// Bytes of the guest's that did not fit; whose credit bounds them.
+    /// Bytes of the guest that did not fit the socket. The stream's credit bounds their number.
     unsent: VecDeque<u8>,
-    /// There may be something to read.
+    /// The socket may have data to read.
     readable: bool,
-    /// Its peer has ended one or both directions: reading finds the end before there is nothing.
+    /// The peer has closed one or both directions. The socket then stays readable until a read has returned the end.
     ended: bool,
-    /// There may be room to write.
+    /// The socket may have room for a write.
     writable: bool,
     writes: Writes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writes {
-    /// More may come.
+    /// More data may follow.
     Open,
-    /// Ends when everything is written.
+    /// The direction is shut down when all data has been written.
     Ending,
-    /// Has ended, or nobody reads.
+    /// The direction is shut down, or the peer has closed it.
     Ended,
 }
 
 impl HostEnd {
-    /// A socket that is non-blocking.
+    /// Creates the host's end from a socket.
     pub fn new(socket: OwnedFd) -> Self {
         Self { socket, unsent: VecDeque::new(), readable: true, ended: false, writable: true, writes: Writes::Open }
     }
 
-    /// The socket.
+    /// Returns the socket.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// What an edge says.
+    /// Updates the state from an epoll event.
     pub fn edge(&mut self, flags: EventFlags) {
         let over = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         self.ended |= over;
@@ -66,7 +66,7 @@ impl HostEnd {
         }
     }
 
-    /// Whether there may be something to read.
+    /// True if the socket may have data to read.
     pub const fn is_readable(&self) -> bool {
         self.readable
     }
@@ -80,7 +80,7 @@ impl HostEnd {
                     Got::End
                 }
                 Ok((read, _)) => {
-                    // Less than asked for: the next edge tells of more, unless it was the last one.
+                    // After a short read, the next edge reports more data, unless the last edge has passed.
                     self.readable = read == buffer.len() || self.ended;
                     Got::Bytes(read)
                 }
@@ -97,16 +97,16 @@ impl HostEnd {
         }
     }
 
-    /// Writes, and keeps what does not fit: says how many bytes are out of the way, those included that nobody will read.
+    /// Writes data, and keeps what does not fit. Returns the number of bytes that were written, or dropped because the peer no longer reads.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         let written = if self.unsent.is_empty() { self.write_now(bytes) } else { 0 };
         self.unsent.extend(&bytes[written..]);
         written
     }
 
-    /// Writes what was kept, as far as it fits: says how many bytes are out of the way.
+    /// Writes kept data as far as it fits. Returns the number of bytes that were written, or dropped because the peer no longer reads.
     pub fn flush(&mut self) -> usize {
-        // Not kept when it is empty: most streams never wait.
+        // An empty buffer is freed: most streams never have unsent data.
         let mut unsent = std::mem::take(&mut self.unsent);
         let before = unsent.len();
         loop {
@@ -125,7 +125,7 @@ impl HostEnd {
         before - left
     }
 
-    /// No more will be written: the peer finds the end when it has read everything.
+    /// Closes the writing direction after all data has been written. The peer then reads the end of the stream.
     pub fn finish(&mut self) {
         if self.writes == Writes::Open {
             self.writes = Writes::Ending;
@@ -135,20 +135,20 @@ impl HostEnd {
         }
     }
 
-    /// No more will be read: the peer cannot write.
+    /// Closes the reading direction: the peer's writes fail.
     pub fn stop_reading(&mut self) {
-        // An error: there is no peer any more.
+        // An error means that the peer has gone.
         let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
-    /// Whether nothing more will be written.
+    /// True once no more data will be written.
     pub fn is_finished(&self) -> bool {
         self.writes == Writes::Ended
     }
 
     fn end_writes(&mut self) {
         self.writes = Writes::Ended;
-        // An error: there is no peer any more.
+        // An error means that the peer has gone.
         let _ = shutdown(&self.socket, Shutdown::Write);
     }
 

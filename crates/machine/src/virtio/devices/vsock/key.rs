@@ -1,8 +1,8 @@
-//! What a socket is watched as.
+//! Epoll tokens of the sockets.
 
 use rustix::event::epoll::EventData;
 
-/// Names a connection.
+/// Identifies a connection by its ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The host's port.
@@ -11,20 +11,20 @@ pub struct Key {
     pub guest: u32,
 }
 
-/// VMADDR_PORT_ANY: no connection has it, so that others may be named by it.
+/// VMADDR_PORT_ANY: no connection uses this port, so tokens with it identify other sockets.
 pub const NO_PORT: u32 = u32::MAX;
-/// The worker is wanted.
+/// The token of the eventfd that wakes the worker.
 pub const WAKE: Key = Key { host: NO_PORT, guest: NO_PORT };
-/// A program of the host wants a connection.
+/// The token of the listening socket, to which programs of the host connect.
 pub const LISTENER: Key = Key { host: NO_PORT, guest: NO_PORT - 1 };
 
 impl Key {
-    /// As epoll carries it.
+    /// Returns the epoll token.
     pub fn data(self) -> EventData {
         EventData::new_u64(u64::from(self.host) << 32 | u64::from(self.guest))
     }
 
-    /// As epoll gives it back.
+    /// Decodes an epoll token.
     pub fn of(data: EventData) -> Self {
         let [a, b, c, d, e, f, g, h] = data.u64().to_be_bytes();
         Self { host: u32::from_be_bytes([a, b, c, d]), guest: u32::from_be_bytes([e, f, g, h]) }

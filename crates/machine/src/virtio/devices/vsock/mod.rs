@@ -48,26 +48,26 @@ use std::sync::Arc;
 use virtio_bindings::virtio_ids::VIRTIO_ID_VSOCK;
 use worker::Streams;
 
-/// Receive, transmit, event: QEMU's size.
+/// The sizes of the receive, transmit and event queues, as in QEMU.
 const QUEUES: [u16; 3] = [128, 128, 128];
 /// VIRTIO_VSOCK_F_STREAM.
 const FEATURE_STREAM: u64 = 1;
-/// Addresses of guests: 0 to 2 are the hypervisor, the machine itself and the host; the last one means any.
+/// Valid CIDs of guests. 0 to 2 are the hypervisor, the local machine and the host; the largest value is VMADDR_CID_ANY.
 const CIDS: std::ops::RangeInclusive<u32> = 3..=u32::MAX - 1;
 
-/// Why there is no connection, or none can come.
+/// Why a connection or a listener failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VsockError {
-    /// Nobody in the guest listens to the port, or the connection was given up.
+    /// The guest has no listener on the port, or the connection was closed before the guest accepted it.
     #[error("the guest refused the connection")]
     Refused,
-    /// The guest has no driver at work: it has not started one yet, was reset, or has ended.
+    /// The guest has no active driver: it has not started one yet, was reset, or has ended.
     #[error("the guest has no vsock driver at work")]
     NotReady,
-    /// There are as many as [`VsockLimits`] allow, or no descriptor is left.
+    /// The device has as many connections as [`VsockLimits`] allow, or no file descriptor is left.
     #[error("the device has too many connections")]
     TooMany,
-    /// Somebody listens to the port.
+    /// The port already has a listener.
     #[error("port {port} has a listener")]
     InUse {
         /// The host's port.
@@ -76,13 +76,13 @@ pub enum VsockError {
 }
 
 impl VsockError {
-    /// The stable code.
+    /// Returns the stable error code.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         "ERR_VSOCK"
     }
 
-    /// The stable name, the same in Rust and TypeScript.
+    /// Returns the stable name of the problem, the same in Rust and TypeScript.
     #[must_use]
     pub const fn problem(&self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ impl VsockError {
         }
     }
 
-    /// What to do about it.
+    /// Returns what the user can do.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
@@ -105,39 +105,39 @@ impl VsockError {
     }
 }
 
-/// What a guest may cost this process. What is beyond is refused with a reset.
+/// Limits on what a guest may cost this process. The device resets connections beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VsockLimits {
-    /// Connections at a time, with a descriptor each, two where this process accepts. Connections count that have not said where they want
-    /// to, and those that the guest has ended and whose last bytes are not written yet.
+    /// The most connections at a time. Each has one descriptor, or two if this process accepts it. This includes programs that have not
+    /// named their port yet, and connections that the guest has ended and whose last bytes have not been written yet.
     pub connections: usize,
-    /// Bytes of the guest that wait for readers of the host. Each connection reserves the 128 KiB that the guest may send ahead, so this
-    /// limits connections, too, and an established connection is never reset for it.
+    /// The most bytes of the guest that wait for readers of the host. Each connection reserves the 128 KiB that the guest may send ahead.
+    /// This therefore limits the number of connections, too, and an established connection is never reset because of it.
     pub buffered: usize,
 }
 
 impl Default for VsockLimits {
-    /// 128 connections with 16 MiB.
+    /// Returns limits of 128 connections and 16 MiB.
     fn default() -> Self {
         Self { connections: 128, buffered: 16 << 20 }
     }
 }
 
 impl VsockLimits {
-    /// Limits of so many connections, each with the 128 KiB that it reserves.
+    /// Returns limits of `connections` connections, with the 128 KiB that each reserves.
     #[must_use]
     pub fn of_connections(connections: usize) -> Self {
         let each = usize::try_from(credit::BUFFER).unwrap_or(usize::MAX);
         Self { connections, buffered: connections.saturating_mul(each) }
     }
 
-    /// How many connections both limits allow.
+    /// Returns the number of connections that both limits allow.
     fn most(self) -> usize {
         self.connections.min(self.buffered / usize::try_from(credit::BUFFER).unwrap_or(usize::MAX))
     }
 }
 
-/// `virtio-vsock`: the guest's AF_VSOCK.
+/// `virtio-vsock`: the device behind the guest's AF_VSOCK sockets.
 ///
 /// ```
 /// use kvm_accel_machine::virtio::Vsock;
@@ -156,20 +156,20 @@ pub struct Vsock {
 }
 
 impl Vsock {
-    /// A device with the guest's address. Programs of the host reach the guest at `path`, and are reached at `path` with `_` and the port
-    /// behind it.
+    /// Creates a device with the guest's CID `cid`. Programs of the host connect to the guest through the Unix socket `path`. A connection
+    /// of the guest to a port of the host goes to the Unix socket `path_PORT`.
     ///
     /// # Errors
-    /// [`SetupError::Config`]: an address that no guest can have; a path that cannot be listened at. [`SetupError::Cancelled`] within about
-    /// 10 ms of [`Cancel::cancel`].
+    /// [`SetupError::Config`] for a CID that is invalid for a guest, or a path on which the device cannot listen. [`SetupError::Cancelled`]
+    /// within about 10 ms of [`Cancel::cancel`].
     pub fn open(cid: u32, path: Option<&Path>, cancel: &Cancel) -> Result<Self, SetupError> {
         Self::with_limits(cid, path, VsockLimits::default(), cancel)
     }
 
-    /// As [`Vsock::open`], with other limits than the default.
+    /// Creates a device like [`Vsock::open`], with limits other than the default.
     ///
     /// # Errors
-    /// As [`Vsock::open`]; limits that allow no connection.
+    /// See [`Vsock::open`]; also limits that allow no connection.
     pub fn with_limits(
         cid: u32,
         path: Option<&Path>,
@@ -195,7 +195,7 @@ impl Vsock {
         Ok(Self { cid, path, ports: Arc::new(ports), limits })
     }
 
-    /// [`Vsock::open`] without cancellation.
+    /// Creates a device like [`Vsock::open`], without cancellation.
     ///
     /// # Errors
     /// See [`Vsock::open`].
@@ -203,17 +203,18 @@ impl Vsock {
         Self::open(cid, path, &Cancel::default())
     }
 
-    /// Connects to a port of the guest. `socket` is the device's end; `done` hears the host's port once the guest has accepted, on the
-    /// device's thread.
+    /// Connects to a port of the guest. `socket` is the device's end. Once the guest has accepted, the device's thread calls `done` with
+    /// the host's port.
     pub fn connect(&self, port: u32, socket: UnixStream, done: Done) {
         self.ports.connect(Connect { port, socket, done });
     }
 
-    /// Listens to a port of the host, also over resets. `arrived` is called on the device's thread when there is something to accept;
-    /// a guest is refused while `backlog` connections wait, and while those of all listeners are as many as the limits allow.
+    /// Listens on a port of the host. The listener stays across resets. The device's thread calls `arrived` when there is a connection to
+    /// accept. A connection of the guest is refused while `backlog` connections wait, and while the connections that wait at all listeners
+    /// have reached the limits.
     ///
     /// # Errors
-    /// [`VsockError::InUse`].
+    /// [`VsockError::InUse`] if the port already has a listener.
     pub fn listen(
         &self,
         port: u32,
@@ -264,7 +265,7 @@ impl VirtioDevice for Vsock {
     }
 }
 
-/// A device that could not start.
+/// The worker of a device that failed to start. It only returns the error.
 struct Broken(WorkerError);
 
 impl Worker for Broken {

@@ -1,37 +1,37 @@
-//! A packet's header (section 5.10.6): what the driver says in it is read once, and nothing of it is believed here.
+//! The header of a packet (section 5.10.6). It is read from guest memory once, and its fields are not validated here.
 //!
-//! Its layout in the buffers is the driver's choice (section 2.7.4.2; Linux spreads payloads over pages), so headers are read from a
-//! chain's bytes and not from its first descriptor.
+//! The driver chooses how a packet is laid out in descriptors (section 2.7.4.2; Linux spreads payloads over pages). The header is therefore
+//! read from the chain's bytes and not from its first descriptor.
 
-/// Bytes of a header.
+/// Size of a header in bytes.
 pub const HEADER: usize = 44;
-/// The host's address.
+/// The CID of the host.
 pub const HOST_CID: u64 = 2;
-/// Type: a stream.
+/// The packet type of streams.
 pub const STREAM: u16 = 1;
-/// SHUTDOWN: the sender takes no more data.
+/// SHUTDOWN: the sender will receive no more data.
 pub const NO_RECEIVE: u32 = 1;
-/// SHUTDOWN: the sender gives no more data.
+/// SHUTDOWN: the sender will send no more data.
 pub const NO_SEND: u32 = 2;
 
-/// What a packet is for.
+/// The operation of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Asks for a connection.
+    /// Requests a connection.
     Request,
-    /// Accepts one.
+    /// Accepts a connection.
     Response,
-    /// Refuses or ends one at once.
+    /// Refuses a connection, or ends it at once.
     Reset,
-    /// Ends one or both directions.
+    /// Closes one or both directions.
     Shutdown,
-    /// Data.
+    /// Carries data.
     Data,
-    /// Tells how much the sender can take.
+    /// Reports how much the sender can receive.
     CreditUpdate,
-    /// Asks how much the receiver can take.
+    /// Requests a credit update.
     CreditRequest,
-    /// None of section 5.10.6.
+    /// An operation that section 5.10.6 does not define.
     Other(u16),
 }
 
@@ -58,33 +58,33 @@ impl Op {
     }
 }
 
-/// A header's fields.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// The sender's address.
+    /// The sender's CID.
     pub src_cid: u64,
-    /// The receiver's address.
+    /// The receiver's CID.
     pub dst_cid: u64,
     /// The sender's port.
     pub src_port: u32,
     /// The receiver's port.
     pub dst_port: u32,
-    /// Bytes of data that follow.
+    /// Length of the payload in bytes.
     pub len: u32,
-    /// [`STREAM`], or what this device does not have.
+    /// [`STREAM`], or a type that this device does not support.
     pub kind: u16,
-    /// What it is for.
+    /// The operation.
     pub op: Op,
-    /// Of SHUTDOWN: [`NO_RECEIVE`], [`NO_SEND`].
+    /// Flags of SHUTDOWN: [`NO_RECEIVE`], [`NO_SEND`].
     pub flags: u32,
-    /// Bytes of the sender's receive buffer.
+    /// Size of the sender's receive buffer in bytes.
     pub buf_alloc: u32,
-    /// Bytes that the sender has taken out of it so far, modulo 2^32.
+    /// Bytes that the sender has taken out of its receive buffer so far, modulo 2^32.
     pub fwd_cnt: u32,
 }
 
 impl Header {
-    /// As it lies in memory.
+    /// Decodes a header from its layout in memory.
     pub fn from_bytes(bytes: &[u8; HEADER]) -> Self {
         let mut fields = Fields(bytes);
         Self {
@@ -101,7 +101,7 @@ impl Header {
         }
     }
 
-    /// As it lies in memory.
+    /// Encodes a header in its layout in memory.
     pub fn to_bytes(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         let mut rest = bytes.as_mut_slice();

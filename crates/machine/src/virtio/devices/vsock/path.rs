@@ -1,4 +1,4 @@
-//! The sockets by which programs of the host reach a guest and are reached: PATH to connect to it, PATH_PORT for what it connects to.
+//! The Unix sockets of the host: programs connect to the guest through PATH, and the guest connects to programs that listen on PATH_PORT.
 
 use crate::host_socket::{HostSocket, stream};
 use crate::{MachineConfigError, SetupError};
@@ -9,10 +9,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Connections that wait to be accepted.
+/// The backlog of the listening socket.
 const BACKLOG: i32 = 128;
 
-/// A socket at a path, removed with this value.
+/// A listening socket at a path. Dropping this removes the path.
 pub struct HostPath {
     path: PathBuf,
     socket: HostSocket,
@@ -25,7 +25,7 @@ impl fmt::Debug for HostPath {
 }
 
 impl HostPath {
-    /// Listens at a path where nothing is, or the socket of a process that has ended.
+    /// Listens on a path that does not exist, or that is the socket of a process that has ended.
     ///
     /// # Errors
     /// See [`HostSocket::listen`].
@@ -33,7 +33,7 @@ impl HostPath {
         let refuse = |why: &dyn fmt::Display, remedy| {
             MachineConfigError::new("vsock", format!("the path '{}' of vsock {why}", path.display()), remedy)
         };
-        // The longest that will be connected to.
+        // Checks the length of the longest path to which the device may connect.
         SocketAddrUnix::new(of_port(path, u32::MAX)).map_err(|error| {
             refuse(&format_args!("is too long for sockets: {error}"), "Take a path of at most 97 bytes without NUL.")
         })?;
@@ -41,17 +41,17 @@ impl HostPath {
         Ok(Self { path: path.into(), socket })
     }
 
-    /// Readable when there is something to accept.
+    /// Returns the listening socket, which is readable when there is a connection to accept.
     pub fn listener(&self) -> BorrowedFd<'_> {
         self.socket.listener()
     }
 
-    /// The next program that connects.
+    /// Accepts the next program that connects.
     pub fn accept(&self) -> Option<OwnedFd> {
         accept_with(self.socket.listener(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()
     }
 
-    /// Connects to whoever listens for a port, without waiting for room in his backlog.
+    /// Connects to the program that listens for a port. Fails instead of waiting if its backlog is full.
     pub fn connect(&self, port: u32) -> rustix::io::Result<OwnedFd> {
         let socket = stream()?;
         connect(&socket, &SocketAddrUnix::new(of_port(&self.path, port))?)?;

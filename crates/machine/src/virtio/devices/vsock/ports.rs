@@ -1,4 +1,4 @@
-//! Who of this process listens to which port of the host, and connects to which port of the guest.
+//! Listeners of this process on ports of the host, and its connection requests to ports of the guest.
 
 use super::VsockError;
 use rustix::event::{EventfdFlags, eventfd};
@@ -8,46 +8,47 @@ use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Hears what became of a connection that was asked for: the host's port of it.
+/// Receives the result of a connection request: the host's port.
 pub type Done = Box<dyn FnOnce(Result<u32, VsockError>) + Send>;
 
-/// A connection to a port of the guest that somebody wants.
+/// A request for a connection to a port of the guest.
 pub struct Connect {
     /// The guest's port.
     pub port: u32,
-    /// The device's end.
+    /// The device's end of the stream.
     pub socket: UnixStream,
-    /// Called once, on whatever thread.
+    /// Called once, on any thread.
     pub done: Done,
 }
 
-/// What the device's worker and the rest of the process share. It outlives the worker, which a reset ends.
+/// The state that the device's worker and the rest of the process share. A reset ends the worker, but not this state.
 pub struct Ports {
     state: Mutex<State>,
-    /// Wakes the worker.
+    /// An eventfd that wakes the worker.
     wake: OwnedFd,
-    /// Connections of all listeners that may wait to be accepted. Each holds two descriptors until then, even if the guest resets it.
+    /// The most connections that wait to be accepted, at all listeners together. Each holds two descriptors until it is accepted, even if
+    /// the guest resets it.
     most: usize,
 }
 
 #[derive(Default)]
 struct State {
-    /// There is a worker.
+    /// True while there is a worker.
     active: bool,
-    /// Connections were cut by a reset.
+    /// A reset has cut connections, and the guest has not been notified yet.
     interrupted: bool,
     connects: Vec<Connect>,
     listeners: HashMap<u32, Arc<Backlog>>,
 }
 
-/// Connections of the guest that nobody has accepted yet.
+/// Connections of the guest that wait to be accepted.
 struct Backlog {
     waiting: Mutex<VecDeque<Accepted>>,
     limit: usize,
     arrived: Box<dyn Fn() + Send + Sync>,
 }
 
-/// A connection that the guest has made.
+/// A connection that the guest has opened.
 #[derive(Debug)]
 pub struct Accepted {
     /// The host's end.
@@ -56,7 +57,7 @@ pub struct Accepted {
     pub port: u32,
 }
 
-/// A port of the host to which somebody listens. Dropping it ends that; connections that were not accepted are closed.
+/// A listener on a port of the host. Dropping it stops listening, and closes connections that were not accepted.
 pub struct Listener {
     ports: Arc<Ports>,
     port: u32,
@@ -70,7 +71,7 @@ impl fmt::Debug for Listener {
 }
 
 impl Listener {
-    /// The next connection, if there is one.
+    /// Takes the next connection that waits to be accepted.
     #[must_use]
     pub fn accept(&self) -> Option<Accepted> {
         lock(&self.backlog.waiting).pop_front()
@@ -84,18 +85,18 @@ impl Drop for Listener {
 }
 
 impl Ports {
-    /// Of all listeners together, `most` connections may wait to be accepted.
+    /// Creates the state. At most `most` connections may wait to be accepted, at all listeners together.
     pub fn new(most: usize) -> rustix::io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self { state: Mutex::default(), wake, most })
     }
 
-    /// Readable when there may be something in [`Ports::take_connects`].
+    /// Returns an eventfd that is readable when [`Ports::take_connects`] may return requests.
     pub fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
-    /// Asks the worker for a connection. Without one it is refused at once.
+    /// Passes a connection request to the worker. Without a worker, the request is refused at once.
     pub fn connect(&self, connect: Connect) {
         let mut state = lock(&self.state);
         if !state.active {
@@ -106,20 +107,20 @@ impl Ports {
         self.wake();
     }
 
-    /// Has the worker look again.
+    /// Wakes the worker.
     pub fn wake(&self) {
-        // An error: the counter is full, and so the worker is awake.
+        // An error means that the counter is full, so the worker is awake already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
     }
 
-    /// What was asked for since the last time.
+    /// Takes the requests since the last call.
     pub fn take_connects(&self) -> Vec<Connect> {
-        // An error: nothing was asked for.
+        // An error means that the counter is 0: there was no request.
         let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         std::mem::take(&mut lock(&self.state).connects)
     }
 
-    /// Listens; `arrived` is called on the device's thread when there is something to accept.
+    /// Listens on a port. The device's thread calls `arrived` when there is a connection to accept.
     pub fn listen(
         self: &Arc<Self>,
         port: u32,
@@ -135,8 +136,8 @@ impl Ports {
         Ok(Listener { ports: Arc::clone(self), port, backlog })
     }
 
-    /// The device's end of a connection to somebody who listens to the port: `None` when nobody does, `Some(None)` when he has
-    /// too many waiting or there are no descriptors.
+    /// Returns the device's end of a connection to the listener on the port. `None` if the port has no listener; `Some(None)` if too many
+    /// connections wait to be accepted or no descriptor is left.
     pub fn reach(&self, port: u32, guest_port: u32) -> Option<Option<UnixStream>> {
         let (backlog, all) = {
             let state = lock(&self.state);
@@ -154,14 +155,14 @@ impl Ports {
         Some(Some(ours))
     }
 
-    /// A worker starts: says whether connections were cut before.
+    /// Records that a worker has started. Returns whether a reset has cut connections before.
     pub fn activate(&self) -> bool {
         let mut state = lock(&self.state);
         state.active = true;
         std::mem::take(&mut state.interrupted)
     }
 
-    /// The worker ends; what it has not taken is refused.
+    /// Records that the worker has ended. Requests that it has not taken are refused.
     pub fn deactivate(&self, interrupted: bool) {
         let mut state = lock(&self.state);
         state.active = false;

@@ -1,4 +1,4 @@
-//! One stream with both its ends.
+//! One stream with both of its ends.
 
 use super::connection::{Connection, Message};
 use super::host::{Got, HostEnd};
@@ -9,17 +9,17 @@ use std::io::{self, Read};
 /// A connection and its socket.
 pub struct Stream {
     pub connection: Connection,
-    /// `None` when it has nothing more to say or to hear.
+    /// `None` once the host's end is no longer needed.
     pub host: Option<HostEnd>,
-    /// Who hears that the guest has accepted.
+    /// The requester of the connection, until the guest has accepted.
     pub opening: Option<Opening>,
-    /// It is among those whose turn comes.
+    /// The stream is in the list of turns.
     pub queued: bool,
 }
 
-/// Who wants a connection to the guest.
+/// The requester of a connection to the guest.
 pub enum Opening {
-    /// A program of the host, by the path.
+    /// A program of the host, which connected to the path.
     Path,
     /// This process.
     Process(Done),
@@ -30,18 +30,18 @@ impl Stream {
         Self { connection, host: Some(host), opening, queued: false }
     }
 
-    /// What the guest is to be told.
+    /// Returns the next packet for the guest.
     pub fn next(&self) -> Option<Message> {
         self.connection.next(self.host.as_ref().is_some_and(HostEnd::is_readable))
     }
 
-    /// The guest has accepted: whoever asked hears of it before any data.
+    /// Notifies the requester that the guest has accepted, before any data of the guest.
     pub fn opened(&mut self, key: Key) {
         match self.opening.take() {
             Some(Opening::Process(done)) => done(Ok(key.host)),
             Some(Opening::Path) => {
                 let answer = format!("OK {}\n", key.host);
-                // A socket to which nothing was written has room.
+                // This is the first write to the socket, so it has room.
                 if self.host.as_mut().map(|host| host.write(answer.as_bytes())) != Some(answer.len()) {
                     self.host = None;
                     self.connection.host_failed();
@@ -51,7 +51,7 @@ impl Stream {
         }
     }
 
-    /// The guest has ended a direction, or both.
+    /// Closes the directions of the host's end that the guest has closed.
     pub fn ended(&mut self) {
         if let Some(host) = &mut self.host {
             if !self.connection.guest_sends() {
@@ -63,7 +63,7 @@ impl Stream {
         }
     }
 
-    /// Data of the guest, for the host side or, when that is gone, for nobody.
+    /// Passes the payload of a guest's packet to the host's end, or drops it if there is no host's end.
     pub fn take(&mut self, len: u32, body: &mut impl Read, buffer: &mut [u8]) -> io::Result<()> {
         let mut left = usize::try_from(len).unwrap_or(usize::MAX);
         while left > 0 {
@@ -77,13 +77,13 @@ impl Stream {
         Ok(())
     }
 
-    /// The host's end has room again.
+    /// Writes kept data after the host's end has room again.
     pub fn flush(&mut self) {
         let flushed = self.host.as_mut().map_or(0, HostEnd::flush);
         self.connection.forwarded(bytes(flushed));
     }
 
-    /// What to tell the guest in this stream's turn: with at most `room` bytes of data, which are then in front of the buffer.
+    /// Returns the next packet for the guest, with at most `room` bytes of data, which it reads into the start of `buffer`.
     pub fn say(&mut self, room: usize, buffer: &mut [u8]) -> Option<(Message, u32)> {
         let message = self.next()?;
         let Message::Data(credit) = message else { return Some((message, 0)) };
@@ -100,7 +100,7 @@ impl Stream {
         None
     }
 
-    /// Lets go of the host's end when it has nothing more to say or to hear.
+    /// Drops the host's end when no data can pass in either direction.
     pub fn settle(&mut self) {
         if self.host.as_ref().is_some_and(HostEnd::is_finished) {
             self.connection.host_deaf();
@@ -112,7 +112,7 @@ impl Stream {
     }
 }
 
-/// A number of bytes that is bounded by a credit or a buffer.
+/// Converts a length that a credit or a buffer bounds.
 fn bytes(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

@@ -27,7 +27,7 @@ const GUEST_BUFFER: u32 = 1 << 18;
 struct Guest {
     ram: GuestRam,
     worker: Box<dyn Worker>,
-    /// Of each queue: what was made available, and what was seen used.
+    /// For each queue: the number of chains made available, and of chains seen used.
     available: [u16; 3],
     used: [u16; 3],
 }
@@ -40,7 +40,7 @@ impl Guest {
         this
     }
 
-    /// Makes one descriptor available, and rings.
+    /// Makes one descriptor available, and signals the doorbell.
     fn make_available(&mut self, queue: usize, address: u64, len: u32, writable: bool) -> Result<(), WorkerError> {
         let slot = u64::from(self.available[queue] % 8);
         let base = queue as u64 * RINGS;
@@ -55,7 +55,7 @@ impl Guest {
         self.worker.notified(queue)
     }
 
-    /// One more receive buffer.
+    /// Offers one more receive buffer.
     fn offer(&mut self) {
         let address = RECEIVE_BUFFERS + u64::from(self.available[0] % 8) * (RECEIVE_SIZE + 64);
         self.make_available(0, address, HEADER as u32 + RECEIVE_SIZE as u32, true).unwrap();
@@ -75,7 +75,7 @@ impl Guest {
         self.ram.read_obj(GuestAddress(queue as u64 * RINGS + RINGS / 2 + 2)).unwrap()
     }
 
-    /// Lets the device look at its sockets, until there is nothing to look at.
+    /// Calls the worker until none of its sockets is ready.
     fn turn(&mut self) {
         loop {
             let mut sources = Vec::new();
@@ -87,7 +87,7 @@ impl Guest {
         }
     }
 
-    /// The packet that came first, and its buffer back to the device.
+    /// Returns the next packet to the guest, and offers its buffer again.
     fn receive(&mut self) -> Option<(Header, Vec<u8>)> {
         self.turn();
         if self.used_index(0) == self.used[0] {
@@ -113,7 +113,7 @@ impl Guest {
         header
     }
 
-    /// A connection from port 1000 to a port of the host.
+    /// Opens a connection from port 1000 of the guest to a port of the host.
     fn connect(&mut self, port: u32) -> Header {
         self.send(to(port, Op::Request), &[]);
         self.expect(Op::Response);
@@ -169,13 +169,13 @@ fn test_a_guest_reaches_a_listener_of_this_process() {
     let (header, bytes) = guest.receive().unwrap();
     assert_eq!((header.op, header.src_port, header.dst_port, header.fwd_cnt), (Op::Data, 52, 1000, 4));
     assert_eq!(bytes, b"pong");
-    // The host closes, then the guest.
+    // The host's end closes first, then the guest's.
     drop(socket);
     assert_eq!(guest.expect(Op::Shutdown).flags, NO_SEND | NO_RECEIVE);
     guest.send(Header { flags: NO_SEND | NO_RECEIVE, ..to(52, Op::Shutdown) }, &[]);
     guest.expect(Op::Reset);
     assert_eq!(guest.receive(), None);
-    // Nothing is left of it.
+    // The device has forgotten the connection.
     guest.connect(52);
 }
 
@@ -228,7 +228,7 @@ fn test_this_process_reaches_the_guest_and_each_side_ends_its_direction() {
     let mut heard = String::new();
     socket.read_to_string(&mut heard).unwrap();
     assert_eq!(heard, "answer");
-    // Both directions are over: the device has no use for the socket, and says so.
+    // Both directions are closed: the device drops the socket, and sends SHUTDOWN for both.
     assert_eq!(guest.expect(Op::Shutdown).flags, NO_SEND | NO_RECEIVE);
 }
 
@@ -255,7 +255,7 @@ fn test_whoever_gives_up_before_the_answer_is_forgotten() {
     let request = guest.expect(Op::Request);
     drop(socket);
     assert_eq!(guest.expect(Op::Reset).src_port, request.src_port);
-    // Too late.
+    // The response arrives too late.
     guest.send(Header { src_port: 7, ..to(request.src_port, Op::Response) }, &[]);
     guest.expect(Op::Reset);
 }
@@ -284,7 +284,7 @@ fn test_a_host_that_does_not_read_holds_no_more_than_the_credit() {
     let data = guest.connect(52);
     let Accepted { mut socket, .. } = listener.accept().unwrap();
     let chunk: Vec<u8> = (0..=255).cycle().take(32 << 10).collect();
-    // What the socket takes is forwarded, and told; the rest waits in the device.
+    // The device forwards what the socket takes, and reports it in `fwd_cnt`. The rest waits in the device.
     let (mut sent, mut told) = (0_u32, 0);
     while sent + chunk.len() as u32 <= told + BUFFER {
         guest.send(data, &chunk);
@@ -294,7 +294,7 @@ fn test_a_host_that_does_not_read_holds_no_more_than_the_credit() {
             told = header.fwd_cnt;
         }
     }
-    // All of it arrives once the host reads.
+    // All data arrives once the host reads.
     socket.set_nonblocking(true).unwrap();
     let mut heard = Vec::new();
     for _ in 0..1000 {
@@ -378,7 +378,7 @@ fn test_one_connection_too_many_is_refused() {
     let vsock = Vsock::with_limits(CID, Some(&folder.join("vsock")), limits, &Cancel::default()).unwrap();
     let mut guest = Guest::new(&vsock);
     let listener = vsock.listen(52, MAX_CONNECTIONS, Box::new(|| {})).unwrap();
-    // One that says nothing counts.
+    // A program that has not named a port counts as a connection.
     let silent = UnixStream::connect(folder.join("vsock")).unwrap();
     guest.turn();
     let last = 999 + MAX_CONNECTIONS as u32;
@@ -410,7 +410,7 @@ fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest(
     let mut connect = |port, src_port, op| {
         guest.send(Header { src_port, ..to(port, Op::Request) }, &[]);
         guest.expect(op);
-        // The guest resets it, and the host's end waits for somebody all the same.
+        // The guest resets the connection, but the host's end still waits to be accepted.
         guest.send(Header { src_port, ..to(port, Op::Reset) }, &[]);
     };
     connect(52, 1, Op::Response);
@@ -423,7 +423,7 @@ fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest(
     connect(52, 7, Op::Reset);
     drop(first);
     connect(53, 8, Op::Response);
-    // Those that are accepted count as long as they are connections.
+    // Accepted connections count until they are closed.
     let mut held = vec![second.accept().unwrap()];
     for src_port in 10..13 {
         guest.send(Header { src_port, ..to(53, Op::Request) }, &[]);
@@ -474,13 +474,13 @@ fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it(
     program.read_exact(&mut answer).unwrap();
     assert_eq!(String::from_utf8(answer).unwrap(), format!("OK {}\n", request.src_port));
     assert_eq!(guest.receive().unwrap().1, b"hello");
-    // Nonsense.
+    // An invalid line.
     let mut program = UnixStream::connect(&path).unwrap();
     program.write_all(b"GET / HTTP/1.1\r\n").unwrap();
     guest.turn();
-    // Reset, because not all of it was read.
+    // The socket is reset, because the device has not read all of its data.
     assert!(program.read(&mut [0; 1]).map_or(true, |read| read == 0));
-    // The other way.
+    // A connection in the other direction.
     guest.send(to(80, Op::Request), &[]);
     guest.expect(Op::Reset);
     let server = UnixListener::bind(folder.join("vsock_80")).unwrap();
@@ -490,7 +490,7 @@ fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it(
     let mut heard = [0; 2];
     program.read_exact(&mut heard).unwrap();
     assert_eq!(&heard, b"hi");
-    // This process comes first.
+    // A listener of this process takes precedence over a program at the path.
     let listener = listen(&vsock, 80);
     guest.send(Header { src_port: 1001, ..to(80, Op::Request) }, &[]);
     guest.expect(Op::Response);
@@ -504,13 +504,13 @@ fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it(
 fn test_packets_that_cannot_be_are_answered_or_dropped() {
     let (vsock, mut guest) = device();
     let _listener = listen(&vsock, 52);
-    // Not for the host, and not from this guest.
+    // Packets that are not for the host, or not from this guest.
     guest.send(Header { dst_cid: 9, ..to(52, Op::Request) }, &[]);
     guest.send(Header { src_cid: 9, ..to(52, Op::Request) }, &[]);
     // A reset is never answered.
     guest.send(to(52, Op::Reset), &[]);
     assert_eq!(guest.receive(), None);
-    // Another type, no port, nothing that belongs to a connection.
+    // Another type, no port, and packets without a connection.
     for packet in [
         Header { kind: 2, ..to(52, Op::Request) },
         to(u32::MAX, Op::Request),
@@ -534,7 +534,7 @@ fn test_packets_that_are_shorter_than_they_say_stop_the_device() {
     assert!(guest.make_available(1, TRANSMIT_BUFFER, HEADER as u32 - 1, false).is_err());
     let (_vsock, mut guest) = device();
     assert!(guest.make_available(1, testing::RAM, HEADER as u32, false).is_err());
-    // A receive buffer that is none, once there is something to receive.
+    // A receive buffer without room for data, once there is something to receive.
     let (vsock, driver) = (Vsock::new(CID, None).unwrap(), |vsock: &Vsock| testing::driver(vsock, 0).unwrap());
     let (ram, driver) = driver(&vsock);
     let mut guest = Guest { ram, worker: vsock.activate(driver), available: [0; 3], used: [0; 3] };
@@ -577,7 +577,7 @@ fn tempfile(name: &str) -> std::path::PathBuf {
     folder
 }
 
-/// What may happen to a device with a few connections: each step may be about any of them.
+/// An event at a device with a few connections. Each event may concern any of them.
 #[derive(Clone, Debug)]
 enum Step {
     Packet { op: u16, from: u32, to: u32, flags: u32, len: u32, buf_alloc: u32, fwd_cnt: u32 },
@@ -606,7 +606,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever guest and host do, in whatever order: every packet is taken, the guest is sent nothing beyond its room, the device comes to rest,
+    /// For any sequence of guest and host events, the device takes every packet, sends the guest nothing beyond its credit, comes to rest,
     /// and forgets streams that the guest has reset.
     #[test]
     fn test_a_device_survives_everybody(steps in prop::collection::vec(any_step(), 1..60)) {
@@ -616,7 +616,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Packet { op, from, to: port, flags, len, buf_alloc, fwd_cnt } => {
-                    // The first ports are the listener's and nobody's, the last one is that of the first connection of the host.
+                    // The first ports are the listener's and one without a listener; the last is that of the host's first connection.
                     let dst_port = if port == 2 { 1 << 30 } else { port };
                     let mut raw = Header { src_port: from, flags, buf_alloc, fwd_cnt, len, ..to(dst_port, Op::Data) }.to_bytes();
                     raw[30..32].copy_from_slice(&op.to_le_bytes());
@@ -634,7 +634,7 @@ proptest! {
                 sockets.push(socket);
             }
         }
-        // The host goes, the guest resets all it hears of: then there is silence.
+        // The host closes everything, and the guest resets every connection. After that the device sends no more packets.
         drop((sockets, listener));
         let mut packets = 0;
         while let Some((header, _)) = guest.receive() {

@@ -1,4 +1,4 @@
-//! The device at work: packets from the transmit queue, packets into the receive queue, in turns.
+//! The worker: it takes packets from the transmit queue and puts packets into the receive queue, in turns.
 
 use super::mux::Mux;
 use super::packet::{HEADER, Header};
@@ -8,25 +8,25 @@ use rustix::event::{PollFd, PollFlags};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
-/// Packets of one direction before the other one has its turn.
+/// The most packets in one direction before the other direction has its turn.
 const BATCH: usize = 64;
-/// Turns before the thread looks whether it is wanted elsewhere.
+/// The most turns before the worker returns to its thread.
 const TURNS: usize = 16;
-/// The transmit queue's number. A call for it works on both directions.
+/// The number of the transmit queue. A call for it serves both directions.
 const TRANSMIT: usize = 1;
 /// VIRTIO_VSOCK_EVENT_TRANSPORT_RESET.
 const TRANSPORT_RESET: u32 = 0;
 
-/// See the module. Queues as section 5.10.2 numbers them.
+/// The worker, see the module. The queues are numbered as in section 5.10.2.
 pub struct Streams {
     receive: VirtQueue,
     transmit: VirtQueue,
     events: VirtQueue,
-    /// The guest is to be told that connections were cut.
+    /// A reset has cut connections, and the guest has not been notified yet.
     interrupted: bool,
     mux: Mux,
     ports: Arc<Ports>,
-    /// The queue to work on after a pause, which has interrupted the work.
+    /// The queue with which to continue after a pause that interrupted the work.
     left: Option<usize>,
     stop: StopFlag,
 }
@@ -49,7 +49,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Whether the flag is set; then the work is left for later.
+    /// True if the stop flag is set. The work is then continued later.
     fn is_interrupted(&mut self) -> bool {
         if self.stop.is_set() {
             self.left = Some(TRANSMIT);
@@ -57,7 +57,7 @@ impl Streams {
         self.left.is_some()
     }
 
-    /// Packets of the guest; whether there were any.
+    /// Takes packets of the guest. Returns true if there were any.
     fn take(&mut self) -> Result<bool, WorkerError> {
         for taken in 0..BATCH {
             if self.is_interrupted() || !self.mux.takes_packets() {
@@ -77,7 +77,7 @@ impl Streams {
         Ok(true)
     }
 
-    /// Packets for the guest; whether there were any.
+    /// Puts packets for the guest into its buffers. Returns true if there were any.
     fn give(&mut self) -> Result<bool, WorkerError> {
         for given in 0..BATCH {
             if self.is_interrupted() || !self.mux.has_turn() {

@@ -1,14 +1,14 @@
-//! Errors of a device that only its reset repairs.
+//! Errors after which a device needs a reset.
 
 use crate::virtio::interface::{Interrupt, WorkerError};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 
-/// DEVICE_NEEDS_RESET, and the callback that reports its reason.
+/// The bit DEVICE_NEEDS_RESET, and the callback that reports its reason.
 pub struct Failures {
     needs_reset: AtomicBool,
     interrupt: Arc<Interrupt>,
-    /// Each kind of error is reported once for a device, because a guest can cause errors without end.
+    /// Each kind of error is reported once per device, because a guest can cause errors endlessly.
     driver: Once,
     host: Once,
     report: Box<dyn Fn(&WorkerError) + Send + Sync>,
@@ -19,12 +19,12 @@ impl Failures {
         Self { needs_reset: AtomicBool::new(false), interrupt, driver: Once::new(), host: Once::new(), report }
     }
 
-    /// Whether the device does nothing until its driver resets it.
+    /// True while the device waits for a reset by its driver and does nothing.
     pub fn needs_reset(&self) -> bool {
         self.needs_reset.load(Ordering::SeqCst)
     }
 
-    /// Clears DEVICE_NEEDS_RESET at a reset. Errors that were reported are not reported again.
+    /// Clears DEVICE_NEEDS_RESET at a reset. A kind of error that has been reported is not reported again.
     pub fn clear(&self) {
         self.needs_reset.store(false, Ordering::SeqCst);
     }

@@ -1,10 +1,10 @@
-//! The registers that a driver writes, as values.
+//! The registers that a driver writes, as plain values.
 
 use virtio_bindings::virtio_config::{VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FEATURES_OK};
 use virtio_bindings::virtio_mmio as register;
 use virtio_queue::{Queue, QueueT};
 
-/// What the driver has written. The bit DEVICE_NEEDS_RESET of Status is not here.
+/// The values that the driver has written. The bit DEVICE_NEEDS_RESET of Status is in `Failures`.
 pub struct Registers {
     pub status: u32,
     pub device_features_sel: u32,
@@ -36,22 +36,22 @@ impl Registers {
         self.status & status != 0
     }
 
-    /// The selected queue, if there is one.
+    /// Returns the selected queue, if it exists.
     pub fn queue(&self) -> Option<&Queue> {
         self.queues.get(usize::try_from(self.queue_sel).ok()?)
     }
 
-    /// The selected queue while it may be changed: features are agreed on, and it is not in use.
+    /// Returns the selected queue if it may be changed: the features have been negotiated, and the queue is not in use.
     pub fn queue_mut(&mut self) -> Option<&mut Queue> {
         let agreed = self.has(VIRTIO_CONFIG_S_FEATURES_OK) && !self.has(VIRTIO_CONFIG_S_DRIVER_OK);
         self.queues.get_mut(usize::try_from(self.queue_sel).ok()?).filter(|_| agreed)
     }
 }
 
-/// Stores to a register of a queue.
+/// Writes a register of a queue.
 pub fn write_queue(queue: &mut Queue, offset: u32, value: u32) {
     match offset {
-        // The queue ignores an invalid size.
+        // `set_size` ignores an invalid size.
         register::VIRTIO_MMIO_QUEUE_NUM => queue.set_size(u16::try_from(value).unwrap_or(0)),
         register::VIRTIO_MMIO_QUEUE_READY => queue.set_ready(value & 1 != 0),
         register::VIRTIO_MMIO_QUEUE_DESC_LOW => queue.set_desc_table_address(Some(value), None),
@@ -64,7 +64,7 @@ pub fn write_queue(queue: &mut Queue, offset: u32, value: u32) {
     }
 }
 
-/// Returns the 32 bits of 64 that a selector chooses.
+/// Returns the 32-bit word of `value` that `selector` selects.
 pub fn word(value: u64, selector: u32) -> u32 {
     let [low, high] = [value, value >> 32].map(|value| u32::try_from(value & 0xffff_ffff).unwrap_or(0));
     match selector {

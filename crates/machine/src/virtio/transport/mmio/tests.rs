@@ -19,14 +19,14 @@ fn ram() -> GuestRam {
     GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()
 }
 
-/// A transport and what hears its interrupt line.
+/// Creates a transport, and a receiver of the interrupts on its line.
 fn transport(device: impl VirtioDevice + 'static, ram: &GuestRam) -> (Mmio, Receiver<()>) {
     let (raised, line) = channel();
     let irq = Irq::edge(move || _ = raised.send(()));
     (Mmio::new(Arc::new(device), ram.clone(), irq, Box::new(|_| {})).unwrap(), line)
 }
 
-/// Catches a hang, and nothing else.
+/// A deadline that only a hang exceeds.
 fn later() -> Instant {
     Instant::now() + Duration::from_secs(60)
 }
@@ -91,7 +91,7 @@ fn test_a_driver_finds_the_device() {
     for (offset, value) in registers {
         assert_eq!(read(&mmio, offset), value, "{offset:#x}");
     }
-    // Not a whole register.
+    // An access that is narrower than a register.
     let mut data = [1; 2];
     BusDevice::read(&mmio, 0, &mut data);
     assert_eq!(data, [0; 2]);
@@ -102,7 +102,7 @@ fn test_features_that_were_not_offered_are_not_agreed_on() {
     let (mmio, _) = transport(rng(), &ram());
     let before = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER;
     assert_eq!(agree(&mmio, 1 << VIRTIO_F_VERSION_1 | 1 << 5), before);
-    // A driver of before version 1.
+    // A driver that does not know VIRTIO_F_VERSION_1.
     assert_eq!(agree(&mmio, 0), before);
     write(&mmio, register::VIRTIO_MMIO_STATUS, before | VIRTIO_CONFIG_S_DRIVER_OK);
     assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), before);
@@ -128,7 +128,7 @@ fn test_a_buffer_is_filled_and_interrupts() {
     }
     mmio.reset(later()).unwrap();
     assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0);
-    // Nobody is there.
+    // There is no worker yet.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     assert!(line.recv_timeout(Duration::from_millis(50)).is_err());
 }
@@ -153,7 +153,7 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     let tell = Box::new(move |error: &WorkerError| _ = tell.send(error.clone()));
     let mmio = Mmio::new(Arc::new(rng()), ram.clone(), irq, tell).unwrap();
     start(&mmio, DESCRIPTORS);
-    // More buffers than the queue has.
+    // The available index is ahead by more buffers than the queue has.
     ram.write_obj(100_u16, GuestAddress(u64::from(AVAILABLE) + 2)).unwrap();
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -163,7 +163,7 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     };
     assert!(why.contains("available ring index"), "{why}");
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
-    // Again, and nobody is told again.
+    // After a reset, another error of the same kind is not reported.
     start(&mmio, 0xffff_f000);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(told.try_recv().is_err());
@@ -186,7 +186,7 @@ fn test_a_limit_holds_across_resets() {
         write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     };
     start(&mmio, DESCRIPTORS);
-    // A minute's worth, to be paid for.
+    // A request that uses up the limit of a minute.
     ask(0);
     line.recv_timeout(Duration::from_secs(30)).unwrap();
     for _ in 0..2 {
@@ -198,7 +198,7 @@ fn test_a_limit_holds_across_resets() {
     }
 }
 
-/// A device whose code panics.
+/// A device whose methods panic.
 struct Panics {
     activate: bool,
 }
@@ -252,7 +252,7 @@ fn test_a_panic_needs_a_reset_is_reported_once_and_leaves_a_device_that_can_be_s
     }
 }
 
-/// Tells when its worker has gone.
+/// A worker that reports when it is dropped.
 struct Watched(Sender<&'static str>);
 
 impl VirtioDevice for Watched {
@@ -295,7 +295,7 @@ fn test_a_reset_waits_until_the_worker_has_gone() {
     start(&mmio, DESCRIPTORS);
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 1);
     assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
-    // There is no third queue.
+    // The device has no third queue.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 2);
     mmio.reset(later()).unwrap();
     assert_eq!(told.try_recv(), Ok("gone"));
@@ -326,7 +326,7 @@ mod fuzz {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
-        /// Whatever a guest writes to the registers and to its memory: nothing but the device suffers.
+        /// Whatever a guest writes to the registers and to its memory, only the device fails.
         #[test]
         fn test_any_accesses(
             accesses in proptest::collection::vec((0_u64..0x200, any::<u32>(), 0_usize..4), 0..200),

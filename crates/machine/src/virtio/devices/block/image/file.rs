@@ -1,4 +1,4 @@
-//! Opening the files of an image.
+//! Opens the files of an image.
 
 use super::lock::{self, Lock};
 use crate::MachineConfigError;
@@ -7,23 +7,23 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-/// A file or a block device, locked.
+/// A file or a block device that is open and locked.
 pub struct OpenFile {
     pub file: File,
     pub lock: Lock,
 }
 
-/// An image cannot be used: `what` follows the path in the message.
+/// Returns the error of an image that cannot be used. The message is the path followed by `what`.
 pub fn refuse(path: &Path, what: impl std::fmt::Display, remedy: &'static str) -> MachineConfigError {
     MachineConfigError::new("disks", format!("the disk image {} {what}", path.display()), remedy)
 }
 
-/// Opens a file, and locks it against others who would write it.
+/// Opens a file, and takes QEMU's locks on it.
 ///
 /// # Errors
 /// [`MachineConfigError`] for a path that cannot be opened, is neither a file nor a block device, or is in use.
 pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError> {
-    // Non-blocking: a FIFO is refused, not waited for.
+    // Non-blocking, so that a FIFO is refused without waiting for its other end.
     let file = File::options().read(true).write(!read_only).custom_flags(libc::O_NONBLOCK).open(path);
     let file = file.map_err(|error| {
         let remedy = match error.kind() {
@@ -44,7 +44,7 @@ pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError
     Ok(OpenFile { file, lock })
 }
 
-/// Something that hardly ever goes wrong.
+/// Returns the error of a file that is open but cannot be examined, which is rare.
 pub fn unreadable(path: &Path, error: &io::Error) -> MachineConfigError {
     refuse(path, format_args!("cannot be used: {error}"), "Check the file and the device it is on.")
 }

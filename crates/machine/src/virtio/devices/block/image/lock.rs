@@ -1,39 +1,41 @@
-//! An image is written by one process at a time, and not read meanwhile. The locks are QEMU's, so that they hold between the two.
+//! QEMU's image locks. While one process writes an image, no other process reads or writes it. The locks also work between this process and
+//! QEMU.
 //!
-//! QEMU names what one may do with an image by numbers, and locks two bytes for each: the first, shared, by who does it; the second, shared, by
-//! who does not want others to. Whoever opens an image takes its locks first and then looks for conflicts.
+//! QEMU numbers the permissions on an image. Each permission has two bytes that processes lock shared: the first byte if the process uses
+//! the permission, the second if it does not share the permission with others. A process takes its own locks first and then checks for
+//! conflicts.
 
 use kvm_accel::file_lock::{is_byte_locked, share_byte};
 use std::fs::File;
 use std::io;
 
-/// Reading data that fits together, writing, and changing the size: QEMU's `BLK_PERM_CONSISTENT_READ`, `_WRITE` and `_RESIZE`.
+/// Consistent read, write and resize: QEMU's `BLK_PERM_CONSISTENT_READ`, `_WRITE` and `_RESIZE`.
 const READ: i64 = 0;
 const WRITE: i64 = 1;
 const RESIZE: i64 = 3;
 
-/// The byte for who does the first of these things.
+/// Offset of the bytes for permissions that are in use.
 const USED: i64 = 100;
-/// The byte for who does not want it done.
+/// Offset of the bytes for permissions that are not shared.
 const UNSHARED: i64 = 200;
 
 /// The locks of an open image.
 #[derive(Debug)]
 pub struct Lock {
-    /// They go with the last descriptor of this opening.
+    /// The kernel releases the locks when the last descriptor of this open file description is closed.
     _file: File,
 }
 
-/// Takes the locks; says what is in the way otherwise. File systems without locks have none.
+/// Takes the locks. On a conflict, returns the reason. On a file system without locks, no lock is taken.
 pub fn take(file: &File, read_only: bool) -> Result<Lock, &'static str> {
     let used: &[i64] = if read_only { &[READ] } else { &[READ, WRITE] };
-    // A guest's file system stands no change behind its back.
+    // A guest's file system requires that no other process changes the disk.
     let unshared = [WRITE, RESIZE];
     let own = used.iter().map(|thing| USED + thing).chain(unshared.map(|thing| UNSHARED + thing));
     for byte in own {
         if let Err(error) = share_byte(file, byte) {
             let busy = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::PermissionDenied);
-            // Somebody has a lock that nobody takes who keeps to these rules.
+            // Another process holds an exclusive lock, which this protocol never uses.
             return if busy { Err("is locked by another process") } else { unlocked(file) };
         }
     }

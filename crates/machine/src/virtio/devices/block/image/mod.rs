@@ -1,6 +1,6 @@
-//! The image of a disk: the files that hold its bytes.
+//! The image of a disk: the files that store its contents.
 //!
-//! `raw` is one file, byte for byte; `qcow2` is QEMU's format. `file` opens files, and `lock` takes QEMU's locks, so that one process at a
+//! `raw` is one file, byte for byte; `qcow2` is QEMU's format. `file` opens files. `lock` takes QEMU's locks, so that only one process at a
 //! time writes an image.
 
 mod file;
@@ -29,16 +29,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Bytes of a sector, the unit of offsets and lengths in requests.
 pub const SECTOR: u64 = 512;
 
-/// The most bytes of a slice of a read or write.
+/// The most bytes in a slice of a read or write.
 pub const SLICE: u64 = 1 << 20;
 
-/// How an image holds a disk.
+/// The format of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ImageFormat {
-    /// Byte for byte.
+    /// The file has the disk's contents, byte for byte.
     #[default]
     Raw,
-    /// QEMU's format: only what was written takes room, and another image may be behind it.
+    /// QEMU's format. Only written clusters take space, and an image may have a backing image.
     Qcow2,
 }
 
@@ -57,18 +57,18 @@ impl FromStr for ImageFormat {
     }
 }
 
-/// What a disk is made from.
+/// The configuration of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskConfig {
-    /// A file, or a block device of the host.
+    /// The path of a file, or of a block device of the host.
     pub path: PathBuf,
-    /// How it holds the disk. It is never guessed: a guest could write the header of another format.
+    /// The image's format. It is never probed: a guest could write the header of another format to a raw image.
     pub format: ImageFormat,
-    /// The guest cannot write, and the file is opened for reading.
+    /// The guest cannot write, and the file is opened read-only.
     pub read_only: bool,
-    /// What the guest reads as the disk's serial number, 20 bytes at most.
+    /// The serial number that the guest reads, at most 20 bytes.
     pub serial: String,
-    /// What the guest discards is given back to the host.
+    /// The host frees the space that the guest discards.
     pub discard: bool,
     /// Rate limits.
     pub throttle: ThrottleConfig,
@@ -91,10 +91,10 @@ enum Medium {
 }
 
 impl Image {
-    /// Opens the image, and locks it against others who would write it.
+    /// Opens the image, and takes QEMU's locks on it.
     ///
     /// # Errors
-    /// [`MachineConfigError`] for a path that cannot be opened, is no disk, or is in use.
+    /// [`MachineConfigError`] for a path that cannot be opened, is not an image of a disk, or is in use.
     pub fn open(config: &DiskConfig) -> Result<Self, MachineConfigError> {
         let DiskConfig { path, read_only, .. } = config;
         let OpenFile { file, lock } = file::open(path, *read_only)?;
@@ -109,7 +109,7 @@ impl Image {
         Ok(Self { medium, lost: AtomicBool::new(false), _lock: lock })
     }
 
-    /// The size of the disk.
+    /// Returns the size of the disk in sectors.
     pub const fn sectors(&self) -> u64 {
         match &self.medium {
             Medium::Raw(raw) => raw.sectors(),
@@ -117,7 +117,7 @@ impl Image {
         }
     }
 
-    /// The file to do requests on without this image's help, if it is as simple as that.
+    /// Returns the file of a raw image, on which requests can be done directly.
     pub const fn file(&self) -> Option<&Arc<File>> {
         match &self.medium {
             Medium::Raw(raw) => Some(raw.file()),
@@ -125,7 +125,7 @@ impl Image {
         }
     }
 
-    /// The most bytes of a discard or write-zeroes at once. Its multiples split no cluster.
+    /// Returns the most bytes of one discard or write-zeroes call. Calls that end at its multiples split no cluster.
     pub const fn extent(&self) -> u64 {
         match &self.medium {
             Medium::Raw(_) => 8 << 20,
@@ -149,7 +149,7 @@ impl Image {
         }
     }
 
-    /// Gives up the contents of a range.
+    /// Discards the contents of a range.
     pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         match &self.medium {
             Medium::Raw(raw) => raw.discard(offset, len),
@@ -157,7 +157,7 @@ impl Image {
         }
     }
 
-    /// Fills a range with zeroes, or the first part of it: how many bytes.
+    /// Fills a range with zeroes, or only its first part. Returns the number of bytes filled.
     pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<u64> {
         match &self.medium {
             Medium::Raw(raw) => raw.write_zeroes(offset, len, unmap),
@@ -165,7 +165,7 @@ impl Image {
         }
     }
 
-    /// Brings everything that was written to the medium.
+    /// Makes all earlier writes durable.
     pub fn flush(&self) -> io::Result<()> {
         self.flushed(|| match &self.medium {
             Medium::Raw(raw) => raw.flush(),
@@ -173,18 +173,18 @@ impl Image {
         })
     }
 
-    /// Whether the kernel has reported that it lost something which was written. Then no flush succeeds, because the kernel has dropped what
-    /// it could not write and reports that once.
+    /// True if the kernel has reported the loss of written data. From then on every flush has to fail, because the kernel drops data that
+    /// it failed to write and reports that only once.
     pub fn has_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
 
-    /// The kernel has reported a loss.
+    /// Records that the kernel has reported a loss.
     pub fn note_lost(&self) {
         self.lost.store(true, Ordering::Release);
     }
 
-    /// Flushes by `flush`, and notes its failure.
+    /// Flushes with `flush`, and records its failure as a loss.
     pub fn flushed(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if self.has_lost() {
             return Err(Errno::IO.into());

@@ -1,4 +1,4 @@
-//! Qcow2 images, by the library imago.
+//! Qcow2 images, read and written with the library imago.
 
 use super::SECTOR;
 use super::file::{self, OpenFile};
@@ -17,17 +17,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use vm_memory::{Bytes, GuestAddress};
 
-/// Bytes that are copied at a time. The library wants memory that nobody else writes, which guest memory is not.
+/// Bytes that are copied at a time. The library needs memory that nothing else writes, unlike guest memory.
 const CHUNK: usize = 1 << 20;
 
-/// Images behind an image, each backing the one before.
+/// The longest chain of backing images.
 const DEEPEST: usize = 32;
 
 pub struct Qcow2Image {
-    /// `None` after the library panicked: what it knew of the image may be wrong.
+    /// `None` after the library has panicked: its state of the image may be wrong.
     image: Mutex<Option<FormatAccess<Storage>>>,
     sectors: u64,
-    /// Of the files behind this one.
+    /// The locks of the backing images and the data file.
     _locks: Vec<Lock>,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Debug for Qcow2Image {
 }
 
 impl Qcow2Image {
-    /// The image in this file, which was opened from `path`: names of other files in it are relative to that.
+    /// Opens the image in `file`. Relative names of other files in it are resolved against `path`.
     pub fn new(file: std::fs::File, path: &Path, read_only: bool) -> io::Result<Self> {
         check_header(&file)?;
         let gate = Gate { locks: Arc::default(), depth: 0 };
@@ -78,7 +78,7 @@ impl Qcow2Image {
         self.with(|image| if unmap { image.discard_to_zero(offset, len) } else { image.write_zeroes(offset, len) })
     }
 
-    /// The tables first, then all of it to the medium.
+    /// Writes the cached tables, and then flushes the files to the medium.
     pub fn flush(&self) -> io::Result<()> {
         self.with(|image| image.flush().and_then(|()| image.sync()))
     }
@@ -86,7 +86,7 @@ impl Qcow2Image {
     fn with(&self, call: impl FnOnce(&mut FormatAccess<Storage>) -> io::Result<()>) -> io::Result<()> {
         let mut place = self.image.lock().unwrap_or_else(PoisonError::into_inner);
         let mut image = place.take().ok_or_else(|| io::Error::other("the image was given up"))?;
-        // Put back only when the library has come back.
+        // The image is put back only if the library returned without a panic.
         let (image, result) = guarded(move || {
             let result = call(&mut image);
             Ok((image, result))
@@ -96,12 +96,12 @@ impl Qcow2Image {
     }
 }
 
-/// Refuses tables larger than QEMU's limits, before anybody makes room for them, and refcounts that cannot be.
+/// Refuses tables larger than QEMU's limits before memory is allocated for them, and refcount tables with holes.
 fn check_header(file: &std::fs::File) -> io::Result<()> {
     let mut header = [0; 64];
     let read = file.read_exact_at(&mut header, 0);
     if read.is_err() || header[..4] != *b"QFI\xfb" {
-        // Too short, or no such image: the library says so, or it is a raw image behind one.
+        // The file is too short or is not a qcow2 image. The library reports that, or it is a raw backing image.
         return Ok(());
     }
     let word = |at: usize| u64::from(u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]));
@@ -114,7 +114,8 @@ fn check_header(file: &std::fs::File) -> io::Result<()> {
     if !fits {
         return Err(io::Error::other("its tables are larger than any image needs"));
     }
-    // Refcount blocks are made in order and never go; the library looks for room in front of a missing one for ever.
+    // Refcount blocks are allocated in order and never freed. If one is missing, the library's search for free space in front of it never
+    // ends.
     let bytes = usize::try_from(refcount_bytes.unwrap_or(0)).map_err(io::Error::other)?;
     let mut table = vec![0; bytes];
     file.read_exact_at(&mut table, word(48) << 32 | word(52))?;
@@ -123,12 +124,13 @@ fn check_header(file: &std::fs::File) -> io::Result<()> {
     if whole { Ok(()) } else { Err(io::Error::other("its refcount table has holes")) }
 }
 
-/// An image may be wrong in ways that the library did not think of.
+/// Calls the library and catches a panic: a corrupt image may violate an assumption of the library.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(io::Error::other("the image's tables cannot be")))
 }
 
-/// Calls `each` for pieces of at most [`CHUNK`] bytes: where on the disk, a buffer as long as the piece, its place in guest memory.
+/// Calls `each` for pieces of at most [`CHUNK`] bytes, with the offset on the disk, a buffer as long as the piece, and its ranges of guest
+/// memory.
 fn chunks(
     ranges: &[GuestRange],
     offset: u64,
@@ -146,7 +148,7 @@ fn chunks(
     Ok(())
 }
 
-/// Moves the parts of `bytes`, in turn, from or to these ranges.
+/// Copies consecutive parts of `bytes` from or to these ranges.
 fn copy<E: std::error::Error + Send + Sync + 'static>(
     ranges: &[GuestRange],
     mut bytes: &mut [u8],
@@ -161,7 +163,7 @@ fn copy<E: std::error::Error + Send + Sync + 'static>(
     Ok(())
 }
 
-/// Opens what an image names: its backing images, read only, and its data file. All are locked as the image is.
+/// Opens the files that an image refers to: its backing images, read-only, and its data file. All of them are locked like the image.
 #[derive(Clone)]
 struct Gate {
     locks: Arc<Mutex<Vec<Lock>>>,

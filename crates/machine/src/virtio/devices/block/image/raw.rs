@@ -1,4 +1,4 @@
-//! A file or block device that is the disk, byte for byte.
+//! Raw images: a file or block device with the disk's contents, byte for byte.
 
 use super::{SECTOR, SLICE};
 use kvm_accel::GuestRam;
@@ -11,28 +11,28 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
 
-/// For file systems without a call for it.
+/// Zeroes to write on file systems without a system call for that.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
-/// What frees room, and what only writes zeroes.
+/// The flags that free space, and the flags that only zero a range.
 pub const PUNCH: FallocateFlags = FallocateFlags::PUNCH_HOLE.union(FallocateFlags::KEEP_SIZE);
 pub const ZERO: FallocateFlags = FallocateFlags::ZERO_RANGE.union(FallocateFlags::KEEP_SIZE);
 
 #[derive(Debug)]
 pub struct RawImage {
     file: Arc<File>,
-    /// When it was opened.
+    /// The length of the file when it was opened.
     len: u64,
 }
 
 impl RawImage {
     pub fn new(file: File) -> io::Result<Self> {
-        // Not from the metadata: a block device has its length here only.
+        // The metadata of a block device does not have its length.
         let len = (&file).seek(SeekFrom::End(0))?;
         Ok(Self { file: Arc::new(file), len })
     }
 
-    /// The last one may not be whole in the file; it is filled up with zeroes.
+    /// Returns the number of sectors. The last sector may be partly beyond the end of the file; reads fill it up with zeroes.
     pub const fn sectors(&self) -> u64 {
         self.len.div_ceil(SECTOR)
     }
@@ -41,7 +41,7 @@ impl RawImage {
         &self.file
     }
 
-    /// Only the end of a sector that the file does not fill reads as zeroes; a file that has become shorter is an error.
+    /// Only the end of the last sector, beyond the end of the file, reads as zeroes. Reading a file that has become shorter fails.
     pub fn read(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
         let done = guest_io::read_at(ram, &self.file, ranges, offset)?;
         let missing = total(ranges) - done;
@@ -59,7 +59,7 @@ impl RawImage {
         guest_io::write_at(ram, &self.file, ranges, offset).map(|_| ())
     }
 
-    /// A host that cannot free the room keeps it.
+    /// Frees the space of a range, if the host supports that.
     pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         match self.fallocate(PUNCH, offset, len) {
             Err(Errno::OPNOTSUPP | Errno::NODEV | Errno::NOSYS) => Ok(()),
@@ -67,7 +67,8 @@ impl RawImage {
         }
     }
 
-    /// A file system without a call for it has zeroes written, a slice at a time: how many bytes are done.
+    /// Zeroes a range. On a file system without a system call for that, writes at most a slice of zeroes. Returns the number of bytes
+    /// zeroed.
     pub fn write_zeroes(&self, offset: u64, len: u64, unmap: bool) -> io::Result<u64> {
         let modes = [PUNCH, ZERO];
         if modes[usize::from(!unmap)..].iter().any(|&mode| self.fallocate(mode, offset, len).is_ok()) {

@@ -73,7 +73,7 @@ fn test_each_side_ends_its_own_direction() {
     assert_eq!(connection.packet(&Header { len: 5, ..header(Op::Data) }), Effect::Data);
     assert_eq!(connection.packet(&Header { flags: NO_SEND, ..header(Op::Shutdown) }), Effect::Ended);
     assert!(!connection.guest_sends());
-    // Data after the end.
+    // Data after the guest has closed its sending direction.
     assert_eq!(connection.packet(&Header { len: 5, ..header(Op::Data) }), Effect::Over { orderly: false });
 }
 
@@ -125,7 +125,7 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What may happen to a connection.
+/// An event at a connection.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Packet { op: Op, len: u32, flags: u32, buf_alloc: u32, fwd_cnt: u32 },
@@ -152,7 +152,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// However guest and host behave: what is held is bounded, messages come to an end, and nothing follows a reset.
+    /// For any behaviour of guest and host: held data is bounded, the packets to the guest come to an end, and no packet follows a reset.
     #[test]
     fn test_no_guest_gets_more_than_its_credit(host_asks: bool, steps in prop::collection::vec(any_step(), 0..80)) {
         let mut connection = if host_asks { Connection::request() } else { Connection::accept(&header(Op::Request)) };
@@ -180,7 +180,7 @@ proptest! {
             prop_assert!(connection.credit.held() <= BUFFER);
             prop_assert!(!gone || connection.is_gone());
         }
-        // Without data or news, there is an end to what is told: at most request or response, shutdown, credit.
+        // Without new data or events, the packets come to an end: at most a request or response, a shutdown and a credit update.
         let mut told = 0;
         while let Some(message) = connection.next(false) {
             connection.tell(message, 0);
@@ -189,8 +189,8 @@ proptest! {
         }
     }
 
-    /// A guest that keeps the rules gets every byte through in both directions, in whatever order things happen, and both ends
-    /// come to know that it is over.
+    /// With a guest that follows the protocol, every byte arrives in both directions in any order of events, and both ends learn that the
+    /// connection is over.
     #[test]
     fn test_streams_arrive_whole_and_end(
         to_guest in 0..300_000_u32,
@@ -202,10 +202,10 @@ proptest! {
         let mut guest = Guest { room, ..Guest::default() };
         let (mut unsent, mut unheard, mut held) = (to_guest, from_guest, 0_u32);
         let mut wire = VecDeque::new();
-        // Enough for a guest with little room, behind a full queue of questions for more.
+        // Enough rounds for a guest with a small buffer, behind a full queue of credit requests.
         for &(what, amount) in order.iter().cycle().take(60_000) {
             match what {
-                // The guest sends what it may.
+                // The guest sends as much as its credit allows.
                 0 => {
                     let len = amount.min(unheard).min(guest.credit());
                     if guest.open && len > 0 {
@@ -220,13 +220,13 @@ proptest! {
                         prop_assert_eq!(connection.packet(&end), Effect::Ended);
                     }
                 }
-                // The host takes.
+                // The host reads.
                 1 => {
                     let len = amount.min(held);
                     held -= len;
                     connection.forwarded(len);
                 }
-                // The device has a turn, and a buffer.
+                // The device has a turn and a receive buffer.
                 2 if wire.len() == 8 => {}
                 2 => {
                     if let Some(message) = connection.next(true) {
@@ -242,14 +242,14 @@ proptest! {
                         connection.host_ended();
                     }
                 }
-                // The guest takes.
+                // The guest's driver takes a packet.
                 3 => if let Some((message, len, fwd_cnt)) = wire.pop_front() {
                     prop_assert!(guest.hear(message, len, fwd_cnt));
                     if message == Message::CreditRequest {
                         connection.packet(&guest.header(Op::CreditUpdate, 0));
                     }
                 },
-                // The program in the guest takes.
+                // The program in the guest reads.
                 _ => {
                     let len = amount.min(guest.buffered);
                     guest.buffered -= len;
@@ -261,7 +261,7 @@ proptest! {
             }
         }
         let all = [0, 1, 2, 3, 4].iter().all(|step| order.iter().any(|(what, _)| what == step));
-        // Only an order that lets everybody work, and long enough for bytes one by one.
+        // Only sequences in which every participant gets its turn, and that are long enough for transfers of single bytes.
         if all && order.iter().all(|(_, amount)| *amount > 1000) && room > 1000 {
             prop_assert_eq!((unsent, unheard, held, guest.buffered), (0, 0, 0, 0));
             prop_assert_eq!((guest.heard, guest.host_ended), (to_guest, true));
@@ -272,7 +272,7 @@ proptest! {
     }
 }
 
-/// The other side of the protocol, with buffers that it counts itself.
+/// The guest's side of the protocol, which counts its own buffers.
 #[derive(Default)]
 struct Guest {
     open: bool,
@@ -296,7 +296,7 @@ impl Guest {
         Header { len, buf_alloc: self.room, fwd_cnt: self.taken, ..header(op) }
     }
 
-    /// Whether a guest's driver would have taken it.
+    /// True if a guest's driver would accept the packet.
     fn hear(&mut self, message: Message, len: u32, fwd_cnt: u32) -> bool {
         (self.host_room, self.host_taken) = (BUFFER, fwd_cnt);
         self.buffered += len;
