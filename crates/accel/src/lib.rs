@@ -1,6 +1,6 @@
 //! QEMU's KVM accelerator (`accel/kvm`) as a Rust crate, in a smaller form.
 //!
-//! The crate depends on KVM only. It contains no device and no Node.js code. Callers use it in the order of the kernel
+//! The crate handles KVM only: it contains no device and no Node.js code. Callers use it in the order of the kernel
 //! calls:
 //!
 //! 1. [`AccelProperties`]: validated options (`kernel-irqchip`, `notify-vmexit`, ...).
