@@ -1,5 +1,5 @@
-//! What the guest's processors are: CPUID by features and models ([`features`], [`models`]), their places ([`Topology`]), the time-stamp
-//! counter, MSRs that user space answers for ([`msr_filter`]) and bus locks ([`bus_lock`]).
+//! The guest's processors: CPUID by features and models ([`features`], [`models`]), the topology ([`Topology`]), the
+//! time-stamp counter, MSRs that user space emulates ([`msr_filter`]) and bus locks ([`bus_lock`]).
 
 pub mod bus_lock;
 pub mod cpuid;
@@ -14,12 +14,12 @@ pub use tsc::may_set;
 
 use msr_filter::MsrRange;
 
-/// A feature that is to be on or off, by QEMU's name.
+/// A feature to switch on or off, by QEMU's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FeatureChange {
     /// See [`features::names`].
     pub name: String,
-    /// Asked for, or taken away.
+    /// True to add the feature, false to remove it.
     pub on: bool,
 }
 
@@ -33,41 +33,41 @@ pub struct FeatureChange {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuConfig {
-    /// `host`, `max`, or one of [`models::MODELS`]; another name is the host with a warning.
+    /// `host`, `max`, or one of [`models::MODELS`]. Any other name selects the host's CPU with a warning.
     pub model: String,
-    /// In the order in which they apply.
+    /// Feature changes, in the order in which they apply.
     pub features: Vec<FeatureChange>,
-    /// Warn of features that were asked for and are not there.
+    /// Warn about requested features that the host lacks.
     pub check: bool,
-    /// Fail for them.
+    /// Fail if the host lacks requested features.
     pub enforce: bool,
-    /// The guest is told that this is KVM.
+    /// Show KVM's signature and features to the guest.
     pub kvm: bool,
-    /// The performance monitoring unit: the host's with `host`, none with a model, unless this says otherwise.
+    /// Whether the guest has a performance monitoring unit. `None`: the host's with `host`, none with a model.
     pub pmu: Option<bool>,
-    /// Without what could not be migrated: an invariant time-stamp counter.
+    /// Omit features that prevent migration: the invariant time-stamp counter.
     pub migratable: bool,
     /// The time-stamp counter's frequency in kHz, if not the host's.
     pub tsc_khz: Option<u32>,
     /// How the vCPUs are arranged.
     pub topology: Topology,
-    /// The guest keeps a physical CPU while it idles.
+    /// The guest keeps its physical CPU while it idles.
     pub disable_exits: bool,
-    /// MSRs that are answered outside the kernel; a [`MsrRule`](msr_filter::MsrRule) makes one with fixed answers.
+    /// MSRs that user space emulates. A [`MsrRule`](msr_filter::MsrRule) creates a range with fixed results.
     pub msrs: Vec<MsrRange>,
-    /// Bus locks in a second before the guest is slowed down; 0 leaves them alone.
+    /// Maximum number of bus locks per second before the guest is throttled. 0 disables the limit.
     pub bus_lock_ratelimit: u64,
 }
 
 impl From<u32> for CpuConfig {
-    /// [`CpuConfig::new`].
+    /// Equivalent to [`CpuConfig::new`].
     fn from(cpus: u32) -> Self {
         Self::new(cpus)
     }
 }
 
 impl CpuConfig {
-    /// The host's CPU, with a core for each vCPU.
+    /// Returns the host's CPU, with a core for each vCPU.
     #[must_use]
     pub fn new(cpus: u32) -> Self {
         Self {
