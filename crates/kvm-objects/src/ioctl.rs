@@ -37,7 +37,7 @@ pub fn with_value(fd: &OwnedFd, table: &'static [Call], request: u32, value: u64
     if call.argument != Argument::Value {
         return Err(refuse(libc::EFAULT));
     }
-    // SAFETY: the table says that the ioctl takes a number, so that the kernel touches no memory of ours.
+    // SAFETY: by the table, the ioctl takes a number, so the kernel touches no memory of this process.
     answer(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), value) })
 }
 

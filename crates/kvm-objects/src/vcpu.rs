@@ -95,7 +95,7 @@ impl Vcpu {
     /// Calls an ioctl that takes a number.
     ///
     /// # Errors
-    /// The error of the ioctl, or that of an unknown ioctl.
+    /// ENOTTY for an ioctl that is not in the table; otherwise the error of the ioctl.
     pub fn with_value(&self, request: u32, value: u64) -> Result<u32> {
         ioctl::with_value(&self.fd, VCPU, request, value)
     }
@@ -103,7 +103,8 @@ impl Vcpu {
     /// Calls an ioctl that takes a structure.
     ///
     /// # Errors
-    /// The error of the ioctl, that of an unknown ioctl, or that of `bytes` with an invalid size or count.
+    /// ENOTTY for an ioctl that is not in the table, EFAULT or E2BIG if `bytes` do not match its argument; otherwise the
+    /// error of the ioctl.
     pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
         ioctl::with_bytes(&self.fd, VCPU, request, bytes.into())
     }

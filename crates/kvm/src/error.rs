@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// Returns the kernel's error number, if the kernel refused a call.
+    /// Returns the kernel's error number, if a call to the kernel failed.
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {

@@ -197,7 +197,7 @@ impl Breakpoints {
         Ok(())
     }
 
-    /// Removes a breakpoint. A software breakpoint goes only when it has been removed as often as it was set. The
+    /// Removes a breakpoint. A software breakpoint is deleted only when it has been removed as often as it was set. The
     /// original byte is restored only if the `int3` is still there.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ impl Interrupts {
         irqfd::assign(&self.calls, gsi, None, None)
     }
 
-    /// Creates an eventfd that raises the level-triggered `gsi` until the guest acknowledges it. The kernel then
+    /// Creates an eventfd that raises the level-triggered `gsi` until the guest acknowledges it. The acknowledgement
     /// signals `resample`.
     ///
     /// # Errors

@@ -59,7 +59,7 @@ pub fn eventfd(context: impl FnOnce() -> String) -> Result<EventFd> {
     })
 }
 
-/// Calls KVM_IRQFD. Passes `resample` to the kernel if the IOAPIC is in the kernel, and adds it to `resamples`
+/// Calls KVM_IRQFD. Passes `resample` to the kernel if the IOAPIC is in the kernel. Adds it to the table `user_space`
 /// otherwise.
 pub fn assign(
     calls: &IrqCalls,

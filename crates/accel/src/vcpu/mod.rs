@@ -1,4 +1,4 @@
-//! Runs vCPUs on their own threads. `kvm/run_page.rs` decodes exits, [`decide`] decides what they lead to, and
+//! Runs vCPUs on their own threads. `kvm_accel_kvm::run` decodes exits, [`decide`] decides what they lead to, and
 //! `thread.rs` loops.
 
 mod bus_lock;

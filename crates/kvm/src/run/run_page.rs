@@ -239,8 +239,8 @@ impl RunPage {
         if offset < size_of::<kvm_run>() || end > self.0.len() {
             return None;
         }
-        // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the union;
-        // `&mut self` keeps the kernel out until it is given back.
+        // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the
+        // union. `&mut self` excludes KVM_RUN, and so the kernel, while the slice is borrowed.
         Some(unsafe { slice::from_raw_parts_mut(self.0.base().add(offset), len) })
     }
 }

@@ -103,7 +103,7 @@ impl GuestRam {
     /// overlap.
     ///
     /// # Errors
-    /// When the memory cannot be mapped.
+    /// Mapping the memory fails.
     pub fn from_ranges(ranges: &[(GuestAddress, usize)]) -> Result<Self, FromRangesError> {
         let regions = ranges
             .iter()
@@ -118,7 +118,7 @@ impl GuestRam {
     /// its files, which were empty, so [`discard`](Self::discard) may punch holes in them.
     ///
     /// # Errors
-    /// When the regions are unordered or overlap.
+    /// The regions are unordered or overlap.
     pub fn from_regions(regions: Vec<GuestRegion>, page: usize, own_files: bool) -> Result<Self, FromRangesError> {
         let memory = GuestMappings::from_regions(regions)?;
         let watch = Arc::<Watch>::default();

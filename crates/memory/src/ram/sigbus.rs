@@ -1,9 +1,9 @@
 //! Handles SIGBUS on guest memory: a truncated file, exhausted huge pages, or a failed host page.
 //!
-//! The handler records the loss, kicks every vCPU of the machine, and maps an empty page over the lost one, so that the
-//! thread that touched it continues. Each vCPU that runs, is halted or sleeps stops the machine before it enters the
-//! guest again. A parked vCPU does so when it is resumed. Any thread may have touched the page. A signal for any other
-//! address goes to the handler that was installed before. Without one, the process ends.
+//! The handler records the loss, kicks every vCPU of the machine, and maps an empty page over the lost one. So the
+//! thread that touched the page continues; it may be any thread. Each vCPU that runs, is halted or sleeps stops the
+//! machine before it enters the guest again. A parked vCPU does so when it is resumed. A signal for any other address
+//! goes to the handler that was installed before. Without one, the process ends.
 //!
 //! Everything that the handler uses is lock-free. Guarded ranges are a list that only grows and whose entries are
 //! reused. A thread that removes a range waits until no handler uses its entry.
@@ -157,7 +157,7 @@ impl Guard {
     /// Guards `range`, which consists of pages of `page` bytes, a power of two.
     ///
     /// # Errors
-    /// When the handler cannot be installed.
+    /// Installing the handler fails.
     pub fn new(range: Range<usize>, page: usize, watch: Arc<Watch>) -> Result<Self, errno::Error> {
         install()?;
         let place = places().find(|place| !place.taken.swap(true, SeqCst)).unwrap_or_else(add_place);

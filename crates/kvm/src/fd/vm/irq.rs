@@ -158,7 +158,7 @@ mod tests {
     fn test_rows_are_the_kernels() {
         let message = row(&IrqRoute { gsi: 30, route: Route::Msi(Msi { address: 0x1_fee0_2000, data: 0x41 }) });
         assert_eq!((message.gsi, message.type_, message.flags), (30, KVM_IRQ_ROUTING_MSI, 0));
-        // SAFETY: the type says which member was written.
+        // SAFETY: the type determines which member was written.
         let msi = unsafe { message.u.msi };
         assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee0_2000, 1, 0x41));
         let pin = row(&IrqRoute { gsi: 9, route: Route::Pin(Chip::PicSlave, 1) });
