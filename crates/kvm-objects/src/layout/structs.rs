@@ -9,7 +9,8 @@ fn size_behind<T, F>(_place: fn(*const T) -> *const F) -> usize {
     size_of::<F>()
 }
 
-/// `NAME = TYPE as "kernel name" { member: kind, name(path): kind }`: offset and size come from the type, the kind is checked with the size.
+/// `NAME = TYPE as "kernel name" { member: kind, name(path): kind }`. Offset and size come from the type. The kind is
+/// checked against the size.
 macro_rules! layout {
     ($($name:ident = $type:ty as $kernel:literal { $($field:ident $(($($path:tt)+))? : $kind:tt),* $(,)? })*) => {
         vec![$(Struct {

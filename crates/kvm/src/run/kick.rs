@@ -5,7 +5,8 @@
 //! returns at once.
 //!
 //! The signal is SIGURG because:
-//! - the kernel always delivers a standard signal, whereas a real-time signal fails with EAGAIN at the limit of pending signals (`ulimit -i`);
+//! - the kernel always delivers a standard signal, whereas a real-time signal fails with EAGAIN at the limit of pending
+//!   signals (`ulimit -i`);
 //! - neither Node.js nor libuv uses SIGURG, and by default a process ignores it. SIGUSR1 belongs to Node's inspector, SIGPROF to its CPU
 //!   profiler, SIGUSR2 to tools such as nodemon.
 //!
