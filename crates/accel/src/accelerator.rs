@@ -1,4 +1,5 @@
-//! Initialisation, in QEMU's order: what must be asked before the VM exists, what must be enabled before a vCPU does.
+//! Initialises a VM in QEMU's order: capability checks before the VM exists, and enabled capabilities before a vCPU
+//! exists.
 
 use crate::bus::Bus;
 use crate::cpu::cpuid::Table;
@@ -28,11 +29,12 @@ use kvm_accel_memory::GuestRam;
 use kvm_accel_memory::slots::{Limits, MachineMemory, Memory};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where QEMU puts the identity map page; the three-page TSS follows. Below 4 GiB, above any RAM, unused by devices.
+/// Address of the identity map page, as in QEMU. The three-page TSS follows it. It lies below 4 GiB, above any RAM,
+/// where no device is mapped.
 const IDENTITY_MAP: u32 = 0xfeff_c000;
 const PAGE: u32 = 0x1000;
 
-/// A VM without memory: the first half of [`Accelerator::new`], for callers that prepare the memory meanwhile.
+/// A VM without memory: the first half of [`Accelerator::new`]. Callers can prepare the memory meanwhile.
 pub struct OpenedVm {
     system: System,
     vm: Vm,
@@ -46,15 +48,15 @@ pub struct OpenedVm {
     warnings: Vec<Warning>,
 }
 
-/// A VM with memory and interrupt controllers, and no vCPU yet.
+/// A VM with memory and interrupt controllers but without vCPUs.
 pub struct Accelerator {
-    /// Declared before the VM: its ring is a mapping of the VM's.
+    /// Declared before `vm`, and so dropped first: its ring is a mapping of the VM's file descriptor.
     io: Io,
     system: System,
     vm: Vm,
     properties: AccelProperties,
     ram: GuestRam,
-    /// Declared after `vm`: the kernel lets go of the memory before it is unmapped.
+    /// Declared after `vm`, and so dropped later: the kernel must release the memory before it is unmapped.
     memory: Memory,
     dirty: DirtyLog,
     cpu: CpuConfig,
@@ -69,12 +71,13 @@ pub struct Accelerator {
 }
 
 impl Accelerator {
-    /// Opens the device and builds a VM for `cpu`, which may be a number of vCPUs, on `ram`: required capabilities, what has to be enabled, memory
-    /// slots, then the irqchip.
+    /// Opens the device and builds a VM for `cpu` on `ram`; `cpu` may be a number of vCPUs. Checks the required
+    /// capabilities, enables capabilities, adds the memory slots, and creates the irqchip.
     ///
     /// # Errors
-    /// [`Error::MissingCapability`], [`Error::TooManyVcpus`],
-    /// [`Error::NotifyUnsupported`], [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Kvm`]. Nothing is left behind.
+    /// [`Error::MissingCapability`], [`Error::TooManyVcpus`], [`Error::NotifyUnsupported`],
+    /// [`Error::BusLockUnsupported`], [`Error::MsrFilterUnsupported`], [`Error::Cpu`], or [`Error::Kvm`]. On an error,
+    /// nothing stays open or allocated.
     pub fn new(
         properties: AccelProperties,
         cpu: impl Into<CpuConfig>,
@@ -85,14 +88,14 @@ impl Accelerator {
 }
 
 impl OpenedVm {
-    /// Opens the device, creates a VM and enables what has to be enabled before it has memory.
+    /// Opens the device, creates a VM and enables the capabilities that must precede memory.
     ///
     /// # Errors
     /// As [`Accelerator::new`].
     pub fn new(properties: AccelProperties, cpu: impl Into<CpuConfig>) -> Result<Self> {
         let mut cpu = cpu.into();
         let topology = cpu.topology;
-        // Who answers belongs to this machine, and what is left of `cpu` is compared with that of others.
+        // The MSR handlers belong to this machine. The rest of `cpu` is compared with that of other machines.
         let ranges = std::mem::take(&mut cpu.msrs);
         let msrs_asked = !ranges.is_empty();
         let msrs = MsrFilter::new(ranges, &topology).map_err(|rule| Error::Cpu { option: "msrFilter", rule })?;
@@ -143,7 +146,7 @@ impl OpenedVm {
         let Self { system, vm, properties, dirty, cpu, cpuid, msrs, coalesced, notify, warnings } = self;
         let mapped = memory.into();
         let ram = mapped.ram.clone();
-        // Memory slots first: after an irqchip exists, a slot change costs milliseconds.
+        // Memory slots first: once an irqchip exists, a slot change takes milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
         memory.add_all(mapped)?;
@@ -176,41 +179,42 @@ impl OpenedVm {
 }
 
 impl Accelerator {
-    /// What became of the notify properties.
+    /// Returns how the notify properties took effect on this host.
     #[must_use]
     pub const fn notify(&self) -> NotifyStatus {
         self.notify
     }
 
-    /// What the user should be told about the set-up; the caller passes them on.
+    /// Takes the warnings of the set-up. The caller passes them on to the user.
     pub fn take_warnings(&mut self) -> Vec<Warning> {
         std::mem::take(&mut self.warnings)
     }
 
-    /// The memory slots.
+    /// Returns the memory slots.
     #[must_use]
     pub const fn memory(&self) -> &Memory {
         &self.memory
     }
 
-    /// Which pages the guest writes.
+    /// Returns the handle for dirty page tracking.
     #[must_use]
     pub const fn dirty_log(&self) -> &DirtyLog {
         &self.dirty
     }
 
-    /// What devices raise interrupts with.
+    /// Returns the handle with which devices raise interrupts.
     #[must_use]
     pub const fn interrupts(&self) -> &Interrupts {
         &self.interrupts
     }
 
-    /// Interrupt controllers outside the kernel, for `kernel-irqchip=split` and `off`. Before [`Accelerator::launch`].
+    /// Sets the interrupt controllers outside the kernel, for `kernel-irqchip=split` and `off`. Must precede
+    /// [`Accelerator::launch`].
     pub fn set_user_irqchip(&mut self, irqchip: Arc<dyn UserIrqchip>) {
         self.irqchip = Some(irqchip);
     }
 
-    /// What devices keep accesses in the kernel with.
+    /// Returns the handle with which devices register ioeventfds and coalesced I/O.
     #[must_use]
     pub const fn io(&self) -> &Io {
         &self.io
@@ -219,14 +223,14 @@ impl Accelerator {
     /// Creates the vCPUs and their threads. The first one starts in `start`; the others wait for INIT and SIPI.
     ///
     /// # Errors
-    /// [`Error::Kvm`] or [`Error::Thread`]; threads already started are joined.
+    /// [`Error::Kvm`] or [`Error::Thread`]. On an error, threads that have already started are joined.
     pub fn launch(&self, start: &StartState, bus: Arc<dyn Bus>, sink: Arc<dyn EventSink>) -> Result<Vcpus> {
         let in_kernel_lapic = match self.properties.kernel_irqchip {
             KernelIrqchip::On | KernelIrqchip::Split => true,
             KernelIrqchip::Off => false,
         };
         let features = self.system.state_features(&self.vm, in_kernel_lapic)?;
-        // All vCPUs exist before the first one runs: a guest broadcasts INIT and SIPI once.
+        // All vCPUs must exist before the first one runs: a guest broadcasts INIT and SIPI only once.
         let topology = self.cpu.topology;
         let threads = Starting::new(topology.cpus())?;
         let scaling = self.cpu.properties.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
@@ -281,10 +285,10 @@ impl Accelerator {
         offered.then_some(()).ok_or(Error::StatsUnsupported)
     }
 
-    /// Puts the interrupt controllers and the PIT back to their power-on state. The vCPUs must be stopped.
+    /// Restores the power-on state of the interrupt controllers and the PIT. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// [`Error::Kvm`] when the kernel refuses.
+    /// [`Error::Kvm`] when an ioctl fails.
     pub fn reset_chips(&self) -> Result<()> {
         self.power_on_chips.map_or(Ok(()), |chips| Ok(self.vm.set_chip_state(chips)?))
     }
@@ -305,9 +309,10 @@ impl std::fmt::Debug for Accelerator {
     }
 }
 
-/// More vCPUs than the kernel recommends is worth a warning, more than it can run is an error.
+/// Checks the number of vCPUs. More than the kernel recommends results in a warning, more than it can run in an error.
 fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
-    // Kernels without the capabilities: QEMU's 4, and no limit beyond the recommended one.
+    // On kernels without the capabilities, the recommended number is 4, as in QEMU, and the limit is the recommended
+    // number.
     let soft = match vm.check(Capability::NrVcpus) {
         0 => 4,
         n => n,
@@ -325,7 +330,8 @@ fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
     }))
 }
 
-/// An xAPIC id has 8 bits, and 255 is the broadcast. A topology leaves ids out where a level's count is no power of two.
+/// Checks that all APIC ids fit. An xAPIC id has 8 bits, and 255 is the broadcast. A topology skips ids where a level's
+/// count is not a power of two.
 fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
     let wrong = |rule| Err(Error::Cpu { option: "topology", rule });
     match cpu.topology.cpus() {
@@ -337,10 +343,11 @@ fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
     }
 }
 
-/// The tables that were made so far. What KVM supports stays, and looking up some hundred names of features takes longer than most ioctls.
+/// Cache of CPUID tables. What KVM supports does not change, and looking up several hundred feature names takes longer
+/// than most ioctls.
 static TABLES: Mutex<Recent<(CpuConfig, bool), Table>> = Mutex::new(Recent::new());
 
-/// The guest's CPUID, and what it lacks of what was asked for.
+/// Returns the guest's CPUID table, and adds a warning for requested features that the host lacks.
 fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
     let table = TABLES.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
@@ -361,7 +368,8 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
     Ok(Table::clone(&table))
 }
 
-/// Sets a vCPU's time-stamp counter to `wanted` kHz where the kernel may and the frequency differs. `scaling`: the hardware scales it.
+/// Sets a vCPU's time-stamp counter to `wanted` kHz if the kernel allows it and the frequency differs. `scaling`: the
+/// hardware supports TSC scaling.
 fn set_tsc_khz(vcpu: &Vcpu, scaling: bool, wanted: u32) -> Result<()> {
     let current = vcpu.tsc_khz().unwrap_or(0);
     match may_set(scaling, current, wanted).then(|| vcpu.set_tsc_khz(wanted)) {
@@ -371,7 +379,7 @@ fn set_tsc_khz(vcpu: &Vcpu, scaling: bool, wanted: u32) -> Result<()> {
     }
 }
 
-/// Leaves idling to the guest, as far as the kernel can.
+/// Disables the exits of idle instructions, as far as the kernel can, so that the guest idles by itself.
 fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<Warning>> {
     /// KVM_X86_DISABLE_EXITS_MWAIT, _HLT, _PAUSE and _CSTATE.
     const EXITS: u32 = 0xf;
@@ -387,7 +395,8 @@ fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<War
     }
 }
 
-/// The kernel takes the call on hosts that cannot see bus locks, too: only its answer says.
+/// Enables bus lock exits. The ioctl succeeds also on hosts that cannot detect bus locks, so only the capability's
+/// value shows support.
 fn enable_bus_locks(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<()> {
     /// KVM_BUS_LOCK_DETECTION_EXIT.
     const EXIT: u32 = 1 << 1;
@@ -400,7 +409,8 @@ fn enable_bus_locks(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<()> {
     Ok(vm.enable(Capability::X86BusLockExit, EXIT.into())?)
 }
 
-/// MSRs that were asked for need the kernel's filter; the core and thread counts are left out without it.
+/// Enables the MSR filter. Fails without the kernel's filter if the user configured MSRs; omits the core and thread
+/// counts otherwise.
 fn filter_msrs(system: &System, vm: &Vm, asked: bool, msrs: &MsrFilter) -> Result<()> {
     /// KVM_MSR_EXIT_REASON_FILTER.
     const FILTER: u64 = 1 << 2;
@@ -412,13 +422,13 @@ fn filter_msrs(system: &System, vm: &Vm, asked: bool, msrs: &MsrFilter) -> Resul
     Ok(vm.set_msr_filter(&msrs.filtered())?)
 }
 
-/// Asked on the system fd; ports only where there is a ring at all, as QEMU does.
+/// Queries the offer on the system fd. Coalesced ports require the coalesced ring, as in QEMU.
 fn coalesced_offer(system: &System) -> CoalescedOffer {
     let page = system.check(Capability::CoalescedMmio);
     CoalescedOffer { page, ports: page != 0 && system.check(Capability::CoalescedPio) != 0 }
 }
 
-/// Exception payloads and the pending triple fault must survive reading and writing the vCPU events.
+/// Enables exception payloads and pending triple faults, so that reading and writing the vCPU events preserves them.
 fn enable_events(system: &System, vm: &Vm) -> Result<()> {
     [Capability::ExceptionPayload, Capability::X86TripleFaultEvent]
         .into_iter()
@@ -426,7 +436,8 @@ fn enable_events(system: &System, vm: &Vm) -> Result<()> {
         .try_for_each(|capability| Ok(vm.enable(capability, 1)?))
 }
 
-/// Asked on the system fd, enabled before any vCPU. A host without it is told to those who asked for a policy.
+/// Queries the capability on the system fd and enables it before any vCPU exists. Reports missing host support if the
+/// user requested a policy.
 fn enable_notify(
     system: &System,
     vm: &Vm,

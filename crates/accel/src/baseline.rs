@@ -1,5 +1,5 @@
-//! The least that runs a guest: the ioctls in the accelerator's order, and a loop of nothing but KVM_RUN. Benchmarks compare with it,
-//! so that what this crate adds is a number.
+//! A minimal program that runs a guest: the ioctls in the accelerator's order, and a loop that only calls `KVM_RUN`.
+//! Benchmarks compare with it, to measure what this crate adds.
 
 use crate::Result;
 pub use kvm_accel_kvm::fd::RawExit;
@@ -20,7 +20,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// Opens /dev/kvm and makes a VM with irqchip, PIT and one vCPU, by the calls a C program would make.
+    /// Opens /dev/kvm and creates a VM with irqchip, PIT and one vCPU, with the calls that a C program would make.
     ///
     /// # Errors
     /// The first call that failed.
@@ -39,7 +39,7 @@ impl Baseline {
         Ok(Self { vcpu, _vm: vm, _memory: memory })
     }
 
-    /// Calls KVM_RUN until `on_exit` answers false. Reads get all ones.
+    /// Calls `KVM_RUN` until `on_exit` returns false. Reads return all ones.
     ///
     /// # Errors
     /// KVM_RUN failed.

@@ -1,18 +1,19 @@
-//! The seam towards the machine: what answers I/O and MMIO exits.
+//! The interface to the machine: the bus that handles I/O and MMIO exits.
 
 use std::sync::Arc;
 
-/// What a device access asks of the whole machine (QEMU's guest-caused shutdown requests).
+/// What a device access requests from the whole machine (QEMU's guest-caused shutdown requests).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// The guest powered itself off.
     Shutdown,
-    /// The guest asked for a reset (i8042, triple fault, reset register).
+    /// The guest requested a reset (i8042, triple fault, reset register).
     Reset,
-    /// The guest's kernel panicked, and said so.
+    /// The guest's kernel panicked and reported the panic.
     Panic,
-    /// The guest goes on at its waking vector after sleep (ACPI S3). From the bus: the guest asks to sleep. The vCPU that gets this answer stays
-    /// outside the guest while [`Bus::asleep`] is true, also across pauses, and only then asks the machine to wake.
+    /// As a stop reason: the guest resumes at its waking vector after sleep (ACPI S3). As a result from the bus: the
+    /// guest requests sleep. The vCPU that receives this result stays outside the guest while [`Bus::asleep`] is true,
+    /// also across pauses, and then requests the wake from the machine.
     Wake,
     /// The guest wrote `value` to `isa-debug-exit`; the process status is `(value << 1) | 1`.
     DebugExit {
@@ -21,34 +22,35 @@ pub enum Request {
     },
 }
 
-/// Answers the accesses that leave the guest. Called on vCPU threads, concurrently, on the exit path:
-/// an implementation takes no lock but the device's own and never waits for another thread's work.
+/// Handles the accesses that exit to user space. Called on vCPU threads, concurrently, on the exit path: an
+/// implementation takes only the device's own lock and never waits for another thread's work.
 ///
 /// An access of `data.len()` bytes (1, 2, 4 or 8) at one address; string I/O arrives one element at a time.
 pub trait Bus: Send + Sync {
-    /// An `in`: fills `data`; a port nobody claims reads all ones.
+    /// Handles an `in`: fills `data`. A port without a device reads all ones.
     fn pio_read(&self, port: u16, data: &mut [u8]);
-    /// An `out`. The vCPU leaves the guest when the access asks something of the machine.
+    /// Handles an `out`. The vCPU leaves the guest if the access returns a request.
     fn pio_write(&self, port: u16, data: &[u8]) -> Option<Request>;
-    /// A load from an address without RAM: fills `data`; an address nobody claims reads all ones.
+    /// Handles a load from an address without RAM: fills `data`. An address without a device reads all ones.
     fn mmio_read(&self, addr: u64, data: &mut [u8]);
-    /// A store to an address without RAM, or to read-only memory.
+    /// Handles a store to an address without RAM, or to read-only memory.
     fn mmio_write(&self, addr: u64, data: &[u8]) -> Option<Request>;
-    /// The machine stops: an access that waits (for a reader of its output, say) returns, and none waits until
-    /// [`Bus::resume`]. Called on any thread before the vCPUs are kicked, because a signal alone can come just before a wait
-    /// begins.
+    /// Interrupts waiting accesses because the machine stops. An access that waits (for example for a reader of its
+    /// output) returns, and no access waits until [`Bus::resume`]. Called on any thread before the vCPUs are kicked,
+    /// because a signal alone can arrive just before a wait begins.
     fn interrupt(&self);
-    /// The vCPUs are about to run again.
+    /// Ends [`Bus::interrupt`]: the vCPUs are about to run again.
     fn resume(&self);
-    /// Whether the guest sleeps: it has asked to ([`Request::Wake`]), and no event that wakes it has come.
+    /// Returns whether the guest sleeps: it has requested sleep ([`Request::Wake`]), and no wake event has occurred
+    /// since.
     fn asleep(&self) -> bool {
         false
     }
-    /// Takes the function to call, on any thread, when [`Bus::asleep`] may have become false.
+    /// Sets the function to call, on any thread, when [`Bus::asleep`] may have become false.
     fn on_wake(&self, wake: Arc<dyn Fn() + Send + Sync>) {
         drop(wake);
     }
-    /// Completes the accesses of the calling vCPU's thread that [`Bus::interrupt`] has cut short. Each vCPU's thread calls it after a stop,
-    /// before the guest runs again. It may be cut short, too.
+    /// Completes the accesses of the calling vCPU's thread that [`Bus::interrupt`] has cut short. Each vCPU's thread
+    /// calls it after a stop, before the guest runs again. An interrupt may cut it short, too.
     fn complete(&self) {}
 }

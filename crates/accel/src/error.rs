@@ -1,4 +1,4 @@
-//! What can go wrong while an accelerator is set up.
+//! Errors of setting up and running an accelerator.
 
 use crate::debug::BreakpointProblem;
 use kvm_accel_kvm::Capability;
@@ -12,35 +12,35 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// An error with a stable [`code`](Error::code), the rule that was broken and a [`remedy`](Error::remedy).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused a call.
+    /// A call to the kernel failed.
     #[error(transparent)]
     Kvm(#[from] kvm_accel_kvm::Error),
-    /// The kernel lacks a capability that QEMU requires too.
+    /// The kernel lacks a capability that QEMU also requires.
     #[error("the kernel does not offer {0}, which the accelerator requires")]
     MissingCapability(Capability),
     /// More vCPUs than this kernel can run in one VM.
     #[error("{cpus} vCPUs were asked for, and this kernel runs at most {limit} in one machine")]
     TooManyVcpus {
-        /// What was asked for.
+        /// The requested number.
         cpus: u32,
         /// KVM_CAP_MAX_VCPUS.
         limit: u32,
     },
-    /// A memory region that cannot be mapped.
+    /// A memory region that is invalid.
     #[error(transparent)]
     Memory(RegionError),
     /// `notify-required=on` on a host that cannot enforce the policy.
     #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
-    /// Processors that cannot be made.
+    /// An invalid processor configuration.
     #[error("{rule}")]
     Cpu {
         /// The machine option.
         option: &'static str,
-        /// What was wrong, and the rule.
+        /// The invalid value and the rule.
         rule: String,
     },
-    /// A time-stamp counter of another frequency on a host that cannot scale it.
+    /// A TSC frequency that differs from the host's, on a host that cannot scale the TSC.
     #[error("the time-stamp counter cannot run at {wanted} kHz: the host's runs at {current} kHz and does not scale")]
     TscFrequency {
         /// kHz.
@@ -48,16 +48,16 @@ pub enum Error {
         /// kHz; 0 when unknown.
         current: u32,
     },
-    /// `bus-lock-ratelimit` on a host that cannot see bus locks.
+    /// `bus-lock-ratelimit` on a host that cannot detect bus locks.
     #[error("bus-lock-ratelimit needs KVM_CAP_X86_BUS_LOCK_EXIT (193), which this host does not offer")]
     BusLockUnsupported,
-    /// MSRs were to be filtered on a kernel that cannot.
+    /// MSR filters on a kernel without MSR filtering.
     #[error("msrFilter needs KVM_CAP_X86_MSR_FILTER (189), which this kernel does not offer")]
     MsrFilterUnsupported,
-    /// Statistics were asked for on a kernel that has none.
+    /// A request for statistics on a kernel without them.
     #[error("the kernel does not offer KVM_CAP_BINARY_STATS_FD (203), which statistics need")]
     StatsUnsupported,
-    /// A property has a value that it cannot have.
+    /// An invalid value of a property.
     #[error("property 'kvm-accel.{property}' {rule}")]
     Property {
         /// The property by QEMU's name.
@@ -65,7 +65,7 @@ pub enum Error {
         /// The rule that was broken.
         rule: String,
     },
-    /// A vCPU's power-on state could not be put back.
+    /// Restoring a vCPU's power-on state failed.
     #[error("vCPU {vcpu} cannot be reset: {source}")]
     Reset {
         /// The vCPU's index.
@@ -75,13 +75,13 @@ pub enum Error {
         /// Registers and code bytes as QEMU prints them, several lines.
         report: String,
     },
-    /// Registers were asked for while the vCPU runs, or of one that does not exist.
+    /// A request for registers while the vCPU runs, or of a vCPU that does not exist.
     #[error("the registers of vCPU {vcpu} are not to be had: it runs, or there is no such vCPU")]
     Running {
         /// The vCPU's index.
         vcpu: u32,
     },
-    /// A breakpoint that cannot be set or removed.
+    /// Setting or removing a breakpoint failed.
     #[error("{what}: {}", problem.rule())]
     Breakpoint {
         /// The breakpoint.
@@ -101,12 +101,12 @@ pub enum Error {
     /// The machine ended while an operation waited for a vCPU.
     #[error("the machine was ended before this operation had completed")]
     Ended,
-    /// A vCPU's thread did not do in time what it was asked to.
+    /// A vCPU's thread did not complete an operation in time.
     #[error("vCPU {vcpu} did not {operation} within {} s: the thread 'CPU {vcpu}/KVM' is blocked", limit.as_secs())]
     Unresponsive {
         /// The vCPU's index.
         vcpu: u32,
-        /// What the thread was asked to do.
+        /// The operation.
         operation: &'static str,
         /// How long the operation waited.
         limit: Duration,
@@ -130,7 +130,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The stable code, the same in Rust and TypeScript.
+    /// Returns the stable code, the same in Rust and TypeScript.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -154,7 +154,7 @@ impl Error {
         }
     }
 
-    /// What the user can do about it.
+    /// Returns what the user can do about the error.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
@@ -189,7 +189,7 @@ impl Error {
         }
     }
 
-    /// The capability that is missing.
+    /// Returns the capability that is missing.
     #[must_use]
     pub const fn capability(&self) -> Option<Capability> {
         match self {
@@ -203,7 +203,7 @@ impl Error {
         }
     }
 
-    /// The kernel's error number, when the kernel refused.
+    /// Returns the kernel's error number, if a call to the kernel failed.
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {
@@ -214,7 +214,7 @@ impl Error {
         }
     }
 
-    /// Registers and code bytes, where a vCPU could not be reset.
+    /// Returns registers and code bytes, if resetting a vCPU failed.
     #[must_use]
     pub fn report(&self) -> Option<&str> {
         match self {
@@ -223,7 +223,7 @@ impl Error {
         }
     }
 
-    /// The machine option that cannot be.
+    /// Returns the machine option that is invalid.
     #[must_use]
     pub const fn option(&self) -> Option<&'static str> {
         match self {
@@ -234,7 +234,7 @@ impl Error {
         }
     }
 
-    /// The ioctl that failed, by the kernel's name.
+    /// Returns the ioctl that failed, by the kernel's name.
     #[must_use]
     pub const fn ioctl(&self) -> Option<&'static str> {
         match self {

@@ -1,25 +1,25 @@
-//! What the accelerator tells its owner. The core speaks through a trait it owns; the binding implements it.
+//! The events that the accelerator emits to its owner, through a trait of this crate that the owner implements.
 
 use crate::Request;
 use crate::debug::DebugStop;
 use kvm_accel_kvm::state::Registers;
 use serde::{Deserialize, Serialize};
 
-/// Receives events on vCPU threads. An implementation never blocks; it may drop notify events and warnings (and count
-/// them), never [`Event::Stopped`].
+/// Receives events on vCPU threads. An implementation never blocks. It may drop (and count) notify events and warnings,
+/// but never [`Event::Stopped`].
 pub trait EventSink: Send + Sync {
-    /// Takes one event.
+    /// Handles one event.
     fn emit(&self, event: Event);
 }
 
-/// Something that happened in a machine.
+/// An event of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A notify VM exit, real or injected.
     Notify(Box<NotifyEvent>),
     /// A bus lock.
     BusLock(Box<BusLockEvent>),
-    /// Something a user should read once.
+    /// A warning that a user should read once.
     Warning(Warning),
     /// All vCPUs are outside the guest.
     Stopped(StopReason),
@@ -30,17 +30,17 @@ pub enum Event {
 pub struct NotifyEvent {
     /// Index of the vCPU.
     pub vcpu: u32,
-    /// State of the vCPU at the exit; not to be trusted when the context is invalid.
+    /// State of the vCPU at the exit. Unreliable if the context is invalid.
     pub registers: Registers,
-    /// The instruction at rip in Intel syntax; empty when it cannot be read.
+    /// The instruction at rip in Intel syntax. Empty if it is unreadable.
     pub instruction: String,
     /// KVM_NOTIFY_CONTEXT_INVALID.
     pub context_invalid: bool,
-    /// The guest goes on.
+    /// The guest continues.
     pub resumed: bool,
-    /// Notify exits of this vCPU so far, this one included.
+    /// Notify exits of this vCPU so far, including this one.
     pub total: u64,
-    /// Made by the drill, not by the hardware.
+    /// The exit was injected, not caused by the hardware.
     pub injected: bool,
 }
 
@@ -51,56 +51,56 @@ pub struct BusLockEvent {
     pub vcpu: u32,
     /// State of the vCPU after the locked access.
     pub registers: Registers,
-    /// The instruction at rip in Intel syntax; empty when it cannot be read.
+    /// The instruction at rip in Intel syntax. Empty if it is unreadable.
     pub instruction: String,
-    /// Bus locks of this vCPU so far, this one included.
+    /// Bus locks of this vCPU so far, including this one.
     pub total: u64,
-    /// How long the vCPU is kept out of the guest for it.
+    /// How long the vCPU stays outside the guest because of this lock.
     pub throttled: std::time::Duration,
 }
 
 /// A warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What it is about.
+    /// The kind of warning.
     pub code: WarningCode,
-    /// One line, or several when it carries a register dump.
+    /// One line, or several with a register dump.
     pub message: String,
 }
 
 /// Stable names of warnings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WarningCode {
-    /// A notify policy was asked for and this host cannot enforce it.
+    /// The user requested a notify policy that this host cannot enforce.
     NotifyUnsupported,
-    /// A notify exit happened.
+    /// A notify exit occurred.
     NotifyExit,
     /// More vCPUs than the kernel recommends.
     ManyVcpus,
-    /// Dirty rings were asked for and this host has none.
+    /// The user requested dirty rings on a host without them.
     DirtyRingUnsupported,
-    /// Manual protection of dirty pages was refused.
+    /// Enabling manual protection of dirty pages failed.
     ManualProtectFailed,
-    /// Features were asked for that this host does not offer.
+    /// The user requested features that this host lacks.
     CpuFeatureUnavailable,
-    /// A CPU model that is not made: the guest sees the host's.
+    /// The CPU model is not supported: the guest sees the host's CPU.
     CpuModelUnavailable,
-    /// The host cannot leave idling to the guest.
+    /// The host cannot disable the exits of idle instructions.
     CpuPmUnsupported,
-    /// KVM could not emulate an instruction of user-mode code; the guest goes on.
+    /// KVM failed to emulate an instruction of user-mode code. The guest continues.
     EmulationFailure,
-    /// A driver broke the rules of its device, which does nothing until it is reset.
+    /// A driver violated the rules of its device. The device is inactive until it is reset.
     DeviceNeedsReset,
     /// A vCPU does not leave the guest.
     VcpuNotStopped,
-    /// A device's thread was still at work when the machine had to stop.
+    /// A device's thread was still working when the machine had to stop.
     DeviceNotStill,
-    /// The host failed a device, which does nothing until its driver resets it.
+    /// A host error failed a device. The device is inactive until its driver resets it.
     DeviceHostError,
 }
 
 impl WarningCode {
-    /// The name users see.
+    /// Returns the name that users see.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -128,18 +128,18 @@ pub enum StopReason {
     Paused,
     /// A breakpoint, watchpoint or step: run state `debug`.
     Debug(DebugStop),
-    /// The guest asked for something.
+    /// The guest made a request.
     Guest(Request),
-    /// A vCPU cannot go on: run state `internal-error`.
+    /// A vCPU cannot continue: run state `internal-error`.
     Fault(Fault),
 }
 
-/// Why a vCPU cannot go on.
+/// Why a vCPU cannot continue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fault {
     /// Index of the vCPU.
     pub vcpu: u32,
-    /// What kind.
+    /// The kind of fault.
     pub kind: FaultKind,
     /// One line.
     pub message: String,
@@ -154,16 +154,16 @@ pub enum FaultKind {
     Notify,
     /// KVM_EXIT_INTERNAL_ERROR.
     InternalError,
-    /// Any other exit that leaves nothing to go on with, or a failing KVM_RUN.
+    /// Any other exit after which the vCPU cannot continue, or a failed `KVM_RUN`.
     Exit,
     /// The host has lost guest memory.
     Memory,
-    /// The kernel refused a changed register state or the clock.
+    /// The kernel rejected a changed register state or the clock.
     State,
 }
 
 impl FaultKind {
-    /// The name users see.
+    /// Returns the name that users see.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The instruction at rip: its bytes out of guest memory, and its text.
+//! The instruction at rip: its bytes from guest memory, and its disassembly.
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use kvm_accel_kvm::fd::Vcpu;
@@ -10,11 +10,11 @@ use vm_memory::{Bytes, GuestAddress};
 const MAX_LENGTH: u64 = 15;
 const PAGE: u64 = 4096;
 
-/// Up to 15 bytes from rip on, through the guest's page tables; empty where nothing is mapped.
+/// Returns up to 15 bytes from rip on, through the guest's page tables. Empty if the address is unmapped.
 pub fn bytes_at_rip(vcpu: &Vcpu, registers: &Registers, ram: &GuestRam) -> Vec<u8> {
     let start = registers.linear_rip();
     let mut bytes = Vec::new();
-    // Two pieces at most: an instruction may cross a page.
+    // At most two pieces: an instruction may cross a page boundary.
     let first = (PAGE - start % PAGE).min(MAX_LENGTH);
     for (linear, len) in [(start, first), (start.wrapping_add(first), MAX_LENGTH - first)] {
         let mut piece = vec![0; usize::try_from(len).unwrap_or(0)];
@@ -27,7 +27,8 @@ pub fn bytes_at_rip(vcpu: &Vcpu, registers: &Registers, ram: &GuestRam) -> Vec<u
     bytes
 }
 
-/// The first instruction of `bytes` in Intel syntax; `(bad)` when they are none, empty text when there are no bytes.
+/// Disassembles the first instruction of `bytes` in Intel syntax. Returns `(bad)` if they are not an instruction, and
+/// an empty text without bytes.
 pub fn disassemble(bytes: &[u8], registers: &Registers) -> String {
     if bytes.is_empty() {
         return String::new();
@@ -42,7 +43,7 @@ pub fn disassemble(bytes: &[u8], registers: &Registers) -> String {
     text
 }
 
-/// QEMU's `Code=` line: the bytes from rip on, the first one in angle brackets.
+/// Returns QEMU's `Code=` line: the bytes from rip on, the first one in angle brackets.
 pub fn code_line(bytes: &[u8]) -> String {
     let bytes: Vec<_> =
         bytes.iter().enumerate().map(|(i, b)| if i == 0 { format!("<{b:02x}>") } else { format!("{b:02x}") }).collect();

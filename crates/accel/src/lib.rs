@@ -1,6 +1,7 @@
-//! QEMU's KVM accelerator as a Rust crate: what `accel/kvm` is, smaller.
+//! QEMU's KVM accelerator (`accel/kvm`) as a Rust crate, in a smaller form.
 //!
-//! The crate knows KVM; it knows no device and no Node. The order of use is the order of the kernel calls:
+//! The crate handles KVM only: it contains no device and no Node.js code. Callers use it in the order of the kernel
+//! calls:
 //!
 //! 1. [`AccelProperties`]: validated options (`kernel-irqchip`, `notify-vmexit`, ...).
 //! 2. [`Accelerator::new`]: opens the device, checks what QEMU requires, creates the VM, enables capabilities,
@@ -40,8 +41,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A vCPU thread runs decode (`kvm_accel_kvm::run`), decide ([`vcpu`] and [`notify`]), loop; what happens is told through an
-//! [`EventSink`]. The kernel interface is `kvm_accel_kvm`, guest RAM is `kvm_accel_memory`.
+//! Each vCPU thread runs a loop: decode an exit (`kvm_accel_kvm::run`), decide what it leads to ([`vcpu`] and
+//! [`notify`]), and enter the guest again. It emits events through an [`EventSink`]. The crate `kvm_accel_kvm` wraps
+//! the kernel interface, and `kvm_accel_memory` manages guest RAM.
 
 //!
 //! Modules, lowest first. A module imports only modules before it:

@@ -1,19 +1,20 @@
-//! Notify VM exits: the decision, a pure function of policy, flags and what came before.
+//! Notify VM exits: the decision, a pure function of policy, flags and history.
 //!
-//! QEMU's table: an invalid context is always fatal; `run` warns once and goes on; `internal-error` stops the machine.
-//! The message says the true context (QEMU 10.0 says "invalid" in every fatal one). The budget is ours.
+//! It follows QEMU's table: an invalid context is always fatal; `run` warns once and continues; `internal-error` stops
+//! the machine. The message reports the actual context (QEMU 10.0 reports "invalid" in every fatal one). QEMU has no
+//! budget.
 
 use crate::properties::{NotifyBudget, NotifyPolicy};
 use kvm_accel_kvm::run::NotifyInfo;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// What a notify exit leads to.
+/// The decision for a notify exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotifyDecision {
-    /// The guest goes on.
+    /// The guest continues.
     Resume {
-        /// The first one of this machine: say so.
+        /// True for the first notify exit of this machine: emit a warning.
         warn: bool,
     },
     /// The machine stops in run state `internal-error`.
@@ -31,7 +32,7 @@ pub enum NotifyCause {
     Budget(NotifyBudget),
 }
 
-/// The decision. `over_budget` is the budget when this exit exceeds it.
+/// Decides. `over_budget` is the budget if this exit exceeds it.
 ///
 /// ```
 /// use kvm_accel_kvm::run::NotifyInfo;
@@ -55,12 +56,12 @@ pub const fn decide(
     match (policy, over_budget) {
         (NotifyPolicy::InternalError, _) => NotifyDecision::Fail(NotifyCause::Policy),
         (NotifyPolicy::Run | NotifyPolicy::Disable, Some(budget)) => NotifyDecision::Fail(NotifyCause::Budget(budget)),
-        // `disable` enables no notify exits; only the drill can bring one here, and it resumes as QEMU would.
+        // `disable` enables no notify exits. Only an injected one can occur here, and it resumes as in QEMU.
         (NotifyPolicy::Run | NotifyPolicy::Disable, None) => NotifyDecision::Resume { warn: !warned_before },
     }
 }
 
-/// The sentence for the user.
+/// Returns the message for the user.
 #[must_use]
 pub fn message(vcpu: u32, info: NotifyInfo, decision: NotifyDecision, injected: bool) -> String {
     let kind = if injected { "injected notify VM exit" } else { "notify VM exit" };
@@ -92,13 +93,13 @@ pub struct BudgetLedger {
 }
 
 impl BudgetLedger {
-    /// An empty ledger.
+    /// Creates an empty ledger.
     #[must_use]
     pub const fn new(budget: NotifyBudget) -> Self {
         Self { budget, recent: VecDeque::new() }
     }
 
-    /// Notes an exit at `now` (any monotonic clock) and tells whether it exceeds the budget.
+    /// Records an exit at `now` (any monotonic clock). Returns the budget if the exit exceeds it.
     pub fn exceeded(&mut self, now: Duration) -> Option<NotifyBudget> {
         while self.recent.front().is_some_and(|&then| now.saturating_sub(then) >= self.budget.window) {
             self.recent.pop_front();

@@ -1,9 +1,9 @@
-//! The last few values of something that takes long to read or to make, by what they depend on.
+//! A cache of the most recent values that take long to read or compute, by the key on which they depend.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Machines of so many kinds share values; for more kinds they are read or made again, and memory stays bounded.
+/// Maximum number of cached values. Further keys evict the oldest value, so memory stays bounded.
 const KINDS: usize = 16;
 
 /// Values by key, the newest last.
@@ -11,15 +11,15 @@ const KINDS: usize = 16;
 pub struct Recent<K, V>(VecDeque<(K, Arc<V>)>);
 
 impl<K, V> Recent<K, V> {
-    /// Nothing known yet.
+    /// Creates an empty cache.
     pub const fn new() -> Self {
         Self(VecDeque::new())
     }
 
-    /// The value whose key satisfies `is`, or the one that `make` makes with its key.
+    /// Returns the value whose key satisfies `is`, or caches the key and value that `make` returns.
     ///
     /// # Errors
-    /// What `make` failed with; nothing is kept then.
+    /// The error of `make`. Nothing is cached then.
     pub fn find_or_keep<E>(
         &mut self,
         is: impl Fn(&K) -> bool,
@@ -31,12 +31,12 @@ impl<K, V> Recent<K, V> {
         }
     }
 
-    /// The value whose key satisfies `is`.
+    /// Returns the value whose key satisfies `is`.
     fn find(&self, is: impl Fn(&K) -> bool) -> Option<Arc<V>> {
         self.0.iter().find(|(key, _)| is(key)).map(|(_, value)| Arc::clone(value))
     }
 
-    /// Keeps a value, in place of the oldest one when there are many.
+    /// Caches a value. Evicts the oldest one if the cache is full.
     fn keep(&mut self, key: K, value: V) -> Arc<V> {
         if self.0.len() == KINDS {
             self.0.pop_front();

@@ -1,9 +1,10 @@
-//! The capabilities without which no machine is created.
+//! The capabilities that every machine requires.
 
 use kvm_accel_kvm::Capability;
 
-/// Asked at start, in this order; the first missing one is named. QEMU 10.0's lists, generic before x86, and
-/// KVM_CAP_IRQFD and KVM_CAP_IMMEDIATE_EXIT, without which serial interrupts and kicks would need a second way.
+/// Checked at start, in this order; the error names the first missing one. The list contains QEMU 10.0's required
+/// capabilities, generic before x86, then KVM_CAP_IRQFD and KVM_CAP_IMMEDIATE_EXIT, without which serial interrupts and
+/// kicks would need a second implementation.
 pub const REQUIRED: &[Capability] = &[
     Capability::UserMemory,
     Capability::DestroyMemoryRegionWorks,

@@ -1,4 +1,4 @@
-//! Which ioctls an object has, and what their argument is. A number that is not here is not called.
+//! The ioctls of each kind of object, and their arguments. Calling a number that is not listed here fails.
 
 use kvm_bindings::{
     kvm_clock_data, kvm_coalesced_mmio_zone, kvm_cpuid_entry2, kvm_cpuid2, kvm_debugregs, kvm_enable_cap, kvm_fpu,
@@ -8,25 +8,25 @@ use kvm_bindings::{
     kvm_xsave,
 };
 
-/// What an ioctl takes besides its number.
+/// The argument of an ioctl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// Nothing, or a number.
+    /// No argument, or a number.
     Value,
     /// A structure of this many bytes.
     Struct(usize),
-    /// A header that begins with the number of entries behind it (u32), which the kernel trusts.
+    /// A header that begins with the number of entries that follow it (u32). The kernel trusts this number.
     List {
-        /// Bytes of the header.
+        /// Size of the header in bytes.
         header: usize,
-        /// Bytes of an entry.
+        /// Size of an entry in bytes.
         entry: usize,
     },
-    /// At least this many bytes; how many more the kernel copies depends on the CPU's features.
+    /// At least this many bytes. How many more the kernel copies depends on the CPU's features.
     Xsave(usize),
-    /// A header whose second u32 is the size of the whole, which the kernel trusts.
+    /// A header whose second u32 is the total size. The kernel trusts this size.
     Sized {
-        /// Bytes of the header.
+        /// Size of the header in bytes.
         header: usize,
     },
 }
@@ -38,7 +38,7 @@ pub struct Call {
     pub name: &'static str,
     /// The request number, which contains direction and size.
     pub request: u32,
-    /// What it takes.
+    /// The argument.
     pub argument: Argument,
 }
 
@@ -63,7 +63,7 @@ const fn list<H, E>(name: &'static str, direction: u32, number: u32) -> Call {
     call(name, direction, number, size_of::<H>(), Argument::List { header: size_of::<H>(), entry: size_of::<E>() })
 }
 
-/// Of `/dev/kvm`.
+/// Ioctls of `/dev/kvm`.
 pub const SYSTEM: &[Call] = &[
     io("KVM_GET_API_VERSION", 0x00),
     list::<kvm_msr_list, u32>("KVM_GET_MSR_INDEX_LIST", READ | WRITE, 0x02),
@@ -75,7 +75,7 @@ pub const SYSTEM: &[Call] = &[
     list::<kvm_msrs, kvm_msr_entry>("KVM_GET_MSRS", READ | WRITE, 0x88),
 ];
 
-/// Of a VM. Others have methods of their own, because they take pointers or make objects.
+/// Ioctls of a VM. Other ioctls of a VM have their own methods, because they take pointers or create objects.
 pub const VM: &[Call] = &[
     io("KVM_CHECK_EXTENSION", 0x03),
     io("KVM_SET_NR_MMU_PAGES", 0x44),
@@ -89,7 +89,7 @@ pub const VM: &[Call] = &[
     structure::<kvm_coalesced_mmio_zone>("KVM_REGISTER_COALESCED_MMIO", WRITE, 0x67),
     structure::<kvm_coalesced_mmio_zone>("KVM_UNREGISTER_COALESCED_MMIO", WRITE, 0x68),
     list::<kvm_irq_routing, kvm_irq_routing_entry>("KVM_SET_GSI_ROUTING", WRITE, 0x6a),
-    // _IO by its number, and yet it takes a structure.
+    // The number is an _IO number, but the ioctl takes a structure.
     call("KVM_REINJECT_CONTROL", 0, 0x71, 0, Argument::Struct(size_of::<kvm_reinject_control>())),
     structure::<kvm_irqfd>("KVM_IRQFD", WRITE, 0x76),
     structure::<kvm_pit_config>("KVM_CREATE_PIT2", WRITE, 0x77),
@@ -104,7 +104,7 @@ pub const VM: &[Call] = &[
     io("KVM_GET_STATS_FD", 0xce),
 ];
 
-/// Of a vCPU, but KVM_RUN.
+/// Ioctls of a vCPU, except KVM_RUN.
 pub const VCPU: &[Call] = &[
     structure::<kvm_regs>("KVM_GET_REGS", READ, 0x81),
     structure::<kvm_regs>("KVM_SET_REGS", WRITE, 0x82),
@@ -145,7 +145,7 @@ pub const VCPU: &[Call] = &[
     call("KVM_GET_XSAVE2", READ, 0xcf, size_of::<kvm_xsave>(), Argument::Xsave(size_of::<kvm_xsave>())),
 ];
 
-/// `kvm_nested_state` without its data, whose size the bindings do not leave out.
+/// Size of `kvm_nested_state` without its data. The bindings' type includes the data.
 const NESTED_HEADER: usize = 128;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A device that the kernel has made (KVM_CREATE_DEVICE), and its attributes.
+//! A device that the kernel has created (KVM_CREATE_DEVICE), and its attributes.
 
 use crate::errno::{Result, refuse};
 use crate::ioctl::answer;
@@ -22,31 +22,32 @@ impl Device {
         Self(fd)
     }
 
-    /// KVM_HAS_DEVICE_ATTR.
+    /// Calls KVM_HAS_DEVICE_ATTR.
     ///
     /// # Errors
-    /// ENXIO when the device has no such attribute.
+    /// ENXIO if the device lacks the attribute.
     pub fn has_attr(&self, group: u32, attr: u64) -> Result<()> {
         self.call(KVM_HAS_DEVICE_ATTR, group, attr, SharedBytes::EMPTY)
     }
 
-    /// KVM_SET_DEVICE_ATTR.
+    /// Calls KVM_SET_DEVICE_ATTR.
     ///
     /// # Errors
-    /// The kernel refused: EFAULT when it wants more than `bytes`.
+    /// The error of the ioctl: EFAULT if the attribute is larger than `bytes`.
     pub fn set_attr<'a>(&self, group: u32, attr: u64, bytes: impl Into<SharedBytes<'a>>) -> Result<()> {
         self.call(KVM_SET_DEVICE_ATTR, group, attr, bytes.into())
     }
 
-    /// KVM_GET_DEVICE_ATTR.
+    /// Calls KVM_GET_DEVICE_ATTR.
     ///
     /// # Errors
-    /// The kernel refused: EFAULT when it has more than `bytes`.
+    /// The error of the ioctl: EFAULT if the attribute is larger than `bytes`.
     pub fn get_attr<'a>(&self, group: u32, attr: u64, bytes: impl Into<SharedBytes<'a>>) -> Result<()> {
         self.call(KVM_GET_DEVICE_ATTR, group, attr, bytes.into())
     }
 
-    /// Only the device knows how much it reads or writes, so the bytes end where accessible memory ends: more is EFAULT.
+    /// Calls a device ioctl. Only the device knows how many bytes it accesses. So `bytes` are placed at the end of
+    /// accessible memory, and a larger access fails with EFAULT.
     fn call(&self, request: libc::Ioctl, group: u32, attr: u64, bytes: SharedBytes<'_>) -> Result<()> {
         let start = PAGE.checked_sub(bytes.len()).ok_or(refuse(libc::E2BIG))?;
         let pages = Mapping::anonymous(2 * PAGE)?;
@@ -57,7 +58,8 @@ impl Device {
         bytes.copy_to(window);
         let addr = window.as_mut_ptr().addr() as u64;
         let attribute = kvm_device_attr { flags: 0, group, attr, addr };
-        // SAFETY: the kernel reads the structure, and reads or writes at `addr` no further than the page's end, where our memory ends too.
+        // SAFETY: the kernel reads the structure, and its accesses at `addr` stop at the page's end, where our memory
+        // ends too.
         let result = answer(unsafe { libc::ioctl(self.0.as_raw_fd(), request, &raw const attribute) });
         bytes.copy_from(window);
         result.map(drop)

@@ -2,10 +2,10 @@
 
 use vmm_sys_util::errno::Error;
 
-/// The kernel's answer, or its error number.
+/// The kernel's result, or its error number.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Makes the error of a call that this layer refuses, with the number that the kernel would give.
+/// Creates the error of a call that this layer rejects, with the error number that the kernel would return.
 pub(crate) fn refuse(errno: i32) -> Error {
     Error::new(errno)
 }

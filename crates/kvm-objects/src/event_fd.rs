@@ -4,12 +4,12 @@ use crate::errno::{Result, refuse};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use vmm_sys_util::errno::Error;
 
-/// A counter that the kernel and this process share; reading it never waits.
+/// A counter that the kernel and this process share. Reading it never blocks.
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
 
 impl EventFd {
-    /// A counter at 0.
+    /// Creates a counter at 0.
     ///
     /// # Errors
     /// This process has too many open files.
@@ -23,13 +23,13 @@ impl EventFd {
         Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
-    /// For `kvm_irqfd.fd` and the like; valid while this value lives.
+    /// Returns the descriptor for `kvm_irqfd.fd` and similar fields. Valid while this value lives.
     #[must_use]
     pub fn number(&self) -> RawFd {
         self.0.as_raw_fd()
     }
 
-    /// Takes what was counted; 0 when nothing was.
+    /// Takes the count. Returns 0 if it is zero.
     ///
     /// # Errors
     /// None that the kernel documents.
@@ -43,7 +43,7 @@ impl EventFd {
         }
     }
 
-    /// Adds to the counter; an irqfd's interrupt follows.
+    /// Adds to the counter. An irqfd then raises its interrupt.
     ///
     /// # Errors
     /// EAGAIN when the counter is full, EINVAL for 2^64 - 1.

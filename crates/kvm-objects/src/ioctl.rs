@@ -1,4 +1,4 @@
-//! Calling an ioctl of a table with an argument of the caller's.
+//! Calls an ioctl of a table with the caller's argument.
 
 use crate::calls::{Argument, Call};
 use crate::errno::{Result, refuse};
@@ -7,20 +7,22 @@ use std::cell::RefCell;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use vmm_sys_util::errno::Error;
 
-/// 64 KiB: more than the kernel copies for any call of the tables, an XSAVE area with every feature of today's CPUs (11 KiB) included.
+/// 64 KiB. This is more than the kernel copies for any call of the tables, including an XSAVE area with every feature
+/// of today's CPUs (11 KiB).
 const WORDS: usize = 8192;
 
-/// KVM_CAP_HYPERV_ENLIGHTENED_VMCS: its argument is a pointer to which the kernel writes.
+/// KVM_CAP_HYPERV_ENLIGHTENED_VMCS. Its argument is a pointer through which the kernel writes.
 const CAP_WITH_POINTER: u32 = 163;
 
 const KVM_ENABLE_CAP: u32 = 0x4068_aea3;
 
 thread_local! {
-    /// The kernel reads and writes here, never in the caller's bytes: the counts that were checked are those that it sees.
+    /// The kernel reads and writes this copy, never the caller's bytes, so it sees exactly the counts that were
+    /// checked.
     static SCRATCH: RefCell<Box<[u64; WORDS]>> = RefCell::new(Box::new([0; WORDS]));
 }
 
-/// Turns a result of ioctl(2) into a value.
+/// Converts a result of ioctl(2).
 pub fn answer(result: libc::c_int) -> Result<u32> {
     u32::try_from(result).map_err(|_| Error::last())
 }
@@ -35,24 +37,24 @@ pub fn with_value(fd: &OwnedFd, table: &'static [Call], request: u32, value: u64
     if call.argument != Argument::Value {
         return Err(refuse(libc::EFAULT));
     }
-    // SAFETY: the table says that the ioctl takes a number, so that the kernel touches no memory of ours.
+    // SAFETY: by the table, the ioctl takes a number, so the kernel touches no memory of this process.
     answer(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), value) })
 }
 
-/// Calls an ioctl that takes a structure, with `bytes` for it; what the kernel leaves there is in `bytes` afterwards, also when it
-/// refused (a list that is too short says how long it should be).
+/// Calls an ioctl that takes a structure, with the contents of `bytes`. Copies the kernel's result to `bytes`, also
+/// when the call fails (for a list that is too short, it contains the required length).
 pub fn with_bytes(fd: &OwnedFd, table: &'static [Call], request: u32, bytes: SharedBytes<'_>) -> Result<u32> {
     let call = find(table, request)?;
     SCRATCH.with_borrow_mut(|scratch| {
         let area = as_bytes(scratch);
         bytes.copy_to(area.get_mut(..bytes.len()).ok_or(refuse(libc::E2BIG))?);
         check(call, &area[..bytes.len()])?;
-        // What the kernel may copy beyond the caller's bytes.
+        // Bytes that the kernel may copy beyond the caller's.
         if let Argument::Xsave(_) = call.argument {
             area[bytes.len()..].fill(0);
         }
-        // SAFETY: the table says what the ioctl takes, `check` that it lies within `bytes`, and the area is as large as any; it is ours
-        // alone for the call.
+        // SAFETY: the table contains the ioctl's argument type, `check` has verified that the argument lies within
+        // `bytes`, and the area is as large as any argument. The area is ours alone for the call.
         let result = answer(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), area.as_mut_ptr()) });
         bytes.copy_from(&area[..bytes.len()]);
         result
@@ -64,7 +66,7 @@ fn as_bytes(words: &mut [u64; WORDS]) -> &mut [u8] {
     unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), WORDS * 8) }
 }
 
-/// Whether the argument that begins with `bytes` lies within them.
+/// Checks that the argument that begins with `bytes` lies within them.
 fn check(call: &Call, bytes: &[u8]) -> Result<()> {
     let word = |at: usize| -> Result<usize> {
         let word = bytes.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
@@ -86,7 +88,7 @@ fn check(call: &Call, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The fd that an ioctl made.
+/// Takes ownership of the fd that an ioctl created.
 pub(crate) fn owned(fd: u32) -> Result<OwnedFd> {
     let fd = i32::try_from(fd).map_err(|_| refuse(libc::EBADF))?;
     // SAFETY: the kernel has just created it for this call, and no other code has its number.
@@ -132,7 +134,7 @@ mod tests {
     }
 
     proptest! {
-        /// No bytes make a call whose trusted count reaches beyond them.
+        /// Whatever the bytes contain, no call is made whose trusted count reaches beyond them.
         #[test]
         fn test_counts_are_within(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             for call in [SYSTEM, VM, VCPU].into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! Kicking a vCPU from any thread: by a number, because the vCPU itself stays where it is.
+//! Kicks a vCPU from any thread, by a token, because the vCPU itself must stay on its thread.
 
 use crate::watch::Watched;
 use std::collections::HashMap;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 static VCPUS: Mutex<Option<HashMap<u32, Weak<Watched>>>> = Mutex::new(None);
 
-/// Gives a vCPU its number.
+/// Assigns a token to a vCPU.
 pub(super) fn register(vcpu: &Arc<Watched>) -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(1);
     let mut vcpus = VCPUS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -26,7 +26,7 @@ pub(super) fn forget(token: u32) {
     }
 }
 
-/// Makes the current or next KVM_RUN of a vCPU end with KVM_EXIT_INTR; false when it is closed.
+/// Ends the current or next KVM_RUN of a vCPU with KVM_EXIT_INTR. Returns false if the vCPU is closed.
 pub fn kick(token: u32) -> bool {
     let vcpus = VCPUS.lock().unwrap_or_else(PoisonError::into_inner);
     let vcpu = vcpus.as_ref().and_then(|vcpus| vcpus.get(&token)).and_then(Weak::upgrade);

@@ -1,10 +1,13 @@
-//! KVM's own object model, for users who write the loop themselves: [`Kvm`], [`Vm`], [`Vcpu`], [`Device`], as safe values.
+//! KVM's object model as safe values, for users who write the vCPU loop themselves: [`Kvm`], [`Vm`], [`Vcpu`],
+//! [`Device`].
 //!
-//! What is safe here, and how:
-//! - An ioctl is called by its number, and only if the kind of object has it in its table ([`calls`]); its argument is copied into memory
-//!   of our own whose size the table knows. What contains a pointer has a method of its own.
-//! - Guest memory ([`memory`]) is mapped by us, and a slot keeps it mapped for as long as a vCPU of that VM can run.
-//! - A vCPU belongs to the thread that created it; only its kick ([`kicks`]) goes to others.
+//! How the objects stay safe:
+//! - An ioctl is called by its number, and only if the table of the object's kind contains it ([`calls`]). Its argument
+//!   is copied into memory of this crate, with the size from the table. An ioctl whose argument contains a pointer has
+//!   its own method.
+//! - This crate maps guest memory ([`memory`]). A slot keeps the memory mapped for as long as a vCPU of that VM can
+//!   run.
+//! - A vCPU belongs to the thread that created it. Other threads use only its kick ([`kicks`]).
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!

@@ -1,17 +1,18 @@
-//! Guest memory: mapped here, so that nothing that moves or is freed elsewhere ever becomes a slot.
+//! Guest memory. It is mapped here, so that a slot never refers to memory that moves or is freed elsewhere.
 
 use crate::errno::Result;
 use kvm_accel_kvm::Mapping;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// Every mapping that may be guest memory, by its first address. A mapping that is gone stays until the next one is made.
+/// Every mapping that may be guest memory, by its first address. The entry of a dropped mapping stays until the next
+/// mapping is created.
 static MAPPINGS: Mutex<BTreeMap<usize, Weak<Mapping>>> = Mutex::new(BTreeMap::new());
 
-/// Maps `size` bytes of zeros, which take no memory until they are touched.
+/// Maps `size` bytes of zeros, which use no memory until they are touched.
 ///
 /// # Errors
-/// This process cannot map that much.
+/// Mapping the memory fails.
 pub fn allocate(size: usize) -> Result<Arc<Mapping>> {
     let mapping = Arc::new(Mapping::anonymous(size)?);
     let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -20,7 +21,7 @@ pub fn allocate(size: usize) -> Result<Arc<Mapping>> {
     Ok(mapping)
 }
 
-/// The mapping in which the `len` bytes at address `start` lie; nothing when they are no guest memory.
+/// Returns the mapping that contains the `len` bytes at address `start`. Returns `None` if they are not guest memory.
 pub fn containing(start: usize, len: usize) -> Option<Arc<Mapping>> {
     let mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
     let (base, mapping) = mappings.range(..=start).next_back()?;

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use vm_memory::VolatileSlice;
 
-/// Bytes of a caller that may be guest memory: they are copied, and no Rust reference to them is ever made.
+/// Bytes of a caller that may be guest memory. They are only copied, and no Rust reference to them ever exists.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedBytes<'a> {
     start: *mut u8,
@@ -24,19 +24,19 @@ impl<'a> SharedBytes<'a> {
         Self { start, len, _owner: PhantomData }
     }
 
-    /// The address of the first byte.
+    /// Returns the address of the first byte.
     #[must_use]
     pub fn address(&self) -> usize {
         self.start.addr()
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -57,7 +57,7 @@ impl<'a> SharedBytes<'a> {
         self.slice().copy_from(from);
     }
 
-    /// A copy of the bytes as words in the host's order; a part of a word at the end is left out.
+    /// Returns a copy of the bytes as words in the host's byte order. Omits a partial word at the end.
     #[must_use]
     pub fn to_words(&self) -> Vec<u64> {
         let mut bytes = vec![0; self.len];

@@ -1,4 +1,4 @@
-//! The device.
+//! The system fd: `/dev/kvm`.
 
 use crate::calls::SYSTEM;
 use crate::errno::Result;
@@ -20,7 +20,7 @@ impl Kvm {
     /// Opens the device and checks the API version.
     ///
     /// # Errors
-    /// It cannot be opened, is no KVM device, or speaks another version.
+    /// Opening the device fails, it is not a KVM device, or it implements another API version.
     pub fn open(device: &Path) -> std::result::Result<Self, kvm_accel_kvm::Error> {
         let system = System::open(device)?;
         system.duplicate_fd().map(Self).map_err(|error| kvm_accel_kvm::Error::Open {
@@ -32,7 +32,7 @@ impl Kvm {
     /// Calls an ioctl that takes a number.
     ///
     /// # Errors
-    /// The kernel refused, or there is no such ioctl here.
+    /// ENOTTY for an ioctl that is not in the table; otherwise the error of the ioctl.
     pub fn with_value(&self, request: u32, value: u64) -> Result<u32> {
         ioctl::with_value(&self.0, SYSTEM, request, value)
     }
@@ -40,15 +40,16 @@ impl Kvm {
     /// Calls an ioctl that takes a structure.
     ///
     /// # Errors
-    /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
+    /// ENOTTY for an ioctl that is not in the table, EFAULT or E2BIG if `bytes` do not match its argument; otherwise the
+    /// error of the ioctl.
     pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
         ioctl::with_bytes(&self.0, SYSTEM, request, bytes.into())
     }
 
-    /// KVM_CREATE_VM. EINTR is retried: a signal during the call is no failure.
+    /// Calls KVM_CREATE_VM. Retries on EINTR, because a signal during the call is not a failure.
     ///
     /// # Errors
-    /// The kernel refused.
+    /// The error of the ioctl.
     pub fn create_vm(&self, kind: u32) -> Result<Vm> {
         let run_size = self.with_value(KVM_GET_VCPU_MMAP_SIZE, 0)?;
         loop {

@@ -1,4 +1,4 @@
-//! A vCPU, and the one call that has to be fast.
+//! A vCPU, with KVM_RUN, the only call that must be fast.
 
 use crate::calls::VCPU;
 use crate::errno::Result;
@@ -17,21 +17,21 @@ use std::sync::Arc;
 
 const KVM_RUN: libc::Ioctl = 0xae80;
 
-/// How a KVM_RUN ended.
+/// The result of a KVM_RUN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ran {
-    /// With an exit: KVM_EXIT_*. A kick is KVM_EXIT_INTR.
+    /// An exit: KVM_EXIT_*. A kick is KVM_EXIT_INTR.
     Exit(u32),
-    /// By a signal that asks nothing of the vCPU: look around and run again.
+    /// A signal that is not a kick interrupted the call. The caller may process events and run again.
     Again,
     /// The kernel's error number.
     Failed(i32),
 }
 
-/// A vCPU of the thread that made it.
+/// A vCPU. It belongs to the thread that created it.
 #[derive(Debug)]
 pub struct Vcpu {
-    /// Declared, and so dropped, before the memory that its guest sees.
+    /// Declared, and so dropped, before the memory of its guest.
     fd: OwnedFd,
     page: RunPage,
     immediate_exit: ImmediateExit,
@@ -57,7 +57,7 @@ impl Vcpu {
         Ok(Self { fd, page, immediate_exit, watched, token, _watch: watch, _slots: slots, _here: PhantomData })
     }
 
-    /// KVM_RUN. Completes the I/O or MMIO of the exit before.
+    /// Calls KVM_RUN. Completes the I/O or MMIO of the previous exit.
     pub fn run(&self) -> Ran {
         loop {
             self.watched.enter();
@@ -68,26 +68,26 @@ impl Vcpu {
                 return Ran::Exit(self.page.reason());
             }
             match vmm_sys_util::errno::Error::last().errno() {
-                // Only a kick, or the owner of the page, sets the byte. Taking it back before the caller looks for what it was kicked for
-                // loses nothing: a kick that comes later sets it again.
+                // Only a kick, or the owner of the page, sets the byte. Clearing it before the caller checks what it
+                // was kicked for loses nothing: a later kick sets it again.
                 libc::EINTR if self.immediate_exit.take() => {
                     self.page.set_reason(KVM_EXIT_INTR);
                     return Ran::Exit(KVM_EXIT_INTR);
                 }
                 libc::EINTR => return Ran::Again,
-                // A vCPU that waited for its start-up message has got it.
+                // A vCPU that waited for its start-up message has received it.
                 libc::EAGAIN => {}
                 errno => return Ran::Failed(errno),
             }
         }
     }
 
-    /// The shared pages: `kvm_run`, PIO data, coalesced ring.
+    /// Returns the shared pages: `kvm_run`, PIO data, coalesced ring.
     pub const fn pages(&self) -> &Arc<Mapping> {
         self.page.mapping()
     }
 
-    /// By which any thread kicks it: [`kicks::kick`].
+    /// Returns the token with which any thread kicks the vCPU: [`kicks::kick`].
     pub const fn token(&self) -> u32 {
         self.token
     }
@@ -95,7 +95,7 @@ impl Vcpu {
     /// Calls an ioctl that takes a number.
     ///
     /// # Errors
-    /// The kernel refused, or there is no such ioctl here.
+    /// ENOTTY for an ioctl that is not in the table; otherwise the error of the ioctl.
     pub fn with_value(&self, request: u32, value: u64) -> Result<u32> {
         ioctl::with_value(&self.fd, VCPU, request, value)
     }
@@ -103,7 +103,8 @@ impl Vcpu {
     /// Calls an ioctl that takes a structure.
     ///
     /// # Errors
-    /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
+    /// ENOTTY for an ioctl that is not in the table, EFAULT or E2BIG if `bytes` do not match its argument; otherwise the
+    /// error of the ioctl.
     pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
         ioctl::with_bytes(&self.fd, VCPU, request, bytes.into())
     }

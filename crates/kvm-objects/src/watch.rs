@@ -1,5 +1,5 @@
-//! The thread that takes long-running vCPUs out of the guest now and then, so that the engine that called gets to look around: a
-//! worker that is to be terminated ends only in its own code.
+//! A thread that interrupts long-running vCPUs periodically, so that the calling JavaScript engine can process its
+//! events. A worker that is to be terminated ends only while it runs its own code.
 
 use crate::errno::{Result, refuse};
 use kvm_accel_kvm::run::Kick;
@@ -8,14 +8,14 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// A guest that makes no exit is left alone for between one and two of these.
+/// A guest that makes no exit runs for between one and two periods before it is interrupted.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// A vCPU, as other threads see it.
+/// The part of a vCPU that other threads access.
 #[derive(Debug)]
 pub struct Watched {
     kick: Kick,
-    /// Odd while the vCPU's thread is in KVM_RUN; written by that thread only.
+    /// Odd while the vCPU's thread is in KVM_RUN. Only that thread writes it.
     entries: AtomicU32,
 }
 
@@ -29,23 +29,23 @@ impl Watched {
         self.entries.store(entries.wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// The vCPU's thread is about to call KVM_RUN.
+    /// Marks that the vCPU's thread is about to call KVM_RUN.
     pub fn enter(&self) {
         self.step();
     }
 
-    /// KVM_RUN has returned.
+    /// Marks that KVM_RUN has returned.
     pub fn leave(&self) {
         self.step();
     }
 
     /// Ends the current or next KVM_RUN.
     pub fn kick(&self) {
-        // A thread that cannot be signalled sees the kick at its next exit.
+        // If the signal fails, the thread sees the kick at its next exit.
         let _ = self.kick.kick();
     }
 
-    /// The vCPU is gone, and its thread may end.
+    /// Removes the target: the vCPU is closed, and its thread may end.
     pub fn disarm(&self) {
         self.kick.disarm();
     }
@@ -53,13 +53,14 @@ impl Watched {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Each vCPU with what its `entries` were at the last look.
+    /// Each vCPU with the value of its `entries` at the last check.
     vcpus: Mutex<Vec<(Weak<Watched>, u32)>>,
     ended: Mutex<bool>,
     end: Condvar,
 }
 
-/// The thread. It lives while a vCPU does, and is joined with the last one: a worker that loaded this library may unload it.
+/// The watching thread. It runs while a vCPU exists, and the last vCPU joins it: a worker that loaded this library may
+/// unload it.
 #[derive(Debug)]
 pub struct Watch {
     shared: Arc<Shared>,
@@ -67,7 +68,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches a vCPU, by the thread that is there or a new one.
+    /// Watches a vCPU, with the existing thread or a new one.
     pub fn over(vcpu: &Arc<Watched>) -> Result<Arc<Self>> {
         static CURRENT: Mutex<Weak<Watch>> = Mutex::new(Weak::new());
         let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,13 +101,13 @@ impl Shared {
         }
     }
 
-    /// Interrupts every vCPU that is still in the KVM_RUN of the last look.
+    /// Interrupts every vCPU that is still in the same KVM_RUN as at the last check.
     fn look(&self) {
         self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(vcpu, last)| {
             let Some(vcpu) = vcpu.upgrade() else { return false };
             let entries = vcpu.entries.load(Ordering::Relaxed);
             if entries % 2 == 1 && entries == *last {
-                // The next look tries again.
+                // The next check tries again.
                 let _ = vcpu.kick.interrupt();
             }
             *last = entries;

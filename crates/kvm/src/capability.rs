@@ -1,10 +1,10 @@
-//! Capabilities by the kernel's names. Each is asked, enabled and observed in one place.
+//! Capabilities by the kernel's names. Each is queried, enabled and observed in one place.
 
 use std::fmt;
 
 macro_rules! capabilities {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $kernel:literal;)*) => {
-        /// A KVM capability this accelerator asks for, by its number in the kernel's `linux/kvm.h`.
+        /// A KVM capability that this accelerator queries, by its number in the kernel's `linux/kvm.h`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u32)]
         pub enum Capability { $($(#[$doc])* $name = $number,)* }
@@ -35,7 +35,7 @@ capabilities! {
     NrMemslots = 10, "KVM_CAP_NR_MEMSLOTS";
     /// KVM_GET_MP_STATE and KVM_SET_MP_STATE.
     MpState = 14, "KVM_CAP_MP_STATE";
-    /// Coalesced writes to memory; the answer is the page of the ring in a vCPU's mapping.
+    /// Coalesced writes to memory. The value is the page of the ring in a vCPU's mapping.
     CoalescedMmio = 15, "KVM_CAP_COALESCED_MMIO";
     /// Memory slots can be deleted.
     DestroyMemoryRegionWorks = 21, "KVM_CAP_DESTROY_MEMORY_REGION_WORKS";
@@ -67,7 +67,7 @@ capabilities! {
     Xsave = 55, "KVM_CAP_XSAVE";
     /// KVM_GET_XCRS.
     Xcrs = 56, "KVM_CAP_XCRS";
-    /// The guest's time-stamp counter can have a frequency of its own.
+    /// The guest's time-stamp counter can have its own frequency.
     TscControl = 60, "KVM_CAP_TSC_CONTROL";
     /// The guest's TSC frequency can be read.
     GetTscKhz = 61, "KVM_CAP_GET_TSC_KHZ";
@@ -81,41 +81,41 @@ capabilities! {
     SignalMsi = 77, "KVM_CAP_SIGNAL_MSI";
     /// Memory slots that a guest cannot write.
     ReadonlyMem = 81, "KVM_CAP_READONLY_MEM";
-    /// The local APIC in the kernel, IOAPIC, PIC and PIT outside.
+    /// The local APIC is in the kernel; IOAPIC, PIC and PIT are outside.
     SplitIrqchip = 121, "KVM_CAP_SPLIT_IRQCHIP";
     /// ioeventfds match any length.
     IoeventfdAnyLength = 122, "KVM_CAP_IOEVENTFD_ANY_LENGTH";
-    /// `kvm_run.immediate_exit`, with which a kick cannot be lost.
+    /// `kvm_run.immediate_exit`, which makes kicks reliable.
     ImmediateExit = 136, "KVM_CAP_IMMEDIATE_EXIT";
-    /// HLT, PAUSE and the like need not leave the guest; the value says which.
+    /// HLT, PAUSE and similar instructions can run without an exit. The value is a mask of them.
     X86DisableExits = 143, "KVM_CAP_X86_DISABLE_EXITS";
     /// Coalesced writes to ports.
     CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
     /// KVM_GET_NESTED_STATE; the value is its largest size.
     NestedState = 157, "KVM_CAP_NESTED_STATE";
-    /// KVM_CLEAR_DIRTY_LOG; the value has a bit for each way.
+    /// KVM_CLEAR_DIRTY_LOG. The value has a bit for each mode.
     ManualDirtyLogProtect2 = 168, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2";
-    /// Dirty rings; the value is the largest one in bytes.
+    /// Dirty rings. The value is the largest size in bytes.
     DirtyLogRing = 192, "KVM_CAP_DIRTY_LOG_RING";
-    /// The same, where entries need acquire and release.
+    /// Dirty rings whose entries need acquire and release accesses.
     DirtyLogRingAcqRel = 223, "KVM_CAP_DIRTY_LOG_RING_ACQ_REL";
-    /// Exceptions keep their payload apart.
+    /// Exception payloads are reported separately from the register that they change.
     ExceptionPayload = 164, "KVM_CAP_EXCEPTION_PAYLOAD";
-    /// MSRs can be answered outside the kernel.
+    /// User space can emulate MSRs.
     X86UserSpaceMsr = 188, "KVM_CAP_X86_USER_SPACE_MSR";
     /// KVM_X86_SET_MSR_FILTER.
     X86MsrFilter = 189, "KVM_CAP_X86_MSR_FILTER";
-    /// Bus locks leave the guest.
+    /// Bus locks exit to user space.
     X86BusLockExit = 193, "KVM_CAP_X86_BUS_LOCK_EXIT";
     /// KVM_GET_STATS_FD.
     BinaryStatsFd = 203, "KVM_CAP_BINARY_STATS_FD";
-    /// Which bits KVM_SET_GUEST_DEBUG takes.
+    /// The flags that KVM_SET_GUEST_DEBUG accepts.
     SetGuestDebug2 = 195, "KVM_CAP_SET_GUEST_DEBUG2";
     /// KVM_GET_SREGS2.
     Sregs2 = 200, "KVM_CAP_SREGS2";
     /// The size of the XSAVE area.
     Xsave2 = 208, "KVM_CAP_XSAVE2";
-    /// A pending triple fault travels with the vCPU events.
+    /// The vCPU events include a pending triple fault.
     X86TripleFaultEvent = 218, "KVM_CAP_X86_TRIPLE_FAULT_EVENT";
     /// Notify VM exits.
     X86NotifyVmexit = 219, "KVM_CAP_X86_NOTIFY_VMEXIT";

@@ -9,7 +9,7 @@ use vmm_sys_util::errno;
 /// The result of a call to the kernel.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call to the kernel failed. The accelerator passes it on unchanged.
+/// Why a call to the kernel failed. The accelerator returns it unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The device could not be opened.
@@ -20,16 +20,16 @@ pub enum Error {
         /// The kernel's error number.
         errno: i32,
     },
-    /// The file behind the `device` property is something else.
+    /// The file behind the `device` property is not a KVM device.
     #[error("{} is not a KVM device", device.display())]
     NotKvm {
         /// The file.
         device: PathBuf,
     },
-    /// The kernel speaks another version of the API.
+    /// The kernel implements another version of the API.
     #[error("KVM_GET_API_VERSION answers {found}, and this accelerator speaks version 12 only")]
     ApiVersion {
-        /// What the kernel answered.
+        /// The version that the kernel reports.
         found: i32,
     },
     /// An ioctl failed.
@@ -37,7 +37,7 @@ pub enum Error {
     Ioctl {
         /// The ioctl by the kernel's name.
         ioctl: &'static str,
-        /// What it was called for (slot and range, vCPU, capability); empty when the name says it all.
+        /// The object of the call (slot and range, vCPU, capability). Empty if the ioctl's name suffices.
         context: String,
         /// The kernel's error number.
         errno: i32,
@@ -74,7 +74,7 @@ impl Error {
         }
     }
 
-    /// Returns the kernel's error number, if the kernel refused a call.
+    /// Returns the kernel's error number, if a call to the kernel failed.
     #[must_use]
     pub const fn errno(&self) -> Option<i32> {
         match self {
@@ -95,13 +95,13 @@ impl Error {
     }
 }
 
-/// Traces the ioctl that has just returned, and makes the function for `map_err` that builds its error.
+/// Traces the ioctl that has just returned, and returns the function for `map_err` that builds its error.
 pub(crate) fn failed(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(errno::Error) -> Error {
     called(ioctl, None);
     error_of(ioctl, context)
 }
 
-/// Makes the function for `map_err` that builds the error of an ioctl. Traces nothing.
+/// Returns the function for `map_err` that builds the error of an ioctl. Traces nothing.
 pub(crate) fn error_of(ioctl: &'static str, context: impl Into<String>) -> impl FnOnce(errno::Error) -> Error {
     let context = context.into();
     move |error| Error::Ioctl { ioctl, context, errno: error.errno() }

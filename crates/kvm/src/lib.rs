@@ -1,4 +1,4 @@
-//! KVM as values and file descriptors. Imports no other crate of this workspace.
+//! Wraps KVM: its state as values, and its file descriptors as types. Imports no other crate of this workspace.
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!

@@ -1,10 +1,10 @@
-//! Memory of this process that several owners share: the pages of a vCPU, guest RAM.
+//! Memory mappings of this process with several owners: the pages of a vCPU, guest RAM.
 
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use vmm_sys_util::errno::Error;
 
-/// A mapping, unmapped when the last owner drops it.
+/// A mapping. The last owner that drops it unmaps it.
 #[derive(Debug)]
 pub struct Mapping {
     base: NonNull<u8>,
@@ -17,17 +17,17 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `len` bytes of a file, shared with it.
+    /// Maps `len` bytes of a file with `MAP_SHARED`.
     pub fn shared(fd: RawFd, len: usize) -> Result<Self, Error> {
         Self::shared_at(fd, len, 0)
     }
 
-    /// The same, from `offset` bytes on.
+    /// Maps `len` bytes of a file from `offset` on with `MAP_SHARED`.
     pub fn shared_at(fd: RawFd, len: usize, offset: i64) -> Result<Self, Error> {
         Self::map(fd, len, libc::MAP_SHARED, offset)
     }
 
-    /// Maps `len` bytes of zeros, which cost nothing until they are touched.
+    /// Maps `len` bytes of zeros, which use no memory until they are touched.
     pub fn anonymous(len: usize) -> Result<Self, Error> {
         Self::map(-1, len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, 0)
     }
@@ -42,12 +42,12 @@ impl Mapping {
         }
     }
 
-    /// The first byte.
+    /// Returns the address of the first byte.
     pub const fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
-    /// Bytes.
+    /// Returns the length in bytes.
     #[allow(clippy::len_without_is_empty, reason = "no mapping is empty")]
     pub const fn len(&self) -> usize {
         self.len
@@ -56,7 +56,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `base` and `len` are those of the mmap that made this value, and no other owner is left.
+        // SAFETY: `base` and `len` are those of the mmap that created this value, and no other owner is left.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.len) };
     }
 }

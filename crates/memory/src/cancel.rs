@@ -20,12 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Asks all work that holds a clone of this flag to end.
+    /// Requests that all work holding a clone of this flag ends.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Returns true once [`Cancel::cancel`] was called.
+    /// Returns whether [`Cancel::cancel`] was called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.load(Ordering::Acquire)
@@ -40,7 +40,7 @@ impl Cancel {
     }
 }
 
-/// The machine ended before this work was done.
+/// The machine ended before the work was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the machine was ended before this operation had completed")]
 pub struct Cancelled;

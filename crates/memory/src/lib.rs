@@ -1,4 +1,4 @@
-//! Guest RAM: mappings of this process that a guest has as memory.
+//! Guest RAM: mappings of this process that a guest uses as its memory.
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!

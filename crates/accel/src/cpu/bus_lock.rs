@@ -1,13 +1,14 @@
-//! Bus locks: how long a vCPU that took one waits, so that a machine takes only so many in a second.
+//! Bus lock throttling: computes how long a vCPU waits after a bus lock, so that a machine stays within a number of
+//! locks per second.
 //!
-//! QEMU's arithmetic (`qemu/ratelimit.h`): a slice of one second has a quota; who exceeds it waits for the end of as many slices as the
-//! locks so far would have filled.
+//! The arithmetic is QEMU's (`qemu/ratelimit.h`). A slice of one second has a quota. A vCPU that exceeds it waits for
+//! the end of as many slices as all locks so far would have filled.
 
 use std::time::Duration;
 
 const SLICE: Duration = Duration::from_secs(1);
 
-/// The locks of one machine.
+/// Counts the bus locks of one machine.
 #[derive(Debug)]
 pub struct Throttle {
     quota: u64,
@@ -16,13 +17,13 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// For `per_second` locks, at least 1.
+    /// Creates a throttle for `per_second` locks, at least 1.
     #[must_use]
     pub const fn new(per_second: u64) -> Self {
         Self { quota: if per_second == 0 { 1 } else { per_second }, slice: None, taken: 0 }
     }
 
-    /// Counts a lock at `now` (any monotonic clock): how long its vCPU waits.
+    /// Counts a lock at `now` (any monotonic clock). Returns how long its vCPU waits.
     ///
     /// ```
     /// use kvm_accel::cpu::bus_lock::Throttle;
@@ -64,7 +65,7 @@ mod tests {
         let mut throttle = Throttle::new(4);
         let delays: Vec<_> = [0, 10, 20, 30, 40].map(|now| throttle.delay(MS(now))).to_vec();
         assert_eq!(delays, [MS(0), MS(0), MS(0), MS(970), MS(1210)]);
-        // The slices that were used up are over.
+        // The slices that were used up have ended.
         assert_eq!(throttle.delay(MS(1251)), MS(0));
     }
 
@@ -81,7 +82,7 @@ mod tests {
             }
             for (at, first) in times.iter().enumerate() {
                 let within = times.iter().skip(at).filter(|time| **time - *first < SLICE).count();
-                // A slice that ends and one that begins.
+                // The end of one slice and the start of the next.
                 prop_assert!(u64::try_from(within).unwrap() <= 2 * quota);
             }
         }

@@ -1,21 +1,21 @@
-//! What CPUID tells the guest: of what KVM offers the features that were asked for, with this machine's topology.
+//! Computes the guest's CPUID: the requested features that KVM supports, with this machine's topology.
 
 use super::features::{NEEDED_BY, Register, WORDS, Word, find};
 use super::models::{self, Model};
 use super::{CpuConfig, CpuProperties, topology::Topology};
 use kvm_accel_kvm::fd::Leaf;
 
-/// KVM's feature leaf, below it its signature.
+/// KVM's feature leaf. The leaf below it holds KVM's signature.
 pub const KVM_FEATURES: u32 = 0x4000_0001;
 const KVM_SIGNATURE: u32 = 0x4000_0000;
-/// What the kernel takes in KVM_SET_CPUID2 at QEMU's limit.
+/// Maximum number of leaves that the kernel accepts in KVM_SET_CPUID2, the same as QEMU's limit.
 pub const MAX_LEAVES: usize = 100;
 
-/// KVM's paravirtual features that make hypercalls. A guest that is offered them uses them, and a host whose hypercalls do not
-/// return (there are such) would hang it: they are there when they are asked for.
+/// KVM's paravirtual features that make hypercalls. A guest uses them if it sees them. On some hosts hypercalls do not
+/// return, which would hang the guest. So the guest sees them only if the user requests them.
 const HYPERCALL_FEATURES: &[&str] = &["kvm-pv-unhalt", "kvm-pv-tlb-flush", "kvm-pv-ipi", "kvm-pv-sched-yield"];
 
-/// Bits of leaf 1 EDX that AMD repeats in leaf 0x80000001.
+/// Bits of leaf 1 EDX that AMD repeats in leaf 0x80000001 EDX.
 const AMD_REPEATED: u32 = 0x0183_f3ff;
 /// `AuthenticAMD` in EBX, EDX, ECX.
 const AMD: [u32; 3] = [u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"enti"), u32::from_le_bytes(*b"cAMD")];
@@ -37,13 +37,13 @@ const fn register_of(leaf: &mut Leaf, register: Register) -> &mut u32 {
     }
 }
 
-/// The CPUID of a machine, before its vCPUs have their ids.
+/// The CPUID of a machine, without the vCPUs' ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
     leaves: Vec<Leaf>,
     topology: Topology,
     amd: bool,
-    /// What was asked for and is not there, in QEMU's words.
+    /// Requested features that the host lacks, in QEMU's notation.
     pub missing: Vec<String>,
     /// The host's number of physical address bits, if the properties give another one.
     host_phys_bits: Option<u32>,
@@ -52,10 +52,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// `supported` is what KVM offers; `tsc_deadline` comes from a capability of its own.
+    /// Computes the CPUID. `supported` is what KVM supports. `tsc_deadline` comes from a separate capability.
     ///
     /// # Errors
-    /// The name of a feature that does not exist.
+    /// The name of an unknown feature.
     pub fn new(supported: &[Leaf], config: &CpuConfig, tsc_deadline: bool) -> Result<Self, String> {
         let vendor = supported.iter().find(|leaf| leaf.function == 0).map(|leaf| [leaf.ebx, leaf.edx, leaf.ecx]);
         let amd = vendor == Some(AMD) || vendor == Some(HYGON);
@@ -69,7 +69,7 @@ impl Table {
             host_phys_bits: None,
             unknown_model: model.is_none() && !matches!(properties.model.as_str(), "host" | "max"),
         };
-        // The emulated local APIC's timer runs on in every power state.
+        // The emulated local APIC's timer runs in every power state.
         if !supported.iter().any(|leaf| leaf.function == 6) {
             table.leaves.push(Leaf { function: 6, ..Leaf::default() });
         }
@@ -127,7 +127,7 @@ impl Table {
         ["apic", "x2apic", "tsc-deadline"].into_iter().for_each(|name| self.remove(name));
     }
 
-    /// The CPUID of one vCPU.
+    /// Returns the CPUID of one vCPU.
     #[must_use]
     pub fn of_vcpu(&self, index: u32) -> Vec<Leaf> {
         let apic_id = self.topology.apic_id(index);
@@ -173,7 +173,7 @@ impl Table {
         find(name).iter().any(|(word, mask)| offered_word(&self.leaves, word) & mask != 0)
     }
 
-    /// Asks for a feature: what the host lacks of it is noted.
+    /// Requests a feature, and records the parts of it that the host lacks.
     fn ask(&mut self, name: &str, offered: &[Leaf]) {
         for (word, mask) in find(name) {
             let available = offered_word(offered, word) & mask;
@@ -185,7 +185,7 @@ impl Table {
         }
     }
 
-    /// Leaves of the host what `model` has.
+    /// Reduces the host's leaves to the features of `model`.
     fn reduce_to(&mut self, model: &Model, offered: &[Leaf], changes: &[super::FeatureChange]) {
         let (level, xlevel) = model.levels;
         self.leaves.retain(|leaf| match leaf.function {
@@ -286,7 +286,7 @@ impl Table {
                 _ => {}
             }
         }
-        // QEMU gives no leaf that says nothing; one that is asked for beyond the last answers as much.
+        // QEMU omits leaves that are all zeroes. A query for a leaf beyond the last one returns the same.
         self.leaves.retain(|leaf| {
             matches!(leaf.function, 0 | 0x8000_001e)
                 || leaf.indexed
@@ -295,7 +295,7 @@ impl Table {
         self.leaves.truncate(MAX_LEAVES);
     }
 
-    /// The topology, all but the APIC ids.
+    /// Fills in the topology, except the APIC ids.
     fn place(&mut self) {
         let topology = self.topology;
         let threads = topology.threads_per_package();
@@ -307,7 +307,8 @@ impl Table {
                     leaf.ebx = leaf.ebx & 0xffff | threads.min(255) << 16;
                     leaf.edx = if threads > 1 { leaf.edx | HT } else { leaf.edx & !HT };
                 }
-                // Deterministic cache parameters: addressable cores per package, threads per cache; the third level is the die's.
+                // Deterministic cache parameters: addressable cores per package, threads per cache. The die shares the
+                // third level.
                 4 | 0x8000_001d if leaf.eax & 0x1f != 0 => {
                     let shared = sharing(if leaf.eax >> 5 & 7 >= 3 { die } else { core });
                     let cores = if leaf.function == 4 { ((1u32 << (package - core).min(6)) - 1) << 26 } else { 0 };

@@ -1,4 +1,4 @@
-//! CPUID features by QEMU's names: which leaf, register and bit each one is.
+//! CPUID features by QEMU's names: the leaf, register and bit of each.
 
 /// A register of a CPUID leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,22 +33,22 @@ pub struct Word {
     pub index: u32,
     /// The register.
     pub register: Register,
-    /// Names from bit 0 on; `-` has none.
+    /// Names from bit 0 on. `-` marks a bit without a name.
     names: &'static str,
 }
 
 impl Word {
-    /// The named bits.
+    /// Returns the named bits.
     pub fn bits(&self) -> impl Iterator<Item = (u32, &'static str)> + use<> {
         (0..).zip(self.names.split_ascii_whitespace()).filter(|(_, name)| *name != "-")
     }
 
-    /// The bits that have this name; kvmclock has two.
+    /// Returns the mask of the bits with this name; kvmclock has two.
     fn mask(&self, name: &str) -> u32 {
         self.bits().filter(|(_, known)| *known == name).fold(0, |mask, (bit, _)| mask | 1 << bit)
     }
 
-    /// A bit as QEMU's warnings write it: `CPUID.07H:EBX.avx2 [bit 5]`.
+    /// Formats a bit as QEMU's warnings do: `CPUID.07H:EBX.avx2 [bit 5]`.
     #[must_use]
     pub fn describe(&self, bit: u32, name: &str) -> String {
         let subleaf = if self.index == 0 { String::new() } else { format!("_{}", self.index) };
@@ -147,7 +147,7 @@ pub const WORDS: &[Word] = &[
     Word { function: super::cpuid::KVM_FEATURES, index: 0, register: Register::Edx, names: "kvm-hint-dedicated" },
 ];
 
-/// QEMU's second names.
+/// QEMU's aliases.
 const ALIASES: &[(&str, &str)] = &[
     ("sse3", "pni"),
     ("pclmuldq", "pclmulqdq"),
@@ -158,7 +158,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("ffxsr", "fxsr-opt"),
 ];
 
-/// What a feature needs of others: without the first, the CPU does not have the rest.
+/// Dependencies between features: without the first, the CPU lacks the rest.
 pub const NEEDED_BY: &[(&str, &str)] = &[
     ("xsave", "avx xsaveopt xsavec xgetbv1 xsaves xfd mpx pku"),
     ("avx", "avx2 f16c fma fma4 xop avx512f vaes vpclmulqdq avx-vnni avx-ifma"),
@@ -172,7 +172,7 @@ pub const NEEDED_BY: &[(&str, &str)] = &[
     ("svm", "npt lbrv nrip-save tsc-scale vmcb-clean flushbyasid decodeassists pause-filter pfthreshold"),
 ];
 
-/// The words and bits of a feature; empty when there is no such name. `_` and `-` are the same, as in QEMU.
+/// Returns the words and bits of a feature. Empty for an unknown name. `_` and `-` are equivalent, as in QEMU.
 #[must_use]
 pub fn find(name: &str) -> Vec<(&'static Word, u32)> {
     let dashed = name.replace('_', "-");
@@ -180,7 +180,7 @@ pub fn find(name: &str) -> Vec<(&'static Word, u32)> {
     WORDS.iter().map(|word| (word, word.mask(name))).filter(|(_, mask)| *mask != 0).collect()
 }
 
-/// Every name, second ones included, in order.
+/// Returns every name, including aliases, in order.
 #[must_use]
 pub fn names() -> Vec<&'static str> {
     let mut names: Vec<_> = WORDS.iter().flat_map(|word| word.bits().map(|(_, name)| name)).collect();

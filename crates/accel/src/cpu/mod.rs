@@ -1,5 +1,5 @@
-//! What the guest's processors are: CPUID by features and models ([`features`], [`models`]), their places ([`Topology`]), the time-stamp
-//! counter, MSRs that user space answers for ([`msr_filter`]) and bus locks ([`bus_lock`]).
+//! The guest's processors: CPUID by features and models ([`features`], [`models`]), the topology ([`Topology`]), the
+//! time-stamp counter, MSRs that user space emulates ([`msr_filter`]) and bus locks ([`bus_lock`]).
 
 pub mod bus_lock;
 pub mod cpuid;
@@ -31,23 +31,23 @@ pub struct CpuConfig {
     pub properties: CpuProperties,
     /// How the vCPUs are arranged.
     pub topology: Topology,
-    /// The guest keeps a physical CPU while it idles.
+    /// The guest keeps its physical CPU while it idles.
     pub disable_exits: bool,
-    /// MSRs that are answered outside the kernel; a [`MsrRule`](msr_filter::MsrRule) makes one with fixed answers.
+    /// MSRs that user space emulates. A [`MsrRule`](msr_filter::MsrRule) creates a range with fixed results.
     pub msrs: Vec<MsrRange>,
-    /// Bus locks in a second before the guest is slowed down; 0 leaves them alone.
+    /// Maximum number of bus locks per second before the guest is throttled. 0 disables the limit.
     pub bus_lock_ratelimit: u64,
 }
 
 impl From<u32> for CpuConfig {
-    /// [`CpuConfig::new`].
+    /// Equivalent to [`CpuConfig::new`].
     fn from(cpus: u32) -> Self {
         Self::new(cpus)
     }
 }
 
 impl CpuConfig {
-    /// The host's CPU, with a core for each vCPU.
+    /// Returns the host's CPU, with a core for each vCPU.
     #[must_use]
     pub fn new(cpus: u32) -> Self {
         Self {

@@ -1,9 +1,9 @@
-//! QEMU's CPU models as feature sets: what a model's guest sees, where the host has it.
+//! QEMU's CPU models as feature sets. A guest sees a model's features as far as the host has them.
 
-/// One version of a model. The vendor is the host's, as in QEMU: system calls differ by vendor.
+/// One version of a model. The vendor is the host's, as in QEMU, because system calls differ by vendor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Model {
-    /// What `-cpu` calls it.
+    /// The model's names in `-cpu`.
     pub names: &'static [&'static str],
     /// Family, model and stepping.
     pub signature: (u32, u32, u32),
@@ -12,12 +12,12 @@ pub struct Model {
     /// The brand string.
     pub id: &'static str,
     extends: Option<&'static str>,
-    /// What it has beyond `extends`, and with a `-` what it has not.
+    /// The features that the model adds to `extends`. A `-` marks those that it removes.
     changes: &'static str,
 }
 
 impl Model {
-    /// Its features, by name.
+    /// Returns the model's features, by name.
     #[must_use]
     pub fn features(&self) -> Vec<&'static str> {
         let mut features = self.extends.and_then(find).map(Self::features).unwrap_or_default();
@@ -31,7 +31,7 @@ impl Model {
     }
 }
 
-/// The model of this name.
+/// Returns the model with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Model> {
     MODELS.iter().find(|model| model.names.contains(&name))
@@ -50,7 +50,7 @@ const fn model(
     Model { names, signature, levels, id, extends, changes }
 }
 
-/// Each row may only extend one above it.
+/// Each row may only extend a row above it.
 #[rustfmt::skip]
 pub const MODELS: &[Model] = &[
     model(&["qemu64", "qemu64-v1"], (15, 107, 1), (0xd, 0x8000_000a), "QEMU Virtual CPU version 2.5+", None,

@@ -1,6 +1,6 @@
-//! MSRs that user space answers for: which ones leave the guest, and what is answered.
+//! MSRs that user space emulates: which accesses exit to user space, and who handles them.
 //!
-//! The kernel leaves every MSR to itself but those of at most [`MAX_RANGES`] ranges.
+//! The kernel handles every MSR itself, except those of at most [`MAX_RANGES`] ranges.
 
 use super::Topology;
 use kvm_accel_kvm::fd::FilteredMsrs;
@@ -12,50 +12,50 @@ pub const MAX_RANGES: usize = 16;
 pub const MAX_MSRS: u32 = 0x600 * 8;
 /// MSR_CORE_THREAD_COUNT.
 pub const CORE_THREAD_COUNT: u32 = 0x35;
-/// The x2APIC's: the kernel filters none of them.
+/// The x2APIC's MSRs. The kernel filters none of them.
 const X2APIC: std::ops::RangeInclusive<u32> = 0x800..=0x8ff;
 
-/// Answers the accesses to a range of MSRs. Called on vCPU threads, concurrently; the vCPU waits for the answer, so a handler may
-/// ask another thread.
+/// Handles the accesses to a range of MSRs. Called on vCPU threads, concurrently. The vCPU waits for the result, so a
+/// handler may wait for another thread.
 pub trait MsrHandler: Send + Sync {
-    /// `rdmsr`: the value, or `None` for a #GP.
+    /// Handles `rdmsr`: returns the value, or `None` for a #GP.
     fn read(&self, vcpu: u32, index: u32) -> Option<u64>;
-    /// `wrmsr`: false for a #GP.
+    /// Handles `wrmsr`: returns false for a #GP.
     fn write(&self, vcpu: u32, index: u32, value: u64) -> bool;
 }
 
-/// What a fixed rule answers to `rdmsr`.
+/// The result of an `rdmsr` under a fixed rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadAnswer {
-    /// The kernel answers.
+    /// The kernel handles the access.
     Allow,
-    /// This value.
+    /// The guest reads this value.
     Value(u64),
     /// #GP.
     Fault,
 }
 
-/// What a fixed rule answers to `wrmsr`.
+/// The result of a `wrmsr` under a fixed rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteAnswer {
-    /// The kernel answers.
+    /// The kernel handles the access.
     Allow,
-    /// Nothing happens.
+    /// The write has no effect.
     Ignore,
     /// #GP.
     Fault,
 }
 
-/// A fixed answer for a range of MSRs.
+/// A fixed rule for a range of MSRs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MsrRule {
     /// The first MSR.
     pub index: u32,
-    /// How many, at least 1.
+    /// Number of MSRs, at least 1.
     pub count: u32,
-    /// What is read.
+    /// The result of a read.
     pub read: ReadAnswer,
-    /// What a write does.
+    /// The effect of a write.
     pub write: WriteAnswer,
 }
 
@@ -72,18 +72,18 @@ impl MsrHandler for MsrRule {
     }
 }
 
-/// A range of MSRs that leave the guest, and who answers.
+/// A range of MSRs whose accesses exit to user space, and their handler.
 #[derive(Clone)]
 pub struct MsrRange {
     /// The first MSR.
     pub index: u32,
-    /// How many.
+    /// Number of MSRs.
     pub count: u32,
-    /// `rdmsr` leaves the guest.
+    /// `rdmsr` exits to user space.
     pub reads: bool,
-    /// `wrmsr` leaves the guest.
+    /// `wrmsr` exits to user space.
     pub writes: bool,
-    /// Who answers.
+    /// The handler of the accesses.
     pub handler: Arc<dyn MsrHandler>,
 }
 
@@ -98,7 +98,7 @@ impl MsrRange {
 }
 
 impl PartialEq for MsrRange {
-    /// The same range, answered by the same handler.
+    /// Compares the range and the identity of the handler.
     fn eq(&self, other: &Self) -> bool {
         let of = |range: &Self| (range.index, range.count, range.reads, range.writes);
         of(self) == of(other) && Arc::ptr_eq(&self.handler, &other.handler)
@@ -126,12 +126,12 @@ impl From<MsrRule> for MsrRange {
     }
 }
 
-/// The MSRs of a machine that leave the guest.
+/// The MSRs of a machine whose accesses exit to user space.
 #[derive(Clone, Debug, Default)]
 pub struct MsrFilter(Vec<MsrRange>);
 
 impl MsrFilter {
-    /// The ranges, and the core and thread counts unless a range has them.
+    /// Returns a filter for the ranges. Adds the core and thread counts unless a range contains their MSR.
     ///
     /// # Errors
     /// The rule that was broken, as a sentence.
@@ -147,7 +147,7 @@ impl MsrFilter {
         Ok(filter)
     }
 
-    /// One more range.
+    /// Adds a range.
     ///
     /// # Errors
     /// The rule that was broken, as a sentence.
@@ -174,7 +174,7 @@ impl MsrFilter {
         Ok(())
     }
 
-    /// The ranges, for KVM_X86_SET_MSR_FILTER.
+    /// Returns the ranges, for KVM_X86_SET_MSR_FILTER.
     #[must_use]
     pub fn filtered(&self) -> Vec<FilteredMsrs> {
         let filtered =
@@ -182,7 +182,7 @@ impl MsrFilter {
         self.0.iter().map(filtered).collect()
     }
 
-    /// The ranges.
+    /// Returns the ranges.
     #[must_use]
     pub fn ranges(&self) -> &[MsrRange] {
         &self.0
@@ -192,13 +192,13 @@ impl MsrFilter {
         self.0.iter().find(|range| range.contains(index))
     }
 
-    /// An `rdmsr` that left the guest; `None` for a #GP.
+    /// Handles an `rdmsr` exit. Returns `None` for a #GP.
     #[must_use]
     pub fn read(&self, vcpu: u32, index: u32) -> Option<u64> {
         self.find(index)?.handler.read(vcpu, index)
     }
 
-    /// A `wrmsr` that left the guest; false for a #GP.
+    /// Handles a `wrmsr` exit. Returns false for a #GP.
     #[must_use]
     pub fn write(&self, vcpu: u32, index: u32, value: u64) -> bool {
         self.find(index).is_some_and(|range| range.handler.write(vcpu, index, value))

@@ -1,62 +1,62 @@
-//! Sockets, dies, cores and threads: what a vCPU's APIC id says of its place, as QEMU numbers them.
+//! Sockets, dies, cores and threads: how a vCPU's APIC id encodes its position, in QEMU's numbering.
 
-/// How many of each there are; their product is the number of vCPUs.
+/// The number of each level's units. Their product is the number of vCPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Topology {
     /// Packages.
     pub sockets: u32,
-    /// Dies of a package.
+    /// Dies per package.
     pub dies: u32,
-    /// Cores of a die.
+    /// Cores per die.
     pub cores: u32,
-    /// Threads of a core.
+    /// Threads per core.
     pub threads: u32,
 }
 
 impl Topology {
-    /// One package with a core for each vCPU.
+    /// Returns a topology of one package with a core for each vCPU.
     #[must_use]
     pub const fn of_cores(cpus: u32) -> Self {
         Self { sockets: 1, dies: 1, cores: cpus, threads: 1 }
     }
 
-    /// The number of vCPUs.
+    /// Returns the number of vCPUs.
     #[must_use]
     pub const fn cpus(&self) -> u32 {
         self.sockets.saturating_mul(self.threads_per_package())
     }
 
-    /// Threads of a package.
+    /// Returns the number of threads per package.
     #[must_use]
     pub const fn threads_per_package(&self) -> u32 {
         self.cores_per_package().saturating_mul(self.threads)
     }
 
-    /// Cores of a package.
+    /// Returns the number of cores per package.
     #[must_use]
     pub const fn cores_per_package(&self) -> u32 {
         self.dies.saturating_mul(self.cores)
     }
 
-    /// Where the core's number begins in an APIC id: the bits of the thread's.
+    /// Returns the bit at which the core's number begins in an APIC id: the number of bits for the thread.
     #[must_use]
     pub const fn core_shift(&self) -> u32 {
         width(self.threads)
     }
 
-    /// Where the die's number begins.
+    /// Returns the bit at which the die's number begins.
     #[must_use]
     pub const fn die_shift(&self) -> u32 {
         self.core_shift() + width(self.cores)
     }
 
-    /// Where the package's number begins.
+    /// Returns the bit at which the package's number begins.
     #[must_use]
     pub const fn package_shift(&self) -> u32 {
         self.die_shift() + width(self.dies)
     }
 
-    /// The APIC id of a vCPU. Where a level's count is no power of two, numbers are left out.
+    /// Returns the APIC id of a vCPU. If a level's count is not a power of two, ids are skipped.
     #[must_use]
     pub const fn apic_id(&self, index: u32) -> u32 {
         let thread = index % self.threads;
@@ -66,14 +66,14 @@ impl Topology {
         package << self.package_shift() | die << self.die_shift() | core << self.core_shift() | thread
     }
 
-    /// What MSR 0x35 tells: cores of a package above its threads.
+    /// Returns the value of MSR 0x35: the cores of a package in the bits above its threads.
     #[must_use]
     pub fn core_thread_count(&self) -> u64 {
         u64::from(self.cores_per_package()) << 16 | u64::from(self.threads_per_package())
     }
 }
 
-/// Bits that number `count` things from 0.
+/// Returns the number of bits that are needed to number `count` units from 0.
 const fn width(count: u32) -> u32 {
     u32::BITS - count.saturating_sub(1).leading_zeros()
 }

@@ -1,9 +1,10 @@
 //! The time-stamp counter's frequency.
 
-/// What NTP may bend a clock by, in parts per million: a guest cannot tell such frequencies apart.
+/// Deviation up to which two frequencies count as equal, in parts per million. NTP corrects clocks by as much, so a
+/// guest does not notice the difference.
 const TOLERANCE_PPM: u64 = 250;
 
-/// Whether KVM_SET_TSC_KHZ is to be tried: the hardware scales, or the wanted frequency is as good as the host's.
+/// Returns whether to call KVM_SET_TSC_KHZ: the hardware scales, or the wanted frequency is close enough to the host's.
 #[must_use]
 pub fn may_set(scaling: bool, host_khz: u32, wanted_khz: u32) -> bool {
     let tolerated = u64::from(host_khz) * TOLERANCE_PPM / 1_000_000;

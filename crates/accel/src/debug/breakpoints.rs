@@ -1,17 +1,17 @@
-//! The list of breakpoints, with QEMU's rules.
+//! The list of breakpoints, following QEMU's rules.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// `int3`.
 const INT3: u8 = 0xcc;
-/// The processor's breakpoint registers.
+/// Number of breakpoint registers of the processor.
 const MAX_HARDWARE: usize = 4;
 
-/// What stops the guest.
+/// The kind of a breakpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BreakpointKind {
-    /// An `int3` in the guest's memory; any number of them.
+    /// An `int3` in the guest's memory. Their number is unlimited.
     Software,
     /// A breakpoint register for execution.
     Hardware,
@@ -22,7 +22,7 @@ pub enum BreakpointKind {
 }
 
 impl BreakpointKind {
-    /// The name users see.
+    /// Returns the name that users see.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl BreakpointKind {
         }
     }
 
-    /// The kind of that name.
+    /// Returns the kind with this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         [Self::Software, Self::Hardware, Self::Write, Self::Access].into_iter().find(|kind| kind.as_str() == name)
@@ -43,11 +43,11 @@ impl BreakpointKind {
 /// One breakpoint or watchpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breakpoint {
-    /// What stops the guest.
+    /// The kind.
     pub kind: BreakpointKind,
     /// Linear address.
     pub address: u64,
-    /// Bytes that a watchpoint covers: 1, 2, 4 or 8; 1 for breakpoints.
+    /// Bytes that a watchpoint covers: 1, 2, 4 or 8. 1 for breakpoints.
     pub length: u64,
 }
 
@@ -63,33 +63,33 @@ impl Breakpoint {
         matches!(self.kind, BreakpointKind::Write | BreakpointKind::Access)
     }
 
-    /// An execute breakpoint covers one byte, whatever was asked for.
+    /// Sets the length of an execute breakpoint to one byte, whatever the caller requested.
     const fn normal(self) -> Self {
         if self.is_watchpoint() { self } else { Self { length: 1, ..self } }
     }
 }
 
-/// Why a breakpoint cannot be set or removed.
+/// Why setting or removing a breakpoint fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakpointProblem {
-    /// The same one is there.
+    /// The same breakpoint already exists.
     Exists,
     /// All four registers are in use.
     TooMany,
     /// A watchpoint that is not 1, 2, 4 or 8 bytes long.
     Length,
-    /// A watchpoint whose address is no multiple of its length.
+    /// A watchpoint whose address is not a multiple of its length.
     Alignment,
-    /// There is no such breakpoint.
+    /// The breakpoint does not exist.
     Unknown,
     /// Its address is not in the guest's memory.
     Unreachable,
-    /// The processor has no such kind.
+    /// The processor does not support this kind.
     Unsupported,
 }
 
 impl BreakpointProblem {
-    /// The stable name, the same in Rust and TypeScript.
+    /// Returns the stable name, the same in Rust and TypeScript.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -103,7 +103,7 @@ impl BreakpointProblem {
         }
     }
 
-    /// The rule that was broken.
+    /// Returns the rule that was broken.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
@@ -117,7 +117,7 @@ impl BreakpointProblem {
         }
     }
 
-    /// What the user can do about it.
+    /// Returns what the user can do about it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
@@ -131,11 +131,11 @@ impl BreakpointProblem {
     }
 }
 
-/// Bytes at linear addresses of a guest.
+/// Access to bytes at linear addresses of a guest.
 pub trait ByteMemory {
-    /// The byte, if it can be reached.
+    /// Reads the byte. Returns `None` if the address is unreachable.
     fn read(&mut self, address: u64) -> Option<u8>;
-    /// Whether it could be written.
+    /// Writes the byte. Returns whether the write succeeded.
     fn write(&mut self, address: u64, byte: u8) -> bool;
 }
 
@@ -154,28 +154,28 @@ pub struct Breakpoints {
 }
 
 impl Breakpoints {
-    /// Those in breakpoint registers, by register.
+    /// Breakpoints in breakpoint registers, by register.
     #[must_use]
     pub fn hardware(&self) -> &[Breakpoint] {
         &self.hardware
     }
 
-    /// Whether an `int3` at this address is ours.
+    /// Returns whether an `int3` at this address is ours.
     #[must_use]
     pub fn is_software(&self, address: u64) -> bool {
         self.software.iter().any(|breakpoint| breakpoint.address == address)
     }
 
-    /// There is at least one `int3`.
+    /// Returns whether there is at least one `int3`.
     #[must_use]
     pub const fn any_software(&self) -> bool {
         !self.software.is_empty()
     }
 
-    /// Adds one. A software breakpoint that exists is used once more.
+    /// Adds a breakpoint. For a software breakpoint that already exists, increments its use count.
     ///
     /// # Errors
-    /// The rule that it breaks; nothing is changed then.
+    /// The rule that the breakpoint breaks. Nothing changes then.
     pub fn insert(&mut self, breakpoint: Breakpoint, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
         let Breakpoint { kind, address, length } = breakpoint.normal();
         if kind == BreakpointKind::Software {
@@ -197,11 +197,11 @@ impl Breakpoints {
         Ok(())
     }
 
-    /// Removes one; a software breakpoint when it has been removed as often as it was set, and its byte only where the `int3`
-    /// still is.
+    /// Removes a breakpoint. A software breakpoint is deleted only when it has been removed as often as it was set. The
+    /// original byte is restored only if the `int3` is still there.
     ///
     /// # Errors
-    /// [`BreakpointProblem::Unknown`]; or [`BreakpointProblem::Unreachable`], and the breakpoint stays.
+    /// [`BreakpointProblem::Unknown`]; or [`BreakpointProblem::Unreachable`], and the breakpoint remains.
     pub fn remove(&mut self, breakpoint: Breakpoint, memory: &mut impl ByteMemory) -> Result<(), BreakpointProblem> {
         if breakpoint.kind == BreakpointKind::Software {
             return self.remove_software(breakpoint.address, memory);
@@ -211,7 +211,7 @@ impl Breakpoints {
         Ok(())
     }
 
-    /// Removes all. Bytes that none of `memories`, one for each vCPU, can reach are given up.
+    /// Removes all breakpoints. A byte that none of `memories`, one for each vCPU, can reach is not restored.
     pub fn clear<M: ByteMemory>(&mut self, memories: &mut [M]) {
         self.hardware.clear();
         for Software { address, saved, .. } in self.software.drain(..) {
@@ -219,14 +219,14 @@ impl Breakpoints {
         }
     }
 
-    /// Takes the `int3` at this address away for a moment, if it is ours.
+    /// Removes the `int3` at this address temporarily, if it is ours.
     pub fn lift(&self, address: u64, memory: &mut impl ByteMemory) {
         if let Some(known) = self.software.iter().find(|known| known.address == address) {
             restore(memory, address, known.saved);
         }
     }
 
-    /// Puts the `int3` back, where the saved byte still is.
+    /// Puts the `int3` back, if the saved byte is still there.
     pub fn plant(&self, address: u64, memory: &mut impl ByteMemory) {
         if let Some(known) = self.software.iter().find(|known| known.address == address)
             && memory.read(address) == Some(known.saved)
@@ -264,11 +264,11 @@ impl Breakpoints {
     }
 }
 
-/// Puts the byte back where the `int3` still is. False when the address cannot be reached.
+/// Restores the byte if the `int3` is still there. Returns false when the address is unreachable.
 fn restore(memory: &mut impl ByteMemory, address: u64, saved: u8) -> bool {
     match memory.read(address) {
         Some(INT3) => memory.write(address, saved),
-        // The guest has overwritten it: its code is no business of ours any more.
+        // The guest has overwritten the `int3`, so its code stays unchanged.
         Some(_) => true,
         None => false,
     }
@@ -333,7 +333,7 @@ mod tests {
         list.insert(at3, &mut memory).unwrap();
         assert_eq!(list.remove(at3, &mut Memory::default()), Err(BreakpointProblem::Unreachable));
         assert!(list.is_software(3));
-        // Clearing asks each vCPU's view in turn.
+        // Clearing tries each vCPU's view in turn.
         let mut views = [Memory::default(), memory];
         list.clear(&mut views);
         assert_eq!((views[1].0[&3], list), (0x13, Breakpoints::default()));
@@ -375,7 +375,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set and removed, memory is as it was when everything is removed.
+        /// After any sequence of insertions and removals, memory is unchanged once every breakpoint is removed.
         #[test]
         fn test_memory_is_restored(steps in proptest::collection::vec((any::<bool>(), 0u64..20), 0..64)) {
             let (mut list, mut memory) = (Breakpoints::default(), memory());

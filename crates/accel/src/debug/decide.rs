@@ -1,30 +1,30 @@
-//! Whether a debug exit is the user's or the guest's own.
+//! Decides whether a debug exit belongs to the user's debugger or to the guest.
 
 use super::{BreakpointKind, Breakpoints};
 use kvm_accel_kvm::run::DebugExit;
 use kvm_accel_kvm::state::{Exception, VcpuState};
 use serde::{Deserialize, Serialize};
 
-/// Vector 1.
+/// #DB, vector 1.
 const DB: u32 = 1;
 /// DR6.BS: a single step.
 const DR6_BS: u64 = 1 << 14;
-/// What a #DB tells about itself in DR6: B0 to B3, BD, BS and BT. The other bits are fixed, some to 1.
+/// The bits of DR6 that report the cause of a #DB: B0 to B3, BD, BS and BT. The other bits are fixed, some to 1.
 const DR6_CAUSES: u64 = 0xe00f;
 
-/// Why the guest stopped for the user.
+/// Why the guest stopped for the debugger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DebugReason {
-    /// One step was made.
+    /// A single step has completed.
     Step,
-    /// At a breakpoint, before its instruction.
+    /// The guest reached a breakpoint. Its instruction has not executed yet.
     Breakpoint,
-    /// After an access that a watchpoint waits for.
+    /// The guest made an access that a watchpoint covers. The access has completed.
     Watchpoint,
 }
 
 impl DebugReason {
-    /// The name users see.
+    /// Returns the name that users see.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -35,29 +35,30 @@ impl DebugReason {
     }
 }
 
-/// The reason and what it is about.
+/// The reason, and the address that it concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugCause {
-    /// Why.
+    /// The reason.
     pub reason: DebugReason,
-    /// The breakpoint's or watchpoint's linear address; after a step, where the guest is.
+    /// The breakpoint's or watchpoint's linear address. After a step, the instruction pointer.
     pub address: u64,
 }
 
-/// A vCPU stopped for the user, and all others with it.
+/// A stop of one vCPU for the debugger, which stops all vCPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DebugStop {
     /// Index of the vCPU.
     pub vcpu: u32,
-    /// Why.
+    /// The cause.
     pub cause: DebugCause,
-    /// Its instruction pointer.
+    /// The vCPU's instruction pointer.
     pub rip: u64,
 }
 
-/// The cause, if the exit is the user's; `None` when the guest is to have its exception.
+/// Returns the cause if the exit belongs to the user's debugger. Returns `None` if the guest must receive its
+/// exception.
 ///
-/// The kind of a hardware breakpoint is that of our own list: kernels that emulate leave DR7 0 at the exit.
+/// The kind of a hardware breakpoint comes from our own list, because kernels that emulate leave DR7 0 at the exit.
 #[must_use]
 pub fn decide(exit: &DebugExit, stepping: bool, breakpoints: &Breakpoints) -> Option<DebugCause> {
     let ours = |reason, address| Some(DebugCause { reason, address });
@@ -74,8 +75,8 @@ pub fn decide(exit: &DebugExit, stepping: bool, breakpoints: &Breakpoints) -> Op
     })
 }
 
-/// The registers of a vCPU that gets its own exception back. Where exceptions have payloads, a #DB carries its causes and DR6 changes
-/// at delivery; elsewhere DR6 changes now.
+/// Returns the registers of a vCPU that receives its own exception back. With exception payloads, a #DB carries its
+/// causes and DR6 changes at delivery. Without them, DR6 changes now.
 pub fn reinjected(mut state: VcpuState, exit: &DebugExit, payloads: bool) -> VcpuState {
     let causes = exit.dr6 & DR6_CAUSES;
     let debug = exit.exception == DB;

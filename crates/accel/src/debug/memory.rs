@@ -1,4 +1,5 @@
-//! The guest's memory as a debugger sees it: linear addresses through a vCPU's page tables (KVM_TRANSLATE), RAM only.
+//! The guest's memory as a debugger sees it: linear addresses, translated through a vCPU's page tables (KVM_TRANSLATE).
+//! RAM only.
 
 use super::breakpoints::ByteMemory;
 use kvm_accel_kvm::fd::Vcpu;
@@ -14,8 +15,8 @@ pub struct LinearMemory<'a> {
 }
 
 impl LinearMemory<'_> {
-    /// `access` for each piece within one page, with its place in RAM and its place in the whole. The error is the first linear
-    /// address that cannot be reached.
+    /// Calls `access` for each piece within one page, with its offset in RAM and its offset in the whole range. The
+    /// error is the first linear address that is unreachable.
     pub fn pieces(
         &self,
         address: u64,
@@ -36,7 +37,7 @@ impl ByteMemory for LinearMemory<'_> {
     }
 }
 
-/// Like [`LinearMemory::pieces`] at guest physical addresses.
+/// Like [`LinearMemory::pieces`], at guest physical addresses.
 pub fn physical(
     address: u64,
     length: usize,
@@ -45,7 +46,7 @@ pub fn physical(
     by_pages(address, length, Some, access)
 }
 
-/// RAM begins and ends at pages, so that the address of a piece which cannot be reached is the first one.
+/// RAM begins and ends at page boundaries, so the address of an unreachable piece is the first unreachable one.
 fn by_pages(
     address: u64,
     length: usize,

@@ -1,7 +1,8 @@
 //! Guest debug: breakpoints, watchpoints and single-step from outside the guest.
 //!
-//! [`Breakpoints`] is the machine's list with QEMU's rules, `debug_words` computes what KVM_SET_GUEST_DEBUG is given for it, and
-//! [`decide()`] whether a debug exit is the user's or the guest's own. All three are pure; `vcpu/debug.rs` does what they say.
+//! [`Breakpoints`] is the machine's list with QEMU's rules. `debug_words` computes the argument of KVM_SET_GUEST_DEBUG
+//! for it. [`decide()`] decides whether a debug exit belongs to the user or the guest. All three are pure;
+//! `vcpu/debug.rs` applies their results.
 
 mod breakpoints;
 mod decide;
@@ -21,12 +22,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// KVM_GUESTDBG_BLOCKIRQ, as KVM_CAP_SET_GUEST_DEBUG2 lists it.
 const BLOCK_IRQ: u32 = 0x0010_0000;
 
-/// What this kernel offers.
+/// The debug features of this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebugSupport {
     /// KVM_CAP_SET_GUEST_DEBUG.
     pub guest_debug: bool,
-    /// A step keeps interrupts away from the guest.
+    /// A step can block interrupts.
     pub block_irq: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What KVM_SET_GUEST_DEBUG is given.
+//! Computes the argument of KVM_SET_GUEST_DEBUG.
 
 use super::{Breakpoint, BreakpointKind, Breakpoints, DebugSupport};
 use kvm_accel_kvm::fd::DebugWords;
@@ -9,10 +9,11 @@ const USE_SW_BP: u32 = 0x0001_0000;
 const USE_HW_BP: u32 = 0x0002_0000;
 const BLOCKIRQ: u32 = 0x0010_0000;
 
-/// DR7 without a breakpoint: exact local and global, which old processors heed.
+/// DR7 without a breakpoint: exact local and global, which old processors use.
 const DR7_EMPTY: u64 = 0x600;
 
-/// For a vCPU that runs with these breakpoints, or makes one step. A step does not stop at `stepped_from`, where it begins.
+/// Returns the argument for a vCPU that runs with these breakpoints, or makes one step. A step ignores breakpoints at
+/// `stepped_from`, where it begins.
 #[must_use]
 pub fn debug_words(breakpoints: &Breakpoints, stepped_from: Option<u64>, support: DebugSupport) -> DebugWords {
     let mut words = DebugWords::default();
@@ -39,7 +40,7 @@ pub fn debug_words(breakpoints: &Breakpoints, stepped_from: Option<u64>, support
     words
 }
 
-/// Enabled globally, its type and its length.
+/// Returns the DR7 bits of register `n`: enabled globally, its type and its length.
 const fn dr7_bits(n: usize, breakpoint: &Breakpoint) -> u64 {
     let kind: u64 = match breakpoint.kind {
         BreakpointKind::Software | BreakpointKind::Hardware => 0,

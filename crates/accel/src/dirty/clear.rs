@@ -1,12 +1,12 @@
-//! How KVM_CLEAR_DIRTY_LOG is called: in pieces that the kernel can take one after the other without holding its lock for long, each
-//! aligned as it demands, and none where nothing is dirty.
+//! Computes the KVM_CLEAR_DIRTY_LOG calls: in pieces that do not make the kernel hold its lock for long, each aligned
+//! as the kernel requires, and none where no page is dirty.
 
 use std::ops::Range;
 
-/// Pages of one call: 1 GiB. A multiple of 64.
+/// Number of pages in one call: 1 GiB. A multiple of 64.
 const CHUNK: u64 = 1 << 18;
 
-/// One call: pages of the slot, and the words of the bitmap that belong to them.
+/// One call: a range of pages of the slot, and the words of the bitmap for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClearCall {
     pub first_page: u64,
@@ -14,7 +14,7 @@ pub struct ClearCall {
     pub words: Range<usize>,
 }
 
-/// The calls that clear exactly the set bits of `bits`, the bitmap of a slot of `pages`.
+/// Returns the calls that clear exactly the set bits of `bits`, the bitmap of a slot of `pages`.
 pub fn clear_calls(bits: &[u64], pages: u64) -> impl Iterator<Item = ClearCall> {
     (0..pages).step_by(usize::try_from(CHUNK).unwrap_or(usize::MAX)).filter_map(move |first_page| {
         let end = pages.min(first_page + CHUNK);
@@ -31,7 +31,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     proptest! {
-        /// Every dirty page is in exactly one call, nothing clean makes a call, and the kernel's rules hold.
+        /// Every dirty page is in exactly one call, a clean range causes no call, and the kernel's rules hold.
         #[test]
         fn test_calls_cover_what_is_dirty(pages in 1_u64..3 * CHUNK, dirty in proptest::collection::btree_set(0_u64..3 * CHUNK, 0..20)) {
             let dirty: BTreeSet<u64> = dirty.into_iter().filter(|page| *page < pages).collect();

@@ -1,4 +1,4 @@
-//! Which back end a machine gets: QEMU's choice, made before any vCPU exists.
+//! Selects a machine's back end for dirty tracking, as QEMU does, before any vCPU exists.
 
 use super::Mode;
 use crate::event::{Warning, WarningCode};
@@ -6,12 +6,13 @@ use crate::{Error, Result};
 use kvm_accel_kvm::fd::Vm;
 use kvm_accel_kvm::{Capability, Error as KvmError};
 
-/// Bytes of a ring's entry.
+/// Size of a ring's entry in bytes.
 const ENTRY: u32 = 16;
 /// KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE and KVM_DIRTY_LOG_INITIALLY_SET.
 const MANUAL_PROTECT: u32 = 1 | 2;
 
-/// The rings, if they were asked for and the kernel has them; else the bitmap, with manual protection where the kernel has that.
+/// Enables the rings if the user requested them and the kernel supports them. Otherwise uses the bitmap, with manual
+/// protection if the kernel supports it.
 pub fn enable(vm: &Vm, ring_size: u32, warnings: &mut Vec<Warning>) -> Result<Mode> {
     if ring_size > 0 {
         let offered = [Capability::DirtyLogRing, Capability::DirtyLogRingAcqRel]

@@ -1,4 +1,4 @@
-//! The interface of dirty tracking, whichever back end the machine has.
+//! The interface of dirty tracking, independent of the back end.
 
 use super::clear::clear_calls;
 use super::pages::{DirtyPages, SlotPages};
@@ -16,25 +16,26 @@ use std::time::Instant;
 /// How the kernel reports dirty pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// KVM_GET_DIRTY_LOG reads and forgets at once.
+    /// KVM_GET_DIRTY_LOG reads and clears in one call.
     Bitmap,
-    /// KVM_GET_DIRTY_LOG reads, KVM_CLEAR_DIRTY_LOG forgets (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
+    /// KVM_GET_DIRTY_LOG reads, KVM_CLEAR_DIRTY_LOG clears (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2).
     ManualProtect,
-    /// Each vCPU has a ring of that many entries (`dirty-ring-size`).
+    /// Each vCPU has a ring with this number of entries (`dirty-ring-size`).
     Ring(u32),
 }
 
-/// Kicks every vCPU once and waits until it has left KVM_RUN, so that what the processor keeps for itself reaches the rings.
+/// Kicks every vCPU once and waits until it has left `KVM_RUN`, so that pages buffered by the processor reach the
+/// rings.
 pub trait KickAll: Send + Sync {
     /// Returns when each vCPU has been outside the guest since the call.
     ///
     /// # Errors
-    /// A vCPU does not leave the guest.
+    /// A vCPU that does not leave the guest.
     fn kick_and_wait(&self) -> Result<()>;
 }
 
-/// Which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam). Cloning is cheap; all
-/// clones are the same.
+/// Tracks which pages of a machine's memory were written, by the guest or through its [`GuestRam`](crate::GuestRam).
+/// Cloning is cheap. All clones share the same state.
 #[derive(Clone)]
 pub struct DirtyLog(Arc<Log>);
 
@@ -48,7 +49,7 @@ struct Log {
 #[derive(Default)]
 struct State {
     logging: bool,
-    /// What was found and nobody has taken.
+    /// Dirty pages that were found and not taken yet.
     pages: Vec<SlotPages>,
     rings: Rings,
     vcpus: Option<Weak<dyn KickAll>>,
@@ -69,22 +70,22 @@ impl DirtyLog {
         self.lock().vcpus = Some(vcpus);
     }
 
-    /// How the kernel reports dirty pages.
+    /// Returns how the kernel reports dirty pages.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.mode
     }
 
-    /// Whether pages are being noted.
+    /// Returns whether dirty tracking is on.
     #[must_use]
     pub fn logging(&self) -> bool {
         self.lock().logging
     }
 
-    /// Begins to note the pages that the guest writes, with none; does nothing when it has begun.
+    /// Starts to track the pages that the guest writes, from an empty set. Has no effect if tracking is on.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses; then nothing is noted.
+    /// [`Error::Kvm`](crate::Error::Kvm) when an ioctl fails. Tracking stays off then.
     pub fn start(&self) -> Result<()> {
         let mut state = self.lock();
         if state.logging {
@@ -92,19 +93,19 @@ impl DirtyLog {
         }
         let Log { mode, calls, memory, .. } = &*self.0;
         self.read_written(&mut state);
-        // What the rings still contain was written before: the kernel takes it back unread.
+        // Entries that are still in the rings describe earlier writes. The kernel reclaims them unread.
         if let Mode::Ring(_) = mode {
             self.reap_rings(&mut state)?;
         }
         state.pages.clear();
         memory.set_log_dirty(true)?;
         if *mode == Mode::ManualProtect {
-            // Such a log begins with every page dirty and none protected.
+            // Such a log starts with every page dirty and none write-protected.
             for slot in self.logged() {
                 let mut all = SlotPages::none(slot);
                 all.insert_all();
                 if let Err(error) = clear(calls, &all) {
-                    // The first error says why; a log that cannot be switched off either costs speed alone.
+                    // The first error reports the cause. If switching the log off fails too, the only cost is speed.
                     let _ = memory.set_log_dirty(false);
                     return Err(error);
                 }
@@ -114,10 +115,10 @@ impl DirtyLog {
         Ok(())
     }
 
-    /// Ends it and forgets what nobody has taken.
+    /// Stops tracking and discards pages that were not taken.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when an ioctl fails.
     pub fn stop(&self) -> Result<()> {
         let mut state = self.lock();
         state.logging = false;
@@ -125,15 +126,15 @@ impl DirtyLog {
         Ok(self.0.memory.set_log_dirty(false)?)
     }
 
-    /// The pages written since [`DirtyLog::start`], or since they were taken before. The guest may run; what it writes meanwhile is in this
-    /// result or in the next.
+    /// Returns the pages written since [`DirtyLog::start`] or the previous call. The guest may run. Pages that it
+    /// writes meanwhile are in this result or in the next.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm): what had been found until then is in the next result.
+    /// [`Error::Kvm`](crate::Error::Kvm). Pages that were found before the error are in the next result.
     pub fn take(&self) -> Result<DirtyPages> {
         if let Mode::Ring(_) = self.0.mode {
             trace!(KvmDirtyRingFlush { finished: 0 });
-            // Outside the lock: a vCPU with a full ring needs it on its way out.
+            // Outside the lock: a vCPU with a full ring takes the lock before it leaves the guest.
             let vcpus = self.lock().vcpus.as_ref().and_then(Weak::upgrade);
             if let Some(vcpus) = vcpus {
                 vcpus.kick_and_wait()?;
@@ -153,7 +154,7 @@ impl DirtyLog {
         Ok(DirtyPages::new(&std::mem::take(&mut state.pages)))
     }
 
-    /// Notes all pages: for what was written to guest memory behind this process's back.
+    /// Marks all pages dirty, for writes to guest memory that this process did not see.
     pub fn mark_all(&self) {
         let mut state = self.lock();
         if state.logging {
@@ -161,7 +162,7 @@ impl DirtyLog {
         }
     }
 
-    /// Pages that each vCPU has dirtied since it was made; empty without rings.
+    /// Returns the number of pages that each vCPU has dirtied since it was created. Empty without rings.
     ///
     /// # Errors
     /// As [`DirtyLog::take`].
@@ -171,7 +172,7 @@ impl DirtyLog {
         Ok(state.rings.totals())
     }
 
-    /// Empties the rings.
+    /// Harvests the rings.
     pub(crate) fn reap(&self) -> Result<()> {
         self.reap_rings(&mut self.lock())
     }
@@ -185,7 +186,7 @@ impl DirtyLog {
             }
         });
         let given_back = rings.give_back(|| self.0.calls.reset_rings());
-        // What the kernel did not take back, or could not write down, may be any page.
+        // Entries that the kernel did not reclaim, or had no room to record, may concern any page.
         if *logging && (harvested.overflow || given_back.is_err()) {
             self.insert_all(state);
         }
@@ -203,12 +204,12 @@ impl DirtyLog {
             let mut found = SlotPages::none(slot);
             let mut bitmap = found.bits().to_vec();
             match calls.get(slot.id, slot.pages(), &mut bitmap) {
-                // The slot has no log: it went away meanwhile.
+                // The slot has no log: it was deleted meanwhile.
                 Err(KvmError::Ioctl { errno: libc::ENOENT, .. }) => continue,
                 other => other?,
             }
             found.union(&bitmap);
-            // Noted before the kernel forgets: an error loses nothing.
+            // Recorded before the kernel clears the pages: an error loses none.
             if let Some(pages) = self.pages_of(&mut state.pages, slot.id) {
                 pages.union(found.bits());
             }
@@ -219,7 +220,7 @@ impl DirtyLog {
         Ok(())
     }
 
-    /// What this process has written: it notes that whether somebody asks or not.
+    /// Adds the pages that this process has written. The process records them whether tracking is on or off.
     fn read_written(&self, state: &mut State) {
         let mut written = Vec::new();
         self.0.memory.slots().take_written(|slot, page| written.push((slot.id, page)));
@@ -238,12 +239,12 @@ impl DirtyLog {
         }
     }
 
-    /// The slots whose pages are noted.
+    /// Returns the slots whose pages are tracked.
     fn logged(&self) -> Vec<Slot> {
         self.0.memory.slots().iter().filter(|slot| slot.log_dirty).copied().collect()
     }
 
-    /// Where a slot's pages are noted, if there is such a slot.
+    /// Returns the set of dirty pages of slot `id`, if the slot exists.
     fn pages_of<'a>(&self, pages: &'a mut Vec<SlotPages>, id: u32) -> Option<&'a mut SlotPages> {
         let index = match pages.iter().rposition(|pages| pages.slot.id == id) {
             Some(index) => index,
@@ -266,7 +267,7 @@ impl std::fmt::Debug for DirtyLog {
     }
 }
 
-/// Clears what is set.
+/// Clears the dirty pages of a slot in the kernel's log.
 fn clear(calls: &DirtyCalls, pages: &SlotPages) -> Result<()> {
     let slot = pages.slot;
     for call in clear_calls(pages.bits(), slot.pages()) {

@@ -1,9 +1,10 @@
-//! Dirty tracking: which guest pages were written since somebody asked last.
+//! Dirty tracking: which guest pages were written since the last query.
 //!
-//! - `log`: the one interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, the rings.
-//! - `enable`: which of them a machine gets.
+//! - `log`: the interface, [`DirtyLog`], over three back ends: KVM's bitmap, the bitmap with manual protection, and the
+//!   rings.
+//! - `enable`: selects a machine's back end.
 //! - `pages`: sets of pages; `clear`: how the bitmap is cleared in pieces.
-//! - `rings`: all rings of a machine; `reaper`: the thread that empties them.
+//! - `rings`: all rings of a machine; `reaper`: the thread that harvests them.
 
 mod clear;
 mod enable;

@@ -11,13 +11,13 @@ pub struct SlotPages {
 }
 
 impl SlotPages {
-    /// No page of the slot.
+    /// Returns an empty set for a slot.
     pub fn none(slot: Slot) -> Self {
         let words = usize::try_from(slot.pages().div_ceil(64)).unwrap_or(usize::MAX);
         Self { slot, bits: vec![0; words] }
     }
 
-    /// Notes a page; one that the slot does not have is no page.
+    /// Adds a page. Ignores a page outside the slot.
     pub fn insert(&mut self, page: u64) {
         if page < self.slot.pages()
             && let Some(word) = usize::try_from(page / 64).ok().and_then(|index| self.bits.get_mut(index))
@@ -26,24 +26,24 @@ impl SlotPages {
         }
     }
 
-    /// Notes all pages.
+    /// Adds all pages.
     pub fn insert_all(&mut self) {
         self.bits.fill(u64::MAX);
         self.trim();
     }
 
-    /// Notes what a bitmap of the kernel's says.
+    /// Adds the pages of a bitmap from the kernel.
     pub fn union(&mut self, bitmap: &[u64]) {
         self.bits.iter_mut().zip(bitmap).for_each(|(mine, theirs)| *mine |= theirs);
         self.trim();
     }
 
-    /// The bits, lowest page first.
+    /// Returns the bits, lowest page first.
     pub fn bits(&self) -> &[u64] {
         &self.bits
     }
 
-    /// Bits beyond the last page mean nothing.
+    /// Clears the bits beyond the last page, which have no meaning.
     fn trim(&mut self) {
         let beyond = self.slot.pages() % 64;
         if beyond > 0
@@ -53,7 +53,7 @@ impl SlotPages {
         }
     }
 
-    /// Runs of dirty pages, as guest physical addresses, in order.
+    /// Returns the contiguous ranges of dirty pages, as guest physical addresses, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         let mut page = 0;
         std::iter::from_fn(move || {
@@ -64,7 +64,7 @@ impl SlotPages {
         })
     }
 
-    /// The first page from `from` on that is dirty, or is not.
+    /// Returns the first page from `from` on that is dirty (or clean, if `dirty` is false).
     fn next(&self, from: u64, dirty: bool) -> Option<u64> {
         let mut index = usize::try_from(from / 64).ok()?;
         let mut below = (1_u64 << (from % 64)) - 1;
@@ -80,12 +80,13 @@ impl SlotPages {
     }
 }
 
-/// Dirty guest memory: runs of pages, as guest physical addresses, in order and apart from each other.
+/// Dirty guest memory: contiguous ranges of pages, as guest physical addresses, in order and not adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DirtyPages(Vec<Range<u64>>);
 
 impl DirtyPages {
-    /// Joins what slots say. They may lie side by side, in any order, and an earlier slot may have been where another is now.
+    /// Merges the pages of slots. Slots may be adjacent and in any order, and an earlier slot may have covered the
+    /// range of a current one.
     pub fn new<'a>(slots: impl IntoIterator<Item = &'a SlotPages>) -> Self {
         let mut ranges: Vec<_> = slots.into_iter().flat_map(SlotPages::ranges).collect();
         ranges.sort_by_key(|range| range.start);
@@ -99,12 +100,12 @@ impl DirtyPages {
         Self(joined)
     }
 
-    /// The runs.
+    /// Returns the ranges.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> {
         self.0.iter().cloned()
     }
 
-    /// How many pages of 4 KiB.
+    /// Returns the number of pages of 4 KiB.
     #[must_use]
     pub fn pages(&self) -> u64 {
         self.0.iter().map(|range| (range.end - range.start) / PAGE).sum()
@@ -142,7 +143,7 @@ mod tests {
     }
 
     proptest! {
-        /// The runs hold exactly the pages that were noted, whichever way.
+        /// The ranges contain exactly the pages that were recorded, in any order of recording.
         #[test]
         fn test_runs_are_the_set(len in 1_u64..300, noted in proptest::collection::btree_set(0_u64..400, 0..200), bitmap in any::<bool>()) {
             let start = 0x10_0000;

@@ -1,4 +1,4 @@
-//! The thread that empties the dirty rings now and then, so that a vCPU seldom has to stop for a full one.
+//! A thread that harvests the dirty rings periodically, so that a vCPU seldom has to exit because its ring is full.
 
 use super::DirtyLog;
 use crate::Result;
@@ -8,11 +8,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// As in QEMU.
+/// The same period as in QEMU.
 const PERIOD: Duration = Duration::from_secs(1);
 const STACK_SIZE: usize = 128 << 10;
 
-/// Ends when it is dropped.
+/// The reaper thread. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Reaper {
     stop: Option<Sender<()>>,
@@ -29,7 +29,7 @@ impl Reaper {
             trace!(KvmDirtyRingReaper { s: "init".into() });
             while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
                 trace!(KvmDirtyRingReaper { s: "wakeup".into() });
-                // An error stays with the rings, and whoever takes the pages is told of it.
+                // The rings keep the error, and the next caller that takes the pages receives it.
                 let _ = log.reap();
                 trace!(KvmDirtyRingReaper { s: "wait".into() });
             }
@@ -48,7 +48,7 @@ impl Drop for Reaper {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // It catches nothing to pass on: reaping does not panic.
+            // Reaping does not panic, so `join` returns no payload to pass on.
             let _ = thread.join();
         }
     }

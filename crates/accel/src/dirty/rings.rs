@@ -4,14 +4,14 @@ use kvm_accel_kvm::trace::trace;
 use kvm_accel_kvm::upstream::{DirtyPage, DirtyRing, Entries, harvest};
 use kvm_accel_kvm::{Error, Result};
 
-/// Calls of KVM_RESET_DIRTY_RINGS in a row that take nothing back, after which we give up.
+/// Number of consecutive KVM_RESET_DIRTY_RINGS calls that reclaim no entry after which [`Rings::give_back`] fails.
 const FRUITLESS: u32 = 100;
 
-/// Rings and how far each has been read.
+/// The rings, and how far each has been read.
 #[derive(Debug)]
 pub struct Rings<E = DirtyRing> {
     rings: Vec<Ring<E>>,
-    /// Entries that were harvested and that the kernel has not taken back.
+    /// Number of harvested entries that the kernel has not reclaimed.
     outstanding: u64,
 }
 
@@ -19,7 +19,7 @@ pub struct Rings<E = DirtyRing> {
 struct Ring<E> {
     entries: E,
     next: u32,
-    /// Pages harvested since the vCPU was made.
+    /// Number of pages harvested since the vCPU was created.
     total: u64,
 }
 
@@ -29,12 +29,12 @@ impl<E> Default for Rings<E> {
     }
 }
 
-/// What one round over all rings found.
+/// The result of one harvest of all rings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Harvested {
-    /// Entries.
+    /// Number of entries.
     pub entries: u64,
-    /// A ring was full to its last entry: the kernel may have had more to say.
+    /// A ring was completely full, so the kernel may have dropped entries.
     pub overflow: bool,
 }
 
@@ -44,14 +44,15 @@ impl<E: Entries> Rings<E> {
         self.rings.push(Ring { entries, next: 0, total: 0 });
     }
 
-    /// Harvests every ring. [`Rings::give_back`] must follow: a page is noted again only after the kernel has taken its entry back.
+    /// Harvests every ring. [`Rings::give_back`] must follow: the kernel records a page again only after it has
+    /// reclaimed the page's entry.
     pub fn harvest(&mut self, mut dirty: impl FnMut(DirtyPage)) -> Harvested {
         let mut all = Harvested::default();
         for (vcpu, ring) in (0_u32..).zip(&mut self.rings) {
             trace!(KvmDirtyRingReapVcpu { id: vcpu });
             let mut fetch = ring.next;
             let count = harvest(&ring.entries, &mut ring.next, |page| {
-                // As in QEMU, the event's slot is the index of the entry.
+                // As in QEMU, the event's `slot` is the index of the entry.
                 trace!(KvmDirtyRingPage { vcpu, slot: fetch, offset: page.page });
                 fetch = fetch.wrapping_add(1);
                 dirty(page);
@@ -64,11 +65,12 @@ impl<E: Entries> Rings<E> {
         all
     }
 
-    /// Has the kernel take back all that was harvested, by `reset`, which is KVM_RESET_DIRTY_RINGS and answers how many entries it took.
-    /// Linux 6.16 and later returns early when a signal is pending, so the call is repeated.
+    /// Makes the kernel reclaim all harvested entries. `reset` is KVM_RESET_DIRTY_RINGS and returns the number of
+    /// reclaimed entries. Linux 6.16 and later returns early when a signal is pending, so this function repeats the
+    /// call.
     ///
     /// # Errors
-    /// That of `reset`, or EAGAIN when the kernel takes nothing back: the next call goes on.
+    /// That of `reset`, or EAGAIN when the kernel reclaims nothing: the next call continues.
     pub fn give_back(&mut self, mut reset: impl FnMut() -> Result<u32>) -> Result<()> {
         let mut fruitless = 0;
         while self.outstanding > 0 {
@@ -86,7 +88,7 @@ impl<E: Entries> Rings<E> {
         Ok(())
     }
 
-    /// Pages that each vCPU has dirtied, counted once each time a page was noted.
+    /// Returns the number of pages that each vCPU has dirtied. A page counts each time it is recorded.
     pub fn totals(&self) -> Vec<u64> {
         self.rings.iter().map(|ring| ring.total).collect()
     }
@@ -99,7 +101,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    /// A ring in the kernel's hands: entries as flags and page.
+    /// A ring that the test fills in place of the kernel: entries as flags and page.
     #[derive(Clone)]
     struct Fabricated(Rc<RefCell<Vec<(u32, u64)>>>);
 
@@ -108,12 +110,12 @@ mod tests {
             Self(Rc::new(RefCell::new(vec![(0, 0); 8])))
         }
 
-        /// The kernel notes a page.
+        /// Records a page, as the kernel does.
         fn push(&self, index: usize, page: u64) {
             self.0.borrow_mut()[index] = (DIRTY, page);
         }
 
-        /// KVM_RESET_DIRTY_RINGS that takes back `most` entries at most.
+        /// Models a KVM_RESET_DIRTY_RINGS that reclaims at most `most` entries.
         fn reset(&self, most: u32) -> u32 {
             let mut taken = 0;
             for (flags, _) in self.0.borrow_mut().iter_mut().filter(|(flags, _)| flags & RESET != 0) {
@@ -179,7 +181,7 @@ mod tests {
         });
         assert_eq!((error.unwrap_err().errno(), calls), (Some(libc::EAGAIN), FRUITLESS + 1));
         assert_eq!(rings.give_back(|| Err(failed(libc::EBADF))), Err(failed(libc::EBADF)));
-        // Together with what was harvested since.
+        // Reclaimed together with the entries that were harvested since.
         ring.push(3, 3);
         assert_eq!(rings.harvest(|_| ()).entries, 1);
         assert_eq!(rings.give_back(|| Ok(ring.reset(8))), Ok(()));

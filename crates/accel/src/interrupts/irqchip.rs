@@ -1,13 +1,14 @@
-//! The interrupt controllers, as `kernel-irqchip` asks for them.
+//! Creates the interrupt controllers that `kernel-irqchip` selects.
 
 use crate::properties::KernelIrqchip;
 use crate::{Capability, Result};
 use kvm_accel_kvm::fd::Vm;
 
-/// Pins of the IOAPIC that KVM reserves routes for in split mode, as in QEMU.
+/// Number of IOAPIC pins for which KVM reserves routes in split mode, as in QEMU.
 const SPLIT_PINS: u64 = 24;
 
-/// Creates the irqchip, and the PIT, if there shall be one, where the kernel has the rest too. After the memory slots, before the vCPUs.
+/// Creates the irqchip, and the PIT if `pit` is set and the other chips are in the kernel too. Must follow the memory
+/// slots and precede the vCPUs.
 pub(crate) fn create(vm: &Vm, mode: KernelIrqchip, pit: bool) -> Result<()> {
     match mode {
         KernelIrqchip::On => {

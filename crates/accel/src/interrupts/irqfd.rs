@@ -1,4 +1,5 @@
-//! irqfd: an eventfd that raises a GSI without anyone in between, and the resample eventfd that tells of its acknowledgement.
+//! irqfd: an eventfd that raises a GSI without an exit to user space, and the resample eventfd that reports the
+//! acknowledgement.
 
 use crate::Result;
 use kvm_accel_kvm::Error as KvmError;
@@ -7,33 +8,33 @@ use kvm_accel_kvm::trace::trace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vmm_sys_util::eventfd::EventFd;
 
-/// An eventfd that raises a GSI for each write, until this is dropped.
+/// An eventfd whose writes raise a GSI, until this value is dropped.
 ///
-/// With a resample eventfd the GSI is level-triggered: it stays raised until the guest acknowledges it; then the resample
-/// eventfd is signalled, and who still has something to say writes again.
+/// With a resample eventfd the GSI is level-triggered: it stays raised until the guest acknowledges it. Then the
+/// resample eventfd is signalled, and each device whose interrupt is still pending writes again.
 #[derive(Debug)]
 pub struct Irqfd {
     event: EventFd,
     gsi: u32,
     calls: IrqCalls,
-    /// Where the kernel is not told of it: the table that keeps the resample eventfd.
+    /// The table that holds the resample eventfd, if the kernel does not handle it.
     resamples: Option<Arc<Resamples>>,
 }
 
 impl Irqfd {
     /// Raises the GSI.
     pub fn raise(&self) {
-        // Fails only when the counter is full, and then an interrupt is on its way already.
+        // Fails only when the counter is full. An interrupt is pending already then.
         let _ = self.event.write(1);
     }
 
-    /// The GSI.
+    /// Returns the GSI.
     #[must_use]
     pub const fn gsi(&self) -> u32 {
         self.gsi
     }
 
-    /// The eventfd, for another process or thread that raises the GSI.
+    /// Returns the eventfd, for another process or thread that raises the GSI.
     #[must_use]
     pub const fn event(&self) -> &EventFd {
         &self.event
@@ -42,7 +43,7 @@ impl Irqfd {
 
 impl Drop for Irqfd {
     fn drop(&mut self) {
-        // Fails only when the VM is gone, and its irqfds with it.
+        // Fails only when the VM no longer exists, and its irqfds with it.
         let _ = self.calls.deassign_irqfd(&self.event, self.gsi);
         if let Some(resamples) = &self.resamples {
             resamples.remove(self.gsi);
@@ -50,7 +51,7 @@ impl Drop for Irqfd {
     }
 }
 
-/// A non-blocking eventfd.
+/// Creates a non-blocking eventfd.
 pub fn eventfd(context: impl FnOnce() -> String) -> Result<EventFd> {
     EventFd::new(libc::EFD_NONBLOCK | libc::EFD_CLOEXEC).map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
@@ -58,7 +59,8 @@ pub fn eventfd(context: impl FnOnce() -> String) -> Result<EventFd> {
     })
 }
 
-/// KVM_IRQFD. `resample` goes to the kernel where it has the IOAPIC, else into `resamples`.
+/// Calls KVM_IRQFD. Passes `resample` to the kernel if the IOAPIC is in the kernel. Adds it to the table `user_space`
+/// otherwise.
 pub fn assign(
     calls: &IrqCalls,
     gsi: u32,
@@ -96,13 +98,13 @@ impl Resamples {
         self.lock().retain(|(of, _)| *of != gsi);
     }
 
-    /// Signals the resample eventfds of `gsi`; whether there are any.
+    /// Signals the resample eventfds of `gsi`. Returns whether there are any.
     pub fn signal(&self, gsi: u32) -> bool {
         let resamples = self.lock();
         let mut any = false;
         for (_, resample) in resamples.iter().filter(|(of, _)| *of == gsi) {
             trace!(KvmResampleFdNotify { gsi });
-            // A full counter is a signal already.
+            // A full counter already signals the eventfd.
             let _ = resample.write(1);
             any = true;
         }

@@ -1,12 +1,11 @@
-//! Interrupts on their way to the guest: which controllers there are, where each GSI leads, and who may raise one.
+//! Interrupts from devices to the guest: the interrupt controllers, the route of each GSI, and the ways to raise one.
 //!
-//! - `irqchip`: the controllers that `kernel-irqchip` asks for.
+//! - `irqchip`: the controllers that `kernel-irqchip` selects.
 //! - [`routing`]: the GSI routing table as a value; `router`: the same table in the kernel, changed in batches.
-//! - `irqfd`: eventfds that raise a GSI, and those that are signalled when a level-triggered one is acknowledged.
+//! - `irqfd`: eventfds that raise a GSI, and eventfds that report the acknowledgement of a level-triggered one.
 //! - `msi`: message-signalled interrupts and interrupt lines without an eventfd.
-//! - `pit`: what becomes of timer ticks that the guest was too late for.
-//!
-//! - `user_irqchip`: the seam towards controllers outside the kernel.
+//! - `pit`: how lost timer ticks are handled.
+//! - `user_irqchip`: the interface to controllers outside the kernel.
 //!
 //! [`Interrupts`] is the handle that devices keep.
 

@@ -1,18 +1,18 @@
-//! What became of an interrupt.
+//! The result of raising an interrupt.
 
-/// What the kernel tells of an interrupt that was raised.
+/// How the kernel handled an interrupt that was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// Masked, or no local APIC takes it.
+    /// The interrupt is masked, or no local APIC accepts it.
     Ignored,
-    /// The same interrupt was pending already; of a message also: nobody took it.
+    /// The same interrupt was already pending. For a message, it can also mean that no local APIC accepted it.
     Coalesced,
-    /// It reached this many local APICs (for a line: controllers).
+    /// Delivered to this many local APICs (for a line: controllers).
     Delivered(u32),
 }
 
 impl From<i32> for Delivery {
-    /// From the kernel's status: below 0 ignored, 0 coalesced, above 0 delivered.
+    /// Converts the kernel's status: below 0 ignored, 0 coalesced, above 0 delivered.
     fn from(status: i32) -> Self {
         match u32::try_from(status) {
             Err(_) => Self::Ignored,

@@ -1,11 +1,11 @@
-//! The in-kernel PIT's lost ticks: those that come while the one before is still pending.
+//! The in-kernel PIT's lost ticks: ticks that occur while the previous one is still pending.
 
-/// What becomes of lost ticks: `lost_tick_policy` of QEMU's `kvm-pit`.
+/// How lost ticks are handled: `lost_tick_policy` of QEMU's `kvm-pit`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LostTickPolicy {
-    /// They are delivered late, as soon as the guest takes them: none is missing in its count.
+    /// Deliver them late, as soon as the guest accepts them: the guest's count is complete.
     #[default]
     Delay,
-    /// They are gone: for guests that read the time elsewhere.
+    /// Discard them, for guests that read the time elsewhere.
     Discard,
 }

@@ -1,5 +1,5 @@
-//! The routing table in the kernel. Setting it replaces all of it and waits for the interrupts on their way, so changes are
-//! collected and given to the kernel at once, and only when something is different.
+//! The routing table in the kernel. Setting it replaces the whole table and waits for interrupts in delivery. So
+//! changes are collected and passed to the kernel in one call, and only if the table differs.
 
 use super::routing::{RoutingError, RoutingTable};
 use crate::{Error, Result};
@@ -8,12 +8,12 @@ use kvm_accel_kvm::fd::IrqCalls;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The table that the kernel has.
+/// The table that the kernel uses.
 #[derive(Debug)]
 pub struct Router(Mutex<RoutingTable>);
 
 impl Router {
-    /// Gives the kernel its first table.
+    /// Sets the kernel's first table.
     pub fn new(calls: &IrqCalls, table: RoutingTable) -> Result<Self> {
         if !table.entries().is_empty() {
             calls.set_gsi_routing(table.entries())?;
@@ -27,8 +27,8 @@ impl Router {
     }
 }
 
-/// Changes to the routing table on their way: a table like any other until [`RouteChanges::commit`]. Dropped without it, nothing
-/// has changed.
+/// A transaction on the routing table. It dereferences to a table, which [`RouteChanges::commit`] passes to the kernel.
+/// Dropping it without a commit changes nothing.
 #[derive(Debug)]
 pub struct RouteChanges<'a> {
     calls: &'a IrqCalls,
@@ -37,10 +37,10 @@ pub struct RouteChanges<'a> {
 }
 
 impl RouteChanges<'_> {
-    /// KVM_SET_GSI_ROUTING, if any route is different.
+    /// Calls KVM_SET_GSI_ROUTING, if any route differs.
     ///
     /// # Errors
-    /// [`Error::Kvm`] when the kernel refuses; it keeps the table it has.
+    /// [`Error::Kvm`] when the ioctl fails. The kernel keeps its current table then.
     pub fn commit(mut self) -> Result<()> {
         if self.table.entries() != self.current.entries() {
             self.calls.set_gsi_routing(self.table.entries())?;
@@ -65,7 +65,7 @@ impl DerefMut for RouteChanges<'_> {
 }
 
 impl From<RoutingError> for Error {
-    /// With the error numbers that QEMU answers: ENOSPC and ESRCH.
+    /// Converts to QEMU's error numbers: ENOSPC and ESRCH.
     fn from(error: RoutingError) -> Self {
         let errno = match error {
             RoutingError::Full(_) => libc::ENOSPC,

@@ -1,4 +1,5 @@
-//! The GSI routing table: where each global system interrupt leads. A value; [`super::RouteChanges`] gives it to the kernel.
+//! The GSI routing table: the route of each global system interrupt. A value; [`super::RouteChanges`] passes it to the
+//! kernel.
 
 pub use kvm_accel_kvm::fd::{Chip, IrqRoute, Route};
 
@@ -6,22 +7,22 @@ use kvm_accel_kvm::fd::Msi;
 use kvm_accel_kvm::trace::trace;
 use std::collections::BTreeSet;
 
-/// Why the table cannot be changed so.
+/// Why a change to the table fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutingError {
-    /// No GSI is unused, or the table has as many rows as the kernel takes.
+    /// Every GSI is in use, or the table has the maximum number of entries that the kernel accepts.
     #[error("all {0} GSIs and rows are in use")]
     Full(u32),
-    /// There is no route to change.
+    /// The GSI has no route to change.
     #[error("GSI {0} has no message route")]
     Unknown(u32),
 }
 
-/// Pins of the IOAPIC.
+/// Number of pins of the IOAPIC.
 pub const IOAPIC_PINS: u32 = 24;
-/// The line by which the second PIC reaches the first; no device has it.
+/// The line that cascades the second PIC to the first. No device uses it.
 const CASCADE: u32 = 2;
-/// Where the PIT's line enters the IOAPIC on a PC.
+/// The IOAPIC pin of the PIT's line on a PC.
 const TIMER_PIN: u32 = 2;
 
 /// The table of one machine.
@@ -38,21 +39,21 @@ const TIMER_PIN: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoutingTable {
     entries: Vec<IrqRoute>,
-    /// GSIs that are not to be given away.
+    /// GSIs that are in use and not available to messages.
     used: BTreeSet<u32>,
-    /// GSIs are below, and rows at most, this.
+    /// The number of GSIs and the maximum number of entries.
     limit: u32,
 }
 
 impl RoutingTable {
-    /// A table without a route, of `limit` GSIs.
+    /// Returns a table without routes, with `limit` GSIs.
     #[must_use]
     pub const fn new(limit: u32) -> Self {
         Self { entries: Vec::new(), used: BTreeSet::new(), limit }
     }
 
-    /// The lines of a PC whose PICs and IOAPIC are in the kernel: 0 to 15 lead to a PIC, 0 to 23 to the IOAPIC, the timer's
-    /// to its pin 2. As in QEMU, but the cascade's GSI 2 is never given to a message.
+    /// Returns the lines of a PC whose PICs and IOAPIC are in the kernel: 0 to 15 lead to a PIC, 0 to 23 to the IOAPIC,
+    /// the timer's to its pin 2. As in QEMU, except that a message never receives the cascade's GSI 2.
     #[must_use]
     pub fn for_full_irqchip(limit: u32) -> Self {
         let mut table = Self::new(limit);
@@ -65,7 +66,8 @@ impl RoutingTable {
         table
     }
 
-    /// The messages of an IOAPIC outside the kernel: one GSI for each of its pins, to be updated as the guest programs them.
+    /// Returns the messages of an IOAPIC outside the kernel: one GSI for each of its pins, which the IOAPIC updates as
+    /// the guest programs the pins.
     #[must_use]
     pub fn for_split_irqchip(limit: u32) -> Self {
         let mut table = Self::new(limit);
@@ -74,13 +76,13 @@ impl RoutingTable {
         table
     }
 
-    /// All rows.
+    /// Returns all entries.
     #[must_use]
     pub fn entries(&self) -> &[IrqRoute] {
         &self.entries
     }
 
-    /// Gives the lowest unused GSI to a message.
+    /// Assigns the lowest unused GSI to a message.
     ///
     /// # Errors
     /// [`RoutingError::Full`].
@@ -96,7 +98,7 @@ impl RoutingTable {
         Ok(gsi)
     }
 
-    /// Makes the message of `gsi` another one.
+    /// Replaces the message of `gsi`.
     ///
     /// # Errors
     /// [`RoutingError::Unknown`].
@@ -108,7 +110,7 @@ impl RoutingTable {
         Ok(())
     }
 
-    /// Takes all routes of `gsi` away; it may be given to another message then.
+    /// Removes all routes of `gsi` and makes it available to other messages.
     pub fn release(&mut self, gsi: u32) {
         self.entries.retain(|entry| entry.gsi != gsi);
         self.used.remove(&gsi);
@@ -175,7 +177,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is changed in whatever order, the table holds what a plain map of messages holds.
+        /// After any sequence of changes, the table contains the same messages as a plain map.
         #[test]
         fn test_table_is_a_map_with_the_lowest_gsi_first(changes in prop::collection::vec(change(), 0..60)) {
             const LIMIT: u32 = 8;

@@ -1,18 +1,19 @@
-//! The seam towards interrupt controllers outside the kernel: a PIC whose output is the first vCPU's, and an IOAPIC.
+//! The interface to interrupt controllers outside the kernel: a PIC whose output is connected to the first vCPU, and an
+//! IOAPIC.
 
 use std::sync::Arc;
 
-/// Makes the vCPU look at its interrupt controller, wherever it is.
+/// Makes the vCPU check its interrupt controller, inside or outside the guest.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
-/// Interrupt controllers outside the kernel. Called on vCPU threads; waits for nobody.
+/// Interrupt controllers outside the kernel. Called on vCPU threads. Implementations must not block.
 pub trait UserIrqchip: Send + Sync {
-    /// What to call, with no lock held, each time [`UserIrqchip::pending`] becomes true.
+    /// Sets the function to call, without holding a lock, each time [`UserIrqchip::pending`] becomes true.
     fn attach(&self, wake: Wake);
-    /// The PIC's output.
+    /// Returns the level of the PIC's output.
     fn pending(&self) -> bool;
-    /// The processor takes the PIC's interrupt: its vector.
+    /// Acknowledges the PIC's interrupt for the processor, and returns its vector.
     fn acknowledge(&self) -> u8;
-    /// A guest has ended a level-triggered interrupt of the IOAPIC (KVM_EXIT_IOAPIC_EOI).
+    /// Handles the end of a level-triggered interrupt of the IOAPIC (KVM_EXIT_IOAPIC_EOI).
     fn end_of_interrupt(&self, vector: u8);
 }

@@ -1,4 +1,5 @@
-//! Coalesced writes: the kernel puts them into a ring that all vCPUs of a machine share, and here they are taken out.
+//! Coalesced writes: the kernel stores them in a ring that all vCPUs of a machine share, and this module drains the
+//! ring.
 
 use crate::bus::{Bus, Request};
 use kvm_accel_kvm::run::{CoalescedRing, CoalescedWrite, IoAddress};
@@ -8,9 +9,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 /// The coalesced writes of one machine.
 #[derive(Debug, Default)]
 pub struct Coalesced {
-    /// Known once a vCPU exists, whose mapping it is in. `None` where the kernel has no ring.
+    /// Set once a vCPU exists, because the ring is in a vCPU's mapping. Stays empty if the kernel has no ring.
     attached: OnceLock<Attached>,
-    /// Held while writes are passed on, so that all of them arrive before another thread's access.
+    /// Held while writes are delivered, so that all of them arrive before another thread's access.
     pending: Mutex<Option<Request>>,
 }
 
@@ -26,11 +27,11 @@ impl std::fmt::Debug for Attached {
 }
 
 thread_local! {
-    /// This thread passes coalesced writes on: a device that it calls finds nothing to drain.
+    /// True while this thread delivers coalesced writes. A device that it calls then finds nothing to drain.
     static DRAINING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Unset also when a device panics.
+/// Resets [`DRAINING`] when it is dropped, also when a device panics.
 struct Draining;
 
 impl Draining {
@@ -46,9 +47,9 @@ impl Drop for Draining {
 }
 
 impl Coalesced {
-    /// From now on writes can be taken out of `ring`; they go to `bus`.
+    /// Connects the ring: from now on, writes drained from `ring` go to `bus`.
     pub fn attach(&self, ring: CoalescedRing, bus: Weak<dyn Bus>) {
-        // A machine launches once; if it did twice, the ring would be the same one.
+        // A machine launches once. A second launch would pass the same ring.
         let _ = self.attached.set(Attached { ring, bus });
     }
 
@@ -67,7 +68,7 @@ impl Coalesced {
     }
 
     pub fn take_request(&self) -> Option<Request> {
-        // Who passes writes on asks for what they want when it is done.
+        // The thread that delivers writes takes their request when it has finished.
         if DRAINING.get() { None } else { self.lock().take() }
     }
 
@@ -109,7 +110,7 @@ mod tests {
         }
     }
 
-    /// Drains again while it is written to, as a device on the bus does.
+    /// A device that drains again while it handles a write, as a device on the bus does.
     #[derive(Default)]
     struct Nested {
         coalesced: OnceLock<Arc<Coalesced>>,

@@ -1,4 +1,4 @@
-//! What a device or a bus needs for accesses that stay in the kernel.
+//! The handle of devices and buses for accesses that stay in the kernel.
 
 use super::Coalesced;
 use crate::Result;
@@ -8,9 +8,9 @@ use kvm_accel_kvm::fd::{IoCalls, Ioeventfd};
 use kvm_accel_kvm::run::{IoAddress, RunPage};
 use std::sync::Arc;
 
-/// A machine's ioeventfds and coalesced ranges. Cloning is cheap; all clones are the same.
+/// A machine's ioeventfds and coalesced ranges. Cloning is cheap. All clones share the same state.
 ///
-/// Assigning waits for accesses on their way: it is not for the exit path. [`Io::drain`] is.
+/// Assigning waits for accesses in progress, so it does not belong on the exit path. [`Io::drain`] does.
 #[derive(Clone, Debug)]
 pub struct Io {
     calls: IoCalls,
@@ -18,12 +18,12 @@ pub struct Io {
     offered: CoalescedOffer,
 }
 
-/// What the kernel can coalesce.
+/// Which accesses the kernel can coalesce.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CoalescedOffer {
-    /// KVM_CAP_COALESCED_MMIO's answer: the page of the ring in a vCPU's mapping, 0 where there is none.
+    /// The value of KVM_CAP_COALESCED_MMIO: the page of the ring in a vCPU's mapping, 0 if there is none.
     pub page: u32,
-    /// KVM_CAP_COALESCED_PIO. A kernel without it takes a port for an address.
+    /// KVM_CAP_COALESCED_PIO. A kernel without it would treat a port as a memory address.
     pub ports: bool,
 }
 
@@ -32,25 +32,26 @@ impl Io {
         Self { calls, coalesced: Arc::default(), offered }
     }
 
-    /// Finds the ring in the first vCPU's mapping; what is taken out of it goes to `bus`.
+    /// Finds the ring in the first vCPU's mapping. Drained writes go to `bus`.
     pub(crate) fn attach(&self, page: &RunPage, bus: &Arc<dyn Bus>) {
         if let Some(ring) = page.coalesced_ring(self.offered.page) {
             self.coalesced.attach(ring, Arc::downgrade(bus));
         }
     }
 
-    /// Lets these writes signal the eventfd (KVM_IOEVENTFD), until [`Io::deassign`] or the end of the machine.
+    /// Makes these writes signal the eventfd (KVM_IOEVENTFD), until [`Io::deassign`] or the end of the machine.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm): EEXIST where the same writes signal already, ENOSPC where the kernel has no room.
+    /// [`Error::Kvm`](crate::Error::Kvm): EEXIST if the same writes already signal an eventfd, ENOSPC if the kernel's
+    /// table is full.
     pub fn assign(&self, ioeventfd: &Ioeventfd) -> Result<()> {
         Ok(self.calls.ioeventfd(ioeventfd, true)?)
     }
 
-    /// Lets these writes leave the guest again.
+    /// Makes these writes exit to user space again.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm): ENOENT where they were not assigned.
+    /// [`Error::Kvm`](crate::Error::Kvm): ENOENT if the writes were not assigned.
     pub fn deassign(&self, ioeventfd: &Ioeventfd) -> Result<()> {
         Ok(self.calls.ioeventfd(ioeventfd, false)?)
     }
@@ -59,7 +60,8 @@ impl Io {
     /// `drain` before it handles any other access, so that writes arrive in order.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm) where the kernel cannot; every write leaves the guest then, which is as right and slower.
+    /// [`Error::Kvm`](crate::Error::Kvm) if the kernel fails to. Every write then exits to user space, which is equally
+    /// correct and slower.
     pub fn coalesce(&self, start: IoAddress, len: u32) -> Result<()> {
         if self.offered.page == 0 || (matches!(start, IoAddress::Pio(_)) && !self.offered.ports) {
             let context = format!("{start}, size {len:#x}");
@@ -68,21 +70,22 @@ impl Io {
         Ok(self.calls.coalesce(start, len, true)?)
     }
 
-    /// Lets writes to these `len` bytes leave the guest again. Writes that are coalesced already wait for [`Io::drain`].
+    /// Makes writes to these `len` bytes exit to user space again. Writes that are already coalesced wait for
+    /// [`Io::drain`].
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm) where the kernel refuses.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the ioctl fails.
     pub fn stop_coalescing(&self, start: IoAddress, len: u32) -> Result<()> {
         Ok(self.calls.coalesce(start, len, false)?)
     }
 
-    /// Passes all coalesced writes to the bus, in order, and waits for another thread that does so. Called by a device
-    /// to which one of them is just passed, it does nothing.
+    /// Delivers all coalesced writes to the bus, in order, and waits for another thread that does so. Has no effect
+    /// when the device that receives one of these writes calls it.
     pub fn drain(&self) {
         self.coalesced.drain();
     }
 
-    /// What a coalesced write has asked of the machine since this was called last.
+    /// Takes the request to the machine that a coalesced write has caused since the last call.
     #[must_use]
     pub fn take_request(&self) -> Option<Request> {
         self.coalesced.take_request()

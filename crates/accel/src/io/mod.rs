@@ -1,6 +1,6 @@
-//! Accesses that the kernel handles without an exit for each: coalesced writes, and writes that signal an eventfd.
+//! Accesses that the kernel handles without a separate exit: coalesced writes, and writes that signal an eventfd.
 //!
-//! - `ioeventfd`: a guest's write signals an eventfd, and the vCPU goes on.
+//! - [`Ioeventfd`]: a guest's write signals an eventfd, and the vCPU continues.
 //! - `coalesced`: a guest's writes wait in a ring that all vCPUs share.
 //!
 //! [`Io`] is the handle that devices and buses keep.

@@ -3,14 +3,14 @@
 use crate::{Error, Result};
 use std::str::FromStr;
 
-/// Where the interrupt controllers live.
+/// Where the interrupt controllers are emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelIrqchip {
     /// PIC, IOAPIC, local APICs and PIT in the kernel.
     On,
-    /// Local APICs in the kernel; IOAPIC, PIC and PIT are the machine's.
+    /// Local APICs in the kernel; the machine emulates IOAPIC, PIC and PIT.
     Split,
-    /// PIC and PIT are the machine's, for one vCPU; there is no APIC.
+    /// The machine emulates PIC and PIT, for one vCPU without an APIC.
     Off,
 }
 

@@ -1,4 +1,4 @@
-//! Accelerator properties as a type that cannot be wrong. TypeScript parses QEMU's text; this is the second check.
+//! Accelerator properties as a validated type. TypeScript parses QEMU's text; this is the second check.
 
 mod kernel_irqchip;
 mod notify;
@@ -9,7 +9,7 @@ pub use notify::{NotifyBudget, NotifyPolicy, NotifyProperties};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// Where QEMU's accelerator looks when `device` is not set.
+/// The device that QEMU's accelerator opens if `device` is not set.
 pub const DEFAULT_DEVICE: &str = "/dev/kvm";
 
 /// The properties of `-accel kvm`, validated.
@@ -17,7 +17,7 @@ pub const DEFAULT_DEVICE: &str = "/dev/kvm";
 pub struct AccelProperties {
     /// `kernel-irqchip`.
     pub kernel_irqchip: KernelIrqchip,
-    /// Whether the kernel has a PIT where it has the other chips; the machine's choice.
+    /// Whether the PIT is in the kernel if the other chips are. The machine decides.
     pub pit: bool,
     /// `kvm-shadow-mem`, in bytes; `None` (-1) leaves it to the kernel.
     pub shadow_mem: Option<u64>,
@@ -56,7 +56,8 @@ pub fn shadow_mem(bytes: i64) -> Result<Option<u64>> {
     }
 }
 
-/// Checks `dirty-ring-size` (entries per vCPU; 0 is the bitmap). The kernel's limits are met when the ring is enabled.
+/// Checks `dirty-ring-size` (entries per vCPU; 0 is the bitmap). The kernel's limits are checked when the ring is
+/// enabled.
 ///
 /// # Errors
 /// A size that is not a power of two.

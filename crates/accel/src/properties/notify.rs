@@ -1,14 +1,14 @@
-//! `notify-vmexit`, `notify-window`, and ours: `notify-required`, `notify-budget`.
+//! `notify-vmexit`, `notify-window`, and the properties that QEMU lacks: `notify-required`, `notify-budget`.
 
 use crate::{Error, Result};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What a notify VM exit does (QEMU's `NotifyVMexitOption`).
+/// The effect of a notify VM exit (QEMU's `NotifyVMexitOption`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NotifyPolicy {
-    /// Warn once and go on, unless the context is invalid.
+    /// Warn once and continue, unless the context is invalid.
     #[default]
     Run,
     /// Stop the machine in run state `internal-error`.
@@ -18,7 +18,7 @@ pub enum NotifyPolicy {
 }
 
 impl NotifyPolicy {
-    /// QEMU's spelling.
+    /// Returns QEMU's spelling.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,23 +67,23 @@ impl NotifyBudget {
     }
 }
 
-/// The notify properties together. Any window of 32 bits is valid; its unit is the kernel's (clock cycles).
+/// All notify properties. Any 32-bit window is valid. Its unit is the kernel's (clock cycles).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotifyProperties {
     /// `notify-vmexit`.
     pub policy: NotifyPolicy,
     /// `notify-window`.
     pub window: u32,
-    /// `notify-required`: fail where the host cannot enforce the policy.
+    /// `notify-required`: fail if the host cannot enforce the policy.
     pub required: bool,
-    /// A policy or a window was asked for, so a host without the capability is worth a warning.
+    /// The user set a policy or a window, so a host without the capability causes a warning.
     pub asked: bool,
     /// `notify-budget`; `None` is unlimited.
     pub budget: Option<NotifyBudget>,
 }
 
 impl NotifyProperties {
-    /// The argument of KVM_ENABLE_CAP: window in bits 63:32, flags ENABLED (1) and USER (2) below.
+    /// Returns the argument of KVM_ENABLE_CAP: window in bits 63:32, flags ENABLED (1) and USER (2) below.
     #[must_use]
     pub const fn enable_argument(&self) -> u64 {
         (self.window as u64) << 32 | 3

@@ -1,5 +1,5 @@
-//! kvmclock across a stop: read once when the last vCPU has left the guest, set when they enter again, so that a guest's time
-//! stands still meanwhile.
+//! Stops kvmclock with the machine: reads it once when the last vCPU has left the guest, and sets it when the vCPUs
+//! enter again. So a guest's time does not advance meanwhile.
 
 use crate::Result;
 use kvm_accel_kvm::fd::VmClock;
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Debug)]
 pub struct Clock {
     vm: VmClock,
-    /// Nanoseconds at the stop, or why they could not be read.
+    /// The nanoseconds at the stop, or the error of reading them.
     held: Mutex<Option<kvm_accel_kvm::Result<u64>>>,
 }
 
@@ -18,13 +18,13 @@ impl Clock {
         Self { vm, held: Mutex::new(None) }
     }
 
-    /// The machine has stopped.
+    /// Reads the clock. Called when the machine has stopped.
     pub fn hold(&self) {
         let now = self.vm.get();
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// The machine goes on. The error is that of either call.
+    /// Sets the clock. Called when the machine resumes. The error is that of either call.
     pub fn release(&self) -> Result<()> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.map_or(Ok(()), |now| Ok(self.vm.set(now?)?))
@@ -55,12 +55,12 @@ mod tests {
         let held = 1 << 50;
         clock.vm.set(held).unwrap();
         clock.hold();
-        // As if nine days had gone by.
+        // As if nine days had passed.
         clock.vm.set(2 * held).unwrap();
         clock.release().unwrap();
         let now = clock.vm.get().unwrap();
         assert!((held..held + 10 * MINUTE).contains(&now), "{now}");
-        // Once: a second resume without a stop in between sets nothing.
+        // Only once: a second resume without a stop in between sets nothing.
         clock.vm.set(2 * held).unwrap();
         clock.release().unwrap();
         assert!(clock.vm.get().unwrap() >= 2 * held);

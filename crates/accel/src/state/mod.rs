@@ -1,4 +1,4 @@
-//! A vCPU's registers across stops: the copy that waits for the next entry, the power-on state, and the clock.
+//! A vCPU's registers across stops: the copy with pending changes, the power-on state, and the clock.
 
 mod clock;
 mod copy;

@@ -1,4 +1,5 @@
-//! Our own count: exits to user space by kind. Each vCPU counts its own, so counting costs one store to memory nobody else writes.
+//! Counts exits to user space by kind. Each vCPU has its own counters, so counting takes one store to memory that no
+//! other thread writes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +13,7 @@ macro_rules! exit_kinds {
             /// All kinds, in the order of their counters.
             pub const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The name users see.
+            /// Returns the name that users see.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
@@ -28,9 +29,9 @@ exit_kinds! {
     Mmio = "mmio";
     /// KVM_EXIT_X86_RDMSR and KVM_EXIT_X86_WRMSR.
     Msr = "msr";
-    /// KVM_EXIT_X86_BUS_LOCK; a bus lock may also end another exit.
+    /// KVM_EXIT_X86_BUS_LOCK. A bus lock may also accompany another exit.
     BusLock = "bus-lock";
-    /// KVM_EXIT_HLT, which only a guest without a local APIC in the kernel has.
+    /// KVM_EXIT_HLT, which occurs only without a local APIC in the kernel.
     Halt = "halt";
     /// KVM_EXIT_NOTIFY.
     Notify = "notify";
@@ -40,7 +41,7 @@ exit_kinds! {
     InternalError = "internal-error";
     /// KVM_RUN interrupted by a kick or another signal.
     Interrupted = "interrupted";
-    /// Everything else.
+    /// All other exits.
     Other = "other";
 }
 
@@ -49,13 +50,13 @@ exit_kinds! {
 pub struct ExitCounts([AtomicU64; ExitKind::ALL.len()]);
 
 impl ExitCounts {
-    /// Adds one; only the vCPU's own thread calls this.
+    /// Increments a counter. Only the vCPU's own thread calls this.
     pub(crate) fn count(&self, kind: ExitKind) {
         let counter = &self.0[kind as usize];
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// The number of exits of this kind so far.
+    /// Returns the number of exits of this kind so far.
     #[must_use]
     pub fn get(&self, kind: ExitKind) -> u64 {
         self.0[kind as usize].load(Ordering::Relaxed)

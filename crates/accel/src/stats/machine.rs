@@ -4,7 +4,7 @@ use crate::Result;
 use kvm_accel_kvm::Error as KvmError;
 use kvm_accel_kvm::upstream::statistics::{Readings, StatsReader};
 
-/// Reads the kernel's statistics of a VM and its vCPUs. Works while the guest runs, on any thread.
+/// Reads the kernel's statistics of a VM and its vCPUs, on any thread, also while the guest runs.
 ///
 /// The open files keep the VM alive in the kernel: drop this before the machine ends.
 pub struct MachineStatistics {
@@ -12,8 +12,8 @@ pub struct MachineStatistics {
     open: Box<dyn Fn() -> Result<StatsReader> + Send>,
     /// `None` until the first [`MachineStatistics::read`].
     vm: Option<StatsReader>,
-    /// The vCPUs' files, or why the kernel has none. Opened before the vCPUs run, because KVM answers no other ioctl of a vCPU
-    /// in the guest.
+    /// The vCPUs' files, or the error of opening them. Opened before the vCPUs run, because every other vCPU ioctl
+    /// waits while the vCPU is in the guest.
     vcpus: Vec<Result<StatsReader>>,
 }
 

@@ -1,6 +1,8 @@
-//! Statistics: what this crate counts itself ([`ExitCounts`]), and what the kernel counts for a VM and for each vCPU ([`Readings`]).
+//! Statistics: the counters of this crate ([`ExitCounts`]), and the kernel's statistics of a VM and of each vCPU
+//! ([`Readings`]).
 //!
-//! `kvm_accel_kvm::upstream::statistics` reads the kernel's. Names, types and units are the kernel's; a newer kernel's further statistics appear by themselves.
+//! `kvm_accel_kvm::upstream::statistics` reads the kernel's statistics. Names, types and units are the kernel's.
+//! Further statistics of a newer kernel appear without a change here.
 
 mod exits;
 mod machine;

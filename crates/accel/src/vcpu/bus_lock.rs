@@ -1,4 +1,4 @@
-//! A machine's bus locks: counting, telling, and keeping a vCPU out of the guest for a while.
+//! A machine's bus locks: counts them, emits events, and keeps a vCPU outside the guest for some time.
 
 use super::Shared as VcpuShared;
 use crate::cpu::bus_lock::Throttle;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// Shared by the vCPU threads of a machine whose bus locks are limited.
+/// State that the vCPU threads of a machine share if bus locks are limited.
 #[derive(Debug)]
 pub struct Shared {
     throttle: Mutex<Throttle>,
@@ -18,7 +18,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// For a limit of `per_second`.
+    /// Creates the state for a limit of `per_second`.
     pub fn new(per_second: u64, vcpus: usize) -> Self {
         Self {
             throttle: Mutex::new(Throttle::new(per_second)),
@@ -32,7 +32,7 @@ impl Shared {
     }
 }
 
-/// Counts, tells, and waits; a pause, a stop or an NMI ends the wait.
+/// Counts the lock, emits an event and waits. A pause, a stop or an NMI ends the wait.
 pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize) {
     let Some(locks) = &shared.bus_locks else { return };
     let total = locks.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);

@@ -1,17 +1,18 @@
-//! How the vCPU threads of a machine are stopped, resumed, reset and ended together.
+//! Stops, resumes, resets and ends the vCPU threads of a machine together.
 //!
 //! ```text
 //! Stopped -- resume --> Running -- request_stop --> Stopping -- last vCPU parks --> Stopped
 //!    any of them -- quit --> Quit
 //! ```
 //!
-//! The lock is taken when a vCPU is interrupted or parks, never on the way between two exits. It is held while the sink
-//! takes `Stopped` (lock order: control, then clock, then sink).
+//! A thread takes the lock when its vCPU is interrupted or parks, never between two ordinary exits. The thread holds
+//! the lock while the sink handles `Stopped` (lock order: control, then clock, then sink).
 //!
-//! A parked thread waits for the condition variable. A thread that waits with its vCPU outside the guest, but not parked (a halted
-//! vCPU, a throttled one), waits for the bell of its kick, which everybody rings who asks something of it.
+//! A parked thread waits for the condition variable. A thread that waits outside the guest without being parked (its
+//! vCPU is halted or throttled) waits for the bell of its kick. Every thread that stores a request for that vCPU rings
+//! the bell.
 //!
-//! The tests compile this file a second time, against loom's synchronisation and a simulated kick (`loom_tests.rs`).
+//! `loom_tests.rs` compiles this file a second time, with loom's synchronisation types and a simulated kick.
 
 use super::Kick;
 use super::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,11 +24,11 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// Injected notify exits that a vCPU can have waiting.
+/// Maximum number of injected notify exits that can be pending for a vCPU.
 pub(super) const MAX_INJECTED: usize = 64;
-/// How long [`Control::reset`] waits for the vCPU threads. A reset takes a few system calls.
+/// Time limit of [`Control::reset`] for all vCPU threads. A reset takes a few system calls.
 const RESET_LIMIT: Duration = Duration::from_secs(30);
-/// How long [`Control::kick_and_wait`] waits for each vCPU.
+/// Time limit of [`Control::kick_and_wait`] for each vCPU.
 const KICK_LIMIT: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub(super) enum Phase {
     Quit,
 }
 
-/// What another thread has a parked vCPU thread do.
+/// A closure that another thread submits and a parked vCPU thread runs.
 pub type Work = Box<dyn FnOnce(&mut VcpuThread) + Send>;
 
 /// What a parked vCPU thread does next.
@@ -52,21 +53,21 @@ pub enum Command {
 /// What an interrupted vCPU thread does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Attention {
-    /// Nothing was asked: back into the guest.
+    /// No request is pending: enter the guest.
     Enter,
-    /// Treat this as a notify exit.
+    /// Handle this as a notify exit.
     Inject(NotifyInfo),
-    /// Take an NMI.
+    /// Inject an NMI.
     Nmi,
     /// Park.
     Leave,
 }
 
-/// A thread's view of how often the machine was resumed and reset.
+/// Counts the resumes and resets of the machine that a thread has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epoch {
     resumes: u64,
-    /// Resets that this thread has begun.
+    /// Number of resets that this thread has begun.
     resets: u64,
 }
 
@@ -75,29 +76,29 @@ pub struct Epoch {
 pub struct Unparked {
     /// The vCPU's index.
     pub vcpu: usize,
-    /// Why the last kick failed, if it did.
+    /// The errno of the last failed kick, if a kick failed.
     pub kick_error: Option<i32>,
 }
 
 pub(super) struct State {
     pub(super) phase: Phase,
-    /// For each vCPU: its thread is in [`Control::park`], on its way there for the first time, or has a [`Command::Reset`] or
-    /// [`Command::Work`] from there.
+    /// For each vCPU: true while its thread is in [`Control::park`], before its first call of `park`, or while it runs
+    /// a [`Command::Reset`] or [`Command::Work`] that `park` returned.
     pub(super) parked: Vec<bool>,
-    /// Why the machine is stopping; emitted when the last vCPU parks.
+    /// Why the machine is stopping. The last vCPU that parks emits it.
     reason: Option<StopReason>,
     epoch: Epoch,
-    /// The only vCPU that was resumed: a step.
+    /// The only vCPU to resume, for a single step. `None` resumes all vCPUs.
     only: Option<usize>,
-    /// For each vCPU: it has not yet reset itself.
+    /// For each vCPU: true from the start of a reset until its thread has reset it.
     resetting: Vec<bool>,
     reset_error: Option<Error>,
     injected: Vec<VecDeque<NotifyInfo>>,
-    /// For each vCPU.
+    /// For each vCPU: the work that its thread has not started yet.
     work: Vec<VecDeque<Work>>,
-    /// vCPUs that have not yet taken an NMI; a second one is the same, as in hardware.
+    /// For each vCPU: true while an NMI is pending. A second NMI merges with a pending one, as in hardware.
     pub(super) nmi: Vec<bool>,
-    /// For each vCPU: why the last kick failed.
+    /// For each vCPU: the errno of its last failed kick.
     kick_errors: Vec<Option<i32>>,
 }
 
@@ -113,14 +114,15 @@ impl State {
     }
 }
 
-/// Shared by the vCPU threads and their owner.
+/// State that the vCPU threads and their owner share.
 pub struct Control {
     state: Mutex<State>,
     changed: Condvar,
     kicks: Vec<Kick>,
 }
 
-/// A debug stop outranks a pause, a guest's request both, and a fault all: none may be lost because another came first.
+/// Ranks stop reasons. A debug stop outranks a pause, a guest's request outranks both, and a fault outranks all. The
+/// higher rank wins, so that an earlier, lesser reason does not hide it.
 const fn rank(reason: &StopReason) -> u8 {
     match reason {
         StopReason::Paused => 0,
@@ -161,7 +163,7 @@ impl Control {
         self.kicks.get(index)
     }
 
-    /// Kicks a vCPU, for which a request was stored. Not to be called with the lock held.
+    /// Kicks a vCPU after the caller has stored a request for it. The caller must not hold the lock.
     fn kick_one(&self, index: usize) {
         let failed = self.kicks.get(index).and_then(|kick| kick.kick().err());
         if let Some(error) = failed
@@ -175,10 +177,10 @@ impl Control {
         (0..self.kicks.len()).for_each(|index| self.kick_one(index));
     }
 
-    /// Has each vCPU leave the guest once. When the machine ends meanwhile there is nothing to wait for.
+    /// Kicks each vCPU and waits until each has left the guest once. Returns early when the machine ends meanwhile.
     ///
     /// # Errors
-    /// [`Error::Unresponsive`] when a vCPU does not leave the guest in time.
+    /// [`Error::Unresponsive`] when a vCPU does not leave the guest within the time limit.
     pub fn kick_and_wait(&self) -> Result<()> {
         for (vcpu, kick) in (0..).zip(&self.kicks) {
             if !kick.kick_and_wait(KICK_LIMIT, || self.has_quit()) && !self.has_quit() {
@@ -188,7 +190,7 @@ impl Control {
         Ok(())
     }
 
-    /// Lets all vCPUs run, or `only` one, if all of them are parked.
+    /// Resumes all vCPUs, or only vCPU `only`, if all of them are parked.
     pub fn resume(&self, only: Option<usize>) {
         let mut state = self.lock();
         if state.phase == Phase::Stopped {
@@ -204,8 +206,8 @@ impl Control {
         }
     }
 
-    /// Stops all vCPUs. Where they are stopped already there is nothing to wait for, and the event is returned. While they are
-    /// stopping, those that have not parked are kicked again.
+    /// Requests that all vCPUs stop. Returns the event if they are already stopped. A repeated call while they are
+    /// stopping kicks the vCPUs that have not parked.
     pub fn request_stop(&self, reason: StopReason) -> Option<Event> {
         let mut state = self.lock();
         match state.phase {
@@ -226,15 +228,16 @@ impl Control {
         None
     }
 
-    /// Called by a vCPU thread that is outside the guest. The last one to park calls `stopped` when the machine has.
+    /// Parks a vCPU thread that is outside the guest, and returns its next command. The last thread to park calls
+    /// `stopped` once the machine has stopped.
     pub fn park(&self, index: usize, seen: &mut Epoch, stopped: impl FnOnce(StopReason)) -> Command {
         let mut state = self.lock();
         if seen.resets == state.epoch.resets && state.resetting.get(index) == Some(&true) {
-            // Back from a reset.
+            // This thread has finished a reset.
             State::set(&mut state.resetting, index, false);
             self.changed.notify_all();
         }
-        // A thread that has yet to run does not park: it has just been spawned, or is back from a reset or from work.
+        // A thread that must run does not park: after its spawn, a reset or work.
         let to_run = |state: &State, seen: &Epoch| {
             seen.resumes != state.epoch.resumes && state.only.is_none_or(|only| only == index)
         };
@@ -271,8 +274,8 @@ impl Control {
         }
     }
 
-    /// Has vCPU `index` do this, on its own thread, if all vCPUs are parked. False when they are not, or there is no such vCPU. The
-    /// work is dropped when the machine ends before.
+    /// Runs `work` on the thread of vCPU `index`, if all vCPUs are parked. Returns false if they are not, or if `index`
+    /// is unknown. Drops the work when the machine ends before the thread runs it.
     pub fn work(&self, index: usize, work: Work) -> bool {
         let mut state = self.lock();
         if state.phase != Phase::Stopped {
@@ -284,10 +287,11 @@ impl Control {
         true
     }
 
-    /// Has every parked vCPU thread put its power-on state back, and waits until all have.
+    /// Makes every parked vCPU thread restore its power-on state, and waits until all have.
     ///
     /// # Errors
-    /// The first error of [`Control::reset_failed`], [`Error::Running`], [`Error::Ended`] when the machine ends meanwhile, or [`Error::Unresponsive`].
+    /// The first error of [`Control::reset_failed`]; [`Error::Running`]; [`Error::Ended`] when the machine ends
+    /// meanwhile; or [`Error::Unresponsive`].
     pub fn reset(&self) -> Result<()> {
         let mut state = self.lock();
         match state.phase {
@@ -314,12 +318,13 @@ impl Control {
         state.reset_error.take().map_or(Ok(()), Err)
     }
 
-    /// Called by a vCPU thread whose reset failed.
+    /// Records the error of a reset. Called by the vCPU thread whose reset failed.
     pub fn reset_failed(&self, error: Error) {
         self.lock().reset_error.get_or_insert(error);
     }
 
-    /// Called by a vCPU thread before it enters the guest and when KVM_RUN was interrupted.
+    /// Returns the pending request. Called by a vCPU thread before it enters the guest and when `KVM_RUN` was
+    /// interrupted.
     pub fn attend(&self, index: usize) -> Attention {
         let mut state = self.lock();
         if state.phase != Phase::Running {
@@ -332,14 +337,14 @@ impl Control {
         } else {
             return Attention::Enter;
         };
-        // More may wait: look again after this one.
+        // More requests may be pending: check again after this one.
         if let Some(kick) = self.kicks.get(index) {
             kick.look_again();
         }
         attention
     }
 
-    /// Leaves a notify exit for vCPU `index`.
+    /// Queues a notify exit for vCPU `index`.
     pub fn inject(&self, index: u32, info: NotifyInfo) -> bool {
         let Ok(index) = usize::try_from(index) else { return false };
         match self.lock().injected.get_mut(index) {
@@ -350,7 +355,8 @@ impl Control {
         true
     }
 
-    /// Keeps vCPU `index` outside the guest for some time, or until something is asked of it or `lost` is true.
+    /// Delays vCPU `index` outside the guest for `time`. Returns early when a request is pending or `lost` returns
+    /// true.
     pub fn hold_back(&self, index: usize, time: Duration, lost: impl Fn() -> bool) {
         let Some(kick) = self.kicks.get(index) else { return };
         let start = Instant::now();
@@ -369,23 +375,24 @@ impl Control {
         }
     }
 
-    /// Leaves an NMI for every vCPU; those of a stopped machine take it when it goes on.
+    /// Queues an NMI for every vCPU. The vCPUs of a stopped machine receive it when they resume.
     pub fn inject_nmi(&self) {
         self.lock().nmi.fill(true);
         self.kick_all();
     }
 
-    /// Has vCPU `index` look at its interrupt controller, and whether it still sleeps.
+    /// Kicks vCPU `index`, so that it checks its interrupt controller and whether the guest still sleeps.
     pub fn interrupt(&self, index: usize) {
         self.kick_one(index);
     }
 
-    /// Has every vCPU look at its interrupt controller, and whether it still sleeps.
+    /// Kicks every vCPU, so that each checks its interrupt controller and whether the guest still sleeps.
     pub fn interrupt_all(&self) {
         (0..self.kicks.len()).for_each(|index| self.kick_one(index));
     }
 
-    /// Ends all threads, wherever they are, and every wait of [`Control::reset`], [`Control::kick_and_wait`] and for [`Control::work`].
+    /// Ends all threads in any phase, and every wait in [`Control::reset`], in [`Control::kick_and_wait`] and for
+    /// [`Control::work`].
     pub fn quit(&self) {
         let mut state = self.lock();
         state.phase = Phase::Quit;
@@ -393,22 +400,22 @@ impl Control {
         drop(state);
         self.changed.notify_all();
         self.kick_all();
-        // Outside the lock: dropping the work ends the wait of its caller.
+        // Outside the lock: dropping the work wakes the caller that waits for it.
         drop(dropped);
     }
 
-    /// Whether [`Control::quit`] was called.
+    /// Returns whether [`Control::quit`] was called.
     pub fn has_quit(&self) -> bool {
         self.lock().phase == Phase::Quit
     }
 
     #[cfg(test)]
-    /// Whether all vCPUs are outside the guest and stay there.
+    /// Returns whether all vCPUs are outside the guest and stay there.
     pub fn is_stopped(&self) -> bool {
         self.lock().phase == Phase::Stopped
     }
 
-    /// The threads that have not parked, for an error that names them.
+    /// Returns the threads that have not parked, for an error message that names them.
     pub fn unparked(&self) -> Vec<Unparked> {
         let state = self.lock();
         let threads = state.parked.iter().zip(&state.kick_errors).enumerate();

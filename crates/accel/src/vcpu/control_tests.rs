@@ -1,4 +1,4 @@
-//! [`Control`] with real threads that run no guest.
+//! Tests [`Control`] with real threads that run no guest.
 
 use super::control::{Attention, Command, Control, Epoch, MAX_INJECTED, Phase, Unparked};
 use crate::event::{Event, EventSink, StopReason};
@@ -24,7 +24,7 @@ fn control(vcpus: usize) -> Arc<Control> {
     Arc::new(Control::new((0..vcpus).map(|_| kick()).collect()))
 }
 
-/// A vCPU thread without a vCPU: "runs" until it is told to leave.
+/// A vCPU thread without a vCPU: it "runs" until it receives a request to leave.
 fn pretend(control: Arc<Control>, sink: Arc<Channel>, index: usize) -> std::thread::JoinHandle<u32> {
     std::thread::spawn(move || {
         let (mut epoch, mut resets) = (Epoch::default(), 0);
@@ -111,7 +111,7 @@ fn test_inject_refuses_unknown_vcpu_and_a_full_mailbox() {
     assert!(!control.inject(0, info));
 }
 
-/// A thread that has been given work or a reset and is doing it.
+/// A thread that runs work or a reset.
 fn busy(control: &Arc<Control>) -> (std::thread::JoinHandle<()>, Sender<()>) {
     let (go, wait) = channel::<()>();
     let (started, has_started) = channel();
@@ -128,7 +128,7 @@ fn busy(control: &Arc<Control>) -> (std::thread::JoinHandle<()>, Sender<()>) {
             }
         }
     });
-    // Whoever calls has asked for something before.
+    // The caller has stored its request before.
     has_started.recv().unwrap();
     (thread, go)
 }

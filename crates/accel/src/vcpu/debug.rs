@@ -1,4 +1,4 @@
-//! Guest debug on running vCPUs: what `crate::debug` says, done on each vCPU's own thread.
+//! Guest debug on running vCPUs: applies the results of `crate::debug` on each vCPU's own thread.
 
 use super::Vcpus;
 use super::thread::VcpuThread;
@@ -10,16 +10,17 @@ use kvm_accel_kvm::run::DebugExit;
 use vm_memory::Bytes;
 
 impl Vcpus {
-    /// Whether this kernel lets a guest be debugged (KVM_CAP_SET_GUEST_DEBUG).
+    /// Returns whether this kernel supports guest debug (KVM_CAP_SET_GUEST_DEBUG).
     #[must_use]
     pub fn supports_guest_debug(&self) -> bool {
         self.shared.debug.support.guest_debug
     }
 
-    /// Adds a breakpoint for all vCPUs, which must be stopped. The address of a software breakpoint is looked up by vCPU `vcpu`.
+    /// Adds a breakpoint for all vCPUs, which must be stopped. The page tables of vCPU `vcpu` translate the address of
+    /// a software breakpoint.
     ///
     /// # Errors
-    /// [`Error::Breakpoint`], [`Error::DebugUnsupported`], [`Error::Running`], or [`Error::Kvm`]; nothing is changed then.
+    /// [`Error::Breakpoint`], [`Error::DebugUnsupported`], [`Error::Running`], or [`Error::Kvm`]. Nothing changes then.
     pub fn insert_breakpoint(&self, vcpu: u32, breakpoint: Breakpoint) -> Result<()> {
         let mut memory = self.debuggable(vcpu)?;
         let inserted = self.shared.debug.breakpoints().insert(breakpoint, &mut memory);
@@ -40,7 +41,7 @@ impl Vcpus {
         self.program_all()
     }
 
-    /// Removes all breakpoints. A software breakpoint whose byte no vCPU reaches any more is forgotten.
+    /// Removes all breakpoints. Discards a software breakpoint whose byte no vCPU can reach any more.
     ///
     /// # Errors
     /// As [`Vcpus::insert_breakpoint`].
@@ -50,8 +51,8 @@ impl Vcpus {
         self.program_all()
     }
 
-    /// Prepares vCPU `vcpu` to execute one instruction at its next entry, also at a breakpoint, with interrupts blocked where the
-    /// kernel can. [`Vcpus::resume_only`] makes the step.
+    /// Prepares vCPU `vcpu` to execute one instruction at its next entry, also at a breakpoint. Interrupts are blocked
+    /// during the step if the kernel supports it. [`Vcpus::resume_only`] makes the step.
     ///
     /// # Errors
     /// [`Error::DebugUnsupported`] or [`Error::Running`].
@@ -66,10 +67,10 @@ impl Vcpus {
         self.enter_guest(usize::try_from(vcpu).ok());
     }
 
-    /// Reads guest memory: at a linear address of vCPU `vcpu`, which must be stopped, or at a physical one.
+    /// Reads guest memory at a linear address of vCPU `vcpu`, which must be stopped, or at a physical address.
     ///
     /// # Errors
-    /// [`Error::GuestMemory`] with the first address that cannot be read, or [`Error::Running`].
+    /// [`Error::GuestMemory`] with the first unreadable address, or [`Error::Running`].
     pub fn read_memory(&self, vcpu: Option<u32>, address: u64, length: usize) -> Result<Vec<u8>> {
         let Some(vcpu) = vcpu else {
             let mut bytes = vec![0; length];
@@ -87,7 +88,7 @@ impl Vcpus {
         })?
     }
 
-    /// Writes guest memory: see [`Vcpus::read_memory`]. What lies before an address that cannot be written has been written.
+    /// Writes guest memory: see [`Vcpus::read_memory`]. Bytes before an address that is not writable have been written.
     ///
     /// # Errors
     /// As [`Vcpus::read_memory`].
@@ -108,7 +109,7 @@ impl Vcpus {
         (0u32..).take(self.shared.counts.len())
     }
 
-    /// A stopped vCPU's memory, where guests can be debugged.
+    /// Returns a stopped vCPU's memory, if the kernel supports guest debug.
     fn debuggable(&self, vcpu: u32) -> Result<RemoteMemory<'_>> {
         if !self.supports_guest_debug() {
             return Err(Error::DebugUnsupported);
@@ -117,13 +118,13 @@ impl Vcpus {
         Ok(RemoteMemory { vcpus: self, vcpu })
     }
 
-    /// KVM_SET_GUEST_DEBUG on every vCPU; the first error.
+    /// Calls KVM_SET_GUEST_DEBUG on every vCPU. Returns the first error.
     fn program_all(&self) -> Result<()> {
         self.indices().try_for_each(|vcpu| self.on_thread(vcpu, |thread| thread.program(None))?)
     }
 }
 
-/// A stopped vCPU's memory, from another thread.
+/// A stopped vCPU's memory, accessed from another thread.
 struct RemoteMemory<'a> {
     vcpus: &'a Vcpus,
     vcpu: u32,
@@ -139,15 +140,15 @@ impl ByteMemory for RemoteMemory<'_> {
     }
 }
 
-/// A vCPU's part in single-stepping.
+/// The state of single-stepping on a vCPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stepping {
-    /// Runs freely.
+    /// The vCPU runs without stepping.
     #[default]
     Off,
     /// The next entry is one step.
     Requested,
-    /// KVM was told to step, from this linear address.
+    /// KVM single-steps the vCPU, starting at this linear address.
     From(u64),
 }
 
@@ -162,7 +163,7 @@ impl VcpuThread {
         Ok(self.vcpu.set_guest_debug(&words)?)
     }
 
-    /// Before the vCPU enters the guest after a stop: a step lifts the `int3` it stands on.
+    /// Prepares an entry after a stop: a step removes the `int3` at its address for the duration of the step.
     pub(super) fn begin_step(&mut self) -> Result<()> {
         if self.stepping == Stepping::Off {
             return Ok(());
@@ -173,14 +174,14 @@ impl VcpuThread {
         self.program(Some(from))
     }
 
-    /// When it has left the guest.
+    /// Ends a step after the vCPU has left the guest.
     pub(super) fn end_step(&mut self) -> Result<()> {
         let Stepping::From(from) = std::mem::take(&mut self.stepping) else { return Ok(()) };
         self.shared.debug.breakpoints().plant(from, &mut self.linear());
         self.program(None)
     }
 
-    /// A debug exit: the user's stops the machine, the guest's goes back into the guest.
+    /// Handles a debug exit: stops the machine for the user's debugger, or reinjects the guest's own exception.
     pub(super) fn debug(&mut self, exit: &DebugExit) -> Result<Option<StopReason>> {
         let cause = decide(exit, self.stepping != Stepping::Off, &self.shared.debug.breakpoints());
         if let Some(cause) = cause {

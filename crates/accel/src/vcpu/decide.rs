@@ -1,30 +1,30 @@
-//! What an exit that no device answers leads to: a pure function, after QEMU's table of exit reasons.
+//! Maps an exit that no device handles to its outcome: a pure function that follows QEMU's table of exit reasons.
 
 use crate::Request;
 use crate::event::FaultKind;
 use kvm_accel_kvm::run::{DebugExit, Exit, InternalError, NotifyInfo, SUBERROR_EMULATION, reason_name};
 use kvm_accel_kvm::state::Registers;
 
-/// What the loop does about an exit.
+/// What the loop does after an exit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Enter the guest again.
     Resume,
-    /// Ask something of the machine.
+    /// Pass a request to the machine.
     Request(Request),
-    /// Judge a debug exit, with the machine's breakpoints.
+    /// Evaluate a debug exit against the machine's breakpoints.
     Debug(DebugExit),
-    /// Judge a notify exit, with the machine's notify state.
+    /// Evaluate a notify exit against the machine's notify state.
     Notify(NotifyInfo),
-    /// Give the vCPU what waits for the interrupt window.
+    /// Inject the interrupt that waits for the interrupt window.
     InterruptWindow,
-    /// Tell the IOAPIC that a level-triggered interrupt has ended.
+    /// Notify the IOAPIC of the end of a level-triggered interrupt.
     EndOfInterrupt(u8),
     /// Harvest the dirty rings.
     DirtyRingFull,
-    /// KVM gave up; whether the guest goes on depends on its registers ([`goes_on`]).
+    /// KVM reported an internal error. Whether the guest continues depends on its registers ([`goes_on`]).
     InternalError(InternalError),
-    /// The vCPU cannot go on.
+    /// The vCPU cannot continue.
     Fault(FaultKind, String),
 }
 
@@ -32,16 +32,16 @@ pub enum Outcome {
 const SYSTEM_EVENT_SHUTDOWN: u32 = 1;
 const SYSTEM_EVENT_RESET: u32 = 2;
 
-/// VMX: guest state that the processor does not accept.
+/// VMX: the processor rejected the guest state.
 const VMX_INVALID_GUEST_STATE: u64 = 0x8000_0021;
 
-/// The outcome of every exit but I/O, MMIO and interruptions, which the loop handles itself.
+/// Returns the outcome of every exit except I/O, MMIO and interruptions, which the loop handles itself.
 #[must_use]
 pub fn decide(exit: Exit<'_>) -> Outcome {
     let fault = |message: String| Outcome::Fault(FaultKind::Exit, message);
     match exit {
         Exit::Io { .. } | Exit::Mmio { .. } | Exit::Interrupted => Outcome::Resume,
-        // Answered by the loop, as I/O is; a bus lock is also marked in the shared page, where the loop finds it.
+        // The loop handles these, like I/O. It detects a bus lock through a flag in the shared page.
         Exit::ReadMsr { .. } | Exit::WriteMsr { .. } | Exit::BusLock => Outcome::Resume,
         Exit::Halted | Exit::SetTpr | Exit::TprAccess => Outcome::Resume,
         Exit::IrqWindowOpen => Outcome::InterruptWindow,
@@ -75,7 +75,8 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
     }
 }
 
-/// An instruction of user-mode code that KVM cannot emulate is the guest's problem: it goes on, as under QEMU.
+/// Returns whether the guest continues. An instruction of user-mode code that KVM cannot emulate is the guest's
+/// problem: the guest continues, as under QEMU.
 #[must_use]
 pub const fn goes_on(error: &InternalError, registers: &Registers) -> bool {
     error.suberror == SUBERROR_EMULATION && registers.protected() && registers.cs().selector & 3 == 3

@@ -1,35 +1,36 @@
-//! How emulation failures that the guest survives are reported. A guest can cause them without limit, so their reports are limited.
+//! Limits the reports of emulation failures that the guest survives, because a guest can cause such failures without
+//! limit.
 
 use std::time::Duration;
 
-/// Failures of a machine that are reported in full.
+/// Number of failures per machine that are reported in full.
 const FULL: u64 = 8;
-/// The least time between two reports of a number.
+/// Minimum time between two reports of a count.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// What is reported of a failure.
+/// What to report of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// All of it, with registers and code.
+    /// The whole report, with registers and code.
     Full,
-    /// One line: so many failures since the last report, this one included.
+    /// One line with the number of failures since the last report, including this one.
     Count(u64),
-    /// Nothing now; the failure is in a later number.
+    /// Nothing now. A later count includes this failure.
     Later,
 }
 
-/// The failures of one machine. A function of the times that it is given.
+/// Counts the failures of one machine. The result depends only on the times that the caller passes.
 #[derive(Debug, Default)]
 pub struct Failures {
     full: u64,
-    /// Failures that no report contains.
+    /// Number of failures that no report includes yet.
     unreported: u64,
-    /// When a report was last made.
+    /// Time of the last report.
     last: Duration,
 }
 
 impl Failures {
-    /// Notes a failure at `now`, by any monotonic clock.
+    /// Records a failure at `now`, which any monotonic clock may supply.
     pub fn note(&mut self, now: Duration) -> Report {
         if self.full < FULL {
             self.full += 1;
@@ -44,13 +45,13 @@ impl Failures {
         Report::Count(std::mem::take(&mut self.unreported))
     }
 
-    /// Takes the number of failures that no report contains, when the machine stops.
+    /// Takes the number of failures that no report includes, when the machine stops.
     pub fn take(&mut self) -> Option<u64> {
         Some(std::mem::take(&mut self.unreported)).filter(|count| *count > 0)
     }
 }
 
-/// The line for `count` failures.
+/// Returns the message for `count` failures.
 pub fn message(count: u64) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!(
@@ -87,7 +88,7 @@ mod tests {
     }
 
     proptest! {
-        /// No failure is lost, and no second has more than one number.
+        /// No failure is lost, and no second has more than one count.
         #[test]
         fn test_every_failure_is_reported_once(gaps in proptest::collection::vec(0_u64..700, 0..300)) {
             let (mut failures, mut now, mut reported, mut numbers) = (Failures::default(), Duration::ZERO, 0, Vec::new());

@@ -1,12 +1,13 @@
-//! `control.rs` itself, compiled against loom's synchronisation: loom tries the orders in which threads can take its lock, be signalled
-//! and wake. Only the kick is simulated, because loom knows no signals and no KVM_RUN.
+//! Tests `control.rs` itself, compiled with loom's synchronisation types. Loom tries the orders in which threads can
+//! take its lock, receive signals and wake. Only the kick is simulated, because loom models neither signals nor
+//! `KVM_RUN`.
 
 /// The code under test.
 #[path = "control.rs"]
 #[allow(dead_code, reason = "the tests use a part")]
 mod control;
 
-/// What `control.rs` synchronises by here.
+/// The synchronisation types of `control.rs` in these tests.
 mod sync {
     pub use loom::sync::{Condvar, Mutex, MutexGuard};
     pub use std::sync::PoisonError;
@@ -21,7 +22,7 @@ use loom::thread::{JoinHandle, spawn};
 use std::time::Duration;
 use vmm_sys_util::errno;
 
-/// A vCPU thread's kick, as the kernel and the futex behave.
+/// A vCPU thread's kick, modelled after the kernel and the futex.
 #[derive(Default)]
 pub struct Kick {
     state: Mutex<Kicked>,
@@ -71,7 +72,7 @@ impl Kick {
         }
     }
 
-    /// KVM_RUN of a guest that makes no exit. A kick that is lost is a deadlock here, which loom reports.
+    /// `KVM_RUN` of a guest that makes no exit. A lost kick is a deadlock here, which loom reports.
     fn run(&self) {
         let mut kicked = self.state.lock().unwrap();
         while !kicked.signal && !kicked.immediate_exit {
@@ -92,7 +93,7 @@ enum Guest {
     Spins,
     /// Is halted, and its thread waits for the bell.
     Halts,
-    /// Asks for a reset at once.
+    /// Requests a reset at once.
     Resets,
 }
 
@@ -137,7 +138,7 @@ impl Machine {
         Self { control, stops, threads }
     }
 
-    /// Ends the machine; how often each vCPU was reset.
+    /// Ends the machine. Returns how often each vCPU was reset.
     fn end(self) -> Vec<u32> {
         self.control.quit();
         let resets = self.threads.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -178,7 +179,7 @@ fn vcpu(control: &Control, stops: &Stops, index: usize, guest: Guest) -> u32 {
 
 fn check(test: impl Fn() + Sync + Send + 'static) {
     let mut model = loom::model::Builder::new();
-    // Most errors need few preemptions; without a bound the tests take hours.
+    // Few preemptions reveal most errors. Without a bound the tests take hours.
     model.preemption_bound = Some(2);
     model.check(test);
 }
@@ -202,8 +203,8 @@ fn test_two_vcpus_stop_once_and_a_guests_request_is_not_lost() {
         let machine = Machine::new(&[Guest::Spins, Guest::Resets]);
         machine.control.resume(None);
         let reset = StopReason::Guest(Request::Reset);
-        // With an event, the guest came first, and the machine had stopped already. Without, the machine waits for the vCPU that asks for
-        // a reset, which outranks the pause.
+        // `Some`: the guest's request came first, and the machine had already stopped. `None`: the machine waits for
+        // the vCPU that requests a reset, which outranks the pause.
         let event = machine.control.request_stop(StopReason::Paused);
         assert!(event.is_none_or(|event| event == Event::Stopped(StopReason::Paused)));
         assert_eq!(machine.stops.next(), reset);
@@ -257,7 +258,7 @@ fn test_a_reset_ends_when_another_thread_ends_the_machine() {
     });
 }
 
-/// Says so when it is dropped, as the sender does for whoever waits for the result of work.
+/// Notifies when it is dropped, like the sender of a work result notifies the waiting caller.
 struct Done(Arc<(Mutex<bool>, Condvar)>);
 
 impl Drop for Done {

@@ -1,4 +1,5 @@
-//! vCPUs on their own threads. Decode (`kvm/run_page.rs`), decide ([`decide`]), loop (`thread.rs`) apart.
+//! Runs vCPUs on their own threads. `kvm_accel_kvm::run` decodes exits, [`decide`] decides what they lead to, and
+//! `thread.rs` loops.
 
 mod bus_lock;
 mod control;
@@ -18,7 +19,7 @@ mod panic_tests;
 mod report;
 mod thread;
 
-/// What `control.rs` synchronises by; its second compilation, in the tests, gets loom's.
+/// The synchronisation types of `control.rs`. Its second compilation, in the tests, uses loom's.
 mod sync {
     pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 }
@@ -50,25 +51,26 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Enough for the loop, the devices and a register report; the default of 2 MiB would only be reserved.
+/// Stack size that suffices for the loop, the devices and a register report. The default of 2 MiB would only be
+/// reserved.
 const STACK_SIZE: usize = 256 << 10;
 
-/// How soon a wait for work on a vCPU thread notices that the machine ends.
+/// Interval at which a wait for work on a vCPU thread checks whether the machine has ended.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 
-/// How long [`Vcpus::end`] waits for a thread before it kicks all of them again.
+/// How long [`Vcpus::end`] waits for a thread before it kicks all threads again.
 const KICK_AGAIN: Duration = Duration::from_millis(10);
 
-/// A vCPU that has not run, and what a reset puts back.
+/// A vCPU that has not run, and the state that a reset restores.
 pub(crate) struct PoweredVcpu {
     pub vcpu: Vcpu,
     pub power_on: Arc<VcpuState>,
-    /// Where the boot protocol starts this vCPU; the others wait for INIT and SIPI.
+    /// Where the boot protocol starts this vCPU. `None` for the other vCPUs, which wait for INIT and SIPI.
     pub start: Option<StartState>,
 }
 
-/// The threads of vCPUs that do not exist yet. A thread starts about as slowly as a vCPU is created, so the two overlap. Dropping it
-/// joins the threads.
+/// Threads that start before their vCPUs exist. Starting a thread takes about as long as creating a vCPU, so the two
+/// overlap. Dropping this value joins the threads.
 pub(crate) struct Starting(Vec<StartingThread>);
 
 struct StartingThread {
@@ -77,7 +79,7 @@ struct StartingThread {
 }
 
 impl Starting {
-    /// Starts `count` threads; each waits for its vCPU.
+    /// Starts `count` threads. Each waits for its vCPU.
     pub(crate) fn new(count: u32) -> Result<Self> {
         let mut this = Self(Vec::new());
         for id in 0..count {
@@ -88,7 +90,7 @@ impl Starting {
                 .stack_size(STACK_SIZE)
                 .spawn(move || {
                     let _scope = trace.enter_vcpu(id);
-                    // No vCPU comes when the creation of the machine fails.
+                    // The channel closes without a vCPU when the creation of the machine fails.
                     if let Ok((powered, shared)) = vcpu.recv() {
                         thread::VcpuThread::new(powered, shared).run();
                     }
@@ -104,13 +106,13 @@ impl Drop for Starting {
     fn drop(&mut self) {
         for StartingThread { vcpu, thread } in self.0.drain(..) {
             drop(vcpu);
-            // It has run no vCPU, so it has not panicked.
+            // The thread has run no vCPU, so it has not panicked.
             let _ = thread.join();
         }
     }
 }
 
-/// What the vCPUs use of their VM.
+/// The parts of the VM that the vCPUs use.
 pub(crate) struct VmParts {
     pub ram: GuestRam,
     pub memory: Memory,
@@ -120,17 +122,17 @@ pub(crate) struct VmParts {
     pub dirty: DirtyLog,
     pub msrs: MsrFilter,
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
-    /// Bus locks in a second; 0 for no limit.
+    /// Maximum number of bus locks per second; 0 for no limit.
     pub bus_lock_ratelimit: u64,
 }
 
-/// What the threads of one machine share.
+/// State that the threads of one machine share.
 pub(crate) struct Shared {
     pub control: Control,
     pub bus: Arc<dyn Bus>,
     pub sink: Arc<dyn EventSink>,
     pub ram: GuestRam,
-    /// What the slots point to stays mapped while a vCPU can run.
+    /// Keeps the memory behind the slots mapped while a vCPU can run.
     pub _memory: Memory,
     pub io: Io,
     pub notify: Arc<notify::Shared>,
@@ -138,7 +140,7 @@ pub(crate) struct Shared {
     /// When the threads were started.
     start: Instant,
     pub msrs: MsrFilter,
-    /// Interrupt controllers outside the kernel.
+    /// The interrupt controllers outside the kernel, if there are any.
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
     /// Only where they are limited.
     pub bus_locks: Option<Arc<bus_lock::Shared>>,
@@ -154,19 +156,19 @@ impl KickAll for Shared {
     }
 }
 
-/// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping it takes them out of the
-/// guest and joins their threads.
+/// The vCPUs of one machine, all of them outside the guest until [`Vcpus::resume`]. Dropping this value stops the vCPUs
+/// for good and joins their threads.
 pub struct Vcpus {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
-    /// Until they are taken.
+    /// The statistics readers, until [`Vcpus::take_statistics`] takes them.
     statistics: Option<MachineStatistics>,
-    /// Empties the dirty rings, if there are any.
+    /// Harvests the dirty rings. `None` without dirty rings.
     reaper: Option<Reaper>,
 }
 
 impl Vcpus {
-    /// Hands each vCPU to its thread, which waits for [`Vcpus::resume`].
+    /// Passes each vCPU to its thread, which then waits for [`Vcpus::resume`].
     pub(crate) fn start(
         mut threads: Starting,
         vcpus: Vec<PoweredVcpu>,
@@ -214,7 +216,7 @@ impl Vcpus {
         for (powered, StartingThread { vcpu, thread }) in vcpus.into_iter().zip(threads.0.drain(..)) {
             let id = powered.vcpu.id();
             this.threads.push(thread);
-            // The thread waits for this, and only for this.
+            // The thread waits for this message only.
             vcpu.send((powered, Arc::clone(&this.shared)))
                 .map_err(|_| Error::Thread { vcpu: id, errno: libc::ESRCH })?;
         }
@@ -224,25 +226,25 @@ impl Vcpus {
         Ok(this)
     }
 
-    /// Keeps the readers of the machine's statistics until they are taken.
+    /// Stores the readers of the machine's statistics until [`Vcpus::take_statistics`] takes them.
     pub(crate) fn with_statistics(mut self, statistics: MachineStatistics) -> Self {
         self.statistics = Some(statistics);
         self
     }
 
-    /// Hands over the readers of the kernel's statistics, once.
+    /// Takes the readers of the kernel's statistics. Returns `None` after the first call.
     pub fn take_statistics(&mut self) -> Option<MachineStatistics> {
         self.statistics.take()
     }
 
-    /// What the vCPU threads count, readable without the vCPUs.
+    /// Returns the counters of the vCPU threads. They stay readable after the vCPUs have ended.
     #[must_use]
     pub fn counters(&self) -> Counters {
         let Shared { counts, notify, bus_locks, .. } = &*self.shared;
         Counters { exits: Arc::clone(counts), notify: Arc::clone(notify), bus_locks: bus_locks.clone() }
     }
 
-    /// Lets all vCPUs enter the guest. To be called while they are stopped; does nothing while they run.
+    /// Lets all vCPUs enter the guest. Has no effect while they run.
     pub fn resume(&self) {
         self.enter_guest(None);
     }
@@ -260,24 +262,24 @@ impl Vcpus {
         self.shared.control.resume(only);
     }
 
-    /// The registers of vCPU `index`, changes that wait for its next entry included. The vCPUs must be stopped.
+    /// Returns the registers of vCPU `index`, including changes that its next entry writes. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the ioctl fails.
     pub fn state(&self, index: u32) -> Result<VcpuState> {
         self.on_thread(index, |thread| thread.state())?
     }
 
-    /// Changes the registers of vCPU `index`, which must be stopped: at [`Level::Runtime`] when it next enters the guest, at higher
-    /// levels at once. A change that the kernel refuses at that entry stops the machine.
+    /// Changes the registers of vCPU `index`, which must be stopped: at [`Level::Runtime`] when it next enters the
+    /// guest, at higher levels at once. If the kernel rejects the change at that entry, the machine stops.
     ///
     /// # Errors
-    /// [`Error::Running`], or [`Error::Kvm`] when the kernel refuses.
+    /// [`Error::Running`], or [`Error::Kvm`] when the ioctl fails.
     pub fn set_state(&self, index: u32, state: VcpuState, level: Level) -> Result<()> {
         self.on_thread(index, move |thread| thread.set_state(state, level))?
     }
 
-    /// Runs `work` on the thread of a stopped vCPU, and waits for it or for the end of the machine.
+    /// Runs `work` on the thread of a stopped vCPU, and waits until the work has finished or the machine has ended.
     fn on_thread<T: Send + 'static>(
         &self,
         index: u32,
@@ -298,62 +300,63 @@ impl Vcpus {
             match result.recv_timeout(LOOK_AROUND) {
                 Ok(done) => return done.map_err(|message| Error::Panicked { vcpu: index, message }),
                 Err(RecvTimeoutError::Timeout) if !control.has_quit() => {}
-                // The machine has ended: the work was dropped, or its result comes too late.
+                // The machine has ended: the work was dropped, or it finished too late.
                 Err(_) => return Err(Error::Ended),
             }
         }
     }
 
-    /// Asks all vCPUs to leave the guest. One [`Event::Stopped`] follows each resume, with the reason of the highest rank; false
-    /// when the vCPUs are outside the guest already, so that none follows this call. Another call kicks those again that have not left.
+    /// Requests that all vCPUs leave the guest. One [`Event::Stopped`] follows each resume, with the reason of the
+    /// highest rank. Returns false if the vCPUs are already outside the guest; no event follows this call then. A
+    /// repeated call kicks the vCPUs that have not left yet.
     pub fn pause(&self) -> bool {
         self.shared.stop(StopReason::Paused).is_none()
     }
 
-    /// The vCPUs whose threads have not stopped: for an error that names them, when a pause takes too long.
+    /// Returns the vCPUs whose threads have not stopped, for an error message when a pause takes too long.
     #[must_use]
     pub fn unparked(&self) -> Vec<Unparked> {
         self.shared.control.unparked()
     }
 
-    /// A handle that ends the vCPUs from another thread: see [`Ender::end`].
+    /// Returns a handle that ends the vCPUs from another thread: see [`Ender::end`].
     #[must_use]
     pub fn ender(&self) -> Ender {
         Ender(Arc::downgrade(&self.shared))
     }
 
-    /// Puts the power-on state back into every vCPU, each on its own thread. All vCPUs must be stopped.
+    /// Restores the power-on state of every vCPU, each on its own thread. All vCPUs must be stopped.
     ///
     /// # Errors
-    /// The first register state that the kernel refused; the machine is then not usable. [`Error::Running`]; [`Error::Ended`] when
-    /// [`Ender::end`] is called meanwhile.
+    /// The first register state that the kernel rejected: the machine is unusable then. [`Error::Running`].
+    /// [`Error::Ended`] when [`Ender::end`] is called meanwhile.
     pub fn reset(&self) -> Result<()> {
         self.shared.control.reset()
     }
 
-    /// The drill: vCPU `index` treats its next interruption as a notify exit. False when there is no such vCPU, or it
-    /// has not yet taken 64 earlier ones.
+    /// Simulates a notify exit: vCPU `index` handles its next interruption as one. Returns false if `index` is unknown,
+    /// or if 64 injected exits are already pending for this vCPU.
     pub fn inject_notify(&self, index: u32, context_invalid: bool) -> bool {
         self.shared.control.inject(index, NotifyInfo { context_invalid })
     }
 
-    /// An NMI for every vCPU whose local APIC lets one through at LINT1, as QEMU's `inject-nmi`. A stopped machine takes it when it
-    /// goes on; a reset forgets it.
+    /// Sends an NMI to every vCPU whose local APIC accepts one at LINT1, like QEMU's `inject-nmi`. The vCPUs of a
+    /// stopped machine receive it when they resume. A reset discards it.
     pub fn inject_nmi(&self) {
         self.shared.control.inject_nmi();
     }
 
-    /// Takes all vCPUs out of the guest for good and joins their threads. Counters stay readable.
+    /// Stops all vCPUs for good and joins their threads. The counters stay readable.
     pub fn end(&mut self) {
-        // First: it may wait for a vCPU.
+        // Must come first: dropping the reaper may wait for a vCPU.
         self.shared.end();
         self.reaper = None;
         for thread in self.threads.drain(..) {
             let mut wait = Duration::from_micros(50);
             let mut waited = Duration::ZERO;
             while !thread.is_finished() {
-                // Usually the thread ends at once, and `join` waits for less than a kick would take. Another part of the program may have
-                // taken the kick's signal away meanwhile, so the kick is repeated.
+                // Usually the thread ends at once, and `join` waits for less time than a kick takes. Another part of
+                // the program may have consumed the kick's signal meanwhile, so the loop repeats the kick.
                 std::thread::sleep(wait);
                 waited += wait;
                 wait = (wait * 2).min(KICK_AGAIN);
@@ -362,20 +365,21 @@ impl Vcpus {
                     waited = Duration::ZERO;
                 }
             }
-            // A vCPU thread catches what a device panics with; there is no payload to pass on.
+            // A vCPU thread catches the panics of devices, so `join` returns no payload to pass on.
             let _ = thread.join();
         }
         self.shared.report_failures();
     }
 }
 
-/// Ends the vCPUs of a machine from any thread, also while another thread waits for one of them. Does not keep the machine.
+/// Ends the vCPUs of a machine from any thread, also while another thread waits for a vCPU. It does not keep the
+/// machine alive.
 #[derive(Clone)]
 pub struct Ender(Weak<Shared>);
 
 impl Ender {
-    /// Takes all vCPUs out of the guest for good. Every wait for a vCPU, such as that of [`Vcpus::reset`], fails with [`Error::Ended`]. Does not wait for
-    /// the threads: [`Vcpus::end`] does.
+    /// Stops all vCPUs for good. Every wait for a vCPU, such as that of [`Vcpus::reset`], fails with [`Error::Ended`].
+    /// Does not wait for the threads; [`Vcpus::end`] does.
     pub fn end(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.end();
@@ -401,7 +405,7 @@ impl std::fmt::Debug for Vcpus {
     }
 }
 
-/// The state of notify exits for a machine, made when the accelerator is set up.
+/// Returns the notify state of a machine. Called while the accelerator is set up.
 pub(crate) fn notify_shared(properties: NotifyProperties, vcpus: usize) -> notify::Shared {
     notify::Shared::new(properties, vcpus)
 }
@@ -419,12 +423,13 @@ impl Shared {
         self.control.quit();
     }
 
-    /// A device that panics here must not keep the machine from stopping.
+    /// Notifies the bus of an interrupt. Catches a device's panic, which would otherwise prevent the machine from
+    /// stopping.
     fn interrupt_bus(&self) {
         let _ = catch_unwind(AssertUnwindSafe(|| self.bus.interrupt()));
     }
 
-    /// The last vCPU has left the guest: its time stands still from here on.
+    /// Stops the guest's clock and emits the stop, after the last vCPU has left the guest.
     fn stopped(&self, reason: StopReason) {
         self.clock.hold();
         self.report_failures();
@@ -435,7 +440,7 @@ impl Shared {
         self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).note(self.start.elapsed())
     }
 
-    /// Reports the emulation failures that no warning has contained so far.
+    /// Emits a warning with the number of emulation failures that earlier warnings did not include.
     fn report_failures(&self) {
         let unreported = self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(count) = unreported {

@@ -1,4 +1,4 @@
-//! NMI from outside: the line LINT1 of every local APIC, as on a PC.
+//! Delivers an NMI from outside through the line LINT1 of every local APIC, as on a PC.
 
 use kvm_accel_kvm::fd::Vcpu;
 
@@ -8,15 +8,16 @@ const MASKED: u32 = 1 << 16;
 const DELIVERY_MODE: u32 = 7 << 8;
 const NMI: u32 = 4 << 8;
 
-/// Called by the vCPU's thread, outside the guest. A vCPU without a local APIC in the kernel has the line wired to the processor.
+/// Delivers an NMI to a vCPU. Called by the vCPU's thread, outside the guest. Without a local APIC in the kernel, the
+/// line is connected to the processor directly.
 pub fn deliver(vcpu: &Vcpu) {
     if vcpu.local_apic().is_none_or(|apic| takes_nmi(&apic)) {
-        // Fails only where the kernel has no KVM_NMI, and then nobody can be told but the guest, which sees no NMI.
+        // Fails only if the kernel lacks KVM_NMI. The guest then receives no NMI.
         let _ = vcpu.nmi();
     }
 }
 
-/// Whether LINT1 is unmasked and delivers NMIs.
+/// Returns whether LINT1 is unmasked and delivers NMIs.
 fn takes_nmi(apic: &[u8; 0x400]) -> bool {
     let [a, b, c, d] = [0, 1, 2, 3].map(|byte| apic[LVT_LINT1 + byte]);
     u32::from_le_bytes([a, b, c, d]) & (MASKED | DELIVERY_MODE) == NMI

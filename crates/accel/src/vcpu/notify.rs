@@ -1,4 +1,4 @@
-//! A machine's notify state: what the host offers, what was counted, and handling one exit.
+//! Keeps a machine's notify state: what the host supports and how many exits occurred. Handles one notify exit.
 
 use super::Shared as VcpuShared;
 use crate::event::{Event, Fault, FaultKind, NotifyEvent, StopReason, WarningCode};
@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-/// What became of the notify properties on this host.
+/// How the notify properties took effect on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyStatus {
-    /// The host offers KVM_CAP_X86_NOTIFY_VMEXIT.
+    /// The host supports KVM_CAP_X86_NOTIFY_VMEXIT.
     pub supported: bool,
-    /// It was enabled for this machine.
+    /// The capability is enabled for this machine.
     pub enabled: bool,
 }
 
-/// Shared by the vCPU threads of a machine.
+/// State that the vCPU threads of a machine share.
 #[derive(Debug)]
 pub struct Shared {
     properties: NotifyProperties,
@@ -48,7 +48,7 @@ impl Shared {
     }
 }
 
-/// Counts, decides, tells; the stop reason when the machine cannot go on.
+/// Counts the exit, decides and emits an event. Returns the stop reason if the machine cannot continue.
 pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize, info: NotifyInfo, injected: bool) -> Option<StopReason> {
     let notify = &shared.notify;
     let total = notify.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);

@@ -1,4 +1,5 @@
-//! A panic on a vCPU's thread fails the operation that panicked, and the machine goes on or stops. And what a stop reports beside its reason.
+//! Tests that a panic on a vCPU's thread fails the operation that panicked, and that the machine continues or stops.
+//! Also tests what a stop reports in addition to its reason.
 
 use super::{Vcpus, emulation};
 use crate::{
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
-/// A bus whose devices panic: in a write, and when a machine stops.
+/// A bus whose devices panic in a write, and when a machine stops.
 struct Panics;
 
 impl Bus for Panics {
@@ -48,7 +49,7 @@ impl EventSink for Channel {
 
 const ENTRY: u64 = 0x1000;
 
-/// Two vCPUs, of which the first runs `code`; `None` without /dev/kvm, which is a failure in CI.
+/// Creates two vCPUs, of which the first runs `code`. Returns `None` without /dev/kvm, which is a failure in CI.
 fn machine(code: &[u8]) -> Option<(Vcpus, Accelerator, Receiver<Event>)> {
     let there = Path::new("/dev/kvm").exists();
     assert!(there || std::env::var_os("CI").is_none(), "/dev/kvm is missing in CI");
@@ -76,7 +77,8 @@ fn test_work_that_panics_is_an_error_and_the_thread_goes_on() {
         assert_eq!(failed, Error::Panicked { vcpu, message: "the work fails".into() });
         assert_eq!(failed.to_string(), format!("an operation on vCPU {vcpu} panicked: the work fails"));
     }
-    // Each thread parks and runs as if nothing had been. The bus panics when it is interrupted, which keeps no pause from stopping.
+    // Each thread parks and runs normally after the panic. The bus panics in `interrupt`, and the pause still stops the
+    // machine.
     for _ in 0..3 {
         vcpus.resume();
         vcpus.pause();
@@ -107,7 +109,7 @@ fn test_a_device_that_panics_stops_its_machine() {
     vcpus.reset().unwrap();
 }
 
-/// Notes emulation failures until one is in no report yet.
+/// Records emulation failures until one is not in any report yet.
 fn leave_one_unreported(vcpus: &Vcpus) {
     while vcpus.shared.note_emulation_failure() != emulation::Report::Later {}
 }

@@ -6,7 +6,7 @@ use kvm_accel_kvm::fd::Vcpu;
 use kvm_accel_kvm::run::InternalError;
 use kvm_accel_memory::{GuestRam, Loss};
 
-/// Registers, then the bytes at rip with their disassembly.
+/// Formats the registers, then the bytes at rip with their disassembly.
 pub fn registers_and_code(vcpu: &Vcpu, ram: &GuestRam) -> String {
     match vcpu.registers() {
         Ok(registers) => {
@@ -17,13 +17,14 @@ pub fn registers_and_code(vcpu: &Vcpu, ram: &GuestRam) -> String {
     }
 }
 
-/// The fault of a machine whose memory the host has lost.
+/// Returns the fault of a machine whose memory the host has lost.
 pub fn lost_memory(vcpu: &Vcpu, loss: Loss, ram: &GuestRam) -> Fault {
     let message = format!("vCPU {}: {loss}", vcpu.id());
     Fault { vcpu: vcpu.id(), kind: FaultKind::Memory, message, report: registers_and_code(vcpu, ram) }
 }
 
-/// A fault of KVM_EXIT_INTERNAL_ERROR. The kernel's own instruction bytes come first: guest memory may have changed.
+/// Returns the fault for KVM_EXIT_INTERNAL_ERROR. Prefers the kernel's instruction bytes, because guest memory may have
+/// changed.
 pub fn internal_error(vcpu: &Vcpu, error: &InternalError, ram: &GuestRam) -> Fault {
     let registers = vcpu.registers().unwrap_or_default();
     let bytes = error.instruction_bytes().unwrap_or_else(|| bytes_at_rip(vcpu, &registers, ram));

@@ -1,4 +1,4 @@
-//! The loop of one vCPU: only sequences.
+//! Runs the loop of one vCPU. This file only sequences calls; `decide.rs` makes the decisions.
 
 use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
@@ -17,18 +17,19 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Owns a vCPU for as long as its thread lives.
+/// A vCPU and its thread's state. The thread owns it until the thread ends.
 pub struct VcpuThread {
     pub(super) vcpu: Vcpu,
-    /// What a reset puts back.
+    /// The state that a reset restores.
     power_on: Arc<VcpuState>,
     start: Option<StartState>,
-    /// Registers that a user has changed, for the next entry.
+    /// Registers that the user has changed. The next entry writes them.
     copy: StateCopy,
     pub(super) stepping: Stepping,
-    /// The guest waits for an interrupt, and the kernel does not wait for it: there is no local APIC in it.
+    /// True while the guest waits for an interrupt outside the kernel. Without a local APIC in the kernel, the kernel
+    /// leaves this wait to user space.
     halted: bool,
-    /// The guest has asked to sleep (ACPI S3): this vCPU waits for the wake event, also across pauses.
+    /// True after the guest has requested sleep (ACPI S3). This vCPU waits for the wake event, also across pauses.
     asleep: bool,
     #[cfg(test)]
     fails_next_reset: bool,
@@ -54,8 +55,8 @@ impl VcpuThread {
         }
     }
 
-    /// Parks, runs, parks, until the machine is dropped. A panic ends what the thread was asked to do, and never the thread: the others
-    /// would wait for it to park.
+    /// Parks and runs alternately until the machine is dropped. A panic ends the current command but never the thread,
+    /// because the other threads would wait forever for it to park.
     pub fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let kick = shared.control.kick(self.index);
@@ -72,7 +73,7 @@ impl VcpuThread {
                         shared.control.reset_failed(error);
                     }
                 }
-                // Whoever gave the work sees a panic as its result.
+                // The caller that submitted the work receives the panic as its result.
                 Command::Work(work) => drop(catch_unwind(AssertUnwindSafe(|| work(&mut self)))),
                 Command::Run => {
                     let stop = catch_unwind(AssertUnwindSafe(|| {
@@ -82,17 +83,17 @@ impl VcpuThread {
                         has_run = true;
                         shared.bus.complete();
                         let stop = self.debugged();
-                        // Writes that the kernel kept arrive before the machine has stopped.
+                        // Coalesced writes reach the devices before the machine reports that it has stopped.
                         shared.io.drain();
                         let stop = stop.or_else(|| shared.io.take_request().map(StopReason::Guest));
                         stop.map(|reason| self.blame(reason))
                     }));
-                    // A device that panics stops its machine, not the process.
+                    // A panic in a device stops its machine, not the process.
                     let failed = |panic: Box<dyn Any + Send>| {
                         Some(self.fault(format!("a device failed: {}", panic_message(&*panic))))
                     };
                     if let Some(reason) = stop.unwrap_or_else(failed) {
-                        // The phase is Running or Stopping here, so there is no event to pass on.
+                        // The phase is Running or Stopping here, so `stop` returns no event to emit.
                         let _ = shared.stop(reason);
                     }
                 }
@@ -107,7 +108,7 @@ impl VcpuThread {
         Error::Panicked { vcpu: self.vcpu.id(), message: panic_message(panic) }
     }
 
-    /// Writes what waits for the next entry, then runs or steps the guest.
+    /// Writes pending register changes, then runs or steps the guest.
     fn debugged(&mut self) -> Option<StopReason> {
         let begun = self.flush().and_then(|()| self.begin_step());
         let stop = match begun {
@@ -119,7 +120,8 @@ impl VcpuThread {
         stop.or_else(|| ended.err().map(|error| self.refused(&error)))
     }
 
-    /// Runs the guest until the machine stops; the reason when this vCPU is why. Only with `BUS_LOCKS` an exit is looked at for one.
+    /// Runs the guest until the machine stops. Returns the reason if this vCPU caused the stop. Checks exits for bus
+    /// locks only with `BUS_LOCKS`.
     fn enter<const BUS_LOCKS: bool>(&mut self) -> Option<StopReason> {
         let shared = Arc::clone(&self.shared);
         let counts = shared.counts.get(self.index)?;
@@ -130,7 +132,7 @@ impl VcpuThread {
             Attended::Enter => None,
             Attended::Leave(reason) => return reason,
         };
-        // This loop is the exit path: I/O and MMIO go to the bus and back into the guest, and look at nothing else.
+        // This loop is the hot path: I/O and MMIO exits go to the bus and back into the guest without any other check.
         while stop.is_none() {
             if BUS_LOCKS && self.vcpu.take_bus_lock() {
                 bus_lock::handle(&shared, &self.vcpu, self.index);
@@ -200,7 +202,8 @@ impl VcpuThread {
         stop
     }
 
-    /// Attends, and while the guest is halted or asleep waits: for an interrupt or the wake event, or for what is asked of this vCPU.
+    /// Handles pending requests. While the guest is halted or asleep, also waits for an interrupt, the wake event or a
+    /// request.
     fn idle(&mut self) -> Attended {
         let shared = Arc::clone(&self.shared);
         let Some(kick) = shared.control.kick(self.index) else { return Attended::Leave(None) };
@@ -219,14 +222,15 @@ impl VcpuThread {
         }
     }
 
-    /// Does what was asked of this vCPU from outside.
+    /// Handles the request that another thread has stored for this vCPU.
     fn attend(&mut self) -> Attended {
         if let Some(loss) = self.shared.ram.lost() {
             return Attended::Leave(Some(StopReason::Fault(report::lost_memory(&self.vcpu, loss, &self.shared.ram))));
         }
         match self.shared.control.attend(self.index) {
             Attention::Enter => {
-                // The PIC may have raised this interrupt after `idle` looked whether one is pending, and none is pending any more.
+                // The PIC may have raised this interrupt after `idle` checked for a pending one. `inject` has taken it,
+                // so the next check would find none.
                 self.halted &= !external::inject(&self.shared, &self.vcpu, self.index);
                 Attended::Enter
             }
@@ -246,7 +250,8 @@ impl VcpuThread {
         }
     }
 
-    /// Guest memory that the host has lost explains any other failure.
+    /// Attributes a fault to guest memory that the host has lost, if there is any: the loss explains every other
+    /// failure.
     fn blame(&self, reason: StopReason) -> StopReason {
         match reason {
             StopReason::Fault(fault) if fault.kind != FaultKind::Memory => match self.shared.ram.find_loss() {
@@ -291,7 +296,8 @@ impl VcpuThread {
         }
     }
 
-    /// Empties the rings. One that stays full would stop the vCPU again at once, so an error is the machine's.
+    /// Harvests the dirty rings. A ring that stays full would stop the vCPU again at once, so an error stops the
+    /// machine.
     fn reap(&self) -> Option<StopReason> {
         trace!(KvmDirtyRingFull { id: self.vcpu.id() });
         self.shared.dirty.reap().err().map(|error| self.fault(format!("the dirty ring stays full: {error}")))
@@ -318,17 +324,17 @@ impl VcpuThread {
         None
     }
 
-    /// The registers, with what waits for the next entry.
+    /// Returns the registers, including changes that the next entry writes.
     pub fn state(&self) -> Result<VcpuState> {
         Ok(self.copy.get(&self.vcpu)?)
     }
 
-    /// Changes the registers: at once, or at RUNTIME for the next entry.
+    /// Changes the registers: at [`Level::Runtime`] on the next entry, at higher levels at once.
     pub fn set_state(&mut self, state: VcpuState, level: Level) -> Result<()> {
         Ok(self.copy.set(&self.vcpu, state, level)?)
     }
 
-    /// Writes a change that waits, before the kernel is asked what depends on it.
+    /// Writes pending register changes before a caller queries kernel state that depends on them.
     pub(super) fn flush(&mut self) -> Result<()> {
         Ok(self.copy.flush(&self.vcpu)?)
     }
@@ -358,7 +364,7 @@ impl VcpuThread {
         })
     }
 
-    /// The kernel did not take the registers that the guest was to go on with.
+    /// Returns the fault for registers that the kernel rejected before an entry.
     fn refused(&self, error: &Error) -> StopReason {
         StopReason::Fault(Fault {
             vcpu: self.vcpu.id(),
@@ -368,8 +374,9 @@ impl VcpuThread {
         })
     }
 
-    /// Lets the kernel finish the access whose exit stops this vCPU: an `out` is complete only after the next entry, and a
-    /// reset must not find one half done. A further exit of a string instruction is dropped: the machine is going down.
+    /// Completes the I/O access whose exit stops this vCPU. The kernel finishes an `out` only on the next entry, and a
+    /// reset must not find an unfinished one. Drops a further exit of a string instruction, because the machine is
+    /// stopping.
     fn complete_io(&mut self) {
         if let Some(kick) = self.shared.control.kick(self.index) {
             kick.arm();
@@ -389,22 +396,22 @@ impl VcpuThread {
     }
 }
 
-/// The text of a panic.
+/// Returns the text of a panic.
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// What came of [`VcpuThread::attend`].
+/// The result of [`VcpuThread::attend`].
 enum Attended {
     Enter,
     Leave(Option<StopReason>),
 }
 
-/// One bus access for each element, all at the same port; stops at the first that asks something of the machine.
+/// Performs one bus access for each element, all at the same port. Stops at the first access that returns a request.
 fn port_io(bus: &dyn Bus, write: bool, port: u16, size: usize, data: &mut [u8]) -> Option<Request> {
     if data.len() == size {
-        // The usual case, without a loop.
+        // Fast path: one element, without a loop.
         if write {
             return bus.pio_write(port, data);
         }
@@ -423,7 +430,7 @@ fn port_io(bus: &dyn Bus, write: bool, port: u16, size: usize, data: &mut [u8]) 
     None
 }
 
-/// What an exit tells beyond its reason.
+/// Traces the details of an exit beyond its reason.
 fn trace_exit(cpu_index: u32, exit: &Exit<'_>) {
     match exit {
         Exit::SystemEvent { kind } => trace!(KvmRunExitSystemEvent { cpu_index, event_type: *kind }),

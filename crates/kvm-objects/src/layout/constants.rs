@@ -1,4 +1,4 @@
-//! The numbers.
+//! The constants.
 
 use kvm_bindings::*;
 

@@ -1,5 +1,5 @@
-//! The kernel's layout for TypeScript: `ts/kvm/generated/` is written from the structures, numbers and tables here, and a test compares. To
-//! write it anew: `UPDATE_LAYOUT=1 cargo test -p kvm-accel-kvm-objects layout`.
+//! The kernel's layout for TypeScript. The structures, numbers and tables here generate `ts/kvm/generated/`, and a test
+//! compares the result. To regenerate it: `UPDATE_LAYOUT=1 cargo test -p kvm-accel-kvm-objects layout`.
 
 mod constants;
 mod structs;
@@ -19,15 +19,15 @@ struct Field {
 
 /// A structure of the kernel.
 struct Struct {
-    /// Its name in TypeScript.
+    /// The name in TypeScript.
     name: &'static str,
-    /// The kernel's.
+    /// The name in the kernel.
     kernel: &'static str,
     size: usize,
     fields: Vec<Field>,
 }
 
-/// `data_offset` as `dataOffset`, `type_` as `type`.
+/// Converts `data_offset` to `dataOffset`, and `type_` to `type`.
 fn camel(name: &str) -> String {
     let mut words = name.split('_').filter(|word| !word.is_empty());
     let mut camel = words.next().unwrap_or_default().to_owned();
@@ -39,7 +39,7 @@ fn camel(name: &str) -> String {
     camel
 }
 
-/// Element and count of a kind.
+/// Returns the element and the count of a kind.
 fn element(kind: &str) -> (&str, usize) {
     match kind.strip_prefix('[').and_then(|kind| kind.strip_suffix(']')).and_then(|kind| kind.split_once(';')) {
         Some((element, count)) => (element.trim(), count.trim().parse().unwrap()),

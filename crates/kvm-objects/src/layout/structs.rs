@@ -1,15 +1,16 @@
-//! The structures, in an order in which each comes after those it contains.
+//! The structures, in an order in which each follows those that it contains.
 
 use super::{Field, Struct};
 use kvm_bindings::*;
 use std::mem::offset_of;
 
-/// The size of the member that `_place` points to; it is never called.
+/// Returns the size of the member to which `_place` points. `_place` is never called.
 fn size_behind<T, F>(_place: fn(*const T) -> *const F) -> usize {
     size_of::<F>()
 }
 
-/// `NAME = TYPE as "kernel name" { member: kind, name(path): kind }`: offset and size come from the type, the kind is checked with the size.
+/// `NAME = TYPE as "kernel name" { member: kind, name(path): kind }`. Offset and size come from the type. The kind is
+/// checked against the size.
 macro_rules! layout {
     ($($name:ident = $type:ty as $kernel:literal { $($field:ident $(($($path:tt)+))? : $kind:tt),* $(,)? })*) => {
         vec![$(Struct {
@@ -31,7 +32,7 @@ macro_rules! layout {
     };
 }
 
-/// What KVM_RUN leaves.
+/// The structures that KVM_RUN writes.
 pub fn run() -> Vec<Struct> {
     layout! {
         KvmRunHw = kvm_run__bindgen_ty_1__bindgen_ty_1 as "kvm_run.hw" { hardware_exit_reason: u64 }
@@ -91,7 +92,7 @@ pub fn run() -> Vec<Struct> {
     }
 }
 
-/// The state of a vCPU.
+/// The structures of a vCPU's state.
 pub fn vcpu() -> Vec<Struct> {
     layout! {
         KvmRegs = kvm_regs as "kvm_regs" {
@@ -150,7 +151,7 @@ pub fn vcpu() -> Vec<Struct> {
     }
 }
 
-/// The state of a VM, and what its calls take.
+/// The structures of a VM's state and of its calls.
 pub fn vm() -> Vec<Struct> {
     layout! {
         KvmEnableCap = kvm_enable_cap as "kvm_enable_cap" { cap: u32, flags: u32, args: [u64; 4] }

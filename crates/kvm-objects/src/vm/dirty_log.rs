@@ -1,4 +1,4 @@
-//! The dirty bitmap of a slot: a bit a page, in words of 64.
+//! The dirty bitmap of a slot: one bit per page, in words of 64.
 
 use super::Vm;
 use crate::errno::{Result, refuse};
@@ -12,10 +12,10 @@ const KVM_GET_DIRTY_LOG: libc::Ioctl = 0x4010_ae42;
 const KVM_CLEAR_DIRTY_LOG: libc::Ioctl = 0xc018_aec0;
 
 impl Vm {
-    /// KVM_GET_DIRTY_LOG: the pages written since the last call.
+    /// Calls KVM_GET_DIRTY_LOG. Returns the pages written since the last call.
     ///
     /// # Errors
-    /// ENOENT when there is no such slot, or it does not log.
+    /// ENOENT if the slot does not exist or does not log.
     pub fn dirty_log(&self, slot: u32) -> Result<Vec<u64>> {
         let mut bitmap = vec![0u64; self.slots.pages(slot)?.div_ceil(64)];
         let log = kvm_dirty_log {
@@ -28,10 +28,11 @@ impl Vm {
         Ok(bitmap)
     }
 
-    /// KVM_CLEAR_DIRTY_LOG: logs anew the pages whose bit is set in `bitmap`, which begins at `first_page`.
+    /// Calls KVM_CLEAR_DIRTY_LOG: restarts logging for the pages whose bit is set in `bitmap`, which begins at
+    /// `first_page`.
     ///
     /// # Errors
-    /// EFAULT when the bitmap is shorter than `num_pages`; otherwise the kernel refused.
+    /// EFAULT when the bitmap is shorter than `num_pages`; otherwise the error of the ioctl.
     pub fn clear_dirty_log(&self, slot: u32, first_page: u64, num_pages: u32, bitmap: &[u64]) -> Result<()> {
         if bitmap.len() < (num_pages as usize).div_ceil(64) {
             return Err(refuse(libc::EFAULT));

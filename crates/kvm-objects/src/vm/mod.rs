@@ -22,12 +22,12 @@ const KVM_SET_USER_MEMORY_REGION: libc::Ioctl = 0x4020_ae46;
 const KVM_CREATE_DEVICE: libc::Ioctl = 0xc00c_aee0;
 const KVM_CREATE_DEVICE_TEST: u32 = 1;
 
-/// A VM. Its vCPUs live on when it is dropped, as in the kernel.
+/// A VM. Its vCPUs stay usable after it is dropped, as in the kernel.
 #[derive(Debug)]
 pub struct Vm {
     pub(super) fd: OwnedFd,
     run_size: usize,
-    /// Declared after `fd`: the kernel lets go of the memory before it may be unmapped.
+    /// Declared after `fd`, and so dropped later: the kernel releases the memory before it may be unmapped.
     pub(super) slots: Arc<Slots>,
 }
 
@@ -39,7 +39,7 @@ impl Vm {
     /// Calls an ioctl that takes a number.
     ///
     /// # Errors
-    /// The kernel refused, or there is no such ioctl here.
+    /// ENOTTY for an ioctl that is not in the table; otherwise the error of the ioctl.
     pub fn with_value(&self, request: u32, value: u64) -> Result<u32> {
         ioctl::with_value(&self.fd, VM, request, value)
     }
@@ -47,25 +47,26 @@ impl Vm {
     /// Calls an ioctl that takes a structure.
     ///
     /// # Errors
-    /// The kernel refused, there is no such ioctl here, or `bytes` are not what it takes.
+    /// ENOTTY for an ioctl that is not in the table, EFAULT or E2BIG if `bytes` do not match its argument; otherwise the
+    /// error of the ioctl.
     pub fn with_bytes<'a>(&self, request: u32, bytes: impl Into<SharedBytes<'a>>) -> Result<u32> {
         ioctl::with_bytes(&self.fd, VM, request, bytes.into())
     }
 
-    /// KVM_CREATE_VCPU, for the thread that calls.
+    /// Calls KVM_CREATE_VCPU. The vCPU belongs to the calling thread.
     ///
     /// # Errors
-    /// The kernel refused, or the thread that watches over vCPUs did not start.
+    /// The error of the ioctl, or that of starting the thread that watches vCPUs.
     pub fn create_vcpu(&self, id: u32) -> Result<Vcpu> {
         // SAFETY: the ioctl takes a number.
         let fd = answer(unsafe { libc::ioctl(self.fd.as_raw_fd(), KVM_CREATE_VCPU, libc::c_ulong::from(id)) })?;
         Vcpu::new(owned(fd)?, self.run_size, &self.slots)
     }
 
-    /// KVM_SET_USER_MEMORY_REGION with `bytes` of guest memory (see [`memory`]), or none to delete the slot.
+    /// Calls KVM_SET_USER_MEMORY_REGION with `bytes` of guest memory (see [`memory`]), or with none to delete the slot.
     ///
     /// # Errors
-    /// EFAULT when `bytes` are no guest memory; otherwise the kernel refused.
+    /// EFAULT when `bytes` are not guest memory; otherwise the error of the ioctl.
     pub fn set_user_memory_region(
         &self,
         slot: u32,
@@ -95,18 +96,19 @@ impl Vm {
         Ok(())
     }
 
-    /// KVM_CREATE_DEVICE.
+    /// Calls KVM_CREATE_DEVICE.
     ///
     /// # Errors
-    /// The kernel refused: ENODEV for a type that it does not know.
+    /// The error of the ioctl: ENODEV for an unknown type.
     pub fn create_device(&self, kind: u32) -> Result<Device> {
         Ok(Device::new(owned(self.device_call(kind, 0)?)?))
     }
 
-    /// KVM_CREATE_DEVICE with KVM_CREATE_DEVICE_TEST: whether the kernel has the type; makes nothing.
+    /// Calls KVM_CREATE_DEVICE with KVM_CREATE_DEVICE_TEST: checks whether the kernel has the type, without creating a
+    /// device.
     ///
     /// # Errors
-    /// The kernel refused: ENODEV for a type that it does not know.
+    /// The error of the ioctl: ENODEV for an unknown type.
     pub fn test_device(&self, kind: u32) -> Result<()> {
         self.device_call(kind, KVM_CREATE_DEVICE_TEST).map(drop)
     }

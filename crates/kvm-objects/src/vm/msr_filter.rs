@@ -1,4 +1,4 @@
-//! Which MSR accesses of the guest become exits.
+//! Selects which MSR accesses of the guest cause exits.
 
 use super::Vm;
 use crate::errno::{Result, refuse};
@@ -8,24 +8,24 @@ use std::os::fd::AsRawFd;
 
 const KVM_X86_SET_MSR_FILTER: libc::Ioctl = 0x4188_aec6;
 
-/// MSRs of one range, a bit each: set means allowed.
+/// The MSRs of one range, with one bit each: a set bit allows the access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MsrRange {
     /// KVM_MSR_FILTER_READ, KVM_MSR_FILTER_WRITE.
     pub flags: u32,
     /// The first MSR.
     pub base: u32,
-    /// How many.
+    /// Number of MSRs.
     pub count: u32,
-    /// A bit for each, in words of 64.
+    /// One bit for each MSR, in words of 64.
     pub bitmap: Vec<u64>,
 }
 
 impl Vm {
-    /// KVM_X86_SET_MSR_FILTER.
+    /// Calls KVM_X86_SET_MSR_FILTER.
     ///
     /// # Errors
-    /// E2BIG for more than 16 ranges, EFAULT for a bitmap that is too short; otherwise the kernel refused.
+    /// E2BIG for more than 16 ranges, EFAULT for a bitmap that is too short; otherwise the error of the ioctl.
     pub fn set_msr_filter(&self, flags: u32, ranges: &[MsrRange]) -> Result<()> {
         let mut filter = kvm_msr_filter { flags, ..Default::default() };
         for (index, range) in ranges.iter().enumerate() {

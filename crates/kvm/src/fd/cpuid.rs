@@ -1,4 +1,4 @@
-//! CPUID leaves as values, and conversions from and to the kernel's.
+//! CPUID leaves as values, and conversions from and to the kernel's structures.
 
 use crate::Result;
 use crate::error::failed;
@@ -7,19 +7,19 @@ use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 /// One leaf, or one subleaf.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leaf {
-    /// EAX of the question.
+    /// EAX of the query.
     pub function: u32,
-    /// ECX of the question.
+    /// ECX of the query.
     pub index: u32,
-    /// ECX counts.
+    /// The leaf's result depends on ECX.
     pub indexed: bool,
-    /// The answer.
+    /// The result in EAX.
     pub eax: u32,
-    /// The answer.
+    /// The result in EBX.
     pub ebx: u32,
-    /// The answer.
+    /// The result in ECX.
     pub ecx: u32,
-    /// The answer.
+    /// The result in EDX.
     pub edx: u32,
 }
 

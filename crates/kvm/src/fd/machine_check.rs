@@ -1,4 +1,4 @@
-//! Machine checks: what the kernel offers, and what a vCPU is set up with.
+//! Machine checks: the kernel's support, and the set-up of a vCPU.
 
 use super::cpuid::Leaf;
 use super::system::System;
@@ -7,13 +7,14 @@ use crate::error::failed;
 use crate::upstream;
 use crate::{Capability, Result};
 
-/// MCG_CTL_P and MCG_SER_P: what QEMU offers, and how many banks.
+/// MCG_CTL_P and MCG_SER_P, which QEMU supports. [`BANKS`] is its number of banks.
 const OFFERED: u64 = 1 << 8 | 1 << 24;
 const BANKS: u32 = 10;
 
 const MCE_AND_MCA: u32 = 1 << 7 | 1 << 14;
 
-/// What a guest with this CPUID is offered of machine checks; `None` when its CPU has none.
+/// Returns the machine check capabilities of a guest with this CPUID. Returns `None` if the guest's CPU lacks machine
+/// checks.
 pub fn machine_checks(system: &System, leaves: &[Leaf]) -> Result<Option<u64>> {
     let has = leaves
         .iter()
@@ -28,7 +29,7 @@ pub fn machine_checks(system: &System, leaves: &[Leaf]) -> Result<Option<u64>> {
 }
 
 impl Vcpu {
-    /// KVM_X86_SETUP_MCE.
+    /// Calls KVM_X86_SETUP_MCE.
     pub fn set_up_machine_checks(&self, capabilities: u64) -> Result<()> {
         upstream::vcpu::setup_mce(&self.fd, capabilities).map_err(self.failed("KVM_X86_SETUP_MCE"))
     }

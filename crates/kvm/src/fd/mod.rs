@@ -1,6 +1,6 @@
 //! KVM's file descriptors, one type for each kind, as in the kernel's own object model: [`System`], [`Vm`], [`Vcpu`].
 //!
-//! Every ioctl passes `failed()`, which traces it and names it in its error.
+//! The result of every ioctl passes through `failed()`, which traces the ioctl and names it in its error.
 
 mod cpuid;
 mod machine_check;

@@ -1,25 +1,25 @@
-//! What the host offers, for `kvm-accel doctor`.
+//! The host's KVM features, for `kvm-accel doctor`.
 
 use super::system::System;
 use crate::Result;
 use std::path::Path;
 
-/// The highest capability number of the kernels known when this was written.
+/// The highest capability number of the kernels that were known when this was written.
 const LAST_CAPABILITY: u32 = 250;
 
-/// Answers of an open device.
+/// The properties of an open device.
 #[derive(Clone, Debug)]
 pub struct HostReport {
-    /// KVM_GET_API_VERSION; always 12, or the device is refused.
+    /// KVM_GET_API_VERSION. Always 12: opening a device with another version fails.
     pub api_version: u32,
     /// Number and value of every capability that is not 0, in ascending order.
     pub capabilities: Vec<(u32, u32)>,
 }
 
-/// Opens the device and asks for every capability. Creates no VM.
+/// Opens the device and queries every capability. Creates no VM.
 ///
 /// # Errors
-/// The device cannot be opened or speaks another API version.
+/// Opening the device fails, or it implements another API version.
 pub fn probe(device: &Path) -> Result<HostReport> {
     let system = System::open(device)?;
     let capabilities = (0..=LAST_CAPABILITY)

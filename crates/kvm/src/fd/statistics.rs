@@ -8,7 +8,8 @@ use crate::upstream::statistics::{StatsReader, Target, stats_file};
 use std::sync::Arc;
 
 impl Vm {
-    /// A function that opens the VM's statistics. It keeps the VM alive in the kernel, and so does the file until it is closed.
+    /// Returns a function that opens the VM's statistics. The function keeps the VM alive in the kernel, and so does
+    /// the file until it is closed.
     pub fn stats_opener(&self) -> impl Fn() -> Result<StatsReader> + Send + 'static {
         let fd = Arc::clone(&self.fd);
         move || {
@@ -19,7 +20,8 @@ impl Vm {
 }
 
 impl Vcpu {
-    /// The vCPU's statistics. Before it runs: the kernel answers no ioctl but KVM_RUN's while the vCPU is in the guest.
+    /// Opens the vCPU's statistics. Call it before the vCPU runs: while the vCPU is in the guest, every ioctl other
+    /// than KVM_RUN waits.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// The only API version there has been since Linux 2.6.22.
+/// The only API version since Linux 2.6.22.
 const API_VERSION: i32 = 12;
 
 /// An open KVM device.
@@ -31,36 +31,36 @@ impl System {
         called("KVM_GET_API_VERSION", None);
         match version {
             API_VERSION => Ok(Self(kvm)),
-            // Not a KVM device: ENOTTY.
+            // ENOTTY: not a KVM device.
             ..0 => Err(Error::NotKvm { device: device.to_owned() }),
             found => Err(Error::ApiVersion { found }),
         }
     }
 
-    /// The device's fd, for who calls it otherwise than through this type.
+    /// Returns a duplicate of the device's fd, for callers that do not use this type.
     pub fn duplicate_fd(&self) -> std::io::Result<OwnedFd> {
         // SAFETY: open as long as `self`.
         unsafe { BorrowedFd::borrow_raw(self.0.as_raw_fd()) }.try_clone_to_owned()
     }
 
-    /// What KVM_CHECK_EXTENSION answers on the system fd; a negative answer counts as 0, as in QEMU.
+    /// Returns the value of KVM_CHECK_EXTENSION on the system fd. A negative value counts as 0, as in QEMU.
     pub fn check(&self, capability: Capability) -> u32 {
         self.check_number(capability.number())
     }
 
-    /// [`Self::check`] for a capability without a name here.
+    /// Like [`Self::check`], for a capability without a name in this crate.
     pub fn check_number(&self, number: u32) -> u32 {
         let answer = self.0.check_extension_raw(number.into());
         called("KVM_CHECK_EXTENSION", None);
         answer.try_into().unwrap_or(0)
     }
 
-    /// For calls that kvm-ioctls lacks.
+    /// Returns the fd, for calls that kvm-ioctls lacks.
     pub(super) const fn fd(&self) -> &Kvm {
         &self.0
     }
 
-    /// KVM_CREATE_VM of the default type. EINTR is retried: a signal during the call is no failure.
+    /// Calls KVM_CREATE_VM with the default type. Retries on EINTR, because a signal during the call is not a failure.
     pub fn create_vm(&self) -> Result<Vm> {
         loop {
             match self.0.create_vm() {
@@ -74,7 +74,8 @@ impl System {
         }
     }
 
-    /// KVM_GET_SUPPORTED_CPUID, asked once per process: it costs more than creating a VM, and the host's CPU stays.
+    /// Calls KVM_GET_SUPPORTED_CPUID once per process. The call takes longer than creating a VM, and the host's CPU
+    /// does not change.
     pub fn supported_cpuid(&self) -> Result<&'static CpuId> {
         static SUPPORTED: OnceLock<CpuId> = OnceLock::new();
         if let Some(cpuid) = SUPPORTED.get() {
@@ -84,7 +85,7 @@ impl System {
         Ok(SUPPORTED.get_or_init(|| cpuid))
     }
 
-    /// KVM_GET_MSR_INDEX_LIST, asked once per process.
+    /// Calls KVM_GET_MSR_INDEX_LIST once per process.
     pub fn msr_indices(&self) -> Result<&'static [u32]> {
         static INDICES: OnceLock<Vec<u32>> = OnceLock::new();
         if let Some(indices) = INDICES.get() {
@@ -94,7 +95,8 @@ impl System {
         Ok(INDICES.get_or_init(|| list.as_slice().to_vec()))
     }
 
-    /// Returns which parts of a register file this kernel and a machine have. `lapic`: the local APIC is in the kernel.
+    /// Returns which parts of the register state this kernel and a machine have. `lapic`: the local APIC is in the
+    /// kernel.
     ///
     /// # Errors
     /// [`Error::Ioctl`].

@@ -14,7 +14,7 @@ pub fn share_byte(file: &File, offset: i64) -> io::Result<()> {
     call(file, libc::F_OFD_SETLK, &mut record(libc::F_RDLCK, offset))
 }
 
-/// Returns true if another open file description holds a lock, shared or exclusive, on the byte at `offset`.
+/// Returns whether another open file description holds a lock, shared or exclusive, on the byte at `offset`.
 #[must_use]
 pub fn is_byte_locked(file: &File, offset: i64) -> bool {
     let mut lock = record(libc::F_WRLCK, offset);

@@ -1,28 +1,29 @@
-//! Tap interfaces of the host: frames of a network, with the header that virtio has in front of them.
+//! Tap interfaces of the host. They transfer network frames, each preceded by the virtio header.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-/// Bytes of `struct virtio_net_hdr_v1`.
+/// Size of `struct virtio_net_hdr_v1` in bytes.
 const HEADER: libc::c_int = 12;
 
-/// What the reader of a tap takes from the host unfinished.
+/// The offloads that the reader of a tap accepts: work on frames that the host leaves unfinished.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TapOffload {
-    /// Frames whose checksum is not there yet.
+    /// Frames without a computed checksum.
     pub checksum: bool,
     /// TCP segments over IPv4 that are larger than a frame.
     pub tso4: bool,
-    /// The same over IPv6.
+    /// TCP segments over IPv6 that are larger than a frame.
     pub tso6: bool,
 }
 
-/// Attaches to the tap interface of this name, or makes one that lasts as long as the descriptor. Non-blocking.
+/// Attaches to the tap interface with this name, or creates one that exists as long as the descriptor. Non-blocking.
 ///
 /// # Errors
-/// The kernel's: ENOENT without `/dev/net/tun`, EPERM without the right, EBUSY while another process has it, EINVAL for what is no tap.
+/// ENOENT without `/dev/net/tun`, EPERM without permission, EBUSY while another process uses the interface, EINVAL if
+/// it is not a tap.
 pub fn open_tap(name: &str) -> io::Result<File> {
     let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
     // SAFETY: the structure is plain numbers; all zeroes are a value of it.
@@ -43,10 +44,10 @@ pub fn open_tap(name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-/// Says what the reader takes from now on.
+/// Sets the offloads that the reader accepts from now on.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn set_tap_offload(tap: &impl AsFd, offload: TapOffload) -> io::Result<()> {
     let TapOffload { checksum, tso4, tso6 } = offload;
     let bits = [(checksum, libc::TUN_F_CSUM), (tso4, libc::TUN_F_TSO4), (tso6, libc::TUN_F_TSO6)];

@@ -1,30 +1,32 @@
-//! The bell of a vCPU: what a vCPU thread waits for while its guest is halted or asleep, outside the kernel's KVM_RUN.
+//! The bell of a vCPU. A vCPU thread waits for the bell outside `KVM_RUN` while its guest is halted or asleep.
 //!
-//! A bell is a futex and not a condition variable, because the SIGBUS handler rings it: `ring` takes no lock and allocates nothing.
+//! A bell is a futex and not a condition variable, because the SIGBUS handler rings it: `ring` takes no lock and
+//! allocates nothing.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-/// Wakes one thread. A ring between [`Bell::ticket`] and [`Bell::wait`] is not lost: the wait returns at once.
+/// Wakes one thread. If the bell rings between [`Bell::ticket`] and [`Bell::wait`], the wait returns at once.
 #[derive(Debug, Default)]
 pub struct Bell {
-    /// How often the bell rang; wraps around.
+    /// Number of rings. Wraps around.
     rings: AtomicU32,
-    /// Threads inside [`Bell::wait`]: without one, a ring needs no system call.
+    /// Number of threads inside [`Bell::wait`]. While it is 0, a ring needs no system call.
     waiters: AtomicU32,
 }
 
-/// A moment: see [`Bell::ticket`].
+/// A point in time, identified by the number of rings: see [`Bell::ticket`].
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket(u32);
 
 impl Bell {
-    /// Takes a ticket for [`Bell::wait`], before looking at the reasons not to wait.
+    /// Takes a ticket for [`Bell::wait`]. Take it before checking the reasons not to wait.
     pub fn ticket(&self) -> Ticket {
         Ticket(self.rings.load(SeqCst))
     }
 
-    /// Waits until the bell has rung since the ticket was taken, a signal arrives or the time is over. Returns early for no reason, too.
+    /// Waits until the bell has rung since the ticket was taken, a signal arrives or `time` has passed. May also return
+    /// spuriously.
     pub fn wait(&self, ticket: Ticket, time: Option<Duration>) {
         let time = time.map(|time| libc::timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
@@ -32,8 +34,8 @@ impl Bell {
         });
         let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         self.waiters.fetch_add(1, SeqCst);
-        // SAFETY: the kernel reads the word, which `self` keeps, and the time, which outlives the call. Every result means the same:
-        // the caller looks again.
+        // SAFETY: the kernel reads the word, which `self` keeps, and the time, which outlives the call. The result does
+        // not matter: the caller checks its reasons again.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
@@ -46,7 +48,7 @@ impl Bell {
         self.waiters.fetch_sub(1, SeqCst);
     }
 
-    /// Ends the current or next wait. Callable in a signal handler.
+    /// Ends the current or next wait. Async-signal-safe.
     pub fn ring(&self) {
         self.rings.fetch_add(1, SeqCst);
         if self.waiters.load(SeqCst) != 0 {

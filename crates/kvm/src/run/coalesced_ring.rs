@@ -1,5 +1,5 @@
-//! The ring of coalesced writes. One page for the whole VM, mapped into every vCPU's shared pages: `first` is ours, `last` and
-//! the entries are the kernel's.
+//! The ring of coalesced writes. It is one page for the whole VM, mapped into every vCPU's shared pages. This process
+//! writes `first`; the kernel writes `last` and the entries.
 
 use super::io_address::IoAddress;
 use crate::mapping::Mapping;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const PAGE_SIZE: usize = 4096;
 const HEADER: usize = 8;
-/// Entries of a ring; one stays empty, so that full differs from empty.
+/// Number of entries in a ring. One stays empty, so that a full ring differs from an empty one.
 const CAPACITY: u32 = 170;
 
-/// The page, mapped as long as this lives.
+/// The page of the ring. It stays mapped while this value exists.
 #[derive(Clone, Debug)]
 pub struct CoalescedRing {
     mapping: Arc<Mapping>,
@@ -19,8 +19,8 @@ pub struct CoalescedRing {
 }
 
 impl CoalescedRing {
-    /// The ring at page `page` of a vCPU's mapping (what KVM_CAP_COALESCED_MMIO answers); `None` when there is no such page, or
-    /// the answer is 0, no ring.
+    /// Returns the ring at page `page` of a vCPU's mapping; `page` is the value of KVM_CAP_COALESCED_MMIO. Returns
+    /// `None` if `page` is 0, which means no ring, or lies outside the mapping.
     pub(super) fn new(mapping: Arc<Mapping>, page: u32) -> Option<Self> {
         let offset = usize::try_from(page).ok()?.checked_mul(PAGE_SIZE)?;
         let end = offset.checked_add(PAGE_SIZE)?;
@@ -28,12 +28,13 @@ impl CoalescedRing {
     }
 
     fn index(&self, at: usize) -> &AtomicU32 {
-        // SAFETY: both indices are aligned 32-bit words inside the page, which `mapping` keeps; the kernel, too, accesses them
-        // whole.
+        // SAFETY: both indices are aligned 32-bit words inside the page, which `mapping` keeps. The kernel, too,
+        // accesses them as whole words.
         unsafe { AtomicU32::from_ptr(self.mapping.base().add(self.offset + at).cast()) }
     }
 
-    /// Takes the oldest entry out. One thread at a time: the caller holds a lock. An index that cannot be is an empty ring.
+    /// Removes and returns the oldest entry. The caller holds a lock, so that one thread at a time does this. An
+    /// invalid index counts as an empty ring.
     pub fn take(&self) -> Option<[u8; CoalescedWrite::SIZE]> {
         let (first, last) = (self.index(0).load(Ordering::Relaxed), self.index(4).load(Ordering::Acquire));
         if first == last || first >= CAPACITY || last >= CAPACITY {
@@ -48,20 +49,20 @@ impl CoalescedRing {
     }
 }
 
-/// A coalesced write: the kernel stored it in the ring instead of leaving the guest.
+/// A coalesced write: the kernel stored it in the ring instead of exiting to user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoalescedWrite {
-    /// Where.
+    /// Address of the write.
     pub address: IoAddress,
     data: [u8; 8],
     len: usize,
 }
 
 impl CoalescedWrite {
-    /// Bytes of an entry in the ring: address, length, whether it is a port, data.
+    /// Size of a ring entry in bytes: address, length, port flag and data.
     pub const SIZE: usize = 24;
 
-    /// Reads an entry; `None` when it is no write that an x86 processor can do.
+    /// Decodes an entry. Returns `None` if it is not a write that an x86 processor can perform.
     #[must_use]
     pub fn parse(entry: &[u8; Self::SIZE]) -> Option<Self> {
         let [address, len_and_pio, data] = [0, 8, 16].map(|at| {
@@ -72,7 +73,7 @@ impl CoalescedWrite {
         let [l0, l1, l2, l3, p0, p1, p2, p3] = len_and_pio;
         let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).ok().filter(|len| (1..=8).contains(len))?;
         let address = u64::from_le_bytes(address);
-        // The kernel of Linux 4.x leaves padding where later kernels mark ports: only 1 is a port, as in QEMU.
+        // Linux 4.x leaves padding where later kernels flag ports. Only the value 1 means a port, as in QEMU.
         let address = match u32::from_le_bytes([p0, p1, p2, p3]) {
             1 => IoAddress::Pio(u16::try_from(address).ok()?),
             _ => IoAddress::Mmio(address),
@@ -80,30 +81,30 @@ impl CoalescedWrite {
         Some(Self { address, data, len })
     }
 
-    /// What was written: 1 to 8 bytes.
+    /// Returns the written data: 1 to 8 bytes.
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data[..self.len]
     }
 }
 
-/// A ring that tests fill in the kernel's place.
+/// A ring that tests fill in place of the kernel.
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     use super::super::run_page::RunPage;
     use super::*;
 
-    /// A ring whose kernel is the test.
+    /// A ring that a test fills in place of the kernel.
     pub struct Fabricated(CoalescedRing);
 
     impl Fabricated {
-        /// Makes an empty ring; `None` when it cannot be mapped.
+        /// Creates an empty ring. Returns `None` if its page cannot be mapped.
         #[must_use]
         pub fn new() -> Option<Self> {
             RunPage::map(-1, 3 * PAGE_SIZE).ok()?.coalesced_ring(2).map(Self)
         }
 
-        /// The ring, for its consumer.
+        /// Returns the ring for its consumer.
         pub fn ring(&self) -> CoalescedRing {
             self.0.clone()
         }
@@ -114,7 +115,7 @@ pub mod testing {
             self.0.index(4).store(last, Ordering::Relaxed);
         }
 
-        /// Adds an entry, as the kernel does; false when the ring is full.
+        /// Adds an entry, as the kernel does. Returns false if the ring is full.
         pub fn push(&self, entry: &[u8; CoalescedWrite::SIZE]) -> bool {
             let last = self.0.index(4).load(Ordering::Relaxed);
             if (last + 1) % CAPACITY == self.0.index(0).load(Ordering::Acquire) {
@@ -154,7 +155,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the page holds, taking ends, and reads nothing outside it.
+        /// Whatever the page contains, taking entries terminates and reads nothing outside the page.
         #[test]
         fn test_any_indices_end(first in any::<u32>(), last in any::<u32>(), small in any::<bool>()) {
             let fabricated = Fabricated::new().unwrap();

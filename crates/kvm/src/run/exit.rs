@@ -1,7 +1,7 @@
 //! VM exits as values. `run_page.rs` decodes them; the accelerator decides what follows.
 
-/// Why KVM_RUN came back. Data of I/O and MMIO is lent from the shared page: an answer is to be written before the
-/// next KVM_RUN.
+/// Why `KVM_RUN` returned. The data of I/O and MMIO exits is borrowed from the shared page: a device must write its
+/// answer before the next `KVM_RUN`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Exit<'a> {
     /// Port I/O: `data.len() / size` accesses of `size` bytes, all at the same port.
@@ -33,18 +33,18 @@ pub enum Exit<'a> {
         /// Its vector.
         vector: u8,
     },
-    /// The interrupt window opened (only when asked for).
+    /// The interrupt window opened (only if user space requested this exit).
     IrqWindowOpen,
     /// Triple fault.
     Shutdown,
-    /// The CPU refused to enter the guest.
+    /// The CPU rejected the guest state at VM entry.
     FailEntry {
         /// The hardware's reason.
         reason: u64,
-        /// The host CPU it happened on.
+        /// The host CPU on which the entry failed.
         cpu: u32,
     },
-    /// An exit the kernel itself does not know.
+    /// A hardware exit that the kernel does not recognise.
     UnknownHardware {
         /// The hardware's reason.
         reason: u64,
@@ -58,48 +58,48 @@ pub enum Exit<'a> {
     },
     /// The guest changed its task priority (user-space irqchip only).
     SetTpr,
-    /// The local APIC's task priority was accessed (only when reporting was asked for).
+    /// The guest accessed the local APIC's task priority (only if user space enabled this reporting).
     TprAccess,
-    /// A hypercall that the kernel leaves to user space (only when that was asked for).
+    /// A hypercall that the kernel leaves to user space (only if user space enabled this).
     Hypercall {
         /// KVM_HC_*.
         number: u64,
     },
-    /// KVM_RUN failed with EFAULT: the host has no memory behind what the guest accessed.
+    /// `KVM_RUN` failed with EFAULT: the host has no memory behind the address that the guest accessed.
     MemoryFault {
         /// KVM_MEMORY_EXIT_FLAG_*.
         flags: u64,
         /// Guest physical address.
         gpa: u64,
-        /// Bytes.
+        /// Length of the access in bytes.
         size: u64,
     },
     /// The vCPU's dirty ring is full: harvest it, then enter again.
     DirtyRingFull,
-    /// KVM gave up on the guest.
+    /// KVM reported an internal error and stopped running the guest.
     InternalError(InternalError),
     /// A firmware-style event (shutdown, reset, crash).
     SystemEvent {
         /// KVM_SYSTEM_EVENT_*.
         kind: u32,
     },
-    /// `rdmsr` of an MSR that user space answers for.
+    /// `rdmsr` of an MSR that user space emulates.
     ReadMsr {
         /// The MSR.
         index: u32,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: MsrAnswer<'a>,
     },
-    /// `wrmsr` of an MSR that user space answers for.
+    /// `wrmsr` of an MSR that user space emulates.
     WriteMsr {
         /// The MSR.
         index: u32,
-        /// The value.
+        /// The value that the guest writes.
         value: u64,
-        /// Where the answer goes.
+        /// Receives the answer.
         answer: MsrAnswer<'a>,
     },
-    /// The guest locked the bus (only when that was asked for).
+    /// The guest locked the bus (only if user space enabled this exit).
     BusLock,
     /// A notify VM exit: no event window opened for longer than the notify window.
     Notify(NotifyInfo),
@@ -111,7 +111,7 @@ pub enum Exit<'a> {
     Unknown(u32),
 }
 
-/// Where the answer to an MSR access goes, in `kvm_run.msr`.
+/// The place in `kvm_run.msr` for the answer to an MSR access.
 #[derive(Debug, PartialEq, Eq)]
 pub struct MsrAnswer<'a> {
     pub(crate) error: &'a mut u8,
@@ -119,13 +119,13 @@ pub struct MsrAnswer<'a> {
 }
 
 impl MsrAnswer<'_> {
-    /// The value of an `rdmsr`; `None` gives the guest a #GP.
+    /// Answers an `rdmsr` with a value. `None` injects a #GP.
     pub fn read(self, value: Option<u64>) {
         *self.error = u8::from(value.is_none());
         *self.data = value.unwrap_or(0);
     }
 
-    /// A `wrmsr` is done, or gives the guest a #GP.
+    /// Completes a `wrmsr`. `false` injects a #GP.
     pub fn written(self, done: bool) {
         *self.error = u8::from(!done);
     }
@@ -134,7 +134,7 @@ impl MsrAnswer<'_> {
 /// `kvm_run.notify`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotifyInfo {
-    /// KVM_NOTIFY_CONTEXT_INVALID: the guest's state cannot be trusted. Other flag bits are ignored, as QEMU does.
+    /// KVM_NOTIFY_CONTEXT_INVALID: the guest's state is unreliable. Other flag bits are ignored, as in QEMU.
     pub context_invalid: bool,
 }
 
@@ -145,9 +145,9 @@ pub struct DebugExit {
     pub exception: u32,
     /// Linear address.
     pub pc: u64,
-    /// What happened.
+    /// The value of DR6: the conditions that were detected.
     pub dr6: u64,
-    /// The registers in force; 0 on kernels that emulate.
+    /// The value of DR7 in force; 0 on kernels that emulate it.
     pub dr7: u64,
 }
 
@@ -160,11 +160,11 @@ pub struct InternalError {
     pub data: Vec<u64>,
 }
 
-/// KVM_INTERNAL_ERROR_EMULATION: an instruction that KVM's emulator lacks.
+/// KVM_INTERNAL_ERROR_EMULATION: KVM's emulator does not support an instruction.
 pub const SUBERROR_EMULATION: u32 = 1;
 
 impl InternalError {
-    /// The suberror by the kernel's name.
+    /// Returns the kernel's name of the suberror.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self.suberror {
@@ -176,7 +176,8 @@ impl InternalError {
         }
     }
 
-    /// The instruction bytes of an emulation failure, from rip on, when the kernel gave them (bit 0 of the first word).
+    /// Returns the instruction bytes of an emulation failure, from rip on, if the kernel supplied them (bit 0 of the
+    /// first word).
     #[must_use]
     pub fn instruction_bytes(&self) -> Option<Vec<u8>> {
         let [flags, first, second, ..] = self.data[..] else { return None };
@@ -189,7 +190,7 @@ impl InternalError {
     }
 }
 
-/// The kernel's name of an exit reason, for messages about [`Exit::Unknown`].
+/// Returns the kernel's name of an exit reason, for messages about [`Exit::Unknown`].
 #[must_use]
 pub const fn reason_name(reason: u32) -> &'static str {
     match reason {

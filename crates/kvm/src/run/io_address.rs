@@ -1,4 +1,4 @@
-//! The address of an access that leaves the guest.
+//! The address of an access that exits to user space.
 
 use std::fmt;
 

@@ -1,15 +1,18 @@
-//! The kick: SIGURG plus `immediate_exit`.
+//! The kick of a vCPU: SIGURG plus `immediate_exit`.
 //!
-//! A kick cannot be lost. The kicker stores its request, then `immediate_exit`, then signals; the vCPU thread clears
-//! `immediate_exit` before it looks for requests. So either it sees the request, or its next KVM_RUN returns at once.
+//! Every kick takes effect. The kicker stores its request, then sets `immediate_exit`, then sends the signal. The vCPU
+//! thread clears `immediate_exit` before it checks for requests. So either it sees the request, or its next `KVM_RUN`
+//! returns at once.
 //!
 //! The signal is SIGURG because:
-//! - the kernel always delivers a standard signal, whereas a real-time signal fails with EAGAIN at the limit of pending signals (`ulimit -i`);
+//! - the kernel always delivers a standard signal, whereas a real-time signal fails with EAGAIN at the limit of pending
+//!   signals (`ulimit -i`);
 //! - neither Node.js nor libuv uses SIGURG, and by default a process ignores it. SIGUSR1 belongs to Node's inspector, SIGPROF to its CPU
 //!   profiler, SIGUSR2 to tools such as nodemon.
 //!
-//! One process can contain several copies of this code (npm installs two versions of the addon) and other users of SIGURG. So our
-//! handler calls the handler that was installed before, and [`install_handler`] checks that ours is still called.
+//! One process can contain several copies of this code (npm installs two versions of the addon) and other users of
+//! SIGURG. So our handler calls the handler that was installed before, and [`install_handler`] checks that our handler
+//! is still called.
 
 use super::bell::{Bell, Ticket};
 use super::run_page::ImmediateExit;
@@ -21,35 +24,38 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use vmm_sys_util::errno;
 
-/// The signal that interrupts KVM_RUN and the system calls of devices.
+/// The signal that interrupts `KVM_RUN` and blocking system calls of devices.
 pub const SIGNAL: c_int = libc::SIGURG;
 
-/// How often a signal is sent again after EAGAIN.
+/// How many times a signal is sent again after EAGAIN.
 const ATTEMPTS: u32 = 8;
-/// How long [`Kick::kick_and_wait`] waits before it signals again: another handler may have replaced ours in between.
+/// How long [`Kick::kick_and_wait`] waits before it sends the signal again. Another handler may have replaced ours in
+/// between.
 const AGAIN: Duration = Duration::from_millis(10);
 
-/// A thread that runs a vCPU, as the handler sees it. Entries are leaked and reused, so that the handler may read them at any time. A
-/// thread-local variable would not do: the first access from a thread to one of a library that was loaded later allocates memory.
+/// A thread that runs a vCPU, as the handler sees it. Entries are leaked and reused, so that the handler may read them
+/// at any time. A thread-local variable is unsuitable: in a library that was loaded later, a thread's first access to
+/// one allocates memory.
 pub(super) struct Thread {
     next: Option<&'static Thread>,
     taken: AtomicBool,
     /// The thread's id; 0 while the entry is free.
     id: AtomicI32,
-    /// Signals that the thread has handled. A handler runs outside the guest, so a new one means that the vCPU has left the guest.
+    /// Number of signals that the thread has handled. A handler runs outside the guest, so an increase means that the
+    /// vCPU has left the guest.
     pub(super) handled: AtomicU64,
 }
 
 static THREADS: AtomicPtr<Thread> = AtomicPtr::new(null_mut());
 
 pub(super) fn threads() -> impl Iterator<Item = &'static Thread> {
-    // SAFETY: entries are leaked: a pointer from the list is null or valid for ever.
+    // SAFETY: entries are leaked: a pointer from the list is null or valid forever.
     let first = unsafe { THREADS.load(SeqCst).as_ref() };
     std::iter::successors(first, |thread| thread.next)
 }
 
 impl Thread {
-    /// The entry of the calling thread.
+    /// Takes an entry for the calling thread.
     fn register() -> &'static Self {
         let entry = threads().find(|entry| !entry.taken.swap(true, SeqCst)).unwrap_or_else(|| {
             static ADDING: Mutex<()> = Mutex::new(());
@@ -76,7 +82,7 @@ pub(super) fn thread_id() -> libc::pid_t {
     unsafe { libc::gettid() }
 }
 
-/// The action for [`SIGNAL`] that our handler replaced; never freed.
+/// The action for [`SIGNAL`] that our handler replaced. Never freed.
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 
 pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
@@ -86,7 +92,8 @@ pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, conte
     threads().filter(|thread| thread.id.load(SeqCst) == id).for_each(|thread| {
         thread.handled.fetch_add(1, SeqCst);
     });
-    // What matters is that system calls return EINTR, which they do because the handler is installed without SA_RESTART.
+    // The signal's only purpose is that system calls return EINTR, which they do because the handler is installed
+    // without SA_RESTART.
     chain(id, signal, info, context);
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = errno };
@@ -94,8 +101,8 @@ pub(super) extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, conte
 
 /// Calls the handler that was installed before ours.
 fn chain(id: libc::pid_t, signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-    /// Threads inside a handler that was installed before ours. Such a handler may call ours in turn, which must not call it again. A
-    /// thread that finds no free entry does without this protection.
+    /// Ids of the threads inside a handler that was installed before ours. Such a handler may call ours in turn, and
+    /// ours must not call it again. A thread that finds no free entry runs without this protection.
     static CHAINING: [AtomicI32; 64] = [const { AtomicI32::new(0) }; 64];
     // SAFETY: published before our handler was installed, never freed.
     let Some(before) = (unsafe { BEFORE.load(SeqCst).as_ref() }) else { return };
@@ -125,7 +132,7 @@ pub(super) fn ours() -> libc::sighandler_t {
     handle as *const () as libc::sighandler_t
 }
 
-/// Reads the action of [`SIGNAL`], and replaces it if there is a `new` one.
+/// Reads the action of [`SIGNAL`], and replaces it if `new` is given.
 pub(super) fn action(new: Option<&libc::sigaction>) -> Result<libc::sigaction, errno::Error> {
     // SAFETY: all zeros is a valid sigaction.
     let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -136,8 +143,9 @@ pub(super) fn action(new: Option<&libc::sigaction>) -> Result<libc::sigaction, e
     }
 }
 
-/// Makes sure that our handler is called for [`SIGNAL`]: installs it once per process and copy of this code, and again if another part of
-/// the program has replaced it without calling it. One system call in the usual case, where the handler is installed.
+/// Ensures that our handler is called for [`SIGNAL`]. Installs it once per process and copy of this code, and again if
+/// another part of the program has replaced it without calling it. Takes one system call if the handler is already
+/// installed.
 pub fn install_handler() -> Result<(), errno::Error> {
     static INSTALLING: Mutex<()> = Mutex::new(());
     if action(None)?.sa_sigaction == ours() {
@@ -154,26 +162,27 @@ pub fn install_handler() -> Result<(), errno::Error> {
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };
     new.sa_sigaction = ours();
     new.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
-    // SAFETY: writes the set that it is given.
+    // SAFETY: writes only the set that is passed.
     unsafe { libc::sigemptyset(&raw mut new.sa_mask) };
     let replaced = action(Some(&new))?;
-    // Another copy may have installed its handler since we looked.
+    // Another copy may have installed its handler since `before` was read.
     if replaced.sa_sigaction != before.sa_sigaction && replaced.sa_sigaction != ours() {
         publish(replaced);
     }
     Ok(())
 }
 
-/// Makes sure that [`SIGNAL`] interrupts system calls, which it does with any handler. One system call in the usual case.
+/// Ensures that [`SIGNAL`] interrupts system calls, which it does with any handler. Usually takes one system call.
 fn ensure_a_handler() -> Result<(), errno::Error> {
     match action(None)?.sa_sigaction {
-        // What libuv leaves behind when a program removes its last listener of the signal.
+        // libuv leaves this action when a program removes its last listener of the signal.
         libc::SIG_DFL | libc::SIG_IGN => install_handler(),
         _ => Ok(()),
     }
 }
 
-/// Whether the handlers that are installed now call ours: sends the signal to this thread and looks whether it was counted.
+/// Returns whether the installed handlers call ours: sends the signal to this thread and checks whether the handler
+/// counted it.
 fn is_called() -> Result<bool, errno::Error> {
     let thread = Thread::register();
     let before = thread.handled.load(SeqCst);
@@ -192,7 +201,7 @@ fn with_signal_unblocked<T>(act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Unblocks [`SIGNAL`] in this thread; returns the mask of before. Fails only for an invalid first argument.
+/// Unblocks [`SIGNAL`] in this thread and returns the previous mask. Fails only for an invalid first argument.
 pub(super) fn unblock() -> libc::sigset_t {
     // SAFETY: all zeros is a valid set; the calls read and write only the sets that they are given.
     unsafe {
@@ -204,7 +213,7 @@ pub(super) fn unblock() -> libc::sigset_t {
     }
 }
 
-/// Signals a thread of this process; does nothing if the thread has ended.
+/// Signals a thread of this process. Has no effect if the thread has ended.
 fn send(thread: libc::pid_t) -> Result<(), errno::Error> {
     for _ in 0..ATTEMPTS {
         match signal_now(thread) {
@@ -216,7 +225,7 @@ fn send(thread: libc::pid_t) -> Result<(), errno::Error> {
     Err(errno::Error::new(libc::EAGAIN))
 }
 
-/// Signals a thread of this process once. Callable in a signal handler.
+/// Signals a thread of this process once. Async-signal-safe.
 pub fn signal_now(thread: libc::pid_t) -> Result<(), errno::Error> {
     // SAFETY: takes numbers only. A signal that is handled or ignored cannot harm a thread of this process.
     match unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, SIGNAL) } {
@@ -225,11 +234,12 @@ pub fn signal_now(thread: libc::pid_t) -> Result<(), errno::Error> {
     }
 }
 
-/// Takes a vCPU's thread out of the guest, or out of a blocking system call of a device.
+/// Kicks a vCPU's thread: interrupts `KVM_RUN` or a blocking system call of a device.
 pub struct Kick {
     immediate_exit: ImmediateExit,
     bell: Arc<Bell>,
-    /// The thread to signal, while it runs. The lock keeps the id from being reused under a signal.
+    /// The thread to signal, while it runs. Holding the lock prevents the id from being reused before the signal is
+    /// sent.
     thread: Mutex<Option<&'static Thread>>,
 }
 
@@ -240,7 +250,7 @@ impl std::fmt::Debug for Kick {
 }
 
 impl Kick {
-    /// Creates the kick of the vCPU whose shared pages contain this byte.
+    /// Creates the kick of the vCPU whose shared pages contain `immediate_exit`.
     pub fn new(immediate_exit: ImmediateExit) -> Self {
         Self { immediate_exit, bell: Arc::default(), thread: Mutex::new(None) }
     }
@@ -249,13 +259,13 @@ impl Kick {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by the vCPU's thread when it starts: [`Kick::aim`] for as long as the guard lives.
+    /// Called by the vCPU's thread when it starts. Calls [`Kick::aim`], and [`Kick::disarm`] when the guard is dropped.
     pub fn attach(&self) -> Attached<'_> {
         self.aim();
         Attached { kick: self, _here: PhantomData }
     }
 
-    /// Unblocks the signal and names this thread as the one to be kicked, until [`Kick::disarm`].
+    /// Unblocks the signal and makes the calling thread the target of kicks, until [`Kick::disarm`].
     pub fn aim(&self) {
         unblock();
         let before = self.thread().replace(Thread::register());
@@ -264,12 +274,12 @@ impl Kick {
         }
     }
 
-    /// The byte that takes the vCPU out of the guest.
+    /// Returns the byte that makes the vCPU leave the guest.
     pub fn immediate_exit(&self) -> ImmediateExit {
         self.immediate_exit.clone()
     }
 
-    /// What the vCPU's thread waits for outside KVM_RUN.
+    /// Returns the bell, for which the vCPU's thread waits outside `KVM_RUN`.
     pub const fn bell(&self) -> &Arc<Bell> {
         &self.bell
     }
@@ -279,29 +289,30 @@ impl Kick {
         self.bell.ticket()
     }
 
-    /// Waits for a kick since the ticket was taken: see [`Bell::wait`].
+    /// Waits until a kick after the ticket was taken: see [`Bell::wait`].
     pub fn wait(&self, ticket: Ticket, time: Option<Duration>) {
         self.bell.wait(ticket, time);
     }
 
-    /// Kicks go to no thread any more.
+    /// Removes the target: later kicks signal no thread.
     pub fn disarm(&self) {
         if let Some(thread) = self.thread().take() {
             thread.unregister();
         }
     }
 
-    /// Makes the vCPU look at what is asked of it. The request must be stored before.
+    /// Makes the vCPU check for requests. The caller must have stored the request.
     ///
     /// # Errors
-    /// The thread could not be signalled (a seccomp filter, for example): the request is seen at the vCPU's next exit only.
+    /// The signal could not be sent (because of a seccomp filter, for example). The vCPU then sees the request only at
+    /// its next exit.
     pub fn kick(&self) -> Result<(), errno::Error> {
         self.immediate_exit.set();
         self.bell.ring();
         self.interrupt()
     }
 
-    /// Only the signal: takes the thread out of KVM_RUN if it is there, and asks nothing of it.
+    /// Sends the signal only. Interrupts `KVM_RUN` if the thread is in it, without making it check for requests.
     ///
     /// # Errors
     /// As [`Kick::kick`].
@@ -311,8 +322,9 @@ impl Kick {
         handled
     }
 
-    /// Makes the vCPU leave the guest once, wherever its thread is: true when that has handled a signal since the call, or has
-    /// ended. Even a thread that waits for a device or for the machine handles signals. False when the limit is over or `ended` is true.
+    /// Makes the vCPU leave the guest once, wherever its thread is. Returns true when the thread has handled a signal
+    /// since the call, or has ended. A thread that waits for a device or for the machine also handles signals. Returns
+    /// false when `limit` has passed or `ended` returns true.
     pub fn kick_and_wait(&self, limit: Duration, ended: impl Fn() -> bool) -> bool {
         let start = Instant::now();
         let handled = || self.thread().map(|thread| thread.handled.load(SeqCst));
@@ -321,7 +333,7 @@ impl Kick {
         loop {
             let now = start.elapsed();
             if signalled.is_none_or(|then| now.saturating_sub(then) >= AGAIN) {
-                // A signal that fails, or whose handler was replaced, is repeated.
+                // Send the signal again if sending failed or the handler was replaced.
                 let _ = install_handler().and_then(|()| self.kick());
                 signalled = Some(now);
             }
@@ -335,12 +347,13 @@ impl Kick {
         }
     }
 
-    /// Called by the vCPU's thread before it looks at what is asked of it.
+    /// Called by the vCPU's thread before it checks for requests.
     pub fn acknowledge(&self) {
         self.immediate_exit.clear();
     }
 
-    /// Called by the vCPU's thread, which has more to look at: its next KVM_RUN or [`Kick::wait`] returns at once.
+    /// Called by the vCPU's thread when more requests may be pending: its next `KVM_RUN` or [`Kick::wait`] returns at
+    /// once.
     pub fn look_again(&self) {
         self.immediate_exit.set();
         self.bell.ring();
@@ -358,7 +371,7 @@ impl Drop for Kick {
     }
 }
 
-/// While it lives, the thread that created it runs a vCPU and is the one to be kicked.
+/// While this guard exists, kicks go to the thread that created it, which runs the vCPU.
 #[derive(Debug)]
 pub struct Attached<'a> {
     kick: &'a Kick,

@@ -1,4 +1,5 @@
-//! Tests that replace the process's handler run in a process of their own: other tests of this one kick, too.
+//! Tests that replace the process's handler run in a separate process, because the other tests of this process kick,
+//! too.
 
 use super::kick::{Kick, SIGNAL, action, handle, install_handler, ours, signal_now, thread_id, threads, unblock};
 use super::run_page::RunPage;
@@ -13,7 +14,7 @@ fn page() -> RunPage {
     RunPage::map(-1, 3 * 4096).unwrap()
 }
 
-/// Runs the named test in a process of its own. True there.
+/// Runs the named test in a separate process. Returns true in that process.
 fn in_a_process_of_its_own(test: &str) -> bool {
     const CHILD: &str = "KVM_ACCEL_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -56,7 +57,7 @@ fn test_an_entry_is_used_again_and_one_thread_may_have_several() {
         kicks.iter().for_each(Kick::aim);
         kicks.iter().for_each(Kick::disarm);
     }
-    // Other tests have entries, too; without reuse there would be hundreds.
+    // Other tests have entries, too. Without reuse there would be hundreds.
     assert!(threads().count() < 100);
 }
 
@@ -83,7 +84,7 @@ fn test_kick_and_wait_returns_when_the_thread_has_handled_a_signal_or_has_ended(
     assert!(kick.kick_and_wait(long, || false));
 }
 
-/// Blocks the signal in this thread until it is unblocked by [`unblock`].
+/// Blocks the signal in this thread until [`unblock`] unblocks it.
 fn block() {
     // SAFETY: all zeros is a valid set; the calls read and write only the sets that they are given.
     unsafe {
@@ -124,7 +125,7 @@ fn test_a_blocked_signal_is_unblocked_where_a_vcpu_runs() {
     .unwrap();
 }
 
-/// A handler of another part of the program, which calls nobody.
+/// A handler of another part of the program. It does not call the handler that it replaced.
 static STRANGER: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn stranger(_: libc::c_int) {
@@ -173,7 +174,7 @@ fn test_two_copies_of_the_code_share_the_signal() {
         install_handler().unwrap();
         second_kick::install_handler().unwrap();
         let handler = action(None).unwrap().sa_sigaction;
-        // Each copy finds that its handler is called, and leaves the other's alone.
+        // Each copy finds that its handler is called, and leaves the other's handler installed.
         install_handler().unwrap();
         second_kick::install_handler().unwrap();
         assert_eq!(action(None).unwrap().sa_sigaction, handler);
@@ -206,7 +207,7 @@ fn test_two_copies_of_the_code_share_the_signal() {
     });
 }
 
-/// A handler that calls ours, but not when ours looks for that.
+/// A handler that calls ours, except while [`install_handler`] checks whether ours is called.
 extern "C" fn in_a_circle(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     STRANGER.fetch_add(1, SeqCst);
     if CIRCLE.load(SeqCst) != 0 {
@@ -232,16 +233,17 @@ fn test_handlers_that_call_each_other_end() {
 }
 
 mod model {
-    //! The protocol of the module's head, in loom's memory: what is asked, `immediate_exit`, and a signal that KVM_RUN finds pending.
+    //! Models the protocol of the module's documentation with loom: the request, `immediate_exit`, and a signal that
+    //! `KVM_RUN` finds pending.
     use loom::sync::atomic::{AtomicBool, Ordering};
     use loom::sync::{Arc, Mutex};
     use loom::thread;
 
     struct Modelled {
         request: AtomicBool,
-        /// A byte has one order of writes.
+        /// A single byte has one total order of writes.
         immediate_exit: Mutex<bool>,
-        /// The kernel keeps pending signals under a lock.
+        /// The kernel protects pending signals with a lock.
         signal: Mutex<bool>,
     }
 
@@ -250,30 +252,32 @@ mod model {
             Self { request: AtomicBool::new(false), immediate_exit: Mutex::new(false), signal: Mutex::new(false) }
         }
 
-        /// `Kick::kick` after the request was stored.
+        /// Models `Kick::kick` after the request was stored.
         fn kick(&self) {
             self.request.store(true, Ordering::Release);
             *self.immediate_exit.lock().unwrap() = true;
             *self.signal.lock().unwrap() = true;
         }
 
-        /// The handler takes a pending signal away, if there is one.
+        /// The handler consumes a pending signal, if there is one.
         fn handle_signal(&self) -> bool {
             std::mem::take(&mut *self.signal.lock().unwrap())
         }
 
-        /// KVM_RUN: comes back at once when a signal is pending or `immediate_exit` is set; else the guest runs.
+        /// Models `KVM_RUN`: returns at once if a signal is pending or `immediate_exit` is set. Otherwise the guest
+        /// runs.
         fn run(&self) -> bool {
             self.handle_signal() || *self.immediate_exit.lock().unwrap()
         }
 
-        /// The vCPU's thread: acknowledges, looks, enters. True when it has seen the request or KVM_RUN comes back.
+        /// Models one turn of the vCPU's thread: acknowledge, check, enter. Returns true if it has seen the request or
+        /// `KVM_RUN` returns.
         fn turn(&self) -> bool {
             *self.immediate_exit.lock().unwrap() = false;
             if self.request.load(Ordering::Acquire) {
                 return true;
             }
-            // A signal that comes on the way to KVM_RUN is gone there.
+            // A signal that arrives before `KVM_RUN` is no longer pending there.
             self.handle_signal();
             self.run()
         }
@@ -287,7 +291,7 @@ mod model {
                 let vcpu = Arc::clone(&vcpu);
                 thread::spawn(move || vcpu.kick())
             };
-            // A turn that goes into the guest is one that a later signal ends: the kick still has to come then.
+            // If the turn enters the guest, a later signal must end it: the kick must still be to come.
             let seen = vcpu.turn();
             kicker.join().unwrap();
             if !seen {

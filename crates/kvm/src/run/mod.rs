@@ -1,4 +1,5 @@
-//! What takes part in `KVM_RUN`: the pages that the kernel shares with a vCPU's thread, exits as values, and the kick, which ends it.
+//! Everything that takes part in `KVM_RUN`: the pages that the kernel shares with a vCPU's thread, exits as values, and
+//! the kick, which ends it.
 
 mod bell;
 mod coalesced_ring;
@@ -8,7 +9,8 @@ pub mod kick;
 #[cfg(test)]
 mod kick_tests;
 mod run_page;
-/// A second copy of the code, with a handler and a list of threads of its own: npm makes one by installing two versions.
+/// A second copy of the code, with its own handler and list of threads, as in a process where npm installed two
+/// versions.
 #[cfg(test)]
 #[path = "kick.rs"]
 #[allow(dead_code, reason = "the tests use a part")]

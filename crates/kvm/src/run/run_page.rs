@@ -1,7 +1,7 @@
-//! The pages that the kernel and a vCPU's user share (`kvm_run`, then the PIO data page), and decoding them.
+//! The pages that the kernel and a vCPU's user share (`kvm_run`, then the PIO data page), and their decoding.
 //!
-//! The mapping is our own, beside the one kvm-ioctls keeps: it can be shared with the thread that kicks, and a test can
-//! fabricate one. Fields are read through raw pointers, so that no reference ever covers `immediate_exit`, which
+//! The mapping is separate from the one that kvm-ioctls keeps: it can be shared with the thread that kicks, and a test
+//! can fabricate one. Fields are read through raw pointers, so that no reference ever covers `immediate_exit`, which
 //! other threads write.
 
 use super::coalesced_ring::CoalescedRing;
@@ -41,20 +41,20 @@ impl ImmediateExit {
         self.byte().store(1, Ordering::SeqCst);
     }
 
-    /// Takes the request back, by the vCPU's own thread, before it looks at what it was kicked for.
+    /// Clears the request. Called by the vCPU's own thread before it checks what it was kicked for.
     pub fn clear(&self) {
-        // A swap reads, too: what a kicker stored before it set the byte is seen from here on.
+        // A swap also reads: from here on, this thread sees what a kicker stored before it set the byte.
         self.byte().swap(0, Ordering::SeqCst);
     }
 
-    /// [`Self::clear`], and whether there was a request.
+    /// Clears the request like [`Self::clear`], and returns whether there was one.
     pub fn take(&self) -> bool {
         self.byte().swap(0, Ordering::SeqCst) != 0
     }
 }
 
 impl RunPage {
-    /// Maps the pages of a vCPU fd (`len` from KVM_GET_VCPU_MMAP_SIZE), or anonymous ones with fd -1.
+    /// Maps the pages of a vCPU fd (`len` from KVM_GET_VCPU_MMAP_SIZE), or anonymous pages with fd -1.
     pub fn map(fd: RawFd, len: usize) -> Result<Self, vmm_sys_util::errno::Error> {
         if len < size_of::<kvm_run>() {
             return Err(vmm_sys_util::errno::Error::new(libc::EINVAL));
@@ -63,37 +63,38 @@ impl RunPage {
         mapping.map(|mapping| Self(Arc::new(mapping)))
     }
 
-    /// The pages themselves, for a view that outlives this value.
+    /// Returns the pages, for a view that outlives this value.
     pub const fn mapping(&self) -> &Arc<Mapping> {
         &self.0
     }
 
-    /// Whether the kernel takes an interrupt now (`ready_for_interrupt_injection`); asked once after each KVM_RUN, because an interrupt that
-    /// was given is not in it.
+    /// Returns whether the vCPU can accept an interrupt now (`ready_for_interrupt_injection`), and clears the field.
+    /// One `KVM_RUN` thus allows one injection, because the field does not reflect an interrupt that was injected
+    /// since.
     pub fn take_ready_for_injection(&self) -> bool {
         // SAFETY: the field lies inside the mapping, and the kernel accesses it only inside KVM_RUN, which this vCPU's own thread is not in.
         unsafe { addr_of_mut!((*self.run()).ready_for_interrupt_injection).replace(0) != 0 }
     }
 
-    /// Has the kernel exit when it takes an interrupt, or no longer.
+    /// Makes the kernel exit once the vCPU can accept an interrupt, or cancels that request.
     pub fn request_interrupt_window(&self, wanted: bool) {
         // SAFETY: as above.
         unsafe { addr_of_mut!((*self.run()).request_interrupt_window).write(wanted.into()) };
     }
 
-    /// The guest's interrupt flag at the last exit.
+    /// Returns the guest's interrupt flag at the last exit.
     pub fn interrupts_enabled(&self) -> bool {
         // SAFETY: as above.
         unsafe { addr_of!((*self.run()).if_flag).read() != 0 }
     }
 
-    /// The byte for kicks.
+    /// Returns the byte for kicks.
     #[must_use]
     pub fn immediate_exit(&self) -> ImmediateExit {
         ImmediateExit(Arc::clone(&self.0))
     }
 
-    /// The ring of coalesced writes, at page `page` of the mapping.
+    /// Returns the ring of coalesced writes at page `page` of the mapping.
     pub fn coalesced_ring(&self, page: u32) -> Option<CoalescedRing> {
         CoalescedRing::new(Arc::clone(&self.0), page)
     }
@@ -102,19 +103,19 @@ impl RunPage {
         self.0.base().cast()
     }
 
-    /// KVM_EXIT_* of the last KVM_RUN.
+    /// Returns the KVM_EXIT_* number of the last `KVM_RUN`.
     pub fn reason(&self) -> u32 {
         // SAFETY: the mapping holds a whole kvm_run, and the kernel writes it only inside KVM_RUN, which needs `&mut` on our owner.
         unsafe { addr_of!((*self.run()).exit_reason).read() }
     }
 
-    /// Says in the page, too, how the last KVM_RUN ended, where the kernel did not.
+    /// Stores in the page how the last `KVM_RUN` ended, for cases in which the kernel does not.
     pub fn set_reason(&self, reason: u32) {
         // SAFETY: as in `reason`; called by the thread that owns the page, outside KVM_RUN.
         unsafe { addr_of_mut!((*self.run()).exit_reason).write(reason) }
     }
 
-    /// The exit that the last KVM_RUN left here. Reads only; never acts.
+    /// Decodes the exit of the last `KVM_RUN`. Has no side effects.
     pub fn decode(&mut self) -> Exit<'_> {
         let run = self.run();
         let reason = self.reason();
@@ -209,7 +210,7 @@ impl RunPage {
         }
     }
 
-    /// Takes the mark that the last KVM_RUN ended with a bus lock; the kernel clears it only when it is entered again.
+    /// Takes the flag that a bus lock ended the last `KVM_RUN`. The kernel clears it only at the next entry.
     pub fn take_bus_lock(&mut self) -> bool {
         let run = self.run();
         let mark = u16::try_from(KVM_RUN_X86_BUS_LOCK).unwrap_or(0);
@@ -222,7 +223,7 @@ impl RunPage {
         }
     }
 
-    /// The exit of a KVM_RUN that failed with EFAULT, where the kernel says which access it was.
+    /// Decodes the exit of a `KVM_RUN` that failed with EFAULT, if the kernel reports the access that caused it.
     pub fn decode_fault(&mut self) -> Option<Exit<'_>> {
         match self.decode() {
             fault @ Exit::MemoryFault { .. } => Some(fault),
@@ -230,15 +231,16 @@ impl RunPage {
         }
     }
 
-    /// `len` bytes at `offset` behind the `kvm_run` itself (the PIO data page); `None` when they are not all there.
+    /// Returns `len` bytes at `offset` behind the `kvm_run` itself (the PIO data page). Returns `None` if the range
+    /// does not lie inside the mapping.
     fn bytes(&mut self, offset: u64, len: usize) -> Option<&mut [u8]> {
         let offset = usize::try_from(offset).ok()?;
         let end = offset.checked_add(len)?;
         if offset < size_of::<kvm_run>() || end > self.0.len() {
             return None;
         }
-        // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the union;
-        // `&mut self` keeps the kernel out until it is given back.
+        // SAFETY: the range lies inside the mapping and behind kvm_run, so it overlaps neither `immediate_exit` nor the
+        // union. `&mut self` excludes KVM_RUN, and so the kernel, while the slice is borrowed.
         Some(unsafe { slice::from_raw_parts_mut(self.0.base().add(offset), len) })
     }
 }
@@ -370,7 +372,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the page holds, decoding gives a value and every lent byte is inside the mapping.
+        /// Whatever the page contains, decoding returns a value, and every borrowed byte lies inside the mapping.
         #[test]
         fn test_decode_survives_any_page(reason in 0u32..64, union in proptest::collection::vec(any::<u8>(), 256)) {
             let mut page = fabricated(|run| {

@@ -1,17 +1,17 @@
-//! What is written, and in which order.
+//! The parts of the register state that are written, and their order.
 
-/// How much of a register file is written: QEMU's three levels.
+/// How much of the register state is written: QEMU's three levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Before a vCPU that has run runs on: what its own instructions change.
+    /// Before a vCPU that has already run continues: the state that its own instructions change.
     Runtime,
-    /// At a reset: also clocks, the local APIC and what the kernel keeps for the guest.
+    /// At a reset: also clocks, the local APIC and state that the kernel keeps for the guest.
     Reset,
-    /// Into a vCPU that has never run: also what is set up once.
+    /// Into a vCPU that has never run: also one-time settings.
     Full,
 }
 
-/// One call of a put, or one group of MSRs.
+/// One call that writes state, or one group of MSRs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The MSR IA32_FEATURE_CONTROL alone: leaves VMX operation first.
@@ -20,7 +20,7 @@ pub enum Step {
     SpecialRegisters,
     /// KVM_SET_NESTED_STATE.
     Nested,
-    /// KVM_SET_TSC_KHZ; a kernel that cannot scale refuses, and that is no error.
+    /// KVM_SET_TSC_KHZ. It fails on a kernel that cannot scale the TSC; that failure is ignored.
     TscKhz,
     /// KVM_SET_REGS.
     Registers,
@@ -30,19 +30,19 @@ pub enum Step {
     Xcrs,
     /// KVM_SET_MSRS.
     Msrs,
-    /// KVM_SET_VCPU_EVENTS: after the registers, whose writes clear what is pending.
+    /// KVM_SET_VCPU_EVENTS: after the registers, whose writes clear pending events.
     Events,
     /// KVM_SET_MP_STATE.
     MpState,
     /// KVM_SET_LAPIC: after the special registers, which hold its base.
     Lapic,
-    /// The MSR IA32_TSC_DEADLINE alone, when the timer's mode is known.
+    /// The MSR IA32_TSC_DEADLINE alone, once the timer's mode is known.
     TscDeadline,
     /// KVM_SET_DEBUGREGS.
     DebugRegisters,
 }
 
-/// In order, with the lowest level that takes the step.
+/// The steps in order, each with the lowest level that includes it.
 const PUT: [(Step, Level); 13] = [
     (Step::FeatureControl, Level::Reset),
     (Step::SpecialRegisters, Level::Runtime),
@@ -60,7 +60,7 @@ const PUT: [(Step, Level); 13] = [
 ];
 
 impl Level {
-    /// The steps of a put at this level, in order.
+    /// Returns the steps that this level includes, in order.
     pub fn steps(self) -> impl Iterator<Item = Step> {
         PUT.into_iter().filter(move |&(_, lowest)| self >= lowest).map(|(step, _)| step)
     }

@@ -1,6 +1,7 @@
-//! A vCPU's register file in user space: typed, in the kernel's own division, and which parts of it are written when.
+//! A vCPU's register state in user space: typed, divided as in the kernel, with the parts that each level writes.
 //!
-//! The kernel holds the registers. Reading and writing are in `fd/vcpu/state/`, in QEMU's order, which [`Level::steps`] spells out.
+//! The kernel holds the registers. `fd/vcpu/state/` reads and writes them in QEMU's order, which [`Level::steps`]
+//! defines.
 
 mod events;
 mod level;
@@ -17,28 +18,28 @@ pub use start_state::{StartMode, StartState};
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that the kernel keeps about one vCPU.
+/// All state that the kernel keeps for one vCPU.
 ///
-/// Parts that this kernel or this machine does not have are `None`; they are not written then.
+/// Parts that this kernel or this machine lacks are `None`, and are not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VcpuState {
     /// General, segment, table and control registers.
     pub registers: Registers,
-    /// The XSAVE area in the processor's standard format; its length is the kernel's and may not be changed.
+    /// The XSAVE area in the processor's standard format. The kernel determines its length, which must stay the same.
     pub xsave: Vec<u8>,
     /// Which parts of the XSAVE area are in use.
     pub xcr0: Option<u64>,
-    /// The MSRs that the kernel lists and lets be read.
+    /// The MSRs that the kernel lists and can read.
     pub msrs: Vec<Msr>,
-    /// What is about to be delivered.
+    /// Events that are pending or in delivery.
     pub events: Events,
     /// DR0 to DR3, DR6, DR7.
     pub debug: DebugRegisters,
-    /// Whether it runs, halts or waits.
+    /// Whether the vCPU runs, is halted or waits for INIT or SIPI.
     pub mp_state: MpState,
     /// The registers of a local APIC in the kernel, 1024 bytes.
     pub lapic: Option<Vec<u8>>,
-    /// The state of a guest that is a hypervisor itself.
+    /// The nested state of a guest that runs a hypervisor.
     pub nested: Option<Nested>,
     /// The guest's TSC frequency.
     pub tsc_khz: Option<u32>,
@@ -58,18 +59,18 @@ pub struct DebugRegisters {
 /// KVM_MP_STATE_*.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MpState {
-    /// Runs.
+    /// Runnable.
     #[default]
     Runnable,
-    /// Waits for INIT.
+    /// Waiting for INIT.
     Uninitialized,
-    /// Has had INIT and waits for SIPI.
+    /// INIT has arrived. Waiting for SIPI.
     InitReceived,
-    /// In `hlt`.
+    /// Halted by `hlt`.
     Halted,
-    /// Has had SIPI.
+    /// SIPI has arrived.
     SipiReceived,
-    /// A number without a meaning on x86.
+    /// A number that has no meaning on x86.
     Other(u32),
 }
 
@@ -99,14 +100,14 @@ impl From<MpState> for u32 {
     }
 }
 
-/// `kvm_nested_state`: a small header that says whether a nested guest runs, and data that only the kernel reads.
+/// `kvm_nested_state`: a small header that shows whether a nested guest runs, and data that only the kernel interprets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Nested {
     /// KVM_STATE_NESTED_*: bit 0 in a nested guest, bit 1 entry pending, bit 8 global interrupt flag (SVM).
     pub flags: u16,
     /// 0 for VMX, 1 for SVM.
     pub format: u16,
-    /// What follows the eight bytes of flags, format and size.
+    /// The data after the eight bytes of flags, format and size.
     pub data: Vec<u8>,
 }
 

@@ -11,15 +11,16 @@ pub struct Msr {
     pub value: u64,
 }
 
-/// Written before all else: it locks VMX, whose state follows.
+/// Written before all other state: it locks VMX, whose state follows.
 pub const FEATURE_CONTROL: u32 = 0x3a;
-/// Written last: the local APIC's timer mode decides whether it means anything.
+/// Written last: the local APIC's timer mode decides whether it has an effect.
 pub const TSC_DEADLINE: u32 = 0x6e0;
 /// A kernel that lists this MSR has system management mode.
 pub const SMBASE: u32 = 0x9e;
 
-/// The MSRs that a guest's code sees change by nothing but its own writes: QEMU's list. All others hold clocks, counters,
-/// addresses that the kernel writes to, or what was set up once; writing those back would turn time back.
+/// The MSRs that change only through the guest's own writes, as far as its code can see: QEMU's list. All other MSRs
+/// hold clocks, counters, addresses that the kernel writes to, or one-time settings. Writing those back would turn time
+/// back.
 const RUNTIME: &[(u32, u32)] = &[
     (0x34, 0x34), // SMI_COUNT
     (0x3b, 0x3b), // TSC_ADJUST
@@ -41,7 +42,7 @@ const RUNTIME: &[(u32, u32)] = &[
     (0xc001_011f, 0xc001_011f), // VIRT_SSBD
 ];
 
-/// Whether it is written at every level.
+/// Returns whether every level writes this MSR.
 pub fn runtime(index: u32) -> bool {
     RUNTIME.iter().any(|&(first, last)| (first..=last).contains(&index))
 }

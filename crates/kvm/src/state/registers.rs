@@ -1,4 +1,4 @@
-//! The registers that events and reports show, and QEMU's way to print them.
+//! The registers that events and reports show, and their formatting in QEMU's style.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,7 +49,7 @@ pub struct Registers {
     pub efer: u64,
     /// IA32_APIC_BASE.
     pub apic_base: u64,
-    /// The four page-directory pointers of PAE paging, where the kernel reports them separately from memory.
+    /// The four page-directory pointers of PAE paging, if the kernel reports them separately from memory.
     pub pdptrs: Option<[u64; 4]>,
 }
 
@@ -57,25 +57,25 @@ const EFER_LMA: u64 = 1 << 10;
 const CR0_PE: u64 = 1;
 
 impl Registers {
-    /// CS.
+    /// Returns CS.
     #[must_use]
     pub const fn cs(&self) -> &Segment {
         &self.segments[1]
     }
 
-    /// Current privilege level: SS.DPL, as the hardware has it.
+    /// Returns the current privilege level: SS.DPL, as in hardware.
     #[must_use]
     pub const fn cpl(&self) -> u32 {
         self.segments[2].attributes >> 5 & 3
     }
 
-    /// True in protected mode (CR0.PE).
+    /// Returns true in protected mode (CR0.PE).
     #[must_use]
     pub const fn protected(&self) -> bool {
         self.control[0] & CR0_PE != 0
     }
 
-    /// 16, 32 or 64: how the bytes at rip are to be decoded.
+    /// Returns 16, 32 or 64: the mode in which the bytes at rip are decoded.
     #[must_use]
     pub const fn bitness(&self) -> u32 {
         if self.efer & EFER_LMA != 0 && self.cs().bit(13) {
@@ -87,7 +87,7 @@ impl Registers {
         }
     }
 
-    /// The linear address of the next instruction.
+    /// Returns the linear address of the next instruction.
     #[must_use]
     pub const fn linear_rip(&self) -> u64 {
         if self.bitness() == 64 { self.rip } else { self.cs().base.wrapping_add(self.rip) & 0xffff_ffff }
@@ -95,7 +95,7 @@ impl Registers {
 }
 
 impl fmt::Display for Registers {
-    /// Line by line as QEMU's `info registers`, so that tools made for it can read ours.
+    /// Formats the registers line by line like QEMU's `info registers`, so that tools for QEMU's output can read them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const GENERAL: [&str; 16] = [
             "RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14",

@@ -1,4 +1,4 @@
-//! The register state in which a loader hands the machine to the first vCPU.
+//! The register state in which a loader passes control to the first vCPU.
 
 /// How the first vCPU starts. All other registers have their reset values; application processors wait for INIT/SIPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,27 +7,27 @@ pub struct StartState {
     pub mode: StartMode,
     /// First instruction (in real mode: an offset into segment 0).
     pub rip: u64,
-    /// General registers a boot protocol passes values in.
+    /// General registers in which a boot protocol passes values.
     pub rax: u64,
     /// See `rax`.
     pub rbx: u64,
     /// See `rax`.
     pub rsi: u64,
-    /// Initial stack pointer; 0 when the protocol gives none.
+    /// Initial stack pointer; 0 if the protocol specifies none.
     pub rsp: u64,
 }
 
 /// The processor mode of a [`StartState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartMode {
-    /// The reset vector, 16 bytes below 4 GiB: registers as a reset leaves them, and no other field counts.
+    /// The reset vector, 16 bytes below 4 GiB. Registers have their reset values, and no other field has an effect.
     Reset,
     /// 16-bit real mode, all segments 0.
     Real,
     /// Flat 32-bit protected mode, paging off, interrupts off (multiboot 1, PVH).
     Protected,
-    /// 64-bit mode, interrupts off: code segment 0x10 and data segments 0x18, which the GDT in guest memory has as the whole address space
-    /// (Linux's 64-bit boot protocol).
+    /// 64-bit mode, interrupts off. Code segment 0x10 and data segments 0x18, which the GDT in guest memory defines as
+    /// the whole address space (Linux's 64-bit boot protocol).
     Long {
         /// Physical address of the top-level page table, which maps the first instruction and the GDT to their own addresses.
         page_table: u64,

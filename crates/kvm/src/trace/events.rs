@@ -1,4 +1,5 @@
-//! The table of events: the single source for what is emitted, how it is filtered, for docs/reference/trace.md and for TypeScript's types.
+//! The table of events: the single source for emitting and filtering them, for docs/reference/trace.md and for
+//! TypeScript's types.
 
 use std::borrow::Cow;
 
@@ -23,7 +24,7 @@ pub enum ArgType {
 }
 
 impl ArgType {
-    /// The name in the documentation.
+    /// Returns the name in the documentation.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -40,7 +41,7 @@ impl ArgType {
 /// The value of an argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arg {
-    /// A number or a truth value; negative ones in two's complement.
+    /// A number or a truth value. Negative numbers are in two's complement.
     Number(u64),
     /// A text.
     Text(Text),
@@ -67,14 +68,14 @@ impl From<Text> for Arg {
     }
 }
 
-/// The name, the meaning and the arguments of an event.
+/// The name, the description and the arguments of an event.
 #[derive(Clone, Copy, Debug)]
 pub struct EventInfo {
-    /// The kind it describes.
+    /// The kind of the event.
     pub kind: TraceKind,
-    /// QEMU's name, or one of ours.
+    /// QEMU's name, or a name of this project.
     pub name: &'static str,
-    /// When it happens, in a line.
+    /// When the event occurs, in one line.
     pub about: &'static str,
     /// Name and type of each argument, in order.
     pub args: &'static [(&'static str, ArgType)],
@@ -142,13 +143,13 @@ macro_rules! events {
         }),*];
 
         impl TraceEvent {
-            /// Which event it is.
+            /// Returns the kind.
             #[must_use]
             pub const fn kind(&self) -> TraceKind {
                 match self { $(Self::$kind { .. } => TraceKind::$kind,)* }
             }
 
-            /// The arguments, in the order of [`EventInfo::args`].
+            /// Returns the arguments, in the order of [`EventInfo::args`].
             #[must_use]
             pub fn args(&self) -> Vec<Arg> {
                 match self { $(Self::$kind { $($field),* } => vec![$($field.clone().into()),*],)* }

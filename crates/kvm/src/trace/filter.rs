@@ -1,4 +1,4 @@
-//! Which events are traced: by one session ([`Filter`]), and by any session of this process ([`enabled`]).
+//! Selects the traced events: of one session ([`Filter`]), and of all sessions of this process ([`enabled`]).
 
 use super::events::{EVENTS, TraceKind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Filter(u64);
 
 impl Filter {
-    /// The events whose names match a glob of `*` and `?`, as QEMU's `-trace` takes it.
+    /// Returns the events whose names match a glob of `*` and `?`, as QEMU's `-trace` does.
     #[must_use]
     pub fn glob(pattern: &str) -> Self {
         EVENTS
@@ -18,26 +18,26 @@ impl Filter {
             .fold(Self(0), |set, event| set.with(event.kind))
     }
 
-    /// With one more event.
+    /// Returns this set with one more event.
     #[must_use]
     pub const fn with(self, kind: TraceKind) -> Self {
         Self(self.0 | 1 << kind as u32)
     }
 
-    /// The events of both.
+    /// Returns the union of both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether the event is among them.
+    /// Returns whether the set contains the event.
     #[must_use]
     pub const fn contains(self, kind: TraceKind) -> bool {
         self.0 & 1 << kind as u32 != 0
     }
 }
 
-/// Linear in the text for each `*`: on a mismatch the last `*` takes one more byte.
+/// Matches a glob. Linear in the text for each `*`: on a mismatch the last `*` consumes one more byte.
 fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -64,20 +64,20 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
     pattern.iter().skip(p).all(|&byte| byte == b'*')
 }
 
-/// The union of all sessions of the process: one load decides at every point whether anything is to be done.
+/// The union of all sessions of the process. Every trace point loads it once to decide whether the event is traced.
 static MASK: AtomicU64 = AtomicU64::new(0);
 
-/// How many sessions want each event.
+/// For each event, the number of sessions that trace it.
 static WANTED: Mutex<[usize; 64]> = Mutex::new([0; 64]);
 
-/// Whether any machine of this process traces the event.
+/// Returns whether any machine of this process traces the event.
 #[inline]
 pub fn enabled(kind: TraceKind) -> bool {
-    // Relaxed: a session that has just been opened need not see what happened at the same moment.
+    // Relaxed: a session that has just been opened may miss an event of the same moment.
     MASK.load(Ordering::Relaxed) & 1 << kind as u32 != 0
 }
 
-/// A session's part in the mask, for as long as this lives.
+/// A session's part of the mask. Dropping it removes the part.
 #[derive(Debug)]
 pub struct Enabled(Filter);
 

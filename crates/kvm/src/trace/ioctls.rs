@@ -1,9 +1,9 @@
-//! The trace events of ioctls. Every ioctl's result passes `failed()` of `error.rs`, which emits one event after the call has returned.
-//! KVM_RUN, which can take long, emits its event before the call.
+//! The trace events of ioctls. The result of every ioctl passes through `failed()` of `error.rs`, which emits one event
+//! after the call has returned. KVM_RUN can take long, so its event is emitted before the call.
 
 use crate::trace::{current_vcpu, trace};
 
-/// The kind of fd an ioctl is made on.
+/// The kind of fd on which an ioctl is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fd {
     System,
@@ -11,7 +11,8 @@ enum Fd {
     Vcpu,
 }
 
-/// Emits the event of an ioctl, on the vCPU `vcpu` if it is one's. Other calls (`mmap`, `sigaction`) have no event.
+/// Emits the event of an ioctl, for the vCPU `vcpu` if it is a vCPU ioctl. Other calls (`mmap`, `sigaction`) have no
+/// event.
 #[inline]
 pub fn called(ioctl: &'static str, vcpu: Option<u32>) {
     use crate::trace::{TraceKind, enabled};
@@ -38,7 +39,8 @@ fn emit_call(ioctl: &'static str, vcpu: Option<u32>) {
 /// KVM_RUN's number.
 pub const KVM_RUN: u32 = 0xae80;
 
-/// x86-64 numbers; where several kinds of fd have an ioctl, the one that is not a vCPU's, which says so itself.
+/// x86-64 numbers. If several kinds of fd have an ioctl, the entry is for the one that is not a vCPU's; a vCPU passes
+/// its own id.
 const IOCTLS: &[(u32, &str, Fd)] = &[
     (0xae00, "KVM_GET_API_VERSION", Fd::System),
     (0xae01, "KVM_CREATE_VM", Fd::System),

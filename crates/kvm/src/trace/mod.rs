@@ -1,9 +1,9 @@
-//! Trace events: what the accelerator does, by the names and arguments of QEMU's events, and a few of our own.
+//! Trace events of the accelerator, with the names and arguments of QEMU's events, and a few additional ones.
 //!
-//! `events.rs` is the table of all events. `trace!(KvmRunExit { cpu_index, reason })` emits one. It costs one relaxed load while no session
-//! traces that event; the arguments are computed only for a session that does. Records go to the sessions of the machine that the thread
-//! works for ([`Trace::enter`]), as records of the `tracing` crate go to a thread's dispatcher. So any function can emit an event without
-//! being passed a machine.
+//! `events.rs` is the table of all events. `trace!(KvmRunExit { cpu_index, reason })` emits one. It costs one relaxed
+//! load while no session traces that event, and computes the arguments only for a session that does. Records go to the
+//! sessions of the machine for which the thread works ([`Trace::enter`]), as records of the `tracing` crate go to a
+//! thread's dispatcher. So any function can emit an event without receiving a machine as an argument.
 //!
 //! ```
 //! use kvm_accel_kvm::trace::{Filter, Trace};

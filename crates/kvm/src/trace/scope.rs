@@ -1,4 +1,4 @@
-//! Which machine a thread works for.
+//! Associates a thread with the machine for which it works.
 
 use super::events::TraceEvent;
 use super::session::Trace;
@@ -15,7 +15,7 @@ thread_local! {
     static CONTEXT: RefCell<Option<Context>> = const { RefCell::new(None) };
 }
 
-/// While it lives, what its thread does belongs to a machine. Ends in the thread that began it.
+/// A guard. While it exists, the events of its thread belong to a machine. Dropped in the thread that created it.
 #[derive(Debug)]
 #[must_use = "the scope ends when it is dropped"]
 pub struct Scope {
@@ -30,7 +30,7 @@ impl Trace {
         self.enter_as(None)
     }
 
-    /// [`Trace::enter`] for the thread of a vCPU.
+    /// Like [`Trace::enter`], for the thread of a vCPU.
     pub fn enter_vcpu(&self, vcpu: u32) -> Scope {
         self.enter_as(Some(vcpu))
     }
@@ -41,7 +41,8 @@ impl Trace {
         Scope { before: before.map(|context| context.trace), vcpu_before, _not_send: PhantomData }
     }
 
-    /// The machine that this thread works for, for a thread it starts; one without sessions where there is none.
+    /// Returns the machine for which this thread works, to pass it to a new thread. Returns one without sessions if the
+    /// thread works for none.
     #[must_use]
     pub fn current() -> Self {
         CONTEXT.with_borrow(|context| context.as_ref().map_or_else(Self::default, |context| context.trace.clone()))
@@ -54,12 +55,13 @@ impl Drop for Scope {
     }
 }
 
-/// The vCPU whose thread this is.
+/// Returns the vCPU that this thread runs.
 pub fn current_vcpu() -> Option<u32> {
     CONTEXT.with_borrow(|context| context.as_ref().and_then(|context| context.vcpu))
 }
 
-/// Emits an event to the sessions of this thread's machine. Call it through `trace!`, which checks first whether a session traces the event.
+/// Emits an event to the sessions of this thread's machine. Call it through `trace!`, which first checks whether a
+/// session traces the event.
 #[cold]
 pub fn emit(event: TraceEvent) {
     CONTEXT.with_borrow(|context| {

@@ -1,4 +1,4 @@
-//! Sessions: bounded queues of records, with a count of the records that did not fit.
+//! Sessions: bounded queues of records that count the records they drop.
 
 use super::events::TraceEvent;
 use super::filter::{Enabled, Filter};
@@ -7,32 +7,32 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// An event that happened.
+/// An event that occurred.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// CLOCK_MONOTONIC in nanoseconds.
     pub time: u64,
     /// The vCPU whose thread emitted it; `None` for any other thread.
     pub vcpu: Option<u32>,
-    /// How many records did not fit just before this one.
+    /// Number of records that were dropped just before this one because the queue was full.
     pub dropped: u64,
-    /// What happened.
+    /// The event.
     pub event: TraceEvent,
 }
 
-/// What a session had waiting.
+/// The queued records of a session.
 #[derive(Debug, Default)]
 pub struct Taken {
-    /// In the order of their times.
+    /// The records, in order of their times.
     pub records: Vec<Record>,
-    /// How many did not fit since the session was opened.
+    /// Number of records dropped since the session was opened.
     pub dropped: u64,
 }
 
 #[derive(Debug, Default)]
 struct State {
     records: VecDeque<Record>,
-    /// Did not fit since the last record that did.
+    /// Number of records dropped since the last queued one.
     dropped: u64,
     dropped_ever: u64,
 }
@@ -49,7 +49,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Buffer {
-    /// True if the reader must be woken, because the queue was empty before.
+    /// Appends an event. Returns true if the caller must wake the reader, because the queue was empty before.
     fn push(&self, vcpu: Option<u32>, event: &TraceEvent) -> bool {
         let mut state = lock(&self.state);
         if state.records.len() >= self.capacity {
@@ -58,7 +58,7 @@ impl Buffer {
             return false;
         }
         let dropped = std::mem::take(&mut state.dropped);
-        // Under the lock, so that times ascend.
+        // The time is read under the lock, so that times ascend.
         state.records.push_back(Record { time: now(), vcpu, dropped, event: event.clone() });
         state.records.len() == 1
     }
@@ -75,7 +75,7 @@ struct Inner {
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-/// Where a machine's threads emit events to. Cloning is cheap; all clones share the sessions.
+/// The sessions to which a machine's threads emit events. Cloning is cheap. All clones share the sessions.
 #[derive(Clone)]
 pub struct Trace(Arc<Inner>);
 
@@ -92,12 +92,13 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// `wake` is called on the machine's threads when a session that had nothing has something, so it must neither block nor trace.
+    /// Creates a trace without sessions. The machine's threads call `wake` when a session's empty queue receives a
+    /// record, so `wake` must neither block nor trace.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner { sessions: Mutex::default(), wake: Box::new(wake) }))
     }
 
-    /// Begins to record the events of `filter`; at most `capacity` records wait for [`TraceSession::take`].
+    /// Starts to record the events of `filter`. At most `capacity` records wait for [`TraceSession::take`].
     #[must_use]
     pub fn open(&self, filter: Filter, capacity: usize) -> TraceSession {
         let buffer = Arc::new(Buffer { enabled: Enabled::new(filter), capacity, state: Mutex::default() });
@@ -105,7 +106,7 @@ impl Trace {
         TraceSession { trace: self.clone(), buffer }
     }
 
-    /// Called where an event happens. Holds locks only to append.
+    /// Records an event. Called where the event occurs. Holds locks only to append.
     pub(super) fn record(&self, vcpu: Option<u32>, event: TraceEvent) {
         let kind = event.kind();
         let mut wake = false;
@@ -120,7 +121,7 @@ impl Trace {
     }
 }
 
-/// Records of one reader; dropping it ends its part of the tracing.
+/// The records of one reader. Dropping it ends its session.
 #[derive(Debug)]
 pub struct TraceSession {
     trace: Trace,
@@ -128,7 +129,7 @@ pub struct TraceSession {
 }
 
 impl TraceSession {
-    /// All records that wait.
+    /// Takes all queued records.
     #[must_use]
     pub fn take(&self) -> Taken {
         let mut state = lock(&self.buffer.state);

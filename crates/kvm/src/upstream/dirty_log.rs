@@ -15,7 +15,7 @@ const KVM_RESET_DIRTY_RINGS: libc::c_ulong = 0xaec7;
 /// Calls KVM_GET_DIRTY_LOG. Overwrites `bitmap` with one bit for each of the slot's `pages`. kvm-ioctls allocates the bitmap instead.
 ///
 /// # Errors
-/// EINVAL when `bitmap` is too short; otherwise the kernel's.
+/// EINVAL when `bitmap` is too short; otherwise the error of the ioctl.
 pub fn get_dirty_log(vm: &VmFd, slot: u32, pages: u64, bitmap: &mut [u64]) -> Result<()> {
     if (bitmap.len() as u64) * 64 < pages {
         return Err(errno::Error::new(libc::EINVAL));
@@ -29,11 +29,11 @@ pub fn get_dirty_log(vm: &VmFd, slot: u32, pages: u64, bitmap: &mut [u64]) -> Re
     answer(unsafe { ioctl_with_ref(vm, KVM_GET_DIRTY_LOG, &argument) }).map(drop)
 }
 
-/// Calls KVM_CLEAR_DIRTY_LOG, which forgets the pages whose bits are set and notes their next writes. `first_page` is a multiple of 64,
-/// and so is `pages` unless the slot ends there.
+/// Calls KVM_CLEAR_DIRTY_LOG, which clears the pages whose bits are set and records their next writes. `first_page` is
+/// a multiple of 64, and so is `pages` unless the slot ends there.
 ///
 /// # Errors
-/// EINVAL when `bitmap` is too short; otherwise the kernel's.
+/// EINVAL when `bitmap` is too short; otherwise the error of the ioctl.
 pub fn clear_dirty_log(vm: &VmFd, slot: u32, first_page: u64, pages: u32, bitmap: &[u64]) -> Result<()> {
     if (bitmap.len() as u64) * 64 < u64::from(pages) {
         return Err(errno::Error::new(libc::EINVAL));
@@ -48,10 +48,10 @@ pub fn clear_dirty_log(vm: &VmFd, slot: u32, first_page: u64, pages: u32, bitmap
     answer(unsafe { ioctl_with_ref(vm, KVM_CLEAR_DIRTY_LOG, &argument) }).map(drop)
 }
 
-/// Calls KVM_RESET_DIRTY_RINGS, which takes harvested entries back. Returns their number.
+/// Calls KVM_RESET_DIRTY_RINGS, which reclaims harvested entries. Returns their number.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn reset_dirty_rings(vm: &VmFd) -> Result<u32> {
     // SAFETY: the ioctl has no argument.
     answer(unsafe { ioctl(vm, KVM_RESET_DIRTY_RINGS) })

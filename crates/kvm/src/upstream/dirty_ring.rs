@@ -1,4 +1,4 @@
-//! A vCPU's dirty ring, mapped.
+//! A vCPU's dirty ring, mapped into this process.
 
 use super::{DirtyPage, Entries, Result};
 use crate::mapping::Mapping;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 const PAGE_SIZE: i64 = 4096;
 
-/// The ring: `entries` of the kernel's `kvm_dirty_gfn`, a power of two of them.
+/// The ring: `entries` of the kernel's `kvm_dirty_gfn`. `entries` is a power of two.
 #[derive(Debug)]
 pub struct DirtyRing {
     mapping: Mapping,
@@ -17,10 +17,10 @@ pub struct DirtyRing {
 }
 
 impl DirtyRing {
-    /// Maps the ring of a vCPU of a VM whose rings have `entries`.
+    /// Maps the ring of a vCPU in a VM whose rings have `entries` entries.
     ///
     /// # Errors
-    /// The kernel's: EINVAL where the VM has no rings, or larger ones.
+    /// The error of `mmap`: EINVAL if the VM has no rings, or larger ones.
     pub fn map(vcpu: &VcpuFd, entries: u32) -> Result<Self> {
         let len = usize::try_from(entries).unwrap_or(usize::MAX).saturating_mul(size_of::<kvm_dirty_gfn>());
         let mapping = Mapping::shared_at(vcpu.as_raw_fd(), len, i64::from(KVM_DIRTY_LOG_PAGE_OFFSET) * PAGE_SIZE)?;
@@ -34,7 +34,7 @@ impl DirtyRing {
     }
 
     fn flags(&self, index: u32) -> &AtomicU32 {
-        // SAFETY: the word is aligned, lives as long as the mapping, and is accessed whole by both sides.
+        // SAFETY: the word is aligned, lives as long as the mapping, and both sides access it as a whole.
         unsafe { AtomicU32::from_ptr(std::ptr::addr_of_mut!((*self.entry(index)).flags)) }
     }
 }
@@ -50,8 +50,8 @@ impl Entries for DirtyRing {
 
     fn page(&self, index: u32) -> DirtyPage {
         let entry = self.entry(index);
-        // SAFETY: the entry lies inside the mapping. The kernel wrote both words before it set the flag that was just read, and leaves
-        // them until it has taken the entry back.
+        // SAFETY: the entry lies inside the mapping. The kernel wrote both words before it set the flag that was just
+        // read, and does not change them until it has reclaimed the entry.
         let (slot, page) =
             unsafe { (std::ptr::addr_of!((*entry).slot).read(), std::ptr::addr_of!((*entry).offset).read()) };
         DirtyPage { slot, page }

@@ -4,7 +4,7 @@
 //! empty (0) -- kernel: page written --> dirty (1) -- harvester --> reset (2) -- kernel, KVM_RESET_DIRTY_RINGS --> empty
 //! ```
 
-/// What a ring's entry says.
+/// A page that a ring's entry reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirtyPage {
     /// Slot number; the address space is in bits 31:16.
@@ -13,27 +13,28 @@ pub struct DirtyPage {
     pub page: u64,
 }
 
-/// KVM_DIRTY_GFN_F_DIRTY: the entry is the harvester's.
+/// KVM_DIRTY_GFN_F_DIRTY: the harvester owns the entry.
 pub const DIRTY: u32 = 1;
-/// KVM_DIRTY_GFN_F_RESET: the entry was harvested and is the kernel's again.
+/// KVM_DIRTY_GFN_F_RESET: the entry was harvested, and the kernel owns it again.
 pub const RESET: u32 = 2;
 
-/// A ring's entries, by an index that is taken modulo their number.
+/// A ring's entries. An index is taken modulo their number.
 pub trait Entries {
-    /// How many: a power of two.
+    /// Returns the number of entries: a power of two.
     fn capacity(&self) -> u32;
-    /// The flags, with acquire order: what the kernel wrote before them is seen after.
+    /// Loads the flags with acquire order: reads after the load see what the kernel wrote before the flags.
     fn load_flags(&self, index: u32) -> u32;
-    /// The rest of an entry whose flags say [`DIRTY`].
+    /// Reads the rest of an entry whose flags are [`DIRTY`].
     fn page(&self, index: u32) -> DirtyPage;
-    /// Sets the flags, with release order: what was read of the entry was read before.
+    /// Stores the flags with release order: reads of the entry before the store complete first.
     fn store_flags(&self, index: u32, flags: u32);
 }
 
-/// Takes all dirty entries from `*next` on, in order, and says how many there were. One harvester of a ring at a time.
+/// Takes all dirty entries from `*next` on, in order, and returns their number. Only one thread may harvest a ring at a
+/// time.
 pub fn harvest(ring: &impl Entries, next: &mut u32, mut dirty: impl FnMut(DirtyPage)) -> u32 {
     let mut count = 0;
-    // A kernel that fills the ring while it is read must not keep us here.
+    // The bound ends the loop if the kernel fills the ring as fast as it is read.
     while count < ring.capacity() && ring.load_flags(*next) & (DIRTY | RESET) == DIRTY {
         dirty(ring.page(*next));
         ring.store_flags(*next, RESET);
@@ -50,7 +51,7 @@ mod tests {
     use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
     use loom::thread;
 
-    /// A ring of two entries in loom's memory, where every order that the processor may choose is tried.
+    /// A ring of two entries in loom's memory. Loom tries every order that the processor may choose.
     struct Modelled {
         flags: [AtomicU32; 2],
         pages: [AtomicU64; 2],
@@ -61,13 +62,13 @@ mod tests {
             Self { flags: [AtomicU32::new(0), AtomicU32::new(0)], pages: [AtomicU64::new(0), AtomicU64::new(0)] }
         }
 
-        /// What the kernel does with an entry that is its own.
+        /// Models the kernel: writes a page to an entry that the kernel owns.
         fn push(&self, index: usize, page: u64) {
             self.pages[index % 2].store(page, Ordering::Relaxed);
             self.flags[index % 2].store(DIRTY, Ordering::Release);
         }
 
-        /// KVM_RESET_DIRTY_RINGS: takes one entry back, if it was harvested.
+        /// Models KVM_RESET_DIRTY_RINGS: reclaims one entry, if it was harvested.
         fn reset(&self, index: usize) -> bool {
             let harvested = self.flags[index % 2].load(Ordering::Acquire) == RESET;
             if harvested {

@@ -1,7 +1,8 @@
-//! What kvm-ioctls 0.25 and kvm-bindings 0.14 lack.
+//! KVM interfaces that kvm-ioctls 0.25 and kvm-bindings 0.14 lack.
 //!
-//! The code here is written as a contribution to those crates would be: functions take a descriptor and return the error number, and
-//! nothing here depends on the rest of this project but [`Mapping`](crate::Mapping). `fd` adds trace events and the context of errors.
+//! This code is written like a contribution to those crates: functions take a descriptor and return the error number.
+//! Of the rest of this project, it depends only on [`Mapping`](crate::Mapping). `fd` adds trace events and the context
+//! of errors.
 //!
 //! - [`dirty_log`]: KVM_GET_DIRTY_LOG into a buffer of the caller, KVM_CLEAR_DIRTY_LOG, KVM_RESET_DIRTY_RINGS.
 //! - `dirty_ring`, `harvest`: a vCPU's dirty ring and its protocol.
@@ -24,7 +25,7 @@ use vmm_sys_util::errno;
 /// The result of an ioctl.
 pub type Result<T> = std::result::Result<T, errno::Error>;
 
-/// Turns the return value of an ioctl into a result.
+/// Converts the return value of an ioctl to a result.
 fn answer(result: libc::c_int) -> Result<u32> {
     u32::try_from(result).map_err(|_| errno::Error::last())
 }

@@ -9,7 +9,7 @@ const KVM_X86_GET_MCE_CAP_SUPPORTED: libc::c_ulong = 0x8008_ae9d;
 /// Calls KVM_X86_GET_MCE_CAP_SUPPORTED. Returns the bits of MCG_CAP that a vCPU can have.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn mce_cap_supported(kvm: &Kvm) -> Result<u64> {
     let mut supported = 0;
     // SAFETY: the kernel writes one u64.

@@ -13,7 +13,7 @@ const KVM_SET_SREGS2: libc::c_ulong = 0x4140_aecd;
 /// Calls KVM_INTERRUPT.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn interrupt(vcpu: &VcpuFd, vector: u8) -> Result<()> {
     let argument = kvm_interrupt { irq: vector.into() };
     // SAFETY: the ioctl reads one kvm_interrupt, which outlives the call.
@@ -23,7 +23,7 @@ pub fn interrupt(vcpu: &VcpuFd, vector: u8) -> Result<()> {
 /// Calls KVM_X86_SETUP_MCE with a vCPU's MCG_CAP.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn setup_mce(vcpu: &VcpuFd, mcg_cap: u64) -> Result<()> {
     // SAFETY: the kernel reads one u64.
     answer(unsafe { ioctl_with_ref(vcpu, KVM_X86_SETUP_MCE, &mcg_cap) }).map(drop)
@@ -32,7 +32,7 @@ pub fn setup_mce(vcpu: &VcpuFd, mcg_cap: u64) -> Result<()> {
 /// Calls KVM_GET_SREGS2.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn get_sregs2(vcpu: &VcpuFd) -> Result<kvm_sregs2> {
     let mut sregs = kvm_sregs2::default();
     // SAFETY: the ioctl writes one kvm_sregs2.
@@ -43,7 +43,7 @@ pub fn get_sregs2(vcpu: &VcpuFd) -> Result<kvm_sregs2> {
 /// Calls KVM_SET_SREGS2.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn set_sregs2(vcpu: &VcpuFd, sregs: &kvm_sregs2) -> Result<()> {
     // SAFETY: the ioctl reads one kvm_sregs2, which outlives the call.
     answer(unsafe { ioctl_with_ref(vcpu, KVM_SET_SREGS2, sregs) }).map(drop)

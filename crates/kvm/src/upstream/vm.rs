@@ -13,7 +13,7 @@ const KVM_IOEVENTFD: libc::c_ulong = 0x4040_ae79;
 /// Calls KVM_SET_NR_MMU_PAGES.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn set_nr_mmu_pages(vm: &VmFd, pages: u64) -> Result<()> {
     // SAFETY: the ioctl takes its argument by value and touches no memory of ours.
     answer(unsafe { ioctl_with_val(vm, KVM_SET_NR_MMU_PAGES, pages) }).map(drop)
@@ -22,7 +22,7 @@ pub fn set_nr_mmu_pages(vm: &VmFd, pages: u64) -> Result<()> {
 /// Calls KVM_IRQ_LINE_STATUS. Returns the kernel's status: more than 0 delivered, 0 coalesced, below 0 ignored.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn irq_line_status(vm: &VmFd, gsi: u32, level: bool) -> Result<i32> {
     let mut line = kvm_irq_level { __bindgen_anon_1: kvm_irq_level__bindgen_ty_1 { irq: gsi }, level: level.into() };
     // SAFETY: the ioctl reads and writes one kvm_irq_level, which outlives the call.
@@ -31,20 +31,20 @@ pub fn irq_line_status(vm: &VmFd, gsi: u32, level: bool) -> Result<i32> {
     Ok(unsafe { line.__bindgen_anon_1.status })
 }
 
-/// Calls KVM_REINJECT_CONTROL: whether the PIT's lost ticks are delivered late.
+/// Calls KVM_REINJECT_CONTROL: sets whether the PIT's lost ticks are delivered late.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn reinject_control(vm: &VmFd, reinject: bool) -> Result<()> {
     let control = kvm_reinject_control { pit_reinject: reinject.into(), ..Default::default() };
     // SAFETY: the ioctl reads one kvm_reinject_control, which outlives the call.
     answer(unsafe { ioctl_with_ref(vm, KVM_REINJECT_CONTROL, &control) }).map(drop)
 }
 
-/// Calls KVM_IOEVENTFD. kvm-ioctls takes no size without a value.
+/// Calls KVM_IOEVENTFD. kvm-ioctls does not support a size without a value.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn ioeventfd(vm: &VmFd, argument: &kvm_ioeventfd) -> Result<()> {
     // SAFETY: the ioctl reads one kvm_ioeventfd, which outlives the call, and takes its own reference to the eventfd.
     answer(unsafe { ioctl_with_ref(vm, KVM_IOEVENTFD, argument) }).map(drop)

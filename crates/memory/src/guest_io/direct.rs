@@ -1,4 +1,4 @@
-//! Reading and writing at once.
+//! Synchronous reads and writes.
 
 use super::vectors::IoVectors;
 use super::{GuestRange, LONGEST, behind, note_written, total};
@@ -7,25 +7,26 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-/// Reads from `offset` of the file into guest memory, until the ranges are full or the file ends: how many bytes.
+/// Reads from `offset` of the file into guest memory, until the ranges are full or the file ends. Returns the number of
+/// bytes.
 ///
 /// # Errors
-/// The kernel's; `EFAULT` for what is not RAM.
+/// The errors of `preadv`. `EFAULT` for a range that is not RAM.
 pub fn read_at(ram: &GuestRam, file: &File, ranges: &[GuestRange], offset: u64) -> io::Result<u64> {
     // SAFETY: the vectors lie in guest RAM, which `ram` keeps mapped during the call; guest memory may change at any time and has no
     // invalid values.
     let done = transfer(ram, ranges, offset, |vectors, offset| unsafe {
         libc::preadv(file.as_raw_fd(), vectors.0.as_ptr(), vectors.count(), offset)
     });
-    // A read that failed may have written a part.
+    // A failed read may have written a part of the ranges.
     note_written(ram, ranges, *done.as_ref().unwrap_or(&u64::MAX));
     done
 }
 
-/// Writes guest memory to the file, from `offset` on: how many bytes, which is all of them.
+/// Writes guest memory to the file, from `offset` on. Returns the number of bytes, which is the length of all ranges.
 ///
 /// # Errors
-/// The kernel's; `EFAULT` for what is not RAM.
+/// The errors of `pwritev`. `EFAULT` for a range that is not RAM.
 pub fn write_at(ram: &GuestRam, file: &File, ranges: &[GuestRange], offset: u64) -> io::Result<u64> {
     // SAFETY: as for reading.
     let written = transfer(ram, ranges, offset, |vectors, offset| unsafe {

@@ -1,7 +1,7 @@
-//! Guest I/O: a file's bytes to and from guest RAM without a copy in between.
+//! Guest I/O: transfers the bytes of a file to and from guest RAM without an intermediate copy.
 //!
 //! - `vectors`: ranges of guest memory as addresses in this process.
-//! - `direct`: `preadv` and `pwritev`, at once.
+//! - `direct`: `preadv` and `pwritev`, synchronously.
 //! - `ring`: io_uring.
 
 mod direct;
@@ -17,10 +17,11 @@ use crate::ram::GuestRam;
 use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestAddress, GuestMemoryBackend, GuestMemoryRegion};
 
-/// Ranges that one call takes, Linux's `IOV_MAX`.
+/// Maximum number of ranges in one call: Linux's `IOV_MAX`.
 const LONGEST: usize = 1024;
 
-/// A run of guest memory. It is checked where it is used; what is not RAM, or goes from one region into another, is `EFAULT`.
+/// A contiguous range of guest memory, validated when it is used. A range that is not RAM or crosses from one region
+/// into another fails with `EFAULT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GuestRange {
     /// Guest physical address.
@@ -29,13 +30,13 @@ pub struct GuestRange {
     pub len: u32,
 }
 
-/// How many bytes these are together.
+/// Returns the total length of `ranges` in bytes.
 #[must_use]
 pub fn total(ranges: &[GuestRange]) -> u64 {
     ranges.iter().map(|range| u64::from(range.len)).sum()
 }
 
-/// What is left of `ranges` behind their first `skip` bytes.
+/// Returns the part of `ranges` behind their first `skip` bytes.
 pub fn behind(ranges: &[GuestRange], mut skip: u64) -> impl Iterator<Item = GuestRange> {
     ranges.iter().filter_map(move |range| {
         let skipped = u32::try_from(skip).unwrap_or(u32::MAX).min(range.len);
@@ -45,7 +46,8 @@ pub fn behind(ranges: &[GuestRange], mut skip: u64) -> impl Iterator<Item = Gues
     })
 }
 
-/// Notes for the dirty log that the first `count` bytes of these ranges were written by a [`RingCall::Read`]. [`read_at`] does so itself.
+/// Marks the first `count` bytes of these ranges in the dirty log, after a [`RingCall::Read`] has written them.
+/// [`read_at`] does so itself.
 pub fn note_written(ram: &GuestRam, ranges: &[GuestRange], mut count: u64) {
     for range in ranges {
         let len = count.min(range.len.into());

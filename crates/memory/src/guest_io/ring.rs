@@ -13,40 +13,41 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Vectors of at most so many ranges are used again: 256 bytes, for each call that a ring takes at once.
+/// Maximum number of ranges in a vector that is kept for reuse: 256 bytes for each call that a ring can have in flight.
 const SHORT: usize = 16;
 
-/// What a ring is asked to do with its file.
+/// A call for a ring to submit on its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingCall<'a> {
-    /// Read into guest memory. Like `preadv`, it may do less than was asked for. Call [`note_written`](super::note_written) when it has completed.
+    /// Read into guest memory. Like `preadv`, it may transfer fewer bytes than requested. Call
+    /// [`note_written`](super::note_written) when it has completed.
     Read {
-        /// Where to.
+        /// The destination.
         ranges: &'a [GuestRange],
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
     },
-    /// Write guest memory. May do less than was asked for.
+    /// Write guest memory to the file. May transfer fewer bytes than requested.
     Write {
-        /// Where from.
+        /// The source.
         ranges: &'a [GuestRange],
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
     },
-    /// `fdatasync`: every write that was done before is on the medium.
+    /// `fdatasync`: makes every write that has completed before durable.
     Datasync,
     /// `fallocate` with these flags.
     Fallocate {
         /// `FALLOC_FL_*`.
         mode: u32,
-        /// Where in the file.
+        /// Offset in the file.
         offset: u64,
         /// Bytes.
         len: u64,
     },
 }
 
-/// The `user_data` of a cancellation. No call has it, because tokens are smaller.
+/// The `user_data` of a cancellation. It differs from that of every call, because tokens are smaller.
 const CANCELLATION: u64 = u64::MAX;
 
 /// How long dropping a ring waits for the kernel.
@@ -54,8 +55,8 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 
 /// An io_uring for one file and guest RAM.
 ///
-/// Dropping it cancels what is in flight and waits half a second for the kernel's answers. Memory into which the kernel may still write
-/// then is never unmapped.
+/// Dropping it cancels the calls in flight and waits up to half a second for their completions. Memory that the kernel
+/// may still write after that time is leaked, not unmapped.
 ///
 /// ```
 /// use kvm_accel_memory::GuestRam;
@@ -77,18 +78,19 @@ const END_WITHIN: Duration = Duration::from_millis(500);
 /// ```
 pub struct GuestRing {
     ring: IoUring,
-    /// The vectors of calls that the kernel has not read yet; it copies them at submission (`IORING_FEAT_SUBMIT_STABLE`).
+    /// The vectors of calls that the kernel has not read yet. The kernel copies them at submission
+    /// (`IORING_FEAT_SUBMIT_STABLE`).
     vectors: Vec<IoVectors>,
-    /// Vectors to use again.
+    /// Vectors for reuse.
     spare: Vec<IoVectors>,
-    /// Calls that were given to [`Self::push`] and not returned by [`Self::completed`].
+    /// Number of calls that were passed to [`Self::push`] and not yet returned by [`Self::completed`].
     in_flight: usize,
-    /// Those of them that read or write guest memory.
+    /// Number of calls in flight that read or write guest memory.
     in_memory: usize,
-    /// After [`Self::cancel`] nothing is submitted any more.
+    /// True after [`Self::cancel`]: the ring submits no further calls.
     cancelled: bool,
     capacity: usize,
-    /// Keep what calls in flight refer to.
+    /// Keeps alive what calls in flight refer to.
     ram: GuestRam,
     _file: Arc<File>,
 }
@@ -100,10 +102,10 @@ impl std::fmt::Debug for GuestRing {
 }
 
 impl GuestRing {
-    /// A ring for at most `entries` calls in flight.
+    /// Creates a ring for at most `entries` calls in flight.
     ///
     /// # Errors
-    /// The kernel's: it has no io_uring, it is switched off, or a sandbox forbids it.
+    /// The errors of `io_uring_setup`: the kernel lacks io_uring, io_uring is disabled, or a sandbox blocks it.
     pub fn new(ram: &GuestRam, file: &Arc<File>, entries: u16) -> io::Result<Self> {
         let entries = u32::from(entries.max(1)).next_power_of_two();
         let ring = IoUring::new(entries)?;
@@ -116,28 +118,29 @@ impl GuestRing {
         Ok(Self { ring, vectors, spare, in_flight: 0, in_memory: 0, cancelled: false, capacity, ram, _file: file })
     }
 
-    /// Whether no further call fits until one has completed.
+    /// Returns whether the ring is full, so that no further call fits until one has completed.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.in_flight >= self.capacity
     }
 
-    /// Calls that [`GuestRing::completed`] has not returned.
+    /// Returns the number of calls that [`GuestRing::completed`] has not returned.
     #[must_use]
     pub const fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// Calls in flight that read or write guest memory.
+    /// Returns the number of calls in flight that read or write guest memory.
     #[must_use]
     pub const fn in_memory(&self) -> usize {
         self.in_memory
     }
 
-    /// Prepares a call. `token`, less than 2^62, comes back with its result.
+    /// Prepares a call. [`GuestRing::completed`] returns `token`, less than 2^62, with the call's result.
     ///
     /// # Errors
-    /// `EFAULT` for what is not RAM, `EBUSY` when the ring is full, `EINVAL` for more than 1024 ranges or a larger token.
+    /// `EFAULT` for a range that is not RAM, `EBUSY` when the ring is full, `EINVAL` for more than 1024 ranges or a
+    /// larger token.
     pub fn push(&mut self, token: u64, call: RingCall<'_>) -> io::Result<()> {
         if self.is_full() {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
@@ -179,17 +182,17 @@ impl GuestRing {
         let mut vectors = self.spare.pop().unwrap_or_default();
         vectors.fill(&self.ram, ranges.iter().copied())?;
         let count = vectors.count().unsigned_abs();
-        // The vector's own heap block: it does not move with `vectors`.
+        // Points to the vector's heap block, which does not move with `vectors`.
         let pointer = vectors.0.as_ptr();
         self.vectors.push(vectors);
         Ok((pointer, count))
     }
 
-    /// Hands what was pushed to the kernel. What it can do at once is completed afterwards.
+    /// Submits the prepared calls to the kernel. Calls that the kernel can finish at once have completed afterwards.
     ///
     /// # Errors
-    /// The kernel's, when it has no memory for that. What it has not taken stays pushed, and may be submitted again. `ECANCELED` after
-    /// [`GuestRing::cancel`].
+    /// The errors of `io_uring_enter`, when the kernel lacks memory. Calls that the kernel has not consumed stay
+    /// prepared and may be submitted again. `ECANCELED` after [`GuestRing::cancel`].
     pub fn submit(&mut self) -> io::Result<()> {
         if self.cancelled {
             return Err(io::Error::from_raw_os_error(libc::ECANCELED));
@@ -208,7 +211,8 @@ impl GuestRing {
         Ok(())
     }
 
-    /// The next call that has completed: its token and the bytes it transferred. To wait for one, poll this ring for input.
+    /// Returns the next call that has completed: its token and the number of bytes that it transferred. To wait for
+    /// one, poll this ring for input.
     pub fn completed(&mut self) -> Option<(u64, io::Result<u32>)> {
         loop {
             let entry = self.ring.completion().next()?;
@@ -225,19 +229,19 @@ impl GuestRing {
         }
     }
 
-    /// Asks the kernel to cancel what is in flight (Linux 5.19; before, it completes), and waits until nothing in flight reads or writes
-    /// guest memory. `each` receives what [`GuestRing::completed`] would return. Calls that do not touch guest memory may stay in flight. The
-    /// ring takes no further calls.
+    /// Cancels the calls in flight (from Linux 5.19; older kernels complete them) and waits until no call reads or
+    /// writes guest memory. Passes to `each` what [`GuestRing::completed`] would return. Calls that do not touch guest
+    /// memory may stay in flight. The ring accepts no further calls.
     ///
     /// # Errors
-    /// `TimedOut` when the kernel has not answered within this time.
+    /// `TimedOut` when calls still access guest memory after `within`.
     pub fn cancel(&mut self, within: Duration, mut each: impl FnMut(u64, io::Result<u32>)) -> io::Result<()> {
         let deadline = Instant::now() + within;
         if self.in_flight > 0 && !self.cancelled {
             let cancel = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(CANCELLATION);
-            // Calls that were pushed and not submitted go first, and are cancelled as well.
+            // Submits prepared calls first. The cancellation then covers them as well.
             if self.enqueue(&cancel).is_err() || self.submit_all().is_err() {
-                // The kernel never sees what it has not taken by now: `submit` refuses from now on.
+                // The kernel never reads entries that it has not consumed by now: `submit` fails from now on.
                 let unsubmitted = self.ring.submission().len();
                 self.in_flight = self.in_flight.saturating_sub(unsubmitted);
                 self.in_memory = self.in_memory.saturating_sub(self.vectors.len().min(unsubmitted)).min(self.in_flight);
@@ -274,7 +278,7 @@ impl AsFd for GuestRing {
 impl Drop for GuestRing {
     fn drop(&mut self) {
         if self.in_memory > 0 && self.cancel(END_WITHIN, |_, _| {}).is_err() {
-            // The kernel may still write: leaking the memory is better than a write into memory that was reused.
+            // The kernel may still write. Leaking the memory is better than a write into memory that was reused.
             std::mem::forget((self.ram.clone(), std::mem::take(&mut self.vectors)));
         }
     }

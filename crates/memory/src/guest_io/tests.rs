@@ -25,7 +25,7 @@ fn pattern() -> Vec<u8> {
     (0..=255).cycle().take(3 * 4096).collect()
 }
 
-/// A ring, or `None` where the kernel has none, which CI does not accept.
+/// Returns a ring, or `None` if the kernel lacks io_uring, which fails on CI.
 fn ring(ram: &GuestRam, file: &Arc<File>, entries: u16) -> Option<GuestRing> {
     match GuestRing::new(ram, file, entries) {
         Ok(ring) => Some(ring),
@@ -120,7 +120,7 @@ fn a_full_ring_refuses_calls_and_a_cancelled_one_as_well() {
     assert_eq!((ring.in_flight(), ring.in_memory()), (0, 0));
     let error = ring.push(2, RingCall::Datasync).and_then(|()| ring.submit()).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
-    // Nobody reads what comes after that.
+    // No call reads this data.
     rustix::io::write(&writer, b"late").unwrap();
     assert_eq!(ram.read_obj::<[u8; 4]>(GuestAddress(0)).unwrap(), [0; 4]);
 }
@@ -133,7 +133,7 @@ fn dropping_a_ring_cancels_what_is_in_flight() {
     let ranges = [GuestRange { address: 0, len: 4 }];
     ring.push(0, RingCall::Read { ranges: &ranges, offset: u64::MAX }).unwrap();
     ring.submit().unwrap();
-    // And one that the kernel has not heard of.
+    // A call that was prepared but not submitted.
     ring.push(1, RingCall::Read { ranges: &ranges, offset: u64::MAX }).unwrap();
     drop(ring);
     rustix::io::write(&writer, b"late").unwrap();

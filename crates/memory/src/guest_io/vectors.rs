@@ -4,7 +4,7 @@ use super::GuestRange;
 use crate::ram::{GuestRam, host_address};
 use std::io;
 
-/// Addresses in this process. Valid as long as the RAM that they were computed from.
+/// Addresses in this process. They are valid as long as the RAM from which they were computed.
 #[derive(Default)]
 pub struct IoVectors(pub Vec<libc::iovec>);
 
@@ -18,7 +18,7 @@ impl IoVectors {
         Ok(vectors)
     }
 
-    /// Replaces the addresses, in the same memory where they fit.
+    /// Replaces the addresses. Reuses the allocation if they fit.
     pub fn fill(&mut self, ram: &GuestRam, ranges: impl IntoIterator<Item = GuestRange>) -> io::Result<()> {
         let vector = |range: GuestRange| {
             let iov_len = usize::try_from(range.len).ok()?;

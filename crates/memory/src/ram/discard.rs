@@ -1,4 +1,4 @@
-//! Giving pages of guest RAM back to the host.
+//! Returns pages of guest RAM to the host.
 
 use super::{GuestRam, GuestRegion};
 use rustix::fs::{FallocateFlags, fallocate};
@@ -8,8 +8,9 @@ use vm_memory::bitmap::Bitmap;
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 impl GuestRam {
-    /// Gives a range of guest physical addresses back to the host: its pages read as zeroes from now on, and cost nothing until the guest or the host
-    /// touches them. Parts of pages stay, huge ones too, and what is not RAM is passed over. Answers how many bytes were given back.
+    /// Returns a range of guest physical addresses to the host. The pages read as zeroes afterwards, and use no memory
+    /// until the guest or the host touches them. Partial pages stay unchanged, also partial huge pages, and addresses
+    /// that are not RAM are skipped. Returns the number of bytes that were discarded.
     ///
     /// ```
     /// use kvm_accel_memory::GuestRam;
@@ -23,14 +24,16 @@ impl GuestRam {
     /// ```
     ///
     /// # Errors
-    /// `Unsupported` for a private mapping of a user's file, whose bytes would come back in place of zeroes. The kernel's: files on file
-    /// systems without holes, memory that is locked, private huge pages before Linux 5.18.
+    /// `Unsupported` for a private mapping of a user's file, because the file's bytes would reappear in place of
+    /// zeroes. Otherwise the error of the system call: the file system does not support holes, the memory is locked, or
+    /// the pages are private huge pages before Linux 5.18.
     pub fn discard(&self, range: Range<u64>) -> io::Result<u64> {
         let mut bytes = 0;
         for region in self.iter() {
             let Some((offset, len)) = whole_pages(region, &range, self.page_size() as u64) else { continue };
             give_back(region, offset, len, self.has_own_files())?;
-            // Not before the discard: a reader of the log that copies the pages in between would keep the old contents.
+            // Marked after the discard: a reader of the log that copies the pages in between would otherwise keep the
+            // old contents.
             region.bitmap().mark_dirty(offset, len);
             bytes += len as u64;
         }
@@ -38,7 +41,7 @@ impl GuestRam {
     }
 }
 
-/// The whole pages of a region that are in a range: offset and length.
+/// Returns the whole pages of a region that lie in a range, as offset and length.
 fn whole_pages(region: &GuestRegion, range: &Range<u64>, page: u64) -> Option<(usize, usize)> {
     let base = region.start_addr().raw_value();
     let start = range.start.saturating_sub(base).checked_next_multiple_of(page)?;
@@ -49,14 +52,14 @@ fn whole_pages(region: &GuestRegion, range: &Range<u64>, page: u64) -> Option<(u
 
 fn give_back(region: &GuestRegion, offset: usize, len: usize, own_files: bool) -> io::Result<()> {
     if region.flags() & libc::MAP_SHARED != 0 {
-        // Out of the mapping, and out of the file behind it, which anonymous memory has too when it is shared.
+        // Removes the pages from the mapping and from the file behind it. Shared anonymous memory has such a file, too.
         return advise(region, offset, len, libc::MADV_REMOVE);
     }
     match region.file_offset() {
         None => advise(region, offset, len, libc::MADV_DONTNEED),
         Some(file) if own_files => {
             advise(region, offset, len, libc::MADV_DONTNEED)?;
-            // Each page that the guest has touched is in the file, too, as zeroes.
+            // Each page that the guest has touched is also allocated in the file, as zeroes.
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             Ok(fallocate(file.file(), flags, file.start() + offset as u64, len as u64)?)
         }
@@ -64,10 +67,11 @@ fn give_back(region: &GuestRegion, offset: usize, len: usize, own_files: bool) -
     }
 }
 
-/// `offset` and `len` are whole pages inside the region.
+/// Calls `madvise`. `offset` and `len` are whole pages inside the region.
 fn advise(region: &GuestRegion, offset: usize, len: usize, advice: i32) -> io::Result<()> {
-    // SAFETY: the range lies in the region, which is a mapping of our own and lives as long as the borrow. Both advices make its bytes zero and
-    // keep it mapped; guest memory may change at any time and has no invalid values, and no Rust reference points into it.
+    // SAFETY: the range lies in the region, which is a mapping of our own and lives as long as the borrow. Both kinds
+    // of advice make its bytes zero and keep it mapped. Guest memory may change at any time and has no invalid values,
+    // and no Rust reference points into it.
     match unsafe { libc::madvise(region.as_ptr().add(offset).cast(), len, advice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -87,7 +91,7 @@ mod tests {
     const PAGE: u64 = 4096;
     const SIZE: usize = 0x10_0000;
 
-    /// RAM of a file that is its own, or of none, full of ones.
+    /// Creates RAM full of ones, backed by its own file or by none.
     fn ram(file: bool, visibility: i32, own_files: bool) -> (GuestRam, Option<Arc<File>>) {
         let file = file.then(|| {
             let fd = memfd_create("discard", MemfdFlags::CLOEXEC).unwrap();
@@ -111,7 +115,7 @@ mod tests {
         file.metadata().unwrap().blocks() * 512
     }
 
-    /// Pages of the mapping that are in memory.
+    /// Returns the number of resident pages of the mapping.
     fn resident(ram: &GuestRam) -> usize {
         let region = ram.iter().next().unwrap();
         let mut pages = vec![0_u8; SIZE / 4096];
@@ -139,7 +143,7 @@ mod tests {
             let dirty = |page: usize| region.bitmap().dirty_at(page * 4096);
             assert_eq!((dirty(31), dirty(32), dirty(127), dirty(128)), (false, true, true, false));
             if let Some(file) = file {
-                // The pages that were read since are back where they are private.
+                // The pages that were read since are allocated again where they are private.
                 assert!(allocated(&file) <= 0xa_0000 + 2 * PAGE, "{}", allocated(&file));
             }
             ram.write_obj(2_u8, GuestAddress(0x12_0000)).unwrap();

@@ -1,4 +1,5 @@
-//! Guest RAM: mappings of this process, guarded so that losing one of their pages is a machine's fault and not the process's end.
+//! Guest RAM: mappings of this process. They are guarded, so that the loss of a page is a fault of the machine and does
+//! not end the process.
 
 mod discard;
 mod sigbus;
@@ -19,10 +20,10 @@ use vm_memory::{
     Address, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion,
 };
 
-/// Guest memory that notes which of its pages this process has written.
+/// Guest memory that records which of its pages this process has written.
 pub type GuestMappings = GuestMemoryMmap<AtomicBitmap>;
 
-/// One piece of [`GuestMappings`].
+/// One region of [`GuestMappings`].
 pub type GuestRegion = GuestRegionMmap<AtomicBitmap>;
 
 /// Guest memory as vm-memory regions. Cloning is cheap: the mappings are shared and live as long as any clone.
@@ -31,26 +32,26 @@ pub struct GuestRam(Arc<Ram>);
 
 #[derive(Debug)]
 struct Ram {
-    /// Declared first: no page is replaced any more when the mappings go.
+    /// Declared first, and so dropped first: the guards replace no page after the mappings are gone.
     _guards: Vec<Guard>,
     memory: GuestMappings,
     watch: Arc<Watch>,
-    /// Bytes of a page.
+    /// Page size in bytes.
     page: usize,
     own_files: bool,
 }
 
-/// Bytes that are populated between two looks at the cancellation flag: 10 ms where the host takes 5 ms for a mebibyte, as hosts do
-/// that are virtual machines themselves.
+/// Number of bytes to populate between two checks of the cancellation flag. It takes 10 ms on hosts that need 5 ms per
+/// MiB, as hosts that are virtual machines do.
 const POPULATE_SLICE: usize = 2 << 20;
 
 /// Why guest memory was not populated.
 #[derive(Debug, thiserror::Error)]
 pub enum PopulateError {
-    /// The kernel refused, usually because it has too little memory.
+    /// The kernel failed to populate the memory, usually because it has too little memory.
     #[error(transparent)]
     Host(#[from] std::io::Error),
-    /// The machine was ended meanwhile.
+    /// The machine ended meanwhile.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
 }
@@ -60,21 +61,21 @@ pub enum PopulateError {
 pub struct Loss {
     /// The guest physical address of the first page known to be lost.
     pub address: u64,
-    /// Why.
+    /// The cause.
     pub reason: LossReason,
 }
 
 /// Why guest memory is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossReason {
-    /// Its file is shorter than it was.
+    /// The file behind the memory was truncated.
     Truncated {
-        /// Bytes that are left.
+        /// Bytes that are left in the file.
         len: u64,
     },
-    /// The host has nothing to put there: no huge page, no room in the file system, an I/O error.
+    /// The host has no page to supply: no huge page is free, the file system is full, or an I/O error occurred.
     Unavailable,
-    /// The host's memory failed.
+    /// The host's memory failed (a hardware error).
     Hardware,
 }
 
@@ -98,10 +99,11 @@ impl Deref for GuestRam {
 }
 
 impl GuestRam {
-    /// Anonymous memory of these sizes at these addresses, which are in order and apart.
+    /// Creates anonymous memory of these sizes at these addresses. The ranges are in ascending order and do not
+    /// overlap.
     ///
     /// # Errors
-    /// When it cannot be mapped.
+    /// Mapping the memory fails.
     pub fn from_ranges(ranges: &[(GuestAddress, usize)]) -> Result<Self, FromRangesError> {
         let regions = ranges
             .iter()
@@ -112,11 +114,11 @@ impl GuestRam {
         Self::from_regions(regions, page_size(), false)
     }
 
-    /// Memory of any kind, in pages of `page` bytes, a power of two. `own_files`: only this RAM uses the files behind it, which were empty, so that
-    /// [`discard`](Self::discard) may make holes in them.
+    /// Wraps memory of any kind, in pages of `page` bytes, a power of two. `own_files`: this RAM is the only user of
+    /// its files, which were empty, so [`discard`](Self::discard) may punch holes in them.
     ///
     /// # Errors
-    /// When the regions are not in order and apart.
+    /// The regions are unordered or overlap.
     pub fn from_regions(regions: Vec<GuestRegion>, page: usize, own_files: bool) -> Result<Self, FromRangesError> {
         let memory = GuestMappings::from_regions(regions)?;
         let watch = Arc::<Watch>::default();
@@ -131,7 +133,7 @@ impl GuestRam {
         Ok(Self(Arc::new(Ram { _guards: guards, memory, watch, page, own_files })))
     }
 
-    /// Bytes of a page, of a huge one if it has those.
+    /// Returns the page size in bytes, which is the huge page size for huge pages.
     #[must_use]
     pub fn page_size(&self) -> usize {
         self.0.page
@@ -141,7 +143,7 @@ impl GuestRam {
         self.0.own_files
     }
 
-    /// What was lost, if anything that is lost has been touched. Costs one load.
+    /// Returns the first known loss of memory, if a lost page was touched. Costs one load.
     #[must_use]
     pub fn lost(&self) -> Option<Loss> {
         let (host, cause) = self.0.watch.lost()?;
@@ -154,7 +156,8 @@ impl GuestRam {
         Some(Loss { address, reason })
     }
 
-    /// [`Self::lost`], or what a look at the files says: a truncated file is a loss before anybody touches it.
+    /// Returns [`Self::lost`], or a loss that a check of the files finds: a truncated file is a loss before any access
+    /// touches it.
     #[must_use]
     pub fn find_loss(&self) -> Option<Loss> {
         self.lost().or_else(|| {
@@ -166,8 +169,8 @@ impl GuestRam {
         })
     }
 
-    /// Reaches for the page at a guest physical address, which is what KVM could not do when an access to RAM left the guest. If it is
-    /// lost, [`Self::lost`] says so from now on and the vCPUs are kicked.
+    /// Touches the page at a guest physical address, after KVM could not access RAM there and exited. If the page is
+    /// lost, [`Self::lost`] reports the loss from now on, and the vCPUs are kicked.
     pub fn reach(&self, address: u64) {
         let Some(host) = host_address(self, address, 1) else { return };
         let Ok(host) = usize::try_from(host) else { return };
@@ -185,23 +188,25 @@ impl GuestRam {
         }
     }
 
-    /// Takes the page at a guest physical address out of the page tables that the kernel keeps for the guest, which the next access fills
-    /// again. Nothing where there is no RAM, nor where the host forbids it (huge pages, files on a file system without executables).
+    /// Removes the page at a guest physical address from the page tables that the kernel keeps for the guest. The next
+    /// access maps it again. Has no effect where there is no RAM or where the host forbids it (huge pages, files on a
+    /// file system mounted `noexec`).
     pub fn flush(&self, address: u64) {
         let Some(host) = host_address(self, address & !(page_size() as u64 - 1), PAGE) else { return };
-        // More rights and back: unlike fewer, they leave every other thread its access meanwhile.
+        // Adds a right and removes it again. Unlike removing a right first, this keeps the page accessible for every
+        // other thread.
         for rights in [libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_WRITE] {
-            // SAFETY: the page is a mapping of our own that all of this process may read and write, before, meanwhile and after; nobody
-            // here jumps to guest memory.
+            // SAFETY: the page is a mapping of our own that all of this process may read and write, before, meanwhile
+            // and after. No code here jumps to guest memory.
             let _ = unsafe { libc::mprotect(host as *mut _, page_size(), rights) };
         }
     }
 
-    /// Has the host provide every page now (MADV_POPULATE_WRITE, Linux 5.14). Looks at `cancel` before every 2 MiB, or before every page
-    /// where pages are larger: clearing a page of 1 GiB cannot be interrupted.
+    /// Makes the host allocate every page now (MADV_POPULATE_WRITE, Linux 5.14). Checks `cancel` before every 2 MiB, or
+    /// before every page if pages are larger: clearing a page of 1 GiB is not interruptible.
     ///
     /// # Errors
-    /// [`PopulateError`]. What is populated by then stays so until the RAM is unmapped.
+    /// [`PopulateError`]. Pages that are already populated stay so until the RAM is unmapped.
     pub fn populate(&self, cancel: &Cancel) -> Result<(), PopulateError> {
         let slice = POPULATE_SLICE.max(self.page_size());
         for region in self.iter() {
@@ -213,14 +218,14 @@ impl GuestRam {
         Ok(())
     }
 
-    /// Called by a vCPU's thread: a loss kicks this vCPU as long as the guard lives.
+    /// Registers the calling vCPU thread: a loss kicks its vCPU while the guard exists.
     #[must_use]
     pub fn interrupt_on_loss(&self, kick: &Kick) -> Interrupt {
         self.0.watch.interrupt(kick)
     }
 }
 
-/// Populates `len` bytes from `offset` on, both within the region.
+/// Populates `len` bytes from `offset` on. Both lie within the region.
 fn populate(region: &GuestRegion, offset: usize, len: usize) -> std::io::Result<()> {
     loop {
         // SAFETY: the caller's range is a part of a mapping of our own, which lives as long as `region`; populating changes no
@@ -235,7 +240,7 @@ fn populate(region: &GuestRegion, offset: usize, len: usize) -> std::io::Result<
     }
 }
 
-/// The length of a region's file when it is too short for the region.
+/// Returns the length of a region's file if it is too short for the region.
 fn truncated(region: &GuestRegion) -> Option<u64> {
     let file = region.file_offset()?;
     let len = file.file().metadata().ok()?.size();
@@ -246,14 +251,14 @@ fn page_size() -> usize {
     usize::try_from(PAGE).unwrap_or(4096)
 }
 
-/// Where `size` bytes from `address` on are in this process, if they are one piece.
+/// Returns the address of `size` bytes from `address` on in this process, if they are contiguous.
 pub(crate) fn host_address(ram: &GuestRam, address: u64, size: u64) -> Option<u64> {
     let region = ram.find_region(GuestAddress(address))?;
     let offset = address - region.start_addr().raw_value();
     (size <= region.len() - offset).then(|| region.as_ptr() as u64 + offset)
 }
 
-/// Whether `host` is an address of this RAM in this process.
+/// Returns whether `host` is an address of this RAM in this process.
 pub(crate) fn holds(ram: &GuestRam, host: u64) -> bool {
     ram.iter().any(|region| (host.wrapping_sub(region.as_ptr() as u64)) < region.len())
 }
@@ -263,7 +268,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// How many pages the host has provided.
+    /// Returns how many pages the host has allocated.
     fn resident(ram: &GuestRam) -> usize {
         let count = |region: &GuestRegion| {
             let mut pages = vec![0; region.size() / page_size()];
@@ -277,7 +282,7 @@ mod tests {
 
     #[test]
     fn test_populating_provides_every_page_and_nothing_once_it_is_cancelled() {
-        // Two pieces, neither a multiple of a slice.
+        // Two regions, neither a multiple of a slice.
         let sizes = [POPULATE_SLICE + page_size(), 3 * POPULATE_SLICE - page_size()];
         let ranges = [(GuestAddress(0), sizes[0]), (GuestAddress(1 << 32), sizes[1])];
         let (ram, cancel) = (GuestRam::from_ranges(&ranges).unwrap(), Cancel::default());
@@ -290,7 +295,7 @@ mod tests {
 
     #[test]
     fn test_populating_ends_when_it_is_cancelled_meanwhile() {
-        // A host needs at least a quarter of a second for so much; the other thread cancels at the first page.
+        // A host needs at least a quarter of a second for this size. The other thread cancels at the first page.
         let size = 4 << 30;
         let (ram, cancel) = (GuestRam::from_ranges(&[(GuestAddress(0), size)]).unwrap(), Cancel::default());
         let watcher = std::thread::spawn({

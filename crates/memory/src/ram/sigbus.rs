@@ -1,12 +1,12 @@
-//! SIGBUS on guest memory: a file that was truncated, huge pages that ran out, a host page that failed.
+//! Handles SIGBUS on guest memory: a truncated file, exhausted huge pages, or a failed host page.
 //!
-//! The handler notes the loss, kicks every vCPU of the machine, and maps an empty page over the lost one, so that whoever touched it
-//! goes on. Each vCPU that runs, is halted or sleeps stops the machine before it enters the guest again; a parked one when it is resumed.
-//! It does not matter which thread has touched the page. A signal for any other address goes to whoever
-//! handled it before; by default the process ends.
+//! The handler records the loss, kicks every vCPU of the machine, and maps an empty page over the lost one. So the
+//! thread that touched the page continues; it may be any thread. Each vCPU that runs, is halted or sleeps stops the
+//! machine before it enters the guest again. A parked vCPU does so when it is resumed. A signal for any other address
+//! goes to the handler that was installed before. Without one, the process ends.
 //!
-//! Everything the handler uses is lock-free: guarded ranges are a list that only grows, whose places are used again, and whoever
-//! takes a range away waits until no handler looks at its place.
+//! Everything that the handler uses is lock-free. Guarded ranges are a list that only grows and whose entries are
+//! reused. A thread that removes a range waits until no handler uses its entry.
 
 use kvm_accel_kvm::run::kick::signal_now;
 use kvm_accel_kvm::run::{Bell, ImmediateExit, Kick};
@@ -17,26 +17,27 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering:
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use vmm_sys_util::errno;
 
-/// What a lost page was lost by, from the signal's code.
+/// The cause of the loss of a page, from the signal's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossCause {
-    /// BUS_ADRERR: nothing is behind the mapping any more.
+    /// BUS_ADRERR: the mapping has no backing any more.
     Gone,
     /// BUS_MCEERR_AR, BUS_MCEERR_AO: the host's memory failed.
     Hardware,
 }
 
-/// What one machine's ranges have in common: the first loss, and the vCPUs to kick.
+/// State that the ranges of one machine share: the first loss, and the vCPUs to kick.
 #[derive(Debug, Default)]
 pub struct Watch {
-    /// The page's address, with [`HARDWARE`] in its low bits; 0 while nothing is lost.
+    /// The page's address, with [`HARDWARE`] in its low bits. 0 while nothing is lost.
     lost: AtomicU64,
     vcpus: Seat,
-    /// Threads that use a vCPU's [`Target`].
+    /// Number of threads that use a vCPU's [`Target`].
     users: AtomicUsize,
 }
 
-/// An element of a list that only grows and that a signal handler can read: neither `OnceLock::get` nor an atomic load takes a lock.
+/// An element of a list that only grows. A signal handler can read it: neither `OnceLock::get` nor an atomic load takes
+/// a lock.
 #[derive(Debug, Default)]
 struct Seat {
     /// Null while the seat is free.
@@ -44,7 +45,7 @@ struct Seat {
     next: OnceLock<Box<Seat>>,
 }
 
-/// What it takes to kick a vCPU from a signal handler.
+/// What a signal handler needs to kick a vCPU.
 #[derive(Debug)]
 struct Target {
     exit: ImmediateExit,
@@ -55,7 +56,7 @@ struct Target {
 const HARDWARE: u64 = 1;
 
 impl Watch {
-    /// The first page that was lost: its address in this process.
+    /// Returns the first page that was lost: its address in this process, and the cause.
     pub fn lost(&self) -> Option<(u64, LossCause)> {
         match self.lost.load(SeqCst) {
             0 => None,
@@ -64,7 +65,7 @@ impl Watch {
         }
     }
 
-    /// Called by a vCPU's thread: a loss kicks this vCPU as long as the guard lives.
+    /// Registers the calling vCPU thread: a loss kicks its vCPU while the guard exists.
     pub fn interrupt(self: &Arc<Self>, kick: &Kick) -> Interrupt {
         // SAFETY: gettid has no preconditions.
         let thread = unsafe { libc::gettid() };
@@ -81,7 +82,7 @@ impl Watch {
         std::iter::successors(Some(&self.vcpus), |seat| seat.next.get().map(Box::as_ref))
     }
 
-    /// Notes a loss, of which the first is kept, and kicks the vCPUs. Callable in a signal handler.
+    /// Records a loss, of which only the first is kept, and kicks the vCPUs. Async-signal-safe.
     pub fn record(&self, page: usize, cause: LossCause) {
         let lost = page as u64 | if cause == LossCause::Hardware { HARDWARE } else { 0 };
         let _ = self.lost.compare_exchange(0, lost, SeqCst, SeqCst);
@@ -91,7 +92,7 @@ impl Watch {
             if let Some(target) = unsafe { seat.target.load(SeqCst).as_ref() } {
                 target.exit.set();
                 target.bell.ring();
-                // A thread that cannot be signalled sees the loss at its next exit.
+                // If the signal fails, the thread sees the loss at its next exit.
                 let _ = signal_now(target.thread);
             }
         }
@@ -99,7 +100,7 @@ impl Watch {
     }
 }
 
-/// While it lives, a loss kicks the vCPU of the thread that created it.
+/// While this guard exists, a loss kicks the vCPU of the thread that created the guard.
 #[derive(Debug)]
 pub struct Interrupt {
     watch: Arc<Watch>,
@@ -119,17 +120,17 @@ impl Drop for Interrupt {
     }
 }
 
-/// A place in the list of guarded ranges.
+/// An entry in the list of guarded ranges.
 struct Place {
     next: Option<&'static Place>,
     taken: AtomicBool,
-    /// Written last when a range comes and first when it goes; [`NOWHERE`] while there is none.
+    /// Written last when a range is added and first when it is removed. [`NOWHERE`] while the entry holds no range.
     start: AtomicUsize,
     end: AtomicUsize,
-    /// Bytes, a power of two.
+    /// Page size in bytes, a power of two.
     page: AtomicUsize,
     watch: AtomicPtr<Watch>,
-    /// Handlers that look at this place.
+    /// Number of handlers that use this entry.
     users: AtomicUsize,
 }
 
@@ -146,7 +147,7 @@ fn places() -> impl Iterator<Item = &'static Place> {
     std::iter::successors(first(), |place| place.next)
 }
 
-/// A guarded range of this process's memory. To be dropped before the range is unmapped.
+/// A guarded range of this process's memory. Drop it before the range is unmapped.
 pub struct Guard {
     place: &'static Place,
     _watch: Arc<Watch>,
@@ -156,7 +157,7 @@ impl Guard {
     /// Guards `range`, which consists of pages of `page` bytes, a power of two.
     ///
     /// # Errors
-    /// When the handler cannot be installed.
+    /// Installing the handler fails.
     pub fn new(range: Range<usize>, page: usize, watch: Arc<Watch>) -> Result<Self, errno::Error> {
         install()?;
         let place = places().find(|place| !place.taken.swap(true, SeqCst)).unwrap_or_else(add_place);
@@ -201,7 +202,7 @@ fn add_place() -> &'static Place {
     place
 }
 
-/// In a signal handler: puts an empty page where `address` is, if that is guest memory.
+/// Maps an empty page at `address` if that is guest memory. Runs in a signal handler.
 fn repair(address: usize, cause: LossCause) -> bool {
     let mut repaired = false;
     for place in places() {
@@ -210,7 +211,7 @@ fn repair(address: usize, cause: LossCause) -> bool {
         if (start..place.end.load(SeqCst)).contains(&address) {
             let page = place.page.load(SeqCst);
             let base = address & !(page - 1);
-            // First: no thread sees the empty page before the loss is known.
+            // The loss is recorded first, so that no thread sees the empty page before the loss is known.
             // SAFETY: a guarded range's watch lives until the guard has waited for `users`.
             if let Some(watch) = unsafe { place.watch.load(SeqCst).as_ref() } {
                 watch.record(base, cause);
@@ -229,7 +230,7 @@ fn repair(address: usize, cause: LossCause) -> bool {
     repaired
 }
 
-/// Who handled SIGBUS before; written once, before our handler is installed.
+/// The action for SIGBUS that our handler replaced. Written once, before our handler is installed.
 static BEFORE: AtomicPtr<libc::sigaction> = AtomicPtr::new(null_mut());
 
 const BUS_ADRERR: c_int = 2;
@@ -272,7 +273,7 @@ fn chain(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c
                 action(signal);
             }
         }
-        // The default action: a bad access happens again when this returns, anything else is raised again.
+        // The default action: a bad access faults again when the handler returns; any other signal is raised again.
         _ => {
             // SAFETY: both calls are async-signal-safe and take plain values.
             unsafe {
@@ -285,7 +286,7 @@ fn chain(signal: c_int, code: c_int, info: *mut libc::siginfo_t, context: *mut c
     }
 }
 
-/// Installs the handler, once per process and for good.
+/// Installs the handler, once per process and permanently.
 fn install() -> Result<(), errno::Error> {
     static INSTALLED: OnceLock<Result<(), errno::Error>> = OnceLock::new();
     *INSTALLED.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! The slots in the kernel, changed in transactions.
+//! The memory slots in the kernel, changed in transactions.
 
 use super::plan::{Full, plan, plan_log_dirty};
 use super::region::{Extent, MachineMemory, Region};
@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
-/// A machine's memory slots, and the RAM behind them, which stays mapped as long as a slot shows it. Cloning is cheap; all clones
-/// are the same.
+/// A machine's memory slots and the RAM behind them, which stays mapped as long as a slot refers to it. Cloning is
+/// cheap. All clones share the same slots.
 ///
 /// ```
 /// use kvm_accel_kvm::fd::System;
@@ -44,20 +44,20 @@ pub struct Memory {
 #[derive(Debug)]
 struct State {
     table: SlotTable,
-    /// What slots point to.
+    /// The RAM to which slots refer.
     backing: Vec<GuestRam>,
 }
 
 impl Memory {
-    /// Makes a handle without slots. The owner of each vCPU of the VM keeps a clone for as long as the vCPU exists, because its guest
-    /// reaches the RAM.
+    /// Creates a handle without slots. The owner of each vCPU of the VM keeps a clone while the vCPU exists, because
+    /// its guest accesses the RAM.
     #[must_use]
     pub fn new(calls: SlotCalls, limits: Limits) -> Self {
         let state = State { table: SlotTable::new(limits), backing: Vec::new() };
         Self { calls, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// The first transaction: all of a machine's RAM, and what there is besides.
+    /// Runs the first transaction: adds all of a machine's RAM, and its other regions.
     pub fn add_all(&self, MachineMemory { ram, regions }: MachineMemory) -> Result<()> {
         let mut changes = self.change();
         for region in ram.iter() {
@@ -68,7 +68,7 @@ impl Memory {
         changes.commit()
     }
 
-    /// Begins a transaction; one who changes at a time.
+    /// Begins a transaction. Waits until no other transaction is open.
     #[must_use]
     pub fn change(&self) -> MemoryChanges<'_> {
         MemoryChanges {
@@ -80,17 +80,17 @@ impl Memory {
         }
     }
 
-    /// The slots there are. Nothing changes while this is held, so hold it shortly.
+    /// Returns the current slots. Holding the result blocks changes, so hold it only briefly.
     #[must_use]
     pub fn slots(&self) -> Slots<'_> {
         Slots(self.lock())
     }
 
-    /// Switches KVM_MEM_LOG_DIRTY_PAGES of every slot that the guest can write, in place; slots added later follow. What is so
-    /// already costs no call.
+    /// Switches KVM_MEM_LOG_DIRTY_PAGES of every slot that the guest can write, in place. Slots added later have the
+    /// same setting. A slot that already has it needs no call.
     ///
     /// # Errors
-    /// [`Error::Kvm`](crate::Error::Kvm) when the kernel refuses; then nothing has changed.
+    /// [`Error::Kvm`](crate::Error::Kvm) when the ioctl fails. The slots are unchanged then.
     pub fn set_log_dirty(&self, on: bool) -> Result<()> {
         let mut state = self.lock();
         let calls = plan_log_dirty(&state.table, on);
@@ -109,18 +109,19 @@ impl Memory {
 pub struct Slots<'a>(MutexGuard<'a, State>);
 
 impl Slots<'_> {
-    /// All of them, by number.
+    /// Iterates over all slots, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.0.table.iter()
     }
 
-    /// The slot of this number.
+    /// Returns the slot with this number.
     #[must_use]
     pub fn get(&self, id: u32) -> Option<&Slot> {
         self.0.table.get(id)
     }
 
-    /// The pages that this process has written since the last call, a loader or a device, as a slot and a page of it.
+    /// Reports the pages that this process (a loader or a device) has written since the last call, as a slot and a page
+    /// of it.
     pub fn take_written(&self, mut each: impl FnMut(&Slot, u64)) {
         for region in self.0.backing.iter().flat_map(|ram| ram.iter()) {
             for (word, bits) in (0..).zip((**region).bitmap().get_and_reset()) {
@@ -134,10 +135,10 @@ impl Slots<'_> {
     }
 }
 
-/// Changes on their way: collected, and applied by [`MemoryChanges::commit`], all deletes before all adds. Dropped without it,
-/// nothing has changed.
+/// A transaction. It collects changes, and [`MemoryChanges::commit`] applies them, all deletes before all adds.
+/// Dropping it without a commit changes nothing.
 ///
-/// Where an add overlaps a delete, the guest finds nothing there for a moment: stop the vCPUs before.
+/// Where an add overlaps a delete, the guest finds no memory for a moment: stop the vCPUs first.
 #[derive(Debug)]
 pub struct MemoryChanges<'a> {
     calls: &'a SlotCalls,
@@ -148,7 +149,8 @@ pub struct MemoryChanges<'a> {
 }
 
 impl MemoryChanges<'_> {
-    /// Takes away what was added as exactly this range before this transaction. A range of which nothing is there changes nothing.
+    /// Deletes a region that was added with exactly this range before this transaction. Has no effect if no part of the
+    /// range is mapped.
     pub fn delete(&mut self, range: Range<u64>) {
         self.deletes.push(range);
     }
@@ -156,7 +158,7 @@ impl MemoryChanges<'_> {
     /// Adds a region.
     ///
     /// # Errors
-    /// [`Error::Region`](crate::Error::Region) when the region is not one piece of its RAM.
+    /// [`Error::Region`](crate::Error::Region) when the region is not contiguous in its RAM.
     pub fn add(&mut self, region: Region) -> Result<()> {
         let Region { start, size, ram, ram_address, read_only } = region;
         let Some(host) = host_address(&ram, ram_address, size) else {
@@ -170,11 +172,11 @@ impl MemoryChanges<'_> {
         Ok(())
     }
 
-    /// Makes the calls: none where nothing is different.
+    /// Makes the calls. Makes none if nothing differs.
     ///
     /// # Errors
-    /// [`Error::Region`](crate::Error::Region) when the kernel has too few slots, [`Error::Kvm`](crate::Error::Kvm) with slot, start and size when it refuses one. Then
-    /// nothing has changed.
+    /// [`Error::Region`](crate::Error::Region) when the kernel has too few slots, [`Error::Kvm`](crate::Error::Kvm)
+    /// with slot, start and size when an ioctl fails. The slots are unchanged then.
     pub fn commit(mut self) -> Result<()> {
         let state = &mut *self.state;
         let calls = plan(&state.table, &self.deletes, &self.adds).map_err(|Full| RegionError {
@@ -189,13 +191,14 @@ impl MemoryChanges<'_> {
     }
 }
 
-/// Makes all calls or, when one fails, takes back those before it.
+/// Makes all calls. If one fails, reverts those before it.
 fn apply(kernel: &SlotCalls, table: &mut SlotTable, calls: &[SlotCall]) -> Result<()> {
     let mut next = table.clone();
     let mut undo = Vec::new();
     for call in calls {
         if let Err(error) = set(kernel, call) {
-            // What the kernel had a moment ago it takes again; if it does not, the first error still says why.
+            // The kernel accepts again what it had a moment ago. If it does not, the first error still reports the
+            // cause.
             for call in undo.iter().rev() {
                 let _ = set(kernel, call);
             }

@@ -1,6 +1,6 @@
-//! Guest memory as KVM has it: slots, each a run of guest physical addresses backed by memory of this process.
+//! Guest memory in KVM's terms: slots, each a range of guest physical addresses backed by memory of this process.
 //!
-//! - `region`: what a machine wants mapped, aligned to pages and split where a slot cannot be larger.
+//! - `region`: the regions that a machine requests, aligned to pages and split at the maximum slot size.
 //! - `table`: the slots of a machine as a value, and `plan`: a pure function from a table and changes to calls.
 //! - `handle`: the same table in the kernel, changed in transactions.
 

@@ -1,22 +1,23 @@
-//! From the slots there are and the changes that are asked for to the calls that make them: a pure function.
+//! Computes the `KVM_SET_USER_MEMORY_REGION` calls that turn the current memory slots into the requested layout. Pure.
 
 use super::region::Extent;
 use super::table::SlotTable;
 use kvm_accel_kvm::fd::{Slot, SlotCall};
 use std::ops::Range;
 
-/// More slots than the kernel has.
+/// The plan needs more slots than the kernel has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// All deletes, then all adds, each in the order in which they were asked for. What is deleted and added again alike is left
-/// alone; where only the flags differ, the slot is deleted first, because the kernel changes KVM_MEM_READONLY only so.
+/// Returns all deletes, then all adds, each in the requested order. A slot that is deleted and added again unchanged
+/// needs no call. If only its flags differ, the slot is deleted first, because the kernel does not change
+/// KVM_MEM_READONLY of an existing slot.
 pub fn plan(table: &SlotTable, deletes: &[Range<u64>], adds: &[Extent]) -> Result<Vec<SlotCall>, Full> {
     let mut deleted: Vec<Slot> = Vec::new();
     for range in deletes {
         let extent =
             Extent { start: range.start, size: range.end.saturating_sub(range.start), host: 0, read_only: false };
-        // A region that was never added, because it was empty, say, has no slots to be found.
+        // A region that was never added (for example because it was empty) has no slots to find.
         let found = pieces(table, extent).map_while(|piece| table.find(piece.start, piece.size));
         deleted.extend(found.filter(|slot| !deleted.contains(slot)).copied().collect::<Vec<_>>());
     }
@@ -39,7 +40,7 @@ pub fn plan(table: &SlotTable, deletes: &[Range<u64>], adds: &[Extent]) -> Resul
     Ok(calls)
 }
 
-/// The calls that switch dirty logging of all slots that a guest can write.
+/// Returns the calls that switch dirty logging of all slots that a guest can write.
 pub fn plan_log_dirty(table: &SlotTable, log_dirty: bool) -> Vec<SlotCall> {
     let change = |slot: &&Slot| !slot.read_only && slot.log_dirty != log_dirty;
     table.iter().filter(change).map(|slot| SlotCall::Set(Slot { log_dirty, ..*slot })).collect()
@@ -50,7 +51,7 @@ fn pieces(table: &SlotTable, extent: Extent) -> impl Iterator<Item = Extent> {
     extent.aligned().into_iter().flat_map(move |extent| extent.split(max))
 }
 
-/// A slot without a number yet.
+/// Returns a slot that has no number yet.
 const fn new(table: &SlotTable, Extent { start, size, host, read_only }: Extent) -> Slot {
     let read_only = read_only && table.limits.read_only;
     Slot { id: 0, start, size, host, read_only, log_dirty: table.log_dirty && !read_only }
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(commit(&mut table, &[range(0, 20)], &[extent(32, 20, false)]).len(), 40);
     }
 
-    /// Sixteen places of 16 pages, each with or without a region: transactions toggle some of them.
+    /// Sixteen positions of 16 pages, each with or without a region. Transactions toggle some of them.
     #[derive(Clone, Debug)]
     struct Toggle {
         place: u64,
@@ -166,7 +167,7 @@ mod tests {
                 prop_assert!(calls[firsts..].iter().all(|call| matches!(call, SlotCall::Set(_))), "deletes come first");
                 for call in &calls {
                     if let SlotCall::Set(new) = call {
-                        // What the kernel would answer EEXIST to.
+                        // The kernel would fail with EEXIST on an overlap.
                         prop_assert!(table.iter().all(|old| old.start >= new.range().end || new.start >= old.range().end));
                         prop_assert!(table.get(new.id).is_none(), "a slot is not moved in place");
                     }

@@ -1,4 +1,4 @@
-//! What a machine wants mapped, before the kernel's rules are applied to it.
+//! The memory that a machine requests, before the kernel's rules are applied to it.
 
 use crate::ram::GuestRam;
 use kvm_accel_kvm::fd::PAGE;
@@ -6,48 +6,51 @@ use std::ops::Range;
 
 /// Guest physical addresses and the RAM behind them.
 ///
-/// Only whole pages can be mapped: the start is rounded up and the end down, and what is left of less than a page is nothing.
+/// Only whole pages can be mapped: the start is rounded up and the end down. A region without a whole page maps
+/// nothing.
 #[derive(Clone, Debug)]
 pub struct Region {
     /// The first guest physical address.
     pub start: u64,
     /// Bytes.
     pub size: u64,
-    /// Where the memory comes from.
+    /// The RAM that backs the region.
     pub ram: GuestRam,
-    /// The address within `ram` that `start` shows: the same as `start`, unless RAM is shown in a second place.
+    /// The address within `ram` that appears at `start`: the same as `start`, unless the RAM is mapped at a second
+    /// address.
     pub ram_address: u64,
-    /// A guest's write is an MMIO exit (on a kernel with KVM_CAP_READONLY_MEM; on another it is a write, as under QEMU).
+    /// A guest's write causes an MMIO exit (on a kernel with KVM_CAP_READONLY_MEM; on another kernel it is a write, as
+    /// under QEMU).
     pub read_only: bool,
 }
 
 impl Region {
-    /// Writable RAM at its own addresses.
+    /// Returns writable RAM at its own addresses.
     #[must_use]
     pub fn new(ram: &GuestRam, range: Range<u64>) -> Self {
         let size = range.end.saturating_sub(range.start);
         Self { start: range.start, size, ram: ram.clone(), ram_address: range.start, read_only: false }
     }
 
-    /// The same, read-only or not.
+    /// Returns the same region, read-only or not.
     #[must_use]
     pub fn read_only(self, read_only: bool) -> Self {
         Self { read_only, ..self }
     }
 
-    /// The same RAM shown at another address.
+    /// Returns the same RAM at another guest physical address.
     #[must_use]
     pub fn at(self, start: u64) -> Self {
         Self { start, ..self }
     }
 }
 
-/// All that is mapped before a machine has interrupt controllers.
+/// All memory that is mapped before a machine has interrupt controllers.
 #[derive(Clone, Debug)]
 pub struct MachineMemory {
     /// RAM, at its own addresses.
     pub ram: GuestRam,
-    /// What else there is: firmware.
+    /// Further regions: firmware.
     pub regions: Vec<Region>,
 }
 
@@ -67,18 +70,18 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The whole pages in it, if any: the host address moves as the start does.
+    /// Returns the whole pages in the extent, if any. The host address moves with the start.
     pub fn aligned(self) -> Option<Self> {
         let start = self.start.checked_next_multiple_of(PAGE)?;
         let delta = start - self.start;
         let size = self.size.checked_sub(delta)? & !(PAGE - 1);
         let host = self.host.checked_add(delta)?;
-        // The kernel refuses an end beyond the address space; arithmetic on slots must not even meet one.
+        // The kernel rejects an end beyond the address space. The arithmetic on slots must not overflow on one.
         start.checked_add(size)?;
         (size > 0).then_some(Self { start, size, host, ..self })
     }
 
-    /// Pieces of `max` bytes and a rest, in address order.
+    /// Splits the extent into pieces of `max` bytes and a remainder, in address order.
     pub fn split(self, max: u64) -> impl Iterator<Item = Self> {
         let mut offset = 0;
         std::iter::from_fn(move || {

@@ -2,7 +2,7 @@
 
 use kvm_accel_kvm::fd::{Slot, SlotCall};
 
-/// What the kernel allows.
+/// Limits of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// KVM_CAP_NR_MEMSLOTS.
@@ -14,12 +14,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The kernel takes at most 2^31 - 1 pages in a slot; this is the power of two below, so that large pages stay aligned.
+    /// The kernel accepts at most 2^31 - 1 pages in a slot. This is the next lower power of two, so that large pages
+    /// stay aligned.
     pub const MAX_SLOT_SIZE: u64 = 4 << 40;
     /// The kernel's number of slots if it does not report one.
     const DEFAULT_SLOTS: u32 = 32;
 
-    /// From what the two capabilities answer.
+    /// Returns the limits from the values of the two capabilities.
     pub const fn new(nr_memslots: u32, readonly_mem: u32) -> Self {
         let slots = if nr_memslots == 0 { Self::DEFAULT_SLOTS } else { nr_memslots };
         Self { slots, slot_size: Self::MAX_SLOT_SIZE, read_only: readonly_mem != 0 }
@@ -30,7 +31,7 @@ impl Limits {
 #[derive(Clone, Debug)]
 pub struct SlotTable {
     pub limits: Limits,
-    /// New slots that a guest can write are logged.
+    /// Whether dirty logging is on for new slots that a guest can write.
     pub log_dirty: bool,
     slots: Vec<Option<Slot>>,
 }
@@ -42,7 +43,7 @@ impl SlotTable {
         Self { limits, log_dirty: false, slots: Vec::new() }
     }
 
-    /// The slots in use, by number.
+    /// Iterates over the slots in use, by number.
     pub fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().flatten()
     }
@@ -51,12 +52,12 @@ impl SlotTable {
         self.slots.get(usize::try_from(id).ok()?)?.as_ref()
     }
 
-    /// The slot of exactly this range.
+    /// Returns the slot of exactly this range.
     pub fn find(&self, start: u64, size: u64) -> Option<&Slot> {
         self.iter().find(|slot| (slot.start, slot.size) == (start, size))
     }
 
-    /// What the kernel has accepted.
+    /// Applies a call that the kernel has accepted.
     pub fn apply(&mut self, call: &SlotCall) {
         let Ok(index) = usize::try_from(call.slot().id) else { return };
         while self.slots.len() <= index {
@@ -72,7 +73,7 @@ impl SlotTable {
         }
     }
 
-    /// Free numbers, lowest first.
+    /// Iterates over the free numbers, lowest first.
     pub fn free(&self) -> impl Iterator<Item = u32> {
         (0..self.limits.slots).filter(|&id| self.get(id).is_none())
     }

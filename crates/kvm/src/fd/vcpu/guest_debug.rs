@@ -14,7 +14,7 @@ pub struct DebugWords {
 }
 
 impl Vcpu {
-    /// KVM_SET_GUEST_DEBUG.
+    /// Calls KVM_SET_GUEST_DEBUG.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).

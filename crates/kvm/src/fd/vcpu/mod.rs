@@ -51,17 +51,17 @@ impl Vcpu {
         Ok(Self { fd, id, apic_id, features, page })
     }
 
-    /// The index.
+    /// Returns the index.
     pub const fn id(&self) -> u32 {
         self.id
     }
 
-    /// The shared pages, for the kick.
+    /// Returns the shared pages, for the kick.
     pub const fn page(&self) -> &RunPage {
         &self.page
     }
 
-    /// Names this vCPU in an error.
+    /// Builds the error of an ioctl, with this vCPU's index.
     pub(in crate::fd) fn failed(
         &self,
         ioctl: &'static str,
@@ -70,24 +70,25 @@ impl Vcpu {
         error_of(ioctl, format!("vCPU {}", self.id))
     }
 
-    /// This vCPU's dirty ring.
+    /// Maps this vCPU's dirty ring.
     pub fn dirty_ring(&self, entries: u32) -> Result<DirtyRing> {
         DirtyRing::map(&self.fd, entries).map_err(self.failed("mmap"))
     }
 
-    /// KVM_SET_CPUID2.
+    /// Calls KVM_SET_CPUID2.
     pub fn set_cpuid(&self, cpuid: &CpuId) -> Result<()> {
         self.fd.set_cpuid2(cpuid).map_err(self.failed("KVM_SET_CPUID2"))
     }
 
-    /// Takes from the shared page that the last KVM_RUN ended with a bus lock, whatever else it ended with.
+    /// Takes the flag in the shared page that a bus lock occurred in the last KVM_RUN, with any exit reason.
     pub fn take_bus_lock(&mut self) -> bool {
         self.page.take_bus_lock()
     }
 
-    /// KVM_RUN, then decoding. Completes the I/O or MMIO of the exit before.
+    /// Calls KVM_RUN and decodes the exit. Completes the I/O or MMIO of the previous exit.
     pub fn run(&mut self) -> Exit<'_> {
-        // What kvm-ioctls decodes has neither an access size nor the notify exit: the page is decoded here instead.
+        // The exits that kvm-ioctls decodes lack the access size and the notify exit, so the page is decoded here
+        // instead.
         trace!(KvmVcpuIoctl { cpu_index: self.id, number: KVM_RUN, name: "KVM_RUN".into() });
         match self.fd.run().map(drop) {
             Ok(()) => {
@@ -103,7 +104,7 @@ impl Vcpu {
         }
     }
 
-    /// Puts the state a boot protocol asks for on top of the reset values.
+    /// Applies the state that a boot protocol requires, on top of the reset values.
     pub fn set_start_state(&self, start: &StartState) -> Result<()> {
         if start.mode == StartMode::Reset {
             return Ok(());
@@ -137,38 +138,39 @@ impl Vcpu {
         self.fd.set_regs(&regs).map_err(self.failed("KVM_SET_REGS"))
     }
 
-    /// The registers that reports and events show.
+    /// Reads the registers that reports and events show.
     pub fn registers(&self) -> Result<Registers> {
         let regs = self.fd.get_regs().map_err(self.failed("KVM_GET_REGS"))?;
         let sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
         Ok(registers_of(&regs, &sregs))
     }
 
-    /// KVM_KVMCLOCK_CTRL: notifies a guest that it was paused, so that its watchdogs do not fire. The kernel refuses for a guest without
-    /// kvmclock; that error is ignored.
+    /// Calls KVM_KVMCLOCK_CTRL, which notifies a guest that it was paused, so that its watchdogs do not fire. The call
+    /// fails for a guest without kvmclock; that error is ignored.
     pub fn kvmclock_ctrl(&self) {
         if self.features.kvmclock_ctrl {
             let _ = self.fd.kvmclock_ctrl().map_err(self.failed("KVM_KVMCLOCK_CTRL"));
         }
     }
 
-    /// The register page of the local APIC (KVM_GET_LAPIC); `None` when it is not in the kernel.
+    /// Reads the register page of the local APIC (KVM_GET_LAPIC). Returns `None` if the local APIC is not in the
+    /// kernel.
     pub fn local_apic(&self) -> Option<[u8; 0x400]> {
         let apic = self.fd.get_lapic().ok()?;
         Some(apic.regs.map(c_char::cast_unsigned))
     }
 
-    /// KVM_INTERRUPT: an interrupt of a PIC outside the kernel.
+    /// Calls KVM_INTERRUPT: injects an interrupt of a PIC outside the kernel.
     pub fn interrupt(&self, vector: u8) -> Result<()> {
         upstream::vcpu::interrupt(&self.fd, vector).map_err(self.failed("KVM_INTERRUPT"))
     }
 
-    /// KVM_NMI.
+    /// Calls KVM_NMI.
     pub fn nmi(&self) -> Result<()> {
         self.fd.nmi().map_err(self.failed("KVM_NMI"))
     }
 
-    /// KVM_GET_TSC_KHZ.
+    /// Calls KVM_GET_TSC_KHZ.
     ///
     /// # Errors
     /// [`Error::Ioctl`].
@@ -176,7 +178,7 @@ impl Vcpu {
         self.fd.get_tsc_khz().map_err(self.failed("KVM_GET_TSC_KHZ"))
     }
 
-    /// KVM_SET_TSC_KHZ.
+    /// Calls KVM_SET_TSC_KHZ.
     ///
     /// # Errors
     /// [`Error::Ioctl`].
@@ -184,18 +186,19 @@ impl Vcpu {
         self.fd.set_tsc_khz(khz).map_err(self.failed("KVM_SET_TSC_KHZ"))
     }
 
-    /// Which parts of a register file this vCPU has.
+    /// Returns which parts of the register state this vCPU has.
     #[must_use]
     pub const fn features(&self) -> StateFeatures {
         self.features
     }
 
-    /// Whether exceptions that are put back carry a payload.
+    /// Returns whether reinjected exceptions carry a payload.
     pub const fn exception_payloads(&self) -> bool {
         self.features.exception_payload
     }
 
-    /// KVM_TRANSLATE: where the guest's page tables map a linear address, if they do.
+    /// Calls KVM_TRANSLATE: returns the guest physical address to which the guest's page tables map a linear address,
+    /// if they do.
     pub fn translate(&self, linear: u64) -> Option<u64> {
         let translation = self.fd.translate_gva(linear).ok()?;
         (translation.valid != 0).then_some(translation.physical_address)
@@ -218,7 +221,7 @@ const FLAT_DATA: kvm_segment = kvm_segment {
     unusable: 0,
     padding: 0,
 };
-/// The type of a code segment that can be read and has been used.
+/// The type of a readable code segment with the accessed bit set.
 const CODE: u8 = 0xb;
 
 fn set_segments(sregs: &mut kvm_sregs, code: kvm_segment, data: kvm_segment) {
@@ -226,13 +229,13 @@ fn set_segments(sregs: &mut kvm_sregs, code: kvm_segment, data: kvm_segment) {
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
 }
 
-/// Flat 4 GiB code and data segments, protection on, paging off: what multiboot 1 and PVH ask for.
+/// Sets flat 4 GiB code and data segments, protection on, paging off: the state that multiboot 1 and PVH require.
 fn set_flat_segments(sregs: &mut kvm_sregs) {
     set_segments(sregs, kvm_segment { selector: 8, type_: CODE, ..FLAT_DATA }, FLAT_DATA);
     sregs.cr0 |= CR0_PE;
 }
 
-/// 64-bit mode in Linux's segments, __BOOT_CS and __BOOT_DS.
+/// Sets 64-bit mode with Linux's segments, __BOOT_CS and __BOOT_DS.
 fn set_long_mode(sregs: &mut kvm_sregs, page_table: u64) {
     let code = kvm_segment { selector: 0x10, type_: CODE, db: 0, l: 1, ..FLAT_DATA };
     set_segments(sregs, code, kvm_segment { selector: 0x18, ..FLAT_DATA });

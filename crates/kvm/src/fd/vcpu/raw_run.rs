@@ -1,4 +1,4 @@
-//! KVM_RUN without decoding, tracing or a check of the page: what benchmarks compare the exit path with.
+//! KVM_RUN without decoding, tracing or a check of the page. Benchmarks compare the exit path with it.
 
 use super::Vcpu;
 use crate::{Error, Result};
@@ -12,7 +12,7 @@ const KVM_RUN: libc::c_ulong = 0xae80;
 pub struct RawExit {
     /// KVM_EXIT_*.
     pub reason: u32,
-    /// The guest writes.
+    /// True if the guest writes.
     pub write: bool,
     /// Port or guest physical address.
     pub address: u64,
@@ -21,7 +21,7 @@ pub struct RawExit {
 }
 
 impl Vcpu {
-    /// Calls KVM_RUN until `on_exit` answers false. Reads get all ones.
+    /// Calls KVM_RUN until `on_exit` returns false. Reads return all ones.
     ///
     /// # Errors
     /// KVM_RUN failed.
@@ -37,8 +37,9 @@ impl Vcpu {
                 }
                 return Err(Error::Ioctl { ioctl: "KVM_RUN", context: String::new(), errno });
             }
-            // SAFETY: the kernel is done with the page until the next KVM_RUN; exit_reason selects the member of the union, and
-            // the data of an I/O exit lies inside the mapping, where the kernel says, size * count bytes of it.
+            // SAFETY: the kernel accesses the page again only in the next KVM_RUN. exit_reason selects the member of
+            // the union, and the data of an I/O exit, size * count bytes, lies inside the mapping at the kernel's
+            // offset.
             let exit = unsafe {
                 let reason = (*run).exit_reason;
                 match reason {

@@ -1,4 +1,5 @@
-//! KVM_GET_CLOCK and KVM_SET_CLOCK: the last vCPU to stop reads the VM's clock, whichever thread that is.
+//! KVM_GET_CLOCK and KVM_SET_CLOCK. The thread of the last vCPU that stops reads the VM's clock; any vCPU can be the
+//! last.
 
 use crate::Result;
 use crate::error::failed;
@@ -15,12 +16,12 @@ impl VmClock {
         Self(vm)
     }
 
-    /// Nanoseconds.
+    /// Returns the clock in nanoseconds.
     pub fn get(&self) -> Result<u64> {
         self.0.get_clock().map(|data| data.clock).map_err(failed("KVM_GET_CLOCK", ""))
     }
 
-    /// Without flags: the clock goes on from `nanoseconds`, however long ago that was.
+    /// Sets the clock without flags: it continues from `nanoseconds`, regardless of the time since the read.
     pub fn set(&self, nanoseconds: u64) -> Result<()> {
         let data = kvm_clock_data { clock: nanoseconds, ..Default::default() };
         self.0.set_clock(&data).map_err(failed("KVM_SET_CLOCK", ""))

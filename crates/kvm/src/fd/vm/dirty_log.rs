@@ -7,7 +7,7 @@ use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 
-/// A handle on a VM for its dirty pages. It does not keep the VM: after its end, calls fail with EBADF.
+/// A handle on a VM for its dirty pages. It does not keep the VM alive: after the VM's end, calls fail with EBADF.
 #[derive(Clone, Debug)]
 pub struct DirtyCalls(Weak<VmFd>);
 
@@ -20,7 +20,7 @@ impl DirtyCalls {
         self.0.upgrade().ok_or(errno::Error::new(libc::EBADF))
     }
 
-    /// KVM_GET_DIRTY_LOG: overwrites `bitmap`, one bit for each of the slot's `pages`.
+    /// Calls KVM_GET_DIRTY_LOG. Overwrites `bitmap`, one bit for each of the slot's `pages`.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).
@@ -29,8 +29,8 @@ impl DirtyCalls {
         result.map_err(failed("KVM_GET_DIRTY_LOG", format!("slot {slot}, {pages} pages")))
     }
 
-    /// KVM_CLEAR_DIRTY_LOG: forgets the pages whose bits are set, and notes their next writes. `first_page` is a multiple of 64, and so is
-    /// `pages` unless the slot ends there.
+    /// Calls KVM_CLEAR_DIRTY_LOG: clears the pages whose bits are set, and records their next writes. `first_page` is a
+    /// multiple of 64, and so is `pages` unless the slot ends there.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).
@@ -39,7 +39,7 @@ impl DirtyCalls {
         result.map_err(failed("KVM_CLEAR_DIRTY_LOG", format!("slot {slot}, {pages} pages from {first_page}")))
     }
 
-    /// KVM_RESET_DIRTY_RINGS: the kernel takes back the harvested entries. Returns their number.
+    /// Calls KVM_RESET_DIRTY_RINGS: the kernel reclaims the harvested entries. Returns their number.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).

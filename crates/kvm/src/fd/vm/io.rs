@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 
-/// A handle on a VM for its I/O. It does not keep the VM: after its end, calls fail with EBADF.
+/// A handle on a VM for its I/O. It does not keep the VM alive: after the VM's end, calls fail with EBADF.
 #[derive(Clone, Debug)]
 pub struct IoCalls(Weak<VmFd>);
 
@@ -27,7 +27,7 @@ impl IoCalls {
         self.0.upgrade().ok_or(errno::Error::new(libc::EBADF))
     }
 
-    /// KVM_IOEVENTFD.
+    /// Calls KVM_IOEVENTFD.
     pub fn ioeventfd(&self, ioeventfd: &Ioeventfd, assign: bool) -> Result<()> {
         let argument = argument(ioeventfd, assign);
         let (fd, size) = (argument.fd, argument.len);
@@ -41,7 +41,7 @@ impl IoCalls {
             .map_err(failed("KVM_IOEVENTFD", format!("{ioeventfd}{}", if assign { "" } else { ", deassign" })))
     }
 
-    /// KVM_REGISTER_COALESCED_MMIO or KVM_UNREGISTER_COALESCED_MMIO.
+    /// Calls KVM_REGISTER_COALESCED_MMIO or KVM_UNREGISTER_COALESCED_MMIO.
     pub fn coalesce(&self, start: IoAddress, len: u32, register: bool) -> Result<()> {
         let address = match start {
             IoAddress::Pio(port) => IoEventAddress::Pio(port.into()),

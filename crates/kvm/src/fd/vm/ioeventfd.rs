@@ -1,27 +1,28 @@
-//! ioeventfd: what a guest writes to signal an eventfd.
+//! ioeventfd: guest writes that signal an eventfd.
 
 use crate::run::IoAddress;
 use std::fmt;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
-/// Which writes count, by size and value. A value has the width of its access, so that none is asked for that cannot be written.
+/// Which writes match, by size and value. A value has the width of its access, so every value is one that the guest can
+/// write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     /// Every write, of any size.
     Anything,
-    /// Of 1 byte: any value, or this one.
+    /// A 1-byte write of any value, or of this value.
     Byte(Option<u8>),
-    /// Of 2 bytes.
+    /// A 2-byte write.
     Word(Option<u16>),
-    /// Of 4 bytes.
+    /// A 4-byte write.
     Dword(Option<u32>),
-    /// Of 8 bytes. No port is written so.
+    /// An 8-byte write. Ports have no such writes.
     Qword(Option<u64>),
 }
 
 impl Written {
-    /// In bytes; 0 for any.
+    /// Returns the size in bytes; 0 for any size.
     #[must_use]
     pub const fn size(self) -> u32 {
         match self {
@@ -33,7 +34,7 @@ impl Written {
         }
     }
 
-    /// The only value that counts, if there is one.
+    /// Returns the only value that matches, if there is one.
     #[must_use]
     pub fn value(self) -> Option<u64> {
         match self {
@@ -46,16 +47,16 @@ impl Written {
     }
 }
 
-/// An eventfd and the writes that signal it instead of leaving the guest.
+/// An eventfd and the writes that signal it without an exit to user space.
 ///
-/// A write that signals the eventfd does not leave the guest. Every other write to the same address does.
+/// A write that matches signals the eventfd and does not exit. Every other write to the same address exits.
 #[derive(Clone, Debug)]
 pub struct Ioeventfd {
-    /// Where.
+    /// The address.
     pub address: IoAddress,
-    /// Which writes.
+    /// The writes that match.
     pub written: Written,
-    /// What they signal.
+    /// The eventfd to signal.
     pub event: Arc<EventFd>,
 }
 

@@ -1,4 +1,4 @@
-//! The VM fd's ioctls for interrupts. They need no order among threads, so each device keeps a handle.
+//! The VM fd's ioctls for interrupts. They need no ordering between threads, so each device keeps a handle.
 
 use crate::Result;
 use crate::error::{error_of, failed};
@@ -15,10 +15,11 @@ use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 use vmm_sys_util::eventfd::EventFd;
 
-/// The write that a device's interrupt message is: an address that selects local APICs, and data with vector and mode.
+/// The memory write of a message-signalled interrupt: an address that selects local APICs, and data with vector and
+/// mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Msi {
-    /// Where the message goes, 0xfee00000 and up on x86.
+    /// The address, 0xfee00000 and up on x86.
     pub address: u64,
     /// Vector, delivery mode and trigger mode.
     pub data: u32,
@@ -35,25 +36,25 @@ pub enum Chip {
     Ioapic,
 }
 
-/// Where a GSI leads.
+/// The destination of a GSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// To a pin of a controller in the kernel.
+    /// A pin of a controller in the kernel.
     Pin(Chip, u32),
-    /// To local APICs, as this message says.
+    /// The local APICs that this message selects.
     Msi(Msi),
 }
 
-/// One row of the table. A GSI may have several: an ISA line leads to a PIC and to the IOAPIC.
+/// One entry of the table. A GSI may have several: an ISA line leads to a PIC and to the IOAPIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IrqRoute {
     /// Global system interrupt.
     pub gsi: u32,
-    /// Where it leads.
+    /// The destination.
     pub route: Route,
 }
 
-/// A handle on a VM for its interrupts. It does not keep the VM: after its end, calls fail with EBADF.
+/// A handle on a VM for its interrupts. It does not keep the VM alive: after the VM's end, calls fail with EBADF.
 #[derive(Clone, Debug)]
 pub struct IrqCalls(Weak<VmFd>);
 
@@ -66,7 +67,7 @@ impl IrqCalls {
         self.0.upgrade().ok_or(errno::Error::new(libc::EBADF))
     }
 
-    /// KVM_SET_GSI_ROUTING: replaces the whole table.
+    /// Calls KVM_SET_GSI_ROUTING, which replaces the whole table.
     pub fn set_gsi_routing(&self, entries: &[IrqRoute]) -> Result<()> {
         trace!(KvmIrqchipCommitRoutes {});
         let context = || format!("{} routes", entries.len());
@@ -76,7 +77,7 @@ impl IrqCalls {
         self.vm().and_then(|vm| vm.set_gsi_routing(&table)).map_err(failed("KVM_SET_GSI_ROUTING", context()))
     }
 
-    /// KVM_IRQFD; with `resample` the GSI is level-triggered.
+    /// Calls KVM_IRQFD. With `resample` the GSI is level-triggered.
     pub fn assign_irqfd(&self, event: &EventFd, gsi: u32, resample: Option<&EventFd>) -> Result<()> {
         self.vm()
             .and_then(|vm| match resample {
@@ -86,21 +87,21 @@ impl IrqCalls {
             .map_err(failed("KVM_IRQFD", format!("GSI {gsi}")))
     }
 
-    /// KVM_IRQFD with the flag to deassign.
+    /// Calls KVM_IRQFD with the flag to deassign.
     pub fn deassign_irqfd(&self, event: &EventFd, gsi: u32) -> Result<()> {
         let context = || format!("GSI {gsi}, deassign");
         let vm = self.vm().map_err(error_of("KVM_IRQFD", context()))?;
         vm.unregister_irqfd(event, gsi).map_err(failed("KVM_IRQFD", context()))
     }
 
-    /// KVM_SIGNAL_MSI: the kernel's status.
+    /// Calls KVM_SIGNAL_MSI. Returns the kernel's status.
     pub fn signal_msi(&self, msi: Msi) -> Result<i32> {
         let (address_lo, address_hi) = halves(msi.address);
         let message = kvm_msi { address_lo, address_hi, data: msi.data, ..Default::default() };
-        // Errors are put into words only where there are any: devices call this often.
+        // Error texts are formatted only for an error, because devices call this often.
         called("KVM_SIGNAL_MSI", None);
         match self.vm().and_then(|vm| vm.signal_msi(message)) {
-            // The status -1, which every ioctl's caller sees as this error: no local APIC takes the message.
+            // The status -1, which ioctl(2) returns as this error: no local APIC accepts the message.
             Err(e) if e.errno() == libc::EPERM => Ok(-1),
             result => {
                 result.map_err(|e| failed("KVM_SIGNAL_MSI", format!("{:#x}, data {:#x}", msi.address, msi.data))(e))
@@ -108,14 +109,14 @@ impl IrqCalls {
         }
     }
 
-    /// KVM_REINJECT_CONTROL: whether lost ticks of the PIT are delivered late.
+    /// Calls KVM_REINJECT_CONTROL: sets whether lost ticks of the PIT are delivered late.
     pub fn reinject_control(&self, reinject: bool) -> Result<()> {
         self.vm()
             .and_then(|vm| upstream::vm::reinject_control(&vm, reinject))
             .map_err(failed("KVM_REINJECT_CONTROL", ""))
     }
 
-    /// KVM_IRQ_LINE_STATUS: the kernel's status.
+    /// Calls KVM_IRQ_LINE_STATUS. Returns the kernel's status.
     pub fn irq_line_status(&self, gsi: u32, level: bool) -> Result<i32> {
         called("KVM_IRQ_LINE_STATUS", None);
         let result = self.vm().and_then(|vm| upstream::vm::irq_line_status(&vm, gsi, level));
@@ -123,7 +124,7 @@ impl IrqCalls {
     }
 }
 
-/// The low and the high 32 bits.
+/// Returns the low and the high 32 bits.
 fn halves(address: u64) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
     (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]))
@@ -157,7 +158,7 @@ mod tests {
     fn test_rows_are_the_kernels() {
         let message = row(&IrqRoute { gsi: 30, route: Route::Msi(Msi { address: 0x1_fee0_2000, data: 0x41 }) });
         assert_eq!((message.gsi, message.type_, message.flags), (30, KVM_IRQ_ROUTING_MSI, 0));
-        // SAFETY: the type says which member was written.
+        // SAFETY: the type determines which member was written.
         let msi = unsafe { message.u.msi };
         assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee0_2000, 1, 0x41));
         let pin = row(&IrqRoute { gsi: 9, route: Route::Pin(Chip::PicSlave, 1) });

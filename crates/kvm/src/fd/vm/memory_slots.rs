@@ -9,7 +9,7 @@ use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
 use vmm_sys_util::errno;
 
-/// A handle on a VM for its memory slots. It does not keep the VM: after its end, calls fail with EBADF.
+/// A handle on a VM for its memory slots. It does not keep the VM alive: after the VM's end, calls fail with EBADF.
 #[derive(Clone, Debug)]
 pub struct SlotCalls(Weak<VmFd>);
 
@@ -21,7 +21,8 @@ impl SlotCalls {
     /// Sets or deletes one slot.
     ///
     /// # Safety
-    /// The memory behind a slot that is set stays mapped until the slot is deleted, or no vCPU of the VM can run any more.
+    /// The memory behind a slot that is set stays mapped until the slot is deleted, or no vCPU of the VM can run any
+    /// more.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).

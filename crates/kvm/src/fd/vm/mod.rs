@@ -41,7 +41,7 @@ pub struct Vm {
 #[derive(Clone, Debug)]
 pub struct ChipState {
     chips: Vec<kvm_irqchip>,
-    /// Where there is one.
+    /// `None` without a PIT.
     pit: Option<kvm_pit_state2>,
 }
 
@@ -50,67 +50,67 @@ impl Vm {
         Self { fd: Arc::new(fd) }
     }
 
-    /// The ioctls for accesses that stay in the kernel, which devices keep.
+    /// Returns a handle for the ioctls for accesses that stay in the kernel. Devices keep it.
     pub fn io_calls(&self) -> IoCalls {
         IoCalls::new(&self.fd)
     }
 
-    /// The ioctls for interrupts, which devices keep.
+    /// Returns a handle for the ioctls for interrupts. Devices keep it.
     pub fn irq_calls(&self) -> IrqCalls {
         IrqCalls::new(&self.fd)
     }
 
-    /// What KVM_CHECK_EXTENSION answers on the VM fd.
+    /// Returns the value of KVM_CHECK_EXTENSION on the VM fd.
     pub fn check(&self, capability: Capability) -> u32 {
         let answer = self.fd.check_extension_raw(capability.number().into());
         trace!(KvmVmIoctl { number: 0xae03, name: "KVM_CHECK_EXTENSION".into() });
         answer.try_into().unwrap_or(0)
     }
 
-    /// KVM_ENABLE_CAP with one argument. Nothing may be enabled once a vCPU exists.
+    /// Calls KVM_ENABLE_CAP with one argument. Capabilities must be enabled before a vCPU exists.
     pub fn enable(&self, capability: Capability, argument: u64) -> Result<()> {
         let cap = kvm_enable_cap { cap: capability.number(), args: [argument, 0, 0, 0], ..Default::default() };
         self.fd.enable_cap(&cap).map_err(failed("KVM_ENABLE_CAP", capability.to_string()))
     }
 
-    /// KVM_SET_IDENTITY_MAP_ADDR.
+    /// Calls KVM_SET_IDENTITY_MAP_ADDR.
     pub fn set_identity_map_address(&self, address: u64) -> Result<()> {
         self.fd.set_identity_map_address(address).map_err(failed("KVM_SET_IDENTITY_MAP_ADDR", ""))
     }
 
-    /// KVM_SET_TSS_ADDR.
+    /// Calls KVM_SET_TSS_ADDR.
     pub fn set_tss_address(&self, address: u32) -> Result<()> {
         self.fd.set_tss_address(address as usize).map_err(failed("KVM_SET_TSS_ADDR", ""))
     }
 
-    /// KVM_SET_NR_MMU_PAGES.
+    /// Calls KVM_SET_NR_MMU_PAGES.
     pub fn set_nr_mmu_pages(&self, pages: u64) -> Result<()> {
         let done = upstream::vm::set_nr_mmu_pages(&self.fd, pages);
         done.map_err(failed("KVM_SET_NR_MMU_PAGES", format!("kvm-shadow-mem of {pages} pages")))
     }
 
-    /// The ioctls for dirty pages.
+    /// Returns a handle for the ioctls for dirty pages.
     pub fn dirty_calls(&self) -> DirtyCalls {
         DirtyCalls::new(&self.fd)
     }
 
-    /// The ioctl for memory slots.
+    /// Returns a handle for the ioctl for memory slots.
     pub fn slot_calls(&self) -> SlotCalls {
         SlotCalls::new(&self.fd)
     }
 
-    /// KVM_CREATE_IRQCHIP: PIC, IOAPIC and local APICs in the kernel.
+    /// Calls KVM_CREATE_IRQCHIP: creates PIC, IOAPIC and local APICs in the kernel.
     pub fn create_irqchip(&self) -> Result<()> {
         self.fd.create_irq_chip().map_err(failed("KVM_CREATE_IRQCHIP", ""))
     }
 
-    /// KVM_CREATE_PIT2.
+    /// Calls KVM_CREATE_PIT2.
     pub fn create_pit(&self) -> Result<()> {
         let config = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         self.fd.create_pit2(config).map_err(failed("KVM_CREATE_PIT2", ""))
     }
 
-    /// KVM_CREATE_VCPU and its shared pages. The kernel's name for a vCPU is its APIC id.
+    /// Calls KVM_CREATE_VCPU and maps the shared pages. The kernel identifies a vCPU by its APIC id.
     pub fn create_vcpu(&self, id: u32, apic_id: u32, features: StateFeatures) -> Result<Vcpu> {
         trace!(KvmInitVcpu { cpu_index: id, arch_cpu_id: apic_id });
         let fd = self.fd.create_vcpu(apic_id.into()).map_err(failed("KVM_CREATE_VCPU", format!("vCPU {id}")))?;
@@ -118,13 +118,13 @@ impl Vm {
         Vcpu::new(fd, id, apic_id, features, self.fd.run_size())
     }
 
-    /// The VM's clock, for whichever thread stops last.
+    /// Returns a handle on the VM's clock, for the thread whose vCPU stops last.
     pub fn clock(&self) -> VmClock {
         VmClock::new(Arc::clone(&self.fd))
     }
 
-    /// The in-kernel chips at power-on (`kernel-irqchip=on` only), the same in every machine of a process: read once, before a
-    /// guest can have changed them. `pit`: whether this VM has one.
+    /// Returns the state of the in-kernel chips at power-on (`kernel-irqchip=on` only). It is the same in every machine
+    /// of a process, so it is read once, before a guest can have changed it. `pit`: whether this VM has a PIT.
     pub fn power_on_chip_state(&self, pit: bool) -> Result<&'static ChipState> {
         static POWER_ON: [OnceLock<ChipState>; 2] = [const { OnceLock::new() }; 2];
         let power_on = &POWER_ON[usize::from(pit)];
@@ -148,7 +148,7 @@ impl Vm {
         Ok(ChipState { chips, pit })
     }
 
-    /// Writes the in-kernel chips: a reset.
+    /// Writes the state of the in-kernel chips, for a reset.
     pub fn set_chip_state(&self, state: &ChipState) -> Result<()> {
         for chip in &state.chips {
             self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;

@@ -5,26 +5,26 @@ use crate::Result;
 use crate::error::failed;
 use kvm_ioctls::{MsrFilterDefaultAction, MsrFilterRange, MsrFilterRangeFlags};
 
-/// A range of MSRs whose accesses leave the guest.
+/// A range of MSRs whose accesses exit to user space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FilteredMsrs {
     /// The first MSR.
     pub index: u32,
     /// The number of MSRs.
     pub count: u32,
-    /// `rdmsr` leaves the guest.
+    /// `rdmsr` exits to user space.
     pub reads: bool,
-    /// `wrmsr` leaves the guest.
+    /// `wrmsr` exits to user space.
     pub writes: bool,
 }
 
 impl Vm {
-    /// Leaves every MSR to the kernel but those of the ranges.
+    /// Makes the accesses to the ranges exit to user space. The kernel handles every other MSR.
     ///
     /// # Errors
     /// [`Error::Ioctl`](crate::Error::Ioctl).
     pub fn set_msr_filter(&self, filtered: &[FilteredMsrs]) -> Result<()> {
-        // A cleared bit leaves the guest.
+        // A cleared bit makes the access exit.
         let bits: Vec<Vec<u8>> =
             filtered.iter().map(|range| vec![0; range.count.div_ceil(8).try_into().unwrap_or(0)]).collect();
         let ranges: Vec<_> = filtered

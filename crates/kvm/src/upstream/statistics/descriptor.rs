@@ -9,7 +9,7 @@ const KVM_GET_STATS_FD: libc::c_ulong = 0xaece;
 /// Opens the statistics file of a VM or vCPU fd. The file keeps the VM alive in the kernel until it is closed.
 ///
 /// # Errors
-/// The kernel's.
+/// The error of the ioctl.
 pub fn stats_file(fd: &impl AsRawFd) -> Result<File, errno::Error> {
     // SAFETY: the ioctl has no argument and touches no memory of ours.
     let file = unsafe { vmm_sys_util::ioctl::ioctl(fd, KVM_GET_STATS_FD) };

@@ -1,35 +1,35 @@
-//! The layout of a statistics file, as the kernel describes it: a header of 24 bytes, then descriptors, then blocks of u64, all in the
-//! host's byte order. What is unknown is left out, so that a newer kernel's additions do no harm.
+//! The layout of a statistics file, as the kernel describes it: a header of 24 bytes, then descriptors, then blocks of
+//! u64, all in the host's byte order. Unknown statistics are skipped, so additions of a newer kernel do no harm.
 
 use super::{Result, StatsError};
 
-/// Bytes of the header.
+/// Size of the header in bytes.
 pub(super) const HEADER_SIZE: usize = 24;
-/// Bytes of a descriptor before its name.
+/// Size of a descriptor in bytes, without its name.
 const DESCRIPTOR_SIZE: usize = 16;
-/// The most that descriptors or data may take. Kernels of today need 3 KiB; nothing larger is allocated on a file's word.
+/// Maximum size of descriptors or data. Today's kernels need 3 KiB. A larger size in a file is rejected, not allocated.
 const LIMIT: usize = 1 << 20;
 
-/// What a statistic is.
+/// The kind of a statistic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatKind {
-    /// Only ever grows.
+    /// A value that only grows.
     Cumulative,
-    /// As it is now.
+    /// The current value.
     Instant,
-    /// The largest so far.
+    /// The largest value so far.
     Peak,
     /// A distribution in buckets of equal width.
     LinearHistogram {
         /// The width, in the statistic's unit.
         bucket_size: u32,
     },
-    /// A distribution in buckets of which each is twice as wide as the one before.
+    /// A distribution in buckets, each twice as wide as the previous one.
     Log2Histogram,
 }
 
 impl StatKind {
-    /// QEMU's name.
+    /// Returns QEMU's name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -41,17 +41,17 @@ impl StatKind {
         }
     }
 
-    /// Whether it has buckets instead of one value.
+    /// Returns whether the statistic has buckets instead of one value.
     #[must_use]
     pub const fn is_histogram(self) -> bool {
         matches!(self, Self::LinearHistogram { .. } | Self::Log2Histogram)
     }
 }
 
-/// What is counted or measured.
+/// The unit of a statistic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatUnit {
-    /// Events, pages, or whatever the name says.
+    /// No unit: events, pages, or what the name states.
     None,
     /// Bytes.
     Bytes,
@@ -64,7 +64,7 @@ pub enum StatUnit {
 }
 
 impl StatUnit {
-    /// QEMU's name; `None` without a unit.
+    /// Returns QEMU's name; `None` without a unit.
     #[must_use]
     pub const fn as_str(self) -> Option<&'static str> {
         match self {
@@ -77,7 +77,7 @@ impl StatUnit {
     }
 }
 
-/// What the exponent is of.
+/// The base of the exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StatBase {
     /// Powers of ten: nanoseconds are 10 to the -9 seconds.
@@ -87,7 +87,7 @@ pub enum StatBase {
 }
 
 impl StatBase {
-    /// 10 or 2.
+    /// Returns 10 or 2.
     #[must_use]
     pub const fn as_u32(self) -> u32 {
         match self {
@@ -97,42 +97,42 @@ impl StatBase {
     }
 }
 
-/// One statistic: a value of it times `base` to the `exponent` is in `unit`.
+/// One statistic. Its value times `base` to the power of `exponent` is in `unit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatDescriptor {
     /// The kernel's name.
     pub name: String,
-    /// What it is.
+    /// The kind.
     pub kind: StatKind,
-    /// What it counts.
+    /// The unit.
     pub unit: StatUnit,
-    /// What the exponent is of.
+    /// The base of the exponent.
     pub base: StatBase,
-    /// The scale.
+    /// The exponent.
     pub exponent: i16,
-    /// The number of values: that of buckets for a histogram, else 1.
+    /// The number of values: the number of buckets for a histogram, otherwise 1.
     pub size: usize,
-    /// Where the values begin, in bytes from the start of the data block.
+    /// Offset of the values in bytes from the start of the data block.
     pub(super) offset: usize,
 }
 
 /// All statistics of a VM or of a vCPU, in the kernel's order. The same for every machine of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatsSchema {
-    /// The statistics this crate knows how to read.
+    /// The statistics that this crate can read.
     pub descriptors: Vec<StatDescriptor>,
-    /// Where the data block begins in the file.
+    /// Offset of the data block in the file.
     pub(super) data_offset: u64,
-    /// Its length as far as it is read, in bytes.
+    /// Length of the part of the data block that is read, in bytes.
     pub(super) data_len: usize,
 }
 
-/// Where the descriptors are.
+/// The location of the descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     name_size: usize,
     pub descriptors_offset: u64,
-    /// Bytes of all descriptors.
+    /// Length of all descriptors in bytes.
     pub descriptors_len: usize,
     data_offset: u64,
 }
@@ -149,12 +149,12 @@ fn short(part: &'static str, expected: usize, actual: usize) -> StatsError {
     StatsError::Format { part, expected: format!("{expected} bytes"), actual: format!("{actual}") }
 }
 
-/// Checks that a read got all it asked for.
+/// Checks that a read returned all requested bytes.
 pub(super) fn complete(part: &'static str, expected: usize, actual: usize) -> Result<()> {
     if actual == expected { Ok(()) } else { Err(short(part, expected, actual)) }
 }
 
-/// A length that may be allocated on the file's word.
+/// Checks a length from the file against [`LIMIT`] before it is allocated.
 fn bounded(part: &'static str, len: Option<usize>) -> Result<usize> {
     len.filter(|&len| len <= LIMIT).ok_or_else(|| StatsError::Format {
         part,
@@ -164,7 +164,7 @@ fn bounded(part: &'static str, len: Option<usize>) -> Result<usize> {
 }
 
 impl Header {
-    /// Reads the first [`HEADER_SIZE`] bytes. Its flags mean nothing yet and are not looked at.
+    /// Parses the first [`HEADER_SIZE`] bytes. Ignores the flags, which have no meaning yet.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let field = |n: usize| u32_at(bytes, n * 4).ok_or_else(|| short("header", HEADER_SIZE, bytes.len()));
         let [name_size, count] = [field(1)?, field(2)?].map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -179,7 +179,7 @@ impl Header {
 }
 
 impl StatsSchema {
-    /// Reads the descriptors that `header` announced.
+    /// Parses the descriptors that `header` describes.
     pub(super) fn parse(header: Header, bytes: &[u8]) -> Result<Self> {
         complete("descriptors", header.descriptors_len, bytes.len())?;
         let descriptors: Vec<_> =
@@ -189,7 +189,8 @@ impl StatsSchema {
     }
 }
 
-/// One descriptor; `None` for a type, unit or base that is not known here, and for one without name or values.
+/// Parses one descriptor. Returns `None` for an unknown type, unit or base, and for a descriptor without name or
+/// values.
 fn descriptor(bytes: &[u8]) -> Option<StatDescriptor> {
     let flags = u32_at(bytes, 0)?;
     let size = usize::from(u16_at(bytes, 6)?);

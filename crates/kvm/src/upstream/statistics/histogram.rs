@@ -5,16 +5,17 @@ use super::format::StatKind;
 /// One bucket: how many samples fell into `from <= sample < to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bucket {
-    /// The lowest sample it takes.
+    /// The lowest sample in the bucket.
     pub from: u64,
-    /// The lowest sample beyond it; `None` for the last bucket, which takes all that is larger.
+    /// The lowest sample beyond the bucket. `None` for the last bucket, which contains all larger samples.
     pub to: Option<u64>,
     /// The number of samples.
     pub count: u64,
 }
 
 impl StatKind {
-    /// The bounds `[from, to)` of bucket `index`, counted from 0, of `buckets`; `None` for what is no histogram.
+    /// Returns the bounds `[from, to)` of bucket `index`, counted from 0, of `buckets`. Returns `None` for a statistic
+    /// that is not a histogram.
     #[must_use]
     pub fn bucket_bounds(self, index: usize, buckets: usize) -> Option<(u64, Option<u64>)> {
         let edge = |n: usize| match self {

@@ -1,5 +1,5 @@
-//! Statistics that the kernel counts for a VM and for each vCPU. KVM_GET_STATS_FD returns a file (`descriptor`), which describes its
-//! own layout (`format`) and is read while the guest runs (`reader`).
+//! The kernel's statistics of a VM and of each vCPU. KVM_GET_STATS_FD returns a file (`descriptor`). The file describes
+//! its own layout (`format`) and can be read while the guest runs (`reader`).
 
 mod descriptor;
 mod format;
@@ -11,17 +11,17 @@ pub use format::{StatBase, StatDescriptor, StatKind, StatUnit, StatsSchema};
 pub use histogram::Bucket;
 pub use reader::{Readings, StatsReader, Target};
 
-/// Why statistics could not be read.
+/// Why reading statistics failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatsError {
-    /// The kernel describes its statistics in a way that cannot be.
+    /// The kernel's description of its statistics is invalid.
     #[error("the kernel's statistics cannot be read: expected {expected} of {part}, and got {actual}")]
     Format {
         /// `header`, `descriptors` or `data`.
         part: &'static str,
-        /// The length it should have.
+        /// The expected length.
         expected: String,
-        /// The length it has.
+        /// The actual length.
         actual: String,
     },
     /// `pread` failed.

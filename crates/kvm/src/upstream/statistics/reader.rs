@@ -1,4 +1,4 @@
-//! Reading a VM's or a vCPU's statistics. Works while the vCPUs run, on any thread, and takes nothing from them.
+//! Reads a VM's or a vCPU's statistics, on any thread, also while the vCPUs run, without slowing them.
 
 use super::format::{HEADER_SIZE, Header, StatDescriptor, StatsSchema, complete};
 use super::histogram::Bucket;
@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-/// What a statistics file is about. The kernel describes each target once for all machines.
+/// The target of a statistics file. The kernel describes each target once for all machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     /// The VM as a whole.
@@ -16,7 +16,7 @@ pub enum Target {
     Vcpu,
 }
 
-/// One target's file, open for as long as its machine lives, and the buffer its values are read into.
+/// One target's file and the buffer for its values. The file stays open as long as its machine exists.
 #[derive(Debug)]
 pub struct StatsReader {
     file: File,
@@ -41,7 +41,7 @@ fn read_at(file: &File, part: &'static str, bytes: &mut [u8], offset: u64) -> Re
     complete(part, bytes.len(), done)
 }
 
-/// Header and descriptors of a statistics file.
+/// Reads the header and descriptors of a statistics file.
 fn read_schema(file: &File) -> Result<StatsSchema> {
     let mut header = [0; HEADER_SIZE];
     read_at(file, "header", &mut header, 0)?;
@@ -51,7 +51,7 @@ fn read_schema(file: &File) -> Result<StatsSchema> {
     StatsSchema::parse(header, &descriptors)
 }
 
-/// Asked once per process and target, as in QEMU.
+/// Returns the schema of a target. Reads it once per process and target, as QEMU does.
 fn schema(target: Target, file: &File) -> Result<&'static StatsSchema> {
     static VM: OnceLock<StatsSchema> = OnceLock::new();
     static VCPU: OnceLock<StatsSchema> = OnceLock::new();
@@ -66,12 +66,12 @@ fn schema(target: Target, file: &File) -> Result<&'static StatsSchema> {
 }
 
 impl StatsReader {
-    /// Reads nothing yet.
+    /// Creates a reader. Reads nothing yet.
     pub const fn new(file: File, target: Target) -> Self {
         Self { file, target, data: Vec::new() }
     }
 
-    /// The values of now, by one `pread` into the same buffer each time.
+    /// Reads the current values with one `pread`, into the same buffer each time.
     pub fn read(&mut self) -> Result<Readings<'_>> {
         let schema = schema(self.target, &self.file)?;
         self.data.resize(schema.data_len, 0);
@@ -80,7 +80,7 @@ impl StatsReader {
     }
 }
 
-/// Statistics as they were when they were read.
+/// The statistics at the time of the read.
 #[derive(Clone, Copy, Debug)]
 pub struct Readings<'a> {
     schema: &'static StatsSchema,
@@ -88,25 +88,26 @@ pub struct Readings<'a> {
 }
 
 impl<'a> Readings<'a> {
-    /// What there is, in the order of [`Readings::values`].
+    /// Returns the descriptors, in the order of [`Readings::values`].
     #[must_use]
     pub const fn schema(&self) -> &'static StatsSchema {
         self.schema
     }
 
-    /// All values: [`StatDescriptor::size`] for each statistic in turn.
+    /// Returns all values: [`StatDescriptor::size`] values for each statistic in turn.
     pub fn values(&self) -> impl Iterator<Item = u64> + 'a {
         let data = self.data;
         self.schema.descriptors.iter().flat_map(move |descriptor| values_of(data, descriptor))
     }
 
-    /// The first value of the statistic with this name, if the kernel has it.
+    /// Returns the first value of the statistic with this name, if the kernel has it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<u64> {
         self.find(name).and_then(|descriptor| values_of(self.data, descriptor).next())
     }
 
-    /// The buckets of the histogram with this name, in ascending order; none for what is no histogram.
+    /// Returns the buckets of the histogram with this name, in ascending order. Empty if the statistic is not a
+    /// histogram.
     pub fn buckets(&self, name: &str) -> impl Iterator<Item = Bucket> + 'a {
         let data = self.data;
         self.find(name).into_iter().flat_map(move |descriptor| {

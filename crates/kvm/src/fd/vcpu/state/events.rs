@@ -7,7 +7,7 @@ use kvm_bindings::{
     KVM_VCPUEVENT_VALID_SIPI_VECTOR, KVM_VCPUEVENT_VALID_SMM, KVM_VCPUEVENT_VALID_TRIPLE_FAULT, kvm_vcpu_events,
 };
 
-/// A field counts only where its validity bit says so.
+/// Converts from the kernel. A field is valid only if its validity bit is set.
 pub(super) fn from_kernel(events: &kvm_vcpu_events) -> Events {
     let valid = |flag| events.flags & flag != 0;
     let raised = &events.exception;
@@ -36,7 +36,8 @@ pub(super) fn from_kernel(events: &kvm_vcpu_events) -> Events {
     }
 }
 
-/// With the validity bits of a level: what may have arrived since, a pending NMI and a SIPI, is written from RESET on.
+/// Converts to the kernel, with the validity bits of a level. State that may have arrived since the read, a pending NMI
+/// and a SIPI, is written from RESET on.
 pub(super) fn to_kernel(events: &Events, level: Level, mp_state: MpState, features: &StateFeatures) -> kvm_vcpu_events {
     let mut out = kvm_vcpu_events { flags: KVM_VCPUEVENT_VALID_SHADOW, ..Default::default() };
     if let Some(exception) = events.exception {
@@ -130,7 +131,7 @@ mod tests {
             prop_assert_eq!(from_kernel(&to_kernel(&events, level, MpState::Runnable, &ALL)), events);
         }
 
-        /// A bit that was not enabled, or a flag that the level does not have, would make the kernel refuse or forget.
+        /// A bit that was not enabled, or a flag that the level lacks, would make the kernel fail or drop state.
         #[test]
         fn test_validity_bits_follow_features_and_level(
             events in all_events(), payload: bool, triple_fault: bool, smm: bool, reset: bool, sipi: bool,

@@ -1,17 +1,17 @@
-//! Which parts of a register file this kernel and this machine have.
+//! The parts of the register state that this kernel and this machine have.
 
-/// Asked once for each machine, before its vCPUs exist.
+/// The available parts. Queried once for each machine, before its vCPUs exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StateFeatures {
     /// KVM_GET_SREGS2, with PDPTRs.
     pub sregs2: bool,
-    /// Bytes of the XSAVE area; above 4096 it takes KVM_GET_XSAVE2.
+    /// Size of the XSAVE area in bytes. Above 4096, KVM_GET_XSAVE2 is required.
     pub xsave_size: usize,
     /// KVM_GET_XCRS.
     pub xcrs: bool,
-    /// Exceptions keep their payload apart.
+    /// Exception payloads are reported separately from the register that they change.
     pub exception_payload: bool,
-    /// A pending triple fault travels with the events.
+    /// The vCPU events include a pending triple fault.
     pub triple_fault: bool,
     /// System management mode.
     pub smm: bool,
@@ -28,10 +28,10 @@ pub struct StateFeatures {
 }
 
 impl StateFeatures {
-    /// The length of the XSAVE area before KVM_CAP_XSAVE2, and the least since.
+    /// The size of the XSAVE area before KVM_CAP_XSAVE2, and the minimum since.
     pub const XSAVE_SIZE: usize = 4096;
 
-    /// The XSAVE area needs the newer call.
+    /// Returns whether the XSAVE area requires KVM_GET_XSAVE2.
     pub const fn xsave2(&self) -> bool {
         self.xsave_size > Self::XSAVE_SIZE
     }

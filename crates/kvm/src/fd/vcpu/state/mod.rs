@@ -15,17 +15,17 @@ use crate::Result;
 use crate::state::{DebugRegisters, Level, StartState, Step, VcpuState};
 use kvm_bindings::{kvm_debugregs, kvm_lapic_state, kvm_mp_state, kvm_xcr, kvm_xcrs};
 
-/// Where the local APIC's registers hold its id, in bits 31:24.
+/// Offset of the local APIC's id register, which holds the id in bits 31:24.
 const APIC_ID: usize = 0x20;
 
 impl Vcpu {
-    /// Back to power-on, and to where the boot protocol starts this vCPU, if it does.
+    /// Restores the power-on state, then applies the boot protocol's start state to this vCPU, if there is one.
     pub fn reset(&self, power_on: &VcpuState, start: Option<&StartState>) -> Result<()> {
         self.put_state(power_on, Level::Reset)?;
         start.map_or(Ok(()), |start| self.set_start_state(start))
     }
 
-    /// Reads everything; MP state before the registers, because reading it may alter them.
+    /// Reads the whole state. Reads the MP state before the registers, because reading it may change them.
     pub fn state(&self) -> Result<VcpuState> {
         let events = self.fd.get_vcpu_events().map_err(self.failed("KVM_GET_VCPU_EVENTS"))?;
         let mp_state = self.fd.get_mp_state().map_err(self.failed("KVM_GET_MP_STATE"))?;
@@ -51,7 +51,7 @@ impl Vcpu {
         })
     }
 
-    /// Writes what the level names. The first call that the kernel refuses is the error, and later ones are not made.
+    /// Writes the parts that the level includes. Stops at the first call that fails and returns its error.
     pub fn put_state(&self, state: &VcpuState, level: Level) -> Result<()> {
         level.steps().try_for_each(|step| self.put(step, state, level))
     }
@@ -62,7 +62,7 @@ impl Vcpu {
             Step::SpecialRegisters => self.set_special_registers(&state.registers),
             Step::Nested => state.nested.as_ref().map_or(Ok(()), |nested| self.set_nested(nested)),
             Step::TscKhz => {
-                // Kernels that cannot scale the TSC refuse any call, also one that changes nothing.
+                // Kernels that cannot scale the TSC reject every call, also one that changes nothing.
                 let _ = state.tsc_khz.map(|khz| self.set_tsc_khz(khz));
                 Ok(())
             }
@@ -113,7 +113,7 @@ impl Vcpu {
         Ok(Some(lapic.regs.iter().map(|byte| byte.cast_unsigned()).collect()))
     }
 
-    /// A local APIC keeps this vCPU's id, whichever vCPU it was read from.
+    /// Writes the local APIC with this vCPU's id, whichever vCPU the bytes were read from.
     fn set_lapic(&self, bytes: &[u8]) -> Result<()> {
         let mut lapic = kvm_lapic_state::default();
         for (register, byte) in lapic.regs.iter_mut().zip(bytes) {

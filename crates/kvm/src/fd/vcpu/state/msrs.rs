@@ -6,8 +6,8 @@ use crate::{Error, Result};
 use kvm_bindings::{Msrs, kvm_msr_entry};
 
 impl Vcpu {
-    /// Reads these MSRs. One that cannot be read on this vCPU is left out; the kernel stops there, so the rest is asked again
-    /// from the next on.
+    /// Reads these MSRs. Omits an MSR that is unreadable on this vCPU. The kernel stops at such an MSR, so the loop
+    /// continues with the next one.
     pub(super) fn msrs(&self, indices: &[u32]) -> Result<Vec<Msr>> {
         let mut read = Vec::with_capacity(indices.len());
         let mut rest = indices;
@@ -21,7 +21,7 @@ impl Vcpu {
         Ok(read)
     }
 
-    /// Writes them. One that the kernel refuses may keep the value that it has, if it is this one; anything else is an error.
+    /// Writes these MSRs. A rejected MSR is no error if it already has the value. Every other failure is an error.
     pub(super) fn put_msrs(&self, msrs: &[Msr]) -> Result<()> {
         let mut rest = msrs;
         while !rest.is_empty() {
@@ -43,18 +43,18 @@ impl Vcpu {
     }
 }
 
-/// Those of the step between the registers and the events.
+/// Returns the MSRs of the step between the registers and the events.
 pub(super) fn of_level(msrs: &[Msr], level: Level) -> Vec<Msr> {
     let apart = |index| matches!(index, FEATURE_CONTROL | TSC_DEADLINE);
     msrs.iter().filter(|msr| !apart(msr.index) && (level >= Level::Reset || runtime_msr(msr.index))).copied().collect()
 }
 
-/// IA32_FEATURE_CONTROL, if it was read.
+/// Returns IA32_FEATURE_CONTROL, if it was read.
 pub(super) fn feature_control(msrs: &[Msr]) -> Vec<Msr> {
     msrs.iter().filter(|msr| msr.index == FEATURE_CONTROL).copied().collect()
 }
 
-/// IA32_TSC_DEADLINE, if it was read.
+/// Returns IA32_TSC_DEADLINE, if it was read.
 pub(super) fn tsc_deadline(msrs: &[Msr]) -> Vec<Msr> {
     msrs.iter().filter(|msr| msr.index == TSC_DEADLINE).copied().collect()
 }

@@ -6,7 +6,7 @@ use crate::state::Nested;
 use kvm_ioctls::KvmNestedStateBuffer;
 use vmm_sys_util::errno;
 
-/// Flags, format and size.
+/// Size of flags, format and size in bytes.
 const HEADER: usize = 8;
 const CAPACITY: usize = size_of::<KvmNestedStateBuffer>();
 
@@ -36,7 +36,7 @@ fn from_kernel(buffer: &KvmNestedStateBuffer) -> Nested {
     Nested { flags: buffer.flags, format: buffer.format, data: bytes.iter().copied().skip(HEADER).collect() }
 }
 
-/// `None` when there is more data than the kernel ever gives.
+/// Returns `None` if the data is larger than the kernel's maximum.
 fn to_kernel(nested: &Nested) -> Option<KvmNestedStateBuffer> {
     let size = HEADER + nested.data.len();
     if size > CAPACITY {
@@ -65,7 +65,7 @@ mod tests {
             }
         }
 
-        /// Whatever size the kernel reports, reading stays inside the buffer.
+        /// For any size that the kernel reports, reading stays inside the buffer.
         #[test]
         fn test_any_size_stays_inside(size: u32) {
             let mut buffer = KvmNestedStateBuffer::empty();

@@ -1,4 +1,4 @@
-//! General and special registers to and from [`Registers`].
+//! Converts general and special registers to and from [`Registers`].
 
 use super::Vcpu;
 use crate::state::{Registers, Segment};
@@ -9,7 +9,7 @@ use kvm_bindings::{kvm_dtable, kvm_regs, kvm_segment, kvm_sregs, kvm_sregs2};
 const PDPTRS_VALID: u64 = 1;
 /// RFLAGS.VM: virtual-8086 mode.
 const RFLAGS_VM: u64 = 1 << 17;
-/// What the processor demands of every segment in virtual-8086 mode: type 3, S, DPL 3, present.
+/// The attributes that the processor requires of every segment in virtual-8086 mode: type 3, S, DPL 3, present.
 const VM86_ATTRIBUTES: u32 = 0xf3;
 
 impl Vcpu {
@@ -31,7 +31,7 @@ impl Vcpu {
     }
 }
 
-/// The registers that reports and events show.
+/// Returns the registers that reports and events show.
 pub fn registers_of(regs: &kvm_regs, sregs: &kvm_sregs) -> Registers {
     with_general(special(sregs), regs)
 }
@@ -69,7 +69,7 @@ fn special(sregs: &kvm_sregs) -> Registers {
     }
 }
 
-/// The interrupt bitmap stays empty: the events that follow say what is on its way.
+/// The interrupt bitmap stays empty: the events that are written afterwards contain pending interrupts.
 fn to_sregs(registers: &Registers) -> kvm_sregs {
     let vm86 = registers.rflags & RFLAGS_VM != 0;
     let [es, cs, ss, ds, fs, gs] = registers
@@ -99,7 +99,7 @@ fn to_sregs(registers: &Registers) -> kvm_sregs {
     }
 }
 
-/// `unusable` needs no place of its own: it is what `present` is not, on every vendor's processors.
+/// Converts a segment. `unusable` is not stored: it is the negation of `present`, on every vendor's processors.
 fn segment(s: &kvm_segment) -> Segment {
     Segment {
         selector: s.selector,

@@ -4,7 +4,7 @@ use super::Vcpu;
 use crate::{Error, Result};
 use kvm_bindings::{Xsave, kvm_xsave};
 
-/// The area that every kernel has.
+/// The size of the area on every kernel.
 const LEGACY: usize = size_of::<kvm_xsave>();
 
 impl Vcpu {
