@@ -1,4 +1,5 @@
-/* Prints what a processor is told, on cpus= (1) processors: CPUID leaf= (0), sub= (0); and with msr= that MSR, or what reading it does. */
+/* Prints CPUID leaf= (0), sub= (0), on cpus= (1) processors. With msr= it also prints that MSR, or the
+   fault that reading it causes. */
 #include "runtime/guest.h"
 
 static void work(u32 processor) {

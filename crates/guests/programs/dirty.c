@@ -1,5 +1,5 @@
 /* Writes pages that `seed=` (1) chooses between 4 MiB and `end=` (8) MiB, `count=` (200) on each of `cpus=` (1) processors, and
-   says so; then waits for a byte from COM1 when `wait=` (0) is 1. */
+   prints a line. With `wait=1` (0) it then waits for a byte from COM1. */
 #include "runtime/guest.h"
 
 enum { FIRST = 4 << 20, PAGE = 4096 };

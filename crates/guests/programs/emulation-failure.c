@@ -1,5 +1,5 @@
-/* An x87 instruction: KVM's instruction emulator has no such, so a host that emulates ring 0 gives
-   KVM_EXIT_INTERNAL_ERROR. A host that runs it says so. */
+/* Executes an x87 instruction. KVM's instruction emulator does not implement x87, so a host that
+   emulates ring 0 exits with KVM_EXIT_INTERNAL_ERROR. On a host that executes it, prints a line. */
 #include "runtime/guest.h"
 
 void main(void) {

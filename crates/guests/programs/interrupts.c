@@ -1,6 +1,6 @@
-/* Tells every interrupt it takes by writing its vector to port 0xe0. The local APIC takes messages with vectors from 0x30 on and
-   NMIs at LINT1; with `pin=` the IOAPIC's pin leads to vector 0x40, level-triggered with `level=1`. Writes 0 to port 0xe0 when all that is
-   so, and ends when it takes vector 0x3f. */
+/* Writes the vector of every interrupt to port 0xe0. The local APIC takes messages with vectors from 0x30 on and
+   NMIs at LINT1; with `pin=` the IOAPIC's pin leads to vector 0x40, level-triggered with `level=1`. Writes 0 to port 0xe0 when this is
+   set up, and ends at vector 0x3f. */
 #include "runtime/guest.h"
 
 enum { TOLD = 0xe0, NMI = 2, FIRST = 0x30, LAST = 0x3f, PIN_VECTOR = 0x40, VECTORS = 0x41 };

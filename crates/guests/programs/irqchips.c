@@ -1,5 +1,5 @@
-/* Takes interrupts of the PIT and of COM1 through the PIC, and with `ioapic=1` through the IOAPIC and the local APIC too; tells each source
-   when `ticks=` (10) of its interrupts have come. Halts between them. */
+/* Takes interrupts of the PIT and of COM1 through the PIC, and with `ioapic=1` through the IOAPIC and the local APIC too; prints a line
+   for each source after `ticks=` (10) of its interrupts. Halts between them. */
 #include "runtime/guest.h"
 
 enum { VECTORS = 0x40, PIC_VECTOR = 0x20, IOAPIC_VECTOR = 0x30, SPURIOUS_VECTOR = 0x3f };

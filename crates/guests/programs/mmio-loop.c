@@ -1,5 +1,5 @@
-/* `count=` (1000) loads from an address that nobody claims, or stores with `store=1`, between two lines; the second tells the TSC ticks
-   they took. */
+/* Makes `count=` (1000) loads from an unclaimed address, or stores with `store=1`, between two lines. The
+   second line has their TSC ticks. */
 #include "runtime/guest.h"
 
 void main(void) {

@@ -1,5 +1,5 @@
-/* `count=` (1000) writes to a port that nobody claims, on each of `cpus=` (1) processors, between two lines; the second tells the
-   TSC ticks they took. */
+/* Makes `count=` (1000) writes to an unclaimed port, on each of `cpus=` (1) processors, between two lines.
+   The second line has their TSC ticks. */
 #include "runtime/guest.h"
 
 static void work(u32 processor) {

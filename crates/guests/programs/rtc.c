@@ -1,4 +1,4 @@
-/* The CMOS clock. Interrupts are looked for in the slave PIC's requests, and taken by nobody. */
+/* Tests the CMOS clock. Polls the slave PIC's interrupt requests and takes no interrupt. */
 #include "runtime/guest.h"
 
 enum { INDEX = 0x70, DATA = 0x71, B = 11, C = 12, D = 13, SLAVE = 0xa0 };

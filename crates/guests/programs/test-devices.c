@@ -41,7 +41,7 @@ static void flush(void) {
     show("flushed", page[7]);
 }
 
-/* Edges reach the interrupt request register of the PIC, masked as they are. */
+/* Edges reach the interrupt request register of the PIC while its lines are masked. */
 static void lines(void) {
     /* ICW1 to ICW4: edges, vectors from 32 on, a slave at 2, 8086 mode; then all masked, and reads answer the requests. */
     out8(PIC, 0x11), out8(PIC + 1, 32), out8(PIC + 1, 4), out8(PIC + 1, 1), out8(PIC + 1, 0xff), out8(PIC, 0x0a);
@@ -51,7 +51,7 @@ static void lines(void) {
         out8(LINES + line, 1);
         show("requests", in8(PIC) & 0xe8);
     }
-    /* A request that falls is forgotten by the hardware and by the PIC outside the kernel; the kernel's keeps it. */
+    /* Hardware and the PIC outside the kernel drop a request whose line falls. The kernel's PIC keeps it. */
     for (u32 line = 3; line < 8; line++)
         out8(LINES + line, 0);
 }
