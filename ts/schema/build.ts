@@ -16,6 +16,7 @@ export function build<Input, Normal, const D extends Input | null | undefined>(
     if (normal === undefined) throw invalidValue(path, value, { takes, defaultText })
     return normal
   }
+  let normalDefault: Normal | undefined
   const entry: Entry<Input, Normal | null> = {
     takes,
     argument,
@@ -24,7 +25,8 @@ export function build<Input, Normal, const D extends Input | null | undefined>(
     cli,
     presence: otherwise === undefined ? 'required' : 'optional',
     read,
-    absent: path => (otherwise === null ? null : read(otherwise, path)),
+    // The default is always the same, and normal forms are never modified: one conversion is enough.
+    absent: path => (otherwise === null ? null : (normalDefault ??= read(otherwise, path))),
     write: normal => (normal === null && otherwise === null ? undefined : kind.write(normal as Normal)),
   }
   // The entry's types depend on D, and the compiler cannot connect D with the value of `default`.

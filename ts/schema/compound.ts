@@ -10,11 +10,13 @@ export function readMembers<E extends Entries>(members: E, value: object, path: 
   for (const key of Object.keys(given)) {
     if (!Object.hasOwn(members, key)) throw unknownMember(path, key, Object.keys(members))
   }
-  const normal = Object.entries(members).map(([key, entry]) => {
-    const at = path === '' ? key : `${path}.${key}`
-    return [key, readMember(entry, given[key], at)]
-  })
-  return Object.fromEntries(normal) as NormalOf<E>
+  // A plain loop. Machine.create() runs this before V8 optimises it.
+  const normal: Record<string, unknown> = {}
+  for (const key in members) {
+    const entry: AnyEntry = members[key]!
+    normal[key] = readMember(entry, given[key], path === '' ? key : `${path}.${key}`)
+  }
+  return normal as NormalOf<E>
 }
 
 function readMember(entry: AnyEntry, value: unknown, path: string): unknown {
