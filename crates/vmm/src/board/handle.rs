@@ -3,6 +3,7 @@
 use super::direct::DirectAccess;
 use super::machine::BoardMachine;
 use crate::config::{MachinePlan, OpenMachine, TakeBytes};
+use crate::sync::{Mutex, lock};
 use crate::{Built, Command, Event, Failure, MachineConfig, Outbox, Sender, Vmm};
 use kvm_accel::EventSink;
 use kvm_accel::cancel::{Cancel, Cancelled};
@@ -12,8 +13,8 @@ use kvm_accel_machine::board::{Board, BoardError};
 use kvm_accel_machine::devices::{DelegatedMsrs, InputDrained};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most records that a trace session holds for its reader when it starts together with its machine.
 const START_TRACE_LIMIT: usize = 65_536;
@@ -30,10 +31,6 @@ pub struct BoardVmm {
 
 /// The channel that passes the plan to the control thread. Empty once the plan has been sent or the machine was ended.
 type Plans = Arc<Mutex<Option<SyncSender<MachinePlan>>>>;
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl BoardVmm {
     /// Starts the control thread. The returned socket becomes readable when [`Outbox::take`] has messages.

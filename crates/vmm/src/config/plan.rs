@@ -1,11 +1,10 @@
 //! Turns a [`MachineConfig`] into the [`BoardConfig`] from which a board is built.
 
-use super::fw_cfg::FwCfgFile;
 use super::generation::generation;
 use super::machine::{LostTicks, MachineConfig, ModuleConfig};
 use super::opened::Opened;
 use super::serial::{self, DEBUG_CONSOLE, DebugConsoleConfig, Target};
-use super::source::{Image, TakeBytes};
+use super::source::{Content, TakeBytes};
 use super::virtio::DevicePlan;
 use crate::{Failure, Policy};
 use kvm_accel::AccelProperties;
@@ -31,12 +30,12 @@ pub struct MachinePlan {
     ram: RamBackend,
     cpu: CpuConfig,
     /// None: the firmware looks for a kernel.
-    kernel: Option<Image>,
+    kernel: Option<Content>,
     /// `options.modules` is empty: the field `modules` has the images.
     options: BootOptions,
     /// Image and command line of each module.
-    modules: Vec<(Image, String)>,
-    firmware: Option<Image>,
+    modules: Vec<(Content, String)>,
+    firmware: Option<Content>,
     /// COM1 to COM4.
     serials: [Option<Target>; 4],
     debug_console: Option<DebugConsoleConfig>,
@@ -49,7 +48,7 @@ pub struct MachinePlan {
     pvpanic: bool,
     /// The PIC and the PIT.
     chips: IsaChips,
-    fw_cfg: Vec<(String, FwCfgFile)>,
+    fw_cfg: Vec<(String, Content)>,
     /// In the order of their transports.
     virtio: Vec<DevicePlan>,
 }

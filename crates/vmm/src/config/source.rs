@@ -1,10 +1,12 @@
 //! Sources of the bytes of an image or of a `fw_cfg` file.
 
 use crate::Failure;
-use kvm_accel_machine::MachineConfigError;
+use kvm_accel::cancel::Cancel;
 use kvm_accel_machine::boot::BootImage;
-use kvm_accel_machine::{GuestImageError, ImageRole};
+use kvm_accel_machine::devices::FwCfgItems;
+use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError, SetupError};
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Removes and returns the bytes that a token of the configuration refers to. Returns `None` for an unknown token.
 pub type TakeBytes<'a> = &'a mut dyn FnMut(u32) -> Option<Vec<u8>>;
@@ -19,18 +21,18 @@ pub enum Source {
     Bytes(u32),
 }
 
-/// A [`Source`] whose token has been exchanged for its bytes.
-pub enum Image {
+/// A [`Source`] or a [`FwCfgContent`](super::fw_cfg::FwCfgContent) whose token has been exchanged for its bytes.
+pub enum Content {
     Path(String),
     Bytes(Vec<u8>),
 }
 
 impl Source {
     /// Replaces the token by its bytes. `option` is the machine option that errors name.
-    pub fn take(self, option: &'static str, bytes: TakeBytes<'_>) -> Result<Image, Failure> {
+    pub fn take(self, option: &'static str, bytes: TakeBytes<'_>) -> Result<Content, Failure> {
         Ok(match self {
-            Self::Path(path) => Image::Path(path),
-            Self::Bytes(token) => Image::Bytes(take(token, option, bytes)?),
+            Self::Path(path) => Content::Path(path),
+            Self::Bytes(token) => Content::Bytes(take(token, option, bytes)?),
         })
     }
 
@@ -51,12 +53,20 @@ pub fn take(token: u32, option: &'static str, bytes: TakeBytes<'_>) -> Result<Ve
     })
 }
 
-impl Image {
-    /// Opens the file, if this is a path.
+impl Content {
+    /// Opens the image's file, if this is a path.
     pub fn open(self, role: ImageRole) -> Result<BootImage, GuestImageError> {
         match self {
             Self::Path(path) => BootImage::open(role, path),
             Self::Bytes(bytes) => Ok(BootImage::from_bytes(role, bytes)),
+        }
+    }
+
+    /// Returns the bytes of a file of `fw_cfg`. Reads the host's file, if this is a path.
+    pub fn read(self, cancel: &Cancel) -> Result<Vec<u8>, SetupError> {
+        match self {
+            Self::Path(path) => FwCfgItems::read_file(Path::new(&path), cancel),
+            Self::Bytes(bytes) => Ok(bytes),
         }
     }
 }
