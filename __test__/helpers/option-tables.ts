@@ -1,6 +1,6 @@
 // The tables of options in docs/, from the schema and its TSDoc comments.
 
-import { optionTexts } from '../../npm/scripts/option-texts.mjs'
+import { optionTexts } from './option-texts.mjs'
 import { machineMembers } from '../../ts/machine/config/machine-options.js'
 import type { Entries } from '../../ts/schema/entry.js'
 

@@ -3,7 +3,7 @@
 
 import { join } from 'node:path'
 import { API } from 'typescript/unstable/sync'
-import { root } from './steps.mjs'
+import { root } from '../../npm/scripts/steps.mjs'
 
 /** The compiler's flag of a symbol that refers to another symbol, such as a re-export. */
 const ALIAS = 1 << 21
