@@ -109,7 +109,8 @@ const notifyWindow: AccelProperty<'notifyWindow'> = {
   default: 0,
   defaultText: '0',
   ours: false,
-  about: "Clock cycles without an event window before the guest is made to exit, on top of the CPU's own threshold.",
+  about:
+    "Clock cycles without an event window after which the CPU exits from the guest, in addition to the CPU's own threshold.",
   parse: text => uint32('notify-window', text),
 }
 

@@ -134,7 +134,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes contain, no call is made whose trusted count reaches beyond them.
+        /// A count in the bytes that reaches beyond them is refused before the call, for any bytes.
         #[test]
         fn test_counts_are_within(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             for call in [SYSTEM, VM, VCPU].into_iter().flatten() {

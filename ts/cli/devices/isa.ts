@@ -72,8 +72,9 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'pvpanic',
-      about: "a port that tells of a guest's panic",
-      differs: 'At its usual port. It is not told that a crash kernel takes over, which then runs.',
+      about: 'a port through which a guest reports its panic',
+      differs:
+        'Always at port 0x505. The event for a crash kernel is not offered: a crash kernel runs, and the host gets no event.',
       parameters: { ioport: only('0x505|1285', 'pvpanic is at port 0x505'), events: only('1|3', 'a panic is told') },
     },
     (board, { subject }) => board.set(subject, 'pvpanic', true),

@@ -47,7 +47,7 @@ pub struct Table {
     pub missing: Vec<String>,
     /// The host's number of physical address bits, if the properties give another one.
     host_phys_bits: Option<u32>,
-    /// The model is not made: it is the host.
+    /// The model is unknown, and the guest gets the host's CPU instead.
     pub unknown_model: bool,
 }
 
