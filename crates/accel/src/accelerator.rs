@@ -22,12 +22,13 @@ use kvm_accel_kvm::fd::System;
 use kvm_accel_kvm::fd::machine_checks;
 use kvm_accel_kvm::fd::{ChipState, Vcpu, Vm};
 use kvm_accel_kvm::fd::{entries, leaves};
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::kick::install_handler;
 use kvm_accel_kvm::state::StartState;
 use kvm_accel_kvm::{Capability, Error as KvmError};
 use kvm_accel_memory::GuestRam;
 use kvm_accel_memory::slots::{Limits, MachineMemory, Memory};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Address of the identity map page, as in QEMU. The three-page TSS follows it. It lies below 4 GiB, above any RAM,
 /// where no device is mapped.
@@ -350,7 +351,7 @@ static TABLES: Mutex<Recent<(CpuConfig, bool), Table>> = Mutex::new(Recent::new(
 /// Returns the guest's CPUID table, and adds a warning for requested features that the host lacks.
 fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
-    let table = TABLES.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
+    let table = lock(&TABLES).find_or_keep(
         |(of, deadline)| of == cpu && *deadline == tsc_deadline,
         || -> Result<_> {
             let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)

@@ -95,6 +95,7 @@ pub use error::{Error, Result};
 pub use event::{BusLockEvent, Event, EventSink, Fault, FaultKind, NotifyEvent, StopReason, Warning, WarningCode};
 pub use kvm_accel_kvm::fd::{HostReport, probe};
 pub use kvm_accel_kvm::host::{file_lock, tap};
+pub use kvm_accel_kvm::lock;
 pub use kvm_accel_kvm::state::{Registers, Segment, StartMode, StartState};
 pub use kvm_accel_kvm::trace;
 pub use kvm_accel_kvm::{Capability, Error as KvmError};

@@ -2,8 +2,9 @@
 
 use crate::errno::Result;
 use kvm_accel_kvm::Mapping;
+use kvm_accel_kvm::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Every mapping that may be guest memory, by its first address. The entry of a dropped mapping stays until the next
 /// mapping is created.
@@ -15,7 +16,7 @@ static MAPPINGS: Mutex<BTreeMap<usize, Weak<Mapping>>> = Mutex::new(BTreeMap::ne
 /// Mapping the memory fails.
 pub fn allocate(size: usize) -> Result<Arc<Mapping>> {
     let mapping = Arc::new(Mapping::anonymous(size)?);
-    let mut mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut mappings = lock(&MAPPINGS);
     mappings.retain(|_, mapping| mapping.strong_count() > 0);
     mappings.insert(mapping.base().addr(), Arc::downgrade(&mapping));
     Ok(mapping)
@@ -23,7 +24,7 @@ pub fn allocate(size: usize) -> Result<Arc<Mapping>> {
 
 /// Returns the mapping that contains the `len` bytes at address `start`. Returns `None` if they are not guest memory.
 pub fn containing(start: usize, len: usize) -> Option<Arc<Mapping>> {
-    let mappings = MAPPINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mappings = lock(&MAPPINGS);
     let (base, mapping) = mappings.range(..=start).next_back()?;
     let mapping = mapping.upgrade()?;
     let end = (start - base).checked_add(len)?;

@@ -2,6 +2,7 @@
 //! events. A worker that is to be terminated ends only while it runs its own code.
 
 use crate::errno::{Result, refuse};
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::Kick;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
@@ -71,13 +72,13 @@ impl Watch {
     /// Watches a vCPU, with the existing thread or a new one.
     pub fn over(vcpu: &Arc<Watched>) -> Result<Arc<Self>> {
         static CURRENT: Mutex<Weak<Watch>> = Mutex::new(Weak::new());
-        let mut current = CURRENT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&CURRENT);
         let watch = match current.upgrade() {
             Some(watch) => watch,
             None => Arc::new(Self::start()?),
         };
         *current = Arc::downgrade(&watch);
-        let mut vcpus = watch.shared.vcpus.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vcpus = lock(&watch.shared.vcpus);
         vcpus.push((Arc::downgrade(vcpu), 0));
         drop(vcpus);
         Ok(watch)
@@ -94,7 +95,7 @@ impl Watch {
 
 impl Shared {
     fn watch(&self) {
-        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ended = lock(&self.ended);
         while !*ended {
             ended = self.end.wait_timeout(ended, PERIOD).unwrap_or_else(PoisonError::into_inner).0;
             self.look();
@@ -103,7 +104,7 @@ impl Shared {
 
     /// Interrupts every vCPU that is still in the same KVM_RUN as at the last check.
     fn look(&self) {
-        self.vcpus.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|(vcpu, last)| {
+        lock(&self.vcpus).retain_mut(|(vcpu, last)| {
             let Some(vcpu) = vcpu.upgrade() else { return false };
             let entries = vcpu.entries.load(Ordering::Relaxed);
             if entries % 2 == 1 && entries == *last {
@@ -118,7 +119,7 @@ impl Shared {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.shared.ended) = true;
         self.shared.end.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -4,6 +4,7 @@
 //!
 //! - `capability`: capabilities by the kernel's names.
 //! - `errno_text`: the text of error numbers.
+//! - `lock`: locks a mutex.
 //! - `mapping`: memory that several owners share.
 //! - `host`: system calls on host files that no safe library has.
 //! - `trace`: trace events, filters and sessions.
@@ -20,6 +21,7 @@ mod errno_text;
 mod error;
 pub mod fd;
 pub mod host;
+mod lock;
 mod mapping;
 pub mod run;
 pub mod state;
@@ -29,4 +31,5 @@ pub mod upstream;
 pub use capability::Capability;
 pub use errno_text::errno_text;
 pub use error::{Error, Result};
+pub use lock::lock;
 pub use mapping::Mapping;

@@ -17,7 +17,8 @@ pub(crate) use words::debug_words;
 
 use kvm_accel_kvm::Capability;
 use kvm_accel_kvm::fd::System;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use kvm_accel_kvm::lock;
+use std::sync::{Mutex, MutexGuard};
 
 /// KVM_GUESTDBG_BLOCKIRQ, as KVM_CAP_SET_GUEST_DEBUG2 lists it.
 const BLOCK_IRQ: u32 = 0x0010_0000;
@@ -53,6 +54,6 @@ impl GuestDebug {
     }
 
     pub fn breakpoints(&self) -> MutexGuard<'_, Breakpoints> {
-        self.breakpoints.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.breakpoints)
     }
 }

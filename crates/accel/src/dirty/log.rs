@@ -7,10 +7,11 @@ use crate::Result;
 use kvm_accel_kvm::Error as KvmError;
 use kvm_accel_kvm::fd::DirtyCalls;
 use kvm_accel_kvm::fd::Slot;
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::trace::trace;
 use kvm_accel_kvm::upstream::DirtyRing;
 use kvm_accel_memory::slots::Memory;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 /// How the kernel reports dirty pages.
@@ -257,7 +258,7 @@ impl DirtyLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.state)
     }
 }
 

@@ -4,8 +4,9 @@
 use crate::Result;
 use kvm_accel_kvm::Error as KvmError;
 use kvm_accel_kvm::fd::IrqCalls;
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::trace::trace;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use vmm_sys_util::eventfd::EventFd;
 
 /// An eventfd whose writes raise a GSI, until this value is dropped.
@@ -87,7 +88,7 @@ pub struct Resamples(Mutex<Vec<(u32, EventFd)>>);
 
 impl Resamples {
     fn lock(&self) -> MutexGuard<'_, Vec<(u32, EventFd)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn insert(&self, gsi: u32, resample: EventFd) {

@@ -5,8 +5,9 @@ use super::routing::{RoutingError, RoutingTable};
 use crate::{Error, Result};
 use kvm_accel_kvm::Error as KvmError;
 use kvm_accel_kvm::fd::IrqCalls;
+use kvm_accel_kvm::lock;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// The table that the kernel uses.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl Router {
     }
 
     pub fn change<'a>(&'a self, calls: &'a IrqCalls) -> RouteChanges<'a> {
-        let current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = lock(&self.0);
         RouteChanges { calls, table: current.clone(), current }
     }
 }

@@ -2,9 +2,10 @@
 //! ring.
 
 use crate::bus::{Bus, Request};
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::{CoalescedRing, CoalescedWrite, IoAddress};
 use std::cell::Cell;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, OnceLock, Weak};
 
 /// The coalesced writes of one machine.
 #[derive(Debug, Default)]
@@ -73,7 +74,7 @@ impl Coalesced {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Request>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pending)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use crate::Result;
 use kvm_accel_kvm::fd::VmClock;
-use std::sync::{Mutex, PoisonError};
+use kvm_accel_kvm::lock;
+use std::sync::Mutex;
 
 /// A VM's clock.
 #[derive(Debug)]
@@ -21,12 +22,12 @@ impl Clock {
     /// Reads the clock. Called when the machine has stopped.
     pub fn hold(&self) {
         let now = self.vm.get();
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        *lock(&self.held) = Some(now);
     }
 
     /// Sets the clock. Called when the machine resumes. The error is that of either call.
     pub fn release(&self) -> Result<()> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let held = lock(&self.held).take();
         held.map_or(Ok(()), |now| Ok(self.vm.set(now?)?))
     }
 }

@@ -4,8 +4,9 @@ use crate::Result;
 use crate::cpu::CpuConfig;
 use crate::recent::Recent;
 use kvm_accel_kvm::fd::{StateFeatures, Vcpu};
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::state::VcpuState;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Cache of the power-on states, by what they depend on: whether the vCPU is the boot processor, which state is read,
 /// and the processor.
@@ -16,7 +17,7 @@ static POWER_ON: Mutex<Recent<(bool, StateFeatures, CpuConfig), VcpuState>> = Mu
 /// each kind is read once.
 pub fn power_on_state(vcpu: &Vcpu, cpu: &CpuConfig) -> Result<Arc<VcpuState>> {
     let boot = vcpu.id() == 0;
-    POWER_ON.lock().unwrap_or_else(PoisonError::into_inner).find_or_keep(
+    lock(&POWER_ON).find_or_keep(
         |(b, features, of)| *b == boot && *features == vcpu.features() && of == cpu,
         || Ok(((boot, vcpu.features(), cpu.clone()), vcpu.state()?)),
     )

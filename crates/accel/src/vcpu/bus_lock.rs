@@ -5,8 +5,9 @@ use crate::cpu::bus_lock::Throttle;
 use crate::event::{BusLockEvent, Event};
 use crate::instruction::{bytes_at_rip, disassemble};
 use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::lock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// State that the vCPU threads of a machine share if bus locks are limited.
@@ -36,7 +37,7 @@ impl Shared {
 pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize) {
     let Some(locks) = &shared.bus_locks else { return };
     let total = locks.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);
-    let throttled = locks.throttle.lock().unwrap_or_else(PoisonError::into_inner).delay(locks.start.elapsed());
+    let throttled = lock(&locks.throttle).delay(locks.start.elapsed());
     let registers = vcpu.registers().unwrap_or_default();
     let instruction = disassemble(&bytes_at_rip(vcpu, &registers, &shared.ram), &registers);
     let event = BusLockEvent { vcpu: vcpu.id(), registers, instruction, total, throttled };

@@ -40,6 +40,7 @@ use crate::stats::{ExitCounts, MachineStatistics};
 use crate::{Bus, Error, Result, StartState};
 use control::Control;
 use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::Kick;
 use kvm_accel_kvm::run::NotifyInfo;
 use kvm_accel_kvm::trace::Trace;
@@ -47,7 +48,7 @@ use kvm_accel_memory::GuestRam;
 use kvm_accel_memory::slots::Memory;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -437,12 +438,12 @@ impl Shared {
     }
 
     fn note_emulation_failure(&self) -> emulation::Report {
-        self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).note(self.start.elapsed())
+        lock(&self.emulation_failures).note(self.start.elapsed())
     }
 
     /// Emits a warning with the number of emulation failures that earlier warnings did not include.
     fn report_failures(&self) {
-        let unreported = self.emulation_failures.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let unreported = lock(&self.emulation_failures).take();
         if let Some(count) = unreported {
             self.warn(WarningCode::EmulationFailure, emulation::message(count));
         }

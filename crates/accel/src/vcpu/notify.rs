@@ -6,11 +6,12 @@ use crate::instruction::{bytes_at_rip, disassemble};
 use crate::notify::{BudgetLedger, NotifyDecision, decide, message};
 use crate::properties::NotifyProperties;
 use kvm_accel_kvm::fd::Vcpu;
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::NotifyInfo;
 use kvm_accel_kvm::trace::trace;
 use serde::{Deserialize, Serialize};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// How the notify properties took effect on this host.
@@ -52,10 +53,7 @@ impl Shared {
 pub fn handle(shared: &VcpuShared, vcpu: &Vcpu, index: usize, info: NotifyInfo, injected: bool) -> Option<StopReason> {
     let notify = &shared.notify;
     let total = notify.totals.get(index).map_or(0, |total| total.fetch_add(1, Ordering::Relaxed) + 1);
-    let over_budget = notify
-        .ledger
-        .as_ref()
-        .and_then(|ledger| ledger.lock().unwrap_or_else(PoisonError::into_inner).exceeded(notify.start.elapsed()));
+    let over_budget = notify.ledger.as_ref().and_then(|ledger| lock(ledger).exceeded(notify.start.elapsed()));
     let decision = decide(notify.properties.policy, info, notify.warned.load(Ordering::Relaxed), over_budget);
     let text = message(vcpu.id(), info, decision, injected);
 

@@ -2,12 +2,13 @@
 
 use super::handle::BindingMachine;
 use crate::messages::BindingDeviceAccess;
+use kvm_accel::lock;
 use kvm_accel_machine::devices::{Delegated, Next};
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A worker in a native wait cannot be terminated: it comes back to JavaScript this often.
@@ -20,7 +21,7 @@ static FOR_WORKERS: Mutex<BTreeMap<i64, Arc<Delegated>>> = Mutex::new(BTreeMap::
 fn leave_for_worker(device: &Arc<Delegated>) -> i64 {
     static NEXT: AtomicI64 = AtomicI64::new(1);
     let token = NEXT.fetch_add(1, Ordering::Relaxed);
-    FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner).insert(token, Arc::clone(device));
+    lock(&FOR_WORKERS).insert(token, Arc::clone(device));
     token
 }
 
@@ -42,7 +43,7 @@ pub struct BindingDeviceServer {
 /// Takes over the device of a token; `null` when there is none.
 #[napi]
 pub fn take_device(token: i64) -> Option<BindingDeviceServer> {
-    let device = FOR_WORKERS.lock().unwrap_or_else(PoisonError::into_inner).remove(&token)?;
+    let device = lock(&FOR_WORKERS).remove(&token)?;
     Some(BindingDeviceServer { device })
 }
 

@@ -16,11 +16,12 @@
 
 use super::bell::{Bell, Ticket};
 use super::run_page::ImmediateExit;
+use crate::lock;
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use vmm_sys_util::errno;
 
@@ -59,7 +60,7 @@ impl Thread {
     fn register() -> &'static Self {
         let entry = threads().find(|entry| !entry.taken.swap(true, SeqCst)).unwrap_or_else(|| {
             static ADDING: Mutex<()> = Mutex::new(());
-            let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+            let _adding = lock(&ADDING);
             // SAFETY: as in `threads`.
             let next = unsafe { THREADS.load(SeqCst).as_ref() };
             let (taken, id, handled) = (AtomicBool::new(true), AtomicI32::new(0), AtomicU64::new(0));
@@ -151,7 +152,7 @@ pub fn install_handler() -> Result<(), errno::Error> {
     if action(None)?.sa_sigaction == ours() {
         return Ok(());
     }
-    let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _installing = lock(&INSTALLING);
     let before = action(None)?;
     if before.sa_sigaction == ours() || (!BEFORE.load(SeqCst).is_null() && is_called()?) {
         return Ok(());
@@ -256,7 +257,7 @@ impl Kick {
     }
 
     pub(super) fn thread(&self) -> MutexGuard<'_, Option<&'static Thread>> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.thread)
     }
 
     /// Called by the vCPU's thread when it starts. Calls [`Kick::aim`], and [`Kick::disarm`] when the guard is dropped.

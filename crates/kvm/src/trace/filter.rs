@@ -1,8 +1,9 @@
 //! Selects the traced events: of one session ([`Filter`]), and of all sessions of this process ([`enabled`]).
 
 use super::events::{EVENTS, TraceKind};
+use crate::lock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// A set of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Drop for Enabled {
 }
 
 fn count(filter: Filter, change: impl Fn(usize) -> usize) {
-    let mut wanted = WANTED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut wanted = lock(&WANTED);
     let mut mask = 0;
     for (bit, sessions) in wanted.iter_mut().enumerate() {
         if filter.0 & 1 << bit != 0 {

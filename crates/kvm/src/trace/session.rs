@@ -2,10 +2,11 @@
 
 use super::events::TraceEvent;
 use super::filter::{Enabled, Filter};
+use crate::lock;
 use rustix::time::{ClockId, clock_gettime};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 /// An event that occurred.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,10 +43,6 @@ struct Buffer {
     enabled: Enabled,
     capacity: usize,
     state: Mutex<State>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Buffer {

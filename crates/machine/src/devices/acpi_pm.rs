@@ -3,7 +3,8 @@
 use crate::bus::BusDevice;
 use crate::clock::Clock;
 use kvm_accel::Request;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use kvm_accel::lock;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// The first port: PM1 status, then PM1 enable.
 pub const ACPI_PM_BASE: u16 = 0x600;
@@ -110,7 +111,7 @@ impl AcpiPm {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

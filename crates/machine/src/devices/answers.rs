@@ -1,5 +1,6 @@
 //! Requests of vCPU threads that another thread answers, in any order.
 
+use kvm_accel::lock;
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -60,7 +61,7 @@ impl<T> Answers<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -5,8 +5,9 @@ use super::SerialOutput;
 use super::serial_output::OutputInterrupt;
 use crate::bus::BusDevice;
 use kvm_accel::Request;
+use kvm_accel::lock;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The value that the port reads as. Firmware reads it to detect the debug console.
 const READBACK: u8 = 0xe9;
@@ -30,7 +31,7 @@ impl DebugConsole {
     }
 
     fn output(&self) -> MutexGuard<'_, SerialOutput> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.output)
     }
 }
 

@@ -8,6 +8,7 @@ use super::DelegatedMsrs;
 use super::answers::Answers;
 use crate::bus::BusDevice;
 use kvm_accel::Request;
+use kvm_accel::lock;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -126,7 +127,7 @@ impl Delegated {
 
 impl Pulled {
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

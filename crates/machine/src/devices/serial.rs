@@ -7,11 +7,12 @@ use super::SerialOutput;
 use super::serial_output::OutputInterrupt;
 use crate::bus::BusDevice;
 use kvm_accel::Request;
+use kvm_accel::lock;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, Trigger};
 
@@ -111,11 +112,11 @@ impl SerialPort {
 
     // A poisoned lock is used: no code that holds it panics, and its state would still be consistent after a panic.
     fn uart(&self) -> MutexGuard<'_, Uart> {
-        self.uart.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.uart)
     }
 
     fn output(&self) -> MutexGuard<'_, SerialOutput> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.output)
     }
 }
 

@@ -3,7 +3,8 @@
 
 use crate::bus::BusDevice;
 use kvm_accel::Request;
-use std::sync::{Mutex, PoisonError};
+use kvm_accel::lock;
+use std::sync::Mutex;
 
 /// The first port of the latch, for accesses of 1, 2 and 4 bytes.
 pub const TEST_LATCH_BASE: u16 = 0xe0;
@@ -35,7 +36,7 @@ impl TestLatch {
     }
 
     fn with(&self, offset: u64, len: usize, access: impl FnOnce(&mut [u8])) {
-        let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = lock(&self.0);
         let from = usize::try_from(offset).unwrap_or(usize::MAX);
         // The bus keeps accesses within the claim.
         if let Some(bytes) = bytes.get_mut(from..).and_then(|bytes| bytes.get_mut(..len)) {

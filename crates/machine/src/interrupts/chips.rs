@@ -4,6 +4,7 @@ use super::IsaChips;
 use crate::clock::Clock;
 use crate::devices::{IOAPIC_PINS, Ioapic, PIT_FREQUENCY, Pic, Pit, Written};
 use kvm_accel::interrupts::{Interrupts, Msi, UserIrqchip, Wake};
+use kvm_accel::lock;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -65,7 +66,7 @@ impl UserChips {
     }
 
     fn lock(&self) -> MutexGuard<'_, Chips> {
-        self.chips.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.chips)
     }
 
     /// Changes the PIC. Wakes the vCPU if the change makes an interrupt pending.

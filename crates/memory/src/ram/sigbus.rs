@@ -8,13 +8,14 @@
 //! Everything that the handler uses is lock-free. Guarded ranges are a list that only grows and whose entries are
 //! reused. A thread that removes a range waits until no handler uses its entry.
 
+use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::kick::signal_now;
 use kvm_accel_kvm::run::{Bell, ImmediateExit, Kick};
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use vmm_sys_util::errno;
 
 /// The cause of the loss of a page, from the signal's code.
@@ -188,7 +189,7 @@ impl Drop for Guard {
 
 fn add_place() -> &'static Place {
     static ADDING: Mutex<()> = Mutex::new(());
-    let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _adding = lock(&ADDING);
     let place = Box::leak(Box::new(Place {
         next: first(),
         taken: AtomicBool::new(true),

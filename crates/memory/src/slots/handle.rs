@@ -8,8 +8,9 @@ use crate::ram::{GuestRam, holds, host_address};
 use kvm_accel_kvm::fd::PAGE;
 use kvm_accel_kvm::fd::SlotCalls;
 use kvm_accel_kvm::fd::{Slot, SlotCall};
+use kvm_accel_kvm::lock;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use vm_memory::{Address, GuestMemoryBackend, GuestMemoryRegion};
 
 /// A machine's memory slots and the RAM behind them, which stays mapped as long as a slot refers to it. Cloning is
@@ -100,7 +101,7 @@ impl Memory {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

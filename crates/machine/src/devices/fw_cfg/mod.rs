@@ -15,9 +15,10 @@ mod transfer;
 pub use items::{FwCfgItems, MAX_FILE_NAME, key};
 
 use crate::bus::BusDevice;
+use kvm_accel::lock;
 use kvm_accel::{GuestRam, Request};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::thread::{self, ThreadId};
 use transfer::{Progress, Transfer};
 use vm_memory::{Bytes, GuestAddress};
@@ -79,11 +80,11 @@ impl FwCfg {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<(ThreadId, Transfer)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.kept)
     }
 
     /// Returns the next byte of the selected item, or zero beyond its end.

@@ -12,6 +12,7 @@ use crate::bus::BusDevice;
 use crate::layout::{HOLE_END, RamLayout};
 use chip::Chip;
 use kvm_accel::Request;
+use kvm_accel::lock;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -96,7 +97,7 @@ impl Rtc {
     }
 
     fn start_thread(&self) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = lock(&self.thread);
         if thread.is_none() {
             let shared = Arc::clone(&self.shared);
             let builder = std::thread::Builder::new().name("kvm-accel RTC".into()).stack_size(STACK_SIZE);
@@ -109,7 +110,7 @@ impl Rtc {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Raises the line if the chip has an edge to deliver.

@@ -1,6 +1,7 @@
 //! State that a device keeps across resets and hands to its current worker.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use kvm_accel::lock;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// State of a device, which at most one worker uses at a time. It is here while there is no worker. Cloning is cheap; all clones share the
 /// state.
@@ -20,7 +21,7 @@ impl<T> Holder<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<T>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

@@ -11,9 +11,10 @@ use crate::virtio::interface::{Driver, HostError, VirtQueue, VirtioDevice, Worke
 use crate::virtio::io_thread::{IoThread, Unanswered, guarded, ring};
 use failures::Failures;
 use kvm_accel::io::Written;
+use kvm_accel::lock;
 use kvm_accel::{GuestRam, Request};
 use registers::{Registers, set_high, set_low, word, write_queue};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use virtio_bindings::virtio_config::{
     VIRTIO_CONFIG_S_ACKNOWLEDGE, VIRTIO_CONFIG_S_DRIVER, VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_FAILED,
@@ -254,7 +255,7 @@ impl Mmio {
     }
 
     fn lock(&self) -> MutexGuard<'_, Registers> {
-        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.registers)
     }
 }
 

@@ -17,6 +17,7 @@ pub use statistics::{Statistic, Statistics};
 use crate::MachineConfigError;
 use crate::virtio::interface::{ConfigInterrupt, Driver, VirtioDevice, Worker};
 use config_space::ConfigSpace;
+use kvm_accel::lock;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fd::OwnedFd;
 use rustix::time::{
@@ -25,7 +26,7 @@ use rustix::time::{
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use virtio_bindings::virtio_ids::VIRTIO_ID_BALLOON;
 use worker::Queues;
@@ -196,10 +197,6 @@ impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shared").field("config", &lock(&self.config)).finish_non_exhaustive()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl VirtioDevice for Balloon {

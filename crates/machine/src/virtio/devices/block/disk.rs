@@ -4,8 +4,9 @@ use super::image::Image;
 use super::leftover::Leftover;
 use super::request::Limits;
 use crate::virtio::throttle::ThrottleHolder;
+use kvm_accel::lock;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use virtio_bindings::virtio_blk::{VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_FLUSH};
 
 /// Bytes of a serial number.
@@ -28,11 +29,11 @@ pub struct Disk {
 impl Disk {
     /// Keeps the calls that a worker has left in flight. The next worker waits until they have completed.
     pub fn leave(&self, leftover: Leftover) {
-        *self.leftover.lock().unwrap_or_else(PoisonError::into_inner) = Some(leftover);
+        *lock(&self.leftover) = Some(leftover);
     }
 
     pub fn take_leftover(&self) -> Option<Leftover> {
-        self.leftover.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.leftover).take()
     }
 
     /// True if a write completes only when it is on the medium. A driver that cannot flush has no other way to make a write durable.

@@ -16,8 +16,9 @@ use crate::MachineConfigError;
 use crate::virtio::interface::lease::Holder;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
+use kvm_accel::lock;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
 use vmm_sys_util::eventfd::EventFd;
 use worker::Ports;
@@ -128,7 +129,7 @@ impl Terminals {
     }
 
     fn sizes(&self) -> MutexGuard<'_, Vec<Option<Size>>> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.sizes)
     }
 
     fn resize(&self, port: usize, size: Size) {

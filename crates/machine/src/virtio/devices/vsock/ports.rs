@@ -1,12 +1,13 @@
 //! Listeners of this process on ports of the host, and its connection requests to ports of the guest.
 
 use super::VsockError;
+use kvm_accel::lock;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Receives the result of a connection request: the host's port.
 pub type Done = Box<dyn FnOnce(Result<u32, VsockError>) + Send>;
@@ -171,8 +172,4 @@ impl Ports {
         drop(state);
         connects.into_iter().for_each(|connect| (connect.done)(Err(VsockError::NotReady)));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

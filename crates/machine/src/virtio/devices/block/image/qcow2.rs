@@ -9,12 +9,13 @@ use imago::qcow2::Qcow2;
 use imago::{FormatAccess, FormatDriverBuilder, StorageOpenOptions};
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{GuestRange, behind, total};
+use kvm_accel::lock;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Bytes that are copied at a time. The library needs memory that nothing else writes, unlike guest memory.
@@ -48,7 +49,7 @@ impl Qcow2Image {
             let builder = Qcow2::<Storage>::builder(Storage::from_open_file(file, options)?).write(!read_only);
             builder.open(gate).map(FormatAccess::new)
         })?;
-        let locks = std::mem::take(&mut *locks.lock().unwrap_or_else(PoisonError::into_inner));
+        let locks = std::mem::take(&mut *lock(&locks));
         Ok(Self { sectors: image.size() / SECTOR, image: Mutex::new(Some(image)), _locks: locks })
     }
 
@@ -84,7 +85,7 @@ impl Qcow2Image {
     }
 
     fn with(&self, call: impl FnOnce(&mut FormatAccess<Storage>) -> io::Result<()>) -> io::Result<()> {
-        let mut place = self.image.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut place = lock(&self.image);
         let mut image = place.take().ok_or_else(|| io::Error::other("the image was given up"))?;
         // The image is put back only if the library returned without a panic.
         let (image, result) = guarded(move || {
@@ -180,8 +181,9 @@ impl ImplicitOpenGate<Storage> for Gate {
 
     fn open_storage(&mut self, options: StorageOpenOptions) -> io::Result<Storage> {
         let path = options.get_filename().ok_or(io::ErrorKind::InvalidInput)?;
-        let OpenFile { file, lock } = file::open(path, !options.get_writable()).map_err(io::Error::other)?;
-        self.locks.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+        let OpenFile { file, lock: image_lock } =
+            file::open(path, !options.get_writable()).map_err(io::Error::other)?;
+        lock(&self.locks).push(image_lock);
         check_header(&file)?;
         Storage::from_open_file(file, options)
     }
