@@ -8,6 +8,7 @@
 //! - `error`: errors of the configuration and of guest images.
 //! - `host_file`: opens host files that a user names.
 //! - `host_socket`: Unix sockets that the machine listens on.
+//! - `sources`: waiting for descriptors.
 //! - `pty`: pseudo-terminals for serial ports.
 //! - `layout`: addresses of RAM in the guest's physical address space.
 //! - `bus`: routes port and MMIO accesses to devices.
@@ -43,6 +44,8 @@ pub mod pty;
 pub mod ram;
 #[cfg(test)]
 mod scratch;
+mod sources;
 pub mod virtio;
 
 pub use error::{GuestImageError, GuestImageProblem, ImageRole, MachineConfigError, SetupError};
+pub use sources::Sources;

@@ -3,7 +3,8 @@
 //! A thread relays bytes between the two, because a terminal's state cannot be waited for: while no program has the
 //! terminal open, `poll` always reports a hang-up. Bytes written to it then are lost, as with QEMU's `-chardev pty`.
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::Sources;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags, fcntl_setfl, open};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -99,6 +100,13 @@ impl Pipe {
     }
 }
 
+/// A side of the relay.
+#[derive(Clone, Copy)]
+enum Side {
+    Socket,
+    Terminal,
+}
+
 struct Relay {
     socket: OwnedFd,
     controller: OwnedFd,
@@ -128,16 +136,19 @@ impl Relay {
         if self.ends.is_some_and(|ends| self.output.bytes.is_empty() || Instant::now() >= ends) {
             return false;
         }
-        let (of_socket, of_terminal) = self.wait(open);
-        if of_socket.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
-            && self.ends.is_none()
-            && matches!(self.output.fill(&self.socket), Input::End)
-        {
-            self.ends = Some(Instant::now() + LAST_WORDS);
-        }
-        if of_terminal.contains(PollFlags::IN) {
-            // The next turn detects a hang-up.
-            let _ = self.input.fill(&self.controller);
+        for (side, events) in self.wait(open) {
+            match side {
+                Side::Socket if events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
+                    if matches!(self.output.fill(&self.socket), Input::End) {
+                        self.ends = Some(Instant::now() + LAST_WORDS);
+                    }
+                }
+                Side::Terminal if events.contains(PollFlags::IN) => {
+                    // The next turn detects a hang-up.
+                    let _ = self.input.fill(&self.controller);
+                }
+                Side::Socket | Side::Terminal => {}
+            }
         }
         if open && !self.output.bytes.is_empty() {
             let _ = self.output.drain(&self.controller);
@@ -147,31 +158,30 @@ impl Relay {
 
     /// Waits for events of the socket and of the terminal. A side is read only once all bytes read from it before have
     /// been written.
-    fn wait(&self, open: bool) -> (PollFlags, PollFlags) {
+    fn wait(&self, open: bool) -> Vec<(Side, PollFlags)> {
         let when = |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
         let idle = self.output.bytes.is_empty();
-        let socket = when(idle && self.ends.is_none(), PollFlags::IN)
-            | when(!self.input.bytes.is_empty() && self.ends.is_none(), PollFlags::OUT);
-        let terminal = when(self.input.bytes.is_empty(), PollFlags::IN) | when(!idle, PollFlags::OUT);
-        let timeout = if open && self.ends.is_none() { None } else { Timespec::try_from(LOOK).ok() };
-        let mut fds = vec![PollFd::new(&self.socket, socket)];
-        if open {
-            fds.push(PollFd::new(&self.controller, terminal));
-        }
+        let mut sources = Sources::new();
         // A closed socket is always ready, so then only the terminal is waited for.
-        let waited = if self.ends.is_some() { fds.get_mut(1..).unwrap_or_default() } else { fds.as_mut_slice() };
-        if poll(waited, timeout.as_ref()).is_err() {
-            return (PollFlags::empty(), PollFlags::empty());
+        if self.ends.is_none() {
+            let events = when(idle, PollFlags::IN) | when(!self.input.bytes.is_empty(), PollFlags::OUT);
+            sources.add(Side::Socket, PollFd::new(&self.socket, events));
         }
-        let events = |at: usize| fds.get(at).map_or(PollFlags::empty(), PollFd::revents);
-        (events(0), events(1))
+        if open {
+            let events = when(self.input.bytes.is_empty(), PollFlags::IN) | when(!idle, PollFlags::OUT);
+            sources.add(Side::Terminal, PollFd::new(&self.controller, events));
+        }
+        let timeout = (!open || self.ends.is_some()).then_some(LOOK);
+        // If the kernel has no memory for the list, the next turn waits again.
+        sources.wait(timeout).unwrap_or_default()
     }
 
     /// Returns true while no program has the terminal open.
     fn hung_up(&self) -> bool {
-        let mut fds = [PollFd::new(&self.controller, PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::HUP))
+        let mut sources = Sources::new();
+        sources.add(Side::Terminal, PollFd::new(&self.controller, PollFlags::empty()));
+        let events = sources.wait(Some(Duration::ZERO)).unwrap_or_default();
+        events.iter().any(|(_, events)| events.contains(PollFlags::HUP))
     }
 }
 

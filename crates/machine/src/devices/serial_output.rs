@@ -162,12 +162,14 @@ impl SerialOutput {
     }
 
     /// Waits for [`PAUSE`] or until an interruption, even if there is room.
+    #[expect(clippy::disallowed_methods, reason = "a vCPU waits here, for one write")]
     fn pause(&self) -> Result<(), Errno> {
         let Some(interrupt) = &self.interrupt else { return Ok(()) };
         let mut fds = [PollFd::from_borrowed_fd(interrupt.0.as_fd(), PollFlags::IN)];
         if poll(&mut fds, Some(&PAUSE))? == 0 { Ok(()) } else { Err(Errno::INTR) }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a vCPU waits here, for one write")]
     fn wait_for_room(&self, fd: BorrowedFd<'_>, wait: Wait) -> Result<(), Errno> {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let timeout = match wait {

@@ -235,6 +235,7 @@ impl GuestRing {
     ///
     /// # Errors
     /// `TimedOut` when calls still access guest memory after `within`.
+    #[expect(clippy::disallowed_methods, reason = "waits once for one descriptor, not in a loop of events")]
     pub fn cancel(&mut self, within: Duration, mut each: impl FnMut(u64, io::Result<u32>)) -> io::Result<()> {
         let deadline = Instant::now() + within;
         if self.in_flight > 0 && !self.cancelled {

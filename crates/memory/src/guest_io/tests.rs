@@ -37,6 +37,7 @@ fn ring(ram: &GuestRam, file: &Arc<File>, entries: u16) -> Option<GuestRing> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the crate has no loop")]
 fn wait(ring: &mut GuestRing) -> (u64, io::Result<u32>) {
     loop {
         if let Some(completion) = ring.completed() {

@@ -1,7 +1,7 @@
 //! The interface between a device and its transport.
 
 use super::{ConfigInterrupt, StopFlag, VirtQueue, WorkerError};
-use crate::SetupError;
+use crate::{SetupError, Sources};
 use kvm_accel::cancel::Cancel;
 use rustix::event::PollFd;
 
@@ -72,10 +72,11 @@ pub trait Worker: Send {
         None
     }
 
-    /// Adds the descriptors that the worker polls beside its queues. Called before each wait, so the list may change.
-    fn sources<'a>(&'a self, _poll: &mut Vec<PollFd<'a>>) {}
+    /// Adds the descriptors for which the worker waits beside its queues, each with a number as its token. Called before each wait, so the
+    /// list may change.
+    fn sources<'a>(&'a self, _sources: &mut Sources<'a, usize>) {}
 
-    /// Handles a descriptor that has become ready. `source` is its position in the list of [`Worker::sources`].
+    /// Handles a descriptor that has become ready. `source` is its token in [`Worker::sources`].
     ///
     /// # Errors
     /// As [`Worker::notified`].

@@ -1,12 +1,12 @@
 //! A driver for tests and fuzzers: queues in a small RAM, and a worker that the test calls on its own thread.
 
 use super::interrupt::{ConfigInterrupt, Interrupt};
-use super::{Driver, StopFlag, VirtQueue, VirtioDevice};
+use super::{Driver, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
+use crate::Sources;
 use crate::devices::Irq;
 use kvm_accel::GuestRam;
-use rustix::event::{Timespec, poll};
-use rustix::io::retry_on_intr;
 use std::sync::Arc;
+use std::time::Duration;
 use virtio_queue::{Queue, QueueT};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -85,17 +85,30 @@ pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::
                 return Ok(());
             }
         }
-        let mut sources = Vec::new();
-        worker.sources(&mut sources);
-        retry_on_intr(|| poll(&mut sources, Some(&Timespec::default())))?;
-        let ready: Vec<_> = sources.iter().map(|source| !source.revents().is_empty()).collect();
-        for (source, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
-            if worker.ready(source).is_err() {
-                return Ok(());
-            }
+        if serve(&mut *worker, Some(Duration::ZERO)).is_err() {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// Waits for the descriptors of a worker and returns the tokens of those that are ready.
+#[must_use]
+pub fn ready(worker: &dyn Worker, timeout: Option<Duration>) -> Vec<usize> {
+    let mut sources = Sources::new();
+    worker.sources(&mut sources);
+    let ready = sources.wait(timeout);
+    debug_assert!(ready.is_ok());
+    ready.into_iter().flatten().map(|(source, _)| source).collect()
+}
+
+/// Waits for the descriptors of a worker, and calls it for those that are ready. Returns their number.
+///
+/// # Errors
+/// The first error of the worker.
+pub fn serve(worker: &mut dyn Worker, timeout: Option<Duration>) -> Result<usize, WorkerError> {
+    let ready = ready(worker, timeout);
+    ready.iter().try_for_each(|source| worker.ready(*source)).map(|()| ready.len())
 }
 
 /// Supplies bytes of the input, then zeroes when the input is used up.

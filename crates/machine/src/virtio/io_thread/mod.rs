@@ -9,8 +9,9 @@ mod tests;
 pub use shared::Unanswered;
 
 use super::interface::{HostError, StopFlag, Worker, WorkerError, sync};
+use crate::Sources;
 use kvm_accel::io::borrow_fd;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use shared::Wake;
 use std::io;
@@ -169,6 +170,19 @@ enum Waiting {
     Retrying(Duration),
 }
 
+/// A descriptor for which the thread waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// The wake event of the transport.
+    Wake,
+    /// The doorbell of a queue.
+    Doorbell(usize),
+    /// A source of the worker.
+    Source(usize),
+    /// An operation in flight of the worker.
+    InFlight,
+}
+
 /// Reports the end of the thread to the transport.
 struct Ended(Arc<Shared>);
 
@@ -183,7 +197,6 @@ impl<F: Fn(WorkerError)> Inside<F> {
         let _ended = Ended(Arc::clone(&self.shared));
         let mut worker: Option<Box<dyn Worker>> = None;
         let mut paused = false;
-        let mut ready = Vec::new();
         loop {
             let waiting = match (&worker, &self.retry) {
                 (Some(worker), _) if paused => {
@@ -198,14 +211,14 @@ impl<F: Fn(WorkerError)> Inside<F> {
             if paused && waiting == Waiting::Idle {
                 self.shared.quiet();
             }
-            let waited = guarded(|| Ok(self.wait(waiting, worker.as_deref(), &mut ready)));
+            let waited = guarded(|| Ok(self.wait(waiting, worker.as_deref())));
             let done = match waited {
                 // The kernel has no memory for a list of a few descriptors.
                 Ok(Err(_)) => {
                     std::thread::sleep(Duration::from_millis(1));
                     continue;
                 }
-                Ok(Ok(())) if ready.first() == Some(&true) => {
+                Ok(Ok(ready)) if ready.first() == Some(&Event::Wake) => {
                     let obeyed = self.shared.obey(&mut worker, discard);
                     if obeyed.end {
                         return;
@@ -214,10 +227,10 @@ impl<F: Fn(WorkerError)> Inside<F> {
                         self.retry = None;
                     }
                     paused = obeyed.pause;
-                    // The other ready events may belong to the previous worker.
+                    // The other events may belong to the previous worker.
                     continue;
                 }
-                Ok(Ok(())) => worker.as_deref_mut().map_or(Ok(()), |worker| self.call(worker, waiting, &ready)),
+                Ok(Ok(ready)) => worker.as_deref_mut().map_or(Ok(()), |worker| self.call(worker, waiting, &ready)),
                 Err(error) => Err(error),
             };
             if let Err(error) = done
@@ -234,7 +247,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
         }
     }
 
-    fn call(&mut self, worker: &mut dyn Worker, waiting: Waiting, ready: &[bool]) -> Result<(), WorkerError> {
+    fn call(&mut self, worker: &mut dyn Worker, waiting: Waiting, ready: &[Event]) -> Result<(), WorkerError> {
         match waiting {
             Waiting::Idle => Ok(()),
             Waiting::Draining => {
@@ -255,23 +268,21 @@ impl<F: Fn(WorkerError)> Inside<F> {
         }
     }
 
-    fn serve(&self, worker: &mut dyn Worker, ready: &[bool]) -> Result<(), WorkerError> {
-        let (doorbells, sources) = ready.get(1..).unwrap_or_default().split_at(self.doorbells.len());
-        for (queue, doorbell) in self.doorbells.iter().enumerate().filter(|(queue, _)| doorbells[*queue]) {
-            // The doorbell stays readable until after the pause.
+    fn serve(&self, worker: &mut dyn Worker, ready: &[Event]) -> Result<(), WorkerError> {
+        for event in ready {
+            // The doorbells and the sources stay ready until after the pause.
             if self.shared.flag.is_set() {
                 return Ok(());
             }
-            // The counter's value is not the number of chains in the queue.
-            let _ = doorbell.read();
-            guarded(|| worker.notified(queue))?;
-            self.continue_later(worker)?;
-        }
-        for (source, _) in sources.iter().enumerate().filter(|(_, ready)| **ready) {
-            if self.shared.flag.is_set() {
-                return Ok(());
+            match *event {
+                Event::Doorbell(queue) => {
+                    // The counter's value is not the number of chains in the queue.
+                    let _ = self.doorbells.get(queue).map(|doorbell| doorbell.read());
+                    guarded(|| worker.notified(queue))?;
+                }
+                Event::Source(source) => guarded(|| worker.ready(source))?,
+                Event::Wake | Event::InFlight => continue,
             }
-            guarded(|| worker.ready(source))?;
             self.continue_later(worker)?;
         }
         Ok(())
@@ -297,28 +308,26 @@ impl<F: Fn(WorkerError)> Inside<F> {
         attempts <= ATTEMPTS
     }
 
-    /// Waits, and records what is ready: the wake event, then each doorbell and each source of a worker.
-    fn wait(&self, waiting: Waiting, worker: Option<&dyn Worker>, ready: &mut Vec<bool>) -> Result<(), Errno> {
-        let mut fds = Vec::with_capacity(2 + self.doorbells.len());
+    /// Waits, and returns what is ready: the wake event first, then the doorbells and the sources of the worker.
+    fn wait(&self, waiting: Waiting, worker: Option<&dyn Worker>) -> Result<Vec<Event>, Errno> {
+        let mut sources = Sources::new();
         let input = |event| PollFd::from_borrowed_fd(borrow_fd(event), PollFlags::IN);
-        fds.push(input(&self.shared.wake));
+        sources.add(Event::Wake, input(&self.shared.wake));
         let mut timeout = None;
         match (waiting, worker) {
             (Waiting::Working, Some(worker)) => {
-                fds.extend(self.doorbells.iter().map(|doorbell| input(&**doorbell)));
-                worker.sources(&mut fds);
+                for (queue, doorbell) in self.doorbells.iter().enumerate() {
+                    sources.add(Event::Doorbell(queue), input(doorbell));
+                }
+                let mut own = Sources::new();
+                worker.sources(&mut own);
+                sources.append(own, Event::Source);
             }
-            (Waiting::Draining, Some(worker)) => fds.extend(worker.in_flight()),
-            (Waiting::Retrying(delay), _) => timeout = Timespec::try_from(delay).ok(),
+            (Waiting::Draining, Some(worker)) => sources.add(Event::InFlight, worker.in_flight()),
+            (Waiting::Retrying(delay), _) => timeout = Some(delay),
             _ => {}
         }
-        ready.clear();
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => ready.extend(fds.iter().map(|fd| !fd.revents().is_empty())),
-            Err(Errno::INTR) => ready.resize(fds.len(), false),
-            Err(error) => return Err(error),
-        }
-        Ok(())
+        Ok(sources.wait(timeout)?.into_iter().map(|(event, _)| event).collect())
     }
 }
 

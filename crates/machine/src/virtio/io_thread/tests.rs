@@ -210,7 +210,7 @@ impl Worker for Bomb {
         Ok(())
     }
 
-    fn sources<'a>(&'a self, _poll: &mut Vec<PollFd<'a>>) {
+    fn sources<'a>(&'a self, _sources: &mut Sources<'a, usize>) {
         panic!("sources");
     }
 }

@@ -5,7 +5,6 @@ use super::worker::inflated;
 use super::*;
 use crate::virtio::interface::testing::{self, RAM, Ring};
 use kvm_accel::{GuestRam, GuestRegion};
-use rustix::event::poll;
 use std::sync::atomic::AtomicUsize;
 use vm_memory::{Bytes, GuestAddress, MmapRegion};
 
@@ -132,11 +131,7 @@ fn test_statistics_are_asked_for_when_it_is_time() {
     assert!(guest.rings[STATISTICS].used(&guest.ram).is_empty(), "the buffer is held");
     let said = guest.balloon.statistics().unwrap();
     assert_eq!((said.get(Statistic::Free), said.get(Statistic::Total)), (Some(1000), None));
-    let mut sources = Vec::new();
-    guest.worker.sources(&mut sources);
-    poll(&mut sources, None).unwrap();
-    drop(sources);
-    guest.worker.ready(0).unwrap();
+    assert_eq!(testing::serve(&mut *guest.worker, None).unwrap(), 1);
     assert_eq!(guest.rings[STATISTICS].used(&guest.ram), [0]);
     guest.worker.ready(0).unwrap();
     // Two buffers at once, which violates the protocol: the device returns the first one.

@@ -3,9 +3,9 @@
 use super::pages::{Partial, ranges};
 use super::statistics::Statistics;
 use super::{FEATURE_PAGE_POISON, FEATURE_REPORTING, FEATURE_STATISTICS, FEATURE_TELLS, Shared};
+use crate::Sources;
 use crate::virtio::interface::{Chain, Driver, StopFlag, VirtQueue, Worker, WorkerError};
 use kvm_accel::GuestRam;
-use rustix::event::PollFd;
 use std::collections::VecDeque;
 use std::io::Read;
 use std::ops::Range;
@@ -158,8 +158,8 @@ impl Worker for Queues {
         (self.left != 0).then(|| usize::try_from(self.left.trailing_zeros()).unwrap_or(0))
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        poll.push(self.shared.timer_source());
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
+        sources.add(0, self.shared.timer_source());
     }
 
     fn ready(&mut self, _: usize) -> Result<(), WorkerError> {

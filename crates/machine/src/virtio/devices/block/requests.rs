@@ -12,6 +12,7 @@ use super::perform::perform;
 use super::request::{Action, Descriptor, Request, Status};
 use super::ring_call::{self, Call};
 use super::slab::Slab;
+use crate::Sources;
 use crate::virtio::interface::{HostError, StopFlag, VirtQueue, Worker, WorkerError};
 use crate::virtio::throttle::{ThrottleHolder, ThrottleLease, timer};
 use kvm_accel::guest_io::{GuestRange, GuestRing};
@@ -24,6 +25,10 @@ const STRETCH: usize = 128;
 
 /// The worker begins no read or write while those in flight move this many bytes together.
 const IN_FLIGHT: u64 = 4 << 20;
+
+/// The sources of the worker.
+const RING: usize = 0;
+const THROTTLE: usize = 1;
 
 /// The worker of a disk.
 pub struct Requests {
@@ -295,19 +300,21 @@ impl Worker for Requests {
         self.more.then_some(0)
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
         if let Some(leftover) = &self.leftover {
-            poll.push(leftover.source());
+            sources.add(RING, leftover.source());
             return;
         }
-        poll.extend(self.busy_ring());
+        sources.add(RING, self.busy_ring());
         if self.throttled.is_some() {
-            poll.extend(self.throttle.as_ref().and_then(ThrottleLease::source));
+            sources.add(THROTTLE, self.throttle.as_ref().and_then(ThrottleLease::source));
         }
     }
 
-    fn ready(&mut self, _source: usize) -> Result<(), WorkerError> {
-        if let Some(throttle) = &self.throttle {
+    fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
+        if source == THROTTLE
+            && let Some(throttle) = &self.throttle
+        {
             throttle.fired();
         }
         self.serve()

@@ -4,6 +4,7 @@ use super::request::{Action, Descriptor, Limits, Request, Status};
 use super::*;
 use crate::devices::Irq;
 use crate::virtio::interface::Interrupt;
+use crate::virtio::interface::testing;
 use crate::virtio::interface::{ConfigInterrupt, Driver, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
 use crate::virtio::throttle::{Rate, Rates, ThrottleConfig};
 use kvm_accel::GuestRam;
@@ -120,15 +121,7 @@ impl Guest {
     fn wait(&mut self) -> Result<(), WorkerError> {
         self.worker.notified(0)?;
         while self.used() != self.made {
-            let ready: Vec<_> = {
-                let mut fds = Vec::new();
-                self.worker.sources(&mut fds);
-                rustix::event::poll(&mut fds, None).unwrap();
-                fds.iter().map(|fd| !fd.revents().is_empty()).collect()
-            };
-            for (source, _) in ready.iter().enumerate().filter(|(_, ready)| **ready) {
-                self.worker.ready(source)?;
-            }
+            testing::serve(&mut *self.worker, None)?;
         }
         Ok(())
     }

@@ -132,6 +132,7 @@ impl HostEnd {
 
 /// Polls a file for room before each write. Its descriptor may be shared with other processes, such as standard output, so it is not set to
 /// non-blocking mode.
+#[expect(clippy::disallowed_methods, reason = "does not wait")]
 fn has_room(file: &File) -> Result<(), Errno> {
     let mut fds = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::OUT)];
     match retry_on_intr(|| poll(&mut fds, Some(&Timespec::default())))? {

@@ -1,9 +1,10 @@
 use super::control::ToDriver;
 use super::*;
-use crate::virtio::interface::testing::{Buffer, Ring, driver};
+use crate::virtio::interface::testing::{self, Buffer, Ring, driver};
 use kvm_accel::GuestRam;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 const ALL: u64 = FEATURE_SIZE | FEATURE_MULTIPORT;
 
@@ -42,16 +43,7 @@ impl Bench {
 
     /// Polls the worker's sources once, and serves those that are ready.
     fn poll(&mut self) -> usize {
-        let mut fds = Vec::new();
-        self.worker.sources(&mut fds);
-        let now = rustix::event::Timespec::default();
-        rustix::event::poll(&mut fds, Some(&now)).unwrap();
-        let ready: Vec<_> =
-            fds.iter().enumerate().filter(|(_, fd)| !fd.revents().is_empty()).map(|(at, _)| at).collect();
-        for source in &ready {
-            self.worker.ready(*source).unwrap();
-        }
-        ready.len()
+        testing::serve(&mut *self.worker, Some(Duration::ZERO)).unwrap()
     }
 
     fn heard(&mut self, port: usize) -> Vec<u8> {

@@ -4,12 +4,12 @@ use super::control::{FromDriver, MESSAGE, ToDriver};
 use super::host_end::HostEnd;
 use super::port::Port;
 use super::{FEATURE_MULTIPORT, PortKind, Size, Terminals, first_id};
+use crate::Sources;
 use crate::virtio::interface::lease::Lease;
 use crate::virtio::interface::{ConfigInterrupt, Driver, StopFlag, VirtQueue, Worker, WorkerError};
 use crate::virtio::io_thread::ring;
 use kvm_accel::io::borrow_fd;
 use rustix::event::{PollFd, PollFlags};
-use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -32,17 +32,19 @@ pub struct Ports {
     told: Vec<Option<Size>>,
     config: ConfigInterrupt,
     stop: StopFlag,
-    /// The sources of the last wait, in order.
-    waits: RefCell<Vec<Wait>>,
 }
 
-/// An event for which the worker waits.
-#[derive(Clone, Copy)]
-enum Wait {
-    /// A size has changed, or a port has unfinished work.
-    Wake,
-    Input(usize),
-    Room(usize),
+/// The source that is ready when a size has changed, or a port has unfinished work.
+const WAKE: usize = 0;
+
+/// Returns the source that is ready when a port has input.
+const fn input_source(port: usize) -> usize {
+    1 + 2 * port
+}
+
+/// Returns the source that is ready when a port's host end has room for output.
+const fn room_source(port: usize) -> usize {
+    2 + 2 * port
 }
 
 impl Ports {
@@ -73,7 +75,7 @@ impl Ports {
             }
         }
         let told = vec![None; kinds.len()];
-        Some(Self { kinds, ports, control, ends, terminals, told, config, stop, waits: RefCell::default() })
+        Some(Self { kinds, ports, control, ends, terminals, told, config, stop })
     }
 
     /// Returns the index of the port with this number.
@@ -204,34 +206,22 @@ impl Worker for Ports {
         port.fed(end, stop)
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        let mut waits = self.waits.borrow_mut();
-        waits.clear();
-        waits.push(Wait::Wake);
-        poll.push(PollFd::from_borrowed_fd(borrow_fd(&self.terminals.wake), PollFlags::IN));
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
+        sources.add(WAKE, PollFd::from_borrowed_fd(borrow_fd(&self.terminals.wake), PollFlags::IN));
         for (index, (port, end)) in self.ports.iter().zip(self.ends.get().into_iter().flatten()).enumerate() {
-            if let Some(fd) = end.readable().filter(|_| port.wants_input()) {
-                waits.push(Wait::Input(index));
-                poll.push(fd);
-            }
-            if let Some(fd) = end.writable().filter(|_| port.wants_room()) {
-                waits.push(Wait::Room(index));
-                poll.push(fd);
-            }
+            sources.add(input_source(index), end.readable().filter(|_| port.wants_input()));
+            sources.add(room_source(index), end.writable().filter(|_| port.wants_room()));
         }
     }
 
     fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
-        let wait = self.waits.borrow().get(source).copied();
-        match wait {
-            Some(Wait::Wake) => self.woken(),
-            Some(Wait::Room(index)) => self.output(index),
-            Some(Wait::Input(index)) => {
-                let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
-                port.input(end, stop)
-            }
-            None => Ok(()),
+        let Some(port) = source.checked_sub(1) else { return self.woken() };
+        let index = port / 2;
+        if source == room_source(index) {
+            return self.output(index);
         }
+        let Some((port, end, stop)) = self.port(index) else { return Ok(()) };
+        port.input(end, stop)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The worker: moves frames between the queues and the back end.
 
 use super::backend::{Backend, HEADER, LARGEST, Received};
+use crate::Sources;
 use crate::virtio::interface::lease::Lease;
 use crate::virtio::interface::{Chain, ConfigInterrupt, Driver, HostError, StopFlag, VirtQueue, Worker, WorkerError};
 use crate::virtio::throttle::{Direction, ThrottleLease, timer};
@@ -15,6 +16,10 @@ use virtio_bindings::virtio_net::{
 
 /// The most frames in one direction before the other direction and the transport have their turn.
 const STRETCH: usize = 256;
+
+/// The sources of the worker.
+const THROTTLE: usize = 0;
+pub(super) const BACKEND: usize = 1;
 
 /// The position of `num_buffers` in the header.
 const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
@@ -239,13 +244,13 @@ impl Worker for Frames {
         self.more.then_some(0)
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        poll.extend(self.throttle_source());
-        poll.extend(self.backend_source());
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
+        sources.add(THROTTLE, self.throttle_source());
+        sources.add(BACKEND, self.backend_source());
     }
 
     fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
-        if source == 0 && self.throttled {
+        if source == THROTTLE {
             self.throttle.iter().for_each(ThrottleLease::fired);
             self.throttled = false;
         } else if let Some(backend) = self.backend.get_mut() {

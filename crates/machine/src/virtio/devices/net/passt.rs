@@ -2,9 +2,9 @@
 
 use super::backend::{HEADER, LARGEST, Received};
 use super::stream::Stream;
-use crate::{MachineConfigError, SetupError};
+use crate::{MachineConfigError, SetupError, Sources};
 use kvm_accel::cancel::Cancel;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::io::{ErrorKind, Read};
 use std::os::fd::OwnedFd;
@@ -131,18 +131,15 @@ impl Passt {
 
     /// Waits for a frame, a message or the end of the process, but at most until the next check for cancellation.
     fn wait(&self, stream: &Stream, hung_up: bool) {
-        let mut sources = Vec::with_capacity(2);
+        let mut sources = Sources::new();
         if !hung_up {
-            sources.push(PollFd::new(stream.socket(), PollFlags::IN));
+            sources.add((), PollFd::new(stream.socket(), PollFlags::IN));
         }
-        if let Some(stderr) = &self.stderr {
-            sources.push(PollFd::new(stderr, PollFlags::IN));
-        }
+        sources.add((), self.stderr.as_ref().map(|stderr| PollFd::new(stderr, PollFlags::IN)));
         // A process that has closed its socket or its standard error is about to end. Its end cannot be polled for.
         let ending = hung_up || self.stderr.is_none();
-        let timeout = Timespec { tv_sec: 0, tv_nsec: if ending { 1_000_000 } else { 10_000_000 } };
-        // If a signal interrupts the wait, the next check is just earlier.
-        let _ = poll(&mut sources, Some(&timeout));
+        // If the wait fails, the next check is just earlier.
+        let _ = sources.wait(Some(Duration::from_millis(if ending { 1 } else { 10 })));
     }
 
     /// Keeps passt's error messages.
@@ -183,8 +180,9 @@ fn refuse(why: &dyn std::fmt::Display, remedy: &'static str) -> MachineConfigErr
 }
 
 fn readable(pipe: &ChildStderr) -> bool {
-    let mut sources = [PollFd::new(pipe, PollFlags::IN)];
-    poll(&mut sources, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    let mut sources = Sources::new();
+    sources.add((), PollFd::new(pipe, PollFlags::IN));
+    sources.wait(Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty())
 }
 
 /// Builds a probe for the gateway's address (RFC 5227). It has no protocol address of the sender, so passt learns none from it.

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used)]
 
+use super::frames::BACKEND;
 use super::*;
+use crate::Sources;
 use crate::virtio::interface::testing::{self, Ring};
 use crate::virtio::interface::{DriverError, WorkerError};
 use kvm_accel::GuestRam;
@@ -73,7 +75,7 @@ fn test_a_frame_fills_as_many_buffers_as_it_needs() {
     send(&mut peer, &frame);
     let buffers: Vec<_> = (0..2).map(|_| rings[0].offer(&ram, &[(&[0; 80], true)])).collect();
     // The buffers are too small, so the frame waits.
-    worker.ready(0).unwrap();
+    worker.ready(BACKEND).unwrap();
     assert_eq!(rings[0].used(&ram), [0; 0]);
     let last = rings[0].offer(&ram, &[(&[0; 80], true)]);
     worker.notified(0).unwrap();
@@ -89,7 +91,7 @@ fn test_without_mergeable_buffers_a_frame_that_does_not_fit_is_lost() {
     rings[0].offer(&ram, &[(&[0; 64], true)]);
     send(&mut peer, &[7; 60]);
     send(&mut peer, &[8; 52]);
-    worker.ready(0).unwrap();
+    worker.ready(BACKEND).unwrap();
     assert_eq!(rings[0].used(&ram), [64]);
 }
 
@@ -97,11 +99,11 @@ fn test_without_mergeable_buffers_a_frame_that_does_not_fit_is_lost() {
 fn test_a_peer_that_goes_takes_the_link_down() {
     let (net, peer, _ram, _rings, mut worker) = network(0);
     drop(peer);
-    worker.ready(0).unwrap();
+    worker.ready(BACKEND).unwrap();
     let mut status = [0xff; 2];
     net.read_config(6, &mut status);
     assert_eq!(status, [0, 0]);
-    let mut sources = Vec::new();
+    let mut sources = Sources::new();
     worker.sources(&mut sources);
     assert!(sources.is_empty(), "nothing to wait for");
 }
@@ -111,7 +113,7 @@ fn test_a_peer_that_breaks_the_framing_takes_the_link_down() {
     for len in [0_u32, u32::MAX] {
         let (net, mut peer, _ram, _rings, mut worker) = network(0);
         peer.write_all(&len.to_be_bytes()).unwrap();
-        worker.ready(0).unwrap();
+        worker.ready(BACKEND).unwrap();
         assert_eq!(net.config()[6], 0);
     }
 }
@@ -135,7 +137,7 @@ fn test_a_reader_that_does_not_read_loses_nothing_and_stalls_only_the_network() 
     for _ in 1..sent {
         assert_eq!(receive(&mut peer).len(), 1500);
     }
-    worker.ready(0).unwrap();
+    worker.ready(BACKEND).unwrap();
     for _ in 0..2 {
         assert_eq!(receive(&mut peer).len(), 1500);
     }

@@ -7,11 +7,10 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::MachineConfigError;
 use crate::virtio::interface::lease::{Holder, Lease};
 use crate::virtio::interface::{Driver, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
 use crate::virtio::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease, timer};
-use rustix::event::PollFd;
+use crate::{MachineConfigError, Sources};
 use source::{Got, Source};
 use std::io::Write;
 use std::path::Path;
@@ -163,12 +162,14 @@ impl Worker for Requests {
         self.more.then_some(0)
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        match self.waiting {
-            Some(Waiting::Throttle) => poll.extend(self.throttle.source()),
-            Some(Waiting::Source) => poll.extend(self.source.get().map(Source::readable)),
-            None => {}
-        }
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
+        let fd = match self.waiting {
+            Some(Waiting::Throttle) => self.throttle.source(),
+            Some(Waiting::Source) => self.source.get().map(Source::readable),
+            None => None,
+        };
+        // There is at most one source, so its number does not matter.
+        sources.add(0, fd);
     }
 
     fn ready(&mut self, _: usize) -> Result<(), WorkerError> {

@@ -3,7 +3,6 @@
 use super::*;
 use crate::virtio::interface::testing::{self, Ring};
 use kvm_accel::GuestRam;
-use rustix::event::{Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -50,9 +49,7 @@ fn guest_of(rng: &Rng) -> Guest {
 impl Guest {
     /// Returns the number of the worker's sources that are ready.
     fn ready(&self) -> usize {
-        let mut fds = Vec::new();
-        self.worker.sources(&mut fds);
-        poll(&mut fds, Some(&Timespec::default())).unwrap()
+        testing::ready(&*self.worker, Some(Duration::ZERO)).len()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The epoll instance of a device, which watches its sockets for edges. A wait costs the same for one socket and for thousands.
+//! The epoll instance of a device, which watches its sockets for edges. It costs the same for one socket and for thousands, while
+//! [`Sources`](crate::Sources) is a list of a few. It is no loop of its own: it is a source of the device's I/O thread, and never waits.
 
 use super::key::{Key, LISTENER, WAKE};
 use super::path::HostPath;
@@ -46,6 +47,7 @@ impl Sockets {
     }
 
     /// Returns pending events without waiting.
+    #[expect(clippy::disallowed_methods, reason = "does not wait")]
     pub fn events(&self) -> io::Result<impl Iterator<Item = (Key, EventFlags)> + use<>> {
         let none = Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut events = [none; EVENTS];

@@ -7,11 +7,11 @@ use crate::virtio::interface::testing;
 use kvm_accel::GuestRam;
 use kvm_accel::cancel::Cancel;
 use proptest::prelude::*;
-use rustix::event::{Timespec, poll};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
 
 const CID: u32 = 42;
@@ -77,14 +77,7 @@ impl Guest {
 
     /// Calls the worker until none of its sockets is ready.
     fn turn(&mut self) {
-        loop {
-            let mut sources = Vec::new();
-            self.worker.sources(&mut sources);
-            if poll(&mut sources, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 0 {
-                return;
-            }
-            self.worker.ready(0).unwrap();
-        }
+        while testing::serve(&mut *self.worker, Some(Duration::ZERO)).unwrap() > 0 {}
     }
 
     /// Returns the next packet to the guest, and offers its buffer again.

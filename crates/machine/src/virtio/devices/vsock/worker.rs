@@ -3,6 +3,7 @@
 use super::mux::Mux;
 use super::packet::{HEADER, Header};
 use super::ports::Ports;
+use crate::Sources;
 use crate::virtio::interface::{HostError, StopFlag, VirtQueue, Worker, WorkerError};
 use rustix::event::{PollFd, PollFlags};
 use std::io::{Read, Write};
@@ -122,8 +123,8 @@ impl Worker for Streams {
         self.left
     }
 
-    fn sources<'a>(&'a self, poll: &mut Vec<PollFd<'a>>) {
-        poll.push(PollFd::from_borrowed_fd(self.mux.fd(), PollFlags::IN));
+    fn sources<'a>(&'a self, sources: &mut Sources<'a, usize>) {
+        sources.add(0, PollFd::from_borrowed_fd(self.mux.fd(), PollFlags::IN));
     }
 
     fn ready(&mut self, _source: usize) -> Result<(), WorkerError> {
