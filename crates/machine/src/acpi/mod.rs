@@ -1,10 +1,16 @@
 //! ACPI: tables in guest memory that describe the board's hardware (ACPI specification 6.5).
 //!
-//! - [`Tables`]: the bytes, laid out from [`RSDP`] on. Guests search there for the root pointer, and boot protocols
-//!   pass that address.
+//! [`Tables`] are the bytes, laid out from [`RSDP`] on. Guests search there for the root pointer, and boot protocols
+//! pass that address.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `entry`: the entries of platform devices.
+//! - `wake`: the processor state after a sleep.
+//! - `fadt`: the fixed registers, and the PC hardware that the board lacks.
+//! - `madt`: the interrupt controllers.
+//! - `dsdt`: the devices, as AML, and the address of the machine's generation (QEMU's docs/specs/vmgenid).
 //! - `loader`: the same tables for firmware, which places them itself.
-//! - `dsdt`: the devices, as AML, and the address of the machine's generation (QEMU's docs/specs/vmgenid). `madt`: the
-//!   interrupt controllers.
 //!
 //! [`crate::devices::AcpiPm`] implements the registers that the tables describe. The reset register is the keyboard
 //! controller's.

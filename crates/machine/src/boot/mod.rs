@@ -3,6 +3,20 @@
 //! [`Boot::load`] writes a kernel, its modules and the data of its boot protocol into guest RAM. [`Boot`] keeps only
 //! the images' open files (or bytes), so a reset can repeat the load. Images are not trusted: every header is checked
 //! against the file and the RAM before a byte is written.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `image`: an image's file or bytes.
+//! - `options`: what is passed to a kernel in addition to its image.
+//! - `placement`: the free ranges of guest RAM.
+//! - `segment`: a part of an image at a fixed address.
+//! - `elf`: ELF files.
+//! - `bzimage`: Linux's compressed images.
+//! - `modules`: initrds and multiboot modules.
+//! - `boot_data`: the block of data that a boot protocol passes to the kernel.
+//! - `long_mode`: page tables and descriptors for a start in 64-bit mode.
+//! - `flat`, `linux`, `multiboot`, `pvh`: the boot protocols.
+//! - `format`: detects the protocol of an image.
 
 mod boot_data;
 mod bzimage;
@@ -19,9 +33,8 @@ mod placement;
 mod pvh;
 mod segment;
 
-pub use format::KernelFormat;
 pub use image::BootImage;
-pub use options::{BootOptions, Module};
+pub use options::{BootOptions, KernelFormat, Module};
 
 use crate::layout::RamLayout;
 use crate::{MachineConfigError, SetupError};

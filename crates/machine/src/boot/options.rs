@@ -1,7 +1,44 @@
 //! The options of a boot: everything that is passed to a kernel in addition to its own image.
 
-use super::{BootImage, KernelFormat};
+use super::BootImage;
 use crate::MachineConfigError;
+use std::str::FromStr;
+
+/// The boot protocol that the user asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KernelFormat {
+    /// Multiboot, PVH or Linux, whichever the image has a header or a note for.
+    #[default]
+    Auto,
+    /// Real-mode code without a header, loaded and entered at 0x1000. Never detected automatically, since any file
+    /// could be such code.
+    Flat,
+    /// Linux's 64-bit boot protocol: a bzImage, or an ELF64 vmlinux.
+    Linux,
+    /// Multiboot 1.
+    Multiboot,
+    /// Xen's PVH entry point, which Linux also has.
+    Pvh,
+}
+
+impl FromStr for KernelFormat {
+    type Err = MachineConfigError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "flat" => Ok(Self::Flat),
+            "linux" => Ok(Self::Linux),
+            "multiboot" => Ok(Self::Multiboot),
+            "pvh" => Ok(Self::Pvh),
+            _ => Err(MachineConfigError::new(
+                "kernelFormat",
+                format!("'{text}' is not a kernel format"),
+                "Use auto, flat, linux, multiboot or pvh.",
+            )),
+        }
+    }
+}
 
 /// How to boot a kernel, and what to pass to it.
 #[derive(Debug, Default)]

@@ -1,7 +1,10 @@
 //! The machine's interrupt lines, independent of where their controllers are emulated.
 //!
-//! - [`UserChips`]: PIC, IOAPIC and PIT outside the kernel, for `kernel-irqchip=split` and `off`.
-//! - `timer`: the thread that ticks the PIT; `ports`: maps the registers to ports and addresses.
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `chips`: PIC, IOAPIC and PIT outside the kernel, for `kernel-irqchip=split` and `off`.
+//! - `ports`: maps their registers to ports and addresses.
+//! - `timer`: the thread that ticks the PIT.
 //!
 //! With `kernel-irqchip=on`, all of them are in the kernel, and of this module only [`Lines::Kernel`] is used.
 

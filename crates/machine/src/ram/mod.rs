@@ -1,5 +1,11 @@
-//! Guest RAM on this host: its allocation (`backend`), files as RAM (`file`), huge pages (`huge_pages`), and accesses
-//! to RAM that KVM could not complete (`lost`).
+//! Guest RAM on this host.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `huge_pages`: the sizes of huge pages, and the error for a lack of them.
+//! - `file`: files as RAM.
+//! - `backend`: allocates RAM.
+//! - `lost`: accesses to RAM that the host has lost.
 
 mod backend;
 mod file;

@@ -6,6 +6,18 @@
 //! ```
 //!
 //! The names are those of the TypeScript package's machine options. One file describes one concept.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `source`: bytes, or the path of a file.
+//! - `opened`: streams and devices that the control thread opens for the caller.
+//! - `accelerator`, `generation`, `memory`, `msr_filter`, `rtc`, `topology`: options that need no other module.
+//! - `serial`: serial ports and debug consoles.
+//! - `fw_cfg`: files of fw_cfg.
+//! - `virtio`: virtio devices.
+//! - `machine`: the whole configuration.
+//! - `parse`: reads it from JSON.
+//! - `plan`: checks its ranges and opens its files.
 
 mod accelerator;
 mod fw_cfg;

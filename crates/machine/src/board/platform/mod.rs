@@ -3,6 +3,16 @@
 //! Each device registers itself. The board uses it through [`PlatformDevice`] only and calls
 //! [`PlatformDevice::attach`], in which the device takes its interrupt line and claims its ports from the [`Slot`]. To
 //! add a device, implement [`PlatformDevice`] in a file here.
+//!
+//! Modules, independent of each other:
+//!
+//! - `serial`: serial ports.
+//! - `rtc`: the CMOS clock.
+//! - `fw_cfg`: fw_cfg with its files.
+//! - `debug_console`: debug consoles.
+//! - `debug_exit`: the port that ends the machine with a status.
+//! - `pvpanic`: the port on which a guest reports its panic.
+//! - `test_device`: the test devices of KVM's unit tests.
 
 mod debug_console;
 mod debug_exit;

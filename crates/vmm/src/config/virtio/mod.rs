@@ -1,4 +1,9 @@
 //! Virtio devices, one file for each.
+//!
+//! Modules, lowest first. A module imports only modules before it:
+//!
+//! - `throttle`: rate limits.
+//! - `balloon`, `console`, `disk`, `network`, `rng`, `vsock`: the devices.
 
 mod balloon;
 mod console;
