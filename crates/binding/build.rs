@@ -2,6 +2,6 @@
 
 fn main() {
     napi_build::setup();
-    // Signal handlers are the process's: they must not go when the worker that loaded the addon ends.
+    // Signal handlers belong to the process, so their code must stay mapped when the worker that loaded the addon ends.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

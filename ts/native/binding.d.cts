@@ -9,9 +9,9 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
-/** The worker's side of a device. */
+/** The worker's end of a device. */
 export declare class BindingDeviceServer {
-  /** Waits for an access, for some milliseconds. */
+  /** Waits for an access, for a limited number of milliseconds. */
   next(): BindingDeviceNext
   /** Answers an access. */
   answer(id: number, value: bigint): void
@@ -19,21 +19,21 @@ export declare class BindingDeviceServer {
 
 /** A counter that the kernel and this process share. */
 export declare class BindingEventFd {
-  /** The descriptor, or an error number, negative. */
+  /** Returns the descriptor, or a negated error number. */
   number(): number
-  /** Takes what was counted. */
+  /** Reads the counter and sets it to 0. */
   take(): bigint | number
   /** Adds to the counter. */
   add(count: bigint): number
-  /** Closes it; an irqfd or ioeventfd made with it stays until the VM ends. */
+  /** Closes the eventfd. An irqfd or ioeventfd that uses it stays until the VM ends. */
   close(): void
 }
 
 /** An open KVM device. */
 export declare class BindingKvm {
-  /** An ioctl that takes a number. */
+  /** Calls an ioctl whose argument is a number. */
   withValue(request: number, value: number): number
-  /** An ioctl that takes a structure. */
+  /** Calls an ioctl whose argument is a structure. */
   withBytes(request: number, bytes: Uint8Array): number
   /** KVM_CREATE_VM. */
   createVm(kind: number): BindingKvmVm | number
@@ -41,7 +41,7 @@ export declare class BindingKvm {
   close(): void
 }
 
-/** What KVM_CREATE_DEVICE made. */
+/** A device that KVM_CREATE_DEVICE has created. */
 export declare class BindingKvmDevice {
   /** KVM_HAS_DEVICE_ATTR. */
   hasAttr(group: number, attr: number): number
@@ -53,20 +53,20 @@ export declare class BindingKvmDevice {
   close(): void
 }
 
-/** A vCPU of this thread. */
+/** A vCPU that this thread has created. */
 export declare class BindingKvmVcpu {
   /**
-   * KVM_RUN as a function of its own, because calling one costs half of calling a method: KVM_EXIT_*, or an error number, negative;
-   * -EINTR means to call again.
+   * Returns a function that calls KVM_RUN: a call of a plain function costs half of a method call. The function returns KVM_EXIT_*,
+   * or a negated error number. -EINTR means: call again.
    */
   runner(): () => number
-  /** The shared pages; 0 when this runtime has no external buffers. */
+  /** Returns the mapped `kvm_run` pages, or 0 if this runtime has no external buffers. */
   runPage(): ArrayBuffer | number
-  /** For `kickVcpu`. */
+  /** The argument of `kickVcpu`. */
   token(): number
-  /** An ioctl that takes a number. */
+  /** Calls an ioctl whose argument is a number. */
   withValue(request: number, value: number): number
-  /** An ioctl that takes a structure. */
+  /** Calls an ioctl whose argument is a structure. */
   withBytes(request: number, bytes: Uint8Array): number
   /** Closes the vCPU. */
   close(): void
@@ -74,9 +74,9 @@ export declare class BindingKvmVcpu {
 
 /** A VM. */
 export declare class BindingKvmVm {
-  /** An ioctl that takes a number. */
+  /** Calls an ioctl whose argument is a number. */
   withValue(request: number, value: number): number
-  /** An ioctl that takes a structure. */
+  /** Calls an ioctl whose argument is a structure. */
   withBytes(request: number, bytes: Uint8Array): number
   /** KVM_CREATE_VCPU. */
   createVcpu(id: number): BindingKvmVcpu | number
@@ -84,7 +84,7 @@ export declare class BindingKvmVm {
   createDevice(kind: number): BindingKvmDevice | number
   /** KVM_CREATE_DEVICE with KVM_CREATE_DEVICE_TEST. */
   testDevice(kind: number): number
-  /** KVM_SET_USER_MEMORY_REGION; no bytes delete the slot. */
+  /** KVM_SET_USER_MEMORY_REGION. An empty array deletes the slot. */
   setUserMemoryRegion(slot: number, flags: number, guestPhysAddr: number, bytes: Uint8Array): number
   /** KVM_GET_DIRTY_LOG. */
   getDirtyLog(slot: number): BigUint64Array | number
@@ -92,99 +92,108 @@ export declare class BindingKvmVm {
   clearDirtyLog(slot: number, firstPage: number, numPages: number, bitmap: BigUint64Array): number
   /** KVM_X86_SET_MSR_FILTER. */
   setMsrFilter(flags: number, ranges: Array<BindingMsrRange>): number
-  /** Closes the VM's fd; its vCPUs and devices stay. */
+  /** Closes the VM's fd. Its vCPUs and devices stay open. */
   close(): void
 }
 
-/** A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has something. */
+/** A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has messages to return. */
 export declare class BindingMachine {
-  /** Asks the guest for a balloon of so many pages. */
+  /** Asks the guest to change the balloon to `pages` pages. */
   setBalloonTarget(pages: number): void
-  /** How many pages are in the balloon; a `balloon-change` event tells of changes after this. */
+  /** Returns the number of pages in the balloon. The next change causes a `balloon-change` event. */
   balloonPages(): number
-  /** What the guest has said last. */
+  /** Returns the guest's last report. */
   balloonStatistics(): BindingBalloonStatistics | null
-  /** The user's end of a console's port, which the caller owns; -1 without one. */
+  /** Returns the host's end of a console port as a descriptor that the caller owns, or -1 if there is no such port. */
   takeConsoleFd(port: number): number
-  /** The size of a console's terminal has changed. */
+  /** Reports the size of a console's terminal to the guest. */
   resizeConsole(port: number, columns: number, rows: number): void
-  /** What a worker takes a device over with; 0 when there is no such device. */
+  /** Returns the token with which a worker claims a device, or 0 for an unknown device. */
   deviceToken(device: number): number
   /**
-   * Has the control thread create the machine of `config`, which is a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 follows
-   * when it exists or has failed. Returns what is wrong with the configuration; opens no file.
+   * Asks the control thread to create the machine of `config`, a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 reports
+   * success or failure. Returns an error if the configuration is invalid; opens no file.
    */
   create(config: string): BindingError | null
-  /** The reading end of the wake socket; the caller owns it. -1 when it was taken before. */
+  /** Returns the reading end of the wake socket, which the caller then owns, or -1 if it was taken before. */
   takeWakeFd(): number
-  /** All events and replies that wait, in the order in which they happened. */
+  /** Returns all waiting events and replies, in the order in which they happened. */
   take(): Array<BindingEvent>
-  /** Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller. */
+  /** Sends a command and returns the id of its reply, or 0 if the machine has ended. `nested` is true if a vCPU waits for the caller. */
   send(command: BindingCommand, nested: boolean): number | BindingError
-  /** Answers an access of the `device-access` event. */
+  /** Answers a `device-access` event. */
   answerDevice(device: number, id: number, value: bigint): void
-  /** Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP. */
+  /** Answers an `msr-access` event: with the value for a read, with any value for a write, without a value to inject a #GP. */
   answerMsr(id: number, answer?: bigint | undefined | null): void
-  /** Exits so far, by kind. */
+  /** Returns the number of exits so far, by kind. */
   exitCounts(): Record<string, number>
-  /** Notify exits of each vCPU so far, drills included. */
+  /** Returns the number of notify exits of each vCPU so far, drills included. */
   notifyTotals(): Array<number>
-  /** Bus locks of each vCPU so far; empty where they are not limited. */
+  /** Returns the number of bus locks of each vCPU so far. Empty if bus locks are not limited. */
   busLockTotals(): Array<number>
-  /** Ends the machine, whatever it does; the `closed` event follows when nothing of it is left. */
+  /** Ends the machine at once. The `closed` event follows when its threads have ended and its resources are free. */
   close(): void
-  /** The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one. */
+  /**
+   * Returns the reading end of a port's output stream, which the caller then owns, or -1 if there is none. COM1 is port 0, the debug
+   * console is port 4.
+   */
   takeSerialFd(port: number): number
-  /** Input for a serial port: how many bytes were taken. */
+  /** Passes input to a serial port. Returns the number of bytes that the port accepted. */
   serialInput(port: number, bytes: Uint8Array): number
-  /** What the kernel counts, the same for every machine of a process; nothing when the machine is closed. */
+  /** Returns the descriptions, which are equal for all machines of a process. Returns nothing if the machine is closed. */
   statisticsSchema(): BindingStatisticsSchema | BindingError | null
-  /** All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed. */
+  /**
+   * Returns the current values: those of the VM, then those of each vCPU, in the order of the descriptions. Returns nothing if the
+   * machine is closed.
+   */
   statisticsValues(): Float64Array | BindingError | null
-  /** Begins to record what matches any of the globs; at most `limit` records wait. */
+  /** Starts to record the events that match at least one of the globs. Keeps at most `limit` unread records. */
   openTrace(globs: Array<string>, limit: number): BindingTraceSession
-  /** The session that began with the machine, once. */
+  /** Returns the session that started with the machine. A second call returns nothing. */
   takeStartTrace(): BindingTraceSession | null
-  /** Connects to a port of the guest; a `vsock-connected` event with this `id` tells what became of it. */
+  /** Connects to a port of the guest. A `vsock-connected` event with the same `id` reports the result. */
   connectVsock(guestPort: number, id: number): BindingVsockStream | BindingError
-  /** Listens to a port of the host; a `vsock-connection` event tells that there is something to accept. */
+  /** Listens on a port of the host. A `vsock-connection` event reports each connection that can be accepted. */
   listenVsock(hostPort: number, backlog: number): BindingError | null
-  /** The next connection to a port that is listened to. */
+  /** Accepts the next connection to a port on which the host listens. */
   acceptVsock(hostPort: number): BindingVsockStream | null
-  /** Listens no more. */
+  /** Stops listening on a port. */
   unlistenVsock(hostPort: number): void
 }
 
-/** Records of one reader. */
+/** The trace session of one reader. */
 export declare class BindingTraceSession {
-  /** All records that wait; none when the session is closed. */
+  /** Returns all unread records. Returns none if the session is closed. */
   take(): BindingTraceRecords
-  /** Ends the recording. */
+  /** Stops recording. */
   close(): void
 }
 
-/** A listening socket at a path, which goes at `close()` or with this object. */
+/** A listening socket at a path. The path is removed by `close()`, or when this object is collected. */
 export declare class BindingUnixSocket {
-  /** A descriptor of the socket, the caller's; -1 without one. */
+  /** Returns a descriptor of the socket, which the caller then owns, or -1 if it is unavailable. */
   fd(): number
   /**
-   * Removes the path if it is still this socket's. Call it before the last descriptor is closed: until then no other process takes the
-   * path.
+   * Removes the path if it still names this socket. Call this before the last descriptor is closed: until then no other process
+   * replaces the path.
    */
   close(): void
 }
 
-/** Guest memory of `size` bytes; an error number, negative, when it cannot be mapped, 0 when this runtime has no external buffers. */
+/**
+ * Maps `size` bytes of guest memory. Returns a negated error number if the mapping fails, and 0 if this runtime has no external
+ * buffers.
+ */
 export declare function allocateGuestMemory(size: number): ArrayBuffer | number
 
-/** Copies the next piece. */
+/** Appends the next piece. */
 export declare function appendBytes(token: number, piece: Uint8Array): void
 
-/** What the guest says of its memory. */
+/** Memory statistics that the guest has reported. */
 export interface BindingBalloonStatistics {
-  /** Milliseconds since 1970. */
+  /** Time of the report, in milliseconds since 1970. */
   time: number
-  /** By the specification's numbers. */
+  /** Values by the tag numbers of the virtio specification. */
   values: Array<number | undefined | null>
 }
 
@@ -194,7 +203,7 @@ export interface BindingBreakpoint {
   kind: string
   /** Linear address. */
   address: bigint
-  /** Bytes that a watchpoint covers. */
+  /** Number of bytes that a watchpoint covers. */
   length: number
 }
 
@@ -207,7 +216,7 @@ export type BindingCommand =
   | { kind: 'step'; vcpu: number }
   | { kind: 'inject-nmi' }
   | { kind: 'inject-notify'; vcpu: number; contextInvalid: boolean }
-  | { kind: 'vcpu-state'; vcpu: number; /** `set-vcpu-state` follows: an error names that operation. */
+  | { kind: 'vcpu-state'; vcpu: number; /** True if `set-vcpu-state` follows. An error then names that operation. */
   toChange: boolean }
   | { kind: 'set-vcpu-state'; vcpu: number; state: BindingVcpuState }
   | { kind: 'insert-breakpoint'; vcpu: number; breakpoint: BindingBreakpoint }
@@ -215,8 +224,8 @@ export type BindingCommand =
   | { kind: 'clear-breakpoints' }
   | { kind: 'read-memory'; vcpu?: number; address: bigint; length: number }
   | { kind: 'write-memory'; vcpu?: number; address: bigint; bytes: Uint8Array }
-  | { kind: 'add-device'; name: string; /** Ports; memory otherwise. */
-    pio: boolean; base: bigint; len: bigint; /** A worker fetches the accesses; otherwise they are events. */
+  | { kind: 'add-device'; name: string; /** True for I/O ports, false for memory-mapped I/O. */
+    pio: boolean; base: bigint; len: bigint; /** True if a worker waits for the accesses. Otherwise each access is an event. */
   worker: boolean }
   | { kind: 'start-dirty-log' }
   | { kind: 'stop-dirty-log' }
@@ -245,7 +254,7 @@ export interface BindingDebugRegisters {
   dr7: bigint
 }
 
-/** Where a debugged guest has stopped. */
+/** Where the debugger has stopped the guest. */
 export interface BindingDebugStop {
   vcpu: number
   reason: string
@@ -255,34 +264,34 @@ export interface BindingDebugStop {
 
 /** One access, as in a `device-access` event. */
 export interface BindingDeviceAccess {
-  /** Names it in the answer. */
+  /** The number that the answer repeats. */
   id: number
-  /** A store or an `out`. */
+  /** True for a store or an `out` instruction. */
   write: boolean
-  /** From the device's first port or address. */
+  /** Offset from the device's first port or address. */
   offset: number
-  /** Bytes. */
+  /** Length of the access in bytes. */
   size: number
-  /** What is written. */
+  /** The value that the guest writes. */
   value: bigint
 }
 
-/** What the guest did next. */
+/** The result of a wait. */
 export type BindingDeviceNext =
   | { kind: 'access'; access: BindingDeviceAccess }
   | { kind: 'idle' }
   | { kind: 'closed' }
 
-/** An error: the fields of a `Failure` (crates/vmm) as JSON. `code` selects the class. */
+/** An error: the fields of a `Failure` (crates/vmm) as JSON. `code` selects the error class. */
 export type BindingError = string
 
-/** What a machine emits: events, and the replies to commands, in the order in which they happened. */
+/** A message of a machine: an event, or the reply to a command. Messages keep the order in which they happened. */
 export type BindingEvent =
   | { kind: 'reply'; id: number; value?: BindingReply; error?: BindingError }
-  | { kind: 'notify'; vcpu: number; registers: BindingRegisters; instruction: string; contextInvalid: boolean; resumed: boolean; total: number; injected: boolean; /** Events that did not fit the queue before this one. */
+  | { kind: 'notify'; vcpu: number; registers: BindingRegisters; instruction: string; contextInvalid: boolean; resumed: boolean; total: number; injected: boolean; /** Number of events that were dropped before this one because the queue was full. */
   dropped: number }
-  | { kind: 'bus-lock'; vcpu: number; registers: BindingRegisters; instruction: string; total: number; /** Milliseconds that the vCPU waits. */
-    throttled: number; /** Events that did not fit the queue before this one. */
+  | { kind: 'bus-lock'; vcpu: number; registers: BindingRegisters; instruction: string; total: number; /** Milliseconds that the vCPU is delayed. */
+    throttled: number; /** Number of events that were dropped before this one because the queue was full. */
   dropped: number }
   | { kind: 'warning'; code: string; message: string }
   | { kind: 'resume' }
@@ -298,7 +307,7 @@ export type BindingEvent =
   | { kind: 'input-drained'; port: number }
   | { kind: 'closed' }
 
-/** An exception on its way. */
+/** A pending or injected exception. */
 export interface BindingException {
   vector: number
   injected: boolean
@@ -314,15 +323,15 @@ export interface BindingExit {
   report?: string
 }
 
-/** Answers of the KVM device. */
+/** What the KVM device reports. */
 export interface BindingHost {
   /** KVM_GET_API_VERSION. */
   apiVersion: number
-  /** Pairs of capability number and value, for every capability that is not 0. */
+  /** Pairs of capability number and value, for every capability whose value is not 0. */
   capabilities: Array<Array<number>>
 }
 
-/** An interrupt on its way. */
+/** A pending or injected interrupt. */
 export interface BindingInterrupt {
   vector: number
   soft: boolean
@@ -334,17 +343,17 @@ export interface BindingMsr {
   value: bigint
 }
 
-/** One access of the guest, which waits for `answerMsr`. */
+/** One access of the guest to an MSR. Its vCPU waits for `answerMsr`. */
 export interface BindingMsrAccess {
-  /** Names it in the answer. */
+  /** The number that the answer repeats. */
   id: number
-  /** The rule that asks, by its place. */
+  /** Index of the rule that matched. */
   rule: number
-  /** Who waits. */
+  /** Index of the vCPU that waits. */
   vcpu: number
-  /** The MSR. */
+  /** The number of the MSR. */
   index: number
-  /** What is written; absent for a read. */
+  /** The value that the guest writes. Absent for a read. */
   write?: bigint
 }
 
@@ -354,16 +363,16 @@ export interface BindingMsrRange {
   flags: number
   /** The first MSR. */
   base: number
-  /** How many. */
+  /** The number of MSRs. */
   count: number
-  /** A bit for each: set means allowed. */
+  /** One bit for each MSR. A set bit allows the access. */
   bitmap: BigUint64Array
 }
 
-/** The state of a guest that is a hypervisor itself. */
+/** The nested virtualisation state of a guest that is itself a hypervisor. */
 export interface BindingNested {
   flags: number
-  /** 0: VMX, 1: SVM. */
+  /** 0 is VMX, 1 is SVM. */
   format: number
   data: Uint8Array
 }
@@ -377,9 +386,9 @@ export interface BindingNmi {
 
 /** A pseudo-terminal in raw mode. */
 export interface BindingPty {
-  /** A socket, the caller's: what is written to it a terminal program reads, and the other way round. */
+  /** A socket that the caller owns. It is connected to the terminal in both directions. */
   fd: number
-  /** Where programs find it: `/dev/pts/3`. */
+  /** The path that terminal programs open, for example `/dev/pts/3`. */
   path: string
 }
 
@@ -445,13 +454,13 @@ export interface BindingSmi {
   latchedInit: boolean
 }
 
-/** Room for bytes: their token, or that the host has no memory for them. */
+/** The result of `reserveBytes`: a token, or the error that the host is out of memory. */
 export interface BindingStaged {
   token: number
   error?: BindingError
 }
 
-/** One statistic without its values. */
+/** The description of one statistic. */
 export interface BindingStatistic {
   /** The kernel's name. */
   name: string
@@ -461,7 +470,7 @@ export interface BindingStatistic {
   unit?: string
   /** 10 or 2. */
   base: number
-  /** The scale. */
+  /** The exponent of `base`: a value counts units of `base` to this power. */
   exponent: number
   /** Width of the buckets of a linear histogram. */
   bucketSize?: number
@@ -469,7 +478,7 @@ export interface BindingStatistic {
   bounds: Array<number>
 }
 
-/** What the kernel counts for a VM and for a vCPU. */
+/** The statistics of a VM and those of a vCPU. */
 export interface BindingStatisticsSchema {
   vm: Array<BindingStatistic>
   vcpu: Array<BindingStatistic>
@@ -488,17 +497,17 @@ export interface BindingTables {
 }
 
 /**
- * Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
- * arguments. A text is an index into `texts`.
+ * Records, packed one after another. A record is: index of the event, time, vCPU + 1 (0 for other threads), number of records dropped
+ * directly before it, arguments. An argument that is a text is an index into `texts`.
  */
 export interface BindingTraceRecords {
   words: BigUint64Array
   texts: Array<string>
-  /** Records dropped since the session was opened. */
+  /** Number of records dropped since the session was opened. */
   dropped: number
 }
 
-/** What is about to be delivered. */
+/** Events that the vCPU is about to deliver to the guest. */
 export interface BindingVcpuEvents {
   exception?: BindingException
   interrupt?: BindingInterrupt
@@ -509,7 +518,7 @@ export interface BindingVcpuEvents {
   tripleFault: boolean
 }
 
-/** Everything that the kernel keeps about one vCPU. */
+/** The whole state of one vCPU in the kernel. */
 export interface BindingVcpuState {
   general: BindingRegisters
   segments: BindingSegments
@@ -527,54 +536,54 @@ export interface BindingVcpuState {
   tscKhz?: number
 }
 
-/** A stream; the caller owns its descriptor. */
+/** A stream. The caller owns its descriptor. */
 export interface BindingVsockStream {
   fd: number
   /** The guest's port. */
   guestPort: number
 }
 
-/** Every feature's name. */
+/** Returns the name of every CPU feature. */
 export declare function cpuFeatureNames(): Array<string>
 
-/** Every supported model, by each of its names. */
+/** Returns every name of every supported CPU model. */
 export declare function cpuModelNames(): Array<string>
 
-/** Makes one. */
+/** Creates an eventfd. */
 export declare function createEventFd(): BindingEventFd | number
 
-/** Forgets bytes that no machine took. */
+/** Frees the bytes of a token that no machine has used. */
 export declare function dropBytes(token: number): void
 
-/** Forgets a device whose worker never came: the guest reads all ones, and does not wait. */
+/** Discards a device that no worker has claimed. The guest's reads then return all ones at once. */
 export declare function forgetDevice(token: number): void
 
-/** The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name. */
+/** Returns the image of an embedded guest, a PVH or multiboot kernel. Returns nothing for an unknown name. */
 export declare function guestImage(name: string, multiboot: boolean): Uint8Array | null
 
-/** Kicks a vCPU of any thread; false when it is closed. */
+/** Kicks a vCPU, which may belong to any thread. Returns false if the vCPU is closed. */
 export declare function kickVcpu(token: number): boolean
 
 /**
- * Listens at a path where nothing is, or the socket of a process that has ended. Never waits: null while another process has the directory
- * locked, and with `last` the error for that.
+ * Listens at a path that is free or holds the socket of a process that has ended. Never waits: while another process locks the
+ * directory, returns null, or the error for that if `last` is true.
  */
 export declare function listenUnix(path: string, last: boolean): BindingUnixSocket | BindingError | null
 
-/** Opens the device. */
+/** Opens the KVM device. */
 export declare function openKvm(device: string): BindingKvm | BindingError
 
-/** Makes a pseudo-terminal, which ends when its socket is closed. */
+/** Creates a pseudo-terminal, which ends when its socket is closed. */
 export declare function openPty(): BindingPty | BindingError
 
-/** Opens the device and asks for every capability; creates no VM. */
+/** Opens the device and reads every capability. Creates no VM. */
 export declare function probeHost(device: string): BindingHost | BindingError
 
-/** Makes room for `length` bytes. */
+/** Reserves memory for `length` bytes. */
 export declare function stageBytes(length: number): BindingStaged
 
 /** Starts the control thread of a machine, which waits for `create()`. */
 export declare function startMachine(): BindingMachine | BindingError
 
-/** Takes over the device of a token; `null` when there is none. */
+/** Claims the device of a token. Returns `null` for an unknown token. */
 export declare function takeDevice(token: number): BindingDeviceServer | null

@@ -1,5 +1,5 @@
-//! For benchmarks only (feature `baseline`): the raw ioctls inside Node's process, whose many mappings make some of them slower than
-//! in a small program.
+//! For benchmarks only (feature `baseline`): runs the raw ioctls inside the Node.js process. Its many mappings make some ioctls slower
+//! than in a small program.
 
 use kvm_accel::baseline::Baseline;
 use kvm_accel::{GuestRam, StartMode, StartState};
@@ -13,7 +13,8 @@ use napi_derive::napi;
 use std::time::Instant;
 use vm_memory::{Bytes, GuestAddress};
 
-/// Milliseconds from nothing to the first byte of the guest `hello` in `memory` bytes, by raw ioctls on this thread.
+/// Returns the milliseconds from opening the KVM device to the first output byte of the guest `hello`, by raw ioctls on this thread.
+/// `memory` is the guest's RAM in bytes.
 #[napi]
 pub fn raw_first_byte(memory: u32) -> napi::Result<f64> {
     let start = Instant::now();
@@ -35,13 +36,13 @@ fn failed(error: &dyn std::fmt::Display) -> napi::Error {
     napi::Error::from_reason(error.to_string())
 }
 
-/// A guest of a few bytes in real mode that makes exits without end, under nothing but KVM_RUN.
+/// A guest of a few bytes in real mode that causes exits in an endless loop. The host only repeats KVM_RUN.
 #[napi]
 pub struct BindingRawExits(Baseline);
 
 #[napi]
 impl BindingRawExits {
-    /// `code` runs at 0x1000, with 64 KiB of RAM.
+    /// Creates a guest with 64 KiB of RAM that runs `code` at 0x1000.
     #[napi(constructor)]
     pub fn new(code: Uint8Array) -> napi::Result<Self> {
         let ram = GuestRam::from_ranges(&[(GuestAddress(0), 0x1_0000)]).map_err(|e| failed(&e))?;
@@ -50,7 +51,7 @@ impl BindingRawExits {
         Ok(Self(Baseline::new(ram, &start).map_err(|e| failed(&e))?))
     }
 
-    /// Microseconds for each of `count` exits.
+    /// Returns the mean time of an exit in microseconds, over `count` exits.
     #[napi]
     pub fn run(&mut self, count: u32) -> napi::Result<f64> {
         let start = Instant::now();

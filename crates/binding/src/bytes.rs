@@ -1,4 +1,4 @@
-//! Byte arrays of a machine's configuration. JavaScript hands a large one over in pieces, so that copying it does not hold up the event loop.
+//! Byte arrays of a machine's configuration. JavaScript copies a large array in pieces, so that the copy does not block the event loop.
 
 use crate::error::{self, BindingError};
 use kvm_accel_machine::MachineConfigError;
@@ -14,26 +14,26 @@ struct Staged {
 }
 
 thread_local! {
-    /// Of the environment that runs on this thread.
+    /// The arrays of the environment that runs on this thread.
     static STAGED: RefCell<Staged> = RefCell::default();
 }
 
-/// Room for bytes: their token, or that the host has no memory for them.
+/// The result of `reserveBytes`: a token, or the error that the host is out of memory.
 #[napi(object, object_from_js = false)]
 pub struct BindingStaged {
     pub token: u32,
     pub error: Option<BindingError>,
 }
 
-/// Makes room for `length` bytes.
+/// Reserves memory for `length` bytes.
 #[napi]
 pub fn stage_bytes(length: i64) -> BindingStaged {
     let mut bytes = Vec::new();
     let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
     if !reserved {
-        let message = format!("the host has no memory for an image of {length} bytes");
+        let message = format!("cannot allocate {length} bytes for an image: the host is out of memory");
         let why =
-            MachineConfigError::new("memory", message, "Name the image by its path, so that it is read from the file.");
+            MachineConfigError::new("memory", message, "Pass the image's path instead of its bytes: the machine then reads the file directly.");
         return BindingStaged { token: 0, error: Some(error::json(why)) };
     }
     STAGED.with_borrow_mut(|staged| {
@@ -43,7 +43,7 @@ pub fn stage_bytes(length: i64) -> BindingStaged {
     })
 }
 
-/// Copies the next piece.
+/// Appends the next piece.
 #[napi]
 pub fn append_bytes(token: u32, piece: Uint8Array) {
     STAGED.with_borrow_mut(|staged| {
@@ -53,13 +53,13 @@ pub fn append_bytes(token: u32, piece: Uint8Array) {
     });
 }
 
-/// Forgets bytes that no machine took.
+/// Frees the bytes of a token that no machine has used.
 #[napi]
 pub fn drop_bytes(token: u32) {
     drop(take(token));
 }
 
-/// Returns the bytes of a token, and forgets them; none for an unknown token.
+/// Removes and returns the bytes of a token. Returns `None` for an unknown token.
 pub fn take(token: u32) -> Option<Vec<u8>> {
     STAGED.with_borrow_mut(|staged| staged.bytes.remove(&token))
 }

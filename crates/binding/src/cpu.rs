@@ -3,13 +3,13 @@
 use kvm_accel::cpu::{features, models};
 use napi_derive::napi;
 
-/// Every feature's name.
+/// Returns the name of every CPU feature.
 #[napi]
 pub fn cpu_feature_names() -> Vec<String> {
     features::names().into_iter().map(Into::into).collect()
 }
 
-/// Every supported model, by each of its names.
+/// Returns every name of every supported CPU model.
 #[napi]
 pub fn cpu_model_names() -> Vec<String> {
     models::MODELS.iter().flat_map(|model| model.names).map(|name| (*name).into()).collect()

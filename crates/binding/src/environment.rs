@@ -1,5 +1,4 @@
-//! Machines do not outlive the JavaScript environment that created them: neither `process.exit()` nor a terminated worker
-//! leaves a vCPU running.
+//! Ends an environment's machines when the JavaScript environment ends, by `process.exit()` or `worker.terminate()` for example.
 
 use kvm_accel_vmm::Vmm;
 use napi::Env;
@@ -7,16 +6,16 @@ use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// How long the end of an environment waits for each of its machines. All work of a control thread is sliced, so that
-/// milliseconds are enough; a host whose disk does not answer must not keep the process.
+/// How long the end of an environment waits for each of its machines. A control thread works in short slices and ends within
+/// milliseconds. The limit keeps a disk that does not answer from blocking the end of the process.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 thread_local! {
-    /// The machines of the environment that runs on this thread; `None` before the first one.
+    /// The machines of the environment that runs on this thread. `None` before the first machine.
     static MACHINES: RefCell<Option<Vec<Weak<Vmm>>>> = const { RefCell::new(None) };
 }
 
-/// Remembers a machine, to be ended when its environment ends.
+/// Registers a machine, so that it ends with its environment.
 pub fn adopt(env: &Env, machine: &Arc<Vmm>) -> napi::Result<()> {
     MACHINES.with_borrow_mut(|machines| {
         if machines.is_none() {
@@ -31,7 +30,7 @@ pub fn adopt(env: &Env, machine: &Arc<Vmm>) -> napi::Result<()> {
 
 fn end_all() {
     let machines: Vec<_> = MACHINES.take().unwrap_or_default().iter().filter_map(Weak::upgrade).collect();
-    // All of them end at the same time.
+    // Stop all machines first, so that they end in parallel.
     machines.iter().for_each(|machine| machine.end());
     for machine in machines {
         let _ = machine.end_and_wait(PATIENCE);

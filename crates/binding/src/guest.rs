@@ -4,7 +4,7 @@ use kvm_accel_guests::Format;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
-/// The image of an embedded guest as a PVH or multiboot kernel; nothing when there is no guest of that name.
+/// Returns the image of an embedded guest, a PVH or multiboot kernel. Returns nothing for an unknown name.
 #[napi]
 pub fn guest_image(name: String, multiboot: bool) -> Option<Uint8Array> {
     let format = if multiboot { Format::Multiboot } else { Format::Pvh };

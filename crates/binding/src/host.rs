@@ -1,20 +1,20 @@
-//! What the host offers.
+//! What the host supports.
 
 use crate::error::{self, BindingError};
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::path::Path;
 
-/// Answers of the KVM device.
+/// What the KVM device reports.
 #[napi(object, object_from_js = false)]
 pub struct BindingHost {
     /// KVM_GET_API_VERSION.
     pub api_version: u32,
-    /// Pairs of capability number and value, for every capability that is not 0.
+    /// Pairs of capability number and value, for every capability whose value is not 0.
     pub capabilities: Vec<Vec<u32>>,
 }
 
-/// Opens the device and asks for every capability; creates no VM.
+/// Opens the device and reads every capability. Creates no VM.
 #[napi]
 pub fn probe_host(device: String) -> Either<BindingHost, BindingError> {
     match kvm_accel::probe(Path::new(&device)) {

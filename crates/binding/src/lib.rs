@@ -1,7 +1,8 @@
 //! The Node-API addon of kvm-accel: conversions only. Every type that crosses is named `Binding*`.
 //!
-//! No thread-safe function and no `async fn`: Node frees them under foreign threads when an environment ends. Events and replies
-//! wait in a queue (`kvm_accel_vmm::Outbox`), a socket pair wakes the event loop, and `take()` returns them.
+//! The addon has no thread-safe function and no `async fn`: when an environment ends, Node.js frees them while other threads still
+//! use them. Events and replies wait in a queue (`kvm_accel_vmm::Outbox`), a socket pair wakes the event loop, and `take()` returns
+//! them.
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!
@@ -19,7 +20,7 @@
 //! - `machine`: the class of a machine.
 //! - `kvm`: the classes of KVM's object model.
 
-// napi exports nothing under test, so that what only Node calls looks dead.
+// Under test napi exports nothing, so functions that only Node.js calls look unused.
 #![cfg_attr(test, allow(dead_code, unused_imports))]
 
 #[cfg(feature = "baseline")]

@@ -1,25 +1,25 @@
-//! Trace records on their way to JavaScript: packed numbers, which it unpacks by its own copy of the table of events.
+//! Passes trace records to JavaScript as packed numbers. JavaScript unpacks them with its own copy of the table of events.
 
 use kvm_accel::trace::{Arg, Filter, Record, Trace, TraceSession};
 use napi::bindgen_prelude::BigUint64Array;
 use napi_derive::napi;
 
-/// Records of one reader.
+/// The trace session of one reader.
 #[napi]
 pub struct BindingTraceSession(Option<TraceSession>);
 
-/// Records, one after the other: index of the event, time, vCPU + 1 (0 for other threads), how many were dropped just before, then the
-/// arguments. A text is an index into `texts`.
+/// Records, packed one after another. A record is: index of the event, time, vCPU + 1 (0 for other threads), number of records dropped
+/// directly before it, arguments. An argument that is a text is an index into `texts`.
 #[napi(object, object_from_js = false)]
 pub struct BindingTraceRecords {
     pub words: BigUint64Array,
     pub texts: Vec<String>,
-    /// Records dropped since the session was opened.
+    /// Number of records dropped since the session was opened.
     pub dropped: f64,
 }
 
 impl BindingTraceSession {
-    /// Begins to record what matches any of the globs.
+    /// Starts to record the events that match at least one of the globs.
     pub fn open(trace: &Trace, globs: &[String], limit: u32) -> Self {
         let filter = globs.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
         trace.open(filter, usize::try_from(limit).unwrap_or(usize::MAX)).into()
@@ -46,7 +46,7 @@ fn pack(record: Record, words: &mut Vec<u64>, texts: &mut Vec<String>) {
 
 #[napi]
 impl BindingTraceSession {
-    /// All records that wait; none when the session is closed.
+    /// Returns all unread records. Returns none if the session is closed.
     #[napi]
     pub fn take(&self) -> BindingTraceRecords {
         let taken = self.0.as_ref().map(TraceSession::take).unwrap_or_default();
@@ -54,13 +54,13 @@ impl BindingTraceSession {
         for record in taken.records {
             pack(record, &mut words, &mut texts);
         }
-        // Exact up to 2^53.
+        // A double is exact up to 2^53.
         #[allow(clippy::cast_precision_loss, reason = "see above")]
         let dropped = taken.dropped as f64;
         BindingTraceRecords { words: words.into(), texts, dropped }
     }
 
-    /// Ends the recording.
+    /// Stops recording.
     #[napi]
     pub fn close(&mut self) {
         self.0 = None;
@@ -79,7 +79,7 @@ mod tests {
         if text.contains('\'') { format!("\"{text}\"") } else { format!("'{text}'") }
     }
 
-    /// `ts/trace/events.ts` as prettier leaves it.
+    /// Returns the text of `ts/trace/events.ts`, as prettier formats it.
     fn typescript() -> String {
         let mut text = String::from(
             "// Written from crates/kvm/src/trace/events.rs by UPDATE_DOCS=1 cargo test -p kvm-accel-binding; the same test compares.\n\n\

@@ -1,11 +1,11 @@
-//! A device in the kernel.
+//! A device inside the kernel.
 
 use super::view::JsBytes;
 use super::{Closable, bits};
 use kvm_accel_kvm_objects::Device;
 use napi_derive::napi;
 
-/// What KVM_CREATE_DEVICE made.
+/// A device that KVM_CREATE_DEVICE has created.
 #[napi]
 pub struct BindingKvmDevice(Closable<Device>);
 

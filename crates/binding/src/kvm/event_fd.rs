@@ -9,7 +9,7 @@ use napi_derive::napi;
 #[napi]
 pub struct BindingEventFd(Closable<EventFd>);
 
-/// Makes one.
+/// Creates an eventfd.
 #[napi]
 pub fn create_event_fd() -> Either<BindingEventFd, i32> {
     match EventFd::new() {
@@ -20,13 +20,13 @@ pub fn create_event_fd() -> Either<BindingEventFd, i32> {
 
 #[napi]
 impl BindingEventFd {
-    /// The descriptor, or an error number, negative.
+    /// Returns the descriptor, or a negated error number.
     #[napi]
     pub fn number(&self) -> i32 {
         self.0.call(|event| Ok(event.number().cast_unsigned()))
     }
 
-    /// Takes what was counted.
+    /// Reads the counter and sets it to 0.
     #[napi]
     pub fn take(&self) -> Either<BigInt, i32> {
         self.0.make(|event| event.take().map(BigInt::from))
@@ -42,7 +42,7 @@ impl BindingEventFd {
         self.0.call(|event| event.add(count).map(|()| 0))
     }
 
-    /// Closes it; an irqfd or ioeventfd made with it stays until the VM ends.
+    /// Closes the eventfd. An irqfd or ioeventfd that uses it stays until the VM ends.
     #[napi]
     pub fn close(&self) {
         self.0.close();

@@ -1,6 +1,6 @@
-//! KVM's object model: one class for each kind of fd, and what they have in common.
+//! KVM's object model: one class for each kind of file descriptor, and their common functions.
 //!
-//! An ioctl's result crosses as the kernel gives it: the answer, or the error number, negative. A closed object answers -EBADF.
+//! A call returns what the kernel returns: the result, or a negated error number. A call on a closed object returns -EBADF.
 
 mod device;
 mod event_fd;
@@ -18,10 +18,10 @@ use std::cell::RefCell;
 const EBADF: i32 = 9;
 const EINVAL: i32 = 22;
 
-/// As ioctl(2) in the kernel.
+/// Returns the result of an ioctl, or the negated error number.
 fn answer(result: Result<u32>) -> i32 {
     match result {
-        // No answer of an ioctl here has the sign bit: fds, counts, frequencies in kHz.
+        // The ioctls that are called here return no value with the sign bit: fds, counts, frequencies in kHz.
         Ok(value) => value.cast_signed(),
         Err(error) => -error.errno(),
     }
@@ -39,7 +39,7 @@ impl<T> Closable<T> {
         self.0.borrow().as_ref().map_or(-EBADF, |value| answer(call(value)))
     }
 
-    /// What the call made, or the error number, negative.
+    /// The object that the call created, or the negated error number.
     fn make<R>(&self, call: impl FnOnce(&T) -> Result<R>) -> Either<R, i32> {
         match self.0.borrow().as_ref().map(call) {
             None => Either::B(-EBADF),
@@ -53,12 +53,13 @@ impl<T> Closable<T> {
     }
 }
 
-/// `value` where the kernel wants one of 64 bits; -1 and below are large.
+/// Converts a JavaScript number to the kernel's unsigned 64-bit integer. Negative numbers wrap, as in C.
 const fn bits(value: i64) -> u64 {
     value.cast_unsigned()
 }
 
-/// Guest memory of `size` bytes; an error number, negative, when it cannot be mapped, 0 when this runtime has no external buffers.
+/// Maps `size` bytes of guest memory. Returns a negated error number if the mapping fails, and 0 if this runtime has no external
+/// buffers.
 #[napi]
 pub fn allocate_guest_memory(env: Env, size: i64) -> napi::Result<Either<ArrayBuffer<'static>, i32>> {
     let Ok(size) = usize::try_from(size) else { return Ok(Either::B(-EINVAL)) };
@@ -68,7 +69,7 @@ pub fn allocate_guest_memory(env: Env, size: i64) -> napi::Result<Either<ArrayBu
     }
 }
 
-/// Kicks a vCPU of any thread; false when it is closed.
+/// Kicks a vCPU, which may belong to any thread. Returns false if the vCPU is closed.
 #[napi]
 pub fn kick_vcpu(token: u32) -> bool {
     kicks::kick(token)

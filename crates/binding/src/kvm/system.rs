@@ -1,4 +1,4 @@
-//! The device.
+//! The KVM device.
 
 use super::view::JsBytes;
 use super::vm::BindingKvmVm;
@@ -13,7 +13,7 @@ use std::path::Path;
 #[napi]
 pub struct BindingKvm(Closable<Kvm>);
 
-/// Opens the device.
+/// Opens the KVM device.
 #[napi]
 pub fn open_kvm(device: String) -> Either<BindingKvm, BindingError> {
     match Kvm::open(Path::new(&device)) {
@@ -24,13 +24,13 @@ pub fn open_kvm(device: String) -> Either<BindingKvm, BindingError> {
 
 #[napi]
 impl BindingKvm {
-    /// An ioctl that takes a number.
+    /// Calls an ioctl whose argument is a number.
     #[napi]
     pub fn with_value(&self, request: u32, value: i64) -> i32 {
         self.0.call(|kvm| kvm.with_value(request, bits(value)))
     }
 
-    /// An ioctl that takes a structure.
+    /// Calls an ioctl whose argument is a structure.
     #[napi]
     pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
         self.0.call(|kvm| kvm.with_bytes(request, bytes.0))

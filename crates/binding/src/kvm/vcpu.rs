@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 const EINTR: i32 = 4;
 
-/// A vCPU of this thread.
+/// A vCPU that this thread has created.
 #[napi]
 pub struct BindingKvmVcpu(Rc<RefCell<Option<Vcpu>>>);
 
@@ -23,8 +23,8 @@ impl BindingKvmVcpu {
 
 #[napi]
 impl BindingKvmVcpu {
-    /// KVM_RUN as a function of its own, because calling one costs half of calling a method: KVM_EXIT_*, or an error number, negative;
-    /// -EINTR means to call again.
+    /// Returns a function that calls KVM_RUN: a call of a plain function costs half of a method call. The function returns KVM_EXIT_*,
+    /// or a negated error number. -EINTR means: call again.
     #[napi(ts_return_type = "() => number")]
     pub fn runner<'env>(&self, env: &'env Env) -> napi::Result<Function<'env, (), i32>> {
         let vcpu = Rc::clone(&self.0);
@@ -38,7 +38,7 @@ impl BindingKvmVcpu {
         })
     }
 
-    /// The shared pages; 0 when this runtime has no external buffers.
+    /// Returns the mapped `kvm_run` pages, or 0 if this runtime has no external buffers.
     #[napi]
     pub fn run_page(&self, env: Env) -> napi::Result<Either<ArrayBuffer<'static>, i32>> {
         match self.0.borrow().as_ref() {
@@ -47,19 +47,19 @@ impl BindingKvmVcpu {
         }
     }
 
-    /// For `kickVcpu`.
+    /// The argument of `kickVcpu`.
     #[napi]
     pub fn token(&self) -> u32 {
         self.0.borrow().as_ref().map_or(0, Vcpu::token)
     }
 
-    /// An ioctl that takes a number.
+    /// Calls an ioctl whose argument is a number.
     #[napi]
     pub fn with_value(&self, request: u32, value: i64) -> i32 {
         self.0.borrow().as_ref().map_or(-EBADF, |vcpu| super::answer(vcpu.with_value(request, bits(value))))
     }
 
-    /// An ioctl that takes a structure.
+    /// Calls an ioctl whose argument is a structure.
     #[napi]
     pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
         self.0.borrow().as_ref().map_or(-EBADF, |vcpu| super::answer(vcpu.with_bytes(request, bytes.0)))

@@ -19,9 +19,9 @@ pub struct BindingMsrRange {
     pub flags: u32,
     /// The first MSR.
     pub base: u32,
-    /// How many.
+    /// The number of MSRs.
     pub count: u32,
-    /// A bit for each: set means allowed.
+    /// One bit for each MSR. A set bit allows the access.
     #[napi(ts_type = "BigUint64Array")]
     pub bitmap: JsWords,
 }
@@ -34,13 +34,13 @@ impl BindingKvmVm {
 
 #[napi]
 impl BindingKvmVm {
-    /// An ioctl that takes a number.
+    /// Calls an ioctl whose argument is a number.
     #[napi]
     pub fn with_value(&self, request: u32, value: i64) -> i32 {
         self.0.call(|vm| vm.with_value(request, bits(value)))
     }
 
-    /// An ioctl that takes a structure.
+    /// Calls an ioctl whose argument is a structure.
     #[napi]
     pub fn with_bytes(&self, request: u32, #[napi(ts_arg_type = "Uint8Array")] bytes: JsBytes<'_>) -> i32 {
         self.0.call(|vm| vm.with_bytes(request, bytes.0))
@@ -64,7 +64,7 @@ impl BindingKvmVm {
         self.0.call(|vm| vm.test_device(kind).map(|()| 0))
     }
 
-    /// KVM_SET_USER_MEMORY_REGION; no bytes delete the slot.
+    /// KVM_SET_USER_MEMORY_REGION. An empty array deletes the slot.
     #[napi]
     pub fn set_user_memory_region(
         &self,
@@ -106,7 +106,7 @@ impl BindingKvmVm {
         self.0.call(|vm| vm.set_msr_filter(flags, &ranges.collect::<Vec<_>>()).map(|()| 0))
     }
 
-    /// Closes the VM's fd; its vCPUs and devices stay.
+    /// Closes the VM's fd. Its vCPUs and devices stay open.
     #[napi]
     pub fn close(&self) {
         self.0.close();

@@ -1,4 +1,4 @@
-//! Ports of the virtio console: descriptors cross, their bytes do not.
+//! Ports of the virtio console. JavaScript receives a port's descriptor and reads and writes its bytes itself.
 
 use super::handle::BindingMachine;
 use kvm_accel_machine::virtio::console::Size;
@@ -7,13 +7,13 @@ use std::os::fd::IntoRawFd;
 
 #[napi]
 impl BindingMachine {
-    /// The user's end of a console's port, which the caller owns; -1 without one.
+    /// Returns the host's end of a console port as a descriptor that the caller owns, or -1 if there is no such port.
     #[napi]
     pub fn take_console_fd(&self, port: u32) -> i32 {
         self.machine.direct().take_console_end(port).map_or(-1, IntoRawFd::into_raw_fd)
     }
 
-    /// The size of a console's terminal has changed.
+    /// Reports the size of a console's terminal to the guest.
     #[napi]
     pub fn resize_console(&self, port: u32, columns: u16, rows: u16) {
         if let (Some(console), Ok(port)) = (self.machine.direct().console(), usize::try_from(port)) {

@@ -1,4 +1,4 @@
-//! Devices that JavaScript answers for: on the main thread through events, on a worker by waiting.
+//! Devices that are implemented in JavaScript. The main thread receives the guest's accesses as events; a worker waits for them here.
 
 use super::handle::BindingMachine;
 use crate::messages::BindingDeviceAccess;
@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A worker in a native wait cannot be terminated: it comes back to JavaScript this often.
+/// The longest native wait of a worker. Node.js cannot terminate a worker during a native call, so a worker returns to JavaScript this
+/// often.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Devices that wait for their workers, by token.
+/// Devices that no worker has claimed yet, by token.
 static FOR_WORKERS: Mutex<BTreeMap<i64, Arc<Delegated>>> = Mutex::new(BTreeMap::new());
 
-/// Puts a device where a worker finds it. No token is given twice: a worker that ends forgets its own late, when others may wait.
+/// Registers a device for a worker and returns its token. A token is never used twice, because a worker that ends may discard its own
+/// token late, when other devices wait.
 fn leave_for_worker(device: &Arc<Delegated>) -> i64 {
     static NEXT: AtomicI64 = AtomicI64::new(1);
     let token = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -27,27 +29,27 @@ fn leave_for_worker(device: &Arc<Delegated>) -> i64 {
 
 #[napi]
 impl BindingMachine {
-    /// What a worker takes a device over with; 0 when there is no such device.
+    /// Returns the token with which a worker claims a device, or 0 for an unknown device.
     #[napi]
     pub fn device_token(&self, device: u32) -> i64 {
         self.machine.direct().device(device).map_or(0, |device| leave_for_worker(&device))
     }
 }
 
-/// The worker's side of a device.
+/// The worker's end of a device.
 #[napi]
 pub struct BindingDeviceServer {
     device: Arc<Delegated>,
 }
 
-/// Takes over the device of a token; `null` when there is none.
+/// Claims the device of a token. Returns `null` for an unknown token.
 #[napi]
 pub fn take_device(token: i64) -> Option<BindingDeviceServer> {
     let device = lock(&FOR_WORKERS).remove(&token)?;
     Some(BindingDeviceServer { device })
 }
 
-/// Forgets a device whose worker never came: the guest reads all ones, and does not wait.
+/// Discards a device that no worker has claimed. The guest's reads then return all ones at once.
 #[napi]
 pub fn forget_device(token: i64) {
     if let Some(server) = take_device(token) {
@@ -55,12 +57,12 @@ pub fn forget_device(token: i64) {
     }
 }
 
-/// What the guest did next.
+/// The result of a wait.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
 pub enum BindingDeviceNext {
-    /// It waits for an answer.
+    /// The guest accesses the device and waits for an answer.
     Access { access: BindingDeviceAccess },
-    /// Nothing yet.
+    /// The guest has not accessed the device in the given time.
     Idle,
     /// The machine has ended.
     Closed,
@@ -68,7 +70,7 @@ pub enum BindingDeviceNext {
 
 #[napi]
 impl BindingDeviceServer {
-    /// Waits for an access, for some milliseconds.
+    /// Waits for an access, for a limited number of milliseconds.
     #[napi]
     pub fn next(&self) -> BindingDeviceNext {
         match self.device.next(PATIENCE) {

@@ -1,4 +1,4 @@
-//! The machine object: commands go in, messages come out.
+//! The machine object: it accepts commands and returns messages.
 
 use crate::error::{self, BindingError};
 use crate::messages::{BindingCommand, BindingEvent};
@@ -14,11 +14,11 @@ use std::collections::HashMap;
 use std::os::fd::IntoRawFd;
 use std::os::unix::net::UnixStream;
 
-/// A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has something.
+/// A machine. The descriptor of `takeWakeFd()` becomes readable when `take()` has messages to return.
 #[napi]
 pub struct BindingMachine {
     pub(super) machine: BoardVmm,
-    /// By the host's port.
+    /// The listeners of vsock, by the host's port.
     pub(super) listeners: HashMap<u32, Listener>,
     pub(super) start_trace: Option<TraceSession>,
     wake: Option<UnixStream>,
@@ -43,8 +43,8 @@ fn totals(totals: Vec<u64>) -> Vec<i64> {
 
 #[napi]
 impl BindingMachine {
-    /// Has the control thread create the machine of `config`, which is a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 follows
-    /// when it exists or has failed. Returns what is wrong with the configuration; opens no file.
+    /// Asks the control thread to create the machine of `config`, a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 reports
+    /// success or failure. Returns an error if the configuration is invalid; opens no file.
     #[napi]
     pub fn create(&mut self, config: String) -> Option<BindingError> {
         let config = MachineConfig::from_json(&config);
@@ -57,19 +57,19 @@ impl BindingMachine {
         }
     }
 
-    /// The reading end of the wake socket; the caller owns it. -1 when it was taken before.
+    /// Returns the reading end of the wake socket, which the caller then owns, or -1 if it was taken before.
     #[napi]
     pub fn take_wake_fd(&mut self) -> i32 {
         self.wake.take().map_or(-1, IntoRawFd::into_raw_fd)
     }
 
-    /// All events and replies that wait, in the order in which they happened.
+    /// Returns all waiting events and replies, in the order in which they happened.
     #[napi]
     pub fn take(&self) -> Vec<BindingEvent> {
         self.machine.outbox().take().into_iter().map(BindingEvent::from).collect()
     }
 
-    /// Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller.
+    /// Sends a command and returns the id of its reply, or 0 if the machine has ended. `nested` is true if a vCPU waits for the caller.
     #[napi]
     pub fn send(&self, command: BindingCommand, nested: bool) -> Either<u32, BindingError> {
         match command.parse() {
@@ -78,7 +78,7 @@ impl BindingMachine {
         }
     }
 
-    /// Answers an access of the `device-access` event.
+    /// Answers a `device-access` event.
     #[napi]
     pub fn answer_device(&self, device: u32, id: u32, value: BigInt) {
         if let Some(device) = self.machine.direct().device(device) {
@@ -86,13 +86,13 @@ impl BindingMachine {
         }
     }
 
-    /// Answers an access of the `msr-access` event: the value read, anything for a write; nothing for a #GP.
+    /// Answers an `msr-access` event: with the value for a read, with any value for a write, without a value to inject a #GP.
     #[napi]
     pub fn answer_msr(&self, id: u32, answer: Option<BigInt>) {
         self.machine.answer_msr(id, answer.map(|value| value.get_u64().1));
     }
 
-    /// Exits so far, by kind.
+    /// Returns the number of exits so far, by kind.
     #[napi]
     pub fn exit_counts(&self) -> HashMap<String, i64> {
         let counters = self.machine.direct().counters();
@@ -100,19 +100,19 @@ impl BindingMachine {
         ExitKind::ALL.iter().map(|&kind| (kind.as_str().to_owned(), count(kind))).collect()
     }
 
-    /// Notify exits of each vCPU so far, drills included.
+    /// Returns the number of notify exits of each vCPU so far, drills included.
     #[napi]
     pub fn notify_totals(&self) -> Vec<i64> {
         totals(self.machine.direct().counters().map(|counters| counters.notify_totals()).unwrap_or_default())
     }
 
-    /// Bus locks of each vCPU so far; empty where they are not limited.
+    /// Returns the number of bus locks of each vCPU so far. Empty if bus locks are not limited.
     #[napi]
     pub fn bus_lock_totals(&self) -> Vec<i64> {
         totals(self.machine.direct().counters().map(|counters| counters.bus_lock_totals()).unwrap_or_default())
     }
 
-    /// Ends the machine, whatever it does; the `closed` event follows when nothing of it is left.
+    /// Ends the machine at once. The `closed` event follows when its threads have ended and its resources are free.
     #[napi]
     pub fn close(&self) {
         self.machine.end();

@@ -1,4 +1,4 @@
-//! The machine class: `handle.rs` has the object, its creation and its messages, each other file the methods of one concept.
+//! The machine class. `handle.rs` has the object, its creation and its messages. Each other file has the methods of one concept.
 
 mod balloon;
 mod console;

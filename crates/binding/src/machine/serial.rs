@@ -1,4 +1,4 @@
-//! Serial ports: output crosses as a descriptor, input as bytes.
+//! Serial ports. JavaScript receives the output through a descriptor and passes the input as bytes.
 
 use super::handle::BindingMachine;
 use napi::bindgen_prelude::Uint8Array;
@@ -7,13 +7,14 @@ use std::os::fd::IntoRawFd;
 
 #[napi]
 impl BindingMachine {
-    /// The reading end of a port's stream, COM1 being 0 and the debug console 4; the caller owns it. -1 without one.
+    /// Returns the reading end of a port's output stream, which the caller then owns, or -1 if there is none. COM1 is port 0, the debug
+/// console is port 4.
     #[napi]
     pub fn take_serial_fd(&self, port: u32) -> i32 {
         self.machine.direct().take_serial_end(port).map_or(-1, IntoRawFd::into_raw_fd)
     }
 
-    /// Input for a serial port: how many bytes were taken.
+    /// Passes input to a serial port. Returns the number of bytes that the port accepted.
     #[napi]
     pub fn serial_input(&self, port: u32, bytes: Uint8Array) -> u32 {
         let taken = self.machine.direct().serial_input(usize::try_from(port).unwrap_or(usize::MAX), &bytes);

@@ -1,4 +1,4 @@
-//! The kernel's statistics: what there is once, as objects; values each time, as one array of numbers.
+//! The kernel's statistics. The descriptions cross once, as objects. The values cross at each call, as one array of numbers.
 
 use super::handle::BindingMachine;
 use crate::error::{self, BindingError};
@@ -6,7 +6,7 @@ use kvm_accel::stats::{Readings, StatDescriptor, StatKind, StatsSchema};
 use napi::bindgen_prelude::{Either, Float64Array};
 use napi_derive::napi;
 
-/// One statistic without its values.
+/// The description of one statistic.
 #[napi(object, object_from_js = false)]
 pub struct BindingStatistic {
     /// The kernel's name.
@@ -17,7 +17,7 @@ pub struct BindingStatistic {
     pub unit: Option<String>,
     /// 10 or 2.
     pub base: u32,
-    /// The scale.
+    /// The exponent of `base`: a value counts units of `base` to this power.
     pub exponent: i32,
     /// Width of the buckets of a linear histogram.
     pub bucket_size: Option<u32>,
@@ -25,15 +25,15 @@ pub struct BindingStatistic {
     pub bounds: Vec<f64>,
 }
 
-/// What the kernel counts for a VM and for a vCPU.
+/// The statistics of a VM and those of a vCPU.
 #[napi(object, object_from_js = false)]
 pub struct BindingStatisticsSchema {
     pub vm: Vec<BindingStatistic>,
     pub vcpu: Vec<BindingStatistic>,
 }
 
-/// Exact up to 2^53, rounded above: a hundred days in nanoseconds.
-#[allow(clippy::cast_precision_loss, reason = "JavaScript's numbers; a counter's last digits do not matter there")]
+/// Converts a counter to a JavaScript number: exact up to 2^53 (104 days in nanoseconds), rounded above.
+#[allow(clippy::cast_precision_loss, reason = "a counter above 2^53 loses only its last digits")]
 const fn number(value: u64) -> f64 {
     value as f64
 }
@@ -63,7 +63,7 @@ fn statistics(schema: &StatsSchema) -> Vec<BindingStatistic> {
 
 #[napi]
 impl BindingMachine {
-    /// What the kernel counts, the same for every machine of a process; nothing when the machine is closed.
+    /// Returns the descriptions, which are equal for all machines of a process. Returns nothing if the machine is closed.
     #[napi]
     pub fn statistics_schema(&self) -> Option<Either<BindingStatisticsSchema, BindingError>> {
         let mut targets = Vec::new();
@@ -76,7 +76,8 @@ impl BindingMachine {
         })
     }
 
-    /// All values of now: those of the VM, then those of each vCPU, in the schema's order; nothing when the machine is closed.
+    /// Returns the current values: those of the VM, then those of each vCPU, in the order of the descriptions. Returns nothing if the
+/// machine is closed.
     #[napi]
     pub fn statistics_values(&self) -> Option<Either<Float64Array, BindingError>> {
         let mut values = Vec::new();

@@ -1,4 +1,4 @@
-//! Streams of the guest's AF_VSOCK: descriptors cross, their bytes do not.
+//! Streams of the guest's AF_VSOCK. JavaScript receives a stream's descriptor and reads and writes its bytes itself.
 
 use super::handle::BindingMachine;
 use crate::error::{self, BindingError};
@@ -6,7 +6,7 @@ use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use std::os::fd::IntoRawFd;
 
-/// A stream; the caller owns its descriptor.
+/// A stream. The caller owns its descriptor.
 #[napi(object, object_from_js = false)]
 pub struct BindingVsockStream {
     pub fd: i32,
@@ -16,7 +16,7 @@ pub struct BindingVsockStream {
 
 #[napi]
 impl BindingMachine {
-    /// Connects to a port of the guest; a `vsock-connected` event with this `id` tells what became of it.
+    /// Connects to a port of the guest. A `vsock-connected` event with the same `id` reports the result.
     #[napi]
     pub fn connect_vsock(&self, guest_port: u32, id: u32) -> Either<BindingVsockStream, BindingError> {
         match self.machine.connect_vsock(guest_port, id) {
@@ -25,7 +25,7 @@ impl BindingMachine {
         }
     }
 
-    /// Listens to a port of the host; a `vsock-connection` event tells that there is something to accept.
+    /// Listens on a port of the host. A `vsock-connection` event reports each connection that can be accepted.
     #[napi]
     pub fn listen_vsock(&mut self, host_port: u32, backlog: u32) -> Option<BindingError> {
         match self.machine.listen_vsock(host_port, backlog) {
@@ -37,14 +37,14 @@ impl BindingMachine {
         }
     }
 
-    /// The next connection to a port that is listened to.
+    /// Accepts the next connection to a port on which the host listens.
     #[napi]
     pub fn accept_vsock(&self, host_port: u32) -> Option<BindingVsockStream> {
         let accepted = self.listeners.get(&host_port)?.accept()?;
         Some(BindingVsockStream { fd: accepted.socket.into_raw_fd(), guest_port: accepted.port })
     }
 
-    /// Listens no more.
+    /// Stops listening on a port.
     #[napi]
     pub fn unlisten_vsock(&mut self, host_port: u32) {
         self.listeners.remove(&host_port);

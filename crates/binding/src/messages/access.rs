@@ -1,4 +1,4 @@
-//! Accesses of the guest that wait for an answer of JavaScript's.
+//! Accesses of the guest that wait for an answer from JavaScript.
 
 use kvm_accel_machine::devices::{Access, MsrAccess};
 use napi::bindgen_prelude::BigInt;
@@ -7,39 +7,39 @@ use napi_derive::napi;
 /// One access, as in a `device-access` event.
 #[napi(object, object_from_js = false)]
 pub struct BindingDeviceAccess {
-    /// Names it in the answer.
+    /// The number that the answer repeats.
     pub id: u32,
-    /// A store or an `out`.
+    /// True for a store or an `out` instruction.
     pub write: bool,
-    /// From the device's first port or address.
+    /// Offset from the device's first port or address.
     pub offset: f64,
-    /// Bytes.
+    /// Length of the access in bytes.
     pub size: u32,
-    /// What is written.
+    /// The value that the guest writes.
     pub value: BigInt,
 }
 
 impl From<Access> for BindingDeviceAccess {
     fn from(Access { id, write, offset, size, value }: Access) -> Self {
-        // A claim is at most 2^53 long: `BindingCommand::parse` refuses others.
+        // `BindingCommand::parse` accepts no range longer than 2^53 bytes.
         #[allow(clippy::cast_precision_loss, reason = "see above")]
         let offset = offset as f64;
         Self { id, write, offset, size: u32::try_from(size).unwrap_or(0), value: value.into() }
     }
 }
 
-/// One access of the guest, which waits for `answerMsr`.
+/// One access of the guest to an MSR. Its vCPU waits for `answerMsr`.
 #[napi(object, object_from_js = false)]
 pub struct BindingMsrAccess {
-    /// Names it in the answer.
+    /// The number that the answer repeats.
     pub id: u32,
-    /// The rule that asks, by its place.
+    /// Index of the rule that matched.
     pub rule: u32,
-    /// Who waits.
+    /// Index of the vCPU that waits.
     pub vcpu: u32,
-    /// The MSR.
+    /// The number of the MSR.
     pub index: u32,
-    /// What is written; absent for a read.
+    /// The value that the guest writes. Absent for a read.
     pub write: Option<BigInt>,
 }
 

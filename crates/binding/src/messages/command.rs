@@ -1,4 +1,4 @@
-//! Commands as TypeScript sends them.
+//! Commands from TypeScript.
 
 use super::vcpu_state::BindingVcpuState;
 use kvm_accel::Error;
@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 /// A command of a machine; the reply carries the id that `send()` returned.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_to_js = false)]
-#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and few of them exist at a time")]
+#[allow(clippy::large_enum_variant, reason = "napi does not convert boxed values, and few commands exist at a time")]
 pub enum BindingCommand {
     Start,
     Resume,
@@ -27,7 +27,7 @@ pub enum BindingCommand {
     },
     VcpuState {
         vcpu: u32,
-        /// `set-vcpu-state` follows: an error names that operation.
+        /// True if `set-vcpu-state` follows. An error then names that operation.
         to_change: bool,
     },
     SetVcpuState {
@@ -43,7 +43,7 @@ pub enum BindingCommand {
         breakpoint: BindingBreakpoint,
     },
     ClearBreakpoints,
-    /// At a linear address of a vCPU, or at a physical one without a vCPU.
+    /// `address` is a linear address of the given vCPU, or a physical address if no vCPU is given.
     ReadMemory {
         vcpu: Option<u32>,
         address: BigInt,
@@ -56,11 +56,11 @@ pub enum BindingCommand {
     },
     AddDevice {
         name: String,
-        /// Ports; memory otherwise.
+        /// True for I/O ports, false for memory-mapped I/O.
         pio: bool,
         base: BigInt,
         len: BigInt,
-        /// A worker fetches the accesses; otherwise they are events.
+        /// True if a worker waits for the accesses. Otherwise each access is an event.
         worker: bool,
     },
     StartDirtyLog,
@@ -76,7 +76,7 @@ pub struct BindingBreakpoint {
     pub kind: String,
     /// Linear address.
     pub address: BigInt,
-    /// Bytes that a watchpoint covers.
+    /// Number of bytes that a watchpoint covers.
     pub length: u32,
 }
 
@@ -92,7 +92,7 @@ impl BindingBreakpoint {
 }
 
 impl BindingCommand {
-    /// The command, whose bytes are copied.
+    /// Converts to a command of crates/vmm. Copies its bytes.
     pub fn parse(self) -> Result<Command, BoardError> {
         Ok(match self {
             Self::Start => Command::Start,
@@ -121,8 +121,8 @@ impl BindingCommand {
                 let (negative, base, exact) = base.get_u64();
                 let (_, len, len_exact) = len.get_u64();
                 if negative || !exact || !len_exact || len > 1 << 53 {
-                    let message = format!("{name}, is at no address of 64 bits");
-                    return Err(MachineConfigError::new("device", message, "Place the device elsewhere.").into());
+                    let message = format!("{name}, lies outside of the 64-bit addresses");
+                    return Err(MachineConfigError::new("device", message, "Choose a base from 0 to 2^64 - 1 and a length of at most 2^53 bytes.").into());
                 }
                 Command::AddDevice(DeviceClaim { name, pio, base, len, worker })
             }

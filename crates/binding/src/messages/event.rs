@@ -1,4 +1,4 @@
-//! Events as the union that TypeScript switches over.
+//! Events of a machine, as a union with the discriminant `kind`.
 
 use super::access::{BindingDeviceAccess, BindingMsrAccess};
 use super::registers::{BindingRegisters, registers};
@@ -7,9 +7,9 @@ use crate::error::{self, BindingError};
 use kvm_accel_vmm::{Event, Exit, Message};
 use napi_derive::napi;
 
-/// What a machine emits: events, and the replies to commands, in the order in which they happened.
+/// A message of a machine: an event, or the reply to a command. Messages keep the order in which they happened.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
-#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and most events are notify events")]
+#[allow(clippy::large_enum_variant, reason = "napi does not convert boxed values, and most events are notify events")]
 pub enum BindingEvent {
     /// The reply to the command with this id: a value or an error. Id 0 is the creation of the machine.
     Reply { id: u32, value: Option<BindingReply>, error: Option<BindingError> },
@@ -22,7 +22,7 @@ pub enum BindingEvent {
         resumed: bool,
         total: i64,
         injected: bool,
-        /// Events that did not fit the queue before this one.
+        /// Number of events that were dropped before this one because the queue was full.
         dropped: u32,
     },
     /// A bus lock.
@@ -31,36 +31,36 @@ pub enum BindingEvent {
         registers: BindingRegisters,
         instruction: String,
         total: i64,
-        /// Milliseconds that the vCPU waits.
+        /// Milliseconds that the vCPU is delayed.
         throttled: f64,
-        /// Events that did not fit the queue before this one.
+        /// Number of events that were dropped before this one because the queue was full.
         dropped: u32,
     },
-    /// Something a user should read.
+    /// A warning for the user.
     Warning { code: String, message: String },
     /// The machine entered run state `running`.
     Resume,
-    /// The machine left run state `running`; all vCPUs are outside the guest, and every device is still.
+    /// The machine left run state `running`. All vCPUs are outside the guest, and no device writes to guest memory.
     Stop { state: String, exit: Option<BindingExit> },
-    /// A breakpoint, a watchpoint or a step stopped the machine; follows `stop`.
+    /// A breakpoint, a watchpoint or a step stopped the machine. Follows `stop`.
     Debug { stop: BindingDebugStop },
-    /// The machine was put back to power-on.
+    /// The machine was reset to its power-on state.
     Reset { guest: bool, state: String },
     /// The machine ended.
     Shutdown { reason: String, exit: BindingExit },
-    /// The guest accesses a device of JavaScript's and waits for `answerDevice`.
+    /// The guest accesses a device that is implemented in JavaScript, and waits for `answerDevice`.
     DeviceAccess { device: u32, access: BindingDeviceAccess },
-    /// The guest accesses an MSR of JavaScript's and waits for `answerMsr`.
+    /// The guest accesses an MSR that JavaScript handles, and waits for `answerMsr`.
     MsrAccess { access: BindingMsrAccess },
-    /// What became of `connectVsock`.
+    /// The result of `connectVsock`.
     VsockConnected { id: u32, host_port: u32, error: Option<BindingError> },
-    /// The guest has connected to a port that is listened to.
+    /// The guest has connected to a port on which the host listens.
     VsockConnection { host_port: u32 },
-    /// The balloon has another size; emitted again only after `balloonPages`.
+    /// The size of the balloon has changed. Emitted again only after a call of `balloonPages`.
     BalloonChange,
-    /// A serial port takes input again.
+    /// A serial port can accept input again.
     InputDrained { port: u32 },
-    /// All threads have ended and the VM is closed.
+    /// All threads of the machine have ended and the VM is closed.
     Closed,
 }
 

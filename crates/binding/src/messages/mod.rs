@@ -1,4 +1,4 @@
-//! Commands, replies and events, as JavaScript has them.
+//! Commands, replies and events, as they cross to and from JavaScript.
 
 mod access;
 mod command;

@@ -27,7 +27,7 @@ pub struct BindingRegisters {
     pub rflags: BigInt,
 }
 
-/// The general registers.
+/// Converts the general registers.
 pub fn registers(registers: &Registers) -> BindingRegisters {
     let [rax, rbx, rcx, rdx, rsi, rdi, rbp, rsp, r8, r9, r10, r11, r12, r13, r14, r15] =
         registers.general.map(BigInt::from);

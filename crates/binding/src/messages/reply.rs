@@ -1,4 +1,4 @@
-//! Replies as TypeScript receives them.
+//! Replies to TypeScript.
 
 use super::vcpu_state::BindingVcpuState;
 use kvm_accel::debug::DebugStop;
@@ -8,20 +8,21 @@ use napi_derive::napi;
 
 /// The result of a command that succeeded.
 #[napi(discriminant = "kind", discriminant_case = "kebab-case", object_from_js = false)]
-#[allow(clippy::large_enum_variant, reason = "a box does not cross to JavaScript, and few of them exist at a time")]
+#[allow(clippy::large_enum_variant, reason = "napi does not convert boxed values, and few replies exist at a time")]
 pub enum BindingReply {
     Done,
-    /// The machine exists: whether the notify properties are supported and enabled, and whether this kernel lets guests be debugged.
+    /// The machine exists. The fields report whether the notify properties are supported and enabled, and whether the kernel supports
+/// guest debugging.
     Created {
         notify_supported: bool,
         notify_enabled: bool,
         debug: bool,
     },
-    /// The machine has stopped after a step; absent when the guest ended, reset itself or was paused before.
+    /// Where the machine has stopped after a step. Absent if the guest ended, reset itself or was paused first.
     Stepped {
         stop: Option<BindingDebugStop>,
     },
-    /// False when too many injections wait.
+    /// False if too many injections wait already.
     Injected {
         accepted: bool,
     },
@@ -31,11 +32,11 @@ pub enum BindingReply {
     Memory {
         bytes: Uint8Array,
     },
-    /// The device's number in events and answers.
+    /// The number of the device in events and answers.
     Device {
         index: u32,
     },
-    /// Start and length of each run of pages, one after the other.
+    /// Start and length of each run of pages, alternately.
     DirtyPages {
         ranges: Float64Array,
     },
@@ -44,7 +45,7 @@ pub enum BindingReply {
     },
 }
 
-/// Where a debugged guest has stopped.
+/// Where the debugger has stopped the guest.
 #[napi(object, object_from_js = false)]
 pub struct BindingDebugStop {
     pub vcpu: u32,
@@ -77,7 +78,7 @@ impl From<Reply> for BindingReply {
             Reply::Memory(bytes) => Self::Memory { bytes: bytes.into() },
             Reply::Device(index) => Self::Device { index },
             Reply::DirtyPages(ranges) => {
-                // Guest physical addresses have 52 bits.
+                // A double holds every guest physical address exactly: addresses have at most 52 bits.
                 #[allow(clippy::cast_precision_loss, reason = "see above")]
                 let numbers: Vec<_> = ranges.into_iter().flat_map(|(at, length)| [at as f64, length as f64]).collect();
                 Self::DirtyPages { ranges: numbers.into() }

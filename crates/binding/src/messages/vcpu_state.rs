@@ -1,4 +1,4 @@
-//! A vCPU's register file, to and from JavaScript.
+//! Converts the state of a vCPU to and from JavaScript.
 
 use super::registers::{BindingRegisters, registers};
 use kvm_accel::state::{DebugRegisters, Events, Exception, Interrupt, Msr, Nested, Nmi, Smi};
@@ -6,7 +6,7 @@ use kvm_accel::{Registers, Segment, VcpuState};
 use napi::bindgen_prelude::{BigInt, Uint8Array};
 use napi_derive::napi;
 
-/// Everything that the kernel keeps about one vCPU.
+/// The whole state of one vCPU in the kernel.
 #[napi(object)]
 pub struct BindingVcpuState {
     pub general: BindingRegisters,
@@ -81,7 +81,7 @@ pub struct BindingMsr {
     pub value: BigInt,
 }
 
-/// An exception on its way.
+/// A pending or injected exception.
 #[napi(object)]
 pub struct BindingException {
     pub vector: u32,
@@ -90,7 +90,7 @@ pub struct BindingException {
     pub payload: Option<BigInt>,
 }
 
-/// An interrupt on its way.
+/// A pending or injected interrupt.
 #[napi(object)]
 pub struct BindingInterrupt {
     pub vector: u32,
@@ -114,7 +114,7 @@ pub struct BindingSmi {
     pub latched_init: bool,
 }
 
-/// What is about to be delivered.
+/// Events that the vCPU is about to deliver to the guest.
 #[napi(object)]
 pub struct BindingVcpuEvents {
     pub exception: Option<BindingException>,
@@ -137,16 +137,16 @@ pub struct BindingDebugRegisters {
     pub dr7: BigInt,
 }
 
-/// The state of a guest that is a hypervisor itself.
+/// The nested virtualisation state of a guest that is itself a hypervisor.
 #[napi(object)]
 pub struct BindingNested {
     pub flags: u32,
-    /// 0: VMX, 1: SVM.
+    /// 0 is VMX, 1 is SVM.
     pub format: u32,
     pub data: Uint8Array,
 }
 
-/// TypeScript has checked that a value is one of 64 bits.
+/// Converts a BigInt to 64 bits. TypeScript has checked its range.
 fn word(value: &BigInt) -> u64 {
     value.get_u64().1
 }
