@@ -1,9 +1,8 @@
 import { escapeKeysHelp } from '../process/escape-keys.js'
-import { accelProperties } from '../../properties/schema.js'
+import { row } from '../parameters/columns.js'
+import { parameterRows } from '../parameters/parameters.js'
+import { accelParameters } from '../options/accelerator.js'
 import type { RunOption } from '../draft/run-option.js'
-
-const COLUMN = 30
-const WIDTH = 100
 
 /** Returns the text that `kvm-accel run -help` prints. */
 export function runHelp(options: readonly RunOption[]): string {
@@ -25,7 +24,7 @@ Options:
 ${options.map(optionRow).join('\n')}
 
 Properties of -accel kvm:
-${accelProperties.map(({ name, takes, about, defaultText }) => row(`${name}=${takes}`, `${about} Default ${defaultText}.`)).join('\n')}
+${parameterRows(accelParameters)}
 
 Keys on a terminal, all others being the guest's:
 ${escapeKeysHelp.replaceAll(/^/gm, '  ')}
@@ -37,22 +36,4 @@ Exit status: 0 the guest shut down, panicked, or reset under -no-reboot, or was 
 function optionRow({ name, aliases = [], argument, about }: RunOption): string {
   const names = [name, ...aliases].join(', ')
   return row(argument === undefined ? names : `${names} ${argument}`, about)
-}
-
-/** Formats two columns, and wraps the right one. */
-function row(left: string, right: string): string {
-  const indent = ' '.repeat(COLUMN)
-  const lines = wrap(right, WIDTH - COLUMN).join(`\n${indent}`)
-  return left.length < COLUMN - 2 ? `  ${left.padEnd(COLUMN - 2)}${lines}` : `  ${left}\n${indent}${lines}`
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines = ['']
-  for (const word of text.split(' ')) {
-    const line = lines[lines.length - 1] ?? ''
-    if (line === '') lines[lines.length - 1] = word
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
-    else lines.push(word)
-  }
-  return lines
 }
