@@ -227,10 +227,11 @@ const typescript = () =>
       'npm/scripts/option-interfaces.mjs',
       'npm/scripts/option-sentences.mjs',
       'npm/scripts/option-texts.mjs',
+      'npm/scripts/man-page.mjs',
       'npm/scripts/compile-bundle.mjs',
       'target/kvm-accel/addon.stamp',
     ],
-    outputs: ['dist/index.js', 'dist/native/binding.cjs', 'ts/cli/parameters/option-sentences.ts'],
+    outputs: ['dist/index.js', 'dist/kvm-accel.1', 'dist/native/binding.cjs', 'ts/cli/parameters/option-sentences.ts'],
     stamp: 'target/kvm-accel/dist.stamp',
     make: () => {
       const fresh = 'dist.new'
@@ -238,6 +239,7 @@ const typescript = () =>
       run('the sentences of options', process.execPath, ['--import', 'tsx', 'npm/scripts/option-sentences.mjs'])
       run('tsc', bin('tsc'), ['--outDir', fresh])
       for (const folder of ['machine/config', 'properties']) writeInterfaces(join(root, fresh, folder))
+      run('the manual page', process.execPath, ['--import', 'tsx', 'npm/scripts/man-page.mjs', `${fresh}/kvm-accel.1`])
       const bundle = bundleCli(fresh)
       const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, fresh, 'native', name))

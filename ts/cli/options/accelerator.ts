@@ -14,6 +14,7 @@ export const acceleratorOptions: readonly RunOption[] = [
   {
     name: '-accel',
     argument: 'kvm[,PROPERTY=VALUE…]',
+    words: ['kvm', 'help'],
     repeated: 'adds',
     about: optionSentences['MachineOptions.accel'],
     differs:

@@ -15,6 +15,7 @@ export const boardOptions: readonly RunOption[] = [
     name: '-machine',
     aliases: ['-M'],
     argument: 'microvm|pc[,PROPERTY=VALUE…]',
+    words: [...machineTypes.keys(), 'help'],
     repeated: 'adds',
     about: 'A name for the board, and its properties.',
     differs:

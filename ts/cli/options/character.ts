@@ -75,16 +75,19 @@ const backends: Readonly<Record<string, Backend>> = {
   null: backend(common, () => 'null'),
 }
 
+/** The names of the back ends. */
+export const characterBackends: readonly string[] = Object.keys(backends)
+
 /** Reads `-chardev`. Returns the text that `help` prints. */
 export function readCharacter(pairs: readonly OptionPair[]): Character | string {
   const option = '-chardev'
-  const names = Object.keys(backends)
   const name = pairs.findLast(({ key }) => key === 'backend')?.value ?? ''
-  if (isHelp(name)) return ['Available chardev backend types:', ...names.map(name => `  ${name}`)].join('\n')
+  if (isHelp(name))
+    return ['Available chardev backend types:', ...characterBackends.map(name => `  ${name}`)].join('\n')
   const found = Object.hasOwn(backends, name) ? backends[name] : undefined
   if (found === undefined) {
-    const message = `-chardev does not have '${name}'.${didYouMean(name, names)}`
-    throw new OptionError(message, { option, remedy: `It has ${either(names)}.` })
+    const message = `-chardev does not have '${name}'.${didYouMean(name, characterBackends)}`
+    throw new OptionError(message, { option, remedy: `It has ${either(characterBackends)}.` })
   }
   const rest = pairs.filter(({ key }) => key !== 'backend')
   if (rest.some(({ key, bare }) => bare && isHelp(key))) return parametersHelp(name, found.parameters)

@@ -2,7 +2,7 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import type { Board } from '../draft/board.js'
 import type { SerialTarget } from '../../machine/config/serial.js'
-import { readCharacter, readShortCharacter } from './character.js'
+import { characterBackends, readCharacter, readShortCharacter } from './character.js'
 import { required } from '../parameters/parameters.js'
 import { optionSentences } from '../parameters/option-sentences.js'
 import type { RunDraft } from '../draft/run-draft.js'
@@ -14,6 +14,7 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-chardev',
     argument: 'stdio|null|pty|file|socket,id=ID[,path=PATH][,host=HOST,port=PORT][,server=on][,wait=off]',
+    words: [...characterBackends, 'help'],
     repeated: 'adds',
     about: 'A target for a serial port, a console or a channel.',
     differs:
@@ -23,6 +24,7 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-serial',
     argument: 'stdio|null|none|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    words: ['stdio', 'null', 'none', 'pty'],
     repeated: 'adds',
     about: optionSentences['MachineOptions.serials'],
     differs:
@@ -32,6 +34,7 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-debugcon',
     argument: 'stdio|null|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    words: ['stdio', 'null', 'pty'],
     repeated: 'refused',
     about: 'The same as -device isa-debugcon,iobase=0xe9 with that target.',
     differs: '',

@@ -11,6 +11,7 @@ export const deviceOptions: readonly RunOption[] = [
   {
     name: '-device',
     argument: 'NAME[,id=ID][,PROPERTY=VALUE…]',
+    words: [...deviceModels.map(({ name }) => name), 'help'],
     repeated: 'adds',
     about: 'Adds a device. -device help lists the devices, and -device NAME,help lists the properties of a device.',
     differs:

@@ -19,19 +19,6 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** The options of the back ends of networks. */
-export const networkOptions: readonly RunOption[] = [
-  {
-    name: '-netdev',
-    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
-    repeated: 'adds',
-    about: optionSentences['NetworkOptions.backend'],
-    differs:
-      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
-    read: readNetdev,
-  },
-]
-
 const flag = 'passt decides it'
 
 const backends = {
@@ -59,6 +46,20 @@ const backends = {
     'addr.abstract': onOff,
   },
 }
+
+/** The options of the back ends of networks. */
+export const networkOptions: readonly RunOption[] = [
+  {
+    name: '-netdev',
+    words: [...Object.keys(backends), 'help'],
+    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
+    repeated: 'adds',
+    about: optionSentences['NetworkOptions.backend'],
+    differs:
+      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
+    read: readNetdev,
+  },
+]
 
 function readNetdev(draft: RunDraft, argument: string): string | void {
   const option = '-netdev'

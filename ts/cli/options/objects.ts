@@ -23,18 +23,6 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-/** The options of objects that devices and the board refer to. */
-export const objectOptions: readonly RunOption[] = [
-  {
-    name: '-object',
-    argument: 'rng-random,id=ID[,filename=PATH]|memory-backend-ram|file|memfd,id=ID,size=SIZE…',
-    repeated: 'adds',
-    about: 'A source of random bytes for virtio-rng-device, or guest memory for -machine memory-backend=.',
-    differs: 'No other objects. No NUMA policy, prealloc-threads=, reserve=off, readonly=on or align=.',
-    read: readObject,
-  },
-]
-
 const memory = {
   id: name,
   size: { ...size('B'), about: optionSentences['MemoryOptions.size'] },
@@ -98,6 +86,19 @@ const kinds: Readonly<Record<string, ObjectKind>> = {
     }),
   ),
 }
+
+/** The options of objects that devices and the board refer to. */
+export const objectOptions: readonly RunOption[] = [
+  {
+    name: '-object',
+    words: [...Object.keys(kinds), 'help'],
+    argument: 'rng-random,id=ID[,filename=PATH]|memory-backend-ram|file|memfd,id=ID,size=SIZE…',
+    repeated: 'adds',
+    about: 'A source of random bytes for virtio-rng-device, or guest memory for -machine memory-backend=.',
+    differs: 'No other objects. No NUMA policy, prealloc-threads=, reserve=off, readonly=on or align=.',
+    read: readObject,
+  },
+]
 
 function ofMemory(subject: Subject, given: Given<typeof memory>, backing: Omit<MemoryOptions, 'size'>): Made {
   const bytes = required(subject, 'size', given.size, `${subject.what},id=ram,size=128M`)

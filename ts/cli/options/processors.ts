@@ -17,6 +17,7 @@ import type { RunOption } from '../draft/run-option.js'
 export const processorOptions: readonly RunOption[] = [
   {
     name: '-cpu',
+    words: [...cpuModels, 'help'],
     argument: 'host|max|MODEL[,+FEATURE|-FEATURE|FEATURE=on|off…][,PROPERTY=VALUE…]',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.cpu'],
