@@ -240,7 +240,7 @@ for (const [argv, text] of [
 }
 
 const refused: readonly (readonly [argv: readonly string[], option: string, message: RegExp])[] = [
-  [['-kernel', 'k', '-global', 'kvm-pit.lost_tick_policy=catchup'], '-global', /delay or discard, and not 'catchup'/],
+  [['-kernel', 'k', '-global', 'kvm-pit.lost_tick_policy=catchup'], '-global', /delay\|discard, and not 'catchup'/],
   [['-kernel', 'k', '-global', 'isa-pit.iobase=1'], '-global', /'isa-pit.iobase'/],
   [['-nosuch'], '-nosuch', /-nosuch: kvm-accel does not have this option/],
   [['--drives', 'x'], '-drives', /--drives.*Did you mean '-drive'/],

@@ -2,9 +2,11 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { machineMembers } from '../../machine/config/machine-options.js'
+import { rtcMembers, type RtcOptions } from '../../machine/config/rtc.js'
 import { accelSugar, machineProperties, machineTypes, machineValues } from '../parameters/machine-types.js'
 import { optionSentences } from '../parameters/option-sentences.js'
-import { isHelp, oneOf, only, parametersHelp, readParameters, type Parameter } from '../parameters/parameters.js'
+import { isHelp, only, parametersHelp, readParameters } from '../parameters/parameters.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 import { readGlobal } from './read-global.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
@@ -125,24 +127,12 @@ function lowerCase(sentence: string): string {
   return `${sentence.charAt(0).toLowerCase()}${sentence.slice(1).replace(/\.$/, '')}`
 }
 
-/** A date without a zone is in UTC, as the clock is. */
-const rtcBase: Parameter<'utc' | 'localtime' | Date> = {
-  takes: 'utc|localtime|YYYY-MM-DD[THH:MM:SS]',
-  read: value => {
-    if (value === 'utc' || value === 'localtime') return value
-    if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2})?$/.test(value)) return undefined
-    const date = new Date(value.includes('T') ? `${value}Z` : value)
-    return Number.isNaN(date.getTime()) ? undefined : date
-  },
-}
-
 const rtcParameters = {
-  base: rtcBase,
-  clock: oneOf('host', 'vm'),
+  ...schemaParameters('RtcOptions', rtcMembers, '-rtc'),
   driftfix: only('none', 'lost ticks are not made up for'),
 }
 
 function readRtc(draft: RunDraft, text: string): void {
-  const { base = 'utc', clock = 'host' } = readParameters({ option: '-rtc' }, parseOptionText(text), rtcParameters)
-  draft.rtc = { base, clock }
+  const given = readParameters({ option: '-rtc' }, parseOptionText(text), rtcParameters)
+  draft.rtc = schemaOptions<RtcOptions>(rtcMembers, given, '-rtc')
 }
