@@ -17,7 +17,7 @@ export const layers = {
   },
   'ts/cli': {
     top: ['kvm-accel', 'kvm-accel-system', 'load-bundle', 'run', 'commands'],
-    folders: ['doctor', 'argv', 'options', 'devices', 'draft', 'parameters', 'process', 'reports'],
+    folders: ['doctor', 'help', 'argv', 'options', 'devices', 'draft', 'parameters', 'process', 'reports'],
   },
   'ts/machine': {
     top: ['machine'],

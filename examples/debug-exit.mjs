@@ -5,7 +5,7 @@ const machine = await Machine.create({
   kernel: guestImage('debug-exit'),
   append: 'value=21',
   memory: '16M',
-  debugExit: true,
+  debugExit: { iobase: 0xf4, iosize: 4 },
 })
 await machine.start()
 const { reason, status } = await machine.wait()

@@ -9,7 +9,7 @@ const machine = await Machine.create({
   kernel: Uint8Array.from(code),
   kernelFormat: 'flat',
   memory: '1M',
-  debugExit: {},
+  debugExit: { iobase: 0xf4, iosize: 4 },
 })
 for (const breakpoint of breakpoints) await machine.debug.insertBreakpoint(breakpoint)
 const stops = []

@@ -57,7 +57,12 @@ const REST = [0xeb, 0xfe]
 
 /** A machine of two vCPUs whose guest runs `code` first, and what ends it at the waking vector; and where the code is. */
 const sleeper = async (code: readonly number[]) => {
-  const machine = await Machine.create({ kernel: guestImage('spin'), debugExit: true, noReboot: true, cpus: 2 })
+  const machine = await Machine.create({
+    kernel: guestImage('spin'),
+    debugExit: { iobase: 0xf4, iosize: 4 },
+    noReboot: true,
+    cpus: 2,
+  })
   const read = async (address: number, length: number) => {
     const bytes = await machine.debug.readMemory(address, length)
     return new DataView(bytes.buffer, bytes.byteOffset)

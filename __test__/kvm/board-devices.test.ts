@@ -85,7 +85,7 @@ test('an unassigned address space of PCI reads all ones', async t => {
     kernel: Uint8Array.from([...code, ...rest]),
     kernelFormat: 'flat',
     memory: '1M',
-    debugExit: true,
+    debugExit: { iobase: 0xf4, iosize: 4 },
   })
   await machine.start()
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 1 })
@@ -99,7 +99,7 @@ const answers = async (port: number, options: Partial<MachineOptions>): Promise<
     kernel: Uint8Array.from(code),
     kernelFormat: 'flat',
     memory: '1M',
-    debugExit: true,
+    debugExit: { iobase: 0xf4, iosize: 4 },
     ...options,
   })
   await machine.start()

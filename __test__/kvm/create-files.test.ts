@@ -207,7 +207,12 @@ const transfer = (length: number, endless = false): Uint8Array => {
 }
 
 test('a fw_cfg transfer is complete for the guest, however often the machine is paused during it', async t => {
-  const options = { kernel: transfer(96 << 20), kernelFormat: 'flat', memory: '128M', debugExit: {} } as const
+  const options = {
+    kernel: transfer(96 << 20),
+    kernelFormat: 'flat',
+    memory: '128M',
+    debugExit: { iobase: 0xf4, iosize: 4 },
+  } as const
   await using machine = await make(options)
   await machine.start()
   // Both are refused once the guest has ended.

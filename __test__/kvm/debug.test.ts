@@ -19,7 +19,13 @@ const test = requires(kvm)
 const code = Uint8Array.of(0x40, 0x40, 0x40, 0x40, 0xe6, 0xf4, 0xeb, 0xfe)
 
 const flat = (options: Partial<MachineOptions> = {}): Promise<Machine> =>
-  Machine.create({ kernel: code, kernelFormat: 'flat', memory: '1M', debugExit: {}, ...options })
+  Machine.create({
+    kernel: code,
+    kernelFormat: 'flat',
+    memory: '1M',
+    debugExit: { iobase: 0xf4, iosize: 4 },
+    ...options,
+  })
 
 test('a step executes one instruction and emits an event, and a resume continues', async t => {
   await using machine = await flat()

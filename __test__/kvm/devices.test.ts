@@ -30,7 +30,7 @@ const make = (code: readonly number[], options: Partial<MachineOptions> = {}): P
     kernel: Uint8Array.from(code),
     kernelFormat: 'flat',
     memory: '1M',
-    debugExit: true,
+    debugExit: { iobase: 0xf4, iosize: 4 },
     ...options,
   })
 
@@ -260,7 +260,12 @@ test('process.exit() while a guest waits for a worker and for a handler leaves n
 test('a worker that cannot be started is an error, and the guest does not wait for its device', async t => {
   // in al, 0x55; out 0xf4, al
   const kernel = Uint8Array.of(0xe4, 0x55, 0xe6, 0xf4)
-  await using machine = await Machine.create({ kernel, kernelFormat: 'flat', memory: '16M', debugExit: true })
+  await using machine = await Machine.create({
+    kernel,
+    kernelFormat: 'flat',
+    memory: '16M',
+    debugExit: { iobase: 0xf4, iosize: 4 },
+  })
   await t.throwsAsync(machine.addDevice({ pio: [0x55, 1], worker: 'no-path.mjs' }), { code: 'ERR_WORKER_PATH' })
   await machine.start()
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 255 })

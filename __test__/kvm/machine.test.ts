@@ -53,7 +53,7 @@ test('both image formats boot, from bytes and from a file', async t => {
 })
 
 test('isa-debug-exit ends the machine with QEMU’s exit status', async t => {
-  const machine = await make('debug-exit', { debugExit: true, append: 'value=5' })
+  const machine = await make('debug-exit', { debugExit: { iobase: 0xf4, iosize: 4 }, append: 'value=5' })
   await using(machine, async () => {
     await machine.start()
     t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: (5 << 1) | 1 })
@@ -62,10 +62,13 @@ test('isa-debug-exit ends the machine with QEMU’s exit status', async t => {
 
 test('a flat image starts in real mode at 0x1000', async t => {
   const image = Uint8Array.of(0xb0, 0x07, 0xe6, 0xf4) // mov al, 7; out 0xf4, al
-  await using(await make('spin', { kernel: image, kernelFormat: 'flat', debugExit: true }), async machine => {
-    await machine.start()
-    t.is((await machine.wait()).status, 15)
-  })
+  await using(
+    await make('spin', { kernel: image, kernelFormat: 'flat', debugExit: { iobase: 0xf4, iosize: 4 } }),
+    async machine => {
+      await machine.start()
+      t.is((await machine.wait()).status, 15)
+    },
+  )
 })
 
 test('pause, resume and reset follow the run states, and a forbidden call names the allowed states', async t => {

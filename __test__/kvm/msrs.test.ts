@@ -29,7 +29,14 @@ const code = (...bytes: (readonly number[])[]): Uint8Array => {
 }
 
 const make = (image: Uint8Array, msrFilter: readonly MsrRule[], options: Partial<MachineOptions> = {}) =>
-  Machine.create({ kernel: image, kernelFormat: 'flat', memory: '1M', debugExit: true, msrFilter, ...options })
+  Machine.create({
+    kernel: image,
+    kernelFormat: 'flat',
+    memory: '1M',
+    debugExit: { iobase: 0xf4, iosize: 4 },
+    msrFilter,
+    ...options,
+  })
 
 const run = async (image: Uint8Array, rule: Omit<MsrRule, 'index'>): Promise<Exit> => {
   await using machine = await make(image, [
@@ -130,7 +137,7 @@ test('a function that throws or returns an invalid value ends the machine and th
     const script = `
       import { Machine } from 'kvm-accel'
       const machine = await Machine.create({
-        kernel: Uint8Array.from([${[...ECX, ...RDMSR, ...EXIT].join()}]), kernelFormat: 'flat', memory: '1M', debugExit: true,
+        kernel: Uint8Array.from([${[...ECX, ...RDMSR, ...EXIT].join()}]), kernelFormat: 'flat', memory: '1M', debugExit: { iobase: 0xf4, iosize: 4 },
         msrFilter: [{ index: 0x1234, read: ${read} }],
       })
       await machine.start()

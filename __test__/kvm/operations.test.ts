@@ -332,7 +332,7 @@ const play = async ({
     rng: true,
     balloon: true,
     pvpanic: true,
-    debugExit: true,
+    debugExit: { iobase: 0xf4, iosize: 4 },
     ...policy,
   })
   const { machine } = guest

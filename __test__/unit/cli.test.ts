@@ -35,7 +35,7 @@ test('an error prints the message and the remedy on stderr, with status 1', asyn
   t.is(
     stderr,
     "kvm-accel: error: -kernal: kvm-accel does not have this option. Did you mean '-kernel'?\n" +
-      "  'kvm-accel run -help' lists the options.\n",
+      "  'kvm-accel run --help' lists the options.\n",
   )
 })
 

@@ -124,8 +124,8 @@ test('each option accepts its documented forms', t => {
     reads: { ...none, ...limits },
     writes: { ...none, bytesPerSecond: 1 },
   })
-  t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0xf4, iosize: 4 })
-  t.deepEqual(normal({ debugExit: { iobase: 0x501 } }).debugExit, { iobase: 0x501, iosize: 4 })
+  t.deepEqual(normal({ debugExit: true }).debugExit, { iobase: 0x501, iosize: 2 })
+  t.deepEqual(normal({ debugExit: { iobase: 0xf4 } }).debugExit, { iobase: 0xf4, iosize: 2 })
   t.deepEqual(normal({ initrd: 'a b' }).initrd, [{ image: 'a b', cmdline: 'a b' }])
   t.deepEqual(normal({ initrd: kernel }).initrd, [{ image: kernel, cmdline: '' }])
   t.deepEqual(normal({ initrd: [{ image: 'a', cmdline: 'a x' }, { image: kernel }] }).initrd, [

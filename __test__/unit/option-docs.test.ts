@@ -3,6 +3,9 @@
 import test from 'ava'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { firstSentence } from '../../npm/scripts/option-sentences.mjs'
+import { readArgv } from '../../ts/cli/argv/read-argv.js'
+import { optionSentences } from '../../ts/cli/parameters/option-sentences.js'
 import { hover } from '../helpers/hover.js'
 import { interfaces, texts } from '../helpers/option-tables.js'
 import { root } from '../helpers/paths.js'
@@ -36,9 +39,13 @@ test('every option is in a table of docs/reference/machine-options.md', t => {
 })
 
 test('the emitted declarations have the comment of every option', t => {
-  const folder = join(root, 'dist/machine/config')
-  const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.d.ts'))
-  const declarations = names.map(name => readFileSync(join(folder, name), 'utf8')).join('')
+  const folders = ['dist/machine/config', 'dist/properties'].map(folder => join(root, folder))
+  const declarations = folders
+    .flatMap(folder => {
+      const names = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(name => name.endsWith('.d.ts'))
+      return names.map(name => readFileSync(join(folder, name), 'utf8'))
+    })
+    .join('')
   for (const [name, key] of options) {
     t.regex(declarations, new RegExp(`\\*/\n {4}readonly ${key}\\??: Required<`), `${name}.${key}`)
   }
@@ -46,11 +53,32 @@ test('the emitted declarations have the comment of every option', t => {
 
 test('an editor shows the comment of an option of Machine.create, nested ones included', async t => {
   const source = `import { Machine } from 'kvm-accel'
-await Machine.create({ kernel: 'k', pvpanic: true, disks: [{ path: 'd', readOnly: true }] })
+await Machine.create({ kernel: 'k', pvpanic: true, disks: [{ path: 'd', readOnly: true }], accel: { notifyVmexit: 'run' } })
 `
-  const [pvpanic = '', readOnly = ''] = await hover(source, ['pvpanic', 'readOnly'])
+  const [pvpanic = '', readOnly = '', vmexit = ''] = await hover(source, ['pvpanic', 'readOnly', 'notifyVmexit'])
   t.regex(pvpanic, /pvpanic\?: boolean/)
   t.true(pvpanic.includes(texts['MachineOptions']?.['pvpanic']?.about.slice(0, 60) ?? '?'), pvpanic)
   t.regex(readOnly, /readOnly\?: boolean/)
   t.true(readOnly.includes(texts['DiskOptions']?.['readOnly']?.about ?? '?'), readOnly)
+  t.regex(vmexit, /notifyVmexit\?: /)
+  t.true(vmexit.includes(texts['AccelOptions']?.['notifyVmexit']?.about.slice(0, 60) ?? '?'), vmexit)
+})
+
+test('help at run time has the first sentence of every comment', t => {
+  for (const [name, key] of options) {
+    const sentence = (optionSentences as Readonly<Record<string, string>>)[`${name}.${key}`]
+    t.is(sentence, firstSentence(texts[name]?.[key]?.about ?? ''), `${name}.${key}`)
+  }
+})
+
+test('help describes an option in the words of its comment', t => {
+  const help = String(readArgv(['-help'])).replaceAll(/\s+/g, ' ')
+  for (const [option, name, key] of [
+    ['-no-reboot', 'MachineOptions', 'noReboot'],
+    ['-mem-prealloc', 'MemoryOptions', 'prealloc'],
+    ['notify-budget=N/T|unlimited', 'AccelOptions', 'notifyBudget'],
+  ] as const) {
+    const about = firstSentence(texts[name]?.[key]?.about ?? '').replaceAll('`', '')
+    t.true(help.includes(`${option} ${about}`), `${option}: ${about}`)
+  }
 })

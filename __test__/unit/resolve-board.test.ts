@@ -20,19 +20,19 @@ const draft = (...argv: string[]): RunDraft => {
 
 const board = (...argv: string[]): BoardDraft => resolveBoard(draft(...argv), files).devices
 
-const raw = { format: 'raw', readOnly: false, discard: false, throttle: {} } as const
+const raw = { format: 'raw', readOnly: false, discard: false } as const
 
 test('-drive if=virtio is a disk, if=none needs a -device, and disks of -drive come last, as in QEMU', t => {
   const argv = ['-drive', 'file=a,if=virtio', '-drive', 'file=b,,c,if=none,id=d,format=raw,readonly=on']
   t.deepEqual(board(...argv, '-device', 'virtio-blk-device,drive=d,serial=S1,id=x').disks, [
-    { ...raw, path: 'b,c', readOnly: true, id: 'x', serial: 'S1' },
-    { ...raw, path: 'a', id: 'virtio0' },
+    { format: 'raw', path: 'b,c', readOnly: true, id: 'x', serial: 'S1' },
+    { path: 'a', id: 'virtio0' },
   ])
 })
 
 test('under -M microvm a -drive needs a -device', t => {
   const argv = ['-M', 'microvm', '-drive', 'id=d,file=a', '-device', 'virtio-blk-device,drive=d']
-  t.deepEqual(board(...argv).disks, [{ ...raw, path: 'a', id: 'd' }])
+  t.deepEqual(board(...argv).disks, [{ path: 'a', id: 'd' }])
 })
 
 test('-drive sets discard and limits, in both spellings', t => {
@@ -55,7 +55,7 @@ test('-drive sets discard and limits, in both spellings', t => {
       writes: { operationsPerSecond: 2, operationsPerSecondMax: 3 },
     },
   )
-  t.deepEqual(disk('bps=0')?.throttle, {})
+  t.is(disk('bps=0')?.throttle, undefined)
   t.truthy(disk('cache=none,aio=native,snapshot=off,media=disk,werror=report,cache.direct=on,detect-zeroes=off'))
 })
 
@@ -141,7 +141,7 @@ test('virtconsole and virtserialport make consoles and channels', t => {
   t.deepEqual(board(...argv, ...devices.flatMap(device => ['-device', device])).consoles, [
     { target: 'stdio' },
     {
-      target: { socket: { address: { path: '/s' }, server: true, wait: false } },
+      target: { socket: '/s', server: true, wait: false },
       name: 'org.example.0',
     },
   ])
@@ -151,12 +151,8 @@ test('serial ports: by -serial in order, then by -device isa-serial', t => {
   t.deepEqual(board('-serial', 'none', '-serial', 'file:f', '-serial', 'pty').serials, [null, { file: 'f' }, 'pty'])
   const argv = ['-chardev', 'null,id=c', '-serial', 'stdio', '-device', 'isa-serial,chardev=c,index=2']
   t.deepEqual(board(...argv, '-device', 'isa-serial').serials, ['stdio', null, 'null', 'null'])
-  t.deepEqual(board('-serial', 'tcp::4444,server=on').serials, [
-    { socket: { address: { host: 'localhost', port: 4444 }, server: true, wait: true } },
-  ])
-  t.deepEqual(board('-serial', 'unix:/s,server,nowait').serials, [
-    { socket: { address: { path: '/s' }, server: true, wait: false } },
-  ])
+  t.deepEqual(board('-serial', 'tcp::4444,server=on').serials, [{ socket: { port: 4444 }, server: true, wait: true }])
+  t.deepEqual(board('-serial', 'unix:/s,server,nowait').serials, [{ socket: '/s', server: true, wait: false }])
 })
 
 test('-device makes devices at fixed ports', t => {
@@ -205,7 +201,7 @@ test('-fw_cfg, -bios and -rtc set fw_cfg, firmware and the clock', t => {
   t.is(firmware, 'bios.bin')
   t.deepEqual(rtc, { base: new Date('2001-02-03T04:05:06Z'), clock: 'vm' })
   t.is(notices.length, 1)
-  t.deepEqual(draft('-rtc', 'base=localtime').rtc, { base: 'localtime', clock: 'host' })
+  t.deepEqual(draft('-rtc', 'base=localtime').rtc, { base: 'localtime' })
 })
 
 test('-machine sets the board’s options', t => {
@@ -217,7 +213,7 @@ for (const { name } of deviceModels) {
   test(`-device ${name},help prints its properties`, t => {
     const text = readArgv(['-device', `${name},help`])
     t.is(typeof text, 'string')
-    t.true(String(text).startsWith(`${name} options:\n  id=ID`))
+    t.regex(String(text), new RegExp(`^${name} options:\n(?: .*\n)* {2}id=ID$`, 'm'))
   })
 }
 

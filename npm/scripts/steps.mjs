@@ -33,9 +33,10 @@ export const fail = (message, remedy) => {
 
 /**
  * Files that no build reads: the fuzz targets (a workspace of their own), tests and benchmarks, and
- * the files that tests write.
+ * the files that tests write. The sentences of options are written by the step that reads them.
  */
-const NO_INPUT = /^crates\/[^/]+\/(fuzz|tests|benches|proptest-regressions)\/|\.(proptest-regressions|node|new)$/
+const NO_INPUT =
+  /^crates\/[^/]+\/(fuzz|tests|benches|proptest-regressions)\/|\.(proptest-regressions|node|new)$|\/option-sentences\.ts$/
 
 const files = path => {
   const full = join(root, path)
@@ -224,16 +225,21 @@ const typescript = () =>
       'tsconfig.json',
       'npm/scripts/steps.mjs',
       'npm/scripts/option-interfaces.mjs',
+      'npm/scripts/option-sentences.mjs',
+      'npm/scripts/option-texts.mjs',
+      'npm/scripts/man-page.mjs',
       'npm/scripts/compile-bundle.mjs',
       'target/kvm-accel/addon.stamp',
     ],
-    outputs: ['dist/index.js', 'dist/native/binding.cjs'],
+    outputs: ['dist/index.js', 'dist/kvm-accel.1', 'dist/native/binding.cjs', 'ts/cli/parameters/option-sentences.ts'],
     stamp: 'target/kvm-accel/dist.stamp',
     make: () => {
       const fresh = 'dist.new'
       emptied(join(root, fresh))
+      run('the sentences of options', process.execPath, ['--import', 'tsx', 'npm/scripts/option-sentences.mjs'])
       run('tsc', bin('tsc'), ['--outDir', fresh])
-      writeInterfaces(join(root, fresh, 'machine/config'))
+      for (const folder of ['machine/config', 'properties']) writeInterfaces(join(root, fresh, folder))
+      run('the manual page', process.execPath, ['--import', 'tsx', 'npm/scripts/man-page.mjs', `${fresh}/kvm-accel.1`])
       const bundle = bundleCli(fresh)
       const native = readdirSync(join(root, 'ts/native')).filter(name => /\.(node|cjs|d\.cts)$/.test(name))
       for (const name of native) copyFileSync(join(root, 'ts/native', name), join(root, fresh, 'native', name))

@@ -1,7 +1,9 @@
-import { Command } from 'commander'
+import { Argument, Command } from 'commander'
 import { examine } from './doctor/doctor.js'
 import { choosePaint, doctorText } from './doctor/doctor-text.js'
 import { printError } from './messages.js'
+import { commandOptions, commandTexts } from './help/commands.js'
+import { completion, shells, type Shell } from './help/completion.js'
 import { packageVersion } from './version.js'
 
 const EXAMPLES = `
@@ -16,7 +18,7 @@ Examples:
     kvm-accel run -accel kvm,notify-vmexit=internal-error -kernel vmlinux -serial stdio
 
   All options of run, which are QEMU's:
-    kvm-accel run -help`
+    kvm-accel run --help`
 
 /** Runs `kvm-accel` with any command but `run`. Sets the exit code. */
 export async function main(argv: readonly string[]): Promise<void> {
@@ -27,19 +29,22 @@ export async function main(argv: readonly string[]): Promise<void> {
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'kvm-accel: error: ')) })
     .showHelpAfterError("  'kvm-accel --help' shows the commands.")
   // ts/cli/kvm-accel.ts handles `run` before commander. This line adds it to the help.
-  program.command('run').description("boot a guest; takes QEMU's options").argument('[options...]').helpOption(false)
+  program.command('run').description(commandTexts.run).argument('[options...]').helpOption(false)
+  const doctor = program.command('doctor').description(commandTexts.doctor)
+  for (const { name, about } of commandOptions['doctor'] ?? []) doctor.option(name, about)
+  doctor.action(async ({ json }: { json?: boolean }) => {
+    const report = await examine()
+    const text = json
+      ? `${JSON.stringify(report, null, 2)}\n`
+      : doctorText(report, choosePaint(process.stdout, process.env))
+    process.stdout.write(text)
+    process.exitCode = report.ok ? 0 : 1
+  })
   program
-    .command('doctor')
-    .description('say whether guests can run here, and what this host lacks')
-    .option('--json', 'print a JSON object')
-    .action(async ({ json }: { json?: boolean }) => {
-      const report = await examine()
-      const text = json
-        ? `${JSON.stringify(report, null, 2)}\n`
-        : doctorText(report, choosePaint(process.stdout, process.env))
-      process.stdout.write(text)
-      process.exitCode = report.ok ? 0 : 1
-    })
+    .command('completion')
+    .description(commandTexts.completion)
+    .addArgument(new Argument('<shell>').choices(shells))
+    .action((shell: Shell) => void process.stdout.write(completion(shell)))
   try {
     await program.parseAsync(argv)
   } catch (error) {

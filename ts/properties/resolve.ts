@@ -2,8 +2,7 @@ import { AcceleratorError } from '../errors/options/accelerator-error.js'
 import type { MachineWarning } from '../errors/operation/warning.js'
 import { parseOptionText, type OptionPair } from './option-text.js'
 import { readOptions, readProperties } from './read.js'
-import { accelPropertyNames } from './schema.js'
-import type { AccelInput, AccelOptions, AccelProperties } from './types.js'
+import { accelPropertyNames, type AccelInput, type AccelOptions, type AccelProperties } from './schema.js'
 
 /**
  * The accelerators that QEMU can have. This package implements `kvm` only. `qtest` is QEMU's

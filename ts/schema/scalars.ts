@@ -10,10 +10,11 @@ const same = <T>(value: T): T => value
 
 /** A boolean. */
 export function boolean<const D extends boolean | null | undefined = undefined>(
-  spec: Spec<D> = {},
+  spec: Spec<D> & { readonly argument?: Argument<boolean> } = {},
 ): EntryOf<boolean, boolean, D> {
   const read = (value: unknown) => (typeof value === 'boolean' ? value : undefined)
-  return build<boolean, boolean, D>({ takes: 'a boolean', argument: argument.onOff, read, write: same }, spec)
+  const kind = { takes: 'a boolean', argument: spec.argument ?? argument.onOff, read, write: same<boolean> }
+  return build<boolean, boolean, D>(kind, spec)
 }
 
 /** A whole number. */

@@ -1,58 +1,57 @@
 import { escapeKeysHelp } from '../process/escape-keys.js'
-import { accelProperties } from '../../properties/schema.js'
+import { row } from '../parameters/columns.js'
+import { parameterRows } from '../parameters/parameters.js'
+import { accelParameters } from '../options/accelerator.js'
 import type { RunOption } from '../draft/run-option.js'
 
-const COLUMN = 30
-const WIDTH = 100
+/** Examples of `kvm-accel run`, for help and the man page. */
+export const runExamples: readonly { readonly purpose: string; readonly command: string }[] = [
+  {
+    purpose: 'Boot a Linux kernel with its console on this terminal:',
+    command: 'kvm-accel run -m 256M -kernel vmlinux -initrd initrd.cpio -append console=ttyS0 -nographic -no-reboot',
+  },
+  {
+    purpose:
+      'Stop the machine when the guest keeps a CPU without an event window, and refuse hosts that cannot detect that:',
+    command: 'kvm-accel run -accel kvm,notify-vmexit=internal-error,notify-required=on -kernel vmlinux -serial stdio',
+  },
+  {
+    purpose: 'Run a test that ends with a status:',
+    command: 'kvm-accel run -kernel test.elf -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4',
+  },
+]
 
-/** Returns the text that `kvm-accel run -help` prints. */
+/** The exit statuses of `kvm-accel run`, for help and the man page. */
+export const exitStatuses: readonly (readonly [status: string, when: string])[] = [
+  ['0', 'The guest shut down, panicked, or reset under -no-reboot; or a signal or Ctrl-A x ended the machine.'],
+  ['(V << 1) | 1', 'The guest wrote V to isa-debug-exit.'],
+  ['1', 'The command line, an image or the host is wrong.'],
+  ['70', 'The machine stopped in internal-error.'],
+]
+
+/** Returns the text that `kvm-accel run --help` prints. */
 export function runHelp(options: readonly RunOption[]): string {
   return `Usage: kvm-accel run [OPTION…]
        kvm-accel-system-x86_64 [OPTION…]
 
 Boots a guest on /dev/kvm. Options are QEMU's, with one dash or two.
 
-Boot a Linux kernel with its console on this terminal:
-  kvm-accel run -m 256M -kernel vmlinux -initrd initrd.cpio -append console=ttyS0 -nographic -no-reboot
-
-Stop the machine when the guest keeps a CPU without an event window, and refuse hosts that cannot tell:
-  kvm-accel run -accel kvm,notify-vmexit=internal-error,notify-required=on -kernel vmlinux -serial stdio
-
-Run a test that ends with a status:
-  kvm-accel run -kernel test.elf -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=4
-
+${runExamples.map(({ purpose, command }) => `${purpose}\n  ${command}\n`).join('\n')}
 Options:
-${options.map(optionRow).join('\n')}
+${options.map(option => row(optionForm(option), option.about)).join('\n')}
 
 Properties of -accel kvm:
-${accelProperties.map(({ name, takes, about, defaultText }) => row(`${name}=${takes}`, `${about} Default ${defaultText}.`)).join('\n')}
+${parameterRows(accelParameters)}
 
 Keys on a terminal, all others being the guest's:
 ${escapeKeysHelp.replaceAll(/^/gm, '  ')}
 
-Exit status: 0 the guest shut down, panicked, or reset under -no-reboot, or was ended; (V << 1) | 1 from isa-debug-exit;
-1 the configuration or the host is not right; 70 the machine stopped in internal-error.`
+Exit status:
+${exitStatuses.map(([status, when]) => row(status, when)).join('\n')}`
 }
 
-function optionRow({ name, aliases = [], argument, about }: RunOption): string {
+/** Returns an option's names with its argument. */
+export function optionForm({ name, aliases = [], argument }: RunOption): string {
   const names = [name, ...aliases].join(', ')
-  return row(argument === undefined ? names : `${names} ${argument}`, about)
-}
-
-/** Formats two columns, and wraps the right one. */
-function row(left: string, right: string): string {
-  const indent = ' '.repeat(COLUMN)
-  const lines = wrap(right, WIDTH - COLUMN).join(`\n${indent}`)
-  return left.length < COLUMN - 2 ? `  ${left.padEnd(COLUMN - 2)}${lines}` : `  ${left}\n${indent}${lines}`
-}
-
-function wrap(text: string, width: number): string[] {
-  const lines = ['']
-  for (const word of text.split(' ')) {
-    const line = lines[lines.length - 1] ?? ''
-    if (line === '') lines[lines.length - 1] = word
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`
-    else lines.push(word)
-  }
-  return lines
+  return argument === undefined ? names : `${names} ${argument}`
 }

@@ -64,6 +64,6 @@ function noOption(word: string, name: string): OptionError {
   const names = runOptions.flatMap(({ name, aliases = [] }) => [name, ...aliases])
   return new OptionError(`${word}: kvm-accel does not have this option.${didYouMean(name, names)}`, {
     option: name,
-    remedy: "'kvm-accel run -help' lists the options.",
+    remedy: "'kvm-accel run --help' lists the options.",
   })
 }

@@ -36,7 +36,7 @@ export const runOptions: readonly RunOption[] = [
     name: '-help',
     aliases: ['-h'],
     repeated: 'no effect',
-    about: 'print this text',
+    about: 'Prints this text.',
     differs: '',
     read: () => runHelp(runOptions),
   },

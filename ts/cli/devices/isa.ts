@@ -1,13 +1,13 @@
 import { OptionError } from '../../errors/options/option-error.js'
+import { debugExitMembers, type DebugExitOptions } from '../../machine/config/board.js'
+import { debugConsoleMembers, type DebugConsoleOptions } from '../../machine/config/serial-ports.js'
+import { vmGenerationIdEntry } from '../../machine/config/vm-generation.js'
 import { id as idOf, number, only, size, type Parameter } from '../parameters/parameters.js'
+import { optionSentences } from '../parameters/option-sentences.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 import { device, type DeviceModel } from './device-model.js'
 
-const guid: Parameter<string> = {
-  takes: 'UUID|auto',
-  read: value =>
-    value === 'auto' || /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i.test(value) ? value.toLowerCase() : undefined,
-}
-
+const guid = vmGenerationIdEntry.argument as Parameter<string>
 const port = number(0, 0xffff)
 
 /** The I/O ports of COM1 to COM4. */
@@ -18,7 +18,7 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'isa-serial',
-      about: 'the next of COM1 to COM4, or the one that index= or iobase= names',
+      about: 'A serial port: the next of COM1 to COM4, or the port that index= or iobase= names.',
       differs: 'At the four usual places only, with their usual interrupts.',
       parameters: { chardev: idOf, index: number(0, 3), iobase: port },
     },
@@ -44,35 +44,37 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'isa-debugcon',
-      about: 'a port whose bytes go to a character device; firmware writes there',
+      about: optionSentences['MachineOptions.debugConsole'],
       differs: 'One of them. Reads as 0xe9.',
-      parameters: { chardev: idOf, iobase: port, readback: only('0xe9|233', 'it reads as 0xe9') },
+      parameters: {
+        chardev: idOf,
+        ...schemaParameters('DebugConsoleOptions', debugConsoleMembers),
+        readback: only('0xe9|233', 'it reads as 0xe9'),
+      },
     },
     (board, { subject, given }) => {
       const target = given.chardev === undefined ? 'null' : board.character(subject, given.chardev)
-      board.set(subject, 'debugConsole', { port: given.iobase ?? 0xe9, target })
+      board.set(subject, 'debugConsole', {
+        ...schemaOptions<DebugConsoleOptions>(debugConsoleMembers, given),
+        target,
+      })
     },
   ),
   device(
     {
       name: 'isa-debug-exit',
-      about: 'a port whose write of V ends the machine with status (V << 1) | 1',
+      about: optionSentences['MachineOptions.debugExit'],
       differs: 'iosize 1 to 8. The last of several wins.',
-      parameters: { iobase: number(), iosize: number() },
+      parameters: schemaParameters('DebugExitOptions', debugExitMembers),
     },
-    (board, { subject: { option }, given }) => {
-      const { iobase = 0x501, iosize = 2 } = given
-      if (iosize < 1 || iosize > 8 || iobase + iosize > 0x1_0000) {
-        const message = `-device isa-debug-exit: ${iosize} ports at 0x${iobase.toString(16)} are not among the 65536 ports, or not 1 to 8`
-        throw new OptionError(message, { option, remedy: "For example 'iobase=0xf4,iosize=4'." })
-      }
-      board.devices.debugExit = { iobase, iosize }
+    (board, { given }) => {
+      board.devices.debugExit = schemaOptions<DebugExitOptions>(debugExitMembers, given)
     },
   ),
   device(
     {
       name: 'pvpanic',
-      about: 'a port through which a guest reports its panic',
+      about: optionSentences['MachineOptions.pvpanic'],
       differs:
         'Always at port 0x505. The event for a crash kernel is not offered: a crash kernel runs, and the host gets no event.',
       parameters: { ioport: only('0x505|1285', 'pvpanic is at port 0x505'), events: only('1|3', 'a panic is told') },
@@ -82,16 +84,16 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'vmgenid',
-      about: 'a number that changes when the machine is restored from a snapshot',
+      about: optionSentences['MachineOptions.vmGenerationId'],
       differs: 'It changes with the machine, never while one lives; with ACPI alone.',
-      parameters: { guid },
+      parameters: { guid: { ...guid, about: optionSentences['MachineOptions.vmGenerationId'] } },
     },
     (board, { subject, given }) => board.set(subject, 'vmGenerationId', given.guid ?? 'auto'),
   ),
   device(
     {
       name: 'pc-testdev',
-      about: 'what kvm-unit-tests need of a machine',
+      about: optionSentences['MachineOptions.testDevices'],
       differs: '',
       parameters: {},
     },
@@ -100,8 +102,8 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'pci-testdev',
-      about: 'accepted, as kvm-unit-tests give it',
-      differs: 'There is no PCI: nothing is there.',
+      about: 'Has no effect: kvm-unit-tests give it, and there is no PCI.',
+      differs: 'There is no such device.',
       parameters: { membar: size('B') },
     },
     () => {},

@@ -1,12 +1,14 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import type { Board } from '../draft/board.js'
-import { number, only, required, text, id as idOf, type Subject } from '../parameters/parameters.js'
+import { number, only, required, id as idOf, type Subject } from '../parameters/parameters.js'
 import { balloonMembers, type BalloonOptions } from '../../machine/config/virtio/balloon.js'
+import { consoleMembers, type ConsoleOptions } from '../../machine/config/virtio/consoles.js'
+import { diskMembers, type DiskOptions } from '../../machine/config/virtio/disks.js'
 import { networkMembers, type NetworkOptions } from '../../machine/config/virtio/networks.js'
 import { rngMembers, type RngOptions } from '../../machine/config/virtio/rng.js'
 import { vsockMembers, type VsockOptions } from '../../machine/config/virtio/vsock.js'
-import { deviceOptions } from '../parameters/schema-options.js'
-import { deviceParameters } from '../parameters/schema-options.js'
+import { optionSentences } from '../parameters/option-sentences.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 import { device, virtioParameters, type DeviceModel } from './device-model.js'
 
 /** The virtio devices except the console. */
@@ -14,12 +16,12 @@ export const virtioDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtio-blk-device',
-      about: 'a disk',
+      about: optionSentences['MachineOptions.disks'],
       differs:
         'One queue. Blocks of 512 bytes. Errors are reported to the guest (werror=report), which QEMU pauses for when the host is full.',
       parameters: {
         drive: idOf,
-        serial: text('TEXT'),
+        ...schemaParameters('DiskOptions', diskMembers),
         discard: only('on', 'it is always offered, and discard= of the drive says what comes of it'),
         'write-zeroes': only('on', 'it is always offered'),
         'config-wce': only('on', 'the guest can switch its write cache off'),
@@ -40,18 +42,18 @@ export const virtioDevices: readonly DeviceModel[] = [
       board.devices.disks.push({
         ...drive,
         id: id ?? name,
-        ...(given.serial !== undefined && { serial: given.serial }),
+        ...schemaOptions<DiskOptions>(diskMembers, given),
       })
     },
   ),
   device(
     {
       name: 'virtio-net-device',
-      about: 'a network card',
+      about: optionSentences['MachineOptions.networks'],
       differs: 'One pair of queues. Needs netdev=. What it offloads is what its back end can.',
       parameters: {
         netdev: idOf,
-        ...deviceParameters(networkMembers),
+        ...schemaParameters('NetworkOptions', networkMembers),
         mq: only('off', 'a card has one pair of queues'),
         rss: only('off', 'a card has one pair of queues'),
         failover: only('off', 'there is no other card to fail over to'),
@@ -63,21 +65,21 @@ export const virtioDevices: readonly DeviceModel[] = [
       board.devices.networks.push({
         backend: board.network(subject, name),
         ...(id !== undefined && { id }),
-        ...deviceOptions<NetworkOptions>(networkMembers, given),
+        ...schemaOptions<NetworkOptions>(networkMembers, given),
       })
     },
   ),
   device(
     {
       name: 'virtio-rng-device',
-      about: 'random bytes of the host',
+      about: optionSentences['MachineOptions.rng'],
       differs: 'Without rng= the bytes are of /dev/urandom.',
-      parameters: { rng: idOf, ...deviceParameters(rngMembers), ...virtioParameters },
+      parameters: { rng: idOf, ...schemaParameters('RngOptions', rngMembers), ...virtioParameters },
     },
     (board, { subject, given }) => {
       board.set(subject, 'rng', {
         ...(given.rng !== undefined && { source: board.entropy(subject, given.rng) }),
-        ...deviceOptions<RngOptions>(rngMembers, given),
+        ...schemaOptions<RngOptions>(rngMembers, given),
       })
     },
   ),
@@ -85,15 +87,15 @@ export const virtioDevices: readonly DeviceModel[] = [
     device(
       {
         name,
-        about: 'sockets between guest and host',
+        about: optionSentences['MachineOptions.vsock'],
         differs:
           name === 'vhost-vsock-device'
             ? "The host's end is Unix sockets by path= and streams of Node, as Firecracker has them, and not the AF_VSOCK of the host."
             : 'Ours: the same as vhost-vsock-device.',
-        parameters: { ...deviceParameters(vsockMembers), ...virtioParameters },
+        parameters: { ...schemaParameters('VsockOptions', vsockMembers), ...virtioParameters },
       },
       (board, { subject, given }) => {
-        const options = deviceOptions<VsockOptions>(vsockMembers, given)
+        const options = schemaOptions<VsockOptions>(vsockMembers, given)
         const cid = required(subject, 'guest-cid', options.cid, `-device ${name},guest-cid=3,path=/tmp/vsock`)
         board.set(subject, 'vsock', { ...options, cid })
       },
@@ -102,18 +104,18 @@ export const virtioDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtio-balloon-device',
-      about: "takes memory from the guest and gives it back, at the machine's request",
+      about: optionSentences['MachineOptions.balloon'],
       differs:
         'machine.balloon sets its size and reads the statistics of guest-stats-polling-interval=; free page reporting needs nobody. free-page-hint=on and page-poison=off are refused.',
       parameters: {
-        ...deviceParameters(balloonMembers),
+        ...schemaParameters('BalloonOptions', balloonMembers),
         'free-page-hint': only('off', 'it serves live migration'),
         'page-poison': only('on', 'a guest that poisons free pages keeps them'),
         ...virtioParameters,
       },
     },
     (board, { subject, given }) => {
-      board.set(subject, 'balloon', deviceOptions<BalloonOptions>(balloonMembers, given))
+      board.set(subject, 'balloon', schemaOptions<BalloonOptions>(balloonMembers, given))
     },
   ),
 ]
@@ -123,7 +125,7 @@ export const consoleDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtio-serial-device',
-      about: 'the bus of virtconsole and virtserialport',
+      about: 'The bus of `virtconsole` and `virtserialport`.',
       differs:
         'A machine has one, with up to 16 ports. A single virtconsole gets its size in the configuration space, and no control messages.',
       parameters: {
@@ -142,7 +144,7 @@ export const consoleDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtconsole',
-      about: 'a terminal of the guest, hvc0 and on',
+      about: 'A terminal, which Linux has as `/dev/hvc0` and so on.',
       differs: 'No name=. On a terminal of the host the guest hears its size.',
       parameters: { chardev: idOf },
     },
@@ -151,13 +153,14 @@ export const consoleDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtserialport',
-      about: 'a channel of bytes, in the guest /dev/virtio-ports/NAME',
+      about: 'A channel of bytes, in Linux `/dev/virtio-ports/NAME`.',
       differs: 'It needs its name=.',
-      parameters: { chardev: idOf, name: text('NAME') },
+      parameters: { chardev: idOf, ...schemaParameters('ConsoleOptions', consoleMembers) },
     },
     (board, { subject, given }) => {
       const example = '-device virtserialport,chardev=agent,name=org.example.agent'
-      addPort(board, subject, given.chardev, required(subject, 'name', given.name, example))
+      const { name } = schemaOptions<ConsoleOptions>(consoleMembers, given)
+      addPort(board, subject, given.chardev, required(subject, 'name', name, example))
     },
   ),
 ]

@@ -2,7 +2,8 @@
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
-import type { BoardDraft, BoardParts, CharacterTarget, DriveDraft } from './board-draft.js'
+import type { SerialTarget } from '../../machine/config/serial.js'
+import type { BoardDraft, BoardParts, DriveDraft } from './board-draft.js'
 import type { NetworkBackend } from '../../machine/config/virtio/networks.js'
 import type { Subject } from '../parameters/parameters.js'
 import type { RunFiles } from '../image-files.js'
@@ -35,24 +36,21 @@ export class Board {
     this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
-  /**
-   * Takes a drive. Without a format the image is raw: a guest must not change the format by writing
-   * to its first bytes.
-   */
-  drive(subject: Subject, id: string): Required<DriveDraft> {
+  /** Takes a drive. A drive without a format is raw, so an image in another format is refused. */
+  drive(subject: Subject, id: string): DriveDraft {
     const drive = this.#take('drive', this.#parts.drives, subject, id)
     if (drive.format === undefined && this.#files.isQcow2(drive.path)) {
       const message = `-drive: '${drive.path}' begins as a qcow2 image, and format= is not given`
       throw new OptionError(message, { option: '-drive', remedy: "Say what it is: 'format=qcow2', or 'format=raw'." })
     }
-    return { format: 'raw', ...drive }
+    return drive
   }
 
   network(subject: Subject, id: string): NetworkBackend {
     return this.#take('netdev', this.#parts.networks, subject, id)
   }
 
-  character(subject: Subject, id: string): CharacterTarget {
+  character(subject: Subject, id: string): SerialTarget {
     return this.#take('chardev', this.#parts.characters, subject, id)
   }
 

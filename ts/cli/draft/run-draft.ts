@@ -1,7 +1,9 @@
 import type { CpuOptions } from '../../machine/config/cpu/cpu.js'
 import type { TopologyOptions } from '../../machine/config/cpu/topology.js'
 import type { AddDevice } from './board.js'
-import type { BoardParts, FwCfgContent, RtcDraft } from './board-draft.js'
+import type { FwCfgContent } from '../../machine/config/fw-cfg.js'
+import type { RtcOptions } from '../../machine/config/rtc.js'
+import type { BoardParts } from './board-draft.js'
 import type { OptionPair } from '../../properties/option-text.js'
 import type { StatsSettings } from '../reports/stats.js'
 
@@ -24,7 +26,7 @@ export interface RunDraft extends BoardParts {
   append?: string
   firmware?: string
   readonly fwCfg: Map<string, FwCfgContent>
-  rtc?: RtcDraft
+  rtc?: RtcOptions
   /** `-device` and its short forms, in order. */
   readonly devices: AddDevice[]
   /** The disks of `-drive if=virtio`. They follow `devices`. */

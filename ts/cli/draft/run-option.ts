@@ -7,6 +7,8 @@ export interface RunOption {
   readonly aliases?: readonly string[]
   /** The argument, as help shows it; absent for a flag. */
   readonly argument?: string
+  /** The words with which the argument may begin, for the completion of a shell. */
+  readonly words?: readonly string[]
   /** The effect of repeating the option. */
   readonly repeated: 'last wins' | 'adds' | 'no effect' | 'refused'
   /** The effect of the option, for help. */

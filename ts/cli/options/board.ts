@@ -1,8 +1,12 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { accelSugar, busLockRatelimit, machineProperties, machineTypes } from '../parameters/machine-types.js'
-import { isHelp, oneOf, only, readParameters, type Parameter } from '../parameters/parameters.js'
+import { machineMembers } from '../../machine/config/machine-options.js'
+import { rtcMembers, type RtcOptions } from '../../machine/config/rtc.js'
+import { accelSugar, machineProperties, machineTypes, machineValues } from '../parameters/machine-types.js'
+import { optionSentences } from '../parameters/option-sentences.js'
+import { isHelp, only, parametersHelp, readParameters } from '../parameters/parameters.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 import { readGlobal } from './read-global.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
@@ -13,24 +17,24 @@ export const boardOptions: readonly RunOption[] = [
     name: '-machine',
     aliases: ['-M'],
     argument: 'microvm|pc[,PROPERTY=VALUE…]',
+    words: [...machineTypes.keys(), 'help'],
     repeated: 'adds',
-    about:
-      'a name for the board, accel=A:B, kernel-irqchip=, kvm-shadow-mem=, bus-lock-ratelimit=, memory-backend=ID, kernel=, initrd=, append=, firmware=',
+    about: 'A name for the board, and its properties.',
     differs:
-      'One board under both names. Of the other properties only those are accepted that describe it; -machine help lists them.',
+      'One board under both names. Of the other properties only those are accepted that describe it; -machine pc,help lists them.',
     read: readMachine,
   },
   {
     name: '-no-acpi',
     repeated: 'no effect',
-    about: 'the same as -machine acpi=off',
+    about: 'The same as -machine acpi=off.',
     differs: '',
     read: draft => void draft.machine.set('acpi', 'off'),
   },
   {
     name: '-no-hpet',
     repeated: 'no effect',
-    about: 'accepted: there is no HPET',
+    about: 'Has no effect: there is no HPET.',
     differs: '',
     read: () => {},
   },
@@ -38,7 +42,7 @@ export const boardOptions: readonly RunOption[] = [
     name: '-rtc',
     argument: 'base=utc|localtime|DATE[,clock=host|vm][,driftfix=none]',
     repeated: 'last wins',
-    about: 'what the real-time clock shows at the start, and which clock drives it',
+    about: optionSentences['MachineOptions.rtc'],
     differs: 'No clock=rt and driftfix=slew.',
     read: readRtc,
   },
@@ -46,7 +50,7 @@ export const boardOptions: readonly RunOption[] = [
     name: '-global',
     argument: 'kvm-pit.lost_tick_policy=delay|discard',
     repeated: 'last wins',
-    about: 'whether ticks of the PIT that the guest is too late for come late or not at all; default delay',
+    about: optionSentences['MachineOptions.lostTickPolicy'],
     differs: 'No other property, and none of other devices.',
     read: readGlobal,
   },
@@ -56,8 +60,9 @@ function readMachine(draft: RunDraft, text: string): string | void {
   for (const { key: spelled, value, bare } of parseOptionText(text, 'type')) {
     // QEMU accepts an underscore in place of a dash in this option only.
     const key = spelled.replaceAll('_', '-')
-    if (bare || (key === 'type' && isHelp(value))) {
-      if (key === 'type' || isHelp(key)) return machineHelp()
+    if (key === 'type' && isHelp(value)) return machineTypesHelp()
+    if (bare) {
+      if (isHelp(key)) return machineHelp(draft.machine.get('type') ?? 'machine')
       throw new OptionError(`-machine expects '=' after '${key}'`, {
         option: '-machine',
         remedy: `For example '-machine ${key}=on'.`,
@@ -80,66 +85,54 @@ function checkMachineProperty(key: string, value: string): void {
     throw new OptionError(message, { option: '-machine', remedy: `Use ${either(types)}.` })
   }
   if (key === 'accel' || key === 'memory-backend' || accelSugar.includes(key)) return
-  if (key === busLockRatelimit) {
-    if (/^[0-9]+$/.test(value) && Number.isSafeInteger(Number(value))) return
+  if (key === 'bus-lock-ratelimit') {
+    if (machineMembers.busLockRatelimit.argument?.read(value) !== undefined) return
     const remedy = 'Give a number of bus locks in a second, 0 for no limit.'
     throw new OptionError(`-machine ${key}= expects a number, and not '${value}'`, { option: '-machine', remedy })
   }
   const property = machineProperties.find(({ name }) => name === key)
   if (property === undefined) {
-    const names = [
-      'accel',
-      'memory-backend',
-      busLockRatelimit,
-      ...accelSugar,
-      ...machineProperties.map(({ name }) => name),
-    ]
-    const remedy = "Properties of the accelerator belong to '-accel kvm,…'; '-machine help' lists those of the machine."
+    const names = [...Object.keys(machineValues), ...machineProperties.map(({ name }) => name)]
+    const remedy =
+      "Properties of the accelerator belong to '-accel kvm,…'; '-machine pc,help' lists those of the machine."
     throw new OptionError(`-machine has no property '${key}'.${didYouMean(key, names)}`, { option: '-machine', remedy })
   }
   if (!property.values.includes(value)) {
     const remedy = `Use ${either(property.values.map(valid => `${key}=${valid}`))}, or leave it out.`
-    throw new OptionError(`-machine does not accept '${key}=${value}': ${property.about}`, {
+    const reason = property.fixed ? lowerCase(property.about) : `expected ${either(property.values)}`
+    throw new OptionError(`-machine does not accept '${key}=${value}': ${reason}`, {
       option: '-machine',
       remedy,
     })
   }
 }
 
-function machineHelp(): string {
-  const types = [...machineTypes].map(([name, about]) => `${name.padEnd(20)} ${about}`)
-  const properties = machineProperties.map(
-    ({ name, values, about }) => `${`${name}=${values.join('|')}`.padEnd(27)} ${about}`,
+function machineTypesHelp(): string {
+  return ['Supported machines are:', ...[...machineTypes].map(([name, about]) => `${name.padEnd(20)} ${about}`)].join(
+    '\n',
   )
-  return [
-    'Supported machines are:',
-    ...types,
-    '',
-    'Properties; but for acpi, auto-kernel-cmdline, isa-serial, pic and pit they say what is so anyway:',
-    ...properties,
-    `${'bus-lock-ratelimit=N'.padEnd(27)} bus locks in a second before the guest is slowed down; 0: no limit`,
-    `${'kernel-irqchip=, kvm-shadow-mem='.padEnd(27)} as with -accel kvm,…`,
-  ].join('\n')
 }
 
-/** A date without a zone is in UTC, as the clock is. */
-const rtcBase: Parameter<'utc' | 'localtime' | Date> = {
-  takes: 'utc|localtime|YYYY-MM-DD[THH:MM:SS]',
-  read: value => {
-    if (value === 'utc' || value === 'localtime') return value
-    if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2})?$/.test(value)) return undefined
-    const date = new Date(value.includes('T') ? `${value}Z` : value)
-    return Number.isNaN(date.getTime()) ? undefined : date
-  },
+function machineHelp(type: string): string {
+  const words = machineProperties.map(({ name, values, about, fixed }) => {
+    return [name, { takes: values.join('|'), ...(fixed ? { because: lowerCase(about) } : { about }) }] as const
+  })
+  const all = { ...machineValues, ...Object.fromEntries(words) }
+  const parameters = Object.entries(all).map(([name, text]) => [name, { ...text, read: String }])
+  return parametersHelp(type, Object.fromEntries(parameters))
+}
+
+/** Converts a sentence to a clause. */
+function lowerCase(sentence: string): string {
+  return `${sentence.charAt(0).toLowerCase()}${sentence.slice(1).replace(/\.$/, '')}`
 }
 
 const rtcParameters = {
-  base: rtcBase,
-  clock: oneOf('host', 'vm'),
+  ...schemaParameters('RtcOptions', rtcMembers, '-rtc'),
   driftfix: only('none', 'lost ticks are not made up for'),
 }
 
 function readRtc(draft: RunDraft, text: string): void {
-  const { base = 'utc', clock = 'host' } = readParameters({ option: '-rtc' }, parseOptionText(text), rtcParameters)
-  draft.rtc = { base, clock }
+  const given = readParameters({ option: '-rtc' }, parseOptionText(text), rtcParameters)
+  draft.rtc = schemaOptions<RtcOptions>(rtcMembers, given, '-rtc')
 }

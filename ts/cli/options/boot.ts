@@ -1,6 +1,7 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { onOff, only, readParameters, text, type Parameter } from '../parameters/parameters.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
@@ -10,15 +11,15 @@ export const bootOptions: readonly RunOption[] = [
     name: '-kernel',
     argument: 'FILE',
     repeated: 'last wins',
-    about: 'a bzImage, ELF64 with or without a PVH note, or ELF32 with a multiboot-1 header',
+    about: optionSentences['MachineOptions.kernel'],
     differs: 'Required where there is no -bios. A bzImage starts in 64-bit mode, not in its real-mode code.',
     read: (draft, file) => void (draft.kernel = file),
   },
   {
     name: '-initrd',
-    argument: 'FILE',
+    argument: 'FILE[ ARGS][,FILE[ ARGS]…]',
     repeated: 'last wins',
-    about: "initial RAM disk; for multiboot a list of modules: 'FILE ARGS,FILE ARGS'",
+    about: optionSentences['MachineOptions.initrd'],
     differs: '',
     read: (draft, file) => void (draft.initrd = file),
   },
@@ -26,7 +27,7 @@ export const bootOptions: readonly RunOption[] = [
     name: '-append',
     argument: 'TEXT',
     repeated: 'last wins',
-    about: "the kernel's command line",
+    about: optionSentences['MachineOptions.append'],
     differs: '',
     read: (draft, text) => void (draft.append = text),
   },
@@ -34,7 +35,7 @@ export const bootOptions: readonly RunOption[] = [
     name: '-bios',
     argument: 'FILE',
     repeated: 'last wins',
-    about: 'firmware, which is started where there is no -kernel',
+    about: optionSentences['MachineOptions.firmware'],
     differs: 'A path; no directory of firmware is searched (no -L). Without it there is no firmware.',
     read: (draft, file) => void (draft.firmware = file),
   },
@@ -42,7 +43,7 @@ export const bootOptions: readonly RunOption[] = [
     name: '-fw_cfg',
     argument: '[name=]NAME,file=PATH|string=TEXT',
     repeated: 'adds',
-    about: 'a file of fw_cfg, for firmware and guests; names begin with opt/',
+    about: optionSentences['MachineOptions.fwCfg'],
     differs: 'No gen_id=.',
     read: readFwCfg,
   },
@@ -50,7 +51,7 @@ export const bootOptions: readonly RunOption[] = [
     name: '-boot',
     argument: '[order=]c|strict=on|off|menu=off',
     repeated: 'adds',
-    about: 'accepted: a kernel is booted directly, and firmware has disks alone to boot from',
+    about: 'Has no effect: a kernel is booted directly, and firmware boots from disks alone.',
     differs: 'No other order, once=, menu=on, splash= or reboot-timeout=.',
     read: (_, argument) => void readParameters({ option: '-boot' }, parseOptionText(argument, 'order'), bootParameters),
   },

@@ -2,9 +2,23 @@
 
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
+import { socketMembers, type SerialTarget, type SocketTarget } from '../../machine/config/serial.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
-import type { CharacterTarget, SocketTarget } from '../draft/board-draft.js'
-import { id, number, onOff, only, readParameters, required, text, type Subject } from '../parameters/parameters.js'
+import {
+  id,
+  isHelp,
+  number,
+  onOff,
+  only,
+  parametersHelp,
+  readParameters,
+  required,
+  text,
+  type Given,
+  type Parameters,
+  type Subject,
+} from '../parameters/parameters.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 
 const common = {
   id,
@@ -13,11 +27,10 @@ const common = {
 
 const socketParameters = {
   ...common,
+  ...schemaParameters('SocketTarget', socketMembers, '-chardev'),
   path: text('PATH'),
   host: text('HOST'),
   port: number(1, 0xffff),
-  server: onOff,
-  wait: onOff,
   nodelay: onOff,
   reconnect: only('0', 'a connection that ends is not made again'),
   telnet: only('off', 'bytes are passed as they are'),
@@ -27,75 +40,81 @@ const socketParameters = {
 /** The result of `-chardev`. */
 export interface Character {
   readonly id: string | undefined
-  readonly target: CharacterTarget
+  readonly target: SerialTarget
 }
 
-const backends: Readonly<Record<string, (subject: Subject, pairs: readonly OptionPair[]) => Character>> = {
-  stdio: (subject, pairs) => {
-    const signal = only('off|on', 'Ctrl-C on a terminal goes to the guest, and Ctrl-A x ends the machine')
-    return { id: readParameters(subject, pairs, { ...common, signal }).id, target: 'stdio' }
-  },
-  file: (subject, pairs) => {
-    const append = only('off', 'the file is truncated')
-    const given = readParameters(subject, pairs, { ...common, path: text('PATH'), append })
-    return {
-      id: given.id,
-      target: { file: required(subject, 'path', given.path, '-chardev file,id=log,path=guest.log') },
-    }
-  },
-  socket: (subject, pairs) => {
-    const given = readParameters(subject, pairs, socketParameters)
-    return { id: given.id, target: { socket: socketTarget(subject, given) } }
-  },
-  pty: (subject, pairs) => ({ id: readParameters(subject, pairs, common).id, target: 'pty' }),
-  null: (subject, pairs) => ({ id: readParameters(subject, pairs, common).id, target: 'null' }),
+/** A back end. */
+interface Backend {
+  readonly parameters: Parameters
+  readonly read: (subject: Subject, pairs: readonly OptionPair[]) => Character
+}
+
+function backend<P extends Parameters & typeof common>(
+  parameters: P,
+  target: (subject: Subject, given: Given<P>) => SerialTarget,
+): Backend {
+  return {
+    parameters,
+    read: (subject, pairs) => {
+      const given = readParameters(subject, pairs, parameters)
+      return { id: given.id as string | undefined, target: target(subject, given) }
+    },
+  }
+}
+
+const signal = only('off|on', 'Ctrl-C on a terminal goes to the guest, and Ctrl-A x ends the machine')
+const append = only('off', 'the file is truncated')
+
+const backends: Readonly<Record<string, Backend>> = {
+  stdio: backend({ ...common, signal }, () => 'stdio'),
+  file: backend({ ...common, path: text('PATH'), append }, (subject, { path }) => ({
+    file: required(subject, 'path', path, '-chardev file,id=log,path=guest.log'),
+  })),
+  socket: backend(socketParameters, socketTarget),
+  pty: backend(common, () => 'pty'),
+  null: backend(common, () => 'null'),
 }
 
 /** The names of the back ends. */
 export const characterBackends: readonly string[] = Object.keys(backends)
 
-/** Reads `-chardev`. */
-export function readCharacter(pairs: readonly OptionPair[]): Character {
+/** Reads `-chardev`. Returns the text that `help` prints. */
+export function readCharacter(pairs: readonly OptionPair[]): Character | string {
   const option = '-chardev'
-  const backend = pairs.findLast(({ key }) => key === 'backend')?.value ?? ''
-  const read = Object.hasOwn(backends, backend) ? backends[backend] : undefined
-  if (read === undefined) {
-    const message = `-chardev does not have '${backend}'.${didYouMean(backend, characterBackends)}`
+  const name = pairs.findLast(({ key }) => key === 'backend')?.value ?? ''
+  if (isHelp(name))
+    return ['Available chardev backend types:', ...characterBackends.map(name => `  ${name}`)].join('\n')
+  const found = Object.hasOwn(backends, name) ? backends[name] : undefined
+  if (found === undefined) {
+    const message = `-chardev does not have '${name}'.${didYouMean(name, characterBackends)}`
     throw new OptionError(message, { option, remedy: `It has ${either(characterBackends)}.` })
   }
-  return read(
-    { option, what: `-chardev ${backend}` },
-    pairs.filter(({ key }) => key !== 'backend'),
-  )
+  const rest = pairs.filter(({ key }) => key !== 'backend')
+  if (rest.some(({ key, bare }) => bare && isHelp(key))) return parametersHelp(name, found.parameters)
+  return found.read({ option, what: `-chardev ${name}` }, rest)
 }
 
-interface SocketGiven {
-  readonly path?: string
-  readonly host?: string
-  readonly port?: number
-  readonly server?: boolean
-  readonly wait?: boolean
-}
-
-function socketTarget({ option, what = option }: Subject, given: SocketGiven): SocketTarget {
-  const { path, host, port, server = false, wait } = given
+function socketTarget({ option, what = option }: Subject, given: Given<typeof socketParameters>): SocketTarget {
+  const { path, host, port } = given
+  const options = schemaOptions<SocketTarget>(socketMembers, given, '-chardev')
   const example = `-chardev socket,id=com1,path=/tmp/com1,server=on,wait=off`
   if ((path === undefined) === (port === undefined)) {
     const message = `${what} needs a path=, or a host= and a port=`
     throw new OptionError(message, { option, remedy: `For example '${example}'.` })
   }
-  if (wait !== undefined && !server) {
+  if (options.wait !== undefined && !options.server) {
     throw new OptionError(`${what}: wait= is for server=on`, { option, remedy: `For example '${example}'.` })
   }
-  const address = path === undefined ? { host: host ?? 'localhost', port: port ?? 0 } : { path }
-  return { address, server, wait: server && (wait ?? true) }
+  const socket = path ?? { ...(host !== undefined && { host }), port: port ?? 0 }
+  // QEMU's server waits unless wait=off is given.
+  return { socket, ...(options.server && { wait: true }), ...options }
 }
 
 /** The short forms, for messages. */
 const shortForms = ['stdio', 'null', 'pty', 'file:PATH', 'unix:PATH[,server=on]', 'tcp:HOST:PORT[,server=on]']
 
 /** Reads the short form, `file:PATH` for example. */
-export function readShortCharacter(option: string, word: string): CharacterTarget {
+export function readShortCharacter(option: string, word: string): SerialTarget {
   // In QEMU, `mon:` shares the terminal with the monitor. kvm-accel has no monitor; the keys after
   // Ctrl-A remain.
   const plain = word === 'mon:stdio' ? 'stdio' : word
@@ -110,11 +129,8 @@ export function readShortCharacter(option: string, word: string): CharacterTarge
     const address =
       kind === 'unix'
         ? [{ key: 'path', value: place }]
-        : [
-            { key: 'host', value: host || 'localhost' },
-            { key: 'port', value: port },
-          ]
-    return { socket: socketTarget(subject, readParameters(subject, [...address, ...pairs], socketParameters)) }
+        : [...(host === '' ? [] : [{ key: 'host', value: host }]), { key: 'port', value: port }]
+    return socketTarget(subject, readParameters(subject, [...address, ...pairs], socketParameters))
   }
   const remedy = `Use ${either(shortForms)}.`
   throw new OptionError(`${option} does not have '${word}'.${didYouMean(word, ['stdio', 'null', 'none', 'pty'])}`, {

@@ -1,9 +1,10 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import type { Board } from '../draft/board.js'
-import type { CharacterTarget } from '../draft/board-draft.js'
-import { readCharacter, readShortCharacter } from './character.js'
+import type { SerialTarget } from '../../machine/config/serial.js'
+import { characterBackends, readCharacter, readShortCharacter } from './character.js'
 import { required } from '../parameters/parameters.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
@@ -13,8 +14,9 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-chardev',
     argument: 'stdio|null|pty|file|socket,id=ID[,path=PATH][,host=HOST,port=PORT][,server=on][,wait=off]',
+    words: [...characterBackends, 'help'],
     repeated: 'adds',
-    about: 'where a serial port, a console or a channel leads',
+    about: 'A target for a serial port, a console or a channel.',
     differs:
       'No other back end, logfile=, reconnect=, telnet=, websocket= or TLS; a file is truncated (no append=on). mux=on is accepted, and still one device uses it.',
     read: readChardev,
@@ -22,8 +24,9 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-serial',
     argument: 'stdio|null|none|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    words: ['stdio', 'null', 'none', 'pty'],
     repeated: 'adds',
-    about: 'where the next of COM1 to COM4 goes; default for COM1 null, with -nographic stdio',
+    about: optionSentences['MachineOptions.serials'],
     differs:
       'No other back ends. mon:stdio is stdio: there is no monitor. Nothing with -M isa-serial=off. Without -serial and -nographic: null.',
     read: (draft, text) => void draft.serials.push(text),
@@ -31,8 +34,9 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-debugcon',
     argument: 'stdio|null|pty|file:PATH|unix:PATH|tcp:HOST:PORT|chardev:ID',
+    words: ['stdio', 'null', 'pty'],
     repeated: 'refused',
-    about: 'the same as -device isa-debugcon,iobase=0xe9 with that back end',
+    about: 'The same as -device isa-debugcon,iobase=0xe9 with that target.',
     differs: '',
     read: (draft, text) => {
       draft.devices.push(board => {
@@ -44,21 +48,22 @@ export const characterOptions: readonly RunOption[] = [
   {
     name: '-nographic',
     repeated: 'no effect',
-    about: 'COM1 on stdio, unless -serial or -nodefaults says otherwise',
+    about: 'Connects COM1 to stdio, unless -serial or -nodefaults is given.',
     differs: 'No monitor on the same terminal: Ctrl-A c prints the keys.',
     read: draft => void (draft.nographic = true),
   },
 ]
 
-function readChardev(draft: RunDraft, argument: string): void {
+function readChardev(draft: RunDraft, argument: string): string | void {
   const character = readCharacter(parseOptionText(argument, 'backend', ['server', 'wait', 'nodelay']))
+  if (typeof character === 'string') return character
   claimStdio(draft, '-chardev', character.target)
   const id = required({ option: '-chardev' }, 'id', character.id, '-chardev stdio,id=console0')
   addUnique('-chardev', draft.characters, id, character.target)
 }
 
 /** Claims standard input and output for one option. A second option that uses them is an error. */
-function claimStdio(draft: RunDraft, option: string, target: CharacterTarget): void {
+function claimStdio(draft: RunDraft, option: string, target: SerialTarget): void {
   if (target !== 'stdio') return
   if (draft.stdio !== undefined) {
     const message = `${option}: stdio is in use by ${draft.stdio}`
@@ -70,7 +75,7 @@ function claimStdio(draft: RunDraft, option: string, target: CharacterTarget): v
   draft.stdio = option
 }
 
-function namedCharacter(draft: RunDraft, board: Board, option: string, text: string): CharacterTarget {
+function namedCharacter(draft: RunDraft, board: Board, option: string, text: string): SerialTarget {
   const [, id] = /^chardev:(.*)$/.exec(text) ?? []
   if (id !== undefined) return board.character({ option }, id)
   const target = readShortCharacter(option, text)

@@ -1,7 +1,8 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { deviceModels } from '../devices/index.js'
-import { isHelp, optionPairs, parametersHelp } from '../parameters/parameters.js'
+import { row } from '../parameters/columns.js'
+import { id, isHelp, optionPairs, parametersHelp } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
@@ -10,8 +11,9 @@ export const deviceOptions: readonly RunOption[] = [
   {
     name: '-device',
     argument: 'NAME[,id=ID][,PROPERTY=VALUE…]',
+    words: [...deviceModels.map(({ name }) => name), 'help'],
     repeated: 'adds',
-    about: 'a device; -device help lists them, -device NAME,help what one takes',
+    about: 'Adds a device. -device help lists the devices, and -device NAME,help lists the properties of a device.',
     differs:
       'Those of the table of devices, without bus= and addr=. Virtio devices are virtio-mmio: virtio-blk-pci and the like are refused, and so is the short virtio-blk.',
     read: readDevice,
@@ -23,13 +25,13 @@ function readDevice(draft: RunDraft, argument: string): string | void {
   const pairs = optionPairs(option, argument, 'driver')
   const name = pairs.findLast(({ key }) => key === 'driver')?.value ?? ''
   if (isHelp(name)) {
-    return ['Devices:', ...deviceModels.map(({ name, about }) => `${name.padEnd(24)} ${about}`)].join('\n')
+    return ['Devices:', ...deviceModels.map(({ name, about }) => row(name, about))].join('\n')
   }
   const model = deviceModels.find(model => model.name === name)
   if (model === undefined) throw noDevice(option, name)
   const rest = pairs.filter(({ key }) => key !== 'driver')
   if (rest.some(({ key, bare }) => bare && isHelp(key))) {
-    return [`${name} options:`, '  id=ID', parametersHelp(model.parameters)].join('\n').trimEnd()
+    return parametersHelp(name, { id, ...model.parameters })
   }
   draft.devices.push(model.read(rest, draft.deviceIds))
 }

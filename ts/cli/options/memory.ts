@@ -4,6 +4,7 @@ import type { MachineOptions } from '../../machine/config/machine-options.js'
 import type { MemoryOptions } from '../../machine/config/memory.js'
 import { formatSize, parseSize } from '../../schema/size.js'
 import { parseOptionText } from '../../properties/option-text.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
@@ -13,7 +14,7 @@ export const memoryOptions: readonly RunOption[] = [
     name: '-m',
     argument: '[size=]SIZE[,maxmem=SIZE]',
     repeated: 'last wins',
-    about: 'guest memory: 64M, 1.5G, or 128 for MiB; default 128M, at least 1M',
+    about: optionSentences['MachineOptions.memory'],
     differs: 'maxmem= other than the size and slots= other than 0 refused, and so is less than 1 MiB.',
     read: readMemory,
   },
@@ -21,14 +22,14 @@ export const memoryOptions: readonly RunOption[] = [
     name: '-mem-path',
     argument: 'PATH',
     repeated: 'last wins',
-    about: 'guest memory from a file, or from an unnamed one in a directory (on hugetlbfs: huge pages)',
+    about: optionSentences['MemoryOptions.path'],
     differs: '',
     read: (draft, path) => void (draft.memPath = path),
   },
   {
     name: '-mem-prealloc',
     repeated: 'no effect',
-    about: 'the host provides all guest memory before the guest starts',
+    about: optionSentences['MemoryOptions.prealloc'],
     differs: '',
     read: draft => void (draft.memPrealloc = true),
   },

@@ -3,31 +3,21 @@ import { didYouMean, either } from '../../errors/suggest.js'
 import type { Forward, NetworkBackend } from '../../machine/config/virtio/networks.js'
 import {
   id,
+  isHelp,
   onOff,
   only,
   optionPairs,
+  parametersHelp,
   readParameters,
   required,
   text,
   type Given,
   type Subject,
 } from '../parameters/parameters.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
-
-/** The options of the back ends of networks. */
-export const networkOptions: readonly RunOption[] = [
-  {
-    name: '-netdev',
-    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
-    repeated: 'adds',
-    about: 'a tap interface, user-mode networking without root, or a stream socket with a frame protocol',
-    differs:
-      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
-    read: readNetdev,
-  },
-]
 
 const flag = 'passt decides it'
 
@@ -57,11 +47,29 @@ const backends = {
   },
 }
 
-function readNetdev(draft: RunDraft, argument: string): void {
+/** The options of the back ends of networks. */
+export const networkOptions: readonly RunOption[] = [
+  {
+    name: '-netdev',
+    words: [...Object.keys(backends), 'help'],
+    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
+    repeated: 'adds',
+    about: optionSentences['NetworkOptions.backend'],
+    differs:
+      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
+    read: readNetdev,
+  },
+]
+
+function readNetdev(draft: RunDraft, argument: string): string | void {
   const option = '-netdev'
   const pairs = optionPairs(option, argument, 'type')
   const type = pairs.findLast(({ key }) => key === 'type')?.value ?? ''
   const rest = pairs.filter(({ key }) => key !== 'type')
+  if (isHelp(type)) return ['Available netdev backend types:', ...Object.keys(backends)].join('\n')
+  if (rest.some(({ key, bare }) => bare && isHelp(key)) && Object.hasOwn(backends, type)) {
+    return parametersHelp(type, backends[type as keyof typeof backends])
+  }
   const subject = { option, what: `-netdev ${type}` }
   const add = (name: string | undefined, backend: NetworkBackend) =>
     addUnique(option, draft.networks, required(subject, 'id', name, `-netdev ${type},id=net0,…`), backend)

@@ -1,4 +1,5 @@
 import { parseOptionText } from '../../properties/option-text.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import { readStats, readTrace } from './read-reports.js'
 import { onOff, readParameters, text } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
@@ -10,21 +11,21 @@ export const processOptions: readonly RunOption[] = [
   {
     name: '-no-reboot',
     repeated: 'no effect',
-    about: "a guest's reset ends the machine, with status 0",
+    about: optionSentences['MachineOptions.noReboot'],
     differs: '',
     read: draft => void (draft.noReboot = true),
   },
   {
     name: '-no-shutdown',
     repeated: 'no effect',
-    about: 'stay when the guest has shut down or failed, until a signal',
+    about: optionSentences['MachineOptions.noShutdown'],
     differs: '',
     read: draft => void (draft.noShutdown = true),
   },
   {
     name: '-S',
     repeated: 'no effect',
-    about: 'do not start the vCPUs',
+    about: 'Does not start the vCPUs.',
     differs: 'There is no monitor that could start them: the machine waits for a signal.',
     read: draft => void (draft.paused = true),
   },
@@ -32,7 +33,7 @@ export const processOptions: readonly RunOption[] = [
     name: '-name',
     argument: 'NAME',
     repeated: 'last wins',
-    about: 'a name for messages',
+    about: optionSentences['MachineOptions.name'],
     differs: 'No process=. Threads have names whatever debug-threads= says.',
     read: readName,
   },
@@ -40,7 +41,7 @@ export const processOptions: readonly RunOption[] = [
     name: '-pidfile',
     argument: 'FILE',
     repeated: 'last wins',
-    about: 'write the process id there, and remove the file at the end',
+    about: 'Writes the process id to a file, and removes the file at the end.',
     differs: 'Refused where something other than a file is; removed only while it holds our own id.',
     read: (draft, file) => void (draft.pidfile = file),
   },
@@ -49,7 +50,7 @@ export const processOptions: readonly RunOption[] = [
     argument: 'SECONDS[,file=PATH]',
     repeated: 'last wins',
     about:
-      'exits by kind and the kernel’s statistics every so often: a table on a terminal, else lines of JSON on stderr',
+      'Prints exits by kind and the kernel’s statistics at this interval: a table on a terminal, else lines of JSON on stderr.',
     differs: 'Ours; QEMU shows the kernel’s statistics in its monitor.',
     read: readStats,
   },
@@ -57,7 +58,7 @@ export const processOptions: readonly RunOption[] = [
     name: '-trace',
     argument: '[enable=]PATTERN[,file=PATH][,format=json|chrome]',
     repeated: 'adds',
-    about: 'record events whose names match the glob, as lines of JSON on stderr, or into a file; help lists them',
+    about: `${optionSentences['MachineOptions.trace']} Records are lines of JSON on stderr or in a file; -trace help lists the events.`,
     differs: 'Of QEMU’s events those of accel/kvm, and ours. No events=FILE; format= is ours, and file= takes text.',
     read: readTrace,
   },
@@ -65,21 +66,22 @@ export const processOptions: readonly RunOption[] = [
     name: '-config',
     argument: 'FILE',
     repeated: 'last wins',
-    about: 'a whole machine as JSON, as -print-config prints it; beside it only options of the process',
+    about:
+      'Reads a whole machine as JSON, as -print-config prints it. Only options of the process are allowed beside it.',
     differs: 'Ours.',
     read: (draft, file) => void (draft.config = file),
   },
   {
     name: '-print-config',
     repeated: 'no effect',
-    about: 'print the machine as JSON, defaults and all, instead of running it',
+    about: 'Prints the machine as JSON, with all defaults, instead of running it.',
     differs: 'Ours.',
     read: draft => void (draft.printConfig = true),
   },
   {
     name: '-version',
     repeated: 'no effect',
-    about: 'print the version',
+    about: 'Prints the version.',
     differs: '',
     read: versionText,
   },

@@ -1,12 +1,15 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
-import { cpuProperties, readCpuText } from '../../machine/config/cpu/cpu.js'
+import { cpuMembers, readCpuText } from '../../machine/config/cpu/cpu.js'
 import { MAX_CPUS, completeTopology } from '../../machine/config/cpu/topology.js'
 import { cpuFeatures } from '../../machine/config/cpu/features.js'
 import { cpuModels } from '../../machine/config/cpu/models.js'
 import { parseUint32 } from '../../schema/number.js'
 import { parseOptionText } from '../../properties/option-text.js'
-import { isHelp } from '../parameters/parameters.js'
+import { wrap } from '../parameters/columns.js'
+import { isHelp, parameterRows } from '../parameters/parameters.js'
+import { schemaParameters } from '../parameters/schema-options.js'
+import { optionSentences } from '../parameters/option-sentences.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 
@@ -14,9 +17,10 @@ import type { RunOption } from '../draft/run-option.js'
 export const processorOptions: readonly RunOption[] = [
   {
     name: '-cpu',
+    words: [...cpuModels, 'help'],
     argument: 'host|max|MODEL[,+FEATURE|-FEATURE|FEATURE=on|off…][,PROPERTY=VALUE…]',
     repeated: 'last wins',
-    about: `the guest's CPU: a model, features, and the properties ${cpuProperties.join(', ')}`,
+    about: optionSentences['MachineOptions.cpu'],
     differs:
       "Default host instead of qemu64. Models that docs/reference/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
     read: readCpu,
@@ -25,7 +29,7 @@ export const processorOptions: readonly RunOption[] = [
     name: '-smp',
     argument: '[cpus=]N[,maxcpus=N][,sockets=,dies=,cores=,threads=]',
     repeated: 'last wins',
-    about: 'number of vCPUs, 1 to 255, and how they are arranged; default 1',
+    about: optionSentences['MachineOptions.cpus'],
     differs: 'maxcpus= other than cpus= refused.',
     read: readSmp,
   },
@@ -33,7 +37,7 @@ export const processorOptions: readonly RunOption[] = [
     name: '-overcommit',
     argument: 'cpu-pm=on|off',
     repeated: 'last wins',
-    about: 'the guest keeps a physical CPU while it idles',
+    about: optionSentences['MachineOptions.cpuPm'],
     differs: 'No mem-lock=on. The guest is not offered MONITOR and MWAIT.',
     read: readOvercommit,
   },
@@ -41,9 +45,24 @@ export const processorOptions: readonly RunOption[] = [
 
 function readCpu(draft: RunDraft, text: string): string | void {
   if (isHelp(text)) {
-    return `CPU models (as -cpu NAME or NAME-vN):\n${cpuModels.join('\n')}\n\nFeatures:\n${cpuFeatures.join(' ')}`
+    return cpuHelp()
   }
   draft.cpu = readCpuText(text, (message, remedy) => new OptionError(`-cpu ${message}`, { option: '-cpu', remedy }))
+}
+
+/** Lists the models, the features and the properties, as QEMU does. */
+function cpuHelp(): string {
+  return [
+    'Available CPUs:',
+    ...cpuModels.map(name => `x86 ${name}`),
+    'A model may have a version: NAME-vN.',
+    '',
+    'Recognized CPUID flags:',
+    ...wrap(cpuFeatures.join(' '), 76).map(line => `  ${line}`),
+    '',
+    'Properties:',
+    parameterRows(schemaParameters('CpuOptions', cpuMembers)),
+  ].join('\n')
 }
 
 const topology = ['sockets', 'dies', 'clusters', 'cores', 'threads'] as const

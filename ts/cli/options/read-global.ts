@@ -1,4 +1,5 @@
 import { OptionError } from '../../errors/options/option-error.js'
+import { boardMembers, type LostTickPolicy } from '../../machine/config/board.js'
 import { parseOptionText } from '../../properties/option-text.js'
 import { lastOfEach, type RunDraft } from '../draft/run-draft.js'
 
@@ -14,11 +15,13 @@ export function readGlobal(draft: RunDraft, text: string): void {
     const remedy = `It sets one property: '-global ${property}=discard'.`
     throw new OptionError(`-global does not have '${name}'`, { option: '-global', remedy })
   }
-  if (value !== 'delay' && value !== 'discard') {
-    const message = `-global ${property}= expects delay or discard, and not '${value}'`
-    throw new OptionError(message, { option: '-global', remedy: 'The default is delay.' })
+  const { argument, defaultText } = boardMembers.lostTickPolicy
+  const policy = argument?.read(value ?? '')
+  if (policy === undefined) {
+    const message = `-global ${property}= expects ${argument?.takes}, and not '${value}'`
+    throw new OptionError(message, { option: '-global', remedy: `The default is ${defaultText}.` })
   }
-  draft.lostTickPolicy = value
+  draft.lostTickPolicy = policy as LostTickPolicy
 }
 
 function longForm(text: string): [string, string] {

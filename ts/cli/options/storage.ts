@@ -1,7 +1,9 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
-import type { DiskThrottleOptions, RateLimits } from '../../machine/config/virtio/throttle.js'
+import { diskMembers } from '../../machine/config/virtio/disks.js'
+import { diskThrottleMembers, type DiskThrottleOptions, type RateLimits } from '../../machine/config/virtio/throttle.js'
+import type { Argument } from '../../schema/argument.js'
 import type { DriveDraft } from '../draft/board-draft.js'
 import {
   id,
@@ -17,6 +19,7 @@ import {
 } from '../parameters/parameters.js'
 import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
+import { schemaOptions, schemaParameters } from '../parameters/schema-options.js'
 import { addUnique } from '../parameters/unique.js'
 
 /** The options of the back ends of disks. */
@@ -25,7 +28,7 @@ export const storageOptions: readonly RunOption[] = [
     name: '-drive',
     argument: 'file=PATH[,format=raw|qcow2][,if=none|virtio][,id=ID][,readonly=on|off][,throttling.LIMIT=N…]',
     repeated: 'adds',
-    about: 'an image; if=virtio makes a disk of it, if=none leaves that to -device virtio-blk-device',
+    about: 'An image. if=virtio makes it a disk; if=none is for -device virtio-blk-device.',
     differs:
       "if=virtio is a virtio-mmio disk. Without -M microvm the default if=ide is refused. Without format= the image is raw, and one that begins as a qcow2 image is refused: format= has to say what it is. cache=none uses the host's page cache, cache=unsafe flushes; writethrough and directsync are refused. snapshot=on, media=cdrom, throttling.group= and werror= and rerror= other than report are refused.",
     read: readDrive,
@@ -34,49 +37,43 @@ export const storageOptions: readonly RunOption[] = [
     name: '-blockdev',
     argument: 'driver=file|raw|qcow2,node-name=ID,filename=PATH|file=ID|file.KEY=VALUE…',
     repeated: 'adds',
-    about: 'a block node, as key=value with dotted keys or as JSON',
+    about: 'A block node, as key=value with dotted keys or as JSON.',
     differs: 'No other drivers. The file of raw and qcow2 is a node before it, or one of driver file in it.',
     read: readBlockdev,
   },
 ]
 
-type Unit = 'bytesPerSecond' | 'operationsPerSecond'
-
-/** The direction of a limit (`of`), and its key in {@link RateLimits}. */
+/** A limit: its direction, and its key and its reader in the schema. */
 interface Limit {
-  readonly of: 'total' | 'reads' | 'writes'
-  readonly key: keyof RateLimits
+  readonly of: 'total' | 'reads' | 'writes' | 'size'
+  readonly key: string
+  readonly argument: Argument<unknown>
 }
+
+/** QEMU's names of the directions: long and short. */
+const directions = { total: ['-total', ''], reads: ['-read', '_rd'], writes: ['-write', '_wr'] } as const
 
 /** The limits by QEMU's names, `throttling.…`, and by the older names of `-drive`. */
 const limits: ReadonlyMap<string, Limit> = new Map(
-  (
-    [
-      ['bps', 'bytesPerSecond'],
-      ['iops', 'operationsPerSecond'],
-    ] as const satisfies readonly (readonly [string, Unit])[]
-  ).flatMap(([name, key]) =>
-    (
-      [
-        ['total', `throttling.${name}-total`, name],
-        ['reads', `throttling.${name}-read`, `${name}_rd`],
-        ['writes', `throttling.${name}-write`, `${name}_wr`],
-      ] as const
-    ).flatMap(([of, long, short]): [string, Limit][] => {
-      const burst = `${short}_max`
+  Object.entries(diskThrottleMembers).flatMap(([key, { cli = '', argument }]): [string, Limit][] => {
+    const [, name = '', rest] = /^-drive throttling\.(bps|iops)-total(\S*)$/.exec(cli) ?? []
+    if (argument === undefined) return []
+    if (rest === undefined) {
+      const long = cli.replace('-drive ', '')
+      return [long, long.replace('throttling.', '').replaceAll('-', '_')].map(name => [
+        name,
+        { of: 'size', key, argument },
+      ])
+    }
+    return Object.entries(directions).flatMap(([of, [long, short]]): [string, Limit][] => {
+      const limit = { of: of as keyof typeof directions, key, argument }
       return [
-        [long, { of, key }],
-        [`${long}-max`, { of, key: `${key}Max` }],
-        [`${long}-max-length`, { of, key: `${key}MaxLength` }],
-        [short, { of, key }],
-        [burst, { of, key: `${key}Max` }],
-        [`${burst}_length`, { of, key: `${key}MaxLength` }],
+        [`throttling.${name}${long}${rest}`, limit],
+        [`${name}${short}${rest.replaceAll('-', '_')}`, limit],
       ]
-    }),
-  ),
+    })
+  }),
 )
-
-const operationSizes: readonly string[] = ['throttling.iops-size', 'iops_size']
 
 /** Separates the limits from the other parameters. */
 function splitLimits(
@@ -84,38 +81,29 @@ function splitLimits(
   pairs: readonly OptionPair[],
 ): [rest: OptionPair[], throttle: DiskThrottleOptions] {
   const rest: OptionPair[] = []
-  const found: Record<Limit['of'], Partial<Record<keyof RateLimits, number>>> = { total: {}, reads: {}, writes: {} }
-  let operationSize = 0
+  const found: Record<Limit['of'], Record<string, number>> = { total: {}, reads: {}, writes: {}, size: {} }
   for (const { key, value } of pairs) {
     const limit = limits.get(key)
-    const isSize = operationSizes.includes(key)
-    if (limit === undefined && !isSize) {
+    if (limit === undefined) {
       if (/^(throttling\.)?(bps|iops)/.test(key)) throw noLimit(option, key)
       rest.push({ key, value })
       continue
     }
-    // 10^15 is QEMU's maximum. 0 means no limit.
-    const rate = /^[0-9]+$/.test(value) ? Number(value) : Number.NaN
-    if (!(rate <= 1e15)) {
+    const rate = limit.argument.read(value) as number | undefined
+    if (rate === undefined) {
       const message = `${option}: ${key}= expects a whole number up to 10^15, and not '${value}'`
       throw new OptionError(message, { option, remedy: `For example '${key}=1048576'.` })
     }
-    if (limit === undefined) operationSize = rate
-    else if (rate > 0) found[limit.of][limit.key] = rate
+    if (rate > 0) found[limit.of][limit.key] = rate
     else delete found[limit.of][limit.key]
   }
-  const { total, reads, writes } = found
-  if (operationSize > 0 && ![total, reads, writes].some(({ operationsPerSecond }) => operationsPerSecond)) {
+  const { total, reads, writes, size }: Record<Limit['of'], DiskThrottleOptions> = found
+  if (size.operationSize && ![total, reads, writes].some(({ operationsPerSecond }) => operationsPerSecond)) {
     const message = `${option}: throttling.iops-size= needs throttling.iops-total=`
     throw new OptionError(message, { option, remedy: 'It says how many operations a large one counts as.' })
   }
-  const throttle = {
-    ...total,
-    ...(Object.keys(reads).length > 0 && { reads }),
-    ...(Object.keys(writes).length > 0 && { writes }),
-    ...(operationSize > 0 && { operationSize }),
-  }
-  return [rest, throttle]
+  const given = (limits: RateLimits) => Object.keys(limits).length > 0
+  return [rest, { ...total, ...(given(reads) && { reads }), ...(given(writes) && { writes }), ...size }]
 }
 
 function noLimit(option: string, key: string): OptionError {
@@ -125,11 +113,8 @@ function noLimit(option: string, key: string): OptionError {
   })
 }
 
+const diskParameters = schemaParameters('DiskOptions', diskMembers, '-drive')
 const path = text('PATH')
-const discard: Parameter<boolean> = {
-  takes: 'ignore|unmap',
-  read: word => (['unmap', 'on'].includes(word) ? true : ['ignore', 'off'].includes(word) ? false : undefined),
-}
 
 /** The parameters of QEMU's `file` block driver. Most of them have no effect here. */
 const fileParameters = {
@@ -138,7 +123,7 @@ const fileParameters = {
   locking: only('auto|on', 'images are locked'),
   'read-only': onOff,
   'auto-read-only': onOff,
-  discard,
+  discard: diskMembers.discard.argument as Parameter<boolean>,
   'detect-zeroes': only('off', 'what is written is not looked at'),
   'cache.direct': onOff,
   'cache.no-flush': onOff,
@@ -147,13 +132,11 @@ const fileParameters = {
 const errorPolicy = only('report|auto', 'errors are reported to the guest')
 
 const driveParameters = {
-  file: path,
-  format: oneOf('raw', 'qcow2'),
+  ...diskParameters,
   if: oneOf('none', 'virtio', 'ide', 'scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'),
   id,
   index: number(0, 1023),
   media: only('disk', 'there are no CD-ROM drives'),
-  readonly: onOff,
   'read-only': onOff,
   snapshot: only('off', 'what a guest writes goes into the image; use a qcow2 overlay of it'),
   cache: only('writeback|none|unsafe', 'the guest decides when its writes are flushed'),
@@ -161,7 +144,6 @@ const driveParameters = {
   'cache.no-flush': onOff,
   'cache.writeback': only('on', 'the guest decides when its writes are flushed'),
   aio: fileParameters.aio,
-  discard,
   'detect-zeroes': fileParameters['detect-zeroes'],
   'copy-on-read': only('off', 'a backing image is read where it is'),
   werror: errorPolicy,
@@ -172,12 +154,12 @@ function readDrive(draft: RunDraft, argument: string): void {
   const subject = { option: '-drive' }
   const [pairs, throttle] = splitLimits('-drive', parseOptionText(argument, undefined, Object.keys(driveParameters)))
   const given = readParameters(subject, pairs, driveParameters)
+  const options = schemaOptions<DriveDraft>(diskMembers, given, '-drive')
   const drive: DriveDraft = {
-    path: required(subject, 'file', given.file, '-drive file=disk.img,format=raw,if=virtio'),
-    ...(given.format && { format: given.format }),
-    readOnly: given.readonly ?? given['read-only'] ?? false,
-    discard: given.discard ?? false,
-    throttle,
+    ...(given['read-only'] !== undefined && { readOnly: given['read-only'] }),
+    ...options,
+    path: required(subject, 'file', options.path, '-drive file=disk.img,format=raw,if=virtio'),
+    ...(Object.keys(throttle).length > 0 && { throttle }),
   }
   const bus = given.if ?? (draft.machine.get('type') === 'microvm' ? 'none' : undefined)
   if (bus !== 'none' && bus !== 'virtio') {
@@ -220,7 +202,7 @@ function readBlockdev(draft: RunDraft, argument: string): void {
       throw new OptionError('-blockdev: driver file takes filename= and no file=', { option, remedy })
     }
     const path = required(subject, 'filename', given.filename, example)
-    addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap, throttle: {} })
+    addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap })
     return
   }
   const over = `-blockdev driver=${driver},node-name=disk0,file.driver=file,file.filename=disk.img`
@@ -241,7 +223,6 @@ function readBlockdev(draft: RunDraft, argument: string): void {
     format: driver,
     readOnly: readOnly || (lower?.readOnly ?? given['file.read-only'] ?? false),
     discard: unmap && (lower?.discard ?? given['file.discard'] ?? false),
-    throttle: {},
   }
   addUnique(option, draft.drives, name, drive)
 }

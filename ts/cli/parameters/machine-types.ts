@@ -1,53 +1,67 @@
+import { optionSentences } from './option-sentences.js'
+
 /** Machine names that `-machine` accepts. Both name the same board. */
 export const machineTypes: ReadonlyMap<string, string> = new Map([
   ['microvm', 'COM1, i8042 reset, virtio-mmio devices; direct kernel boot'],
   ['pc', 'the same board, for command lines that name it'],
 ])
 
-/** A property of `-machine` that describes a fixed feature of the board. */
+/** A property of `-machine` with words as values. */
 export interface MachineProperty {
   readonly name: string
-  /** The values that match the board. Other values are refused. */
+  /** Other values are refused. */
   readonly values: readonly string[]
-  /** The fixed feature. */
+  /** The effect of the property, or the fixed feature that it describes. */
   readonly about: string
+  /** True if the property describes a fixed feature of the board. */
+  readonly fixed?: true
 }
 
-/**
- * The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`,
- * `isa-serial`, `pic` and `pit` have an effect.
- */
+const fixed = (name: string, values: string, about: string): MachineProperty => ({
+  name,
+  values: values.split('|'),
+  about,
+  fixed: true,
+})
+
+/** The accepted properties of QEMU's `pc` and `microvm` with words as values. */
 export const machineProperties: readonly MachineProperty[] = [
-  { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
+  { name: 'acpi', values: ['on', 'off', 'auto'], about: optionSentences['MachineOptions.acpi'] },
   {
     name: 'auto-kernel-cmdline',
     values: ['on', 'off'],
-    about: 'Linux is told of virtio devices on its command line unless it is off; QEMU does so without ACPI only',
+    about: optionSentences['MachineOptions.autoKernelCmdline'],
   },
-  { name: 'graphics', values: ['off'], about: 'there is no display' },
-  { name: 'hpet', values: ['off'], about: 'there is no HPET' },
-  { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },
-  { name: 'ioapic2', values: ['off', 'auto'], about: 'there is one IOAPIC' },
-  { name: 'isa-serial', values: ['on', 'off'], about: 'COM1 is at port 0x3f8 unless it is off' },
-  { name: 'mem-merge', values: ['off'], about: 'guest memory is not offered for merging' },
-  { name: 'pcie', values: ['off', 'auto'], about: 'there is no PCI' },
-  {
-    name: 'pic',
-    values: ['on', 'auto', 'off'],
-    about: 'there is a PIC unless it is off; with kernel-irqchip=on it is in the kernel, and stays, as in QEMU',
-  },
-  { name: 'pit', values: ['on', 'auto', 'off'], about: 'there is a PIT unless it is off' },
-  { name: 'rtc', values: ['on', 'auto', 'off'], about: 'the CMOS clock is there in any case' },
-  { name: 'sata', values: ['off'], about: 'there are no SATA disks' },
-  { name: 'smbus', values: ['off'], about: 'there is no SMBus' },
-  { name: 'smm', values: ['off', 'auto'], about: 'there is no system management mode' },
-  { name: 'usb', values: ['off'], about: 'there is no USB' },
-  { name: 'vmport', values: ['off', 'auto'], about: 'there is no VMware port' },
-  { name: 'x-option-roms', values: ['off'], about: 'there are no option ROMs' },
+  fixed('graphics', 'off', 'There is no display.'),
+  fixed('hpet', 'off', 'There is no HPET.'),
+  fixed('i8042', 'on', 'There is an i8042 for resets.'),
+  fixed('ioapic2', 'off|auto', 'There is one IOAPIC.'),
+  { name: 'isa-serial', values: ['on', 'off'], about: 'Adds COM1 at port 0x3f8.' },
+  fixed('mem-merge', 'off', 'Guest memory is not offered for merging.'),
+  fixed('pcie', 'off|auto', 'There is no PCI.'),
+  { name: 'pic', values: ['on', 'auto', 'off'], about: optionSentences['MachineOptions.pic'] },
+  { name: 'pit', values: ['on', 'auto', 'off'], about: optionSentences['MachineOptions.pit'] },
+  fixed('rtc', 'on|auto|off', 'The CMOS clock is always present.'),
+  fixed('sata', 'off', 'There are no SATA disks.'),
+  fixed('smbus', 'off', 'There is no SMBus.'),
+  fixed('smm', 'off|auto', 'There is no system management mode.'),
+  fixed('usb', 'off', 'There is no USB.'),
+  fixed('vmport', 'off|auto', 'There is no VMware port.'),
+  fixed('x-option-roms', 'off', 'There are no option ROMs.'),
 ]
 
-/** The one property of `-machine` that changes the machine itself. */
-export const busLockRatelimit = 'bus-lock-ratelimit'
+/** The properties of `-machine` with other values, as help shows them. */
+export const machineValues: Readonly<Record<string, { readonly takes: string; readonly about: string }>> = {
+  accel: { takes: 'NAME[:NAME…]', about: 'The accelerators, in the order in which they are tried.' },
+  'bus-lock-ratelimit': { takes: 'N', about: optionSentences['MachineOptions.busLockRatelimit'] },
+  'kernel-irqchip': { takes: 'on|off|split', about: 'The same as the property of -accel kvm.' },
+  'kvm-shadow-mem': { takes: 'BYTES', about: 'The same as the property of -accel kvm.' },
+  'memory-backend': { takes: 'ID', about: 'The -object memory-backend-… that is guest memory.' },
+  kernel: { takes: 'FILE', about: 'The same as -kernel.' },
+  initrd: { takes: 'FILE', about: 'The same as -initrd.' },
+  append: { takes: 'TEXT', about: 'The same as -append.' },
+  firmware: { takes: 'FILE', about: 'The same as -bios.' },
+}
 
 /** Properties of `-machine` that belong to the accelerator. */
 export const accelSugar: readonly string[] = ['kernel-irqchip', 'kvm-shadow-mem']

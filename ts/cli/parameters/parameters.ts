@@ -4,9 +4,14 @@ import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import { booleans, type Argument } from '../../schema/argument.js'
 import { parseOptionText, type OptionPair } from '../../properties/option-text.js'
+import { row } from './columns.js'
 
 /** A parameter of an option. */
 export interface Parameter<T> extends Argument<T> {
+  /** One sentence for help. */
+  readonly about?: string
+  /** The default, for help. */
+  readonly defaultText?: string | undefined
   /** Why other values are refused, for a parameter that describes a fixed feature. */
   readonly because?: string
 }
@@ -116,9 +121,18 @@ export function isHelp(word: string): boolean {
   return word === 'help' || word === '?'
 }
 
-/** Lists `name=takes` for each parameter, for `help`. */
-export function parametersHelp(parameters: Parameters): string {
+/** Lists the parameters of a device, an object or a back end, for `help`. */
+export function parametersHelp(what: string, parameters: Parameters): string {
+  return `${what} options:\n${parameterRows(parameters)}`
+}
+
+/** Lists parameters, sorted by name as in QEMU. */
+export function parameterRows(parameters: Parameters): string {
   return Object.entries(parameters)
-    .map(([name, { takes, because }]) => `  ${`${name}=${takes}`.padEnd(34)}${because ?? ''}`.trimEnd())
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, { takes, about, because, defaultText }]) => {
+      const text = about ?? (because === undefined ? '' : `Fixed: ${because}.`)
+      return row(`${name}=${takes}`, defaultText === undefined ? text : `${text} Default: ${defaultText}.`)
+    })
     .join('\n')
 }

@@ -1,12 +1,13 @@
-import { build } from '../../schema/build.js'
 import { resolveAccelerators, type ResolvedAccelerators } from '../../properties/resolve.js'
-import type { AccelInput } from '../../properties/types.js'
-import type { AccelOptions, AccelProperties } from '../../properties/types.js'
+import { accelMembers, type AccelInput, type AccelOptions, type AccelProperties } from '../../properties/schema.js'
+import { build } from '../../schema/build.js'
+import { writeMembers } from '../../schema/compound.js'
 
 /** Accelerators have errors of their own, which {@link resolveAccelerators} throws. */
 export const accelEntry = build<AccelInput, ResolvedAccelerators, 'kvm'>(
   {
     takes: "an accelerator such as 'kvm,notify-vmexit=run', an object of its properties, or a list of either",
+    nested: { name: 'AccelOptions', members: accelMembers },
     read: value => resolveAccelerators(value as AccelInput),
     write: ({ candidates }) => candidates.map(accelOptions),
   },
@@ -14,12 +15,7 @@ export const accelEntry = build<AccelInput, ResolvedAccelerators, 'kvm'>(
 )
 
 /** Leaves out a notify policy that was not requested, because giving it would request it. */
-function accelOptions({ kvmShadowMem, notifyBudget, notifyAsked, ...rest }: AccelProperties): AccelOptions {
-  const { notifyVmexit, notifyWindow, ...others } = rest
-  return {
-    ...others,
-    kvmShadowMem: kvmShadowMem ?? -1,
-    notifyBudget: notifyBudget === null ? 'unlimited' : `${notifyBudget.exits}/${notifyBudget.seconds}`,
-    ...((notifyAsked || notifyVmexit === 'disable') && { notifyVmexit, notifyWindow }),
-  }
+function accelOptions({ notifyAsked, ...properties }: AccelProperties): AccelOptions {
+  const { notifyVmexit, notifyWindow, ...others } = writeMembers(accelMembers, properties)
+  return { ...others, ...((notifyAsked || notifyVmexit === 'disable') && { notifyVmexit, notifyWindow }) }
 }

@@ -8,19 +8,19 @@ import { fwCfgEntry } from './fw-cfg.js'
 import { rtcEntry } from './rtc.js'
 import { vmGenerationIdEntry } from './vm-generation.js'
 
-const debugExitMembers = {
+export const debugExitMembers = {
   /**
    * The first port, 0 to 65535.
    *
-   * @default 0xf4
+   * @default 0x501
    */
-  iobase: integer({ min: 0, max: 0xffff, default: 0xf4, defaultText: '0xf4', cli: 'iobase' }),
+  iobase: integer({ min: 0, max: 0xffff, default: 0x501, defaultText: '0x501', cli: 'iobase' }),
   /**
    * The number of ports, 1 to 8.
    *
-   * @default 4
+   * @default 2
    */
-  iosize: integer({ min: 1, max: 8, default: 4, cli: 'iosize' }),
+  iosize: integer({ min: 1, max: 8, default: 2, cli: 'iosize' }),
 }
 
 /** Ports whose writes end a machine with a status, QEMU's `isa-debug-exit`. */
@@ -61,7 +61,7 @@ export const boardMembers = {
    */
   pit: boolean({ default: true, cli: '-machine pit' }),
   /**
-   * The CMOS clock.
+   * The CMOS clock: its time at the start, and the clock that drives it.
    *
    * @default UTC of the host
    */
@@ -87,8 +87,9 @@ export const boardMembers = {
    */
   testDevices: boolean({ default: false, cli: '-device pc-testdev' }),
   /**
-   * Adds `pvpanic` at port 0x505 and in ACPI's tables. A kernel panic of the guest ends the machine
-   * with reason `guest-panicked`. With `noShutdown` it stops the machine in that run state.
+   * Adds `pvpanic` at port 0x505 and in ACPI's tables, through which the guest reports a kernel
+   * panic. The panic ends the machine with reason `guest-panicked`. With `noShutdown` it stops the
+   * machine in that run state.
    *
    * @default false
    */

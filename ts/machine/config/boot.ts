@@ -50,16 +50,18 @@ const initrd = build<string | Uint8Array | readonly InitrdImage[], readonly Requ
 
 export const bootMembers = {
   /**
-   * The kernel: the path of a file, or its bytes. Required without {@linkcode firmware}.
+   * The kernel: a bzImage, an ELF64 image with or without a PVH note, or an ELF32 image with a
+   * multiboot-1 header. The path of a file, or its bytes. Required without {@linkcode firmware}.
    *
    * @default none
    */
   kernel: file({ default: null, cli: '-kernel' }),
   /**
-   * Firmware: the path of an image, or its bytes, a multiple of 64 KiB up to 8 MiB. The image is
-   * mapped so that it ends at 4 GiB, and is read-only for the guest. Without a kernel, the first
-   * vCPU starts in it at the reset vector, and its last 256 KiB are also in RAM below 1 MiB. With a
-   * kernel, the first vCPU enters the kernel directly, and the firmware does not run.
+   * Firmware, which starts if there is no kernel: an image of a multiple of 64 KiB up to 8 MiB. The
+   * path of a file, or its bytes. The image is mapped so that it ends at 4 GiB, and is read-only for
+   * the guest. Without a kernel, the first vCPU starts in it at the reset vector, and its last 256
+   * KiB are also in RAM below 1 MiB. With a kernel, the first vCPU enters the kernel directly, and
+   * the firmware does not run.
    *
    * @default none
    */
@@ -74,7 +76,8 @@ export const bootMembers = {
    */
   kernelFormat: choice(['auto', 'flat', 'linux', 'multiboot', 'pvh'], { default: 'auto' }),
   /**
-   * The initial RAM disk: the path of a file, or its bytes; or a list of multiboot modules.
+   * The initial RAM disk, or the modules of a multiboot kernel. The path of a file, its bytes, or a
+   * list of modules.
    *
    * @default none
    */

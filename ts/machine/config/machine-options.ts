@@ -20,21 +20,22 @@ import { vsockEntry } from './virtio/vsock.js'
 
 const otherMembers = {
   /**
-   * The accelerator and its properties: QEMU's option text (`'kvm,notify-vmexit=internal-error'`),
+   * The accelerator and its properties. QEMU's option text (`'kvm,notify-vmexit=internal-error'`),
    * an object, or a list of either. A list is tried in order, as several `-accel` are.
    *
    * @default 'kvm'
    */
   accel: accelEntry,
   /**
-   * Guest memory: bytes, or a size as `-m` takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). At least 1
-   * MiB and a multiple of 4 KiB. {@link MemoryOptions} also select the backend.
+   * The size of guest memory, at least 1 MiB and a multiple of 4 KiB. Bytes, or a size as `-m`
+   * takes it (`'64M'`, `'1.5G'`, `'128'` in MiB). {@link MemoryOptions} also select the backend.
    *
    * @default '128M'
    */
   memory: memoryEntry,
   /**
-   * The guest's CPU, as `-cpu` takes it (`'host,-avx2'`, `'Haswell-noTSX,enforce'`), or an object.
+   * The guest's CPU: a model, features and properties. A text as `-cpu` takes it (`'host,-avx2'`,
+   * `'Haswell-noTSX,enforce'`), or an object.
    *
    * @default 'host'
    */
@@ -71,13 +72,13 @@ const otherMembers = {
     },
   }),
   /**
-   * Disks.
+   * Disks, a virtio-blk device for each. Linux names them `/dev/vda` and so on, in this order.
    *
    * @default none
    */
   disks: disksEntry,
   /**
-   * Network cards. Linux names them `eth0` and so on, in this order.
+   * Network cards, a virtio-net device for each. Linux names them `eth0` and so on, in this order.
    *
    * @default none
    */

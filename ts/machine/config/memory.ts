@@ -52,9 +52,9 @@ const members = {
     cli: '-object memory-backend-…',
   }),
   /**
-   * The file of the backend `file`. An existing file must be at least as long as the memory. An
-   * empty or missing file gets the size of the memory. In a directory the machine creates an
-   * unnamed file, on hugetlbfs with huge pages.
+   * The file of the backend `file`, or a directory in which the machine creates an unnamed file. An
+   * existing file must be at least as long as the memory. An empty or missing file gets the size of
+   * the memory. In a directory on hugetlbfs, the unnamed file has huge pages.
    *
    * @default none
    */

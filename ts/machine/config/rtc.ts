@@ -8,7 +8,15 @@ import { choice } from '../../schema/scalars.js'
 /** A date alone, a date with a time, or the format of `Date.toISOString`. */
 const DATE = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$/
 
-const members = {
+/** QEMU's form of a date. A date without a zone is in UTC, as the clock is. */
+function baseArgument(word: string): 'utc' | 'localtime' | Date | undefined {
+  if (word === 'utc' || word === 'localtime') return word
+  if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2})?$/.test(word)) return undefined
+  const date = parseDate(word)
+  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
+}
+
+export const rtcMembers = {
   /**
    * The time of the clock when the machine is created: the time in UTC, the local time, or a date.
    * A text without a zone, such as `2026-01-31T12:00:00`, is the time that the clock shows.
@@ -18,6 +26,7 @@ const members = {
   base: build<'utc' | 'localtime' | Date | string, string, 'utc'>(
     {
       takes: "'utc', 'localtime', a Date or a text YYYY-MM-DD[THH:MM:SS]",
+      argument: { takes: 'utc|localtime|YYYY-MM-DD[THH:MM:SS]', read: baseArgument },
       read: value => {
         if (value === 'utc' || value === 'localtime') return value
         const date = value instanceof Date ? value : typeof value === 'string' ? parseDate(value) : undefined
@@ -37,12 +46,12 @@ const members = {
 }
 
 /** The CMOS clock. */
-export interface RtcOptions extends OptionsOf<typeof members> {}
+export interface RtcOptions extends OptionsOf<typeof rtcMembers> {}
 
 /** {@link RtcOptions} in normal form. A date is a text in UTC. */
-export interface NormalRtc extends NormalOf<typeof members> {}
+export interface NormalRtc extends NormalOf<typeof rtcMembers> {}
 
-const rtcObject: Entry<RtcOptions, NormalRtc, 'required'> = object('RtcOptions', members)
+const rtcObject: Entry<RtcOptions, NormalRtc, 'required'> = object('RtcOptions', rtcMembers)
 
 export const rtcEntry = withDefault(rtcObject, { default: {}, defaultText: 'UTC of the host', cli: '-rtc' })
 

@@ -5,7 +5,7 @@ import { conflict } from '../../schema/invalid.js'
 import { integer } from '../../schema/scalars.js'
 import { targetEntry, type Serial, type SerialTarget } from './serial.js'
 
-const debugConsoleMembers = {
+export const debugConsoleMembers = {
   /**
    * The I/O port, 0 to 65535. SeaBIOS writes to 0x402.
    *
@@ -52,7 +52,7 @@ export const serialMembers = {
    */
   serial: optional(targetEntry, { defaultText: "'null'", cli: '-serial' }),
   /**
-   * The targets of COM1 to COM4, in place of `serial`; `null` for an absent port. Each port is a
+   * The targets of COM1 to COM4, `null` for an absent port. Replaces `serial`. Each port is a
    * stream in {@linkcode Machine.serials}. Without COM1, {@linkcode Machine.serial} yields no data,
    * and bytes written to it are lost.
    *

@@ -34,7 +34,7 @@ const address = build<string | { readonly host?: string; readonly port: number }
   {},
 )
 
-const socketMembers = {
+export const socketMembers = {
   /** The path of a Unix socket, or a TCP address. Port 0 means any free port. */
   socket: address,
   /**

@@ -1,4 +1,4 @@
-import type { AccelProperties } from '../../properties/types.js'
+import type { AccelProperties } from '../../properties/schema.js'
 
 /** The state of notify VM exits on this host. */
 export interface NotifyStatus {

@@ -1,5 +1,5 @@
 import type { BindingMachine, BindingReply } from '../../native/binding.cjs'
-import type { AccelProperties } from '../../properties/types.js'
+import type { AccelProperties } from '../../properties/schema.js'
 import { TraceStreams } from '../../trace/streams.js'
 import type { MachineAccel } from './machine-accel.js'
 import { readStatistics } from './read-statistics.js'

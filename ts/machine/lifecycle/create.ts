@@ -1,4 +1,4 @@
-import type { AccelProperties } from '../../properties/types.js'
+import type { AccelProperties } from '../../properties/schema.js'
 import { native, unwrap } from '../../native/native.js'
 import { StagedBytes } from '../../native/staged-bytes.js'
 import { toNative } from './to-native.js'

@@ -7,7 +7,7 @@ import type { NormalMachineOptions } from '../config/normal-options.js'
 import { rtcOffset } from '../config/rtc.js'
 import type { Serial } from '../config/serial.js'
 import type { NetworkBackend } from '../config/virtio/networks.js'
-import type { AccelProperties } from '../../properties/types.js'
+import type { AccelProperties } from '../../properties/schema.js'
 import type { Staged, StagedBytes } from '../../native/staged-bytes.js'
 
 /**

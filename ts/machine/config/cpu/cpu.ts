@@ -14,7 +14,7 @@ import { parseCpuText } from './cpu-text.js'
 /** The kernel takes kHz in 32 bits. */
 const MAX_HZ = 2 ** 32 * 1000 - 1
 
-const cpuMembers = {
+export const cpuMembers = {
   /**
    * The CPU model. `host` (or `max`) has the features of the host's CPU that KVM supports. Any
    * other model of QEMU's is a set of features, of which the guest gets those that the host has.
@@ -113,11 +113,6 @@ const cpuMembers = {
     argument: { takes: 'HZ', read: hertz },
   }),
 }
-
-/** The names of the properties of `-cpu`. */
-export const cpuProperties: readonly string[] = Object.values(cpuMembers)
-  .map(({ cli = '' }) => cli)
-  .filter(name => !name.startsWith('-'))
 
 /** A feature that is added or removed. */
 export interface CpuFeature {

@@ -20,8 +20,8 @@ export const balloonMembers = {
    */
   freePageReporting: boolean({ default: false, cli: 'free-page-reporting' }),
   /**
-   * Milliseconds between the guest's updates of {@link Balloon.statistics}, 0 to 4294967295. With 0
-   * the guest reports only once, when its driver starts.
+   * The time between the guest's updates of {@link Balloon.statistics}. In milliseconds, 0 to
+   * 4294967295. With 0 the guest reports only once, when its driver starts.
    *
    * @default 0
    */
@@ -32,7 +32,7 @@ export const balloonMembers = {
     default: 0,
     cli: 'guest-stats-polling-interval',
     argument: {
-      takes: `0…${MAX_SECONDS}`,
+      takes: 'SECONDS',
       read: word => (/^\d+$/.test(word) && Number(word) <= MAX_SECONDS ? Number(word) * 1000 : undefined),
     },
   }),

@@ -9,7 +9,7 @@ const MAX_PORTS = 16
 /** Drivers reserve this many bytes for a name in a control message. */
 const MAX_NAME = 64
 
-const members = {
+export const consoleMembers = {
   /**
    * The target of the port. Input comes from a socket's client or a terminal, and from writes to
    * the port's stream.
@@ -31,12 +31,12 @@ const members = {
 }
 
 /** A port of the virtio console, QEMU's `-device virtconsole`, or with a name `-device virtserialport`. */
-export interface ConsoleOptions extends OptionsOf<typeof members> {}
+export interface ConsoleOptions extends OptionsOf<typeof consoleMembers> {}
 
 /** {@link ConsoleOptions} in normal form. */
-export interface NormalConsole extends NormalOf<typeof members> {}
+export interface NormalConsole extends NormalOf<typeof consoleMembers> {}
 
-const consoleObject: Entry<ConsoleOptions, NormalConsole, 'required'> = object('ConsoleOptions', members)
+const consoleObject: Entry<ConsoleOptions, NormalConsole, 'required'> = object('ConsoleOptions', consoleMembers)
 
 export const consolesEntry = list(consoleObject, {
   max: MAX_PORTS,

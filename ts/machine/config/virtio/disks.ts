@@ -12,7 +12,14 @@ const formats = ['raw', 'qcow2'] as const satisfies readonly DiskFormat[]
 /** The longest serial number of virtio-blk, in bytes. */
 const MAX_SERIAL = 20
 
-const members = {
+/** QEMU's spellings of `discard`. */
+const discardArgument = {
+  takes: 'ignore|unmap',
+  read: (word: string) =>
+    ['unmap', 'on'].includes(word) ? true : ['ignore', 'off'].includes(word) ? false : undefined,
+}
+
+export const diskMembers = {
   /**
    * The path of an image, or of a block device of the host. The machine locks it, together with the
    * backing files of a qcow2 image. Meanwhile no other machine, of kvm-accel or QEMU, can write it.
@@ -49,7 +56,7 @@ const members = {
    *
    * @default false
    */
-  discard: boolean({ default: false, cli: '-drive discard' }),
+  discard: boolean({ default: false, cli: '-drive discard', argument: discardArgument }),
   /**
    * Rate limits.
    *
@@ -62,16 +69,16 @@ const members = {
  * A disk, QEMU's `-drive` with `-device virtio-blk-device`. Linux names the disks `/dev/vda` and so
  * on, in the order of the list.
  */
-export interface DiskOptions extends OptionsOf<typeof members> {}
+export interface DiskOptions extends OptionsOf<typeof diskMembers> {}
 
-type Members = NormalOf<typeof members>
+type Members = NormalOf<typeof diskMembers>
 
 /** {@link DiskOptions} in normal form. */
 export interface NormalDisk extends Members {
   readonly id: string
 }
 
-const diskObject: Entry<DiskOptions, Members, 'required'> = object('DiskOptions', members)
+const diskObject: Entry<DiskOptions, Members, 'required'> = object('DiskOptions', diskMembers)
 
 export const disksEntry = list(diskObject, {
   cli: '-device virtio-blk-device',

@@ -81,7 +81,7 @@ const mac = {
 }
 
 export const networkMembers = {
-  /** The back end of the network. */
+  /** The back end of the network: a tap interface, a network without privileges, or a Unix socket. */
   backend,
   /**
    * The MAC address: six bytes in hexadecimal with colons.

@@ -6,7 +6,14 @@ import { integer } from '../../../schema/scalars.js'
 /** The largest rate and the largest burst, as in QEMU. */
 const LARGEST = 1e15
 
-const limit = (cli: string, defaultText: string) => integer({ min: 1, max: LARGEST, default: null, defaultText, cli })
+/** On the command line, 0 is no limit. */
+const argument = {
+  takes: 'N',
+  read: (word: string) => (/^[0-9]+$/.test(word) && Number(word) <= LARGEST ? Number(word) : undefined),
+}
+
+const limit = (cli: string, defaultText: string) =>
+  integer({ min: 1, max: LARGEST, default: null, defaultText, cli, argument })
 
 const limits = {
   /**
@@ -96,7 +103,7 @@ const directions = {
   writes: optional(limitsObject, { defaultText: 'no limit', cli: '-drive throttling.bps-write' }),
 }
 
-const both = { ...total, ...directions }
+export const diskThrottleMembers = { ...total, ...directions }
 
 /** Rate limits of a disk, for both directions together or for each direction. */
 export interface DiskThrottleOptions extends ThrottleOptions, OptionsOf<typeof directions> {}
@@ -119,11 +126,11 @@ export const throttleObject: Entry<ThrottleOptions, NormalThrottle, 'required'> 
 
 export const diskThrottleObject: Entry<DiskThrottleOptions, NormalThrottle, 'required'> = object(
   'DiskThrottleOptions',
-  both,
+  diskThrottleMembers,
   { finish: normalThrottle, restore: restoreThrottle },
 )
 
-function normalThrottle(members: NormalOf<typeof both>, path: string): NormalThrottle {
+function normalThrottle(members: NormalOf<typeof diskThrottleMembers>, path: string): NormalThrottle {
   const { reads, writes, operationSize, ...limits } = members
   for (const unit of ['bytesPerSecond', 'operationsPerSecond'] as const) {
     if (limits[unit] !== null && (reads?.[unit] ?? writes?.[unit] ?? null) !== null) {
@@ -143,7 +150,12 @@ function normalThrottle(members: NormalOf<typeof both>, path: string): NormalThr
   }
 }
 
-function restoreThrottle({ total, reads, writes, operationSize }: NormalThrottle): NormalOf<typeof both> {
+function restoreThrottle({
+  total,
+  reads,
+  writes,
+  operationSize,
+}: NormalThrottle): NormalOf<typeof diskThrottleMembers> {
   return {
     ...restoreLimits(total),
     operationSize: operationSize === 0 ? null : operationSize,

@@ -1,9 +1,10 @@
 // Reads the TSDoc comments of the public interfaces of options from ts/index.ts, through the
-// compiler's checker. The comments are written once, at the entries of ts/machine/config.
+// compiler's checker. The comments are written once, at the entries of ts/machine/config and
+// ts/properties.
 
 import { join } from 'node:path'
 import { API } from 'typescript/unstable/sync'
-import { root } from '../../npm/scripts/steps.mjs'
+import { root } from './steps.mjs'
 
 /** The compiler's flag of a symbol that refers to another symbol, such as a re-export. */
 const ALIAS = 1 << 21
