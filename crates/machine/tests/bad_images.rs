@@ -53,11 +53,10 @@ fn a_format_that_was_asked_for_must_be_there() {
     let error = refusal(&pvh_guest(0x10_0000, CODE), with(KernelFormat::Multiboot));
     assert_eq!(error.problem(), Unrecognised, "{error}");
     let error = refusal(&multiboot_guest(0x10_0000, CODE), with(KernelFormat::Pvh));
-    assert_eq!(error.problem(), WrongClass, "{error}");
+    assert_eq!(error.problem(), Unrecognised, "{error}");
     let error = refusal(b"no elf", with(KernelFormat::Pvh));
     assert_eq!(error.problem(), WrongClass, "{error}");
-    let segment = Piece::load(0x10_0000, [&multiboot_header(0, &[]), CODE].concat());
-    let error = refusal(&elf64(0x10_0000, &[segment]), with(KernelFormat::Multiboot));
+    let error = refusal(&multiboot_guest(0x10_0000, CODE), with(KernelFormat::Linux));
     assert_eq!(error.problem(), WrongClass, "{error}");
 }
 
@@ -113,7 +112,7 @@ fn notes_that_lie_about_their_size() {
     assert_refused(&of(&[vec![0xff; 12]]), Malformed, "longer than its segment");
     assert_refused(&of(&[vec![0; 5]]), Malformed, "longer than its segment");
     assert_refused(&of(&[note(b"Xen\0", 18, &[0, 0])]), Malformed, "too short");
-    assert_refused(&of(&[pvh_note(0x10_0000), vec![1; 13]]), Malformed, "longer than its segment");
+    assert_refused(&of(&[vec![1; 13], pvh_note(0x10_0000)]), Malformed, "longer than its segment");
     assert_refused(&of(&[vec![0; 65 * 1024]]), Malformed, "64 KiB of notes");
 }
 
@@ -122,8 +121,10 @@ fn segments_that_overlap() {
     let a = Piece::load(0x10_0000, CODE);
     assert_refused(&pvh_of(&[a.clone(), Piece::load(0x10_000f, [0])]), Overlap, "another segment");
     assert_refused(&pvh_of(&[Piece::load(0xf_fff0, [0; 17]), a.clone()]), Overlap, "another segment");
-    let with_bss = Piece::load(0x20_0000, CODE).with_memory_size(0x1001);
-    assert_refused(&pvh_of(&[a, with_bss, Piece::load(0x20_1000, [0])]), Overlap, "another segment");
+    // Zeroes that begin between bytes of the file.
+    assert_refused(&pvh_of(&[a.clone(), Piece::load(0x10_0008, []).with_memory_size(4)]), Overlap, "another segment");
+    let with_tail = Piece::load(0xf_0000, CODE).with_memory_size(0x1_0001);
+    assert_refused(&pvh_of(&[a, with_tail, Piece::load(0x10_000f, [0])]), Overlap, "another segment");
 }
 
 #[test]
@@ -147,7 +148,17 @@ fn segments_outside_ram() {
 fn an_entry_point_outside_all_segments() {
     assert_refused(&pvh_of(&[Piece::load(0x20_0000, CODE)]), Malformed, "entry point at 0x100000");
     let header = multiboot_header(0, &[]);
-    assert_refused(&elf32(0x20_0000, &[Piece::load(0x10_0000, header)]), Malformed, "entry point at 0x200000");
+    assert_refused(&elf32(0x20_0000, &[Piece::load(0x10_0000, header.clone())]), Malformed, "entry point at 0x200000");
+    // The segment ends before the entry point, at its virtual and at its physical address.
+    let high = Piece::load(0x10_0000, header).at(0xc010_0000);
+    assert_refused(&elf32(0xc010_000c, &[high]), Malformed, "entry point at 0xc010000c");
+}
+
+#[test]
+fn multiboot_kernels_above_4_gib() {
+    let code = Piece::load(0x10_0000, [&multiboot_header(0, &[]), CODE].concat());
+    assert_refused(&elf64(0x10_0000, &[code.clone(), Piece::load(4 << 30, CODE)]), DoesNotFit, "0x100000000");
+    assert_refused(&elf64(4 << 30, &[code]), DoesNotFit, "0x100000000");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use kvm_accel_machine::boot::{Boot, BootImage, BootOptions, KernelFormat};
 use kvm_accel_machine::layout::PAGE_SIZE;
 use kvm_accel_machine::{ImageRole, SetupError};
 use support::{
-    MIB, Piece, Ram, elf32, elf64, module, multiboot_guest, multiboot_header, note, put, pvh_guest, pvh_note,
+    MIB, Piece, Ram, bzimage, elf32, elf64, module, multiboot_guest, multiboot_header, note, put, pvh_guest, pvh_note,
 };
 use vm_memory::{Bytes, GuestAddress};
 
@@ -94,6 +94,70 @@ fn the_address_fields_of_a_multiboot_header_go_before_elf() {
     assert_eq!(ram.bytes(load.into(), 56), &file[..56]);
     assert_eq!(ram.bytes(u64::from(load) + 56, 0x100), [0; 0x100]);
     assert_eq!(ram.bytes(u64::from(load) + 0x156, 1), [0xee]);
+}
+
+#[test]
+fn a_virtual_entry_point_is_entered_at_its_physical_address() {
+    let ram = Ram::of(8 * MIB);
+    let code = Piece::load(0x10_0000, [&multiboot_header(0, &[]), CODE].concat());
+    let data = Piece::load(0x20_0000, CODE).at(0xc020_0000);
+    for (kernel, rip) in [
+        (elf32(0xc010_000c, &[data.clone(), code.clone().at(0xc010_0000)]), 0x10_000c),
+        // The kernel states the physical address itself.
+        (elf32(0x10_000c, &[data.clone(), code.clone().at(0xc010_0000)]), 0x10_000c),
+        (elf64(0xffff_ffff_8010_000c, &[data, code.clone().at(0xffff_ffff_8010_0000)]), 0x10_000c),
+    ] {
+        let state = ram.load(&kernel, options("")).unwrap();
+        assert_eq!((state.mode, state.rip, state.rax), (StartMode::Protected, rip, 0x2bad_b002));
+        assert_eq!(ram.bytes(0x10_000c, CODE.len()), CODE);
+    }
+    let linux = elf64(0xffff_ffff_8100_0004, &[Piece::load(0x10_0000, CODE).at(0xffff_ffff_8100_0000)]);
+    assert_eq!(ram.load(&linux, options("")).unwrap().rip, 0x10_0004);
+}
+
+#[test]
+fn the_protocol_of_an_image_with_several_headers() {
+    let ram = Ram::of(8 * MIB);
+    let header = multiboot_header(0, &[]);
+    let code = Piece::load(0x10_0000, [&header, CODE].concat());
+    let notes = Piece::notes(&[pvh_note(0x10_000c)]);
+    let eax = |kernel: &[u8]| ram.load(kernel, options("")).unwrap().rax;
+    assert_eq!(eax(&elf32(0x10_0000, &[code.clone(), notes.clone()])), 0x2bad_b002);
+    assert_eq!(eax(&elf64(0x10_0000, &[code.clone(), notes.clone()])), 0, "PVH");
+    assert_eq!(eax(&elf64(0x10_0000, &[code])), 0x2bad_b002);
+    assert_eq!(eax(&elf32(0x10_0000, &[Piece::load(0x10_0000, [CODE; 2].concat()), notes])), 0, "PVH in ELF32");
+    let mut linux = bzimage(0x10_0000, &[0x90; 1024]);
+    put(&mut linux, 0x400, &multiboot_header(1 << 16, &[0x10_0400, 0x10_0000, 0, 0, 0x10_0000]));
+    assert!(matches!(ram.load(&linux, options("")).unwrap().mode, StartMode::Long { .. }));
+}
+
+#[test]
+fn zero_filled_tails_give_way_to_other_segments() {
+    let ram = Ram::of(8 * MIB);
+    let code = Piece::load(0x10_0000, [&multiboot_header(0, &[]), CODE].concat()).with_memory_size(0x3000);
+    let inside = Piece::load(0x10_1000, [0x11; 16]).with_memory_size(0x20);
+    let across = Piece::load(0x10_2ff8, [0x22; 16]);
+    ram.memory.write_slice(&[0xee; 0x4000], GuestAddress(0x10_0000)).unwrap();
+    // In any order of the program headers.
+    ram.load(&elf32(0x10_0000, &[across, inside, code.clone()]), options("")).unwrap();
+    let mut expected = vec![0; 0x3008];
+    expected[..code.bytes.len()].copy_from_slice(&code.bytes);
+    expected[0x1000..0x1010].fill(0x11);
+    expected[0x2ff8..].fill(0x22);
+    assert!(ram.bytes(0x10_0000, 0x3008) == expected);
+    assert_eq!(ram.bytes(0x10_3008, 1), [0xee]);
+}
+
+#[test]
+fn notes_are_aligned_to_4_or_8_bytes() {
+    let ram = Ram::of(8 * MIB);
+    let mut padded = note(b"Xen\0", 6, &[1; 4]);
+    padded.resize(padded.len().next_multiple_of(8), 0);
+    let entry = pvh_note(0x10_0000);
+    for notes in [[padded, entry.clone()], [note(b"Xen\0", 6, &[1; 4]), entry]] {
+        let kernel = elf64(0, &[Piece::load(0x10_0000, CODE), Piece::notes(&notes)]);
+        assert_eq!(ram.load(&kernel, options("")).unwrap().rip, 0x10_0000);
+    }
 }
 
 #[test]

@@ -23,8 +23,9 @@ const MAX_NOTES_SIZE: u64 = 64 * 1024;
 
 /// The name and type of the note that holds the address of a kernel's PVH entry.
 const XEN_NOTE: (&[u8], NoteType) = (b"Xen\0", NoteType(18));
-/// Notes are aligned to 4 bytes, even if their segment declares another alignment.
-const NOTE_ALIGN: u64 = 4;
+/// The alignments of notes. The ELF specification requires 8 bytes in ELF64, and almost all tools use 4. The alignment
+/// that a segment declares proves neither: linkers merge notes of both kinds.
+const NOTE_ALIGNMENTS: [u64; 2] = [4, 8];
 
 /// The word size of an ELF file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,7 @@ impl Class {
 /// The parts of an ELF file that loading it needs.
 #[derive(Debug)]
 pub(super) struct Elf {
-    pub class: Class,
+    /// The physical address of the entry point.
     pub entry: u64,
     pub segments: Vec<Segment>,
     /// The ranges of the file that hold notes, each no longer than [`MAX_NOTES_SIZE`].
@@ -58,17 +59,13 @@ impl Elf {
     /// Reads the headers of `image`, which begins with `head`.
     pub fn parse(image: &BootImage, head: &[u8]) -> Result<Self, GuestImageError> {
         match Class::of(head) {
-            Some(class @ Class::Elf32) => Self::read::<FileHeader32<LittleEndian>>(class, image, head),
-            Some(class @ Class::Elf64) => Self::read::<FileHeader64<LittleEndian>>(class, image, head),
+            Some(Class::Elf32) => Self::read::<FileHeader32<LittleEndian>>(image, head),
+            Some(Class::Elf64) => Self::read::<FileHeader64<LittleEndian>>(image, head),
             None => Err(image.refuse(WrongClass, "is not an ELF file for 32 or 64 bits")),
         }
     }
 
-    fn read<H: FileHeader<Endian = LittleEndian>>(
-        class: Class,
-        image: &BootImage,
-        head: &[u8],
-    ) -> Result<Self, GuestImageError> {
+    fn read<H: FileHeader<Endian = LittleEndian>>(image: &BootImage, head: &[u8]) -> Result<Self, GuestImageError> {
         let (header, _) = from_bytes::<H>(head).map_err(|()| image.refuse(Truncated, "ends within its ELF header"))?;
         let x86 = [EM_386, EM_X86_64].contains(&header.e_machine(LittleEndian));
         if header.e_ident().data != ELFDATA2LSB || !x86 {
@@ -85,7 +82,7 @@ impl Elf {
         }
 
         let entry = header.e_entry(LittleEndian).into();
-        let mut elf = Self { class, entry, segments: Vec::new(), notes: Vec::new() };
+        let mut elf = Self { entry, segments: Vec::new(), notes: Vec::new() };
         let len = image.len()?;
         let mut bytes = vec![0; entry_size];
         for index in 0..u64::from(count) {
@@ -99,6 +96,9 @@ impl Elf {
         if elf.segments.is_empty() {
             return Err(image.refuse(Malformed, "has no segment to load"));
         }
+        // The header has the virtual address of the entry point. Kernels that map themselves to high addresses often
+        // state the physical one, which no segment has as its virtual address.
+        elf.entry = elf.segments.iter().find_map(|segment| segment.physical(entry)).unwrap_or(entry);
         Ok(elf)
     }
 
@@ -115,6 +115,7 @@ impl Elf {
         let segment = Segment {
             offset: header.p_offset(LittleEndian).into(),
             address: header.p_paddr(LittleEndian).into(),
+            virtual_address: header.p_vaddr(LittleEndian).into(),
             file_size: header.p_filesz(LittleEndian).into(),
             memory_size: header.p_memsz(LittleEndian).into(),
         };
@@ -139,25 +140,39 @@ impl Elf {
         Ok(())
     }
 
-    /// Returns the physical address of the 32-bit PVH entry, if a note has it. Checks all notes; the first entry counts.
+    /// Returns the physical address of the 32-bit PVH entry, if a note has it. The first entry counts.
     pub fn pvh_entry(&self, image: &BootImage) -> Result<Option<u64>, GuestImageError> {
-        let malformed = |_| image.refuse(Malformed, "has a note that is longer than its segment");
-        let mut entry = None;
         for range in &self.notes {
             let mut bytes = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
             image.read_at(range.start, &mut bytes)?;
-            // Notes of 32-bit files have the same format.
-            let notes = NoteIterator::<FileHeader64<LittleEndian>>::new(LittleEndian, NOTE_ALIGN, &bytes);
-            for note in notes.map_err(malformed)? {
-                let note = note.map_err(malformed)?;
-                if (note.name_bytes(), note.n_type(LittleEndian)) == XEN_NOTE {
-                    let address = note.desc().first_chunk().ok_or_else(|| {
-                        image.refuse(Malformed, "has a PVH note that is too short for an address, 4 bytes")
-                    })?;
-                    entry.get_or_insert(u32::from_le_bytes(*address).into());
-                }
+            let [first, second] = NOTE_ALIGNMENTS.map(|alignment| xen_entry(image, &bytes, alignment));
+            let found = match (first, second) {
+                (Ok(Some(entry)), _) | (Err(_) | Ok(None), Ok(Some(entry))) => Some(entry),
+                (Ok(None), _) | (_, Ok(None)) => None,
+                (Err(error), Err(_)) => return Err(error),
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
-        Ok(entry)
+        Ok(None)
     }
+}
+
+/// Returns the entry in notes of this alignment. Checks the notes up to the entry.
+fn xen_entry(image: &BootImage, bytes: &[u8], alignment: u64) -> Result<Option<u64>, GuestImageError> {
+    let malformed = |_| image.refuse(Malformed, "has a note that is longer than its segment");
+    // Notes of 32-bit files have the same format.
+    let notes = NoteIterator::<FileHeader64<LittleEndian>>::new(LittleEndian, alignment, bytes);
+    for note in notes.map_err(malformed)? {
+        let note = note.map_err(malformed)?;
+        if (note.name_bytes(), note.n_type(LittleEndian)) == XEN_NOTE {
+            let address = note
+                .desc()
+                .first_chunk()
+                .ok_or_else(|| image.refuse(Malformed, "has a PVH note that is too short for an address, 4 bytes"))?;
+            return Ok(Some(u32::from_le_bytes(*address).into()));
+        }
+    }
+    Ok(None)
 }

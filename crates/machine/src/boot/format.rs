@@ -30,25 +30,33 @@ pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) ->
     }
 }
 
-/// As in QEMU's `-kernel`, a multiboot header takes precedence over a PVH note, except in ELF64, which multiboot cannot
-/// load. An ELF64 file without the note, which QEMU refuses, is loaded as a Linux kernel.
+/// As in QEMU's `-kernel`, a bzImage is Linux whatever else it contains, and a multiboot header takes precedence over a
+/// PVH note. The exception is ELF64 without load addresses in its header, which QEMU refuses: the note takes precedence,
+/// and without it the file is loaded as GRUB does. An ELF64 file with neither, which QEMU refuses, too, is Linux.
 fn detect(kernel: &BootImage, head: &[u8]) -> Result<Protocol, GuestImageError> {
     let class = Class::of(head);
-    match (Header::find(kernel, head)?, class) {
-        (Some(header), Some(Class::Elf32)) => Ok(Protocol::Multiboot(header)),
-        (Some(header), _) if header.addresses.is_some() => Ok(Protocol::Multiboot(header)),
-        (_, Some(Class::Elf64)) => {
-            let pvh = Elf::parse(kernel, head)?.pvh_entry(kernel)?.is_some();
-            Ok(if pvh { Protocol::Pvh } else { Protocol::Linux })
-        }
-        _ if bzimage::is(head) => Ok(Protocol::Linux),
-        (None, Some(Class::Elf32)) => Err(kernel.refuse(
-            GuestImageProblem::WrongClass,
-            "is a 32-bit ELF file without a multiboot-1 header; a PVH kernel must be ELF64",
-        )),
-        _ => Err(kernel.refuse(
+    if class.is_none() && bzimage::is(head) {
+        return Ok(Protocol::Linux);
+    }
+    let header = Header::find(kernel, head)?;
+    if let Some(header) = header.filter(|header| header.addresses.is_some() || class == Some(Class::Elf32)) {
+        return Ok(Protocol::Multiboot(header));
+    }
+    let Some(class) = class else {
+        return Err(kernel.refuse(
             GuestImageProblem::Unrecognised,
             "is neither an ELF file nor a bzImage, nor does it have a multiboot-1 header with load addresses",
+        ));
+    };
+    if Elf::parse(kernel, head)?.pvh_entry(kernel)?.is_some() {
+        return Ok(Protocol::Pvh);
+    }
+    match (header, class) {
+        (Some(header), _) => Ok(Protocol::Multiboot(header)),
+        (None, Class::Elf64) => Ok(Protocol::Linux),
+        (None, Class::Elf32) => Err(kernel.refuse(
+            GuestImageProblem::WrongClass,
+            "is a 32-bit ELF file with neither a multiboot-1 header nor a PVH note; Linux must be ELF64 or a bzImage",
         )),
     }
 }

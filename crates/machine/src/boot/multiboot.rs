@@ -1,11 +1,11 @@
 //! Multiboot 1, specification 0.6.96: a header in the first 8 KiB of the image, and an information structure for the
 //! kernel.
 
-use super::elf::{Class, Elf};
+use super::elf::Elf;
 use super::modules::{PlacedModule, Side};
 use super::segment::Segment;
 use super::{BootImage, Guest, boot_data};
-use crate::GuestImageProblem::{Malformed, Truncated, Unrecognised, WrongClass};
+use crate::GuestImageProblem::{DoesNotFit, Malformed, Truncated, Unrecognised};
 use crate::{GuestImageError, SetupError};
 use boot_data::BootData;
 use kvm_accel::{StartMode, StartState};
@@ -94,7 +94,7 @@ impl Addresses {
             0 => file_size,
             end => end.checked_sub(load).filter(|size| *size >= file_size).ok_or_else(malformed)?,
         };
-        Ok(Segment { offset: start, file_size, address: load, memory_size })
+        Ok(Segment { offset: start, file_size, address: load, memory_size, virtual_address: load })
     }
 }
 
@@ -112,13 +112,15 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
         }
         None => {
             let elf = Elf::parse(kernel, guest.head)?;
-            if elf.class == Class::Elf64 {
-                let what = "is a 64-bit ELF file with a multiboot header, which enters in 32 bits";
-                return Err(kernel.refuse(WrongClass, what).into());
-            }
             (elf.segments, elf.entry)
         }
     };
+    // The kernel is entered in 32 bits without paging, whatever the class of its file.
+    let beyond = segments.iter().find(|segment| segment.address > u32::MAX.into());
+    if let Some(address) = beyond.map(|segment| segment.address).or((entry > u32::MAX.into()).then_some(entry)) {
+        let what = format!("has {address:#x} as a physical address, and a multiboot kernel starts below 4 GiB");
+        return Err(kernel.refuse(DoesNotFit, what).into());
+    }
     guest.place_kernel(&segments, entry)?;
     let modules = guest.place_modules(Side::AboveKernel)?;
     let (data, info) = information(&mut guest, &modules)?;

@@ -5,10 +5,10 @@
 //! of several note segments even if the entry is in another, and copies a segment as a whole, which cannot be
 //! cancelled.
 
-use super::elf::{Class, Elf};
+use super::elf::Elf;
 use super::modules::{PlacedModule, Side};
 use super::{Guest, boot_data};
-use crate::GuestImageProblem::{Unrecognised, WrongClass};
+use crate::GuestImageProblem::Unrecognised;
 use crate::layout::MemoryKind;
 use crate::{GuestImageError, SetupError};
 use boot_data::BootData;
@@ -25,11 +25,8 @@ const START_INFO_VERSION: u32 = 1;
 pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
     let kernel = guest.kernel;
     let elf = Elf::parse(kernel, guest.head)?;
-    if elf.class == Class::Elf32 {
-        return Err(kernel.refuse(WrongClass, "is a 32-bit ELF file, and a PVH kernel must be ELF64").into());
-    }
     let entry = elf.pvh_entry(kernel)?.ok_or_else(|| {
-        let error = kernel.refuse(Unrecognised, "is an ELF64 file without a PVH note (Xen, type 18)");
+        let error = kernel.refuse(Unrecognised, "is an ELF file without a PVH note (Xen, type 18)");
         error.with_remedy("Build Linux with CONFIG_PVH=y, or link the guest as ELF32 with a multiboot-1 header.")
     })?;
     guest.place_kernel(&elf.segments, entry)?;

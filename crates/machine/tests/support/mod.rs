@@ -12,7 +12,9 @@ use vm_memory::{Bytes, GuestAddress};
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub kind: u32,
+    /// The physical address.
     pub address: u64,
+    pub virtual_address: u64,
     pub bytes: Vec<u8>,
     pub memory_size: u64,
 }
@@ -20,11 +22,15 @@ pub struct Piece {
 impl Piece {
     pub fn load(address: u64, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        Self { kind: 1, address, memory_size: bytes.len() as u64, bytes }
+        Self { kind: 1, address, virtual_address: address, memory_size: bytes.len() as u64, bytes }
     }
 
     pub fn with_memory_size(self, memory_size: u64) -> Self {
         Self { memory_size, ..self }
+    }
+
+    pub fn at(self, virtual_address: u64) -> Self {
+        Self { virtual_address, ..self }
     }
 
     pub fn notes(notes: &[Vec<u8>]) -> Self {
@@ -62,6 +68,7 @@ pub fn elf64(entry: u64, pieces: &[Piece]) -> Vec<u8> {
         let offset = file.len() as u64;
         put(&mut file, at, &piece.kind.to_le_bytes());
         put(&mut file, at + 8, &offset.to_le_bytes());
+        put(&mut file, at + 16, &piece.virtual_address.to_le_bytes());
         put(&mut file, at + 24, &piece.address.to_le_bytes());
         put(&mut file, at + 32, &(piece.bytes.len() as u64).to_le_bytes());
         put(&mut file, at + 40, &piece.memory_size.to_le_bytes());
@@ -81,8 +88,9 @@ pub fn elf32(entry: u32, pieces: &[Piece]) -> Vec<u8> {
     put(&mut file, 44, &u16::try_from(pieces.len()).unwrap().to_le_bytes());
     for (index, piece) in pieces.iter().enumerate() {
         let at = 52 + 32 * index;
-        let fields =
-            [piece.kind.into(), file.len() as u64, 0, piece.address, piece.bytes.len() as u64, piece.memory_size];
+        let Piece { kind, address, virtual_address, memory_size, .. } = *piece;
+        let (offset, len) = (file.len() as u64, piece.bytes.len() as u64);
+        let fields = [kind.into(), offset, virtual_address, address, len, memory_size];
         for (index, field) in fields.into_iter().enumerate() {
             put(&mut file, at + 4 * index, &u32::try_from(field).unwrap().to_le_bytes());
         }
