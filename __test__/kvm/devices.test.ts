@@ -21,8 +21,8 @@ const LATCH = new URL('../helpers/latch-device.mjs', import.meta.url)
 const AT_550 = [0xba, 0x50, 0x05]
 /** out 0xf4, al */
 const EXIT = [0xe6, 0xf4]
-/** in al, 0x60; jmp to it */
-const POLL_60 = [0xe4, 0x60, 0xeb, 0xfc]
+/** in al, 0x68; jmp to it */
+const POLL_68 = [0xe4, 0x68, 0xeb, 0xfc]
 
 /** A machine that runs real-mode code. */
 const make = (code: readonly number[], options: Partial<MachineOptions> = {}): Promise<Machine> =>
@@ -119,10 +119,10 @@ test('a device survives a reset of its machine', async t => {
 })
 
 test('in a handler, pause() and reset() resolve when the request is registered', async t => {
-  await using machine = await make(POLL_60)
+  await using machine = await make(POLL_68)
   let reads = 0
   await machine.addDevice({
-    pio: [0x60, 1],
+    pio: [0x68, 1],
     read: async () => {
       if (++reads === 3) await machine.pause()
       return 0
@@ -136,10 +136,10 @@ test('in a handler, pause() and reset() resolve when the request is registered',
 })
 
 test('stop() ends a machine whose handler never answers', async t => {
-  const machine = await make(POLL_60)
+  const machine = await make(POLL_68)
   const asked = new Promise<void>(resolve => {
     void machine.addDevice({
-      pio: [0x60, 1],
+      pio: [0x68, 1],
       read: () => {
         resolve()
         return new Promise<number>(() => {})
@@ -168,7 +168,7 @@ const misplaced: readonly (readonly [string, object, RegExp])[] = [
 
 for (const [what, device, message] of misplaced) {
   test(`a device is refused: ${what}`, async t => {
-    await using machine = await make(POLL_60)
+    await using machine = await make(POLL_68)
     const error = await t.throwsAsync(() => machine.addDevice(device as DeviceOptions), {
       instanceOf: MachineConfigError,
       message,
@@ -179,7 +179,7 @@ for (const [what, device, message] of misplaced) {
 }
 
 test('devices must not overlap, and must be added before start()', async t => {
-  await using machine = await make(POLL_60)
+  await using machine = await make(POLL_68)
   const device: DeviceOptions = { pio: [0x550, 4], read: () => 0, name: 'latch' }
   await machine.addDevice(device)
   await t.throwsAsync(() => machine.addDevice({ ...device, pio: [0x552, 1] }), { message: /overlaps latch at 0x550/ })
@@ -194,12 +194,12 @@ test('serveDevice() outside a device’s worker is an error that says where to c
   })
 })
 
-/** Runs a script with a machine that polls port 0x60; its status and stderr. */
+/** Runs a script with a machine that polls port 0x68; its status and stderr. */
 const script = async (source: string): Promise<{ code: number | null; stderr: string }> => {
   const machine = `
     import { Machine } from 'kvm-accel'
     const make = code => Machine.create({ kernel: Uint8Array.from(code), kernelFormat: 'flat', memory: '1M' })
-    const machine = await make(${JSON.stringify(POLL_60)})
+    const machine = await make(${JSON.stringify(POLL_68)})
   `
   const child = spawn(process.execPath, ['--input-type=module', '-e', machine + source], {
     cwd: root,
@@ -213,7 +213,7 @@ const script = async (source: string): Promise<{ code: number | null; stderr: st
 
 test('a handler that throws ends its machine and is reported as uncaught', async t => {
   const { code, stderr } = await script(`
-    await machine.addDevice({ pio: [0x60, 1], read: () => { throw new Error('the device broke') } })
+    await machine.addDevice({ pio: [0x68, 1], read: () => { throw new Error('the device broke') } })
     await machine.start()
   `)
   t.is(code, 1)
@@ -222,7 +222,7 @@ test('a handler that throws ends its machine and is reported as uncaught', async
 
 test('an answer that is not an integer is an error with the device’s name', async t => {
   const { code, stderr } = await script(`
-    await machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined })
+    await machine.addDevice({ name: 'latch', pio: [0x68, 1], read: () => undefined })
     await machine.start()
   `)
   t.is(code, 1)
@@ -232,14 +232,14 @@ test('an answer that is not an integer is an error with the device’s name', as
 test('a worker that throws, and one that cannot be loaded, end the machine', async t => {
   // mov al, ...: two bytes 0xdead to the latch.
   const broken = await script(`
-    const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x60, 0xeb, 0xfe])
-    await other.addDevice({ pio: [0x60, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x68, 0xeb, 0xfe])
+    await other.addDevice({ pio: [0x68, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
     await other.start()
   `)
   t.is(broken.code, 1)
   t.regex(broken.stderr, /the latch broke/)
   const missing = await script(`
-    await machine.addDevice({ pio: [0x60, 1], worker: new URL('file:///missing/device.mjs') })
+    await machine.addDevice({ pio: [0x68, 1], worker: new URL('file:///missing/device.mjs') })
     await machine.start()
   `)
   t.is(missing.code, 1)
@@ -248,9 +248,9 @@ test('a worker that throws, and one that cannot be loaded, end the machine', asy
 
 test('process.exit() while a guest waits for a worker and for a handler leaves no thread', async t => {
   const { code, stderr } = await script(`
-    await machine.addDevice({ pio: [0x60, 1], read: () => new Promise(() => {}) })
-    const other = await make(${JSON.stringify(POLL_60)})
-    await other.addDevice({ pio: [0x60, 1], worker: new URL(${JSON.stringify(LATCH.href)}) })
+    await machine.addDevice({ pio: [0x68, 1], read: () => new Promise(() => {}) })
+    const other = await make(${JSON.stringify(POLL_68)})
+    await other.addDevice({ pio: [0x68, 1], worker: new URL(${JSON.stringify(LATCH.href)}) })
     await Promise.all([machine.start(), other.start()])
     setTimeout(() => process.exit(3), 200)
   `)

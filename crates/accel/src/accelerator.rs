@@ -20,7 +20,7 @@ use crate::vcpu::{NotifyStatus, PoweredVcpu, Starting, Vcpus, VmParts, notify_sh
 use crate::{Error, Result};
 use kvm_accel_kvm::fd::System;
 use kvm_accel_kvm::fd::machine_checks;
-use kvm_accel_kvm::fd::{ChipState, Vcpu, Vm};
+use kvm_accel_kvm::fd::{ChipState, PicSetup, Vcpu, Vm};
 use kvm_accel_kvm::fd::{entries, leaves};
 use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::kick::install_handler;
@@ -28,6 +28,7 @@ use kvm_accel_kvm::state::StartState;
 use kvm_accel_kvm::{Capability, Error as KvmError};
 use kvm_accel_memory::GuestRam;
 use kvm_accel_memory::slots::{Limits, MachineMemory, Memory};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
 
 /// Address of the identity map page, as in QEMU. The three-page TSS follows it. It lies below 4 GiB, above any RAM,
@@ -63,7 +64,8 @@ pub struct Accelerator {
     cpu: CpuConfig,
     cpuid: Table,
     msrs: MsrFilter,
-    power_on_chips: Option<&'static ChipState>,
+    /// The state in which the chips in the kernel start, also after a reset.
+    start_chips: Option<Cow<'static, ChipState>>,
     interrupts: Interrupts,
     /// Interrupt controllers outside the kernel.
     irqchip: Option<Arc<dyn UserIrqchip>>,
@@ -154,8 +156,8 @@ impl OpenedVm {
         let dirty = DirtyLog::new(dirty, vm.dirty_calls(), memory.clone());
         irqchip::create(&vm, properties.kernel_irqchip, properties.pit)?;
         let interrupts = Interrupts::new(vm.irq_calls(), properties.kernel_irqchip, vm.check(Capability::IrqRouting))?;
-        let power_on_chips = match properties.kernel_irqchip {
-            KernelIrqchip::On => Some(vm.power_on_chip_state(properties.pit)?),
+        let start_chips = match properties.kernel_irqchip {
+            KernelIrqchip::On => Some(Cow::Borrowed(vm.power_on_chip_state(properties.pit)?)),
             KernelIrqchip::Split | KernelIrqchip::Off => None,
         };
         let io = Io::new(vm.io_calls(), coalesced);
@@ -170,7 +172,7 @@ impl OpenedVm {
             cpu,
             cpuid,
             msrs,
-            power_on_chips,
+            start_chips,
             interrupts,
             irqchip: None,
             notify,
@@ -286,12 +288,23 @@ impl Accelerator {
         offered.then_some(()).ok_or(Error::StatsUnsupported)
     }
 
-    /// Restores the power-on state of the interrupt controllers and the PIT. The vCPUs must be stopped.
+    /// Initialises the master and the slave PIC in the kernel as firmware does, and the PIT to 18.2 Hz: now, and at each
+    /// [`Accelerator::reset_chips`]. Does nothing if they are not in the kernel. Must precede [`Accelerator::launch`].
+    ///
+    /// # Errors
+    /// [`Error::Kvm`] when an ioctl fails.
+    pub fn program_chips(&mut self, setup: [PicSetup; 2]) -> Result<()> {
+        self.start_chips = self.start_chips.take().map(|chips| Cow::Owned(chips.programmed(setup)));
+        self.reset_chips()
+    }
+
+    /// Restores the start state of the interrupt controllers and the PIT in the kernel: that of power-on, or that of
+    /// [`Accelerator::program_chips`]. The vCPUs must be stopped.
     ///
     /// # Errors
     /// [`Error::Kvm`] when an ioctl fails.
     pub fn reset_chips(&self) -> Result<()> {
-        self.power_on_chips.map_or(Ok(()), |chips| Ok(self.vm.set_chip_state(chips)?))
+        self.start_chips.as_ref().map_or(Ok(()), |chips| Ok(self.vm.set_chip_state(chips)?))
     }
 }
 

@@ -48,6 +48,7 @@ pub const GUESTS: &[Guest] = &[
         "pio-loop",
         "Writes count= (1000) times to an unclaimed port on cpus= (1) processors; prints the TSC ticks that took"
     ),
+    guest!("platform", "Prints what firmware leaves to a kernel: CR0, stack, PIC, PIT, BIOS data; resets by way= (0)"),
     guest!(
         "ports",
         "Says on each of COM2 to COM4 and at debug= (0xe9) that it is there, and on COM1 which of them are"

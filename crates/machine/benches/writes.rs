@@ -11,7 +11,7 @@ use kvm_accel::{AccelProperties, Accelerator, Bus, Event, EventSink, Request};
 use kvm_accel_guests::{Format, image};
 use kvm_accel_machine::boot::{Boot, BootImage, BootOptions};
 use kvm_accel_machine::bus::{BusBuilder, BusDevice, Doorbell};
-use kvm_accel_machine::devices::{COM1_BASE, COM1_PORTS, I8042, I8042_COMMAND_PORT};
+use kvm_accel_machine::devices::{COM1_BASE, COM1_PORTS, I8042, I8042_COMMAND_PORT, I8042Commands};
 use kvm_accel_machine::layout::RamLayout;
 use kvm_accel_machine::{ImageRole, ram};
 use std::io::{BufRead, Write};
@@ -94,7 +94,7 @@ fn run(kind: &str, count: u32, target: Target) -> (f64, Duration) {
     let (target, console) = (Arc::new(target), Arc::new(Console::default()));
     let mut bus = BusBuilder::new()
         .ports("console", COM1_BASE, COM1_PORTS, Arc::clone(&console) as Arc<dyn BusDevice>)
-        .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()))
+        .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042Commands(Arc::new(I8042::default()))))
         .ports("target", PORT, 1, Arc::clone(&target) as Arc<dyn BusDevice>)
         .memory("target", ADDRESS, 4, Arc::clone(&target) as Arc<dyn BusDevice>)
         .build()

@@ -20,12 +20,15 @@ const MIN_SIZE: u64 = 1 << 20;
 /// The most RAM that fits into x86's 52 bits of physical address.
 const MAX_SIZE: u64 = (1 << 52) - (HOLE_END - HOLE_START);
 
-/// Extended BIOS data, video memory and ROMs on a PC. RAM backs this range here, but no guest may rely on that.
-const LEGACY_AREA: Range<u64> = 0x9_fc00..0x10_0000;
+/// The address of the extended BIOS data area: the last KiB below 640 KiB.
+pub const EBDA: u64 = 0x9_fc00;
 
-/// The parts of `LEGACY_AREA` that firmware reserves: the last KiB of base memory, and the BIOS area with the MP table
-/// and the ACPI tables.
-const FIRMWARE: [Range<u64>; 2] = [0x9_fc00..0xa_0000, 0xe_0000..0x10_0000];
+/// Extended BIOS data, video memory and ROMs on a PC. RAM backs this range here, but no guest may rely on that.
+const LEGACY_AREA: Range<u64> = EBDA..0x10_0000;
+
+/// The parts of `LEGACY_AREA` that firmware reserves: the extended BIOS data area, and the BIOS area with the MP table and
+/// the ACPI tables.
+const FIRMWARE: [Range<u64>; 2] = [EBDA..0xa_0000, 0xe_0000..0x10_0000];
 
 /// The type of a range of the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

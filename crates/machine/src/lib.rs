@@ -18,6 +18,7 @@
 //! - `devices`: platform devices: serial ports, RTC, fw_cfg, debug consoles, interrupt controllers, test devices.
 //! - `interrupts`: interrupt lines, and the interrupt controllers outside the kernel.
 //! - `virtio`: virtio devices and their MMIO transports.
+//! - `low_memory`: what a BIOS leaves in the first MiB.
 //! - `apic`: addresses and ids of APICs in firmware tables.
 //! - `mptable`: the MP table.
 //! - `acpi`: the ACPI tables.
@@ -39,6 +40,7 @@ mod host_file;
 pub mod host_socket;
 pub mod interrupts;
 pub mod layout;
+mod low_memory;
 mod mptable;
 pub mod pty;
 pub mod ram;

@@ -6,21 +6,25 @@
 use crate::MachineConfigError;
 use crate::apic::{ALL_PROCESSORS, IOAPIC, LOCAL_APIC, apic_ids};
 use crate::checksum::set_checksum;
+use crate::devices::IOAPIC_PINS;
+use crate::layout::EBDA;
 use kvm_accel::GuestRam;
 use kvm_accel::cpu::Topology;
 use vm_memory::{Bytes, GuestAddress};
 
-/// Where the floating pointer lies: the last KiB of base memory, which the specification has guests search early.
-const FLOATING_POINTER: u64 = 0x9_fc00;
+/// Where the floating pointer lies: in the extended BIOS data area, which guests search first, behind the area's size.
+const FLOATING_POINTER: u64 = EBDA + 0x10;
 /// Where the table lies: the BIOS area of a PC, which the memory map never lists as usable RAM.
 const TABLE: u32 = 0xf_0000;
 
 const SPECIFICATION_1_4: u8 = 4;
 const LOCAL_APIC_VERSION: u8 = 0x14;
 const IOAPIC_VERSION: u8 = 0x11;
-/// ISA interrupt lines. Line n is pin n of the IOAPIC, as in the accelerator's routing table
-/// ([`kvm_accel::interrupts::routing`]). The timer's line is pin 2 instead, because line 2 cascades the second PIC.
-const ISA_LINES: u8 = 16;
+/// Interrupt lines, one for each pin of the IOAPIC. Line n is pin n, as in the accelerator's routing table
+/// ([`kvm_accel::interrupts::routing`]). The timer's line is pin 2 instead, because line 2 cascades the second PIC. Lines
+/// from 16 on exist on no ISA bus. The table lists them there all the same, because guests take the number of an ISA line
+/// for that of the interrupt, and its trigger mode for edges.
+const LINES: u8 = IOAPIC_PINS;
 const CASCADE: u8 = 2;
 const TIMER_PIN: u8 = 2;
 const ISA_BUS: u8 = 0;
@@ -62,7 +66,7 @@ fn table(ids: &[u8]) -> Vec<u8> {
     let mut entries: Vec<Vec<u8>> = ids.iter().copied().map(processor).collect();
     entries.push([&[BUS, ISA_BUS][..], b"ISA   "].concat());
     entries.push([&[IO_APIC, ioapic_id, IOAPIC_VERSION, 1][..], &IOAPIC.to_le_bytes()].concat());
-    entries.extend((0..ISA_LINES).filter(|&line| line != CASCADE).map(|line| {
+    entries.extend((0..LINES).filter(|&line| line != CASCADE).map(|line| {
         let pin = if line == 0 { TIMER_PIN } else { line };
         vec![IO_INTERRUPT, INT, 0, 0, ISA_BUS, line, ioapic_id, pin]
     }));
@@ -110,8 +114,23 @@ mod tests {
             let table = table(&(0..cpus).collect::<Vec<_>>());
             assert_eq!(sum(&table), 0);
             assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
-            assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 15 + 2) * 8);
+            assert_eq!(table.len(), HEADER_LEN + usize::from(cpus) * 20 + (1 + 1 + 23 + 2) * 8);
         }
+    }
+
+    #[test]
+    fn test_each_line_is_at_its_pin() {
+        let table = table(&[0]);
+        let lines: Vec<_> = table[HEADER_LEN + 20 + 16..].chunks(8).filter(|entry| entry[0] == IO_INTERRUPT).collect();
+        let at = |line: u8| {
+            lines.iter().find(|entry| entry[5] == line).map(|entry| (entry[1], entry[2], entry[6], entry[7]))
+        };
+        assert_eq!(at(0), Some((INT, 0, 1, 2)));
+        assert_eq!(at(2), None);
+        for line in (1..24).filter(|line| *line != 2) {
+            assert_eq!(at(line), Some((INT, 0, 1, line)), "a conforming line is edge-triggered and active high");
+        }
+        assert_eq!(lines.len(), 23);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use kvm_accel::{Bus, Request};
 use kvm_accel_machine::bus::{BusBuilder, BusDevice};
-use kvm_accel_machine::devices::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit, I8042, I8042_COMMAND_PORT};
+use kvm_accel_machine::devices::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 
@@ -113,17 +113,6 @@ fn a_debug_exit_device_lies_within_the_ports() {
         assert_eq!((error.code(), error.option()), ("ERR_MACHINE_CONFIG", "debugExit"));
     }
     assert!(DebugExit::new(0, 0x1_0000).is_ok());
-}
-
-#[test]
-fn the_keyboard_controller_resets_the_machine_and_is_never_busy() {
-    let bus = BusBuilder::new().ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new())).build().unwrap();
-    assert_eq!(bus.pio_write(0x64, &[0xfe]), Some(Request::Reset));
-    assert_eq!(bus.pio_write(0x64, &[0xaa]), None);
-    assert_eq!(bus.pio_write(0x60, &[0xfe]), None);
-    let mut status = [0xff];
-    bus.pio_read(0x64, &mut status);
-    assert_eq!(status[0] & 0b11, 0);
 }
 
 proptest! {

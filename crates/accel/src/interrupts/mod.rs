@@ -20,7 +20,7 @@ mod user_irqchip;
 
 pub use handle::Interrupts;
 pub use irqfd::Irqfd;
-pub use kvm_accel_kvm::fd::Msi;
+pub use kvm_accel_kvm::fd::{Msi, PicSetup};
 pub use msi::Delivery;
 pub use pit::LostTickPolicy;
 pub use router::RouteChanges;

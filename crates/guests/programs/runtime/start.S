@@ -23,6 +23,7 @@
 start:
     cli
     cld
+    movl    %esp, entry_esp
     movl    $stack_top, %esp
     lgdt    gdt_pointer
     ljmp    $8, $1f
@@ -100,6 +101,9 @@ ap_stacks:
     .skip   4096 * 3
     .globl  ap_count
 ap_count:
+    .skip   4
+    .globl  entry_esp               # the stack pointer at the entry
+entry_esp:
     .skip   4
 
     .section .note.GNU-stack, "", @progbits

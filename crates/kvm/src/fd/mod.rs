@@ -18,6 +18,6 @@ pub use system::System;
 pub use vcpu::RawExit;
 pub use vcpu::{DebugWords, StateFeatures, Vcpu};
 pub use vm::{
-    Chip, ChipState, DirtyCalls, FilteredMsrs, IoCalls, Ioeventfd, IrqCalls, IrqRoute, Msi, PAGE, Route, Slot,
-    SlotCall, SlotCalls, Vm, VmClock, Written,
+    Chip, ChipState, DirtyCalls, FilteredMsrs, IoCalls, Ioeventfd, IrqCalls, IrqRoute, Msi, PAGE, PicSetup, Route,
+    Slot, SlotCall, SlotCalls, Vm, VmClock, Written,
 };

@@ -1,6 +1,7 @@
 //! The register state in which a loader passes control to the first vCPU.
 
-/// How the first vCPU starts. All other registers have their reset values; application processors wait for INIT/SIPI.
+/// How the first vCPU starts. All other registers have their reset values, except that caches are on (CR0.CD and CR0.NW
+/// are 0) if the mode is not [`StartMode::Reset`]. Application processors wait for INIT/SIPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartState {
     /// Segments and control registers.

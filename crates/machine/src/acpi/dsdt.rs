@@ -14,7 +14,7 @@ pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
         let (base, len) = entry.ports;
         let (name, unit) = entry.name_and_unit(&board.platform[..index]);
         let ports = io(base, len);
-        let line = entry.line.map(edge);
+        let line = entry.line.map(|line| edge(line, false));
         let resources: Vec<&dyn Aml> =
             std::iter::once(&ports as &dyn Aml).chain(line.iter().map(|line| line as &dyn Aml)).collect();
         devices.extend(match entry.id {
@@ -22,9 +22,9 @@ pub fn dsdt(board: &Description<'_>, generation: Option<u32>) -> Sdt {
             HardwareId::Acpi(id) => device(&name, &id, unit, &resources),
         });
     }
-    for (unit, Place { base, line }) in (0..).zip(board.virtio) {
+    for (unit, Place { base, line, shared }) in (0..).zip(board.virtio) {
         let registers = Memory32Fixed::new(true, low32(*base), low32(transports::SIZE));
-        devices.extend(device(&format!("VR{unit:02X}"), &"LNRO0005", unit, &[&registers, &edge(*line)]));
+        devices.extend(device(&format!("VR{unit:02X}"), &"LNRO0005", unit, &[&registers, &edge(*line, *shared)]));
     }
     if let Some(address) = generation {
         devices.extend(generation_counter(address));
@@ -75,9 +75,9 @@ fn io(base: u16, len: u8) -> IO {
     IO::new(base, base, 1, len)
 }
 
-/// Returns an exclusive, edge-triggered interrupt line, as all devices of the board have it.
-fn edge(line: u8) -> Interrupt {
-    Interrupt::new(true, true, false, false, line.into())
+/// Returns an edge-triggered interrupt line, as all devices of the board have it.
+fn edge(line: u8, shared: bool) -> Interrupt {
+    Interrupt::new(true, true, false, shared, line.into())
 }
 
 /// Converts an address that always fits: devices lie below 4 GiB.

@@ -12,6 +12,8 @@ pub enum HardwareId {
 impl HardwareId {
     /// The CMOS clock. The FADT also declares whether it exists.
     pub const RTC: Self = Self::Eisa("PNP0B00");
+    /// A serial port. The BIOS data area also lists its address.
+    pub const SERIAL_PORT: Self = Self::Eisa("PNP0501");
 }
 
 /// The entry of a platform device in the DSDT.

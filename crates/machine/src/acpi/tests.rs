@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 const GENERATION: [u8; 16] = *b"this generation!";
 
 fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
-    let virtio: Vec<_> =
-        (0..transports).map(|n| Place { base: 0xfeb0_0000 + 512 * u64::from(n), line: 5 + n }).collect();
+    let virtio: Vec<_> = (0..transports)
+        .map(|n| Place { base: 0xfeb0_0000 + 512 * u64::from(n), line: 5 + n, shared: n > 20 })
+        .collect();
     let entry = |name, id, ports, line| PlatformEntry { name, id, ports, line };
     let mut platform: Vec<_> = [(0x3f8, 4), (0x2f8, 3)]
         .map(|(base, irq)| entry("COM", HardwareId::Eisa("PNP0501"), (base, 8), Some(irq)))

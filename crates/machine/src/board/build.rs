@@ -1,12 +1,12 @@
 //! Constructs a board, in the order that the accelerator requires.
 
 use super::images::{Images, Tables, beside};
-use super::platform::Slot;
+use super::platform::{PlatformDevice, ResetRegisters, Slot};
 use super::transports::needs_reset;
 use super::{Board, BoardConfig, BoardError};
-use crate::acpi;
+use crate::acpi::{self, HardwareId};
 use crate::bus::{BusBuilder, BusDevice};
-use crate::devices::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, DelegatedDevices, I8042, I8042_COMMAND_PORT, InputDrained};
+use crate::devices::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, DelegatedDevices, InputDrained};
 use crate::error::MachineConfigError;
 use crate::firmware::Firmware;
 use crate::interrupts::{Lines, PitTimer};
@@ -68,13 +68,15 @@ impl Board {
         let entries: Vec<_> = devices.iter().filter_map(|device| device.acpi_entry()).collect();
         let description =
             acpi::Description { processors, pic: chips.pic, platform: &entries, generation, virtio: &places };
+        let serial_ports =
+            || entries.iter().filter(|entry| entry.id == HardwareId::SERIAL_PORT).map(|entry| entry.ports.0);
         let mut images = Images { boot, firmware };
         let long = backend.prealloc || images.are_long();
         let mut fill = || {
             let ram = ram::allocate(&layout, &backend)?;
             backend.populate(&ram, cancel)?;
             let acpi = acpi.then(|| acpi::Tables::new(&description)).transpose()?;
-            let tables = Tables { processors, acpi };
+            let tables = Tables { serial_ports: serial_ports().collect(), processors, acpi };
             let start = images.load(&tables, &layout, &ram, cancel)?;
             Ok::<_, BoardError>((ram, tables, start))
         };
@@ -90,14 +92,15 @@ impl Board {
             accel.interrupts().set_lost_tick_policy(lost_tick_policy)?;
         }
         let lines = Lines::new(&mut accel, irqchip, chips);
+        if start.mode == StartMode::Protected {
+            lines.program(&mut accel)?;
+        }
         let pm = Arc::new(AcpiPm::new());
         let firmware_files = match &tables.acpi {
             Some(acpi) if start.mode == StartMode::Reset => acpi.files(),
             _ => Vec::new(),
         };
-        let own = BusBuilder::new()
-            .ports("ACPI", ACPI_PM_BASE, ACPI_PM_PORTS, Arc::clone(&pm) as Arc<dyn BusDevice>)
-            .ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042::new()));
+        let own = BusBuilder::new().ports("ACPI", ACPI_PM_BASE, ACPI_PM_PORTS, Arc::clone(&pm) as Arc<dyn BusDevice>);
         let mut slot = Slot {
             layout: &layout,
             ram: &ram,
@@ -110,6 +113,7 @@ impl Board {
             attached: Vec::new(),
             serial_ports: Default::default(),
         };
+        Box::new(ResetRegisters).attach(&mut slot)?;
         devices.into_iter().try_for_each(|device| device.attach(&mut slot))?;
         let Slot { bus, attached, serial_ports, .. } = slot;
         let (mut bus, mmio) = place_virtio(bus, &virtio, &places, &ram, &lines, &sink)?;
@@ -158,7 +162,7 @@ fn place_virtio(
     sink: &Arc<dyn EventSink>,
 ) -> Result<(BusBuilder, Vec<Arc<Mmio>>), BoardError> {
     let mut mmio = Vec::new();
-    for (device, Place { base, line }) in devices.iter().zip(places) {
+    for (device, Place { base, line, .. }) in devices.iter().zip(places) {
         let report = needs_reset(device.name(), sink);
         let transport = Arc::new(Mmio::new(Arc::clone(device), ram.clone(), lines.edge(*line)?, report)?);
         bus = bus.memory("virtio-mmio", *base, transports::SIZE, Arc::clone(&transport) as Arc<dyn BusDevice>);

@@ -5,7 +5,7 @@ use super::BoardError;
 use crate::boot::Boot;
 use crate::firmware::Firmware;
 use crate::layout::RamLayout;
-use crate::{acpi, mptable, ram};
+use crate::{acpi, low_memory, mptable, ram};
 use kvm_accel::cancel::Cancel;
 use kvm_accel::cpu::Topology;
 use kvm_accel::trace::Trace;
@@ -23,6 +23,8 @@ pub struct Images {
 
 /// The tables that firmware would have left in memory.
 pub struct Tables {
+    /// The serial ports of the BIOS data area.
+    pub serial_ports: Vec<u16>,
     /// The processors of the MP table, if the guest gets one.
     pub processors: Option<Topology>,
     pub acpi: Option<acpi::Tables>,
@@ -42,6 +44,10 @@ impl Images {
         ram: &GuestRam,
         cancel: &Cancel,
     ) -> Result<StartState, BoardError> {
+        // First: a kernel may have segments there.
+        if !self.boot.is_by_firmware() {
+            low_memory::write(ram, &tables.serial_ports)?;
+        }
         let loaded = self.boot.load(layout, ram, tables.acpi.as_ref().map(|_| acpi::RSDP), cancel);
         // Checked before `loaded`: lost memory is the cause of any other error, and a load into lost memory can return
         // success.

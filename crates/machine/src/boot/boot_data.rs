@@ -10,9 +10,14 @@ use vm_memory::{Bytes, GuestAddress};
 /// The alignment of every piece in bytes.
 const ALIGN: usize = 8;
 
-/// A block of reserved guest memory, filled from its start.
+/// The size of the kernel's first stack in bytes.
+const STACK_SIZE: u64 = 4096;
+
+/// A block of reserved guest memory, filled from its start. Behind it is room for the kernel's first stack: the protocols
+/// define none, but boot loaders leave one that works, and there are kernels that use it.
 pub(super) struct BootData {
     address: u64,
+    stack: u64,
     bytes: Vec<u8>,
 }
 
@@ -27,14 +32,20 @@ pub(super) const fn string(text: &str) -> usize {
 }
 
 impl BootData {
-    /// Reserves `size` bytes, the sum of all pieces, page-aligned, at the lowest free address from [`BOOT_DATA_FLOOR`]
-    /// on.
+    /// Reserves `size` bytes, the sum of all pieces, and the stack, page-aligned, at the lowest free address from
+    /// [`BOOT_DATA_FLOOR`] on.
     pub fn reserve(guest: &mut Guest<'_>, size: usize) -> Result<Self, GuestImageError> {
-        let address = guest.space.lowest(size as u64, PAGE_SIZE, BOOT_DATA_FLOOR).ok_or_else(|| {
+        let whole = (size as u64).next_multiple_of(16) + STACK_SIZE;
+        let address = guest.space.lowest(whole, PAGE_SIZE, BOOT_DATA_FLOOR).ok_or_else(|| {
             let what = format!("leaves no room for the {size} bytes of boot data that go with it");
             guest.kernel.refuse(DoesNotFit, what)
         })?;
-        Ok(Self { address, bytes: Vec::with_capacity(size) })
+        Ok(Self { address, stack: address + whole, bytes: Vec::with_capacity(size) })
+    }
+
+    /// Returns the first value of the stack pointer, a multiple of 16.
+    pub const fn stack(&self) -> u64 {
+        self.stack
     }
 
     /// Returns the address of the next piece.

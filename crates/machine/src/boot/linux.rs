@@ -105,9 +105,10 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
 
     kernel.copy(&guest)?;
     guest.copy_modules(initrd.as_slice())?;
+    let rsp = data.stack();
     data.write(&guest)?;
     let mode = StartMode::Long { page_table, gdt, gdt_limit: GDT_LIMIT };
-    Ok(StartState { mode, rip: kernel.entry(), rax: 0, rbx: 0, rsi: zero_page, rsp: 0 })
+    Ok(StartState { mode, rip: kernel.entry(), rax: 0, rbx: 0, rsi: zero_page, rsp })
 }
 
 fn check_cmdline(guest: &Guest<'_>, cmdline: &str, most: u32) -> Result<(), GuestImageError> {

@@ -70,6 +70,11 @@ impl Boot {
         Self { kernel: None, options: BootOptions::default(), announced: String::new() }
     }
 
+    /// Returns true if firmware starts the guest.
+    pub(crate) const fn is_by_firmware(&self) -> bool {
+        self.kernel.is_none()
+    }
+
     /// Returns the size of all images in bytes. An image whose size cannot be read counts as empty: loading reports the
     /// error.
     pub(crate) fn image_bytes(&self) -> u64 {

@@ -127,8 +127,9 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
 
     guest.copy_kernel(&segments)?;
     guest.copy_modules(&modules)?;
+    let rsp = data.stack();
     data.write(&guest)?;
-    Ok(StartState { mode: StartMode::Protected, rip: entry, rax: BOOTLOADER_MAGIC, rbx: info, rsi: 0, rsp: 0 })
+    Ok(StartState { mode: StartMode::Protected, rip: entry, rax: BOOTLOADER_MAGIC, rbx: info, rsi: 0, rsp })
 }
 
 /// Builds the boot data. Returns it, and the address of the information structure in it.

@@ -35,8 +35,9 @@ pub(super) fn load(mut guest: Guest<'_>) -> Result<StartState, SetupError> {
 
     guest.copy_kernel(&elf.segments)?;
     guest.copy_modules(&modules)?;
+    let rsp = data.stack();
     data.write(&guest)?;
-    Ok(StartState { mode: StartMode::Protected, rip: entry, rax: 0, rbx: info, rsi: 0, rsp: 0 })
+    Ok(StartState { mode: StartMode::Protected, rip: entry, rax: 0, rbx: info, rsi: 0, rsp })
 }
 
 /// Builds the boot data. Returns it, and the address of the start-of-day structure in it.

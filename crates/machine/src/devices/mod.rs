@@ -4,7 +4,7 @@
 //!
 //! - `acpi_pm`: ACPI's power management registers.
 //! - `pic`, `ioapic`, `pit`: interrupt controllers and the timer outside the kernel.
-//! - `i8042`: the reset line of the keyboard controller.
+//! - `reset`: the registers by which a guest resets the machine.
 //! - `fw_cfg`: QEMU's firmware configuration device.
 //! - `pvpanic`: reports a panic of the guest's kernel.
 //! - `debug_exit`: a port that ends the machine.
@@ -23,11 +23,11 @@ mod debug_exit;
 mod delegated;
 mod delegated_msrs;
 mod fw_cfg;
-mod i8042;
 mod ioapic;
 mod pic;
 mod pit;
 mod pvpanic;
+mod reset;
 mod rtc;
 mod serial;
 mod serial_output;
@@ -39,11 +39,11 @@ pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
 pub use delegated_msrs::{Asks, DelegatedMsrs, MsrAccess, MsrAsked};
 pub use fw_cfg::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, MAX_FILE_NAME, key as fw_cfg_key};
-pub use i8042::{I8042, I8042_COMMAND_PORT, PULSE_RESET};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};
 pub use pvpanic::{PVPANIC_PORT, Pvpanic};
+pub use reset::{I8042, I8042_COMMAND_PORT, I8042_DATA_PORT, I8042Commands, I8042Data, PULSE_RESET, ResetPort};
 pub use rtc::{RTC_BASE, RTC_IRQ, RTC_PORTS, Rtc, RtcConfig};
 pub use serial::{
     COM1_BASE, COM1_IRQ, COM1_PORTS, InputDrained, Irq, MORE_COM_PORTS, SERIAL_INPUT_CAPACITY, SerialPort,

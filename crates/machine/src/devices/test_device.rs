@@ -14,8 +14,7 @@ pub const TEST_FLUSH_BASE: u16 = 0xe4;
 pub const TEST_BYTE_LATCH_BASE: u16 = 0xe8;
 /// The number of ports of each latch and of the flush.
 pub const TEST_LATCH_PORTS: u32 = 4;
-/// The first port of the interrupt lines. A byte written to the Nth port sets line N, 0 to low and anything else to
-/// high.
+/// The first port of the interrupt lines. A write to the Nth port sets line N, 0 to low and anything else to high.
 pub const TEST_LINES_BASE: u16 = 0x2000;
 /// The number of lines.
 pub const TEST_LINES_PORTS: u32 = 24;
@@ -75,7 +74,8 @@ impl<F: Fn(u64) + Send + Sync> BusDevice for TestFlush<F> {
     }
 }
 
-/// Sets interrupt lines: calls the function with the line and its level.
+/// Sets interrupt lines: calls the function with the line and its level. A write of 2 or 4 bytes sets the line of its
+/// first port only, as in QEMU.
 pub struct TestLines<F>(pub F);
 
 impl<F: Fn(u8, bool) + Send + Sync> BusDevice for TestLines<F> {
@@ -84,8 +84,8 @@ impl<F: Fn(u8, bool) + Send + Sync> BusDevice for TestLines<F> {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request> {
-        if let (Ok(line), &[level]) = (u8::try_from(offset), data) {
-            (self.0)(line, level != 0);
+        if let Ok(line) = u8::try_from(offset) {
+            (self.0)(line, data.iter().any(|byte| *byte != 0));
         }
         None
     }
@@ -125,12 +125,14 @@ mod tests {
     }
 
     #[test]
-    fn test_a_byte_sets_a_line() {
+    fn test_a_write_of_any_width_sets_one_line() {
         thread_local!(static SET: RefCell<Vec<(u8, bool)>> = const { RefCell::new(Vec::new()) });
         let lines = TestLines(|line, level| SET.with_borrow_mut(|set| set.push((line, level))));
         assert_eq!(lines.write(5, &[1]), None);
         assert_eq!(lines.write(23, &[0]), None);
-        assert_eq!(lines.write(0, &[1, 1]), None);
-        assert_eq!(SET.take(), [(5, true), (23, false)]);
+        assert_eq!(lines.write(7, &[0, 1]), None);
+        assert_eq!(lines.write(20, &[1, 0, 0, 0]), None);
+        assert_eq!(lines.write(20, &[0; 4]), None);
+        assert_eq!(SET.take(), [(5, true), (23, false), (7, true), (20, true), (20, false)]);
     }
 }

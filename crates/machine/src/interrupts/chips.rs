@@ -2,8 +2,8 @@
 
 use super::IsaChips;
 use crate::clock::Clock;
-use crate::devices::{IOAPIC_PINS, Ioapic, PIT_FREQUENCY, Pic, Pit, Written};
-use kvm_accel::interrupts::{Interrupts, Msi, UserIrqchip, Wake};
+use crate::devices::{IOAPIC_PINS, Ioapic, PIC_MASTER, PIC_SLAVE, PIT_BASE, PIT_FREQUENCY, Pic, Pit, Written};
+use kvm_accel::interrupts::{Interrupts, Msi, PicSetup, UserIrqchip, Wake};
 use kvm_accel::lock;
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -30,6 +30,8 @@ struct Chips {
     ioapic: Ioapic,
     pit: Pit,
     clock: Clock,
+    /// How PIC and PIT are set up at a reset.
+    setup: Option<[PicSetup; 2]>,
     over: bool,
 }
 
@@ -40,7 +42,23 @@ impl Chips {
             ioapic: Ioapic::default(),
             pit: Pit::default(),
             clock: Clock::new(PIT_FREQUENCY),
+            setup: None,
             over: false,
+        }
+    }
+
+    /// Writes the registers of PIC and PIT as the setup says. Without one, both stay at power-on.
+    fn set_up(&mut self) {
+        let Some([master, slave]) = self.setup else { return };
+        // ICW1 to ICW4: edges, the vector, the cascade, 8086 mode. The mask follows.
+        for (base, PicSetup { vector, mask }, cascade) in [(PIC_MASTER, master, 4), (PIC_SLAVE, slave, 2)] {
+            self.pic.write(base, 0x11);
+            [vector, cascade, 1, mask].into_iter().for_each(|value| self.pic.write(base + 1, value));
+        }
+        let now = self.clock.now();
+        // Channel 0, low byte then high byte, mode 2; 0 is 65536.
+        for (port, value) in [(3, 0x34), (0, 0), (0, 0)] {
+            self.pit.write(PIT_BASE + port, value, now);
         }
     }
 }
@@ -185,11 +203,19 @@ impl UserChips {
         self.timer.notify_all();
     }
 
-    /// Resets the controllers to power-on.
+    /// Initialises the PIC, and the PIT to 18.2 Hz, now and at each reset.
+    pub fn program(&self, setup: [PicSetup; 2]) {
+        let mut chips = self.lock();
+        chips.setup = Some(setup);
+        chips.set_up();
+    }
+
+    /// Resets the controllers to power-on, and programs them if [`UserChips::program`] was called.
     pub fn reset(&self) {
         let mut chips = self.lock();
-        let (clock, over) = (chips.clock.clone(), chips.over);
-        *chips = Chips { clock, over, ..Chips::new() };
+        let (clock, setup, over) = (chips.clock.clone(), chips.setup, chips.over);
+        *chips = Chips { clock, setup, over, ..Chips::new() };
+        chips.set_up();
         (0..IOAPIC_PINS).for_each(|pin| self.route(pin, Some(Msi::default())));
         drop(chips);
         self.timer.notify_all();

@@ -19,7 +19,7 @@ use crate::MachineConfigError;
 use crate::bus::BusBuilder;
 use crate::devices::Irq;
 use kvm_accel::Accelerator;
-use kvm_accel::interrupts::{Interrupts, Irqfd};
+use kvm_accel::interrupts::{Interrupts, Irqfd, PicSetup};
 use kvm_accel::properties::KernelIrqchip;
 use std::sync::Arc;
 
@@ -56,6 +56,10 @@ impl IsaChips {
     }
 }
 
+/// The PIC as SeaBIOS leaves it on a PC: timer, keyboard and floppy of the master are open; clock, mouse, coprocessor and
+/// disk of the slave.
+const PIC_OF_FIRMWARE: [PicSetup; 2] = [PicSetup { vector: 0x08, mask: 0xb8 }, PicSetup { vector: 0x70, mask: 0x8e }];
+
 /// The interrupt controllers on which devices raise their lines.
 pub enum Lines {
     /// The controllers are in the kernel.
@@ -77,6 +81,21 @@ impl Lines {
         let chips = Arc::new(UserChips::new(ioapic, present));
         accel.set_user_irqchip(Arc::clone(&chips) as _);
         Self::User(chips)
+    }
+
+    /// Puts the PIC and the PIT into the state in which a PC's firmware leaves them, now and at each reset, for kernels
+    /// that are entered as if by a boot loader: vectors 0x08 and 0x70, and ticks at 18.2 Hz.
+    ///
+    /// # Errors
+    /// [`kvm_accel::Error::Kvm`] if the kernel refuses the state.
+    pub fn program(&self, accel: &mut Accelerator) -> kvm_accel::Result<()> {
+        match self {
+            Self::Kernel(_) => accel.program_chips(PIC_OF_FIRMWARE),
+            Self::User(chips) => {
+                chips.program(PIC_OF_FIRMWARE);
+                Ok(())
+            }
+        }
     }
 
     /// Returns an edge-triggered line: 0 to 15 of the PIC, or pins 16 to 23 of an IOAPIC.

@@ -34,6 +34,8 @@ pub struct Vcpu {
 
 const CR0_PE: u64 = 1;
 const CR0_ET: u64 = 1 << 4;
+/// Not write-through and cache disable: a processor's caches are off until firmware turns them on.
+const CR0_NW_CD: u64 = 0b11 << 29;
 const CR0_PG: u64 = 1 << 31;
 const CR4_PAE: u64 = 1 << 5;
 const EFER_LME: u64 = 1 << 8;
@@ -110,6 +112,8 @@ impl Vcpu {
             return Ok(());
         }
         let mut sregs = self.fd.get_sregs().map_err(self.failed("KVM_GET_SREGS"))?;
+        // As firmware leaves it.
+        sregs.cr0 &= !CR0_NW_CD;
         match start.mode {
             StartMode::Reset => {}
             StartMode::Real => {

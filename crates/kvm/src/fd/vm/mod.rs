@@ -1,5 +1,6 @@
 //! The VM fd.
 
+mod chips;
 mod clock;
 mod dirty_log;
 mod io;
@@ -9,6 +10,7 @@ mod memory_slots;
 mod msr_filter;
 mod slot;
 
+pub use chips::{ChipState, PicSetup};
 pub use clock::VmClock;
 pub use dirty_log::DirtyCalls;
 pub use io::IoCalls;
@@ -23,26 +25,15 @@ use crate::error::failed;
 use crate::trace::trace;
 use crate::upstream;
 use crate::{Capability, Result};
-use kvm_bindings::{
-    KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap,
-    kvm_irqchip, kvm_pit_config, kvm_pit_state2,
-};
+use kvm_bindings::{KVM_PIT_SPEAKER_DUMMY, kvm_enable_cap, kvm_pit_config};
 use kvm_ioctls::VmFd;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// A virtual machine.
 #[derive(Debug)]
 pub struct Vm {
     pub(in crate::fd) fd: Arc<VmFd>,
-}
-
-/// The state of the in-kernel interrupt controllers and the PIT at power-on.
-#[derive(Clone, Debug)]
-pub struct ChipState {
-    chips: Vec<kvm_irqchip>,
-    /// `None` without a PIT.
-    pit: Option<kvm_pit_state2>,
 }
 
 impl Vm {
@@ -121,39 +112,5 @@ impl Vm {
     /// Returns a handle on the VM's clock, for the thread whose vCPU stops last.
     pub fn clock(&self) -> VmClock {
         VmClock::new(Arc::clone(&self.fd))
-    }
-
-    /// Returns the state of the in-kernel chips at power-on (`kernel-irqchip=on` only). It is the same in every machine
-    /// of a process, so it is read once, before a guest can have changed it. `pit`: whether this VM has a PIT.
-    pub fn power_on_chip_state(&self, pit: bool) -> Result<&'static ChipState> {
-        static POWER_ON: [OnceLock<ChipState>; 2] = [const { OnceLock::new() }; 2];
-        let power_on = &POWER_ON[usize::from(pit)];
-        if let Some(state) = power_on.get() {
-            return Ok(state);
-        }
-        let state = self.chip_state(pit)?;
-        Ok(power_on.get_or_init(|| state))
-    }
-
-    fn chip_state(&self, pit: bool) -> Result<ChipState> {
-        let chips = [KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE, KVM_IRQCHIP_IOAPIC]
-            .into_iter()
-            .map(|chip_id| {
-                let mut chip = kvm_irqchip { chip_id, ..Default::default() };
-                self.fd.get_irqchip(&mut chip).map_err(failed("KVM_GET_IRQCHIP", format!("chip {chip_id}")))?;
-                Ok(chip)
-            })
-            .collect::<Result<_>>()?;
-        let pit = pit.then(|| self.fd.get_pit2().map_err(failed("KVM_GET_PIT2", ""))).transpose()?;
-        Ok(ChipState { chips, pit })
-    }
-
-    /// Writes the state of the in-kernel chips, for a reset.
-    pub fn set_chip_state(&self, state: &ChipState) -> Result<()> {
-        for chip in &state.chips {
-            self.fd.set_irqchip(chip).map_err(failed("KVM_SET_IRQCHIP", format!("chip {}", chip.chip_id)))?;
-        }
-        let Some(pit) = &state.pit else { return Ok(()) };
-        self.fd.set_pit2(pit).map_err(failed("KVM_SET_PIT2", ""))
     }
 }

@@ -18,12 +18,14 @@ mod debug_console;
 mod debug_exit;
 mod fw_cfg;
 mod pvpanic;
+mod reset;
 mod rtc;
 mod serial;
 mod test_device;
 
 pub use debug_console::DebugPort;
 pub use fw_cfg::FwCfgFiles;
+pub(super) use reset::ResetRegisters;
 pub use serial::ComPort;
 pub use test_device::TestDevices;
 

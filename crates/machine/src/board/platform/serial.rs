@@ -35,7 +35,7 @@ impl ComPort {
 impl PlatformDevice for ComPort {
     fn acpi_entry(&self) -> Option<PlatformEntry> {
         let ports = (self.base, 8);
-        Some(PlatformEntry { name: "COM", id: HardwareId::Eisa("PNP0501"), ports, line: Some(self.line) })
+        Some(PlatformEntry { name: "COM", id: HardwareId::SERIAL_PORT, ports, line: Some(self.line) })
     }
 
     fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError> {

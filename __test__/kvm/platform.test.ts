@@ -1,0 +1,145 @@
+// What a kernel finds that is entered without firmware, and the ways in which it resets the machine.
+
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Machine, guestImage, type KernelIrqchip, type MachineOptions } from 'kvm-accel'
+import { guestFile } from '../helpers/guest-file.js'
+import { linuxGuest } from '../helpers/linux-guest.js'
+import { cli } from '../helpers/paths.js'
+import { kvm, linux, qemu, requires } from '../helpers/requires.js'
+import { start } from '../helpers/spawn.js'
+
+const test = requires(kvm)
+const withLinux = requires(kvm, linux)
+const beside = requires(kvm, qemu)
+
+const modes = ['on', 'split', 'off'] as const satisfies readonly KernelIrqchip[]
+
+const consoleOf = async (options: MachineOptions) => {
+  await using machine = await Machine.create({ serial: 'stream', noReboot: true, ...options })
+  await machine.start()
+  let text = ''
+  for await (const chunk of machine.serial) text += String(chunk)
+  return { text, exit: await machine.wait() }
+}
+
+/** What SeaBIOS leaves to a kernel under QEMU's `-M pc`. */
+const LEFT = `cr0 0x11
+stack 0x1
+master 0xb8
+slave 0x8e
+pit 0x34
+com1 0x3f8
+ebda 0x9fc0
+ebda size 0x1
+base memory 0x27f
+vector 0x1
+timer 0x8
+clock 0x70
+platform: done
+`
+
+for (const kernelIrqchip of modes) {
+  test(`a kernel finds what firmware leaves on a PC, with kernel-irqchip=${kernelIrqchip}`, async t => {
+    t.timeout(120_000)
+    for (const format of ['multiboot', 'pvh'] as const) {
+      const kernel = guestImage('platform', { format })
+      const { text, exit } = await consoleOf({ kernel, memory: '16M', accel: { kernelIrqchip } })
+      t.is(text, LEFT, format)
+      t.is(exit.reason, 'guest-reset')
+    }
+  })
+}
+
+test('a reset restores what firmware leaves', async t => {
+  t.timeout(120_000)
+  for (const kernelIrqchip of modes) {
+    await using machine = await Machine.create({
+      kernel: guestImage('platform'),
+      memory: '16M',
+      accel: { kernelIrqchip },
+      serial: 'stream',
+    })
+    await machine.start()
+    let text = ''
+    for await (const chunk of machine.serial) {
+      text += String(chunk)
+      if (text.length >= 3 * LEFT.length) break
+    }
+    t.is(text.slice(0, 3 * LEFT.length), LEFT.repeat(3), kernelIrqchip)
+  }
+})
+
+for (const [way, register] of [
+  [1, 'control A 0x2'],
+  [2, 'reset control 0x0'],
+  [3, 'reset control 0x2'],
+  [4, 'output port 0x3'],
+] as const) {
+  test(`a guest resets the machine by way ${way} (${register}), and noReboot makes that the end`, async t => {
+    t.timeout(120_000)
+    const options = { kernel: guestImage('platform'), memory: '16M', append: `way=${way}` }
+    const { text, exit } = await consoleOf(options)
+    t.is(text, `${LEFT}${register}\n`)
+    t.deepEqual(exit, { reason: 'guest-reset' })
+
+    await using machine = await Machine.create(options)
+    const resets = new Promise<void>(resolve => machine.once('reset', resolve))
+    await machine.start()
+    await resets
+    t.is(machine.state, 'running')
+  })
+}
+
+test('the BIOS data area lists the serial ports that exist', async t => {
+  const serials = [null, 'null', null, 'null'] as const
+  await using machine = await Machine.create({ kernel: guestImage('hello'), memory: '16M', serials })
+  const area = Buffer.from(await machine.debug.readMemory(0x400, 0x12))
+  t.deepEqual(
+    [0, 2, 4, 6].map(at => area.readUInt16LE(at)),
+    [0x2f8, 0x2e8, 0, 0],
+  )
+  t.is((area.readUInt16LE(0x10) >> 9) & 7, 2)
+})
+
+const DISKS = 32
+
+for (const [kernel, kernelIrqchip] of [
+  ['tiny', 'on'],
+  ['tiny', 'off'],
+  ['net', 'split'],
+] as const) {
+  const tables = kernel === 'net' ? 'with ACPI' : 'without ACPI'
+  withLinux(`Linux reads from ${DISKS} disks ${tables}, with kernel-irqchip=${kernelIrqchip}`, async t => {
+    t.timeout(600_000)
+    const folder = await mkdtemp(join(tmpdir(), 'kvm-accel-disks-'))
+    const disks = Array.from({ length: DISKS }, (_, index) => join(folder, `${index}.img`))
+    await Promise.all(disks.map((path, index) => writeFile(path, `disk ${index}\n`.padEnd(4096, '\0'))))
+    const guest = linuxGuest('for disk in /dev/vd*; do read -r line < $disk; echo "read $line"; done', { kernel })
+    const { text } = await consoleOf({
+      ...guest,
+      append: `${String(guest.append)}${kernelIrqchip === 'off' ? ' noapic nolapic' : ''}`,
+      accel: { kernelIrqchip },
+      disks: disks.map(path => ({ path, format: 'raw' as const })),
+    })
+    const read = [...text.matchAll(/^read disk (\d+)\r?$/gm)].map(([, index]) => Number(index))
+    t.deepEqual(
+      read.toSorted((a, b) => a - b),
+      disks.map((_, index) => index),
+      text,
+    )
+  })
+}
+
+beside('the same guest prints the same under QEMU', async t => {
+  t.timeout(300_000)
+  const argv = ['-nodefaults', '-vnc', 'none', '-serial', 'stdio', '-M', 'pc,accel=kvm', '-m', '16M', '-no-reboot']
+  for (const way of [1, 2, 3, 4]) {
+    const guest = ['-kernel', guestFile('platform', 'multiboot'), '-append', `way=${way}`]
+    const theirs = await start('qemu-system-x86_64', [...argv, ...guest]).finished
+    const ours = await start(process.execPath, [cli, 'run', ...argv, ...guest]).finished
+    t.is(ours.stdout, theirs.stdout, theirs.stderr + ours.stderr)
+    t.is(ours.status, theirs.status)
+  }
+})
