@@ -7,6 +7,7 @@
 //! - `clock`: the time of the machine's timers, which stops while the machine is paused.
 //! - `error`: errors of the configuration and of guest images.
 //! - `host_file`: opens host files that a user names.
+//! - `lost_output`: counts and reports output that the host could not write.
 //! - `host_socket`: Unix sockets that the machine listens on.
 //! - `pty`: pseudo-terminals for serial ports.
 //! - `layout`: addresses of RAM in the guest's physical address space.
@@ -38,6 +39,7 @@ mod host_file;
 pub mod host_socket;
 pub mod interrupts;
 pub mod layout;
+mod lost_output;
 mod mptable;
 pub mod pty;
 pub mod ram;

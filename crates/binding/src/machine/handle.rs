@@ -66,7 +66,7 @@ impl BindingMachine {
     /// All events and replies that wait, in the order in which they happened.
     #[napi]
     pub fn take(&self) -> Vec<BindingEvent> {
-        self.machine.outbox().take().into_iter().map(BindingEvent::from).collect()
+        self.machine.take().into_iter().map(BindingEvent::from).collect()
     }
 
     /// Sends a command and returns the id of its reply; 0 when the machine has ended. `nested`: a vCPU waits for the caller.
