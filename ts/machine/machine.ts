@@ -53,19 +53,9 @@ import type { MachineOptions } from './config/machine-options.js'
  */
 export class Machine extends EventEmitter<MachineEventMap> {
   /**
-   * COM1. Bytes written to it are the guest's input. With `serial: 'stream'` it can be read: the
-   * guest's output.
-   */
-  readonly serial: SerialPort
-  /**
    * COM1 to COM4, as option `serials` lists them; `null` for a port that the machine does not have.
    */
   readonly serials: readonly (SerialPort | null)[]
-  /**
-   * The guest's output on the debug console, with `target: 'stream'`. Bytes written to it are
-   * dropped. `null` without a debug console.
-   */
-  readonly debugConsole: SerialPort | null
   /** The ports of the virtio console, in the order of option `consoles`. */
   readonly consoles: readonly ConsolePort[]
   /** Breakpoints, watchpoints, single steps and guest memory. */
@@ -99,16 +89,16 @@ export class Machine extends EventEmitter<MachineEventMap> {
       emit: (name, ...args) => this.#emit(name, ...args),
       keepAlive: alive => this.#devices.ports.keepAlive(alive),
       ending: () => this.#devices.ending(),
-      ended: done => {
+      guestStopped: failed => this.#devices.guestStopped(failed),
+      restarted: () => void this.#devices.ports.restarted(),
+      ended: () => {
         this.#observation.traces.end()
-        this.#devices.ended(done)
+        return this.#devices.ended()
       },
     })
     this.#devices = new Devices(control, this.#lifecycle, options)
     const { ports, vsock, balloon, dirtyLog } = this.#devices
-    this.serial = ports.serial
     this.serials = ports.serials
-    this.debugConsole = ports.debugConsole
     this.consoles = ports.consoles
     this.vsock = vsock
     this.balloon = balloon
@@ -144,6 +134,22 @@ export class Machine extends EventEmitter<MachineEventMap> {
       for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
     return machine
+  }
+
+  /**
+   * COM1. Bytes written to it are the guest's input. With `serial: 'stream'` it can be read: the
+   * guest's output. A machine that is reset after `internal-error` has a new stream.
+   */
+  get serial(): SerialPort {
+    return this.#devices.ports.serial
+  }
+
+  /**
+   * The guest's output on the debug console, with `target: 'stream'`. Bytes written to it are
+   * dropped. `null` without a debug console.
+   */
+  get debugConsole(): SerialPort | null {
+    return this.#devices.ports.debugConsole
   }
 
   /** The run state as of the last event, by QEMU's name. */
@@ -197,14 +203,21 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Ends the machine in any run state. Resolves when its threads have ended and its memory is
-   * unmapped. A second call waits for the first. Commands that have not finished are refused.
+   * Ends the machine in any run state. Resolves when nothing of it is left: threads, memory, locks of
+   * images, sockets and their paths, ports of the host. The next machine may use them at once. A
+   * second call waits for the first. Commands that have not finished are refused.
    */
   stop(): Promise<void> {
     return this.#lifecycle.stop()
   }
 
-  /** Resolves when the machine has ended, or has stopped in `internal-error`. */
+  /**
+   * Resolves when the machine has ended, as {@linkcode Machine.stop} does, or has stopped in
+   * `internal-error` or, with option `noShutdown`, in `shutdown` or `guest-panicked`.
+   *
+   * Streams that are being read have delivered all output that the guest wrote before its end. A
+   * reader that pauses delays the result by at most a second, and can read the rest later.
+   */
   wait(): Promise<Exit> {
     return this.#lifecycle.wait()
   }

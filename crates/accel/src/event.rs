@@ -97,6 +97,10 @@ pub enum WarningCode {
     DeviceNotStill,
     /// A host error failed a device. The device is inactive until its driver resets it.
     DeviceHostError,
+    /// The host could not write output of a port, which is lost.
+    OutputLost,
+    /// The reader of standard output has closed it: further output of the port is lost.
+    StdoutClosed,
 }
 
 impl WarningCode {
@@ -113,6 +117,8 @@ impl WarningCode {
             Self::VcpuNotStopped => "VCPU_NOT_STOPPED",
             Self::DeviceNotStill => "DEVICE_NOT_STILL",
             Self::DeviceHostError => "DEVICE_HOST_ERROR",
+            Self::OutputLost => "OUTPUT_LOST",
+            Self::StdoutClosed => "STDOUT_CLOSED",
             Self::CpuFeatureUnavailable => "CPU_FEATURE_UNAVAILABLE",
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",

@@ -7,6 +7,7 @@
 //! - `clock`: the time of the machine's timers, which stops while the machine is paused.
 //! - `error`: errors of the configuration and of guest images.
 //! - `host_file`: opens host files that a user names.
+//! - `lost_output`: counts and reports output that the host could not write.
 //! - `host_socket`: Unix sockets that the machine listens on.
 //! - `sources`: waiting for descriptors.
 //! - `pty`: pseudo-terminals for serial ports.
@@ -40,6 +41,7 @@ mod host_file;
 pub mod host_socket;
 pub mod interrupts;
 pub mod layout;
+mod lost_output;
 mod low_memory;
 mod mptable;
 pub mod pty;

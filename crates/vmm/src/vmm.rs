@@ -97,11 +97,17 @@ impl Vmm {
         if !self.inbox.wait_closed(patience) {
             return false;
         }
+        self.join();
+        true
+    }
+
+    /// Joins the control thread, so that its stack is unmapped although the caller keeps the handle. The thread has closed both queues, and
+    /// only returns.
+    pub(crate) fn join(&self) {
         if let Some(thread) = lock(&self.thread).take() {
             // A panic of the thread has been reported as the machine's exit.
             let _ = thread.join();
         }
-        true
     }
 }
 

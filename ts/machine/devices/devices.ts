@@ -74,9 +74,13 @@ export class Devices {
     this.#msrs.end()
   }
 
-  /** The machine has ended. Calls `done` after the targets of the ports have been closed. */
-  ended(done: () => void): void {
-    this.vsock.end()
-    this.ports.machineEnded(done)
+  /** See {@link Ports.guestFailed} and {@link Ports.guestStopped}. */
+  guestStopped(failed: boolean): Promise<void> {
+    return failed ? this.ports.guestFailed() : this.ports.guestStopped()
+  }
+
+  /** The machine has ended. Resolves after readers have the last output and targets are closed. */
+  async ended(): Promise<void> {
+    await Promise.all([this.vsock.end(), this.ports.machineEnded()])
   }
 }

@@ -25,8 +25,15 @@ export interface Followers {
   keepAlive(alive: boolean): void
   /** The machine is ending. Called once. */
   ending(): void
-  /** The machine has ended. `done` is called when its ports are closed. */
-  ended(done: () => void): void
+  /**
+   * The guest has stopped, and the machine stays. `failed` is true in `internal-error`. Resolves when
+   * the readers of the ports have the guest's output.
+   */
+  guestStopped(failed: boolean): Promise<void>
+  /** The machine was reset after the guest had stopped. */
+  restarted(): void
+  /** The machine has ended. Resolves when its ports are closed. */
+  ended(): Promise<void>
 }
 
 /**
@@ -34,7 +41,7 @@ export interface Followers {
  * sends the commands that change it.
  *
  * Order of an end: `ending` (further commands are refused), event `closed`, `ended`, and then
- * {@link Lifecycle.stop} resolves.
+ * {@link Lifecycle.stop} and {@link Lifecycle.wait} resolve: every resource is free.
  */
 export class Lifecycle {
   readonly #control: Control
@@ -227,17 +234,25 @@ export class Lifecycle {
     if (state === 'shutdown') return this.#followers.emit('stop', { state, exit })
     // A machine that stays for inspection does not keep the process alive.
     this.#keepAlive(false)
+    this.#resolveExit(exit, state === 'internal-error')
     this.#followers.emit('stop', { state, exit })
-    this.#ended.resolve(exit)
+  }
+
+  /** Resolves `wait()` of a machine that stays, after the readers of its ports have its output. */
+  #resolveExit(exit: Exit, failed: boolean): void {
+    // A reset begins another wait.
+    const { resolve } = this.#ended
+    void this.#followers.guestStopped(failed).finally(() => resolve(exit))
   }
 
   #shutDown(reason: Exit['reason'], ended: BindingExit): void {
     this.#state = 'shutdown'
     this.#exit ??= exitOf(ended)
-    if (this.#noShutdown) this.#keepAlive(false)
-    else void this.#close()
+    if (this.#noShutdown) {
+      this.#keepAlive(false)
+      this.#resolveExit(this.#exit, false)
+    } else void this.#close()
     this.#followers.emit('shutdown', { reason })
-    this.#ended.resolve(this.#exit)
   }
 
   /** The machine runs again or was reset: `wait()` waits for its next exit. */
@@ -245,6 +260,7 @@ export class Lifecycle {
     if (!this.#exit) return
     this.#exit = undefined
     this.#ended = deferred()
+    this.#followers.restarted()
   }
 
   #gone(): void {
@@ -252,7 +268,10 @@ export class Lifecycle {
     this.#state = 'shutdown'
     // Without an exit the control thread itself has failed: otherwise it reports how the machine
     // ended.
-    this.#ended.resolve(this.#exit ?? { reason: 'host-quit' })
-    this.#followers.ended(() => this.#closed?.resolve())
+    const exit = this.#exit ?? { reason: 'host-quit' }
+    void this.#followers.ended().finally(() => {
+      this.#closed?.resolve()
+      this.#ended.resolve(exit)
+    })
   }
 }

@@ -66,7 +66,7 @@ impl BindingMachine {
     /// Returns all waiting events and replies, in the order in which they happened.
     #[napi]
     pub fn take(&self) -> Vec<BindingEvent> {
-        self.machine.outbox().take().into_iter().map(BindingEvent::from).collect()
+        self.machine.take().into_iter().map(BindingEvent::from).collect()
     }
 
     /// Sends a command and returns the id of its reply, or 0 if the machine has ended. `nested` is true if a vCPU waits for the caller.

@@ -108,6 +108,7 @@ impl Board {
             cpus: topology.cpus(),
             pm: &pm,
             firmware_files,
+            sink: &sink,
             input_drained,
             bus: own,
             attached: Vec::new(),

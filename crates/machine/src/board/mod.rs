@@ -265,7 +265,7 @@ impl Board {
         // The thread of a device that does not stop keeps the resources that it uses.
         let _ = stop(&self.virtio, deadline);
         self.timer = None;
-        self.attached.iter().for_each(|device| device.flush_pending());
+        self.attached.iter().for_each(|device| device.finish());
     }
 
     /// Asks the threads of all devices to end. Returns the time at which this machine stops waiting for them.

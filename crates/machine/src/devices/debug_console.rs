@@ -25,9 +25,10 @@ impl DebugConsole {
         Self { output_interrupt: output.interrupt(), output: Mutex::new(output) }
     }
 
-    /// Writes as much pending output as there is room for, without waiting. Called at teardown.
-    pub fn flush_pending(&self) -> bool {
-        self.output().flush_pending()
+    /// Writes as much pending output as there is room for, without waiting, and reports lost output. Called when the
+    /// machine ends.
+    pub fn finish(&self) {
+        self.output().finish();
     }
 
     fn output(&self) -> MutexGuard<'_, SerialOutput> {
@@ -52,7 +53,7 @@ impl BusDevice for DebugConsole {
     }
 
     fn resume(&self) {
-        self.flush_pending();
+        self.output().flush_pending();
         if let Some(interrupt) = &self.output_interrupt {
             interrupt.clear();
         }

@@ -99,10 +99,13 @@ impl SerialPort {
     }
 
     /// Writes as much pending output as there is room for, without waiting. Returns true if nothing is left.
-    ///
-    /// Called at teardown, after [`BusDevice::interrupt`].
     pub fn flush_pending(&self) -> bool {
         self.output().flush_pending()
+    }
+
+    /// Flushes pending output as [`SerialPort::flush_pending`] does, and reports lost output. Called when the machine ends.
+    pub fn finish(&self) {
+        self.output().finish();
     }
 
     /// Resets the registers to their initial values. Pending output and queued input are kept.

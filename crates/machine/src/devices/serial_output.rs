@@ -5,14 +5,18 @@
 //! latter is a level that [`OutputInterrupt`] holds, so it cannot be missed. Any signal also interrupts the wait,
 //! because a signal kicks a vCPU. Bytes that were not written by then are kept and written first with the next byte.
 //!
-//! When the reader is gone, the guest continues and its output is dropped from then on. Sockets raise no SIGPIPE; for
-//! pipes the process must ignore SIGPIPE, as Node and Rust programs do.
+//! When the reader is gone, the guest continues and its output is dropped from then on. Output that the host cannot write
+//! for another reason, such as a full disk, is dropped, and later output is tried again. Both are counted and reported.
+//! Sockets raise no SIGPIPE; for pipes the process must ignore SIGPIPE, as Node and Rust programs do.
 
+use crate::lost_output::{LostOutput, Place, is_closed};
 use crate::{MachineConfigError, host_file};
+use kvm_accel::EventSink;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
+use rustix::pipe::{PipeFlags, pipe_with};
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -30,6 +34,7 @@ pub struct SerialOutput {
     sink: Sink,
     pending: Vec<u8>,
     interrupt: Option<Arc<OutputInterrupt>>,
+    lost: LostOutput,
 }
 
 #[derive(Debug)]
@@ -56,7 +61,7 @@ impl SerialOutput {
     /// Creates an output that drops everything.
     #[must_use]
     pub const fn null() -> Self {
-        Self { sink: Sink::Null, pending: Vec::new(), interrupt: None }
+        Self { sink: Sink::Null, pending: Vec::new(), interrupt: None, lost: LostOutput::new(Place::Caller) }
     }
 
     /// Creates an output to a file that a user names: a regular file, which is created or truncated, a FIFO that a
@@ -65,7 +70,18 @@ impl SerialOutput {
     /// # Errors
     /// Fails if the path cannot be opened or leads to another type of file.
     pub fn create(path: &Path) -> Result<Self, MachineConfigError> {
-        Self::file(host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?)
+        let file = host_file::create(path).map_err(|refusal| refusal.of("serial", "serial file", path))?;
+        Self::to(file, Place::Named(format!("'{}'", path.display())))
+    }
+
+    /// Creates an output that the caller reads from the returned pipe. Reads of the pipe do not block.
+    ///
+    /// # Errors
+    /// Fails if the kernel has no descriptor left.
+    pub fn stream() -> Result<(OwnedFd, Self), MachineConfigError> {
+        // A pipe holds 64 KiB even in writes of a single byte. A socket holds only some hundred such writes.
+        let pipe = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(|errno| refuse(&errno.into()))?;
+        Ok((pipe.0, Self::to(pipe.1.into(), Place::Caller)?))
     }
 
     /// Creates an output to a file, pipe or terminal, from the file's current position on. A pipe or a terminal is
@@ -74,8 +90,13 @@ impl SerialOutput {
     /// # Errors
     /// Fails if the kernel has no descriptor left.
     pub fn file(file: File) -> Result<Self, MachineConfigError> {
+        Self::to(file, Place::Named("a file".into()))
+    }
+
+    fn to(file: File, place: Place) -> Result<Self, MachineConfigError> {
         let regular = file.metadata().map_err(|error| refuse(&error))?.is_file();
-        Self::new(if regular { Sink::File(file.into()) } else { Sink::Stream(host_file::nonblocking(file).into()) })
+        let sink = if regular { Sink::File(file.into()) } else { Sink::Stream(host_file::nonblocking(file).into()) };
+        Self::new(sink, place)
     }
 
     /// Creates an output to a stream socket.
@@ -83,7 +104,7 @@ impl SerialOutput {
     /// # Errors
     /// Fails if the kernel has no descriptor left.
     pub fn socket(socket: UnixStream) -> Result<Self, MachineConfigError> {
-        Self::new(Sink::Socket(socket.into()))
+        Self::new(Sink::Socket(socket.into()), Place::Named("a socket".into()))
     }
 
     /// Creates an output to a duplicate of this process's standard output.
@@ -92,12 +113,18 @@ impl SerialOutput {
     /// Fails if standard output is closed, or the kernel has no descriptor left.
     pub fn stdout() -> Result<Self, MachineConfigError> {
         let stdout = std::io::stdout().as_fd().try_clone_to_owned().map_err(|error| refuse(&error))?;
-        Self::file(stdout.into())
+        Self::to(stdout.into(), Place::Stdout)
     }
 
-    fn new(sink: Sink) -> Result<Self, MachineConfigError> {
+    fn new(sink: Sink, place: Place) -> Result<Self, MachineConfigError> {
         let interrupt = OutputInterrupt::new().map_err(|errno| refuse(&errno.into()))?;
-        Ok(Self { sink, pending: Vec::new(), interrupt: Some(Arc::new(interrupt)) })
+        let lost = LostOutput::new(place);
+        Ok(Self { sink, pending: Vec::new(), interrupt: Some(Arc::new(interrupt)), lost })
+    }
+
+    /// Reports lost output to `sink`, as output of `port`.
+    pub fn report_losses(&mut self, port: impl Into<String>, sink: &Arc<dyn EventSink>) {
+        self.lost.report_to(port.into(), Arc::clone(sink));
     }
 
     /// Returns the handle that ends waits; `None` if output never waits.
@@ -108,7 +135,7 @@ impl SerialOutput {
     /// Writes the pending bytes, then `bytes`. Waits for room until an interruption.
     pub(super) fn write(&mut self, bytes: &[u8]) {
         if matches!(self.sink, Sink::Null) {
-            return;
+            return self.lost.note_more(bytes.len());
         }
         self.pending.extend_from_slice(bytes);
         self.drain(Wait::ForRoom);
@@ -125,14 +152,22 @@ impl SerialOutput {
         self.pending.is_empty()
     }
 
+    /// Writes as much as there is room for now, and reports lost output that no report includes yet.
+    pub(super) fn finish(&mut self) {
+        self.flush_pending();
+        self.lost.finish();
+    }
+
     fn drain(&mut self, wait: Wait) {
         while !self.pending.is_empty() {
             match self.write_some(wait) {
                 Ok(written) => drop(self.pending.drain(..written)),
                 Err(Errno::INTR | Errno::AGAIN) => return,
-                Err(_) => {
-                    self.pending = Vec::new();
-                    self.sink = Sink::Null;
+                Err(error) => {
+                    self.lost.note(std::mem::take(&mut self.pending).len(), error);
+                    if is_closed(error) {
+                        self.sink = Sink::Null;
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use kvm_accel_machine::board::Board;
 use kvm_accel_machine::devices::{Delegated, SerialPort};
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::{Balloon, Vsock};
-use std::io::PipeReader;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -54,7 +54,7 @@ impl DirectAccess {
 
     /// Returns the reading end of a port's stream, on the first call only. COM1 is 0 and the debug console is 4.
     #[must_use]
-    pub fn take_serial_end(&self, port: u32) -> Option<PipeReader> {
+    pub fn take_serial_end(&self, port: u32) -> Option<OwnedFd> {
         lock(&self.opened).take_stream(port)
     }
 

@@ -4,13 +4,14 @@ use super::direct::DirectAccess;
 use super::machine::BoardMachine;
 use crate::config::{MachinePlan, OpenMachine, TakeBytes};
 use crate::sync::{Mutex, lock};
-use crate::{Built, Command, Event, Failure, MachineConfig, Outbox, Sender, Vmm};
+use crate::{Built, Command, Event, Failure, MachineConfig, Message, Outbox, Sender, Vmm};
 use kvm_accel::EventSink;
 use kvm_accel::cancel::{Cancel, Cancelled};
 use kvm_accel::trace::{Filter, Trace, TraceSession};
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::board::{Board, BoardError};
 use kvm_accel_machine::devices::{DelegatedMsrs, InputDrained};
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -99,6 +100,16 @@ impl BoardVmm {
         &self.vmm
     }
 
+    /// Takes all messages out of the outbox. After [`Event::Closed`] nothing of the machine is left but this handle.
+    #[must_use]
+    pub fn take(&self) -> VecDeque<Message> {
+        let messages = self.outbox.take();
+        if matches!(messages.back(), Some(Message::Event(Event::Closed))) {
+            self.vmm.join();
+        }
+        messages
+    }
+
     /// Returns the queue of replies and events.
     #[must_use]
     pub const fn outbox(&self) -> &Arc<Outbox> {
@@ -150,6 +161,9 @@ impl Building {
             Box::new(move || outbox.emit(Event::InputDrained { port }))
         };
         let sink = Arc::new(sender.clone()) as Arc<dyn EventSink>;
+        if let Some(console) = opened.find_console() {
+            console.report_losses(&sink);
+        }
         let (mut board, warnings) = Board::new(config, sink, &input_drained, cancel)?;
         board.set_delegated_msrs(msrs);
         direct.open(opened, cancel)?;

@@ -3,7 +3,7 @@
 use kvm_accel_machine::virtio::console::Console;
 use kvm_accel_machine::virtio::{Balloon, Vsock};
 use std::collections::HashMap;
-use std::io::PipeReader;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Weak};
 
@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 #[derive(Default)]
 pub struct Opened {
     /// By number of the serial port. COM1 is 0 and the debug console is 4.
-    streams: HashMap<u32, PipeReader>,
+    streams: HashMap<u32, OwnedFd>,
     /// By number of the console port.
     console_ends: Vec<Option<UnixStream>>,
     console: Option<Weak<Console>>,
@@ -21,7 +21,7 @@ pub struct Opened {
 }
 
 impl Opened {
-    pub fn stream(&mut self, port: u32, end: PipeReader) {
+    pub fn stream(&mut self, port: u32, end: OwnedFd) {
         self.streams.insert(port, end);
     }
 
@@ -59,7 +59,7 @@ impl Opened {
         self.vsock.clone()
     }
 
-    pub fn take_stream(&mut self, port: u32) -> Option<PipeReader> {
+    pub fn take_stream(&mut self, port: u32) -> Option<OwnedFd> {
         self.streams.remove(&port)
     }
 

@@ -4,7 +4,6 @@ use super::opened::Opened;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::devices::SerialOutput;
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The most serial ports.
@@ -57,13 +56,9 @@ impl Target {
             Self::Stdio {} => SerialOutput::stdout(),
             Self::File { path } => SerialOutput::create(Path::new(&path)),
             Self::Stream {} => {
-                // A pipe holds 64 KiB even in writes of a single byte. A socket holds only some hundred such writes.
-                let (theirs, ours) = std::io::pipe().map_err(|error| {
-                    let message = format!("cannot create the stream of a serial port: {error}");
-                    MachineConfigError::new("serial", message, "Raise the limit on open files (ulimit -n).")
-                })?;
+                let (theirs, ours) = SerialOutput::stream()?;
                 opened.stream(port, theirs);
-                SerialOutput::file(OwnedFd::from(ours).into())
+                Ok(ours)
             }
         }
     }

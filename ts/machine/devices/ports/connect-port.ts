@@ -1,13 +1,11 @@
 // Connects a port with its target outside the process.
 
-import { once } from 'node:events'
+import { withinLastOutput } from '../../lifecycle/last-output.js'
 import type { Serial } from '../../config/serial.js'
-import type { PortLine, PortStream } from './line.js'
+import type { PortLine } from './line.js'
+import type { PortStream } from './port-stream.js'
 import { openPty } from './pty.js'
 import { openSocket } from './socket.js'
-
-/** The time for which the end of a machine waits for readers of its last output, in ms. */
-const LAST_OUTPUT = 1000
 
 /**
  * Connects a port with its target. Returns a line for a target that this process serves: a socket
@@ -34,19 +32,9 @@ export async function openLine(
   }
 }
 
-/** Closes lines after the last output of their ports, or after {@link LAST_OUTPUT}. */
-export async function closeLines(
-  lines: readonly { readonly port: PortStream; readonly line: PortLine }[],
-): Promise<void> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<void>(resolve => {
-    timer = setTimeout(resolve, LAST_OUTPUT)
-  })
-  const written = lines.map(async ({ port, line }) => {
-    if (!port.readableEnded) await once(port, 'end')
-    await line.close()
-  })
-  await Promise.race([timeout, Promise.allSettled(written)])
-  clearTimeout(timer)
-  for (const { line } of lines) line.destroy()
+/** Closes lines after their last output, or when the time for it is over. */
+export async function closeLines(lines: readonly PortLine[]): Promise<void> {
+  if (lines.length === 0) return
+  await withinLastOutput(Promise.allSettled(lines.map(line => line.close())))
+  for (const line of lines) line.destroy()
 }

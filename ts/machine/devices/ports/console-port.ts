@@ -1,4 +1,5 @@
-import { Socket } from 'node:net'
+import type { Channel } from './channel.js'
+import { PortStream } from './port-stream.js'
 
 /** The size of a terminal, in characters. */
 export interface TerminalSize {
@@ -9,31 +10,20 @@ export interface TerminalSize {
 }
 
 /**
- * A port of the virtio console as a stream, a `net.Socket`. Bytes written to it are the guest's
- * input. With target `'stream'` the guest's output can be read from it. Both directions have
- * back-pressure: a program of the guest whose output is not read waits in its `write`. The stream
- * ends with the machine.
+ * A port of the virtio console as a stream. A program of the guest whose output is not read waits
+ * in its `write`. `end()` ends the guest's input.
  */
-export class ConsolePort extends Socket {
+export class ConsolePort extends PortStream {
   /** The name of a channel; `null` for a terminal. */
   readonly name: string | null
-  /**
-   * The path of the pseudo-terminal's device, or the address of the socket. `undefined` for other
-   * targets.
-   */
-  path: string | undefined
   readonly #resize: (columns: number, rows: number) => void
+  #writing: (() => void) | undefined
 
-  /** @internal Takes over the descriptor. */
-  constructor(fd: number, name: string | null, read: boolean, resize: (columns: number, rows: number) => void) {
-    super({ fd, readable: true, writable: true })
+  /** @internal */
+  constructor(channel: Channel, name: string | null, resize: (columns: number, rows: number) => void) {
+    super(channel)
     this.name = name
     this.#resize = resize
-    // Bytes written after the end of the machine are dropped, as on a serial port.
-    this.on('error', () => {})
-    // The port has no output to read here: resume it to receive its end.
-    if (!read) this.resume()
-    this.keepAlive(false)
   }
 
   /**
@@ -51,9 +41,23 @@ export class ConsolePort extends Socket {
     this.#resize(columns, rows)
   }
 
-  /** @internal Sets whether reading keeps the process alive. */
-  keepAlive(alive: boolean): void {
-    if (alive) this.ref()
-    else this.unref()
+  /** @internal */
+  override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: () => void): void {
+    if (this.ended) return done()
+    this.#writing = done
+    this.channel.write(chunk, () => this.dropInput())
+  }
+
+  /** @internal */
+  override _final(done: () => void): void {
+    if (!this.ended) this.channel.endInput()
+    done()
+  }
+
+  /** @internal */
+  protected override dropInput(): void {
+    const done = this.#writing
+    this.#writing = undefined
+    done?.()
   }
 }

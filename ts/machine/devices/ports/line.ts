@@ -1,8 +1,3 @@
-import type { Duplex } from 'node:stream'
-
-/** A serial port or a port of the virtio console, as a stream. */
-export type PortStream = Duplex
-
 /** The outer end of a port: a pseudo-terminal or a socket that this process serves. */
 export interface PortLine {
   /** The terminal's device, or the address of the socket. */

@@ -3,7 +3,8 @@
 import { once } from 'node:events'
 import { Socket } from 'node:net'
 import { native, unwrap } from '../../../native/native.js'
-import type { PortLine, PortStream } from './line.js'
+import type { PortLine } from './line.js'
+import type { PortStream } from './port-stream.js'
 
 /**
  * Opens a new pseudo-terminal in raw mode. While no program has it open, the guest's output is

@@ -3,7 +3,8 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
-import type { PortLine, PortStream } from './line.js'
+import type { PortLine } from './line.js'
+import type { PortStream } from './port-stream.js'
 import type { NormalSocket } from '../../config/serial.js'
 import { listenAtPath, type Listener } from './unix-listener.js'
 

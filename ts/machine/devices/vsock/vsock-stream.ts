@@ -5,7 +5,8 @@ import { Socket } from 'node:net'
  * not pass through this package's events. Both directions have back-pressure. With `allowHalfOpen`,
  * each direction can be ended separately.
  *
- * The stream ends when the machine ends or is reset.
+ * The stream ends when the machine ends or is reset. A stream that is being read then emits the bytes
+ * that it has, within a second. A stream that no program reads is destroyed when the machine ends.
  */
 export class VsockStream extends Socket {
   /** The guest's port. */

@@ -1,6 +1,7 @@
 import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
 import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
+import { isRead, readToEnd } from '../../lifecycle/last-output.js'
 import { MOST_CONNECTIONS } from '../../config/virtio/vsock.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
@@ -65,6 +66,7 @@ interface Owner {
 export class Vsock {
   readonly #owner: Owner
   readonly #servers = new Map<number, VsockServer>()
+  readonly #streams = new Set<VsockStream>()
   readonly #waiting = new Map<number, Deferred<number>>()
   #lastId = 0
 
@@ -93,7 +95,7 @@ export class Vsock {
     const { fd, guestPort } = unwrap(this.#owner.native.connectVsock(port, id))
     // Created at once, so that it keeps the process alive, and that the device notices when the
     // caller cancels.
-    const stream = new VsockStream(fd, guestPort, allowHalfOpen)
+    const stream = this.#stream(fd, guestPort, allowHalfOpen)
     const connected = deferred<number>()
     const aborted = () => connected.reject(signal?.reason)
     this.#waiting.set(id, connected)
@@ -132,7 +134,7 @@ export class Vsock {
     const server = new VsockServer(port, {
       accept: () => {
         const accepted = native.acceptVsock(port)
-        return accepted && new VsockStream(accepted.fd, accepted.guestPort, allowHalfOpen).opened(port)
+        return accepted && this.#stream(accepted.fd, accepted.guestPort, allowHalfOpen).opened(port)
       },
       close: () => {
         this.#servers.delete(port)
@@ -156,9 +158,22 @@ export class Vsock {
     this.#servers.get(port)?.arrived()
   }
 
-  /** @internal The machine has ended. */
-  end(): void {
+  /**
+   * @internal The machine has ended. Closes every stream: at once if no program reads it, and after
+   * its last byte otherwise. Resolves then.
+   */
+  async end(): Promise<void> {
     for (const server of this.#servers.values()) server.close()
+    for (const stream of this.#streams) if (!isRead(stream)) stream.destroy()
+    await readToEnd([...this.#streams])
+    for (const stream of this.#streams) stream.destroy()
+  }
+
+  #stream(fd: number, guestPort: number, allowHalfOpen: boolean): VsockStream {
+    const stream = new VsockStream(fd, guestPort, allowHalfOpen)
+    this.#streams.add(stream)
+    stream.once('close', () => this.#streams.delete(stream))
+    return stream
   }
 }
 

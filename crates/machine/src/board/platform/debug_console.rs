@@ -15,7 +15,9 @@ pub struct DebugPort {
 
 impl PlatformDevice for DebugPort {
     fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError> {
-        let console = Arc::new(DebugConsole::new(self.output));
+        let mut output = self.output;
+        output.report_losses("the debug console", slot.sink);
+        let console = Arc::new(DebugConsole::new(output));
         slot.ports("isa-debugcon", self.port, 1, Arc::clone(&console) as _);
         slot.add_attached(console);
         Ok(())
@@ -23,7 +25,7 @@ impl PlatformDevice for DebugPort {
 }
 
 impl Attached for DebugConsole {
-    fn flush_pending(&self) {
-        Self::flush_pending(self);
+    fn finish(&self) {
+        Self::finish(self);
     }
 }

@@ -35,7 +35,7 @@ use crate::bus::{BusBuilder, BusDevice};
 use crate::devices::{AcpiPm, InputDrained, Irq, SerialPort};
 use crate::interrupts::Lines;
 use crate::layout::RamLayout;
-use kvm_accel::GuestRam;
+use kvm_accel::{EventSink, GuestRam};
 use std::sync::Arc;
 
 /// A platform device that is not on the board yet.
@@ -57,8 +57,8 @@ pub trait Attached: Send + Sync {
     /// Resets the device to power-on.
     fn reset(&self) {}
 
-    /// Writes the pending output that its reader takes at once. Called when the machine ends.
-    fn flush_pending(&self) {}
+    /// Writes the pending output that its reader takes at once, and reports lost output. Called when the machine ends.
+    fn finish(&self) {}
 }
 
 /// Serial ports of a board, COM1 to COM4.
@@ -73,6 +73,8 @@ pub struct Slot<'a> {
     pub(super) pm: &'a Arc<AcpiPm>,
     /// Files that the board itself passes to firmware through fw_cfg.
     pub(super) firmware_files: Vec<(String, Vec<u8>)>,
+    /// Receives warnings of the device.
+    pub(super) sink: &'a Arc<dyn EventSink>,
     pub(super) input_drained: &'a dyn Fn(u32) -> InputDrained,
     pub(super) bus: BusBuilder,
     pub(super) attached: Vec<Arc<dyn Attached>>,

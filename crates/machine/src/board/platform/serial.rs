@@ -40,7 +40,9 @@ impl PlatformDevice for ComPort {
 
     fn attach(self: Box<Self>, slot: &mut Slot<'_>) -> Result<(), BoardError> {
         let input_drained = (slot.input_drained)(self.index);
-        let port = Arc::new(SerialPort::new(slot.edge(self.line)?, self.output, Some(input_drained)));
+        let mut output = self.output;
+        output.report_losses(format!("COM{}", u64::from(self.index) + 1), slot.sink);
+        let port = Arc::new(SerialPort::new(slot.edge(self.line)?, output, Some(input_drained)));
         slot.ports("serial", self.base, COM1_PORTS, Arc::clone(&port) as _);
         slot.add_attached(Arc::clone(&port) as _);
         if let Some(place) = usize::try_from(self.index).ok().and_then(|index| slot.serial_ports.get_mut(index)) {
@@ -55,7 +57,7 @@ impl Attached for SerialPort {
         Self::reset(self);
     }
 
-    fn flush_pending(&self) {
-        Self::flush_pending(self);
+    fn finish(&self) {
+        Self::finish(self);
     }
 }

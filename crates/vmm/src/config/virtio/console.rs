@@ -4,7 +4,6 @@ use crate::config::serial::Target;
 use kvm_accel_machine::MachineConfigError;
 use kvm_accel_machine::virtio::console::{Console, HostEnd, PortKind};
 use serde::{Deserialize, Serialize};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -35,9 +34,11 @@ fn host_end(target: Target) -> Result<(UnixStream, HostEnd), MachineConfigError>
         MachineConfigError::new("consoles", message, "Raise the limit on open files (ulimit -n).")
     };
     let (theirs, ours) = UnixStream::pair().map_err(failed)?;
+    // At the end of the machine, the caller reads what is there.
+    theirs.set_nonblocking(true).map_err(failed)?;
     let end = match target {
         Target::Null {} => HostEnd::null(ours),
-        Target::Stdio {} => HostEnd::file(ours, std::io::stdout().as_fd().try_clone_to_owned().map_err(failed)?.into()),
+        Target::Stdio {} => HostEnd::stdout(ours).map_err(failed)?,
         Target::File { path } => HostEnd::create(ours, Path::new(&path))?,
         Target::Stream {} => HostEnd::stream(ours),
     };

@@ -1,6 +1,8 @@
 //! The host's end of a port: input from a socket, output to the same socket or to a file. It never blocks.
 
+use crate::lost_output::{LostOutput, Place, is_closed};
 use crate::{MachineConfigError, host_file};
+use kvm_accel::EventSink;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -8,6 +10,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that a pipe takes without blocking once it is writable (PIPE_BUF).
@@ -21,6 +24,7 @@ pub struct HostEnd {
     socket: UnixStream,
     output: Output,
     input_ended: bool,
+    lost: LostOutput,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,7 @@ impl HostEnd {
     /// Creates an end that uses a socket for both directions.
     #[must_use]
     pub const fn stream(socket: UnixStream) -> Self {
-        Self::new(socket, Output::Stream)
+        Self::new(socket, Output::Stream, Place::Caller)
     }
 
     /// Creates an end with input from a socket and output to the file at `path`: a regular file, which is created or truncated, a FIFO that
@@ -55,7 +59,17 @@ impl HostEnd {
     /// When the path cannot be opened or is another type of file. Opening never blocks.
     pub fn create(socket: UnixStream, path: &Path) -> Result<Self, MachineConfigError> {
         let file = host_file::create(path).map_err(|refusal| refusal.of("consoles", "console file", path))?;
-        Ok(Self::file(socket, file))
+        let place = Place::Named(format!("'{}'", path.display()));
+        Ok(Self::new(socket, Output::File(host_file::nonblocking(file)), place))
+    }
+
+    /// Creates an end with input from a socket and output to a duplicate of this process's standard output, see [`HostEnd::file`].
+    ///
+    /// # Errors
+    /// When standard output is closed, or the kernel has no descriptor left.
+    pub fn stdout(socket: UnixStream) -> std::io::Result<Self> {
+        let stdout = std::io::stdout().as_fd().try_clone_to_owned()?;
+        Ok(Self::new(socket, Output::File(host_file::nonblocking(stdout.into())), Place::Stdout))
     }
 
     /// Creates an end with input from a socket and output to a file. A pipe or a terminal is opened again, so that writes never block and
@@ -63,24 +77,31 @@ impl HostEnd {
     /// writes.
     #[must_use]
     pub fn file(socket: UnixStream, file: File) -> Self {
-        Self::new(socket, Output::File(host_file::nonblocking(file)))
+        Self::new(socket, Output::File(host_file::nonblocking(file)), Place::Named("a file".into()))
     }
 
     /// Creates an end with input from a socket, whose output is discarded.
     #[must_use]
     pub const fn null(socket: UnixStream) -> Self {
-        Self::new(socket, Output::Null)
+        Self::new(socket, Output::Null, Place::Caller)
     }
 
-    const fn new(socket: UnixStream, output: Output) -> Self {
-        Self { socket, output, input_ended: false }
+    const fn new(socket: UnixStream, output: Output, place: Place) -> Self {
+        Self { socket, output, input_ended: false, lost: LostOutput::new(place) }
     }
 
-    /// Writes output, and returns the number of bytes taken; `None` if there is no room now. If the reader has gone, all output is
-    /// discarded and counts as taken.
+    /// Reports lost output to `sink`, as output of `port`.
+    pub(super) fn report_losses(&mut self, port: String, sink: &Arc<dyn EventSink>) {
+        self.lost.report_to(port, Arc::clone(sink));
+    }
+
+    /// Writes output, and returns the number of bytes taken; `None` if there is no room now. Output that is lost counts as taken.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Option<usize> {
         let written = match &self.output {
-            Output::Null => return Some(bytes.len()),
+            Output::Null => {
+                self.lost.note_more(bytes.len());
+                return Some(bytes.len());
+            }
             Output::Stream => retry_on_intr(|| send(&self.socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)),
             Output::File(file) => has_room(file).and_then(|()| {
                 let written = retry_on_intr(|| rustix::io::write(file, bytes.get(..PIPE).unwrap_or(bytes)));
@@ -93,12 +114,16 @@ impl HostEnd {
         };
         match written {
             Err(Errno::AGAIN) => None,
-            // Without this, an output that takes 0 bytes would be retried forever.
-            Err(_) | Ok(0) => {
-                self.output = Output::Null;
+            Ok(written) if written > 0 => Some(written),
+            failed => {
+                // Without this, an output that takes 0 bytes would be retried forever.
+                let error = failed.err().unwrap_or(Errno::PIPE);
+                self.lost.note(bytes.len(), error);
+                if is_closed(error) {
+                    self.output = Output::Null;
+                }
                 Some(bytes.len())
             }
-            Ok(written) => Some(written),
         }
     }
 
@@ -127,6 +152,12 @@ impl HostEnd {
             Output::File(file) => file.as_fd(),
         };
         Some(PollFd::from_borrowed_fd(fd, PollFlags::OUT))
+    }
+}
+
+impl Drop for HostEnd {
+    fn drop(&mut self) {
+        self.lost.finish();
     }
 }
 

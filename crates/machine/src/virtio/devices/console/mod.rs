@@ -16,7 +16,7 @@ use crate::MachineConfigError;
 use crate::virtio::interface::lease::Holder;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
-use kvm_accel::lock;
+use kvm_accel::{EventSink, lock};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use virtio_bindings::virtio_ids::VIRTIO_ID_CONSOLE;
@@ -95,6 +95,18 @@ impl Console {
             queues.extend([QUEUE, QUEUE].repeat(last));
         }
         Ok(Self { kinds: kinds.into(), queues, ends: Holder::new(ends), terminals: Arc::new(terminals) })
+    }
+
+    /// Reports output that the host could not write to `sink`. Called before the driver starts the device.
+    pub fn report_losses(&self, sink: &Arc<dyn EventSink>) {
+        let mut ends = self.ends.lease();
+        for (index, (end, kind)) in ends.get_mut().into_iter().flatten().zip(&*self.kinds).enumerate() {
+            let port = match kind {
+                PortKind::Console => format!("console {index}"),
+                PortKind::Channel { name } => format!("channel '{name}'"),
+            };
+            end.report_losses(port, sink);
+        }
     }
 
     /// Sets the size of a port's terminal. The guest is notified now, and after each time that its driver sets up the port. A channel has
