@@ -97,6 +97,10 @@ pub enum WarningCode {
     DeviceNotStill,
     /// A host error failed a device. The device is inactive until its driver resets it.
     DeviceHostError,
+    /// The format of a disk image was not stated, and was detected as raw.
+    DiskFormatDetected,
+    /// Opening a disk image for writing has cleared its autoclear features.
+    DiskFeaturesCleared,
 }
 
 impl WarningCode {
@@ -117,6 +121,8 @@ impl WarningCode {
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",
             Self::EmulationFailure => "EMULATION_FAILURE",
+            Self::DiskFormatDetected => "DISK_FORMAT_DETECTED",
+            Self::DiskFeaturesCleared => "DISK_FEATURES_CLEARED",
         }
     }
 }

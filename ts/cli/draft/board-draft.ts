@@ -10,7 +10,7 @@ import type { Draft } from '../parameters/schema-options.js'
 /** A drive or a block node. */
 export interface DriveDraft {
   readonly path: string
-  /** Absent when the command line does not name the format. */
+  /** Absent when the command line does not name the format, which is then detected. */
   readonly format?: 'raw' | 'qcow2'
   readonly readOnly: boolean
   /** Whether discard requests of the guest reach the file. */
@@ -19,7 +19,7 @@ export interface DriveDraft {
 }
 
 /** A disk of the guest. */
-export interface DiskDraft extends Required<DriveDraft> {
+export interface DiskDraft extends DriveDraft {
   readonly id: string
   readonly serial?: string
 }
