@@ -4,7 +4,6 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
-import { imageFiles } from '../../ts/cli/image-files.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'
 import { disksEntry } from '../../ts/machine/config/virtio/disks.js'
@@ -37,7 +36,7 @@ const weTake = (argv: readonly string[]): boolean => {
   try {
     const draft = readArgv([...machine, ...argv])
     if (typeof draft === 'string') throw new Error(draft)
-    disksEntry.read(resolveBoard(draft, imageFiles).devices.disks, 'disks')
+    disksEntry.read(resolveBoard(draft).devices.disks, 'disks')
     memoryOption(draft)
     return true
   } catch (error) {

@@ -6,7 +6,6 @@ import { OptionError } from '../../ts/errors/index.js'
 const stats = (...argv: string[]) => {
   const request = resolveRun(['-kernel', 'k', ...argv], {
     isMultiboot: () => false,
-    isQcow2: () => false,
     readText: String,
   })
   return request.kind === 'run' ? request.run.stats : undefined

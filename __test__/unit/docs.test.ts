@@ -247,7 +247,6 @@ const commandLines = (script: string): string[][] => {
 
 test('command lines in the documents are valid', t => {
   const scripts = blocks.filter(({ language }) => language === 'sh')
-  const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
   let count = 0
   for (const { page, line, code } of scripts) {
     for (const argv of commandLines(code)) {
@@ -257,7 +256,7 @@ test('command lines in the documents are valid', t => {
         () => {
           const draft = readArgv(argv)
           if (typeof draft === 'string') throw new Error(draft)
-          resolveBoard(draft, files)
+          resolveBoard(draft)
         },
         `${page}:${line}: ${argv.join(' ')}`,
       )

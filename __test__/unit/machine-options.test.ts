@@ -112,8 +112,8 @@ test('each option accepts its documented forms', t => {
     t.deepEqual(normal({ vsock }).vsock, vsock)
   }
   t.deepEqual(normal({ disks: [{ path: 'a' }, { path: 'a', id: 'b', readOnly: true }] }).disks, [
-    { path: 'a', format: 'raw', readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
-    { path: 'a', format: 'raw', readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
+    { path: 'a', format: null, readOnly: false, id: 'disk0', serial: '', discard: false, throttle: unlimited },
+    { path: 'a', format: null, readOnly: true, id: 'b', serial: '', discard: false, throttle: unlimited },
   ])
   const limits = { bytesPerSecond: 5, operationsPerSecond: 7, operationsPerSecondMax: 9 }
   const [both] = normal({ disks: [{ path: 'a', throttle: { ...limits, operationSize: 512 } }] }).disks

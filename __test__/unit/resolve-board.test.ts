@@ -10,7 +10,7 @@ import { memoryOption } from '../../ts/cli/options/memory.js'
 import type { RunDraft } from '../../ts/cli/draft/run-draft.js'
 import { OptionError } from '../../ts/errors/index.js'
 
-const files = { isMultiboot: () => false, isQcow2: (path: string) => path.endsWith('.qcow2'), readText: String }
+const files = { isMultiboot: () => false, readText: String }
 
 const draft = (...argv: string[]): RunDraft => {
   const read = readArgv(argv)
@@ -18,7 +18,7 @@ const draft = (...argv: string[]): RunDraft => {
   return read
 }
 
-const board = (...argv: string[]): BoardDraft => resolveBoard(draft(...argv), files).devices
+const board = (...argv: string[]): BoardDraft => resolveBoard(draft(...argv)).devices
 
 const raw = { format: 'raw', readOnly: false, discard: false } as const
 
@@ -184,7 +184,7 @@ test('-device makes vsock and balloon', t => {
 test('an unused object causes a warning', t => {
   const argv = ['-drive', 'file=a,if=none,id=d', '-netdev', 'user,id=n', '-chardev', 'null,id=c']
   const lower = ['-blockdev', 'file,node-name=low,filename=f', '-blockdev', 'raw,node-name=top,file=low']
-  t.deepEqual(resolveBoard(draft(...argv, ...lower), files).unused(), [
+  t.deepEqual(resolveBoard(draft(...argv, ...lower)).unused(), [
     "-drive or -blockdev: nothing uses 'd'",
     "-drive or -blockdev: nothing uses 'top'",
     "-netdev: nothing uses 'n'",
@@ -228,7 +228,6 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-drive', 'file=a,if=virtio,format=vmdk'], /raw\|qcow2, and not 'vmdk'/],
   [['-drive', 'file=a,if=virtio,throttling.bps-totl=1'], /Did you mean 'throttling.bps-total'/],
   [['-drive', 'file=a,if=virtio,bps=1k'], /bps= expects a whole number/],
-  [['-drive', 'file=a.qcow2,if=virtio'], /begins as a qcow2 image/, /format=qcow2/],
   [['-drive', 'file=a,if=none,id=d', '-drive', 'file=b,if=none,id=d'], /'d' already/],
   [['-drive', 'file=a,if=none,id=0d'], /id= expects ID, and not '0d'/],
   [['-blockdev', 'driver=file,filename=f'], /needs node-name=/],

@@ -7,7 +7,7 @@ import { AcceleratorError, AccelPropertyError, MachineConfigError, OptionError }
 import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
 import type { MachineOptions } from '../../ts/machine/config/machine-options.js'
 
-const files = { isMultiboot: () => false, isQcow2: () => false, readText: String }
+const files = { isMultiboot: () => false, readText: String }
 
 const resolve = (argv: readonly string[], isMultiboot = false): RunRequest =>
   resolveRun(argv, { ...files, isMultiboot: () => isMultiboot })

@@ -11,7 +11,6 @@ import type { TraceRecord } from '../../ts/trace/record.js'
 const resolve = (...argv: string[]) => {
   const request = resolveRun(['-kernel', 'k', ...argv], {
     isMultiboot: () => false,
-    isQcow2: () => false,
     readText: String,
   })
   if (request.kind === 'print') throw new Error(request.text)
@@ -52,7 +51,7 @@ test('-trace refuses other parameters and formats; help lists the events', t => 
   t.throws(() => resolve('-trace', '*,format=ctf'), { instanceOf: OptionError, message: /json or chrome/ })
   t.throws(() => resolve('-trace', '*,events=f'), { instanceOf: OptionError, message: /no parameter 'events'/ })
   t.throws(() => resolve('-trace', '*,file='), { instanceOf: OptionError, message: /expects a path/ })
-  const help = resolveRun(['-trace', 'help'], { isMultiboot: () => false, isQcow2: () => false, readText: String })
+  const help = resolveRun(['-trace', 'help'], { isMultiboot: () => false, readText: String })
   if (help.kind === 'run') return t.fail()
   for (const name of traceEventNames) t.regex(help.text, new RegExp(`^${name} +[A-Z].+\\.$`, 'm'))
 })

@@ -3,14 +3,11 @@ import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 const MULTIBOOT = 0x1bad_b002
 /** The multiboot specification: the header lies in the first 8192 bytes, at a multiple of 4. */
 const SEARCHED = 8192
-const QCOW2 = Buffer.from('QFI\xfb', 'latin1')
 
 /** The accesses to files that the command-line parser needs. */
 export interface RunFiles {
   /** Returns true if a kernel has a multiboot header. Only then is `-initrd` a list. */
   readonly isMultiboot: (path: string) => boolean
-  /** Returns true if an image begins with the magic number of qcow2. */
-  readonly isQcow2: (path: string) => boolean
   /** Reads the text of a configuration file. */
   readonly readText: (path: string) => string
 }
@@ -33,14 +30,6 @@ export function isMultiboot(path: string): boolean {
   return false
 }
 
-/**
- * Returns true if a file begins as a qcow2 image; false if it cannot be read. Opening the image
- * later reports the read error.
- */
-export function isQcow2(path: string): boolean {
-  return readHead(path, QCOW2.length).equals(QCOW2)
-}
-
 /** Reads the first bytes of a file, at most `most`. */
 function readHead(path: string, most: number): Buffer {
   const head = Buffer.alloc(most)
@@ -61,4 +50,4 @@ function readHead(path: string, most: number): Buffer {
  * Reads files of this host. `readText` waits if the configuration comes from a pipe: no machine
  * exists yet that could end meanwhile.
  */
-export const imageFiles: RunFiles = { isMultiboot, isQcow2, readText: path => readFileSync(path, 'utf8') }
+export const imageFiles: RunFiles = { isMultiboot, readText: path => readFileSync(path, 'utf8') }

@@ -101,6 +101,10 @@ pub enum WarningCode {
     OutputLost,
     /// The reader of standard output has closed it: further output of the port is lost.
     StdoutClosed,
+    /// The format of a disk image was not stated, and was detected as raw.
+    DiskFormatDetected,
+    /// Opening a disk image for writing has cleared its autoclear features.
+    DiskFeaturesCleared,
 }
 
 impl WarningCode {
@@ -123,6 +127,8 @@ impl WarningCode {
             Self::CpuModelUnavailable => "CPU_MODEL_UNAVAILABLE",
             Self::CpuPmUnsupported => "CPU_PM_UNSUPPORTED",
             Self::EmulationFailure => "EMULATION_FAILURE",
+            Self::DiskFormatDetected => "DISK_FORMAT_DETECTED",
+            Self::DiskFeaturesCleared => "DISK_FEATURES_CLEARED",
         }
     }
 }

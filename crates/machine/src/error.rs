@@ -148,6 +148,12 @@ impl MachineConfigError {
         Self { option, message: message.into(), remedy }
     }
 
+    /// Replaces the message.
+    #[must_use]
+    pub(crate) fn with_message(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     /// Returns the stable error code.
     #[must_use]
     pub const fn code(&self) -> &'static str {

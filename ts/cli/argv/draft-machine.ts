@@ -24,7 +24,7 @@ export function draftMachine(
   const accel = accelerators(draft)
   // Checks the properties. The machine emits their warnings.
   resolveAccelerators(accel)
-  const board = resolveBoard(draft, files)
+  const board = resolveBoard(draft)
   if (kernel === undefined && (firmware === undefined || append !== undefined || initrd !== undefined)) {
     throw noKernel(draft)
   }
@@ -54,8 +54,8 @@ export function draftMachine(
  * Resolves the ids that devices refer to. The ports of -serial come first, the disks of
  * `-drive if=virtio` last, as in QEMU.
  */
-export function resolveBoard(draft: RunDraft, files: RunFiles): Board {
-  const board = new Board(draft, files)
+export function resolveBoard(draft: RunDraft): Board {
+  const board = new Board(draft)
   addSerialPorts(draft, board)
   for (const add of [...draft.devices, ...draft.virtioDrives]) add(board)
   return board

@@ -6,7 +6,6 @@ import type { SerialTarget } from '../../machine/config/serial.js'
 import type { BoardDraft, BoardParts, DriveDraft } from './board-draft.js'
 import type { NetworkBackend } from '../../machine/config/virtio/networks.js'
 import type { Subject } from '../parameters/parameters.js'
-import type { RunFiles } from '../image-files.js'
 
 /** The kinds of ids, and the options that define them. */
 const makers = {
@@ -28,22 +27,14 @@ export class Board {
   hasPortBus = false
   readonly #parts: BoardParts
   readonly #used: Set<string>
-  readonly #files: RunFiles
 
-  constructor(parts: BoardParts, files: RunFiles) {
+  constructor(parts: BoardParts) {
     this.#parts = parts
-    this.#files = files
     this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
-  /** Takes a drive. A drive without a format is raw, so an image in another format is refused. */
   drive(subject: Subject, id: string): DriveDraft {
-    const drive = this.#take('drive', this.#parts.drives, subject, id)
-    if (drive.format === undefined && this.#files.isQcow2(drive.path)) {
-      const message = `-drive: '${drive.path}' begins as a qcow2 image, and format= is not given`
-      throw new OptionError(message, { option: '-drive', remedy: "Say what it is: 'format=qcow2', or 'format=raw'." })
-    }
-    return drive
+    return this.#take('drive', this.#parts.drives, subject, id)
   }
 
   network(subject: Subject, id: string): NetworkBackend {

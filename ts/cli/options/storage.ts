@@ -30,7 +30,7 @@ export const storageOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'An image. if=virtio makes it a disk; if=none is for -device virtio-blk-device.',
     differs:
-      "if=virtio is a virtio-mmio disk. Without -M microvm the default if=ide is refused. Without format= the image is raw, and one that begins as a qcow2 image is refused: format= has to say what it is. cache=none uses the host's page cache, cache=unsafe flushes; writethrough and directsync are refused. snapshot=on, media=cdrom, throttling.group= and werror= and rerror= other than report are refused.",
+      "if=virtio is a virtio-mmio disk. Without -M microvm the default if=ide is refused. Without format= the format is detected: raw or qcow2. An image of another known format is refused, and the guest's writes that would change what is detected fail. cache=none uses the host's page cache, cache=unsafe flushes; writethrough and directsync are refused. snapshot=on, media=cdrom, throttling.group= and werror= and rerror= other than report are refused.",
     read: readDrive,
   },
   {

@@ -25,6 +25,10 @@ export interface MachineWarning {
    * - `DEVICE_HOST_ERROR`: the host failed to serve a virtio device (no memory, no descriptor, a
    *   bug of kvm-accel). The device does nothing until the guest's driver resets it. The message
    *   names the failed operation, its error and a remedy. Emitted once for each device;
+   * - `DISK_FORMAT_DETECTED`: the format of a writable disk image was not stated, and was detected as
+   *   raw. The guest's writes that would change what is detected fail;
+   * - `DISK_FEATURES_CLEARED`: opening a qcow2 image for writing has made its persistent bitmaps
+   *   inconsistent, or has cleared other autoclear features. The message names the bitmaps;
    * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and continues to
    *   wait. The message names the vCPU;
    * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the
@@ -37,6 +41,8 @@ export interface MachineWarning {
     | 'DEVICE_NEEDS_RESET'
     | 'DEVICE_HOST_ERROR'
     | 'DEVICE_NOT_STILL'
+    | 'DISK_FORMAT_DETECTED'
+    | 'DISK_FEATURES_CLEARED'
     | 'VCPU_NOT_STOPPED'
   /** The message: one line, followed by the register dump if there is one. */
   readonly message: string

@@ -426,7 +426,7 @@ fn a_stop_is_answered_in_the_middle_of_discards_of_2_gib() {
                 ImageFormat::Raw => File::create(&file.0).unwrap().set_len(4 << 30).unwrap(),
                 ImageFormat::Qcow2 => super::block::create_qcow2(&file.0, 4 << 30),
             }
-            let config = DiskConfig { path: file.0.clone(), discard: true, format, ..Default::default() };
+            let config = DiskConfig { path: file.0.clone(), discard: true, format: Some(format), ..Default::default() };
             let device = device(Block::new(config).unwrap(), by);
             let mut running = Running::new(&*device, BLOCK);
             let at = SMALL;

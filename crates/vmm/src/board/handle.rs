@@ -151,7 +151,7 @@ impl Building {
         sender.on_end(move || drop(lock(&plans).take()));
         let Ok(plan) = received.recv() else { return Err(BoardError::from(Cancelled).into()) };
         let policy = plan.policy;
-        let OpenMachine { config, opened } = plan.open(cancel)?;
+        let OpenMachine { config, mut opened } = plan.open(cancel)?;
         if let Some(balloon) = opened.find_balloon() {
             let outbox = Arc::clone(&outbox);
             balloon.on_change(move || outbox.emit(Event::BalloonChange));
@@ -164,7 +164,8 @@ impl Building {
         if let Some(console) = opened.find_console() {
             console.report_losses(&sink);
         }
-        let (mut board, warnings) = Board::new(config, sink, &input_drained, cancel)?;
+        let (mut board, mut warnings) = Board::new(config, sink, &input_drained, cancel)?;
+        warnings.append(&mut opened.warnings);
         board.set_delegated_msrs(msrs);
         direct.open(opened, cancel)?;
         Ok(BoardMachine::new(board, policy, warnings, sender, direct, outbox))

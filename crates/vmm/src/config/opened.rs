@@ -1,7 +1,8 @@
 //! Streams and devices that the control thread opens for the caller while it builds the machine.
 
+use kvm_accel::Warning;
 use kvm_accel_machine::virtio::console::Console;
-use kvm_accel_machine::virtio::{Balloon, Vsock};
+use kvm_accel_machine::virtio::{Balloon, Block, Vsock};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -18,11 +19,18 @@ pub struct Opened {
     console: Option<Weak<Console>>,
     balloon: Option<Weak<Balloon>>,
     vsock: Option<Weak<Vsock>>,
+    /// What the user should know about the files that were opened.
+    pub warnings: Vec<Warning>,
 }
 
 impl Opened {
     pub fn stream(&mut self, port: u32, end: OwnedFd) {
         self.streams.insert(port, end);
+    }
+
+    pub fn disk(&mut self, disk: Block) -> Arc<Block> {
+        self.warnings.extend_from_slice(disk.warnings());
+        Arc::new(disk)
     }
 
     pub fn console(&mut self, console: Console, ends: Vec<UnixStream>) -> Arc<Console> {

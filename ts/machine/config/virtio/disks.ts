@@ -26,12 +26,13 @@ export const diskMembers = {
    */
   path: path({ cli: '-drive file' }),
   /**
-   * The format of the image: `raw`, or `qcow2` with its backing files. The format is never
-   * detected, because a guest can write any header.
+   * The format of the image: `raw`, or `qcow2` with its backing files. Without it, the format is
+   * detected: a qcow2 image is opened as such, an image of another known format is refused, and any
+   * other image is raw. A guest's write that would change what is detected then fails.
    *
-   * @default 'raw'
+   * @default detected
    */
-  format: choice(formats, { default: 'raw', cli: '-drive format' }),
+  format: choice(formats, { default: null, defaultText: 'detected', cli: '-drive format' }),
   /**
    * Refuses the guest's writes. Several machines may use such a disk at the same time.
    *

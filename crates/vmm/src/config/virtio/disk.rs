@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub struct DiskConfig {
     /// A file, or a block device of the host.
     pub path: String,
-    /// `raw` or `qcow2`.
-    pub format: String,
+    /// `raw` or `qcow2`. `None`: it is detected.
+    pub format: Option<String>,
     /// The guest has read-only access.
     pub read_only: bool,
     /// The user's name of the disk. The guest does not see it.
@@ -29,7 +29,7 @@ impl DiskConfig {
     pub(in crate::config) fn check(self) -> Result<Disk, Failure> {
         Ok(Disk {
             path: self.path.into(),
-            format: self.format.parse()?,
+            format: self.format.map(|format| format.parse()).transpose()?,
             read_only: self.read_only,
             serial: self.serial,
             discard: self.discard,

@@ -43,7 +43,7 @@ impl DevicePlan {
     pub fn open(self, opened: &mut Opened, cancel: &Cancel) -> Result<Arc<dyn VirtioDevice>, BoardError> {
         cancel.check()?;
         Ok(match self {
-            Self::Disk(disk) => Arc::new(Block::new(disk)?),
+            Self::Disk(disk) => opened.disk(Block::new(disk)?),
             Self::Network(network) => Arc::new(network.open(cancel)?),
             Self::Rng(rng) => Arc::new(rng.open()?),
             Self::Vsock(vsock) => opened.vsock(vsock.open(cancel)?),

@@ -9,6 +9,7 @@ use crate::MachineConfigError;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
 use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
+use kvm_accel::Warning;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use virtio_bindings::virtio_blk::{
@@ -44,7 +45,7 @@ impl Block {
     /// Opens and locks the image, and creates the device.
     ///
     /// # Errors
-    /// [`MachineConfigError`]: the image cannot be opened or is in use, or the serial number is too long.
+    /// [`MachineConfigError`]: the image cannot be opened, is not supported, is corrupt or is in use, or the serial number is too long.
     pub fn new(config: DiskConfig) -> Result<Self, MachineConfigError> {
         let text = config.serial.as_bytes();
         let mut serial = [0; SERIAL];
@@ -69,6 +70,12 @@ impl Block {
             writeback: AtomicBool::new(true),
             leftover: Mutex::default(),
         })))
+    }
+
+    /// Returns what the user should know about the image.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        &self.0.image.warnings
     }
 
     /// Simulates that the kernel has reported a failed flush.

@@ -8,6 +8,8 @@
 //! - `image`: the files that store the contents of a disk.
 
 mod config_space;
+#[cfg(test)]
+mod detection_tests;
 mod device;
 mod disk;
 mod image;

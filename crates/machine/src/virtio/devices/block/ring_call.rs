@@ -75,6 +75,9 @@ pub fn next<'a>(
         }
         Action::Write { offset, ranges } => {
             let (ranges, len) = cut(ranges, from, job.len, slice);
+            if image.is_guarded(offset + from, len) {
+                return None;
+            }
             (CallKind::Write { from, len }, RingCall::Write { ranges, offset: offset + from })
         }
         Action::Discard { offset, len } => allocate(PUNCH, *offset, *len),

@@ -78,7 +78,7 @@ impl Guest {
     }
 
     /// Activates a worker like on a kernel without io_uring.
-    fn without_ring(block: &Block, features: u64) -> Self {
+    pub fn without_ring(block: &Block, features: u64) -> Self {
         Self::with(|driver| block.activate_without_ring(driver), features)
     }
 

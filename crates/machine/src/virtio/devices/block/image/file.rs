@@ -3,13 +3,15 @@
 use super::lock::{self, Lock};
 use crate::MachineConfigError;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 /// A file or a block device that is open and locked.
 pub struct OpenFile {
     pub file: File,
+    /// Length in bytes.
+    pub len: u64,
     pub lock: Lock,
 }
 
@@ -41,7 +43,9 @@ pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError
     let lock = lock::take(&file, read_only).map_err(|what| {
         refuse(path, what, "Stop the other user of the image, give each machine a copy, or read it only.")
     })?;
-    Ok(OpenFile { file, lock })
+    // The metadata of a block device does not have its length.
+    let len = (&file).seek(SeekFrom::End(0)).map_err(|error| unreadable(path, &error))?;
+    Ok(OpenFile { file, len, lock })
 }
 
 /// Returns the error of a file that is open but cannot be examined, which is rare.

@@ -1,28 +1,30 @@
 //! The image of a disk: the files that store its contents.
 //!
-//! `raw` is one file, byte for byte; `qcow2` is QEMU's format. `file` opens files. `lock` takes QEMU's locks, so that only one process at a
-//! time writes an image.
+//! `raw` is one file, byte for byte; `qcow2` is QEMU's format; `format` detects formats. `file` opens files. `lock` takes QEMU's locks, so
+//! that only one process at a time writes an image.
 
 mod file;
+mod format;
 mod lock;
 mod qcow2;
 mod raw;
 
+pub use format::ImageFormat;
 pub use raw::{PUNCH, ZERO};
 
 use crate::MachineConfigError;
 use crate::virtio::throttle::ThrottleConfig;
 use file::{OpenFile, refuse, unreadable};
-use kvm_accel::GuestRam;
+use format::Detected;
 use kvm_accel::guest_io::GuestRange;
+use kvm_accel::{GuestRam, Warning, WarningCode};
 use lock::Lock;
 use qcow2::Qcow2Image;
 use raw::RawImage;
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,38 +34,13 @@ pub const SECTOR: u64 = 512;
 /// The most bytes in a slice of a read or write.
 pub const SLICE: u64 = 1 << 20;
 
-/// The format of an image.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ImageFormat {
-    /// The file has the disk's contents, byte for byte.
-    #[default]
-    Raw,
-    /// QEMU's format. Only written clusters take space, and an image may have a backing image.
-    Qcow2,
-}
-
-impl FromStr for ImageFormat {
-    type Err = MachineConfigError;
-
-    fn from_str(name: &str) -> Result<Self, MachineConfigError> {
-        match name {
-            "raw" => Ok(Self::Raw),
-            "qcow2" => Ok(Self::Qcow2),
-            other => {
-                let message = format!("there is no image format '{other}'");
-                Err(MachineConfigError::new("disks", message, "Take 'raw' or 'qcow2'."))
-            }
-        }
-    }
-}
-
 /// The configuration of a disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskConfig {
     /// The path of a file, or of a block device of the host.
     pub path: PathBuf,
-    /// The image's format. It is never probed: a guest could write the header of another format to a raw image.
-    pub format: ImageFormat,
+    /// The image's format. `None`: it is detected, and the guest cannot write what would be detected as another format.
+    pub format: Option<ImageFormat>,
     /// The guest cannot write, and the file is opened read-only.
     pub read_only: bool,
     /// The serial number that the guest reads, at most 20 bytes.
@@ -78,10 +55,12 @@ pub struct DiskConfig {
 #[derive(Debug)]
 pub struct Image {
     medium: Medium,
+    /// What the user should know about the image.
+    pub warnings: Vec<Warning>,
     /// See [`Image::has_lost`].
     lost: AtomicBool,
-    /// Held as long as the image is open.
-    _lock: Lock,
+    /// The lock of a raw image, held as long as the image is open.
+    _lock: Option<Lock>,
 }
 
 #[derive(Debug)]
@@ -94,19 +73,38 @@ impl Image {
     /// Opens the image, and takes QEMU's locks on it.
     ///
     /// # Errors
-    /// [`MachineConfigError`] for a path that cannot be opened, is not an image of a disk, or is in use.
+    /// [`MachineConfigError`] for a path that cannot be opened, an image of another format, a corrupt image, or one that is in use.
     pub fn open(config: &DiskConfig) -> Result<Self, MachineConfigError> {
         let DiskConfig { path, read_only, .. } = config;
-        let OpenFile { file, lock } = file::open(path, *read_only)?;
-        let medium = match config.format {
-            ImageFormat::Raw => RawImage::new(file).map(Medium::Raw).map_err(|error| unreadable(path, &error))?,
-            ImageFormat::Qcow2 => {
-                let image = Qcow2Image::new(file, path, *read_only).map(Medium::Qcow2);
-                let remedy = "See what `qemu-img check` says of it.";
-                image.map_err(|error| refuse(path, format_args!("cannot be used as qcow2: {error}"), remedy))?
-            }
+        let open = file::open(path, *read_only)?;
+        let format = match config.format {
+            Some(format) => format,
+            None => match Detected::of_file(&open.file, open.len).map_err(|error| unreadable(path, &error))? {
+                Detected::Known(format) => format,
+                Detected::Foreign(name) => return Err(refuse_foreign(path, name)),
+            },
         };
-        Ok(Self { medium, lost: AtomicBool::new(false), _lock: lock })
+        let mut warnings = Vec::new();
+        let (medium, lock) = match format {
+            ImageFormat::Raw => {
+                let detected = config.format.is_none();
+                if detected && !read_only {
+                    warnings.push(detected_raw(path));
+                }
+                let OpenFile { file, len, lock } = open;
+                (Medium::Raw(RawImage::new(file, len, detected)), Some(lock))
+            }
+            ImageFormat::Qcow2 => (Medium::Qcow2(Qcow2Image::open(open, path, *read_only, &mut warnings)?), None),
+        };
+        Ok(Self { medium, warnings, lost: AtomicBool::new(false), _lock: lock })
+    }
+
+    /// True if the guest's write of this range has to be checked, so that io_uring cannot do it.
+    pub const fn is_guarded(&self, offset: u64, len: u64) -> bool {
+        match &self.medium {
+            Medium::Raw(raw) => raw.is_guarded(offset, len),
+            Medium::Qcow2(_) => false,
+        }
     }
 
     /// Returns the size of the disk in sectors.
@@ -191,4 +189,22 @@ impl Image {
         }
         flush().inspect_err(|_| self.note_lost())
     }
+}
+
+/// Returns the error of an image whose format was not stated and is not supported.
+fn refuse_foreign(path: &Path, name: &str) -> MachineConfigError {
+    let what = format_args!("begins or ends like a {name} image, which is not supported");
+    let remedy = "Convert it with 'qemu-img convert -O qcow2 OLD NEW'. If the guest has written these bytes to a raw image, state the \
+                  format 'raw'.";
+    refuse(path, what, remedy)
+}
+
+/// Returns the warning of an image whose format was detected as raw.
+fn detected_raw(path: &Path) -> Warning {
+    let message = format!(
+        "the format of the disk image {} was not stated, and was detected as raw: the guest cannot write what begins or ends like \
+         another format. State the format 'raw' to allow that.",
+        path.display()
+    );
+    Warning { code: WarningCode::DiskFormatDetected, message }
 }

@@ -1,12 +1,13 @@
 //! Raw images: a file or block device with the disk's contents, byte for byte.
 
+use super::format::{Detected, ImageFormat, Place};
 use super::{SECTOR, SLICE};
 use kvm_accel::GuestRam;
 use kvm_accel::guest_io::{self, GuestRange, behind, total};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use vm_memory::{Bytes, GuestAddress};
@@ -23,13 +24,18 @@ pub struct RawImage {
     file: Arc<File>,
     /// The length of the file when it was opened.
     len: u64,
+    /// The format was detected. The guest must not write what the next start would detect as another format.
+    detected: bool,
 }
 
 impl RawImage {
-    pub fn new(file: File) -> io::Result<Self> {
-        // The metadata of a block device does not have its length.
-        let len = (&file).seek(SeekFrom::End(0))?;
-        Ok(Self { file: Arc::new(file), len })
+    pub fn new(file: File, len: u64, detected: bool) -> Self {
+        Self { file: Arc::new(file), len, detected }
+    }
+
+    /// True if a write of this range has to be checked before it is done: it includes a sector that determines the detected format.
+    pub const fn is_guarded(&self, offset: u64, len: u64) -> bool {
+        self.detected && (offset < SECTOR || offset + len > self.len.saturating_sub(SECTOR))
     }
 
     /// Returns the number of sectors. The last sector may be partly beyond the end of the file; reads fill it up with zeroes.
@@ -56,7 +62,32 @@ impl RawImage {
     }
 
     pub fn write(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        if self.is_guarded(offset, total(ranges)) {
+            return self.write_guarded(ram, ranges, offset);
+        }
         guest_io::write_at(ram, &self.file, ranges, offset).map(|_| ())
+    }
+
+    /// Writes a copy, because the guest could change its memory after the check. As in QEMU, a write that would change the detected format
+    /// fails.
+    fn write_guarded(&self, ram: &GuestRam, ranges: &[GuestRange], offset: u64) -> io::Result<()> {
+        let mut bytes = vec![0; usize::try_from(total(ranges)).map_err(io::Error::other)?];
+        let mut rest = &mut bytes[..];
+        for range in ranges {
+            let len = usize::try_from(range.len).unwrap_or(usize::MAX).min(rest.len());
+            let (part, more) = std::mem::take(&mut rest).split_at_mut(len);
+            ram.read_slice(part, GuestAddress(range.address)).map_err(io::Error::other)?;
+            rest = more;
+        }
+        let last = self.len.checked_sub(SECTOR).filter(|last| last.is_multiple_of(SECTOR));
+        for (place, at) in [(Place::First, Some(0)), (Place::Last, last)] {
+            let sector = at.and_then(|at| at.checked_sub(offset)).and_then(|start| usize::try_from(start).ok());
+            let Some(sector) = sector.and_then(|start| bytes.get(start..)) else { continue };
+            if Detected::of_sector(place, sector) != Detected::Known(ImageFormat::Raw) {
+                return Err(Errno::PERM.into());
+            }
+        }
+        self.file.write_all_at(&bytes, offset)
     }
 
     /// Frees the space of a range, if the host supports that.
