@@ -16,7 +16,7 @@ try {
   }
   const exit = await machine.wait()
 
-  const exits = Object.entries(machine.stats().exits).filter(([, count]) => count > 0)
+  const exits = Object.entries(machine.counters().exits).filter(([, count]) => count > 0)
   const { policy, window, supported, enabled } = machine.accel.notify
   console.log()
   line('exit reason', exit.reason)

@@ -64,8 +64,8 @@ export type { SerialPort } from './machine/devices/ports/serial-port.js'
 export type {
   HistogramBucket,
   HistogramStatistic,
-  MachineStatistics,
-  MachineStats,
+  KvmStatistics,
+  MachineCounters,
   ScalarStatistic,
   Statistic,
   VcpuStatistics,

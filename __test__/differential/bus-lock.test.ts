@@ -13,7 +13,7 @@ const script = `
   machine.on('bus-lock', ({ vcpu, rip, total, throttled }) => locks.push([vcpu, rip > 0n, total, throttled > 0]))
   await machine.start()
   const { reason } = await machine.wait()
-  const { busLocks, exits } = machine.stats()
+  const { busLocks, exits } = machine.counters()
   await machine.stop()
   console.log(JSON.stringify({ reason, locks, busLocks, exits: exits['bus-lock'] }))
 `

@@ -32,7 +32,7 @@ export interface NotifyReport {
   readonly detail: string
   /** The final `machine.accel.notify`. */
   readonly status: { readonly supported: boolean; readonly enabled: boolean; readonly total: number }
-  /** The final number of exits in `machine.stats()`. */
+  /** The final number of exits in `machine.counters()`. */
   readonly exits: number
   readonly vcpus: readonly number[]
   /** Events that arrived, and the number of lost events that they report. */
@@ -52,7 +52,7 @@ export interface NotifyReport {
    * The kernel's `notify_window_exits`, summed over all vCPUs; -1 if debugfs does not provide it.
    */
   readonly kernel: number
-  /** The same sum from `machine.statistics()`. */
+  /** The same sum from `machine.kvmStatistics()`. */
   readonly statistics: number
 }
 
@@ -121,9 +121,9 @@ export const notifyRun = async ({
   const late = setTimeout(limit, { reason: 'hung', detail: '' }, { ref: false })
   const { reason, detail = '' } = await Promise.race([machine.wait(), late])
   const { supported, enabled, total } = machine.accel.notify
-  const { exits, notify } = machine.stats()
+  const { exits, notify } = machine.counters()
   const kernel = kernelCounter()
-  const windows = machine.statistics().vcpus.map(vcpu => vcpu.notify_window_exits?.value ?? 0)
+  const windows = machine.kvmStatistics().vcpus.map(vcpu => vcpu.notify_window_exits?.value ?? 0)
   await machine.stop()
   const status = { supported, enabled, total }
   return {

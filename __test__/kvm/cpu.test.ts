@@ -32,7 +32,7 @@ const told = async (append: string, options: Partial<MachineOptions> = {}): Prom
   const output = text(machine.serial)
   await machine.start()
   const { reason } = await machine.wait()
-  const { exits } = machine.stats()
+  const { exits } = machine.counters()
   await machine.stop()
   const printed = await output
   const cpus: number[][] = []

@@ -171,7 +171,7 @@ for (const errno of ['EFAULT', 'EINVAL', 'ENOEXEC', 'ENOSYS', 'EPERM']) {
   })
 }
 
-faults('if KVM_GET_STATS_FD fails, statistics() fails and the machine runs', async t => {
+faults('if KVM_GET_STATS_FD fails, kvmStatistics() fails and the machine runs', async t => {
   const rules = 'fail:KVM_GET_STATS_FD,errno=EMFILE,times=2'
   const { report } = await attempts(rules)
   t.is(report.first.reason, 'guest-reset')

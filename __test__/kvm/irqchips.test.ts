@@ -44,7 +44,7 @@ test('halts are exits only without a local APIC', async t => {
     })
     await machine.start()
     await machine.wait()
-    const { halt = 0 } = machine.stats().exits
+    const { halt = 0 } = machine.counters().exits
     t.is(halt > 0, kernelIrqchip === 'off', `${kernelIrqchip}: ${halt}`)
   }
 })

@@ -38,7 +38,7 @@ test('a guest prints, resets itself, and its machine ends', async t => {
   t.deepEqual(await machine.wait(), { reason: 'guest-reset' } satisfies Exit)
   t.regex(text, /Hello from a guest/)
   t.deepEqual(states, ['resume running', 'stop shutdown', 'shutdown guest-reset'])
-  t.true((machine.stats().exits['io'] ?? 0) > text.length)
+  t.true((machine.counters().exits['io'] ?? 0) > text.length)
 })
 
 test('both image formats boot, from bytes and from a file', async t => {
@@ -247,7 +247,7 @@ test('two vCPUs run between pauses, and a drill selects the second by its index'
         void,
       ]
       t.is(event.vcpu, 1)
-      t.deepEqual(machine.stats().notify, [0, 1])
+      t.deepEqual(machine.counters().notify, [0, 1])
     },
     { cpus: 2 },
   )

@@ -38,9 +38,9 @@ test('a guest whose output is not read stalls alone, and can still be paused and
   // It stalls once the pipe and the stream's own buffer are full.
   let before: number | undefined
   do {
-    before = flood.stats().exits['io']
+    before = flood.counters().exits['io']
     await sleep(200)
-  } while (flood.stats().exits['io'] !== before)
+  } while (flood.counters().exits['io'] !== before)
   const other = await make('hello', { serial: 'stream' })
   await other.start()
   let text = ''
@@ -51,7 +51,7 @@ test('a guest whose output is not read stalls alone, and can still be paused and
   await flood.resume()
   flood.serial.resume()
   await sleep(100)
-  t.true((flood.stats().exits['io'] ?? 0) > (before ?? 0), 'the guest goes on when its output is read')
+  t.true((flood.counters().exits['io'] ?? 0) > (before ?? 0), 'the guest goes on when its output is read')
   await flood.stop()
   t.is(flood.state, 'shutdown')
 })

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { Machine, guestImage, type MachineOptions, type MachineStatistics } from 'kvm-accel'
+import { Machine, guestImage, type MachineOptions, type KvmStatistics } from 'kvm-accel'
 import { guestFile } from '../helpers/guest-file.js'
 import { interpose } from '../helpers/interpose.js'
 import { cli, scratch } from '../helpers/paths.js'
@@ -16,16 +16,16 @@ const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Mac
 test('the kernel’s exit count is at least ours', async t => {
   for (const guest of ['pio-loop', 'mmio-loop']) {
     await using machine = await make(guest, { append: 'count=300', noShutdown: true })
-    const [before] = machine.statistics().vcpus
+    const [before] = machine.kvmStatistics().vcpus
     t.is(before?.exits?.value, 0)
     await machine.start()
     await machine.wait()
-    const { vm, vcpus, counts } = machine.statistics()
-    const ours = (counts.exits['io'] ?? 0) + (counts.exits['mmio'] ?? 0)
+    const { vm, vcpus, counters } = machine.kvmStatistics()
+    const ours = (counters.exits['io'] ?? 0) + (counters.exits['mmio'] ?? 0)
     t.is(vcpus.length, 1)
     t.true(ours > 300)
     t.true((vcpus[0]?.exits?.value ?? 0) >= ours, JSON.stringify({ guest, ours, kernel: vcpus[0]?.exits }))
-    t.deepEqual(counts, machine.stats())
+    t.deepEqual(counters, machine.counters())
     t.like(vcpus[0]?.exits, { name: 'exits', type: 'cumulative', unit: null, base: 10, exponent: 0 })
     t.is(vm.max_mmu_rmap_size?.type, 'peak')
   }
@@ -34,8 +34,8 @@ test('the kernel’s exit count is at least ours', async t => {
 test('statistics can be read while a vCPU runs without an exit', async t => {
   await using machine = await make('spin', { cpus: 2 })
   await machine.start()
-  const samples: MachineStatistics[] = []
-  for await (const sample of machine.watchStatistics(20)) if (samples.push(sample) === 4) break
+  const samples: KvmStatistics[] = []
+  for await (const sample of machine.watchKvmStatistics(20)) if (samples.push(sample) === 4) break
   t.is(machine.state, 'running')
   t.deepEqual(
     samples.map(({ vcpus }) => vcpus.length),
@@ -52,14 +52,14 @@ test('our count contains a drill, and the kernel’s does not', async t => {
   await using machine = await make('spin')
   await machine.start()
   await Promise.all([once(machine, 'notify'), machine.injectNotify()])
-  const { vcpus, counts } = machine.statistics()
-  t.deepEqual(counts.notify, [1])
+  const { vcpus, counters } = machine.kvmStatistics()
+  t.deepEqual(counters.notify, [1])
   t.is(vcpus[0]?.notify_window_exits?.value ?? 0, 0)
 })
 
 test('histogram buckets ascend without gaps, and the last is open', async t => {
   await using machine = await make('hello')
-  const { vcpus } = machine.statistics()
+  const { vcpus } = machine.kvmStatistics()
   const buckets = vcpus[0]?.halt_wait_hist?.buckets ?? []
   t.true(buckets.length > 2)
   t.is(buckets[0]?.from, 0)
@@ -68,19 +68,19 @@ test('histogram buckets ascend without gaps, and the last is open', async t => {
   t.like(vcpus[0]?.halt_wait_ns, { unit: 'seconds', base: 10, exponent: -9 })
 })
 
-test('watchStatistics() ends with its machine, and an ended machine has only our count', async t => {
+test('watchKvmStatistics() ends with its machine, and an ended machine has only our count', async t => {
   const machine = await make('spin')
   await machine.start()
   const seen: number[] = []
-  for await (const { time } of machine.watchStatistics(10)) {
+  for await (const { time } of machine.watchKvmStatistics(10)) {
     seen.push(time)
     if (seen.length === 2) void machine.stop()
   }
   t.true(seen.length >= 2)
   await machine.stop()
-  t.throws(() => machine.statistics(), { code: 'ERR_MACHINE_STATE', message: /^statistics\(\).*has ended/ })
-  t.true(Object.hasOwn(machine.stats().exits, 'io'))
-  t.throws(() => machine.watchStatistics(0), { instanceOf: RangeError })
+  t.throws(() => machine.kvmStatistics(), { code: 'ERR_MACHINE_STATE', message: /^kvmStatistics\(\).*has ended/ })
+  t.true(Object.hasOwn(machine.counters().exits, 'io'))
+  t.throws(() => machine.watchKvmStatistics(0), { instanceOf: RangeError })
 })
 
 test('-stats writes a line of JSON for each sample, and a last one', async t => {
@@ -109,12 +109,12 @@ test('-stats without a file or a terminal writes to standard error', async t => 
 
 const without = requires(kvm, preload)
 
-without('without kernel statistics, statistics() names the capability and -stats has our count', async t => {
+without('without kernel statistics, kvmStatistics() names the capability and -stats has our count', async t => {
   const { env } = interpose('cap:203=0')
   const program = `
     import { Machine, guestImage } from 'kvm-accel'
     const machine = await Machine.create({ kernel: guestImage('hello') })
-    try { machine.statistics() } catch ({ code, capability, remedy }) { console.log(code, capability, remedy) }
+    try { machine.kvmStatistics() } catch ({ code, capability, remedy }) { console.log(code, capability, remedy) }
     await machine.stop()`
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], { env })
   t.regex(stdout, /^ERR_KVM_CAPABILITY KVM_CAP_BINARY_STATS_FD Use Linux 5\.14/)
@@ -129,7 +129,7 @@ without('if the kernel refuses a statistics file, the call fails and the machine
   const program = `
     import { Machine, guestImage } from 'kvm-accel'
     const machine = await Machine.create({ kernel: guestImage('hello'), noReboot: true })
-    try { machine.statistics() } catch ({ code, ioctl, errnoName }) { console.log(code, ioctl, errnoName) }
+    try { machine.kvmStatistics() } catch ({ code, ioctl, errnoName }) { console.log(code, ioctl, errnoName) }
     await machine.start()
     console.log((await machine.wait()).reason)`
   const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], { env })

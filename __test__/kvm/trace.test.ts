@@ -27,7 +27,7 @@ test('Every exit is a record, in order of time, and the trace ends with its mach
   await machine.start()
   const records = await all(trace)
   await machine.stop()
-  const { io = 0, mmio = 0, other = 0 } = machine.stats().exits
+  const { io = 0, mmio = 0, other = 0 } = machine.counters().exits
   t.is(records.length, io + mmio + other)
   t.is(records.filter(({ args }) => args.reason === 2).length, io)
   t.true(records.every(({ vcpu, args }) => vcpu === 0 && args.cpu_index === 0))
@@ -85,7 +85,7 @@ test('a slow reader loses records, which are counted, and the guest continues', 
   await machine.stop()
   const records = await all(trace)
   t.is(records.length, 10)
-  const { io = 0, mmio = 0, other = 0 } = machine.stats().exits
+  const { io = 0, mmio = 0, other = 0 } = machine.counters().exits
   t.is(trace.dropped, io + mmio + other - 10)
 })
 

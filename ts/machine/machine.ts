@@ -19,7 +19,7 @@ import { busLockEvent, notifyEvent, warning } from './events/from-native.js'
 import type { MachineAccel } from './events/machine-accel.js'
 import type { NotifyDrill } from './events/notify-event.js'
 import { Observation } from './events/observation.js'
-import type { MachineStatistics, MachineStats } from './events/statistics.js'
+import type { KvmStatistics, MachineCounters } from './events/statistics.js'
 import { Watch } from './events/watch.js'
 import type { Control, ControlEvent } from './lifecycle/control.js'
 import { createMachine, type CreatedMachine } from './lifecycle/create.js'
@@ -303,38 +303,38 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /** Returns this package's own counters, also of a machine that has ended. */
-  stats(): MachineStats {
-    return this.#observation.stats()
+  counters(): MachineCounters {
+    return this.#observation.counters()
   }
 
   /**
    * Reads the kernel's statistics of this machine and of each vCPU, by the kernel's names, in every
-   * run state and without stopping the guest: `machine.statistics().vcpus[0]?.exits?.value`.
+   * run state and without stopping the guest: `machine.kvmStatistics().vcpus[0]?.exits?.value`.
    *
-   * @throws {@linkcode MachineStateError} when the machine has ended; {@linkcode Machine.stats}
+   * @throws {@linkcode MachineStateError} when the machine has ended; {@linkcode Machine.counters}
    * still returns its counters.
    * @throws {@linkcode KvmCapabilityError} on kernels before Linux 5.14, which have no such
    * statistics.
    * @throws {@linkcode KvmAccelError} with code `ERR_KVM_STATS` when the kernel's description of
    * the statistics is invalid.
    */
-  statistics(): MachineStatistics {
-    const statistics = this.#observation.statistics()
-    if (!statistics) throw this.#lifecycle.endedError('statistics')
+  kvmStatistics(): KvmStatistics {
+    const statistics = this.#observation.kvmStatistics()
+    if (!statistics) throw this.#lifecycle.endedError('kvmStatistics')
     return statistics
   }
 
   /**
-   * Reads {@linkcode Machine.statistics} at once, and then every `interval` milliseconds until the
+   * Reads {@linkcode Machine.kvmStatistics} at once, and then every `interval` milliseconds until the
    * machine has ended. A reader that is late gets the current numbers. Leaving the loop stops the
    * timer.
    *
    * @param interval Milliseconds, 1 to 2^31 - 1.
    * @throws RangeError for another interval. The iterator throws what
-   * {@linkcode Machine.statistics} throws.
+   * {@linkcode Machine.kvmStatistics} throws.
    */
-  watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
-    return new Watch(() => this.#observation.statistics(), interval, this.wait())
+  watchKvmStatistics(interval: number): AsyncIterableIterator<KvmStatistics, undefined> {
+    return new Watch(() => this.#observation.kvmStatistics(), interval, this.wait())
   }
 
   /**

@@ -21,7 +21,7 @@ interface PropertyKind<Input extends Value, Normal> {
   readonly types: readonly ('string' | 'number' | 'boolean')[]
   /** Parses option text. Throws {@link AccelPropertyError}. */
   readonly parse: (text: string) => Normal
-  /** Converts a value of the typed object to option text. The default is `on`, `off` or the value's text. */
+  /** Converts a value of the typed object to option text. Without it, a boolean is `on` or `off`. */
   readonly format?: (value: Input) => string
   readonly write: (normal: Normal) => Input
 }
@@ -44,7 +44,7 @@ export function property<Input extends Value, Normal>(
     return parse(format(value as Input))
   }
   const entry = build<Input, Normal, Input & {}>(
-    // A command line has the normal form of a value: kvmShadowMem's null has no other spelling.
+    // The parser returns the normal form, because option text has no other use.
     { takes, argument: { takes: argument, read: parse } as never, read, write },
     { default: otherwise, cli: name },
   )
@@ -52,7 +52,7 @@ export function property<Input extends Value, Normal>(
 }
 
 /** Formats a value as option text. */
-export function formatValue(value: Value): string {
+function formatValue(value: Value): string {
   return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value)
 }
 

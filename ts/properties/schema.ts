@@ -6,7 +6,7 @@ import { parseSize } from '../schema/size.js'
 import { badProperty, oneOf, property, wordProperty } from './property.js'
 import type { KernelIrqchip, NotifyBudget, NotifyPolicy } from './types.js'
 
-/** All properties, in the order in which help shows them. */
+/** All properties. */
 export const accelMembers = {
   /**
    * The interrupt controllers in the kernel: all of them (`on`), only the local APICs (`split`), or

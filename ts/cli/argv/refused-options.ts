@@ -46,7 +46,7 @@ export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-watchdog', '-watchdog-action'],
     lacks: 'watchdog device',
-    remedy: "Use '-accel kvm,notify-vmexit=internal-error', and in a program machine.stats().",
+    remedy: "Use '-accel kvm,notify-vmexit=internal-error', and in a program machine.counters().",
   },
   {
     names: ['-fsdev', '-virtfs'],

@@ -1,6 +1,6 @@
 import { KvmAccelError } from '../../errors/kvm-accel-error.js'
 import type { Machine } from '../../machine/machine.js'
-import type { MachineStatistics, Statistic } from '../../machine/events/statistics.js'
+import type { KvmStatistics, Statistic } from '../../machine/events/statistics.js'
 import { Watch } from '../../machine/events/watch.js'
 import { printError, printWarning } from '../messages.js'
 import { openOutput } from './output.js'
@@ -68,7 +68,7 @@ export function reportStats(machine: Machine, { seconds, file }: StatsSettings):
 
 function warnWithoutKernel(machine: Machine): void {
   try {
-    machine.statistics()
+    machine.kvmStatistics()
   } catch (error) {
     if (!(error instanceof KvmAccelError)) throw error
     printWarning(`-stats shows our own count only: ${error.message}`)
@@ -77,7 +77,7 @@ function warnWithoutKernel(machine: Machine): void {
 
 function takeSample(machine: Machine, time: number, before: StatsSample | undefined): StatsSample {
   const elapsed = time - (before?.time ?? time)
-  const counts = Object.entries(machine.stats().exits).toSorted(([a], [b]) => (a < b ? -1 : 1))
+  const counts = Object.entries(machine.counters().exits).toSorted(([a], [b]) => (a < b ? -1 : 1))
   const exits = counts.map(([kind, total]) => {
     const rate = elapsed > 0 ? (total - (before?.exits[kind]?.total ?? 0)) / elapsed : 0
     return [kind, { total, rate: Math.round(rate * 10) / 10 }] as const
@@ -87,7 +87,7 @@ function takeSample(machine: Machine, time: number, before: StatsSample | undefi
 
 function ofKernel(machine: Machine): StatsSample['kernel'] {
   try {
-    const { vm, vcpus }: Pick<MachineStatistics, 'vm' | 'vcpus'> = machine.statistics()
+    const { vm, vcpus }: Pick<KvmStatistics, 'vm' | 'vcpus'> = machine.kvmStatistics()
     return { vm: values(vm), vcpus: vcpus.map(values) }
   } catch (error) {
     // Only this package's own counters remain after the end of a machine, and on a kernel without

@@ -3,7 +3,7 @@ import type { AccelProperties } from '../../properties/schema.js'
 import { TraceStreams } from '../../trace/streams.js'
 import type { MachineAccel } from './machine-accel.js'
 import { readStatistics } from './read-statistics.js'
-import type { MachineStatistics, MachineStats } from './statistics.js'
+import type { KvmStatistics, MachineCounters } from './statistics.js'
 
 /**
  * Counters, kernel statistics and trace records of one machine. None of them needs the control
@@ -35,7 +35,7 @@ export class Observation {
   }
 
   /** Returns this package's own counters. */
-  stats(): MachineStats {
+  counters(): MachineCounters {
     return {
       exits: this.#native.exitCounts(),
       notify: this.#native.notifyTotals(),
@@ -44,8 +44,8 @@ export class Observation {
   }
 
   /** Reads the kernel's statistics. Returns undefined when the machine has ended. */
-  statistics(): MachineStatistics | undefined {
+  kvmStatistics(): KvmStatistics | undefined {
     const read = readStatistics(this.#native)
-    return read && { ...read, counts: this.stats() }
+    return read && { ...read, counters: this.counters() }
   }
 }

@@ -1,6 +1,6 @@
 // Converts the kernel's flat list of values to statistics by name.
 
-import type { MachineStatistics, Statistic } from './statistics.js'
+import type { KvmStatistics, Statistic } from './statistics.js'
 import type { BindingMachine, BindingStatistic, BindingStatisticsSchema } from '../../native/binding.cjs'
 import { unwrap } from '../../native/native.js'
 
@@ -10,9 +10,7 @@ import { unwrap } from '../../native/native.js'
 let schema: BindingStatisticsSchema | undefined
 
 /** Reads the kernel's statistics. Returns undefined when the machine is closed. */
-export const readStatistics = (
-  native: BindingMachine,
-): Pick<MachineStatistics, 'time' | 'vm' | 'vcpus'> | undefined => {
+export const readStatistics = (native: BindingMachine): Pick<KvmStatistics, 'time' | 'vm' | 'vcpus'> | undefined => {
   const described = schema ?? native.statisticsSchema()
   const time = performance.now()
   const read = native.statisticsValues()
@@ -27,7 +25,7 @@ export const readStatistics = (
   const vcpus = []
   while (at < values.length) vcpus.push(group(schema.vcpu))
   // The kernel's interface keeps the type of each known name.
-  return { time, vm, vcpus } as Pick<MachineStatistics, 'time' | 'vm' | 'vcpus'>
+  return { time, vm, vcpus } as Pick<KvmStatistics, 'time' | 'vm' | 'vcpus'>
 }
 
 const withValue = ({ name, kind, unit, base, exponent, bounds }: BindingStatistic, next: () => number): Statistic => {

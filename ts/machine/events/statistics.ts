@@ -117,7 +117,7 @@ export type VmStatistics = Statistics<VmScalar, never>
 export type VcpuStatistics = Statistics<VcpuScalar, VcpuHistogram>
 
 /** Counters of a machine, counted by this package itself. */
-export interface MachineStats {
+export interface MachineCounters {
   /**
    * VM exits by kind: `io`, `mmio`, `msr`, `bus-lock`, `notify`, `shutdown`, `internal-error`,
    * `interrupted`, `other`.
@@ -129,8 +129,8 @@ export interface MachineStats {
   readonly busLocks: readonly number[]
 }
 
-/** What {@link Machine.statistics} returns. */
-export interface MachineStatistics {
+/** What {@link Machine.kvmStatistics} returns. */
+export interface KvmStatistics {
   /** The time of the reading: milliseconds of `performance.now()`. */
   readonly time: number
   /** Statistics of the VM. */
@@ -138,8 +138,8 @@ export interface MachineStatistics {
   /** Statistics of each vCPU. */
   readonly vcpus: readonly VcpuStatistics[]
   /**
-   * This package's own counters, as {@link Machine.stats} returns them. They count exits to user
+   * This package's own counters, as {@link Machine.counters} returns them. They count exits to user
    * space only, and include drills.
    */
-  readonly counts: MachineStats
+  readonly counters: MachineCounters
 }
