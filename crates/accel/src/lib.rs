@@ -67,7 +67,7 @@
 //! - `accelerator`: the order of initialisation.
 //! - `baseline`: the least that runs a guest, for benchmarks.
 
-#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile control.rs against loom"))]
+#![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile vcpu/control against loom"))]
 
 mod accelerator;
 #[cfg(feature = "baseline")]

@@ -100,11 +100,14 @@ impl Pipe {
     }
 }
 
-/// A side of the relay.
-#[derive(Clone, Copy)]
-enum Side {
+/// An event for which the relay waits.
+enum Event {
+    /// The socket has bytes, or has been closed.
     Socket,
+    /// The terminal has bytes, or no program has it open any more.
     Terminal,
+    /// A side has room for the bytes of the other side.
+    Room,
 }
 
 struct Relay {
@@ -136,18 +139,19 @@ impl Relay {
         if self.ends.is_some_and(|ends| self.output.bytes.is_empty() || Instant::now() >= ends) {
             return false;
         }
-        for (side, events) in self.wait(open) {
-            match side {
-                Side::Socket if events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) => {
+        for event in self.wait(open) {
+            match event {
+                Event::Socket => {
                     if matches!(self.output.fill(&self.socket), Input::End) {
                         self.ends = Some(Instant::now() + LAST_WORDS);
                     }
                 }
-                Side::Terminal if events.contains(PollFlags::IN) => {
+                Event::Terminal => {
                     // The next turn detects a hang-up.
                     let _ = self.input.fill(&self.controller);
                 }
-                Side::Socket | Side::Terminal => {}
+                // Each turn writes what there is.
+                Event::Room => {}
             }
         }
         if open && !self.output.bytes.is_empty() {
@@ -158,18 +162,21 @@ impl Relay {
 
     /// Waits for events of the socket and of the terminal. A side is read only once all bytes read from it before have
     /// been written.
-    fn wait(&self, open: bool) -> Vec<(Side, PollFlags)> {
+    fn wait(&self, open: bool) -> Vec<Event> {
         let when = |condition: bool, flags: PollFlags| if condition { flags } else { PollFlags::empty() };
         let idle = self.output.bytes.is_empty();
         let mut sources = Sources::new();
         // A closed socket is always ready, so then only the terminal is waited for.
         if self.ends.is_none() {
-            let events = when(idle, PollFlags::IN) | when(!self.input.bytes.is_empty(), PollFlags::OUT);
-            sources.add(Side::Socket, PollFd::new(&self.socket, events));
+            sources.add(Event::Socket, PollFd::new(&self.socket, when(idle, PollFlags::IN)));
+            let room = PollFd::new(&self.socket, PollFlags::OUT);
+            sources.add(Event::Room, (!self.input.bytes.is_empty()).then_some(room));
         }
         if open {
-            let events = when(self.input.bytes.is_empty(), PollFlags::IN) | when(!idle, PollFlags::OUT);
-            sources.add(Side::Terminal, PollFd::new(&self.controller, events));
+            let input = when(self.input.bytes.is_empty(), PollFlags::IN);
+            sources.add(Event::Terminal, PollFd::new(&self.controller, input));
+            let room = PollFd::new(&self.controller, PollFlags::OUT);
+            sources.add(Event::Room, (!idle).then_some(room));
         }
         let timeout = (!open || self.ends.is_some()).then_some(LOOK);
         // If the kernel has no memory for the list, the next turn waits again.
@@ -179,9 +186,8 @@ impl Relay {
     /// Returns true while no program has the terminal open.
     fn hung_up(&self) -> bool {
         let mut sources = Sources::new();
-        sources.add(Side::Terminal, PollFd::new(&self.controller, PollFlags::empty()));
-        let events = sources.wait(Some(Duration::ZERO)).unwrap_or_default();
-        events.iter().any(|(_, events)| events.contains(PollFlags::HUP))
+        sources.add((), PollFd::new(&self.controller, PollFlags::empty()));
+        sources.wait(Some(Duration::ZERO)).is_ok_and(|events| !events.is_empty())
     }
 }
 

@@ -1,13 +1,13 @@
-//! Tests `control.rs` itself, compiled with loom's synchronisation types. Loom tries the orders in which threads can
+//! Tests `control/` itself, compiled with loom's synchronisation types. Loom tries the orders in which threads can
 //! take its lock, receive signals and wake. Only the kick is simulated, because loom models neither signals nor
 //! `KVM_RUN`.
 
 /// The code under test.
-#[path = "control.rs"]
+#[path = "control/mod.rs"]
 #[allow(dead_code, reason = "the tests use a part")]
 mod control;
 
-/// The synchronisation types of `control.rs` in these tests.
+/// The synchronisation types of `control/` in these tests.
 mod sync {
     pub use loom::sync::{Condvar, Mutex, MutexGuard};
     pub use std::sync::PoisonError;
@@ -147,7 +147,7 @@ impl Machine {
     }
 }
 
-/// The loop of `thread.rs`, without a vCPU.
+/// The loop of `thread`, without a vCPU.
 fn vcpu(control: &Control, stops: &Stops, index: usize, guest: Guest) -> u32 {
     let (mut epoch, mut resets) = (Epoch::default(), 0);
     loop {

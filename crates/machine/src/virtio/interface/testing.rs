@@ -99,7 +99,7 @@ pub fn ready(worker: &dyn Worker, timeout: Option<Duration>) -> Vec<usize> {
     worker.sources(&mut sources);
     let ready = sources.wait(timeout);
     debug_assert!(ready.is_ok());
-    ready.into_iter().flatten().map(|(source, _)| source).collect()
+    ready.unwrap_or_default()
 }
 
 /// Waits for the descriptors of a worker, and calls it for those that are ready. Returns their number.

@@ -310,7 +310,8 @@ impl<F: Fn(WorkerError)> Inside<F> {
 
     /// Waits, and returns what is ready: the wake event first, then the doorbells and the sources of the worker.
     fn wait(&self, waiting: Waiting, worker: Option<&dyn Worker>) -> Result<Vec<Event>, Errno> {
-        let mut sources = Sources::new();
+        // The wake event, the doorbells, and usually at most one source of the worker.
+        let mut sources = Sources::with_capacity(2 + self.doorbells.len());
         let input = |event| PollFd::from_borrowed_fd(borrow_fd(event), PollFlags::IN);
         sources.add(Event::Wake, input(&self.shared.wake));
         let mut timeout = None;
@@ -327,7 +328,7 @@ impl<F: Fn(WorkerError)> Inside<F> {
             (Waiting::Retrying(delay), _) => timeout = Some(delay),
             _ => {}
         }
-        Ok(sources.wait(timeout)?.into_iter().map(|(event, _)| event).collect())
+        sources.wait(timeout)
     }
 }
 
