@@ -5,10 +5,10 @@ import { append, guestFile, initramfs } from '../helpers/linux-guest.js'
 import { cli, scratch } from '../helpers/paths.js'
 import { emptyQcow2 } from '../helpers/qcow2.js'
 import { Qmp } from '../helpers/qmp.js'
-import { kvm, linux, qemu, requires } from '../helpers/requires.js'
+import { kvm, linux, qemu, qemuImg, qemuImgPath, requires } from '../helpers/requires.js'
 import { run, start } from '../helpers/spawn.js'
 
-const test = requires(kvm, linux, qemu)
+const test = requires(kvm, linux, qemu, qemuImg)
 const lockTest = requires(kvm, qemu)
 
 const lines = (stdout: string): string => stdout.replaceAll('\r', '')
@@ -38,6 +38,11 @@ for disk in vda vdb; do
 done
 dd if=/dev/zero of=/dev/vdc bs=512 count=1 2> /dev/null || echo vdc not written
 head -n 1 /dev/vdc
+for disk in vdd vde; do
+  read size < /sys/block/$disk/size; echo "$disk size $size"
+  printf 'QFI\\373\\0\\0\\0\\3' | dd of=/dev/$disk bs=512 conv=sync,fsync 2> /dev/null || echo $disk not written
+  dd if=/dev/$disk bs=512 count=1 iflag=direct 2> /dev/null | head -c 4 | od -c
+done
 `
 
 lockTest('QEMU and kvm-accel refuse an image that the other one writes', async t => {
@@ -70,6 +75,7 @@ test('Linux finds the same disks as under QEMU with the same argv, and leaves th
     ].map(async ([command = '', ...first]) => {
       const raw = file('raw.img', Buffer.alloc(8 << 20))
       const qcow2 = file('disk.qcow2', emptyQcow2(64 << 20))
+      const detected = [file('detected.img', Buffer.alloc(8 << 20)), file('detected.qcow2', emptyQcow2(64 << 20))]
       const other = file('read-only.img', `${'read only\n'.padEnd(2048)}`)
       const argv = [
         ...['-M', 'microvm,acpi=off,rtc=off', '-accel', 'kvm', '-m', '128M', '-display', 'none', '-no-reboot'],
@@ -79,14 +85,24 @@ test('Linux finds the same disks as under QEMU with the same argv, and leaves th
         ...['-drive', `file=${qcow2},format=qcow2,if=none,id=two`, '-device', 'virtio-blk-device,drive=two'],
         ...['-drive', `file=${other},format=raw,if=none,id=three,readonly=on`],
         ...['-device', 'virtio-blk-device,drive=three'],
+        // Without format=, a guest's write that would change the detected format fails.
+        ...detected.flatMap((path, at) => [
+          ...['-drive', `file=${path},if=none,id=detected${at}`, '-device', `virtio-blk-device,drive=detected${at}`],
+        ]),
       ]
       const finished = await run(command, [...first, ...argv], { limit: 600 })
+      for (const path of [qcow2, detected[1] ?? '']) {
+        const checked = await run(qemuImgPath(), ['check', path], { limit: 60 })
+        t.regex(checked.stdout, /No errors were found/, checked.stderr)
+      }
       return { ...finished, raw: readFileSync(raw) }
     }),
   )
   t.is(ours?.status, 0, ours?.stderr)
   t.is(theirs?.status, 0, theirs?.stderr)
   t.regex(ours?.stdout ?? '', /vdb size 131072/)
+  t.regex(ours?.stdout ?? '', /vdd not written/)
+  t.regex(ours?.stdout ?? '', /vde size 131072/)
   t.is(lines(ours?.stdout ?? ''), lines(theirs?.stdout ?? ''))
   t.true(ours?.raw.equals(theirs?.raw ?? Buffer.alloc(0)))
 })

@@ -48,11 +48,12 @@ export const debian = (): Missing =>
     ? undefined
     : 'KVM_ACCEL_TEST_DEBIAN does not name the folder that .ci/debian-guest makes'
 
+/** Returns the path of qemu-img. */
+export const qemuImgPath = (): string => process.env['KVM_ACCEL_TEST_QEMU_IMG'] ?? ''
+
 /** Requires qemu-img. `.ci/qemu-img` unpacks it and prints its path. */
 export const qemuImg = (): Missing =>
-  process.env['KVM_ACCEL_TEST_QEMU_IMG']
-    ? undefined
-    : 'KVM_ACCEL_TEST_QEMU_IMG does not name qemu-img (.ci/qemu-img prints it)'
+  qemuImgPath() ? undefined : 'KVM_ACCEL_TEST_QEMU_IMG does not name qemu-img (.ci/qemu-img prints it)'
 
 /**
  * Requires a Linux kernel with a PVH note, and an initrd whose init prints `INIT:` lines and

@@ -76,6 +76,55 @@ test('only one machine at a time may write an image', async t => {
   t.truthy(readers)
 })
 
+/** Creates a machine with these disks, and returns the codes of its warnings. */
+const warnings = async (disks: readonly DiskOptions[]): Promise<string[]> => {
+  await using machine = await Machine.create({ kernel: guestImage('hello'), memory: '16M', disks })
+  const codes: string[] = []
+  machine.on('warning', ({ code }) => codes.push(code))
+  // Messages arrive in order: the warnings of the creation precede the reply.
+  await machine.start()
+  return codes
+}
+
+test('a format that is not stated is detected: qcow2, raw with a warning, or an error with the way to convert', async t => {
+  const path = image('')
+  writeFileSync(path, emptyQcow2(64 << 20))
+  t.deepEqual(await warnings([{ path }]), [])
+  const raw = image('a raw disk')
+  t.deepEqual(await warnings([{ path: raw }]), ['DISK_FORMAT_DETECTED'])
+  t.deepEqual(await warnings([{ path: raw, readOnly: true }]), [])
+  for (const [magic, name] of [
+    ['KDMV', 'VMDK'],
+    ['vhdxfile', 'VHDX'],
+    ['LUKS\u00ba\u00be', 'LUKS'],
+  ] as const) {
+    const foreign = image('')
+    writeFileSync(foreign, Buffer.from(magic.padEnd(1024, '\0'), 'latin1'))
+    const error = await t.throwsAsync(warnings([{ path: foreign }]), {
+      instanceOf: MachineConfigError,
+      message: new RegExp(`begins or ends like a ${name} image`),
+    })
+    t.regex(error?.remedy ?? '', /qemu-img convert -O qcow2/)
+    t.deepEqual(await warnings([{ path: foreign, format: 'raw' }]), [])
+  }
+})
+
+test('an encrypted qcow2 image is refused, also as a backing file', async t => {
+  const path = image('')
+  const encrypted = emptyQcow2(64 << 20)
+  encrypted.writeUInt32BE(2, 32)
+  writeFileSync(path, encrypted)
+  const overlay = image('')
+  const over = emptyQcow2(64 << 20)
+  over.write(path, 512)
+  over.writeBigUInt64BE(512n, 8)
+  over.writeUInt32BE(path.length, 16)
+  writeFileSync(overlay, over)
+  const message = /is an encrypted qcow2 image \(LUKS\)/
+  await t.throwsAsync(warnings([{ path, format: 'qcow2' }]), { code: 'ERR_MACHINE_CONFIG', message })
+  await t.throwsAsync(warnings([{ path: overlay, readOnly: true }]), { code: 'ERR_MACHINE_CONFIG', message })
+})
+
 linuxTest('flushed data survives kill -9, in a raw image and in qcow2', async t => {
   t.timeout(600_000)
   const raw = image('')

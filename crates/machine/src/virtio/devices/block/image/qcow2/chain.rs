@@ -18,9 +18,6 @@ use std::path::{Path, PathBuf};
 /// The longest chain of backing files.
 const DEEPEST: usize = 32;
 
-/// The autoclear feature bit of persistent bitmaps.
-const BITMAPS: u64 = 1;
-
 /// The remedy for a backing file that cannot be used.
 const REBASE: &str = "Check the image with 'qemu-img info --backing-chain', and correct it with 'qemu-img rebase -u'.";
 
@@ -126,13 +123,11 @@ fn cleared(file: &std::fs::File, path: &Path, header: &Header) -> Option<Warning
         return None;
     }
     let names = header.bitmaps.map(|found| bitmaps::names(file, found)).unwrap_or_default();
-    let what = if header.autoclear & BITMAPS != 0 && !names.is_empty() {
-        format!(
-            "its persistent bitmaps '{}' become inconsistent: the guest's writes are not recorded",
-            names.join("', '")
-        )
-    } else {
+    let what = if names.is_empty() {
         format!("its autoclear features {:#x} are cleared", header.autoclear)
+    } else {
+        let names = names.join("', '");
+        format!("its persistent bitmaps '{names}' become inconsistent: the guest's writes are not recorded")
     };
     let message = format!("the disk image {} is opened for writing: {what}", path.display());
     Some(Warning { code: WarningCode::DiskFeaturesCleared, message })

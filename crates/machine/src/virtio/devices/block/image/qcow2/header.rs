@@ -18,6 +18,9 @@ const LONGEST_NAME: u32 = 1023;
 const V2_HEADER: u64 = 72;
 const V3_HEADER: u64 = 104;
 
+/// The autoclear feature bit that states that persistent bitmaps are consistent.
+const CONSISTENT_BITMAPS: u64 = 1;
+
 /// Types of header extensions.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 const BITMAPS: u32 = 0x2385_2875;
@@ -59,6 +62,7 @@ pub struct Header {
     pub snapshots: u32,
     pub snapshots_offset: u64,
     pub backing: Option<Backing>,
+    /// `None` also if the bitmaps are inconsistent already.
     pub bitmaps: Option<Bitmaps>,
     /// The autoclear feature bits.
     pub autoclear: u64,
@@ -221,6 +225,8 @@ impl Header {
             file.read_exact_at(&mut data, at).map_err(|error| unreadable(&error))?;
             match kind {
                 BACKING_FORMAT => format = Some(String::from_utf8_lossy(&data).into_owned()),
+                // Other programs may have reused the clusters of inconsistent bitmaps.
+                BITMAPS if self.autoclear & CONSISTENT_BITMAPS == 0 => {}
                 BITMAPS if data.len() == 24 => {
                     self.bitmaps =
                         Some(Bitmaps { count: u32_at(&data, 0), bytes: u64_at(&data, 8), offset: u64_at(&data, 16) });
