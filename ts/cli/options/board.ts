@@ -30,9 +30,9 @@ export const boardOptions: readonly RunOption[] = [
   {
     name: '-no-hpet',
     repeated: 'no effect',
-    about: 'accepted: there is no HPET',
+    about: 'the same as -machine hpet=off',
     differs: '',
-    read: () => {},
+    read: draft => void draft.machine.set('hpet', 'off'),
   },
   {
     name: '-rtc',
@@ -115,7 +115,7 @@ function machineHelp(): string {
     'Supported machines are:',
     ...types,
     '',
-    'Properties; but for acpi, auto-kernel-cmdline, isa-serial, pic and pit they say what is so anyway:',
+    'Properties; but for acpi, auto-kernel-cmdline, hpet, isa-serial, pic and pit they say what is so anyway:',
     ...properties,
     `${'bus-lock-ratelimit=N'.padEnd(27)} bus locks in a second before the guest is slowed down; 0: no limit`,
     `${'kernel-irqchip=, kvm-shadow-mem='.padEnd(27)} as with -accel kvm,…`,

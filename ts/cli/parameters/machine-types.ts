@@ -15,7 +15,7 @@ export interface MachineProperty {
 
 /**
  * The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`,
- * `isa-serial`, `pic` and `pit` have an effect.
+ * `hpet`, `isa-serial`, `pic` and `pit` have an effect.
  */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
@@ -25,7 +25,7 @@ export const machineProperties: readonly MachineProperty[] = [
     about: 'Linux is told of virtio devices on its command line unless it is off; QEMU does so without ACPI only',
   },
   { name: 'graphics', values: ['off'], about: 'there is no display' },
-  { name: 'hpet', values: ['off'], about: 'there is no HPET' },
+  { name: 'hpet', values: ['on', 'off'], about: 'there is an HPET only if it is on; in QEMU, pc has it by default' },
   { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },
   { name: 'ioapic2', values: ['off', 'auto'], about: 'there is one IOAPIC' },
   { name: 'isa-serial', values: ['on', 'off'], about: 'COM1 is at port 0x3f8 unless it is off' },
