@@ -48,7 +48,7 @@ export const phases = (vcpus: number): readonly Phase[] => [
     qemu: 'has the irqchip first. A slot change after an irqchip, a PIT or an ioeventfd exists waits for milliseconds in the kernel.',
   },
   {
-    name: 'Interrupt controllers, PIT and routes; their power-on state is read for resets',
+    name: 'Interrupt controllers, PIT and routes; their power-on state is read, and what firmware leaves in them is written',
     begins: 'KVM_CREATE_IRQCHIP',
     qemu: 'probes 7 ioeventfds (until 10.0), creates the PIT with its board, after the vCPUs, and makes the power-on state itself.',
   },

@@ -103,18 +103,53 @@ test('the BIOS data area lists the serial ports that exist', async t => {
   t.is((area.readUInt16LE(0x10) >> 9) & 7, 2)
 })
 
-const DISKS = 32
+for (const kernelIrqchip of modes) {
+  test(`an HPET replaces the PIT and the CMOS clock, with kernel-irqchip=${kernelIrqchip}`, async t => {
+    t.timeout(120_000)
+    const { text } = await consoleOf({
+      kernel: guestImage('hpet'),
+      memory: '16M',
+      hpet: true,
+      accel: { kernelIrqchip },
+    })
+    t.is(
+      text,
+      `capabilities 0x8086a201
+period 0x989680
+counter 0x3e8
+the counter counts
+the PIT ticks
+the PIT stands
+timer 0 ticks at 0x8
+timer 1 interrupts at 0x70
+the PIT ticks again
+`,
+    )
+  })
+}
 
-for (const [kernel, kernelIrqchip] of [
-  ['tiny', 'on'],
-  ['tiny', 'off'],
-  ['net', 'split'],
+test('without the option there is no HPET', async t => {
+  await using machine = await Machine.create({ kernel: guestImage('hpet'), memory: '16M', serial: 'stream' })
+  await machine.start()
+  let text = ''
+  for await (const chunk of machine.serial) {
+    text += String(chunk)
+    if (text.includes('\n')) break
+  }
+  t.regex(text, /^capabilities 0xffffffff\n/)
+})
+
+/** Devices share lines from the 17th on, and without an IOAPIC from the 9th on. */
+for (const [kernel, kernelIrqchip, count] of [
+  ['tiny', 'on', 32],
+  ['tiny', 'off', 10],
+  ['net', 'split', 32],
 ] as const) {
   const tables = kernel === 'net' ? 'with ACPI' : 'without ACPI'
-  withLinux(`Linux reads from ${DISKS} disks ${tables}, with kernel-irqchip=${kernelIrqchip}`, async t => {
+  withLinux(`Linux reads from ${count} disks ${tables}, with kernel-irqchip=${kernelIrqchip}`, async t => {
     t.timeout(600_000)
     const folder = await mkdtemp(join(tmpdir(), 'kvm-accel-disks-'))
-    const disks = Array.from({ length: DISKS }, (_, index) => join(folder, `${index}.img`))
+    const disks = Array.from({ length: count }, (_, index) => join(folder, `${index}.img`))
     await Promise.all(disks.map((path, index) => writeFile(path, `disk ${index}\n`.padEnd(4096, '\0'))))
     const guest = linuxGuest('for disk in /dev/vd*; do read -r line < $disk; echo "read $line"; done', { kernel })
     const { text } = await consoleOf({
@@ -132,11 +167,12 @@ for (const [kernel, kernelIrqchip] of [
   })
 }
 
-beside('the same guest prints the same under QEMU', async t => {
+beside('the same guests print the same under QEMU', async t => {
   t.timeout(300_000)
   const argv = ['-nodefaults', '-vnc', 'none', '-serial', 'stdio', '-M', 'pc,accel=kvm', '-m', '16M', '-no-reboot']
-  for (const way of [1, 2, 3, 4]) {
-    const guest = ['-kernel', guestFile('platform', 'multiboot'), '-append', `way=${way}`]
+  const guests = [...[1, 2, 3, 4].map(way => ['platform', `way=${way}`] as const), ['hpet', ''] as const]
+  for (const [name, append] of guests) {
+    const guest = ['-machine', 'hpet=on', '-kernel', guestFile(name, 'multiboot'), '-append', append]
     const theirs = await start('qemu-system-x86_64', [...argv, ...guest]).finished
     const ours = await start(process.execPath, [cli, 'run', ...argv, ...guest]).finished
     t.is(ours.stdout, theirs.stdout, theirs.stderr + ours.stderr)

@@ -58,6 +58,7 @@ test('Machine.create() has the documented defaults', t => {
     debugConsole: null,
     pic: true,
     pit: true,
+    hpet: false,
     rtc: { base: 'utc', clock: 'host' },
     debugExit: null,
     fwCfg: {},

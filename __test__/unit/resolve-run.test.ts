@@ -191,6 +191,13 @@ test('-machine properties that describe the board are accepted', t => {
   t.deepEqual(normaliseMachineOptions(options), normaliseMachineOptions(machine()))
 })
 
+test('-machine hpet=on adds the HPET, and the last of it and -no-hpet counts', t => {
+  t.is(machine('-M', 'pc').hpet, undefined)
+  t.is(machine('-M', 'pc,hpet=on').hpet, true)
+  t.is(machine('-M', 'pc,hpet=on', '-no-hpet').hpet, false)
+  t.is(machine('-no-hpet', '-M', 'pc,hpet=on').hpet, true)
+})
+
 test('-M microvm omits optional devices, as in QEMU', t => {
   t.like(machine('-M', 'microvm,isa-serial=off,pic=off,pit=off,rtc=on'), { serials: [null], pic: false, pit: false })
   t.like(machine('-M', 'microvm,isa-serial=off', '-serial', 'file:lost'), { serials: [null] })

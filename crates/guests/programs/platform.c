@@ -5,7 +5,7 @@
 enum { VECTORS = 256, MASTER = 0x20, SLAVE = 0xa0, END = 0x20 };
 enum { PIT = 0x40, PIT_CONTROL = 0x43, LATCH_STATUS_0 = 0xe2, MODE_AND_ACCESS = 0x3f };
 enum { CMOS = 0x70, REGISTER_B = 0xb, REGISTER_C = 0xc, PERIODIC = 0x40, HOURS_24 = 2 };
-enum { KEYBOARD = 0x60, KEYBOARD_COMMAND = 0x64, CONTROL_A = 0x92, RESET_CONTROL = 0xcf9 };
+enum { KEYBOARD = 0x60, KEYBOARD_COMMAND = 0x64, CONTROL_A = 0x92, PCI_ADDRESS = 0xcf8, RESET_CONTROL = 0xcf9 };
 enum { TIMER = 8 };
 
 struct gate {
@@ -102,6 +102,8 @@ __attribute__((used, regparm(1))) static _Noreturn void taken(u32 vector) {
 
 void main(void) {
     u32 cr0;
+    /* An address of PCI's configuration space: it covers port 0xcf9, and resets nothing. */
+    out32(PCI_ADDRESS, 0x80000600);
     asm("movl %%cr0, %0" : "=r"(cr0));
     show("cr0", cr0);
     volatile u32 *stack = (volatile u32 *)entry_esp;

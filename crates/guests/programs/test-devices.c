@@ -48,7 +48,13 @@ static void lines(void) {
     for (u32 line = 3; line < 8; line++) {
         if (line == 4)
             continue; /* COM1's own. */
-        out8(LINES + line, 1);
+        /* A write of any width sets the line of its port, and no other. */
+        if (line == 5)
+            out16(LINES + line, 1);
+        else if (line == 6)
+            out32(LINES + line, 1);
+        else
+            out8(LINES + line, 1);
         show("requests", in8(PIC) & 0xe8);
     }
     /* Hardware and the PIC outside the kernel drop a request whose line falls. The kernel's PIC keeps it. */

@@ -29,6 +29,10 @@ pub const GUESTS: &[Guest] = &[
     guest!("fw-cfg", "Prints what fw_cfg says of the machine and of its file opt/test, by ports and by DMA"),
     guest!("hello", "The demo: says what it is"),
     guest!(
+        "hpet",
+        "Prints the HPET's registers and which of its interrupts come, and those of the PIT before and after it"
+    ),
+    guest!(
         "interrupts",
         "Writes the vector of each interrupt it takes to port 0xe0: messages, NMIs, and IOAPIC pin= (none), level= (0)"
     ),

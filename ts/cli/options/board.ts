@@ -34,9 +34,9 @@ export const boardOptions: readonly RunOption[] = [
   {
     name: '-no-hpet',
     repeated: 'no effect',
-    about: 'Has no effect: there is no HPET.',
+    about: 'The same as -machine hpet=off.',
     differs: '',
-    read: () => {},
+    read: draft => void draft.machine.set('hpet', 'off'),
   },
   {
     name: '-rtc',

@@ -33,7 +33,7 @@ export const machineProperties: readonly MachineProperty[] = [
     about: optionSentences['MachineOptions.autoKernelCmdline'],
   },
   fixed('graphics', 'off', 'There is no display.'),
-  fixed('hpet', 'off', 'There is no HPET.'),
+  { name: 'hpet', values: ['on', 'off'], about: optionSentences['MachineOptions.hpet'] },
   fixed('i8042', 'on', 'There is an i8042 for resets.'),
   fixed('ioapic2', 'off|auto', 'There is one IOAPIC.'),
   { name: 'isa-serial', values: ['on', 'off'], about: 'Adds COM1 at port 0x3f8.' },

@@ -61,6 +61,13 @@ export const boardMembers = {
    */
   pit: boolean({ default: true, cli: '-machine pit' }),
   /**
+   * The timer HPET at 0xfed00000, and its ACPI table. Off by default, as in QEMU's microvm: a Linux
+   * guest with kvmclock needs no HPET, and each access to it is an exit.
+   *
+   * @default false
+   */
+  hpet: boolean({ default: false, cli: '-machine hpet' }),
+  /**
    * The CMOS clock: its time at the start, and the clock that drives it.
    *
    * @default UTC of the host

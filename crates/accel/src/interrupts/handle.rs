@@ -76,6 +76,15 @@ impl Interrupts {
         Ok(self.calls.reinject_control(policy == LostTickPolicy::Delay)?)
     }
 
+    /// Stops the PIT in the kernel (true) while an HPET drives its line, or lets it run
+    /// (KVM_PIT_FLAGS_HPET_LEGACY). The guest's settings of the PIT are kept.
+    ///
+    /// # Errors
+    /// [`Error::Kvm`](crate::Error::Kvm) if the PIT is not in the kernel.
+    pub fn replace_pit(&self, replaced: bool) -> Result<()> {
+        Ok(self.calls.replace_pit(replaced)?)
+    }
+
     /// Sends a message to the local APICs (KVM_SIGNAL_MSI), without a GSI.
     ///
     /// # Errors

@@ -9,6 +9,7 @@
 //! - `wake`: the processor state after a sleep.
 //! - `fadt`: the fixed registers, and the PC hardware that the board lacks.
 //! - `madt`: the interrupt controllers.
+//! - `hpet`: the HPET.
 //! - `dsdt`: the devices, as AML, and the address of the machine's generation (QEMU's docs/specs/vmgenid).
 //! - `loader`: the same tables for firmware, which places them itself.
 //!
@@ -18,6 +19,7 @@
 mod dsdt;
 mod entry;
 mod fadt;
+mod hpet;
 mod loader;
 mod madt;
 mod wake;
@@ -55,6 +57,8 @@ pub struct Description<'a> {
     pub processors: Option<Topology>,
     /// Whether the two 8259 exist.
     pub pic: bool,
+    /// Whether there is an HPET.
+    pub hpet: bool,
     /// Platform devices.
     pub platform: &'a [PlatformEntry],
     /// The machine's generation, as the 16 bytes that guests read.
@@ -91,10 +95,11 @@ impl Tables {
             .map(|processors| madt::madt(processors, board.pic))
             .transpose()?
             .map(|madt| layout.place(madt.as_slice()));
+        let hpet = board.hpet.then(|| layout.place(hpet::hpet().as_slice()));
 
         let mut rsdt = table(*b"RSDT", 1);
         let mut xsdt = XSDT::new(OEM_ID, OEM_TABLE_ID, OEM_REVISION);
-        for address in [Some(fadt), madt].into_iter().flatten() {
+        for address in [Some(fadt), madt, hpet].into_iter().flatten() {
             rsdt.append_slice(&address.to_le_bytes());
             xsdt.add_entry(address.into());
         }

@@ -20,6 +20,7 @@ fn tables(cpus: Option<u32>, rtc: bool, transports: u8) -> Tables {
     let description = Description {
         processors: cpus.map(Topology::of_cores),
         pic: true,
+        hpet: rtc,
         platform: &platform,
         generation: rtc.then_some(GENERATION),
         virtio: &virtio,
@@ -72,7 +73,9 @@ fn count(bytes: &[u8], what: &[u8]) -> usize {
 fn test_the_root_pointer_leads_to_every_table() {
     let with = tables(Some(2), true, 3);
     let names: Vec<_> = found(&with).into_keys().collect();
-    assert_eq!(names, ["APIC", "DSDT", "FACP", "FACS", "RSDT", "XSDT"]);
+    assert_eq!(names, ["APIC", "DSDT", "FACP", "FACS", "HPET", "RSDT", "XSDT"]);
+    let hpet = found(&with)["HPET"];
+    assert_eq!((hpet.len(), le(hpet, 36, 4), le(hpet, 44, 8), le(hpet, 53, 2)), (56, 0x8086_a201, 0xfed0_0000, 10_000));
     assert!(!found(&tables(None, false, 0)).contains_key("APIC"));
 }
 

@@ -1,7 +1,7 @@
 //! Constructs a board, in the order that the accelerator requires.
 
 use super::images::{Images, Tables, beside};
-use super::platform::{PlatformDevice, ResetRegisters, Slot};
+use super::platform::{HpetDevice, PlatformDevice, ResetRegisters, Slot};
 use super::transports::needs_reset;
 use super::{Board, BoardConfig, BoardError};
 use crate::acpi::{self, HardwareId};
@@ -66,8 +66,14 @@ impl Board {
             KernelIrqchip::Off => None,
         };
         let entries: Vec<_> = devices.iter().filter_map(|device| device.acpi_entry()).collect();
-        let description =
-            acpi::Description { processors, pic: chips.pic, platform: &entries, generation, virtio: &places };
+        let description = acpi::Description {
+            processors,
+            pic: chips.pic,
+            hpet: chips.hpet,
+            platform: &entries,
+            generation,
+            virtio: &places,
+        };
         let serial_ports =
             || entries.iter().filter(|entry| entry.id == HardwareId::SERIAL_PORT).map(|entry| entry.ports.0);
         let mut images = Images { boot, firmware };
@@ -110,11 +116,15 @@ impl Board {
             firmware_files,
             sink: &sink,
             input_drained,
+            replaced: Arc::default(),
             bus: own,
             attached: Vec::new(),
             serial_ports: Default::default(),
         };
         Box::new(ResetRegisters).attach(&mut slot)?;
+        if chips.hpet {
+            Box::new(HpetDevice).attach(&mut slot)?;
+        }
         devices.into_iter().try_for_each(|device| device.attach(&mut slot))?;
         let Slot { bus, attached, serial_ports, .. } = slot;
         let (mut bus, mmio) = place_virtio(bus, &virtio, &places, &ram, &lines, &sink)?;

@@ -5,6 +5,7 @@
 //! - `acpi_pm`: ACPI's power management registers.
 //! - `pic`, `ioapic`, `pit`: interrupt controllers and the timer outside the kernel.
 //! - `reset`: the registers by which a guest resets the machine.
+//! - `hpet`: the HPET.
 //! - `fw_cfg`: QEMU's firmware configuration device.
 //! - `pvpanic`: reports a panic of the guest's kernel.
 //! - `debug_exit`: a port that ends the machine.
@@ -23,6 +24,7 @@ mod debug_exit;
 mod delegated;
 mod delegated_msrs;
 mod fw_cfg;
+mod hpet;
 mod ioapic;
 mod pic;
 mod pit;
@@ -39,6 +41,7 @@ pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
 pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
 pub use delegated_msrs::{Asks, DelegatedMsrs, MsrAccess, MsrAsked};
 pub use fw_cfg::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, MAX_FILE_NAME, key as fw_cfg_key};
+pub use hpet::{HPET_BASE, HPET_CAPABILITIES, HPET_CLOCK_LINE, HPET_SIZE, HPET_TIMER_LINE, Hpet, HpetLines};
 pub use ioapic::{IOAPIC_BASE, IOAPIC_LEN, IOAPIC_PINS, Ioapic, Written};
 pub use pic::{PIC_ELCR, PIC_MASTER, PIC_SLAVE, Pic};
 pub use pit::{PIT_BASE, PIT_FREQUENCY, PORT_B, Pit};

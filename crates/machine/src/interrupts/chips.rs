@@ -30,6 +30,8 @@ struct Chips {
     ioapic: Ioapic,
     pit: Pit,
     clock: Clock,
+    /// The HPET drives the PIT's line.
+    pit_replaced: bool,
     /// How PIC and PIT are set up at a reset.
     setup: Option<[PicSetup; 2]>,
     over: bool,
@@ -42,6 +44,7 @@ impl Chips {
             ioapic: Ioapic::default(),
             pit: Pit::default(),
             clock: Clock::new(PIT_FREQUENCY),
+            pit_replaced: false,
             setup: None,
             over: false,
         }
@@ -177,17 +180,24 @@ impl UserChips {
         self.timer.notify_all();
     }
 
-    /// Waits for the PIT's next tick. Returns false after [`UserChips::end`].
+    /// Disconnects the PIT from its line, or connects it.
+    pub fn replace_pit(&self, replaced: bool) {
+        self.lock().pit_replaced = replaced;
+        self.timer.notify_all();
+    }
+
+    /// Waits for the next tick of a connected PIT. Returns false after [`UserChips::end`].
     pub(super) fn wait_for_tick(&self) -> bool {
         let mut chips = self.lock();
         let mut due = None;
         while !chips.over {
             let now = chips.clock.now();
             // The awaited tick is due. Ticks that were missed before it are lost.
-            if chips.clock.runs() && due.is_some_and(|due| due <= now) {
+            if chips.clock.runs() && !chips.pit_replaced && due.is_some_and(|due| due <= now) {
                 return true;
             }
-            due = chips.pit.next_tick(now).filter(|_| chips.clock.runs());
+            let connected = chips.clock.runs() && !chips.pit_replaced;
+            due = chips.pit.next_tick(now).filter(|_| connected);
             let wait = due.map_or(Duration::MAX, |due| chips.clock.until(due));
             chips = match due {
                 None => self.timer.wait(chips).unwrap_or_else(PoisonError::into_inner),

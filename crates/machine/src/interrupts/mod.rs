@@ -23,18 +23,20 @@ use kvm_accel::interrupts::{Interrupts, Irqfd, PicSetup};
 use kvm_accel::properties::KernelIrqchip;
 use std::sync::Arc;
 
-/// Selects the PC's ISA interrupt and timer chips.
+/// Selects the PC's interrupt and timer chips.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IsaChips {
     /// The two 8259. The in-kernel ones always exist, as under QEMU.
     pub pic: bool,
     /// The 8254 timer.
     pub pit: bool,
+    /// The HPET.
+    pub hpet: bool,
 }
 
 impl Default for IsaChips {
     fn default() -> Self {
-        Self { pic: true, pit: true }
+        Self { pic: true, pit: true, hpet: false }
     }
 }
 
@@ -127,6 +129,22 @@ impl Lines {
             Self::User(chips) => {
                 let chips = Arc::clone(chips);
                 Box::new(move |line, high| chips.set_line(line, high))
+            }
+        }
+    }
+
+    /// Returns a function that disconnects the PIT from its line (true) while the HPET drives that line, or connects it.
+    #[must_use]
+    pub fn replace_pit(&self) -> Box<dyn Fn(bool) + Send + Sync> {
+        match self {
+            Self::Kernel(interrupts) => {
+                let interrupts = interrupts.clone();
+                // Fails only without a PIT.
+                Box::new(move |replaced| drop(interrupts.replace_pit(replaced)))
+            }
+            Self::User(chips) => {
+                let chips = Arc::clone(chips);
+                Box::new(move |replaced| chips.replace_pit(replaced))
             }
         }
     }

@@ -53,6 +53,8 @@ pub struct MachineConfig {
     pub pic: bool,
     /// The machine has an 8254 timer.
     pub pit: bool,
+    /// The machine has an HPET.
+    pub hpet: bool,
     /// The CMOS clock.
     pub rtc: RtcConfig,
     /// The `isa-debug-exit` device.

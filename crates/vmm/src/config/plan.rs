@@ -105,7 +105,7 @@ impl MachineConfig {
             rtc: self.rtc.into(),
             test_devices: self.test_devices,
             pvpanic: self.pvpanic,
-            chips: IsaChips { pic: self.pic, pit: self.pit },
+            chips: IsaChips { pic: self.pic, pit: self.pit, hpet: self.hpet },
             fw_cfg,
             virtio,
         })

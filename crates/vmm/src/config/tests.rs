@@ -41,6 +41,7 @@ fn whole() -> Value {
         "debugConsole": { "port": 0xe9, "target": { "kind": "null" } },
         "pic": true,
         "pit": true,
+        "hpet": false,
         "rtc": { "offset": -3_600_000, "clock": "vm" },
         "debugExit": { "iobase": 0xf4, "iosize": 4 },
         "fwCfg": { "opt/a": { "file": "/a" }, "opt/b": { "string": "b" }, "opt/c": { "bytes": 3 } },

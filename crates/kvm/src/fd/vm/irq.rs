@@ -7,8 +7,8 @@ use crate::trace::trace;
 use crate::upstream;
 use kvm_bindings::{
     KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQ_ROUTING_MSI, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
-    KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1, kvm_irq_routing_irqchip,
-    kvm_irq_routing_msi, kvm_msi,
+    KVM_PIT_FLAGS_HPET_LEGACY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_entry__bindgen_ty_1,
+    kvm_irq_routing_irqchip, kvm_irq_routing_msi, kvm_msi,
 };
 use kvm_ioctls::VmFd;
 use std::sync::{Arc, Weak};
@@ -114,6 +114,15 @@ impl IrqCalls {
         self.vm()
             .and_then(|vm| upstream::vm::reinject_control(&vm, reinject))
             .map_err(failed("KVM_REINJECT_CONTROL", ""))
+    }
+
+    /// Calls KVM_SET_PIT2 with the PIT's state and KVM_PIT_FLAGS_HPET_LEGACY set or clear: with the flag, the PIT's
+    /// channel 0 stands.
+    pub fn replace_pit(&self, replaced: bool) -> Result<()> {
+        let vm = self.vm().map_err(error_of("KVM_GET_PIT2", String::new()))?;
+        let mut pit = vm.get_pit2().map_err(failed("KVM_GET_PIT2", ""))?;
+        pit.flags = if replaced { KVM_PIT_FLAGS_HPET_LEGACY } else { 0 };
+        vm.set_pit2(&pit).map_err(failed("KVM_SET_PIT2", ""))
     }
 
     /// Calls KVM_IRQ_LINE_STATUS. Returns the kernel's status.

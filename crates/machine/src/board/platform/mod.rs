@@ -17,6 +17,7 @@
 mod debug_console;
 mod debug_exit;
 mod fw_cfg;
+mod hpet;
 mod pvpanic;
 mod reset;
 mod rtc;
@@ -25,6 +26,7 @@ mod test_device;
 
 pub use debug_console::DebugPort;
 pub use fw_cfg::FwCfgFiles;
+pub(super) use hpet::HpetDevice;
 pub(super) use reset::ResetRegisters;
 pub use serial::ComPort;
 pub use test_device::TestDevices;
@@ -37,6 +39,7 @@ use crate::interrupts::Lines;
 use crate::layout::RamLayout;
 use kvm_accel::{EventSink, GuestRam};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A platform device that is not on the board yet.
 pub trait PlatformDevice: Send {
@@ -76,6 +79,8 @@ pub struct Slot<'a> {
     /// Receives warnings of the device.
     pub(super) sink: &'a Arc<dyn EventSink>,
     pub(super) input_drained: &'a dyn Fn(u32) -> InputDrained,
+    /// The HPET has lines 0 and 8, so the CMOS clock does not interrupt.
+    pub(super) replaced: Arc<AtomicBool>,
     pub(super) bus: BusBuilder,
     pub(super) attached: Vec<Arc<dyn Attached>>,
     pub(super) serial_ports: SerialPorts,

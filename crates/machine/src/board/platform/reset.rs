@@ -14,11 +14,11 @@ impl PlatformDevice for ResetRegisters {
         slot.ports("i8042", I8042_DATA_PORT, 1, Arc::new(I8042Data(Arc::clone(&controller))));
         slot.ports("i8042", I8042_COMMAND_PORT, 1, Arc::new(I8042Commands(Arc::clone(&controller))));
         slot.add_attached(controller);
-        for (port, register) in
+        for ((base, len), register) in
             [(ResetPort::CONTROL_A, ResetPort::control_a()), (ResetPort::RESET_CONTROL, ResetPort::reset_control())]
         {
             let register = Arc::new(register);
-            slot.ports("reset register", port, 1, Arc::clone(&register) as _);
+            slot.ports("reset register", base, len, Arc::clone(&register) as _);
             slot.add_attached(register);
         }
         Ok(())
