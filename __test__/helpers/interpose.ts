@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { interposer, scratch } from './paths.js'
 
@@ -16,6 +16,8 @@ export interface Call {
   readonly id?: number
   readonly vcpu?: number
   readonly notify?: number
+  /** The leaves of KVM_SET_CPUID2: `FUNCTION.INDEX.FLAGS:EAX,EBX,ECX,EDX`, in hexadecimal. */
+  readonly leaves?: string
 }
 
 /** The settings that run a process under the interposer. */
@@ -32,7 +34,7 @@ let logs = 0
 export const interpose = (rules: string): Interposed => {
   if (interposer === undefined) throw new Error('The interposer is not built')
   const log = join(scratch(), `calls-${process.pid}-${++logs}`)
-  rmSync(log, { force: true })
+  writeFileSync(log, '')
   return {
     env: { LD_PRELOAD: interposer, KVM_INTERPOSE: `${rules};log=${log}` },
     calls: () =>

@@ -33,6 +33,7 @@ test('Machine.create() has the documented defaults', t => {
     memory: plain(128 * 1024 * 1024),
     cpu: {
       model: 'host',
+      vendor: null,
       features: [],
       check: true,
       enforce: false,

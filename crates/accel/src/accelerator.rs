@@ -2,7 +2,7 @@
 //! exists.
 
 use crate::bus::Bus;
-use crate::cpu::cpuid::Table;
+use crate::cpu::cpuid::{Offer, Table};
 use crate::cpu::msr_filter::MsrFilter;
 use crate::cpu::{CpuConfig, may_set};
 use crate::debug::{DebugSupport, GuestDebug};
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 use kvm_accel_kvm::fd::System;
 use kvm_accel_kvm::fd::machine_checks;
 use kvm_accel_kvm::fd::{ChipState, PicSetup, Vcpu, Vm};
-use kvm_accel_kvm::fd::{entries, leaves};
+use kvm_accel_kvm::fd::{entries, instruction_leaves, leaves};
 use kvm_accel_kvm::lock;
 use kvm_accel_kvm::run::kick::install_handler;
 use kvm_accel_kvm::state::StartState;
@@ -30,6 +30,7 @@ use kvm_accel_memory::GuestRam;
 use kvm_accel_memory::slots::{Limits, MachineMemory, Memory};
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
+use vm_memory::GuestMemoryBackend;
 
 /// Address of the identity map page, as in QEMU. The three-page TSS follows it. It lies below 4 GiB, above any RAM,
 /// where no device is mapped.
@@ -144,11 +145,12 @@ impl OpenedVm {
     /// Adds the memory slots, then the interrupt controllers.
     ///
     /// # Errors
-    /// [`Error::Kvm`].
+    /// [`Error::Cpu`] if the RAM ends above the guest's physical addresses, or [`Error::Kvm`].
     pub fn with_memory(self, memory: impl Into<MachineMemory>) -> Result<Accelerator> {
         let Self { system, vm, properties, dirty, cpu, cpuid, msrs, coalesced, notify, warnings } = self;
         let mapped = memory.into();
         let ram = mapped.ram.clone();
+        check_phys_bits(cpuid.phys_bits(), ram.last_addr().0)?;
         // Memory slots first: once an irqchip exists, a slot change takes milliseconds.
         let limits = Limits::new(system.check(Capability::NrMemslots), system.check(Capability::ReadonlyMem));
         let memory = Memory::new(vm.slot_calls(), limits);
@@ -237,7 +239,9 @@ impl Accelerator {
         let topology = self.cpu.topology;
         let threads = Starting::new(topology.cpus())?;
         let scaling = self.cpu.properties.tsc_khz.is_some() && self.system.check(Capability::TscControl) != 0;
-        let checks = machine_checks(&self.system, &self.cpuid.of_vcpu(0))?;
+        let checks = machine_checks(&self.system, &self.cpuid.of_vcpu(0, 0))?;
+        // Every vCPU has the frequency of the first one.
+        let mut tsc_khz = self.cpu.properties.tsc_khz;
         let vcpus = (0..topology.cpus())
             .map(|id| {
                 let vcpu = self.vm.create_vcpu(id, topology.apic_id(id), features)?;
@@ -247,7 +251,10 @@ impl Accelerator {
                 if let Some(capabilities) = checks {
                     vcpu.set_up_machine_checks(capabilities)?;
                 }
-                vcpu.set_cpuid(&entries(&self.cpuid.of_vcpu(id))?)?;
+                if self.cpuid.tsc_is_known() && tsc_khz.is_none() {
+                    tsc_khz = Some(vcpu.tsc_khz().unwrap_or(0));
+                }
+                vcpu.set_cpuid(&entries(&self.cpuid.of_vcpu(id, tsc_khz.unwrap_or(0)))?)?;
                 let power_on = power_on_state(&vcpu, &self.cpu)?;
                 let start = (id == 0).then_some(*start);
                 if let Some(start) = &start {
@@ -357,19 +364,35 @@ fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
     }
 }
 
+/// Fails if the last address of the RAM needs more than `bits` physical address bits.
+fn check_phys_bits(bits: u32, last: u64) -> Result<()> {
+    let limit = 1u64.checked_shl(bits).map_or(u64::MAX, |end| end - 1);
+    if last <= limit {
+        return Ok(());
+    }
+    let rule = format!(
+        "Address space limit {limit:#x} < {last:#x} phys-bits too low ({bits}): give the CPU more physical address bits, \
+         or the guest less memory"
+    );
+    Err(Error::Cpu { option: "cpu", rule })
+}
+
 /// Cache of CPUID tables. What KVM supports does not change, and looking up several hundred feature names takes longer
 /// than most ioctls.
-static TABLES: Mutex<Recent<(CpuConfig, bool), Table>> = Mutex::new(Recent::new());
+static TABLES: Mutex<Recent<(CpuConfig, bool, bool), Table>> = Mutex::new(Recent::new());
 
 /// Returns the guest's CPUID table, and adds a warning for requested features that the host lacks.
 fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Result<Table> {
     let tsc_deadline = system.check(Capability::TscDeadlineTimer) != 0;
+    let mwait = cpu.disable_exits && system.check(Capability::X86DisableExits) & MWAIT_EXITS != 0;
     let table = lock(&TABLES).find_or_keep(
-        |(of, deadline)| of == cpu && *deadline == tsc_deadline,
+        |(of, deadline, idles)| of == cpu && (*deadline, *idles) == (tsc_deadline, mwait),
         || -> Result<_> {
-            let table = Table::new(&leaves(system.supported_cpuid()?), cpu, tsc_deadline)
+            let (supported, instruction) = (leaves(system.supported_cpuid()?), instruction_leaves());
+            let offer = Offer { supported: &supported, instruction: &instruction, tsc_deadline, mwait };
+            let table = Table::new(&offer, cpu)
                 .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
-            Ok(((cpu.clone(), tsc_deadline), table))
+            Ok(((cpu.clone(), tsc_deadline, mwait), table))
         },
     )?;
     if table.unknown_model {
@@ -392,6 +415,9 @@ fn set_tsc_khz(vcpu: &Vcpu, scaling: bool, wanted: u32) -> Result<()> {
         _ => Err(Error::TscFrequency { wanted, current }),
     }
 }
+
+/// KVM_X86_DISABLE_EXITS_MWAIT.
+const MWAIT_EXITS: u32 = 1;
 
 /// Disables the exits of idle instructions, as far as the kernel can, so that the guest idles by itself.
 fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<Warning>> {

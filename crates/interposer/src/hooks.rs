@@ -3,9 +3,9 @@
 use crate::config::Config;
 use crate::fds;
 use crate::log::{Call, Log};
-use crate::names::{CHECK_EXTENSION, CREATE_VCPU, CREATE_VM, ENABLE_CAP, MMAP, RUN, is_kvm};
+use crate::names::{CHECK_EXTENSION, CREATE_VCPU, CREATE_VM, ENABLE_CAP, MMAP, RUN, SET_CPUID2, is_kvm};
 use crate::{notify, run};
-use kvm_bindings::kvm_enable_cap;
+use kvm_bindings::{kvm_cpuid_entry2, kvm_cpuid2, kvm_enable_cap};
 use libc::{c_int, c_long, c_ulong, c_void, off_t, size_t};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -109,8 +109,11 @@ unsafe fn call(config: &Config, log: Option<&Log>, fd: c_int, request: u32, arg:
         }
     }
     if let Some(log) = log {
+        // SAFETY: the kernel has accepted the argument, so it points to a table with as many entries as it states.
+        let leaves = if request == SET_CPUID2 && result >= 0 { unsafe { leaves(arg.cast()) } } else { &[] };
         log.write(&Call {
             cap,
+            leaves,
             enable: enable.map(|enable| (enable.flags, enable.args[0])),
             id: (request == CREATE_VCPU).then_some(number),
             vcpu: fds::vcpu(fd).map(|vcpu| vcpu.id.load(Ordering::Relaxed)),
@@ -118,6 +121,18 @@ unsafe fn call(config: &Config, log: Option<&Log>, fd: c_int, request: u32, arg:
         });
     }
     result
+}
+
+/// Returns the entries of a table of CPUID leaves.
+///
+/// # Safety
+/// `table` is followed by its entries, which nobody writes while the result exists.
+unsafe fn leaves<'a>(table: *const kvm_cpuid2) -> &'a [kvm_cpuid_entry2] {
+    // SAFETY: as for this function.
+    unsafe {
+        let count = usize::try_from((&raw const (*table).nent).read()).unwrap_or(0);
+        std::slice::from_raw_parts((&raw const (*table).entries).cast(), count)
+    }
 }
 
 /// Answers KVM_ENABLE_CAP of the notify capability on a VM, if the rules provide the capability.

@@ -12,7 +12,7 @@
 //! | `buslock:KEY=N,...` | bus-lock exits of any vCPU, with the same keys; `cap:193=3` makes a program enable them, which every kernel accepts |
 //! | `debug:KEY=N,...` | debug exits of any vCPU, with the same keys and `exception` (1), `pc`, `dr6` and `dr7` (0), in decimal |
 //! | `fail:NAME,errno=E,...` | the call of that name (`KVM_CREATE_VM`, ..., or `mmap` of a vCPU) fails with errno `E` (a name) and does not reach the kernel: the `nth` (1) one and the `times` (1) - 1 that follow; `cap=N` counts only those calls of KVM_CHECK_EXTENSION or KVM_ENABLE_CAP |
-//! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and what identifies it (`cap`, `flags`, `arg`, `id`, `vcpu`). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
+//! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and what identifies it (`cap`, `flags`, `arg`, `id`, `vcpu`; `leaves` of KVM_SET_CPUID2 as `FUNCTION.INDEX.FLAGS:EAX,EBX,ECX,EDX` in hexadecimal). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
 //!
 //! Example: `cap219;notify:vcpu=1,after=3,flags=1;log=/tmp/calls`.
 //!

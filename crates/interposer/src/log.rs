@@ -1,6 +1,7 @@
 //! The log: one line of JSON for each call, written immediately and without allocation.
 
 use crate::names::ioctl_name;
+use kvm_bindings::kvm_cpuid_entry2;
 use libc::c_int;
 use std::ffi::CString;
 use std::fmt::{self, Write};
@@ -13,7 +14,7 @@ pub struct Log(c_int);
 
 /// A line of the log.
 #[derive(Debug, Default)]
-pub struct Call {
+pub struct Call<'a> {
     pub request: u32,
     pub fd: c_int,
     /// The result that the program gets; a negative errno if the call failed.
@@ -30,9 +31,11 @@ pub struct Call {
     pub vcpu: Option<u32>,
     /// KVM_RUN: the flags of an interposed notify exit.
     pub notify: Option<u32>,
+    /// KVM_SET_CPUID2: the leaves.
+    pub leaves: &'a [kvm_cpuid_entry2],
 }
 
-impl Call {
+impl Call<'_> {
     /// Creates a line without optional fields.
     pub fn new(request: u32, fd: c_int, result: c_int, interposed: bool) -> Self {
         Self { request, fd, result, interposed, ..Self::default() }
@@ -50,7 +53,7 @@ impl Log {
     }
 
     /// Appends one line, and preserves `errno`.
-    pub fn write(&self, call: &Call) {
+    pub fn write(&self, call: &Call<'_>) {
         let mut line = Line::default();
         // A line that does not fit is truncated. All calls fit.
         let _ = line.put(call);
@@ -61,15 +64,18 @@ impl Log {
     }
 }
 
+/// The maximum length of a line. A leaf takes at most 56 bytes, and the kernel accepts at most 256 leaves.
+const LINE: usize = 16 * 1024;
+
 /// A line buffer on the stack.
 struct Line {
-    bytes: [u8; 512],
+    bytes: [u8; LINE],
     len: usize,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Self { bytes: [0; 512], len: 0 }
+        Self { bytes: [0; LINE], len: 0 }
     }
 }
 
@@ -83,7 +89,7 @@ impl Write for Line {
 }
 
 impl Line {
-    fn put(&mut self, call: &Call) -> fmt::Result {
+    fn put(&mut self, call: &Call<'_>) -> fmt::Result {
         // SAFETY: getpid has no preconditions.
         let pid = unsafe { libc::getpid() };
         write!(self, "{{\"pid\":{pid},\"ioctl\":\"")?;
@@ -101,6 +107,14 @@ impl Line {
                 write!(self, ",\"{key}\":{value}")?;
             }
         }
+        if !call.leaves.is_empty() {
+            self.write_str(",\"leaves\":\"")?;
+            for entry in call.leaves {
+                let kvm_cpuid_entry2 { function, index, flags, eax, ebx, ecx, edx, .. } = entry;
+                write!(self, "{function:x}.{index:x}.{flags:x}:{eax:x},{ebx:x},{ecx:x},{edx:x} ")?;
+            }
+            self.write_str("\"")?;
+        }
         self.write_str("}\n")
     }
 }
@@ -110,7 +124,7 @@ mod tests {
     use super::*;
     use crate::names::{ENABLE_CAP, RUN};
 
-    fn line(call: &Call) -> String {
+    fn line(call: &Call<'_>) -> String {
         let mut line = Line::default();
         line.put(call).unwrap();
         let text = String::from_utf8(line.bytes[..line.len].to_vec()).unwrap();
@@ -128,5 +142,12 @@ mod tests {
         let call = Call { vcpu: Some(1), ..Call::new(RUN, 9, -libc::EINTR, false) };
         assert_eq!(line(&call), "\"ioctl\":\"KVM_RUN\",\"fd\":9,\"result\":-4,\"interposed\":false,\"vcpu\":1}\n");
         assert!(line(&Call::new(0xaefe, 0, 0, false)).starts_with("\"ioctl\":\"0xaefe\""));
+        let leaves = [kvm_cpuid_entry2 { function: 4, index: 1, flags: 1, eax: 0xabc, ..kvm_cpuid_entry2::default() }];
+        let call = Call { leaves: &leaves, ..Call::new(0xaefe, 0, 0, false) };
+        assert!(line(&call).ends_with(",\"leaves\":\"4.1.1:abc,0,0,0 \"}\n"));
+        let most =
+            [kvm_cpuid_entry2 { function: !0, index: !0, flags: 7, eax: !0, ebx: !0, ecx: !0, edx: !0, ..leaves[0] };
+                256];
+        assert!(line(&Call { leaves: &most, ..Call::new(0xaefe, 0, 0, false) }).ends_with("}\n"), "fits");
     }
 }

@@ -10,6 +10,7 @@ pub const CREATE_VM: u32 = 0xae01;
 pub const CREATE_VCPU: u32 = 0xae41;
 pub const ENABLE_CAP: u32 = 0x4068_aea3;
 pub const RUN: u32 = 0xae80;
+pub const SET_CPUID2: u32 = 0x4008_ae90;
 
 /// Not an ioctl: represents the `mmap` of a vCPU in the log and in rules.
 pub const MMAP: u32 = 0;
@@ -61,7 +62,7 @@ const IOCTLS: &[(u32, &str)] = &[
     (0x41a0_ae8d, "KVM_SET_FPU"),
     (0x8400_ae8e, "KVM_GET_LAPIC"),
     (0x4400_ae8f, "KVM_SET_LAPIC"),
-    (0x4008_ae90, "KVM_SET_CPUID2"),
+    (SET_CPUID2, "KVM_SET_CPUID2"),
     (0xc008_ae91, "KVM_GET_CPUID2"),
     (0xc028_ae92, "KVM_TPR_ACCESS_REPORTING"),
     (0x4008_ae93, "KVM_SET_VAPIC_ADDR"),

@@ -1,6 +1,7 @@
 //! QEMU's CPU models as feature sets. A guest sees a model's features as far as the host has them.
 
-/// One version of a model. The vendor is the host's, as in QEMU, because system calls differ by vendor.
+/// One version of a model. The vendor is the host's by default, as in QEMU, because
+/// system calls differ by vendor.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Model {
     /// The model's names in `-cpu`.
@@ -57,10 +58,10 @@ pub const MODELS: &[Model] = &[
           "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni cx16 \
            syscall nx lm lahf-lm"),
     model(&["kvm64", "kvm64-v1"], (15, 6, 1), (0xd, 0x8000_0008), "Common KVM processor", None,
-          "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni cx16 \
+          "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni cx16 \
            syscall nx lm"),
     model(&["Nehalem", "Nehalem-v1"], (6, 26, 3), (0xb, 0x8000_0008), "Intel Core i7 9xx (Nehalem Class Core i7)", None,
-          "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni ssse3 \
+          "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni ssse3 \
            cx16 sse4.1 sse4.2 popcnt syscall nx lm lahf-lm"),
     model(&["Nehalem-IBRS", "Nehalem-v2"], (6, 26, 3), (0xb, 0x8000_0008), "Intel Core i7 9xx (Nehalem Core i7, IBRS update)", Some("Nehalem-v1"),
           "spec-ctrl"),
@@ -136,7 +137,7 @@ pub const MODELS: &[Model] = &[
           "-hle -rtm fsrm bus-lock-detect serialize tsx-ldtrk amx-bf16 avx512-fp16 amx-tile amx-int8 stibp avx-vnni \
            avx512-bf16 fzrm fsrs fsrc xsaves xfd wbnoinvd"),
     model(&["EPYC", "EPYC-v1"], (23, 1, 2), (0xd, 0x8000_001e), "AMD EPYC Processor", None,
-          "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni \
+          "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 pni \
            pclmulqdq ssse3 fma cx16 sse4.1 sse4.2 movbe popcnt aes xsave avx f16c rdrand fsgsbase bmi1 avx2 smep \
            bmi2 rdseed adx smap clflushopt sha-ni arat xsaveopt xsavec xgetbv1 syscall nx mmxext fxsr-opt pdpe1gb \
            rdtscp lm lahf-lm cr8legacy abm sse4a misalignsse 3dnowprefetch osvw topoext"),

@@ -21,6 +21,8 @@ pub struct FeatureChange {
 pub struct CpuProperties {
     /// `host`, `max`, or one of [`MODELS`](super::models::MODELS). Another name is the host's CPU with a warning.
     pub model: String,
+    /// The vendor, 12 ASCII characters. `None` is the host's.
+    pub vendor: Option<String>,
     /// In the order in which they apply.
     pub features: Vec<FeatureChange>,
     /// Warns about requested features that the host does not offer.
@@ -46,6 +48,7 @@ impl Default for CpuProperties {
     fn default() -> Self {
         Self {
             model: "host".into(),
+            vendor: None,
             features: Vec::new(),
             check: true,
             enforce: false,
@@ -65,6 +68,9 @@ impl CpuProperties {
     /// # Errors
     /// A sentence with the property, its value and the expected range.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(vendor) = self.vendor.as_ref().filter(|name| name.len() != 12 || !name.is_ascii()) {
+            return Err(format!("cpu.vendor is '{vendor}': expected 12 ASCII characters, for example AuthenticAMD"));
+        }
         if self.tsc_khz == Some(0) {
             return Err("cpu.tscKhz is 0: expected at least 1".into());
         }

@@ -1,7 +1,8 @@
-//! CPUID leaves as values, and conversions from and to the kernel's structures.
+//! CPUID leaves as values, conversions from and to the kernel's structures, and the CPUID instruction.
 
 use crate::Result;
 use crate::error::failed;
+use core::arch::x86_64::{__cpuid_count, CpuidResult};
 use kvm_bindings::{CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, kvm_cpuid_entry2};
 
 /// One leaf, or one subleaf.
@@ -38,6 +39,25 @@ pub fn leaves(cpuid: &CpuId) -> Vec<Leaf> {
             edx: entry.edx,
         })
         .collect()
+}
+
+/// Executes the CPUID instruction for the leaves that describe the CPU and offer no feature: MWAIT, the caches, the TLBs
+/// and the brand string. KVM_GET_SUPPORTED_CPUID may leave them zero.
+pub fn instruction_leaves() -> Vec<Leaf> {
+    /// The leaves with a cache for each subleaf, which the first subleaf without a cache ends. CPUs have 4 or 5 caches.
+    const CACHES: [u32; 2] = [4, 0x8000_001d];
+    const MAX_CACHES: u32 = 8;
+    let query = |function, index, indexed| {
+        let CpuidResult { eax, ebx, ecx, edx } = __cpuid_count(function, index);
+        Leaf { function, index, indexed, eax, ebx, ecx, edx }
+    };
+    let exists = |function: &u32| *function <= query(function & 0x8000_0000, 0, false).eax;
+    let single =
+        [2, 5].into_iter().chain(0x8000_0002..=0x8000_0006).filter(exists).map(|function| query(function, 0, false));
+    let caches = CACHES.into_iter().filter(exists).flat_map(|function| {
+        (0..MAX_CACHES).map(move |index| query(function, index, true)).take_while(|leaf| leaf.eax & 0x1f != 0)
+    });
+    single.chain(caches).collect()
 }
 
 /// Converts leaves for KVM_SET_CPUID2.

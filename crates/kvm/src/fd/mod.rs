@@ -10,7 +10,7 @@ mod system;
 mod vcpu;
 mod vm;
 
-pub use cpuid::{Leaf, entries, leaves};
+pub use cpuid::{Leaf, entries, instruction_leaves, leaves};
 pub use machine_check::machine_checks;
 pub use probe::{HostReport, probe};
 pub use system::System;

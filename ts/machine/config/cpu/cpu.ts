@@ -5,7 +5,7 @@ import { object } from '../../../schema/compound.js'
 import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { invalidValue } from '../../../schema/invalid.js'
 import { parseUint32 } from '../../../schema/number.js'
-import { boolean, integer } from '../../../schema/scalars.js'
+import { boolean, integer, text } from '../../../schema/scalars.js'
 import { parseSize } from '../../../schema/size.js'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
 import { checkFeature, checkModel, type Refuse } from './names.js'
@@ -32,6 +32,18 @@ export const cpuMembers = {
     },
     { default: 'host', cli: '-cpu' },
   ),
+  /**
+   * The vendor in CPUID leaf 0, 12 ASCII characters, for example `GenuineIntel`. AMD's and Intel's
+   * CPUs differ in their leaves about caches and cores.
+   *
+   * @default the host's
+   */
+  vendor: text({
+    default: null,
+    defaultText: "the host's",
+    pattern: { regex: /^[ -~]{12}$/, takes: 'a text of 12 ASCII characters, for example GenuineIntel' },
+    cli: 'vendor',
+  }),
   /**
    * Features by QEMU's names that are added to the model or removed from it:
    * `{ avx2: false, 'kvm-pv-ipi': true }`. Features that depend on an absent feature are absent,
