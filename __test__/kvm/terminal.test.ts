@@ -56,6 +56,18 @@ for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
   })
 }
 
+for (const signal of ['SIGQUIT', 'SIGABRT', 'SIGALRM', 'SIGXCPU', 'SIGUSR2'] as const) {
+  test(`${signal} restores the terminal, and then ends the process as it does by default`, async t => {
+    using seat = echo()
+    await seat.see('serial-echo')
+    await mode(seat, false)
+    const ended = seat.ended()
+    seat.child.kill(signal)
+    t.is(await ended, signal)
+    t.true(seat.cooked)
+  })
+}
+
 test('a stopped process restores the terminal, and sets raw mode when it continues', async t => {
   using seat = echo()
   await seat.see('serial-echo')
