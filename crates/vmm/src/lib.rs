@@ -25,6 +25,8 @@
 //! - `vmm`: the handle of a machine. [`Vmm::spawn`] starts the control thread, which builds the machine.
 //! - `board`: a machine with a board, built from a [`MachineConfig`].
 
+#![cfg_attr(test, recursion_limit = "256")]
+
 mod board;
 mod command;
 pub mod config;

@@ -115,7 +115,7 @@ function machineHelp(): string {
     'Supported machines are:',
     ...types,
     '',
-    'Properties; but for acpi, auto-kernel-cmdline, isa-serial, pic and pit they say what is so anyway:',
+    'Properties; but for acpi, auto-kernel-cmdline, dump-guest-core, isa-serial, pic and pit they say what is so anyway:',
     ...properties,
     `${'bus-lock-ratelimit=N'.padEnd(27)} bus locks in a second before the guest is slowed down; 0: no limit`,
     `${'kernel-irqchip=, kvm-shadow-mem='.padEnd(27)} as with -accel kvm,…`,

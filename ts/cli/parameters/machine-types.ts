@@ -15,7 +15,7 @@ export interface MachineProperty {
 
 /**
  * The accepted properties of QEMU's `pc` and `microvm`. Only `acpi`, `auto-kernel-cmdline`,
- * `isa-serial`, `pic` and `pit` have an effect.
+ * `dump-guest-core`, `isa-serial`, `pic` and `pit` have an effect.
  */
 export const machineProperties: readonly MachineProperty[] = [
   { name: 'acpi', values: ['on', 'off', 'auto'], about: 'there are ACPI tables unless it is off' },
@@ -24,6 +24,7 @@ export const machineProperties: readonly MachineProperty[] = [
     values: ['on', 'off'],
     about: 'Linux is told of virtio devices on its command line unless it is off; QEMU does so without ACPI only',
   },
+  { name: 'dump-guest-core', values: ['on', 'off'], about: 'core dumps have guest memory unless it is off' },
   { name: 'graphics', values: ['off'], about: 'there is no display' },
   { name: 'hpet', values: ['off'], about: 'there is no HPET' },
   { name: 'i8042', values: ['on'], about: 'there is an i8042 for resets' },

@@ -1,5 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { OptionError } from '../../errors/options/option-error.js'
+import { createFile } from '../create-file.js'
 import { printWarning } from '../messages.js'
 
 /** The output of a report. */
@@ -57,8 +58,8 @@ class FileOutput implements Output {
  * the reader of a FIFO.
  */
 function openFile(path: string): number {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
-  const file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o666)
+  const { O_WRONLY, O_TRUNC, O_NOCTTY } = constants
+  const file = createFile(path, O_TRUNC)
   if (fstatSync(file).isFile()) return file
   try {
     // Opens the same file again in blocking mode.
