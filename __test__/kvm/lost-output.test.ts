@@ -70,7 +70,13 @@ test('output to a FIFO whose reader has gone is lost with a warning', async t =>
 })
 
 test('a stream that the program itself destroys is no loss', async t => {
-  const machine = await Machine.create({ kernel: guestImage('serial-flood'), memory: '16M', append: 'count=500', serial: 'stream', noReboot: true })
+  const machine = await Machine.create({
+    kernel: guestImage('serial-flood'),
+    memory: '16M',
+    append: 'count=500',
+    serial: 'stream',
+    noReboot: true,
+  })
   machine.on('warning', ({ message }) => t.fail(message))
   machine.serial.destroy()
   await machine.start()

@@ -44,7 +44,11 @@ test('a symbolic link in a directory that every user may write is refused, and e
   await t.throwsAsync(make({ memory: { size: '16M', path: link } }), { code: 'ERR_MACHINE_CONFIG', message })
   await t.throwsAsync(make({ consoles: [{ target: { file: link } }] }), { code: 'ERR_MACHINE_CONFIG', message })
   const base = ['run', '-m', '16M', '-no-reboot', '-kernel', guestFile('hello'), '-serial', 'null']
-  for (const option of [['-pidfile', link], ['-trace', `kvm_run_exit,file=${link}`], ['-stats', `1,file=${link}`]]) {
+  for (const option of [
+    ['-pidfile', link],
+    ['-trace', `kvm_run_exit,file=${link}`],
+    ['-stats', `1,file=${link}`],
+  ]) {
     const { status, stderr } = spawnSync(process.execPath, [cli, ...base, ...option], { encoding: 'utf8' })
     t.is(status, 1)
     t.regex(stderr, message)
@@ -68,7 +72,9 @@ test('dumpGuestCore: false leaves guest memory out of core dumps', async t => {
   /** The kernel's flags of the mappings of guest memory. */
   const flags = (path: string): string[] => {
     const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-[0-9a-f]+ )/m)
-    return mappings.filter(mapping => mapping.includes(path)).map(mapping => /^VmFlags: (.*)$/m.exec(mapping)?.[1] ?? '')
+    return mappings
+      .filter(mapping => mapping.includes(path))
+      .map(mapping => /^VmFlags: (.*)$/m.exec(mapping)?.[1] ?? '')
   }
   for (const dumpGuestCore of [true, false]) {
     const path = join(scratch(), `dump-${dumpGuestCore}`)

@@ -2,7 +2,7 @@ import { isatty } from 'node:tty'
 import type { Exit } from '../machine/events/exit.js'
 import { Machine } from '../machine/machine.js'
 import type { SerialTarget } from '../machine/config/serial.js'
-import { printError, printWarning } from './messages.js'
+import { printError, printWarning, writeText } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './process/pidfile.js'
 import { resolveRun, type RunRequest, type RunSettings } from './argv/resolve-run.js'
@@ -95,12 +95,12 @@ function exitStatus({ reason, status = 1 }: Exit): number {
 }
 
 function reportInternalError({ detail, report }: Exit): void {
-  process.stderr.write(`kvm-accel: error: the machine stopped in internal-error: ${detail ?? 'no reason is known'}\n`)
-  if (report !== undefined) process.stderr.write(report.endsWith('\n') ? report : `${report}\n`)
+  writeText(`kvm-accel: error: the machine stopped in internal-error: ${detail ?? 'no reason is known'}\n`)
+  if (report !== undefined) writeText(report.endsWith('\n') ? report : `${report}\n`)
 }
 
 /** Reports the signal. As in QEMU, the exit status is 0. */
 function ended(ending: Ending): number {
-  process.stderr.write(`kvm-accel: terminating on ${ending}\n`)
+  writeText(`kvm-accel: terminating on ${ending}\n`)
   return 0
 }

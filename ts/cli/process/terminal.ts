@@ -1,6 +1,7 @@
 import type { Writable } from 'node:stream'
 import { ConsolePort } from '../../machine/devices/ports/console-port.js'
 import type { SerialPort } from '../../machine/devices/ports/serial-port.js'
+import { writeText } from '../messages.js'
 import { EscapeKeys, escapeKeysHelp } from './escape-keys.js'
 
 /**
@@ -108,7 +109,7 @@ class Terminal implements Disposable {
   readonly #read = (keys: Buffer): void => {
     for (const typed of this.#keys.read(keys)) {
       if (typed.kind === 'guest') this.#send(typed.bytes)
-      else if (typed.kind === 'help') process.stderr.write(`\n${escapeKeysHelp}\n`)
+      else if (typed.kind === 'help') writeText(`\n${escapeKeysHelp}\n`)
       else return this.#quit()
     }
   }

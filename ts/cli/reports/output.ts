@@ -45,7 +45,7 @@ class FileOutput implements Output {
       if (this.#lost === 0) printWarning(`${this.#subject}: ${(error as Error).message}. Records are lost.`)
       this.#lost += rest.length
     }
-  }
+  };
 
   [Symbol.dispose](): void {
     closeSync(this.#file)
