@@ -55,6 +55,11 @@ export class Seat implements Disposable {
     while (!this.#screen.includes(text)) await once(this.#socket, 'data')
   }
 
+  /** Reads no further output: the terminal fills up, as one that the user has stopped. */
+  stopReading(): void {
+    this.#socket.pause()
+  }
+
   /**
    * Changes the size of the window. Sends SIGWINCH, because the terminal is not the controlling
    * terminal of the command.

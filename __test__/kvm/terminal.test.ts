@@ -56,6 +56,31 @@ for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
   })
 }
 
+for (const signal of ['SIGQUIT', 'SIGABRT', 'SIGALRM', 'SIGXCPU', 'SIGUSR2'] as const) {
+  test(`${signal} restores the terminal, and then ends the process as it does by default`, async t => {
+    using seat = echo()
+    await seat.see('serial-echo')
+    await mode(seat, false)
+    const ended = seat.ended()
+    seat.child.kill(signal)
+    t.is(await ended, signal)
+    t.true(seat.cooked)
+  })
+}
+
+test('SIGTERM ends a guest that floods a terminal that no program reads', async t => {
+  const argv = ['run', '-m', '16M', '-kernel', guestFile('serial-flood'), '-nographic', '-no-reboot']
+  using seat = new Seat(process.execPath, [cli, ...argv])
+  await seat.see('10')
+  seat.stopReading()
+  // The guest fills the terminal meanwhile.
+  await delay(1000)
+  const ended = seat.ended()
+  seat.child.kill('SIGTERM')
+  t.is(await ended, 0)
+  t.true(seat.cooked)
+})
+
 test('a stopped process restores the terminal, and sets raw mode when it continues', async t => {
   using seat = echo()
   await seat.see('serial-echo')

@@ -31,6 +31,7 @@ test('Machine.create() has the documented defaults', t => {
   t.is(accel.candidates.length, 1)
   t.deepEqual(rest, {
     memory: plain(128 * 1024 * 1024),
+    dumpGuestCore: true,
     cpu: {
       model: 'host',
       vendor: null,

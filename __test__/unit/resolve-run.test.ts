@@ -175,6 +175,7 @@ test('ACPI is on by default', t => {
   t.is(machine('-M', 'microvm,acpi=on').acpi, true)
   t.is(machine('-M', 'microvm,acpi=off').acpi, false)
   t.is(machine('-no-acpi').acpi, false)
+  t.is(machine('-M', 'dump-guest-core=off').dumpGuestCore, false)
   t.is(machine('-M', 'acpi=auto').acpi, undefined)
   t.is(machine('-M', 'auto-kernel-cmdline=off').autoKernelCmdline, false)
 })

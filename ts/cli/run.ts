@@ -2,7 +2,7 @@ import { isatty } from 'node:tty'
 import type { Exit } from '../machine/events/exit.js'
 import { Machine } from '../machine/machine.js'
 import type { SerialTarget } from '../machine/config/serial.js'
-import { printError, printWarning } from './messages.js'
+import { printError, printWarning, writeText } from './messages.js'
 import { imageFiles } from './image-files.js'
 import { writePidfile } from './process/pidfile.js'
 import { resolveRun, type RunRequest, type RunSettings } from './argv/resolve-run.js'
@@ -30,6 +30,8 @@ export async function run(argv: readonly string[]): Promise<number> {
 }
 
 async function runMachine({ machine: options, run }: Extract<RunRequest, { kind: 'run' }>): Promise<number> {
+  // Without a reader of standard error, messages are lost. The machine is not.
+  process.stderr.on('error', () => {})
   for (const notice of run.notices) printWarning(notice)
   using signals = new Signals()
   // The creation of a machine may wait for a client, so a signal must be able to abort it.
@@ -47,7 +49,11 @@ async function runMachine({ machine: options, run }: Extract<RunRequest, { kind:
     for (const [index, port] of machine.consoles.entries()) {
       if (consoles[index] === 'pty') printWarning(`${port.name ?? `console ${index}`} is at ${port.path}`)
     }
-    machine.on('warning', ({ message }) => printWarning(message))
+    machine.on('warning', ({ code, message }) => {
+      printWarning(message)
+      // As a program that SIGPIPE ends: the guest has lost its console.
+      if (code === 'STDOUT_CLOSED') signals.raise('SIGPIPE')
+    })
     // Loaded only on request, so that the guest's first byte does not wait for the module.
     await using _trace = run.trace && (await import('./reports/trace.js')).writeTrace(machine, run.trace)
     await using _stats = run.stats && (await import('./reports/stats.js')).reportStats(machine, run.stats)
@@ -89,12 +95,12 @@ function exitStatus({ reason, status = 1 }: Exit): number {
 }
 
 function reportInternalError({ detail, report }: Exit): void {
-  process.stderr.write(`kvm-accel: error: the machine stopped in internal-error: ${detail ?? 'no reason is known'}\n`)
-  if (report !== undefined) process.stderr.write(report.endsWith('\n') ? report : `${report}\n`)
+  writeText(`kvm-accel: error: the machine stopped in internal-error: ${detail ?? 'no reason is known'}\n`)
+  if (report !== undefined) writeText(report.endsWith('\n') ? report : `${report}\n`)
 }
 
 /** Reports the signal. As in QEMU, the exit status is 0. */
 function ended(ending: Ending): number {
-  process.stderr.write(`kvm-accel: terminating on ${ending}\n`)
+  writeText(`kvm-accel: terminating on ${ending}\n`)
   return 0
 }

@@ -39,11 +39,26 @@ impl Refusal {
 
 const CHECK: &str = "Check the path and its permissions.";
 
+/// Returns the flags for a path that this process creates or writes. In a directory that every user may write, such as
+/// /tmp, a symbolic link is not followed: another user may have created it.
+pub fn written_flags(path: &Path) -> OFlags {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let shared = stat(parent).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode).contains(Mode::WOTH));
+    if shared { FLAGS | OFlags::NOFOLLOW } else { FLAGS }
+}
+
+/// The refusal of a symbolic link, see [`written_flags`].
+pub fn refused_link(errno: Errno) -> Option<(&'static str, &'static str)> {
+    (errno == Errno::LOOP)
+        .then_some(("is a symbolic link in a directory that every user may write", "Name the file that it leads to."))
+}
+
 /// Opens a file for a guest's output: a regular file, which is created or truncated, a FIFO that a process reads, a terminal or
 /// another character device. The descriptor is non-blocking.
 pub fn create(path: &Path) -> Result<File, Refusal> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | FLAGS;
-    let file = open(path, flags, Mode::from_raw_mode(0o666)).map_err(|errno| cannot_create(path, errno))?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | written_flags(path);
+    // The guest's output may be secret.
+    let file = open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| cannot_create(path, errno))?;
     let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|errno| cannot_open(&errno))?;
     match kind {
         FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file.into()),
@@ -86,6 +101,9 @@ fn is_pipe_or_terminal(file: &File, stat: &Stat) -> bool {
 }
 
 fn cannot_create(path: &Path, errno: Errno) -> Refusal {
+    if let Some((why, remedy)) = refused_link(errno) {
+        return Refusal::new(why, remedy);
+    }
     let kind = stat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
     match (errno, kind) {
         (Errno::NXIO, Ok(FileType::Fifo)) => {
@@ -173,6 +191,22 @@ mod tests {
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
         create(Path::new("/dev/null")).unwrap().write_all(b"x").unwrap();
+    }
+
+    #[test]
+    fn test_output_files_are_private_and_are_not_created_through_a_link_of_another_user() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = Scratch::new();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        symlink(&target, &link).unwrap();
+        create(&link).unwrap();
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        for mode in [0o1777, 0o777] {
+            std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            let refusal = create(&link).unwrap_err();
+            assert_eq!(refusal.why, "is a symbolic link in a directory that every user may write");
+            create(&target).unwrap();
+        }
     }
 
     #[test]

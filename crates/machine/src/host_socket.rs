@@ -15,8 +15,8 @@
 use crate::SetupError;
 use kvm_accel::cancel::Cancel;
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, openat, renameat, renameat_with, statat,
-    unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, openat, renameat, renameat_with,
+    statat, unlinkat,
 };
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
@@ -183,6 +183,8 @@ struct Temporary<'a> {
 impl<'a> Temporary<'a> {
     /// Binds `listener` to a name in `directory` that is not in use.
     fn bind(directory: &'a OwnedFd, listener: &OwnedFd) -> io::Result<Self> {
+        // The file of a socket gets the mode that the socket has before.
+        fchmod(listener, Mode::RUSR | Mode::WUSR)?;
         static NEXT: AtomicU32 = AtomicU32::new(0);
         loop {
             let name = format!(".kvm-accel-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));

@@ -80,7 +80,7 @@ fn test_every_back_end_is_memory_of_zeros() {
                 RamSource::File(folder.0.clone()),
                 RamSource::File(folder.0.join(format!("new-{share}-{prealloc}"))),
             ] {
-                works(&RamBackend { source, share, prealloc });
+                works(&RamBackend { source, share, prealloc, no_dump: false });
             }
         }
     }
@@ -93,8 +93,11 @@ fn test_ram_around_the_hole_is_one_file() {
     let folder = Folder::new();
     let (path, size) = (folder.0.join("ram"), 3 << 30 | 4 << 20);
     let layout = RamLayout::new(size).unwrap();
-    let ram =
-        allocate(&layout, &RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false }).unwrap();
+    let ram = allocate(
+        &layout,
+        &RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false, no_dump: false },
+    )
+    .unwrap();
     ram.write_obj(0x77u8, GuestAddress(1 << 32)).unwrap();
     let file = File::open(&path).unwrap();
     let mut byte = [0];
@@ -107,8 +110,11 @@ fn test_only_a_shared_file_is_written() {
     let folder = Folder::new();
     for (share, expected) in [(false, 0), (true, 0x5a)] {
         let path = folder.file(2 * MIB);
-        let ram =
-            allocate(&layout(), &RamBackend { source: RamSource::File(path.clone()), share, prealloc: false }).unwrap();
+        let ram = allocate(
+            &layout(),
+            &RamBackend { source: RamSource::File(path.clone()), share, prealloc: false, no_dump: false },
+        )
+        .unwrap();
         ram.write_obj(0x5au8, GuestAddress(0x1234)).unwrap();
         assert_eq!(read(&path).unwrap()[0x1234], expected);
     }
@@ -171,8 +177,11 @@ fn test_our_own_access_to_a_truncated_file_is_a_loss_and_no_signal() {
     let folder = Folder::new();
     for share in [false, true] {
         let path = folder.file(2 * MIB);
-        let ram =
-            allocate(&layout(), &RamBackend { source: RamSource::File(path.clone()), share, prealloc: false }).unwrap();
+        let ram = allocate(
+            &layout(),
+            &RamBackend { source: RamSource::File(path.clone()), share, prealloc: false, no_dump: false },
+        )
+        .unwrap();
         let other = allocate(&layout(), &RamBackend::default()).unwrap();
         ram.write_obj(1u8, GuestAddress(0)).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(MIB).unwrap();
@@ -288,7 +297,8 @@ fn test_a_guest_that_loses_its_memory_stops_and_another_goes_on() {
         let path = folder.0.join("ram");
         let code = [access, &[0xeb, 0xf9]].concat();
         let kernel = BootImage::from_bytes(ImageRole::Kernel, multiboot_guest(0x10_0000, &code));
-        let backend = RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false };
+        let backend =
+            RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false, no_dump: false };
         let (lossy, events) = board(kernel, KernelFormat::Multiboot, backend).unwrap();
         lossy.resume();
         std::thread::sleep(Duration::from_millis(20));
@@ -317,7 +327,7 @@ fn test_a_guest_whose_own_code_is_lost_stops() {
     let folder = Folder::new();
     let path = folder.0.join("ram");
     let kernel = BootImage::from_bytes(ImageRole::Kernel, multiboot_guest(0x30_0000, &[0xeb, 0xfe]));
-    let backend = RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false };
+    let backend = RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false, no_dump: false };
     let (lossy, events) = board(kernel, KernelFormat::Multiboot, backend).unwrap();
     lossy.resume();
     std::thread::sleep(Duration::from_millis(20));
@@ -342,7 +352,8 @@ fn test_a_reset_that_writes_to_lost_memory_is_an_error() {
         &|| BootImage::open(ImageRole::Kernel, image.to_str().unwrap()).unwrap(),
     ];
     for kernel in kernels {
-        let backend = RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false };
+        let backend =
+            RamBackend { source: RamSource::File(path.clone()), share: true, prealloc: false, no_dump: false };
         let (mut lossy, events) = board(kernel(), KernelFormat::Multiboot, backend).unwrap();
         truncate(&path, 2 * MIB);
         let error = lossy.reset(&Default::default()).unwrap_err();

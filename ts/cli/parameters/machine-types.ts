@@ -32,6 +32,7 @@ export const machineProperties: readonly MachineProperty[] = [
     values: ['on', 'off'],
     about: optionSentences['MachineOptions.autoKernelCmdline'],
   },
+  { name: 'dump-guest-core', values: ['on', 'off'], about: optionSentences['MachineOptions.dumpGuestCore'] },
   fixed('graphics', 'off', 'There is no display.'),
   { name: 'hpet', values: ['on', 'off'], about: optionSentences['MachineOptions.hpet'] },
   fixed('i8042', 'on', 'There is an i8042 for resets.'),

@@ -1,14 +1,5 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  lstatSync,
-  openSync,
-  readFileSync,
-  unlinkSync,
-  writeSync,
-} from 'node:fs'
+import { closeSync, fstatSync, ftruncateSync, lstatSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
+import { createFile } from '../create-file.js'
 import { OptionError } from '../../errors/options/option-error.js'
 
 /**
@@ -23,9 +14,8 @@ import { OptionError } from '../../errors/options/option-error.js'
 export function writePidfile(path: string): () => void {
   const text = `${process.pid}\n`
   try {
-    // The open does not truncate, so that the type of the file is checked first. It does not block
-    // on a FIFO.
-    const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o600)
+    // The open does not truncate, so that the type of the file is checked first.
+    const file = createFile(path)
     try {
       if (!fstatSync(file).isFile()) throw new Error('it is not a regular file')
       ftruncateSync(file)

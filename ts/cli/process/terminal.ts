@@ -1,7 +1,14 @@
 import type { Writable } from 'node:stream'
 import { ConsolePort } from '../../machine/devices/ports/console-port.js'
 import type { SerialPort } from '../../machine/devices/ports/serial-port.js'
+import { writeText } from '../messages.js'
 import { EscapeKeys, escapeKeysHelp } from './escape-keys.js'
+
+/**
+ * Signals that end a process by default, without those of signals.ts. SIGUSR1 belongs to
+ * Node.js's inspector, and SIGPROF to its profiler.
+ */
+const FATAL = ['SIGQUIT', 'SIGABRT', 'SIGALRM', 'SIGVTALRM', 'SIGXCPU', 'SIGUSR2', 'SIGIO', 'SIGPWR'] as const
 
 /**
  * A console of the guest, which gets the typed bytes. A virtio console also gets the size of the
@@ -14,7 +21,7 @@ type GuestConsole = SerialPort | ConsolePort
  *
  * A terminal is put into raw mode: each key, Ctrl-C included, reaches the guest at once and without
  * an echo, and Ctrl-A begins the keys of {@link EscapeKeys}. The terminal gets its former mode back
- * whenever the process ends or stops. Other inputs are piped, with back-pressure.
+ * whenever the process ends or stops, by a signal too. Other inputs are piped, with back-pressure.
  *
  * @param quit Runs on Ctrl-A x.
  * @returns A function that disconnects the console.
@@ -50,6 +57,7 @@ class Terminal implements Disposable {
     process.on('exit', this.#restore)
     process.on('SIGTSTP', this.#suspend)
     process.on('SIGCONT', this.#take)
+    for (const signal of FATAL) process.on(signal, this.#die)
     process.stdout.on('resize', this.#resize)
     process.stdin.on('data', this.#read)
     // A terminal that hangs up ends the process by SIGHUP.
@@ -61,6 +69,7 @@ class Terminal implements Disposable {
     process.off('exit', this.#restore)
     process.off('SIGTSTP', this.#suspend)
     process.off('SIGCONT', this.#take)
+    for (const signal of FATAL) process.off(signal, this.#die)
     process.stdout.off('resize', this.#resize)
     process.stdin.off('data', this.#read)
     this.#restore()
@@ -85,6 +94,13 @@ class Terminal implements Disposable {
     process.kill(process.pid, 'SIGSTOP')
   }
 
+  /** Restores the mode of the terminal, and lets the signal end this process as it does by default. */
+  readonly #die = (signal: NodeJS.Signals): void => {
+    this.#restore()
+    process.off(signal, this.#die)
+    process.kill(process.pid, signal)
+  }
+
   readonly #resize = (): void => {
     const { columns, rows } = process.stdout
     if (this.#console instanceof ConsolePort && columns > 0 && rows > 0) this.#console.resize({ columns, rows })
@@ -93,7 +109,7 @@ class Terminal implements Disposable {
   readonly #read = (keys: Buffer): void => {
     for (const typed of this.#keys.read(keys)) {
       if (typed.kind === 'guest') this.#send(typed.bytes)
-      else if (typed.kind === 'help') process.stderr.write(`\n${escapeKeysHelp}\n`)
+      else if (typed.kind === 'help') writeText(`\n${escapeKeysHelp}\n`)
       else return this.#quit()
     }
   }

@@ -1,5 +1,7 @@
 import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs'
 import { OptionError } from '../../errors/options/option-error.js'
+import { createFile } from '../create-file.js'
+import { printWarning } from '../messages.js'
 
 /** The output of a report. */
 export interface Output extends Disposable {
@@ -15,12 +17,39 @@ export interface Output extends Disposable {
 export function openOutput(option: string, path: string | null): Output {
   if (path === null) return { write: text => void process.stderr.write(text), [Symbol.dispose]: () => {} }
   try {
-    const file = openFile(path)
-    return { write: text => void writeSync(file, text), [Symbol.dispose]: () => closeSync(file) }
+    return new FileOutput(option, path, openFile(path))
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     const remedy = 'Name a file in a directory that this user may write to.'
     throw new OptionError(`${option} cannot write '${path}': ${why}`, { option, remedy, cause })
+  }
+}
+
+/** A file. Text that it does not take is counted: a full disk must not end the machine. */
+class FileOutput implements Output {
+  readonly #subject: string
+  readonly #file: number
+  /** Bytes that are lost. */
+  #lost = 0
+
+  constructor(option: string, path: string, file: number) {
+    this.#subject = `${option} cannot write '${path}'`
+    this.#file = file
+  }
+
+  readonly write = (text: string): void => {
+    let rest = Buffer.from(text)
+    try {
+      while (rest.length > 0) rest = rest.subarray(writeSync(this.#file, rest))
+    } catch (error) {
+      if (this.#lost === 0) printWarning(`${this.#subject}: ${(error as Error).message}. Records are lost.`)
+      this.#lost += rest.length
+    }
+  };
+
+  [Symbol.dispose](): void {
+    closeSync(this.#file)
+    if (this.#lost > 0) printWarning(`${this.#subject}: ${this.#lost} bytes are lost`)
   }
 }
 
@@ -29,8 +58,8 @@ export function openOutput(option: string, path: string | null): Output {
  * the reader of a FIFO.
  */
 function openFile(path: string): number {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants
-  const file = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o666)
+  const { O_WRONLY, O_TRUNC, O_NOCTTY } = constants
+  const file = createFile(path, O_TRUNC)
   if (fstatSync(file).isFile()) return file
   try {
     // Opens the same file again in blocking mode.

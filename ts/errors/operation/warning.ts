@@ -32,7 +32,12 @@ export interface MachineWarning {
    * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and continues to
    *   wait. The message names the vCPU;
    * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the
-   *   host's kernel after 10 seconds.
+   *   host's kernel after 10 seconds;
+   * - `OUTPUT_LOST`: the host could not write output of a port (a full disk, a reader that has gone).
+   *   The message has the port, the target, the number of bytes and the error. The first loss of a
+   *   port is reported at once. Further losses are reported as a number, at most once a second, and
+   *   when the machine ends. Later output is tried again, unless the reader has gone;
+   * - `STDOUT_CLOSED`: the same for standard output whose reader has gone.
    */
   readonly code:
     | string
@@ -44,6 +49,8 @@ export interface MachineWarning {
     | 'DISK_FORMAT_DETECTED'
     | 'DISK_FEATURES_CLEARED'
     | 'VCPU_NOT_STOPPED'
+    | 'OUTPUT_LOST'
+    | 'STDOUT_CLOSED'
   /** The message: one line, followed by the register dump if there is one. */
   readonly message: string
 }

@@ -34,6 +34,13 @@ const otherMembers = {
    */
   memory: memoryEntry,
   /**
+   * Includes guest memory in core dumps of this process, which any crash may write. False keeps the
+   * guest's secrets out of them.
+   *
+   * @default true
+   */
+  dumpGuestCore: boolean({ default: true, cli: '-machine dump-guest-core' }),
+  /**
    * The guest's CPU: a model, features and properties. A text as `-cpu` takes it (`'host,-avx2'`,
    * `'Haswell-noTSX,enforce'`), or an object.
    *

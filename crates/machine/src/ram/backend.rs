@@ -22,6 +22,8 @@ pub struct RamBackend {
     pub share: bool,
     /// Has the host provide every page before the guest starts. If it cannot, the machine is not created.
     pub prealloc: bool,
+    /// Leaves RAM out of core dumps of this process.
+    pub no_dump: bool,
 }
 
 /// The memory that is mapped as RAM.
@@ -101,7 +103,11 @@ pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, Ma
         .collect::<io::Result<Vec<_>>>()
         .map_err(|error| explain(&error, huge.as_ref(), size, &refuse))?;
     let page = usize::try_from(source.page).map_err(|error| refuse(&error))?;
-    GuestRam::from_regions(regions, page, source.own).map_err(|error| refuse(&error))
+    let ram = GuestRam::from_regions(regions, page, source.own).map_err(|error| refuse(&error))?;
+    if backend.no_dump {
+        ram.exclude_from_dumps().map_err(|error| refuse(&format!("it cannot be left out of core dumps: {error}")))?;
+    }
+    Ok(ram)
 }
 
 impl RamBackend {

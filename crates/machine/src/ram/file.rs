@@ -1,16 +1,13 @@
 //! A file as RAM, like QEMU's `-mem-path`.
 
-use crate::MachineConfigError;
 use crate::layout::PAGE_SIZE;
+use crate::{MachineConfigError, host_file};
 use rustix::fs::{FileType, fstat, fstatfs};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Opening never blocks, whatever the path leads to.
-const FLAGS: i32 = libc::O_NONBLOCK | libc::O_NOCTTY;
 
 /// Files of hugetlbfs consist of huge pages.
 const HUGETLBFS_MAGIC: i64 = 0x9584_58f6;
@@ -22,7 +19,10 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
         MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
     };
     let failed = |error: io::Error| refuse(format!("cannot be used: {error}"), "Check the path and its permissions.");
-    let (file, new) = open_or_create(path, share).map_err(failed)?;
+    let (file, new) = open_or_create(path, share).map_err(|error| {
+        let link = rustix::io::Errno::from_io_error(&error).and_then(host_file::refused_link);
+        link.map_or_else(|| failed(error), |(what, remedy)| refuse(what.into(), remedy))
+    })?;
     let stat = fstat(&file).map_err(|error| failed(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(refuse("is not a file".into(), "Name a file, or a directory for an unnamed one."));
@@ -63,7 +63,8 @@ fn open_or_create(path: &Path, share: bool) -> io::Result<(File, bool)> {
     }
     let mut options = File::options();
     // A new file contains the guest's secrets.
-    options.read(true).mode(0o600).custom_flags(FLAGS);
+    let flags = host_file::written_flags(path).bits().cast_signed();
+    options.read(true).mode(0o600).custom_flags(flags);
     match options.clone().write(true).open(path) {
         Ok(file) => Ok((file, false)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -96,6 +97,7 @@ fn unnamed(folder: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Scratch;
     use std::os::unix::fs::PermissionsExt;
 
     /// A folder that is removed with the test.
@@ -113,6 +115,17 @@ mod tests {
         fn drop(&mut self) {
             std::fs::remove_dir_all(&self.0).unwrap();
         }
+    }
+
+    #[test]
+    fn a_link_in_a_directory_that_every_user_may_write_is_not_followed() {
+        let folder = Scratch::new();
+        let (target, link) = (folder.path().join("target"), folder.path().join("link"));
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o1777)).unwrap();
+        let error = open(&link, PAGE_SIZE, true).unwrap_err().to_string();
+        assert!(error.ends_with("is a symbolic link in a directory that every user may write"), "{error}");
+        assert!(!target.exists());
     }
 
     #[test]

@@ -282,5 +282,10 @@ impl Drop for GuestRing {
             // The kernel may still write. Leaking the memory is better than a write into memory that was reused.
             std::mem::forget((self.ram.clone(), std::mem::take(&mut self.vectors)));
         }
+        if self.in_flight == 0 {
+            // The kernel releases a ring some time after its descriptor is closed, and the ring's reference to the file keeps the file's
+            // locks. Without this call, the next user of the file finds it locked. The call fails only if nothing is registered.
+            let _ = self.ring.submitter().unregister_files();
+        }
     }
 }

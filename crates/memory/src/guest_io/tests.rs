@@ -162,3 +162,24 @@ proptest! {
         prop_assert!(rest.iter().all(|range| range.len > 0 && range.address < 10));
     }
 }
+
+#[test]
+fn a_ring_that_is_dropped_releases_the_locks_of_its_file_at_once() {
+    use kvm_accel_kvm::host::file_lock::{is_byte_locked, share_byte};
+    let path = std::env::temp_dir().join(format!("kvm-accel-ring-lock-{}", std::process::id()));
+    std::fs::write(&path, [0; 512]).unwrap();
+    let other = File::open(&path).unwrap();
+    for _ in 0..50 {
+        let file = Arc::new(File::open(&path).unwrap());
+        share_byte(&file, 100).unwrap();
+        let ram = ram();
+        let Some(mut ring) = ring(&ram, &file, 4) else { break };
+        ring.push(0, RingCall::Read { ranges: &[GuestRange { address: 0, len: 512 }], offset: 0 }).unwrap();
+        ring.submit().unwrap();
+        wait(&mut ring).1.unwrap();
+        assert!(is_byte_locked(&other, 100));
+        drop((ring, file));
+        assert!(!is_byte_locked(&other, 100));
+    }
+    std::fs::remove_file(&path).unwrap();
+}

@@ -218,6 +218,20 @@ impl GuestRam {
         Ok(())
     }
 
+    /// Leaves this RAM out of core dumps of this process.
+    ///
+    /// # Errors
+    /// The error of `madvise`.
+    pub fn exclude_from_dumps(&self) -> std::io::Result<()> {
+        for region in self.iter() {
+            // SAFETY: the range is a mapping of our own, which lives as long as `region`; the call changes no contents and no rights.
+            if unsafe { libc::madvise(region.as_ptr().cast(), region.size(), libc::MADV_DONTDUMP) } != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    }
+
     /// Registers the calling vCPU thread: a loss kicks its vCPU while the guard exists.
     #[must_use]
     pub fn interrupt_on_loss(&self, kick: &Kick) -> Interrupt {

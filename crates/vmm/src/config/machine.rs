@@ -21,6 +21,8 @@ pub struct MachineConfig {
     pub accel: AccelConfig,
     /// RAM.
     pub memory: MemoryConfig,
+    /// Core dumps of this process contain guest memory.
+    pub dump_guest_core: bool,
     /// The number of vCPUs, 1 to 255.
     pub cpus: u32,
     /// How the vCPUs are arranged.

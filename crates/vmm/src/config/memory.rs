@@ -35,8 +35,8 @@ pub enum MemoryBackend {
 }
 
 impl MemoryConfig {
-    /// Returns the size in bytes and the backend.
-    pub(super) fn check(self) -> Result<(u64, RamBackend), MachineConfigError> {
+    /// Returns the size in bytes and the backend. With `dump`, core dumps of this process contain the memory.
+    pub(super) fn check(self, dump: bool) -> Result<(u64, RamBackend), MachineConfigError> {
         let huge = (self.huge_pages != 0).then(|| HugePages::new(self.huge_pages)).transpose()?;
         let source = match (self.backend, huge) {
             (MemoryBackend::Anonymous, huge) => RamSource::Anonymous(huge),
@@ -48,6 +48,6 @@ impl MemoryConfig {
                 return Err(MachineConfigError::new("memory", message, remedy));
             }
         };
-        Ok((self.size, RamBackend { source, share: self.share, prealloc: self.prealloc }))
+        Ok((self.size, RamBackend { source, share: self.share, prealloc: self.prealloc, no_dump: !dump }))
     }
 }

@@ -67,7 +67,7 @@ impl MachineConfig {
     pub(crate) fn plan(mut self, bytes: TakeBytes<'_>, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, Failure> {
         let virtio = self.devices()?;
         let cpu = self.cpu(msrs)?;
-        let (memory, ram) = self.memory.check()?;
+        let (memory, ram) = self.memory.check(self.dump_guest_core)?;
         let name = self.kernel.as_ref().and_then(|kernel| kernel.file_name()).map(Into::into);
         let mut fw_cfg = Vec::with_capacity(self.fw_cfg.len());
         for (name, content) in self.fw_cfg {

@@ -22,6 +22,7 @@ fn whole() -> Value {
         "memory": {
             "size": 1 << 24, "backend": "anonymous", "path": "", "share": false, "prealloc": false, "hugePages": 0,
         },
+        "dumpGuestCore": true,
         "cpus": 2,
         "topology": { "sockets": 1, "dies": 1, "cores": 2, "threads": 1 },
         "cpu": {
