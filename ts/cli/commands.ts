@@ -30,7 +30,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   program.command('run').description("boot a guest; takes QEMU's options").argument('[options...]').helpOption(false)
   program
     .command('doctor')
-    .description('say whether guests can run here, and what this host lacks')
+    .description('report whether guests can run on this host, and which capabilities it lacks')
     .option('--json', 'print a JSON object')
     .action(async ({ json }: { json?: boolean }) => {
       const report = await examine()

@@ -15,7 +15,7 @@ Boots a guest on /dev/kvm. Options are QEMU's, with one dash or two.
 Boot a Linux kernel with its console on this terminal:
   kvm-accel run -m 256M -kernel vmlinux -initrd initrd.cpio -append console=ttyS0 -nographic -no-reboot
 
-Stop the machine when the guest keeps a CPU without an event window, and refuse hosts that cannot tell:
+Stop the machine when the guest keeps a CPU without an event window. Fail on hosts that cannot detect this:
   kvm-accel run -accel kvm,notify-vmexit=internal-error,notify-required=on -kernel vmlinux -serial stdio
 
 Run a test that ends with a status:
@@ -27,11 +27,11 @@ ${options.map(optionRow).join('\n')}
 Properties of -accel kvm:
 ${accelProperties.map(({ name, takes, about, defaultText }) => row(`${name}=${takes}`, `${about} Default ${defaultText}.`)).join('\n')}
 
-Keys on a terminal, all others being the guest's:
+Keys on a terminal. All other keys go to the guest:
 ${escapeKeysHelp.replaceAll(/^/gm, '  ')}
 
-Exit status: 0 the guest shut down, panicked, or reset under -no-reboot, or was ended; (V << 1) | 1 from isa-debug-exit;
-1 the configuration or the host is not right; 70 the machine stopped in internal-error.`
+Exit status: 0 if the guest shut down, panicked, reset under -no-reboot, or was ended by a signal; (V << 1) | 1 from
+isa-debug-exit; 1 for an error in the configuration or on the host; 70 if the machine stopped in internal-error.`
 }
 
 function optionRow({ name, aliases = [], argument, about }: RunOption): string {

@@ -42,8 +42,8 @@ export class Board {
   drive(subject: Subject, id: string): Required<DriveDraft> {
     const drive = this.#take('drive', this.#parts.drives, subject, id)
     if (drive.format === undefined && this.#files.isQcow2(drive.path)) {
-      const message = `-drive: '${drive.path}' begins as a qcow2 image, and format= is not given`
-      throw new OptionError(message, { option: '-drive', remedy: "Say what it is: 'format=qcow2', or 'format=raw'." })
+      const message = `-drive: '${drive.path}' begins like a qcow2 image, and format= is missing`
+      throw new OptionError(message, { option: '-drive', remedy: "Give 'format=qcow2' or 'format=raw'." })
     }
     return { format: 'raw', ...drive }
   }
@@ -60,8 +60,8 @@ export class Board {
   entropy({ option, what = option }: Subject, id: string): string {
     const object = this.#find('object', this.#parts.objects, { option, what }, id)
     if (object.kind === 'rng') return object.source
-    const message = `${what}: '${id}' is memory and no source of random bytes`
-    throw new OptionError(message, { option, remedy: `Make one with '-object rng-random,id=…'.` })
+    const message = `${what}: invalid object '${id}': expected a source of random bytes, and not memory`
+    throw new OptionError(message, { option, remedy: `Create one with '-object rng-random,id=…'.` })
   }
 
   /** Claims a device that a machine has only once. */
@@ -71,7 +71,7 @@ export class Board {
     device: NonNullable<BoardDraft[K]>,
   ): void {
     if (this.devices[key] !== undefined) {
-      throw new OptionError(`${what} was given before, and a machine has one`, { option, remedy: 'Give it once.' })
+      throw new OptionError(`${what} is given twice: a machine has at most one`, { option, remedy: 'Give it once.' })
     }
     ;(this.devices as Pick<BoardDraft, K>)[key] = device
   }
@@ -91,8 +91,8 @@ export class Board {
   #find<T>(kind: Kind, things: ReadonlyMap<string, T>, { option, what = option }: Subject, id: string): T {
     const thing = things.get(id)
     if (thing !== undefined) return thing
-    const message = `${what}: there is no ${kind} '${id}'.${didYouMean(id, things.keys())}`
-    throw new OptionError(message, { option, remedy: `Make it with ${makers[kind]}.` })
+    const message = `${what}: unknown ${kind} '${id}'.${didYouMean(id, things.keys())}`
+    throw new OptionError(message, { option, remedy: `Create it with ${makers[kind]}.` })
   }
 
   #take<T>(kind: Kind, things: ReadonlyMap<string, T>, subject: Subject, id: string): T {
@@ -100,7 +100,7 @@ export class Board {
     const thing = this.#find(kind, things, subject, id)
     if (this.#used.has(`${kind} ${id}`)) {
       const message = `${what}: ${kind} '${id}' is in use`
-      throw new OptionError(message, { option, remedy: `Make another one with ${makers[kind]}.` })
+      throw new OptionError(message, { option, remedy: `Create another one with ${makers[kind]}.` })
     }
     this.#used.add(`${kind} ${id}`)
     return thing

@@ -27,7 +27,7 @@ export function writePidfile(path: string): () => void {
     // on a FIFO.
     const file = openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_NONBLOCK, 0o600)
     try {
-      if (!fstatSync(file).isFile()) throw new Error('it is not a regular file')
+      if (!fstatSync(file).isFile()) throw new Error('not a regular file')
       ftruncateSync(file)
       writeSync(file, text)
     } finally {
@@ -35,7 +35,7 @@ export function writePidfile(path: string): () => void {
     }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    const remedy = 'Name a file in a directory that this user may write to.'
+    const remedy = 'Use a path in a directory that is writable for this user.'
     throw new OptionError(`-pidfile cannot write '${path}': ${why}`, { option: '-pidfile', remedy, cause })
   }
   return () => {

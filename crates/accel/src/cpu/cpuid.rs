@@ -106,7 +106,7 @@ impl Table {
     /// Returns warnings about requests that the host cannot fulfil.
     ///
     /// # Errors
-    /// With `enforce`: the requested features that the host does not offer.
+    /// With `enforce`: the requested features that the host does not support.
     pub fn unavailable(&self, properties: &CpuProperties) -> Result<Vec<String>, String> {
         let mismatch = self.host_phys_bits.map(|host| {
             format!("Host physical bits ({host}) does not match phys-bits property ({})", properties.phys_bits)
@@ -122,7 +122,7 @@ impl Table {
         Ok(warnings)
     }
 
-    /// Without a local APIC, and what hangs on it.
+    /// Removes the local APIC and the features that depend on it.
     pub fn hide_local_apic(&mut self) {
         ["apic", "x2apic", "tsc-deadline"].into_iter().for_each(|name| self.remove(name));
     }
@@ -252,7 +252,8 @@ impl Table {
         }
     }
 
-    /// What follows from the features: what needs others, the states that XSAVE keeps, KVM's leaves, and the topology.
+    /// Derives the rest of the table from the features: features that depend on others, the state components of XSAVE, KVM's leaves, and
+    /// the topology.
     fn settle(&mut self, properties: &CpuProperties, model: bool) {
         for (needed, by) in NEEDED_BY {
             if !self.has(needed) {
@@ -414,7 +415,7 @@ mod tests {
         let leaves = table.of_vcpu(0);
         assert_eq!(of(&leaves, 1, 0).ecx, !0);
         assert_eq!(of(&leaves, KVM_FEATURES, 0).eax, 0xffff & !(1 << 7 | 1 << 9 | 1 << 11 | 1 << 13));
-        assert!(leaves.iter().all(|leaf| leaf.function != 0x19), "says nothing");
+        assert!(leaves.iter().all(|leaf| leaf.function != 0x19), "leaf 0x19 is all zeroes");
         assert!(table.has("avx2") && table.has("tsc-deadline") && table.has("hypervisor"));
     }
 
@@ -437,7 +438,7 @@ mod tests {
         let table = Table::new(&supported, &config("Haswell", &[]), true).unwrap();
         assert_eq!(table.missing, ["CPUID.07H:EBX.avx2 [bit 5]"]);
         let table = Table::new(&supported, &config("Haswell", &[("avx2", false)]), true).unwrap();
-        assert!(table.missing.is_empty(), "taken away before it was missed");
+        assert!(table.missing.is_empty(), "a feature that is turned off is not reported as missing");
         assert!(!Table::new(&supported, &config("host", &[("avx2", true)]), true).unwrap().missing.is_empty());
     }
 
@@ -467,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn test_topology_is_in_every_leaf_that_tells_it() {
+    fn test_topology_is_in_every_topology_leaf() {
         let topology = Topology { sockets: 2, dies: 1, cores: 3, threads: 2 };
         let leaves = table(&CpuConfig { topology, ..CpuConfig::new(12) }).of_vcpu(7);
         assert_eq!(of(&leaves, 1, 0).ebx, 9 << 24 | 6 << 16 | 0x800);

@@ -142,7 +142,7 @@ pub(crate) struct Shared {
     pub msrs: MsrFilter,
     /// The interrupt controllers outside the kernel, if there are any.
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
-    /// Only where they are limited.
+    /// `Some` if bus locks are limited.
     pub bus_locks: Option<Arc<bus_lock::Shared>>,
     pub counts: Arc<Vec<ExitCounts>>,
     pub clock: Clock,
@@ -254,7 +254,7 @@ impl Vcpus {
             return self.shared.sink.emit(Event::Stopped(StopReason::Fault(Fault {
                 vcpu: 0,
                 kind: FaultKind::State,
-                message: format!("the guest's clock cannot go on: {error}"),
+                message: format!("cannot resume the guest's clock: {error}"),
                 report: String::new(),
             })));
         }

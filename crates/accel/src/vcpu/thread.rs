@@ -2,7 +2,7 @@
 
 use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
-use super::decide::{Outcome, decide, goes_on};
+use super::decide::{Outcome, decide, guest_continues};
 use super::{PoweredVcpu, Shared, bus_lock, emulation, external, nmi, notify, report};
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::state::{Level, StateCopy, VcpuState};
@@ -86,7 +86,7 @@ impl VcpuThread {
                         // Coalesced writes reach the devices before the machine reports that it has stopped.
                         shared.io.drain();
                         let stop = stop.or_else(|| shared.io.take_request().map(StopReason::Guest));
-                        stop.map(|reason| self.blame(reason))
+                        stop.map(|reason| self.attribute(reason))
                     }));
                     // A panic in a device stops its machine, not the process.
                     let failed = |panic: Box<dyn Any + Send>| {
@@ -252,7 +252,7 @@ impl VcpuThread {
 
     /// Attributes a fault to guest memory that the host has lost, if there is any: the loss explains every other
     /// failure.
-    fn blame(&self, reason: StopReason) -> StopReason {
+    fn attribute(&self, reason: StopReason) -> StopReason {
         match reason {
             StopReason::Fault(fault) if fault.kind != FaultKind::Memory => match self.shared.ram.find_loss() {
                 Some(loss) => StopReason::Fault(Fault {
@@ -300,7 +300,7 @@ impl VcpuThread {
     /// machine.
     fn reap(&self) -> Option<StopReason> {
         trace!(KvmDirtyRingFull { id: self.vcpu.id() });
-        self.shared.dirty.reap().err().map(|error| self.fault(format!("the dirty ring stays full: {error}")))
+        self.shared.dirty.reap().err().map(|error| self.fault(format!("cannot empty the dirty ring: {error}")))
     }
 
     fn notify(&self, info: NotifyInfo, injected: bool) -> Option<StopReason> {
@@ -309,7 +309,7 @@ impl VcpuThread {
 
     fn internal_error(&self, error: &InternalError) -> Option<StopReason> {
         let report = || report::internal_error(&self.vcpu, error, &self.shared.ram);
-        if !goes_on(error, &self.vcpu.registers().unwrap_or_default()) {
+        if !guest_continues(error, &self.vcpu.registers().unwrap_or_default()) {
             return Some(StopReason::Fault(report()));
         }
         let message = match self.shared.note_emulation_failure() {
@@ -369,7 +369,7 @@ impl VcpuThread {
         StopReason::Fault(Fault {
             vcpu: self.vcpu.id(),
             kind: FaultKind::State,
-            message: format!("vCPU {}: the changed registers were refused: {error}", self.vcpu.id()),
+            message: format!("vCPU {}: the kernel rejected the changed registers: {error}", self.vcpu.id()),
             report: report::registers_and_code(&self.vcpu, &self.shared.ram),
         })
     }
@@ -399,7 +399,7 @@ impl VcpuThread {
 /// Returns the text of a panic.
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
+    text.unwrap_or("panic without a message").to_owned()
 }
 
 /// The result of [`VcpuThread::attend`].

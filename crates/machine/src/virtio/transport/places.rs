@@ -30,8 +30,9 @@ pub struct Place {
 pub fn places(count: usize, irqchip: KernelIrqchip) -> Result<Vec<Place>, MachineConfigError> {
     let lines = if irqchip == KernelIrqchip::Off { PIC_LINES } else { LINES.len() };
     if count > lines {
-        let message = format!("{count} virtio devices need as many interrupt lines, and there are {lines}");
-        return Err(MachineConfigError::new("device", message, "Leave some devices out."));
+        let message =
+            format!("too many virtio devices: {count} need one interrupt line each, but the board has {lines}");
+        return Err(MachineConfigError::new("device", message, "Use fewer devices."));
     }
     Ok((0..).zip(LINES).take(count).map(|(at, line)| Place { base: BASE + at * SIZE, line }).collect())
 }

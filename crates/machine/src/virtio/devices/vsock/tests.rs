@@ -233,7 +233,7 @@ fn test_this_process_reaches_the_guest_and_each_side_ends_its_direction() {
 }
 
 #[test]
-fn test_a_refusal_and_a_reset_are_told() {
+fn test_a_refusal_and_a_reset_are_reported() {
     let (vsock, mut guest) = device();
     let (_socket, result) = connect(&vsock, 7);
     let request = guest.expect(Op::Request);
@@ -249,7 +249,7 @@ fn test_a_refusal_and_a_reset_are_told() {
 }
 
 #[test]
-fn test_whoever_gives_up_before_the_answer_is_forgotten() {
+fn test_a_connection_closed_before_the_answer_is_removed() {
     let (vsock, mut guest) = device();
     let (socket, _result) = connect(&vsock, 7);
     let request = guest.expect(Op::Request);
@@ -261,7 +261,7 @@ fn test_whoever_gives_up_before_the_answer_is_forgotten() {
 }
 
 #[test]
-fn test_a_guest_is_told_of_a_reset_that_cut_its_connections() {
+fn test_a_guest_is_notified_of_a_reset_that_ended_its_connections() {
     let (vsock, mut guest) = device();
     let _listener = listen(&vsock, 52);
     guest.make_available(2, EVENT_BUFFER, 4, true).unwrap();
@@ -402,7 +402,7 @@ fn test_one_connection_too_many_is_refused() {
 }
 
 #[test]
-fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest() {
+fn test_limits_of_bytes_and_of_unaccepted_connections_refuse_the_guest() {
     let limits = VsockLimits { connections: 100, buffered: 3 * BUFFER as usize + 1 };
     let vsock = Vsock::with_limits(CID, None, limits, &Cancel::default()).unwrap();
     let mut guest = Guest::new(&vsock);
@@ -438,7 +438,7 @@ fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest(
             Vsock::with_limits(CID, None, limits, &Cancel::default())
                 .unwrap_err()
                 .to_string()
-                .contains("no connection")
+                .contains("at least 1 connection")
         );
     }
 }
@@ -501,7 +501,7 @@ fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it(
 }
 
 #[test]
-fn test_packets_that_cannot_be_are_answered_or_dropped() {
+fn test_invalid_packets_are_answered_or_dropped() {
     let (vsock, mut guest) = device();
     let _listener = listen(&vsock, 52);
     // Packets that are not for the host, or not from this guest.
