@@ -23,6 +23,6 @@ export interface GuestImageOptions {
  */
 export const guestImage = (name: string, options: GuestImageOptions = {}): Uint8Array => {
   const image = native().guestImage(name, options.format === 'multiboot')
-  if (!image) throw new RangeError(`There is no embedded guest '${name}'`)
+  if (!image) throw new RangeError(`Unknown embedded guest '${name}'`)
   return image
 }

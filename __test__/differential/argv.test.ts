@@ -1,4 +1,4 @@
-// Which command lines QEMU takes, and which kvm-accel does.
+// Compares which command lines QEMU and kvm-accel accept.
 
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -22,7 +22,7 @@ const image = (name: string): string => {
 const disk = image('disk.raw')
 const other = image('other.raw')
 
-/** QEMU builds the machine and is told to quit; it never runs. */
+/** Makes QEMU build the machine and quit, without running it. */
 const qemuTakes = (argv: readonly string[]): boolean => {
   const base = ['-accel', 'kvm', '-S', '-display', 'none', '-nodefaults', '-monitor', 'stdio']
   const machine = argv.includes('-M') ? [] : ['-M', 'microvm']
@@ -49,7 +49,7 @@ const words = (line: string): string[] => line.split(' ')
 
 const drive = `-drive file=${disk},format=raw,if=none,id=d`
 
-/** What both take. */
+/** Command lines that both programs accept. */
 const taken = [
   '-M microvm,acpi=off,pit=on,pic=on,rtc=off,isa-serial=on,auto-kernel-cmdline=off,graphics=off,usb=off',
   '-M microvm,x-option-roms=off,pit=off,pic=off,isa-serial=off,rtc=off',
@@ -115,7 +115,7 @@ const taken = [
   '-M pc -device isa-serial,index=1 -device isa-serial',
 ]
 
-/** What both refuse. */
+/** Command lines that both programs refuse. */
 const refused = [
   '-M nosuch',
   '-M microvm,nosuch=1',
@@ -181,7 +181,7 @@ const refused = [
   '-sandbox nosuch',
 ]
 
-/** What QEMU takes and we do not, as docs/how-to/from-qemu.md has it. */
+/** Command lines that only QEMU accepts, as docs/how-to/from-qemu.md states. */
 const qemuAlone = [
   '-M q35',
   '-m 128M,slots=2,maxmem=256M',

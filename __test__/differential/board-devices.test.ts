@@ -1,4 +1,4 @@
-// The board's devices answer a guest as those of QEMU's `-M pc` do, by the command line that kvm-unit-tests use.
+// Compares the board's devices with those of QEMU's `-M pc`, with the command line of kvm-unit-tests.
 
 import { guestFile } from '../helpers/guest-file.js'
 import { cli } from '../helpers/paths.js'
@@ -21,7 +21,7 @@ const argv = (guest: string): string[] => [
   ],
 ]
 
-/** Without the seconds that firmware takes. */
+/** Removes the seconds, because firmware delays the guest under QEMU. */
 const sameDate = (text: string): string => text.replace(/^(date \d{10})\d{4}$/m, '$1')
 
 for (const guest of ['test-devices', 'fw-cfg', 'rtc']) {

@@ -21,7 +21,10 @@ const file = (name: string, contents: string | Uint8Array): string => {
   return path
 }
 
-/** What Linux says of its disks, and what comes of using them. A process takes the guest long, so there are few. */
+/**
+ * Prints the disks that Linux finds, and the results of using them. Starts few processes, because
+ * each takes long in the guest.
+ */
 const script = `
 mount -t sysfs sys /sys
 for disk in vda vdb vdc; do
@@ -45,7 +48,7 @@ for disk in vdd vde; do
 done
 `
 
-lockTest('QEMU and kvm-accel refuse an image that the other one writes', async t => {
+lockTest('QEMU refuses an image that kvm-accel writes, and kvm-accel one that QEMU writes', async t => {
   const path = file('shared.img', Buffer.alloc(1 << 20))
   const options = { kernel: guestImage('hello'), memory: '16M', disks: [{ path }] } as const
   const drive = ['-drive', `file=${path},format=raw,if=none,id=one`, '-device', 'virtio-blk-device,drive=one']
@@ -55,7 +58,7 @@ lockTest('QEMU and kvm-accel refuse an image that the other one writes', async t
   t.regex(refused.stderr, /Failed to get "write" lock/)
   await ours[Symbol.asyncDispose]()
   const socket = join(scratch(), `lock-${process.pid}`)
-  // It greets when all its devices are there.
+  // QEMU sends its greeting once all devices exist.
   const greeted = new Promise<Qmp>(resolve => void new Qmp(socket, resolve))
   const theirs = start('qemu-system-x86_64', [...qemu, 'none', '-qmp', `unix:${socket}`])
   const monitor = await greeted

@@ -1,5 +1,5 @@
-// The drill is ours alone. It has to lead where a real exit leads: each row is compared with what QEMU does when the
-// interposer gives it the exit that we inject.
+// Only kvm-accel has the drill. It must have the same result as a real exit. So each row compares the drill with QEMU's
+// behaviour when the interposer generates the same exit.
 
 import { Machine, guestImage, type NotifyEvent } from 'kvm-accel'
 import { qemus } from '../helpers/both.js'
@@ -7,7 +7,7 @@ import { kvm, preload, qemu, requires } from '../helpers/requires.js'
 
 const COM1 = 0x3f8
 
-/** The run state and the number of warnings after one injected exit into a guest that ends when it is told to. */
+/** Returns the run state and the number of warnings after one injected exit. The guest ends on request. */
 const drill = async (
   policy: 'run' | 'internal-error',
   contextInvalid: boolean,
@@ -26,7 +26,7 @@ const drill = async (
   })
   machine.on('notify', one => {
     event = one
-    // The guest goes on only if the decision was to resume it.
+    // The guest continues only if the decision was to resume it.
     machine.serial.write('q')
   })
   await machine.start()

@@ -1,18 +1,18 @@
-// The same guest, the same command line and the same interposed exits for kvm-accel and for QEMU 7.2: what a user can
-// tell must be the same, except where a row says why it is not.
+// Runs the same guest, command line and interposed exits under kvm-accel and QEMU 7.2. The behaviour that a user can
+// observe must be equal, unless a row states the reason for a difference.
 
 import { ours, qemus, type Case, type Observed } from '../helpers/both.js'
 import { dump } from '../helpers/dump.js'
 import { kvm, preload, qemu, requires } from '../helpers/requires.js'
 
-/** What a row compares. */
+/** The case that a row compares. */
 type Expected = Pick<Observed, 'outcome' | 'warnings' | 'enable'>
 
 interface Row extends Case {
   readonly name: string
-  /** Both sides. */
+  /** The behaviour of both programs. */
   readonly expected: Expected
-  /** What differs here, on purpose. */
+  /** The intended difference of kvm-accel. */
   readonly deliberately?: { readonly why: string; readonly ours: Partial<Expected>; readonly unsupported?: number }
   /** The guest's output depends on the scheduling of its processors. */
   readonly anyOrder?: boolean
@@ -167,7 +167,7 @@ for (const { name, expected, deliberately, anyOrder, ...one } of rows) {
       t.truthy(dump(mine.stderr)['code'])
       t.deepEqual(dump(mine.stderr), dump(theirs.stderr), 'the register dumps')
     }
-    // The processors of a machine that stops are somewhere; a machine that ends has told everything.
+    // When a machine stops, its processors may be at any instruction. When a machine ends, its output is complete.
     if (!anyOrder) t.is(mine.output, theirs.output)
     else if (expected.outcome === 'ended') t.deepEqual(lines(mine.output), lines(theirs.output))
   })

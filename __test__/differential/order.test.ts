@@ -1,5 +1,5 @@
-// What kvm-accel and QEMU enable, in which order and with which arguments; and the order that differs on purpose.
-// All of our calls: __test__/golden.
+// Compares what kvm-accel and QEMU enable, with which arguments and in which order, apart from intended differences.
+// __test__/golden lists all calls of kvm-accel.
 
 import { guestFile } from '../helpers/guest-file.js'
 import { interpose, type Call } from '../helpers/interpose.js'
@@ -26,7 +26,7 @@ const enabled = (calls: readonly Call[]) =>
 test('kvm-accel enables what QEMU enables, with the same arguments, in the same order', async t => {
   const ours = await startOf(process.execPath, [cli, 'run'])
   const theirs = await startOf('qemu-system-x86_64', [])
-  // QEMU bounds the APIC ids, which saves the kernel a table; it has no effect that a guest could see.
+  // QEMU limits the APIC ids, which saves the kernel a table. A guest sees no difference.
   t.deepEqual(
     enabled(ours),
     enabled(theirs).filter(([cap]) => cap !== MAX_VCPU_ID),

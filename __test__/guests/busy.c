@@ -24,8 +24,8 @@ enum {
     COUNTER = 3 << 20,       /* loops */
     STARTS = COUNTER + 4,    /* starts, wake-ups included */
     WAKES = COUNTER + 8,     /* wake-ups */
-    SLEEPS = COUNTER + 12,   /* times that it went to sleep: no loop follows before it wakes up */
-    COMPLETED = COUNTER + 16, /* buffers that came back, by device id: 32 words */
+    SLEEPS = COUNTER + 12,   /* sleeps: no loop follows before the guest wakes up */
+    COMPLETED = COUNTER + 16, /* completed buffers, by device id: 32 words */
     READ_TABLE = 0x310000,
     WRITE_TABLE = 0x314000,
     BLOCK_HEADERS = 0x318000,
@@ -38,9 +38,9 @@ enum {
     NET_IN = 0x380000,
     VSOCK_IN = 4 << 20,
     VSOCK_OUT = 0x440000,
-    DATA = 5 << 20,          /* of the disk */
+    DATA = 5 << 20,          /* the disk's data */
     DATA_END = 12 << 20,
-    BALLOON = 12 << 20,      /* pages that go and come back */
+    BALLOON = 12 << 20,      /* pages that inflate and deflate the balloon */
     PAGE = 4096,
 };
 
@@ -59,7 +59,7 @@ struct ring {
     u16 taken;
 };
 
-/* At most 12: two for each device and one for the odd ones. */
+/* At most 12 queues: two for most devices, one for the others. */
 static struct ring rings[16];
 static u32 count;
 
@@ -69,7 +69,7 @@ static void set(volatile u32 *registers, u32 offset, u32 value) { registers[offs
 
 static void notify(struct ring *ring) { set(ring->registers, 0x50, ring->queue); }
 
-/* Resets a device and agrees on features: version 1 and indirect descriptors. */
+/* Resets a device and negotiates its features: version 1 and indirect descriptors. */
 static void begin(volatile u32 *registers) {
     set(registers, 0x70, 0);
     set(registers, 0x70, 1 | 2);
@@ -89,7 +89,7 @@ static struct ring *add_ring(volatile u32 *registers, u32 device, u32 queue, u32
     ring->size = size < largest ? size : largest, ring->taken = 0;
     ring->descriptors = (struct descriptor *)base;
     ring->available = (volatile u16 *)(base + 4096), ring->used = (volatile u16 *)(base + 8192);
-    /* No interrupts: this guest polls. */
+    /* Disable interrupts, because this guest polls. */
     ring->available[0] = 1, ring->available[1] = 0, ring->used[0] = 0, ring->used[1] = 0;
     set(registers, 0x38, ring->size);
     set(registers, 0x80, base);
@@ -106,7 +106,7 @@ static void describe(struct descriptor *descriptor, u32 address, u32 length, u16
     descriptor->address = address, descriptor->length = length, descriptor->flags = flags, descriptor->next = next;
 }
 
-/* Buffers of `length` bytes, `step` bytes apart. */
+/* Offers buffers of `length` bytes, `step` bytes apart. */
 static void fill(struct ring *ring, u32 address, u32 length, u32 step, u16 flags) {
     for (u32 i = 0; i < ring->size; i++) {
         describe(&ring->descriptors[i], address + i * step, length, flags, 0);
@@ -122,7 +122,7 @@ static void ready(volatile u32 *registers) { set(registers, 0x70, 1 | 2 | 8 | 4)
 
 static u32 span, sector;
 
-/* One request as an indirect table: header, data, status. Its length in descriptors. */
+/* Writes one request as an indirect table: header, data, status. Returns the number of descriptors. */
 static u32 table(u32 at, u32 header, u32 type, u32 kib) {
     struct descriptor *entry = (struct descriptor *)at;
     u32 index = 0, left = kib << 10, most = DATA_END - DATA;
@@ -156,7 +156,7 @@ static void start_disk(volatile u32 *registers) {
     notify(ring);
 }
 
-/* Each loop reads and writes elsewhere, so that the data in guest memory changes. */
+/* Each loop reads and writes at another offset, so that the data in guest memory changes. */
 static void move_on(void) {
     sector = (sector + 136) % span;
     word(BLOCK_HEADERS)[2] = sector;
@@ -169,7 +169,7 @@ static void start_net(volatile u32 *registers) {
     begin(registers);
     struct ring *receive = add_ring(registers, NET, 0, 256), *transmit = add_ring(registers, NET, 1, 64);
     fill(receive, NET_IN, 2048, 2048, WRITABLE);
-    /* The header of 12 bytes is zero; a broadcast of an experimental protocol. */
+    /* The header of 12 bytes is zero. The frame is a broadcast of an experimental protocol. */
     u8 *frame = (u8 *)NET_OUT + 12;
     for (u32 i = 0; i < 12; i++)
         frame[i] = i < 6 ? 0xff : 2, ((u8 *)NET_OUT)[i] = 0;
@@ -224,7 +224,7 @@ enum { CLOSED, ASKED, OPEN };
 struct packet { u64 from, to; u32 from_port, to_port, length; u16 type, op; u32 flags, buffer, forwarded; } __attribute__((packed));
 
 static struct ring *from_host, *to_host;
-static u32 cid, host_port, own_port, connection, wait, received, told, sent, host_buffer, host_forwarded;
+static u32 cid, host_port, own_port, connection, wait, received, reported, sent, host_buffer, host_forwarded;
 
 static u32 has_slot(void) { return (u16)(to_host->available[1] - to_host->used[1]) < OUT_SLOTS; }
 
@@ -235,7 +235,7 @@ static void send(u32 op, u32 length) {
     packet->from = cid, packet->to = 2, packet->from_port = own_port, packet->to_port = host_port;
     packet->length = length, packet->type = 1, packet->op = op, packet->flags = 0;
     packet->buffer = BUFFER, packet->forwarded = received;
-    told = received, sent += length;
+    reported = received, sent += length;
     describe(&to_host->descriptors[slot], address, HEADER + length, 0, 0);
     to_host->available[2 + slot] = slot;
     to_host->available[1] = index + 1;
@@ -267,7 +267,7 @@ static void take_packet(const struct packet *packet) {
             send(RESET, 0);
         connection = CLOSED, wait = 200;
     } else if (packet->op == CREDIT_REQUEST)
-        told = received - BUFFER;
+        reported = received - BUFFER;
 }
 
 static void turn_vsock(void) {
@@ -286,11 +286,11 @@ static void turn_vsock(void) {
     if (!has_slot())
         return;
     if (connection == CLOSED && !wait--) {
-        own_port++, received = told = sent = 0, connection = ASKED;
+        own_port++, received = reported = sent = 0, connection = ASKED;
         send(REQUEST, 0);
     } else if (connection == OPEN && host_buffer - (sent - host_forwarded) >= SLOT && sent - host_forwarded <= host_buffer)
         send(DATA_PACKET, SLOT - HEADER);
-    else if (connection == OPEN && received - told >= BUFFER / 4)
+    else if (connection == OPEN && received - reported >= BUFFER / 4)
         send(CREDIT_UPDATE, 0);
 }
 
@@ -371,7 +371,7 @@ static void start_devices(void) {
 static _Noreturn void work(void) {
     u32 after = option("after=", 0), act = option("act=", 'r'), port = option("port=", 0);
     ++*word(STARTS);
-    /* Unlike the ports of the starts before, whose packets may still be on their way. */
+    /* Another port than at earlier starts, whose packets may still be in flight. */
     own_port = 1024 + (*word(STARTS) << 8);
     start_devices();
     puts("busy: started\n");
@@ -402,14 +402,14 @@ static _Noreturn void work(void) {
 
 void main(void) { work(); }
 
-/* start.S: where a processor goes on in protected mode that began at WAKING_VECTOR, and how many did. */
+/* start.S: the entry in protected mode of a processor that began at WAKING_VECTOR, and the number of such processors. */
 extern const u8 ap_start[], ap_start_end[];
 extern volatile u32 ap_count;
 
 __attribute__((regparm(0))) void ap_main(u32 processor) {
     (void)processor;
     ++*word(WAKES);
-    /* The alarm was seen: PM1 status, and register C of the clock. */
+    /* Acknowledge the alarm: PM1 status, and register C of the clock. */
     out16(0x600, 0x8400);
     out8(0x70, 0xb), out8(0x71, 0x02);
     out8(0x70, 0xc), in8(0x71);
@@ -417,7 +417,7 @@ __attribute__((regparm(0))) void ap_main(u32 processor) {
 }
 
 static void sleep(u32 alarm) {
-    /* RSDP, RSDT, FADT, FACS: the waking vector is in the last. */
+    /* The RSDP leads to the RSDT, the FADT and the FACS, which has the waking vector. */
     u32 fadt = *word(*word(0xe0000 + 16) + 36), facs = *word(fadt + 36);
     *word(facs + 12) = WAKING_VECTOR;
     u8 *page = (u8 *)WAKING_VECTOR;
@@ -425,7 +425,7 @@ static void sleep(u32 alarm) {
     for (u32 i = 0; i < (u32)(ap_start_end - ap_start); i++)
         page[i] = ap_start[i];
     ap_count = 0;
-    /* An alarm in any second, which is the next one. */
+    /* An alarm in every second, so the next second raises it. */
     for (u32 reg = 1; reg <= 5; reg += 2)
         out8(0x70, reg), out8(0x71, 0xff);
     out8(0x70, 0xb), out8(0x71, alarm ? 0x22 : 0x02);
@@ -434,7 +434,7 @@ static void sleep(u32 alarm) {
     out16(0x602, 1 << 10);
     ++*word(SLEEPS);
     out16(0x604, 1 << 10 | 1 << 13);
-    /* The processor may run on for a moment while the machine stops. */
+    /* The processor may run for a moment longer while the machine stops. */
     for (;;)
         asm volatile("pause");
 }

@@ -23,14 +23,14 @@ export const phases = (vcpus: number): readonly Phase[] => [
     qemu: 'asks for the size of the vCPU mapping at its first vCPU.',
   },
   {
-    name: 'Capabilities without which there is no machine: the first missing one is named',
+    name: 'Required capabilities: the error names the first missing one',
     begins: 'KVM_CAP_USER_MEMORY',
     qemu: '7.2 asks for 6 of them and learns of the others where it fails; this is the list of 10.0, IRQFD and IMMEDIATE_EXIT.',
   },
   {
     name: 'Capabilities that are used where the host has them, enabled at once',
     begins: 'KVM_CAP_COALESCED_MMIO',
-    qemu: 'records a dozen more here; we ask for those where they are used.',
+    qemu: 'queries a dozen more here; kvm-accel queries them where they are used.',
   },
   { name: 'The two places in guest memory that VMX needs', begins: 'KVM_SET_IDENTITY_MAP_ADDR' },
   {
@@ -61,14 +61,14 @@ export const phases = (vcpus: number): readonly Phase[] => [
     name: `vCPU ${id}: created, described, its power-on state read${id === 0 ? ', and put where the guest starts' : ''}`,
     begins: 'KVM_CREATE_VCPU',
     ...(id === 0 && {
-      qemu: 'writes a power-on state of its own, and a second time for the reset that starts a machine.',
+      qemu: 'writes its own power-on state, and writes it again for the reset that starts a machine.',
     }),
   })),
   { name: 'Statistics, and what guest debug can do', begins: 'KVM_CAP_BINARY_STATS_FD' },
   {
     name: 'Run: all vCPUs exist',
     begins: 'KVM_RUN',
-    qemu: 'sets the clock and tells the guest that it was paused; a guest that never ran was not.',
+    qemu: 'sets the clock and notifies the guest of a pause; kvm-accel does not, because the guest has not run.',
   },
 ]
 

@@ -122,7 +122,7 @@ const fifo = options =>
  * The program of a server that does not accept connections for half a minute, because it blocks its
  * event loop, and then ends.
  */
-const deaf = path => `
+const unresponsive = path => `
   require('node:net').createServer().listen({ path: ${JSON.stringify(path)}, backlog: 1 }, () => {
     require('node:fs').writeSync(1, 'ready')
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 30_000)
@@ -132,7 +132,7 @@ const deaf = path => `
 /** Returns the path of a Unix socket whose backlog is full of clients. */
 const fullSocket = async () => {
   const path = fresh('full')
-  const server = spawn(process.execPath, ['-e', deaf(path)], { stdio: ['ignore', 'pipe', 'ignore'] })
+  const server = spawn(process.execPath, ['-e', unresponsive(path)], { stdio: ['ignore', 'pipe', 'ignore'] })
   await once(server.stdout, 'data')
   const clients = []
   for (let full = false; !full;) {

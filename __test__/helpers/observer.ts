@@ -35,7 +35,7 @@ export class ObservedGuest {
   readonly machine: Machine
   readonly #ram: string
   /** The run state according to the events. */
-  told: RunState = 'prelaunch'
+  reported: RunState = 'prelaunch'
   /** The names of all events, in order. */
   readonly events: string[] = []
   /** Events that cannot follow the previous ones, and states that contradict them. */
@@ -44,16 +44,20 @@ export class ObservedGuest {
   private constructor(machine: Machine, ram: string) {
     this.machine = machine
     this.#ram = ram
-    machine.on('resume', () => this.#event('resume', this.told !== 'running', 'running'))
-    machine.on('stop', ({ state }) => this.#event(`stop ${state}`, this.told === 'running', state))
+    machine.on('resume', () => this.#event('resume', this.reported !== 'running', 'running'))
+    machine.on('stop', ({ state }) => this.#event(`stop ${state}`, this.reported === 'running', state))
     machine.on('reset', ({ guest }) => {
-      const possible = !guest || this.told === 'running'
-      this.#event(guest ? 'reset by the guest' : 'reset', possible, this.told === 'running' ? 'running' : 'prelaunch')
+      const possible = !guest || this.reported === 'running'
+      this.#event(
+        guest ? 'reset by the guest' : 'reset',
+        possible,
+        this.reported === 'running' ? 'running' : 'prelaunch',
+      )
     })
-    machine.on('debug', () => this.#event('debug', this.told === 'debug', 'debug'))
+    machine.on('debug', () => this.#event('debug', this.reported === 'debug', 'debug'))
     machine.on('shutdown', ({ reason }) => {
       // A machine that does not run emits no `stop` before `shutdown`.
-      const possible = this.told === 'shutdown' || (reason === 'host-quit' && this.told !== 'running')
+      const possible = this.reported === 'shutdown' || (reason === 'host-quit' && this.reported !== 'running')
       this.#event(`shutdown ${reason}`, possible, 'shutdown')
     })
     machine.on('notify', ({ injected }) => this.events.push(injected ? 'notify' : 'notify, not injected'))
@@ -73,10 +77,10 @@ export class ObservedGuest {
 
   #event(name: string, possible: boolean, state: RunState): void {
     this.events.push(name)
-    if (!possible) this.contradictions.push(`event '${name}' came in state '${this.told}'`)
-    this.told = state
+    if (!possible) this.contradictions.push(`event '${name}' came in state '${this.reported}'`)
+    this.reported = state
     if (this.machine.state !== state) {
-      this.contradictions.push(`in the listener of '${name}' the machine said '${this.machine.state}'`)
+      this.contradictions.push(`in the listener of '${name}' the machine reported '${this.machine.state}'`)
     }
   }
 
@@ -126,25 +130,25 @@ export class ObservedGuest {
    * Resolves with the contradictions between the run state, the events, and the guest's progress.
    * No command may be pending, and the guest must not end by itself meanwhile.
    */
-  async lies(): Promise<readonly string[]> {
+  async inconsistencies(): Promise<readonly string[]> {
     const { state } = this.machine
-    const lies = [...this.contradictions]
-    if (this.told !== state) lies.push(`the machine says '${state}', its events said '${this.told}'`)
+    const found = [...this.contradictions]
+    if (this.reported !== state) found.push(`the machine reports '${state}', its events reported '${this.reported}'`)
     if (state !== 'running') {
-      if (!(await this.still())) lies.push(`the guest runs in state '${state}'`)
+      if (!(await this.still())) found.push(`the guest runs in state '${state}'`)
     } else if (!(await this.progresses()) && this.machine.state === 'running') {
-      lies.push("the guest does not run in state 'running'")
+      found.push("the guest does not run in state 'running'")
     }
-    return lies
+    return found
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await soon(this.machine.stop(), 'stop()')
-    this.forget()
+    this.removeFile()
   }
 
   /** Removes the file of the guest's memory, and with it the counters. */
-  forget(): void {
+  removeFile(): void {
     rmSync(this.#ram, { force: true })
   }
 }

@@ -30,9 +30,9 @@ let folder: string | undefined
 /** Returns a folder of this process, which is removed when the process ends. */
 export const scratch = (): string => {
   if (folder === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))
-    process.once('exit', () => rmSync(made, { recursive: true, force: true }))
-    folder = made
+    const created = mkdtempSync(join(tmpdir(), 'kvm-accel-test-'))
+    process.once('exit', () => rmSync(created, { recursive: true, force: true }))
+    folder = created
   }
   return folder
 }

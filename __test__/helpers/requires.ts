@@ -100,7 +100,7 @@ export const requires = (...needs: readonly (() => Missing)[]) => {
 export const compiler = (): Missing =>
   ['cc', 'ld'].every(command => spawnSync(command, ['--version']).status === 0)
     ? undefined
-    : 'there is no C compiler (apt-get install gcc)'
+    : 'gcc or another C compiler is missing (apt-get install gcc)'
 
 /** Requires passt, for user-mode networks. */
 export const passt = (): Missing =>
@@ -109,9 +109,9 @@ export const passt = (): Missing =>
 /** Requires the permission to create tap interfaces. */
 export const tap = (): Missing => {
   const name = `kvmtap${process.pid % 10_000}`
-  const made = spawnSync('ip', ['tuntap', 'add', name, 'mode', 'tap'], { encoding: 'utf8' })
+  const added = spawnSync('ip', ['tuntap', 'add', name, 'mode', 'tap'], { encoding: 'utf8' })
   spawnSync('ip', ['tuntap', 'del', name, 'mode', 'tap'])
-  return made.status === 0 ? undefined : `tap interfaces cannot be made: ${made.stderr || made.error?.message}`
+  return added.status === 0 ? undefined : `cannot create tap interfaces: ${added.stderr || added.error?.message}`
 }
 
 /**

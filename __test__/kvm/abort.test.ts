@@ -1,5 +1,6 @@
-// Whatever a machine does, it ends at once when it is told to: 200 busy machines, each ended at a random moment of its life. The aim is 100 ms; the bounds here are wide enough for a
-// busy host. KVM_ACCEL_SEED chooses other moments.
+// A machine ends at once on request, in every situation. The tests end 200 busy machines, each at a
+// random moment of its lifecycle. The aim is 100 ms; the bounds here also hold on a busy host.
+// KVM_ACCEL_SEED selects other moments.
 
 import { once } from 'node:events'
 import { spawnSync } from 'node:child_process'
@@ -17,20 +18,20 @@ import { run, start, type Running } from '../helpers/spawn.js'
 
 const test = requires(kvm, compiler)
 
-/** Milliseconds that the median may take on an idle host. */
+/** Maximum of the median, in milliseconds on an idle host. */
 const AIM = 100
 
-/** Milliseconds that each may take. */
+/** Maximum of each end, in milliseconds. */
 const BOUND = 2000
 
-/** The latest moment of a process, in milliseconds after its start: Node's own start takes a part of it. */
+/** The latest moment of a process, in milliseconds after its start. The start of Node.js takes a part of this time. */
 const LATEST = 400
 
 interface End {
   readonly kind: string
   readonly moment: number
   readonly took: number
-  /** Threads and descriptors that are still there. */
+  /** Threads and descriptors that remain. */
   readonly left: readonly string[]
 }
 
@@ -43,7 +44,10 @@ interface Inside {
 const describe = ({ kind, moment, took, left }: End): string =>
   `${kind} at ${moment.toFixed(0)} ms: ${took.toFixed(0)} ms${left.length > 0 ? `; left: ${left.join(', ')}` : ''}`
 
-/** `control` is what an end without a machine takes, `load` how much longer than on an idle host everything does. */
+/**
+ * `control` is the time of an end without a machine. `load` is the ratio of times on this host to
+ * times on an idle host.
+ */
 const judge = (t: ExecutionContext, ends: readonly End[], control: number, load: number): void => {
   const times = ends.map(({ took }) => took)
   const [middle, bound] = [median(times) ?? Infinity, (AIM + control) * load]
@@ -53,7 +57,7 @@ const judge = (t: ExecutionContext, ends: readonly End[], control: number, load:
   t.true(middle <= bound, text)
 }
 
-/** Ends machines in a process whose threads and descriptors are then looked at. */
+/** Ends machines in a process that then checks its threads and descriptors. */
 const inside = async (t: ExecutionContext, kinds: readonly string[], count: number): Promise<void> => {
   t.timeout(300_000)
   const args = [join(root, '__test__/helpers/aborts.mjs'), JSON.stringify({ seed: seed(t), kinds, count })]
@@ -72,7 +76,7 @@ test('AbortSignal, stop() and dispose end a busy machine at any moment and leave
 test('worker.terminate() ends a busy machine at any moment and leaves no thread and no descriptor', t =>
   inside(t, ['terminate'], 40))
 
-/** Until a process has ended, in milliseconds; the process is killed when that takes long. */
+/** Resolves with the milliseconds until a process has ended. Kills a process that does not end. */
 const ending = async ({ child, finished }: Running): Promise<number> => {
   const from = performance.now()
   const killer = setTimeout(() => child.kill('SIGKILL'), 2 * BOUND)
@@ -149,10 +153,10 @@ test('SIGTERM ends kvm-accel run and kvm-accel-system-x86_64 with a busy machine
     ]
     const moment = next() * LATEST
     const process_ = start(process.execPath, [...program, ...machine, ...devices])
-    // Every other one counts from the guest's first line.
+    // Half of the moments count from the guest's first line.
     if (round % 4 > 1) await once(process_.child.stdout ?? process_.child, 'data')
     await sleep(moment)
-    t.is(process_.child.exitCode, null, 'the machine runs until it is told to end')
+    t.is(process_.child.exitCode, null, 'the machine runs until the signal')
     process_.child.kill('SIGTERM')
     return { kind: 'SIGTERM', moment, took: await ending(process_) }
   })
@@ -164,7 +168,7 @@ test('SIGTERM ends kvm-accel run while it creates a machine with a FIFO as seria
   const options = ['run', '-m', '16M', '-nodefaults', '-serial', `file:${fifo}`, '-kernel', busyGuestFile()]
   const process_ = start(process.execPath, [cli, ...options])
   await sleep(500)
-  // It may have refused the file: that is an end, too.
+  // The process may also have refused the file.
   process_.child.kill('SIGTERM')
   const took = await ending(process_)
   t.true(took <= BOUND, `SIGTERM took ${took} ms`)

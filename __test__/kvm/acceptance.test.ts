@@ -1,4 +1,4 @@
-// Scenarios of docs/explanation/proof.md that no other file has.
+// Tests the scenarios of docs/explanation/proof.md that no other file tests.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { KVM_EXIT_HLT, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IRQ_WINDOW_OPEN } from 'kvm-accel/kvm'
@@ -47,19 +47,19 @@ test('without an irqchip a guest that disabled interrupts exits when it can take
 const make = (options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage('spin'), memory: '16M', ...options })
 
-/** What a machine tells, with its run state at that moment. */
+/** Records the events of a machine, each with the run state at that moment. */
 const listen = (machine: Machine): string[] => {
-  const told: string[] = []
-  machine.on('resume', () => told.push(`resume ${machine.state}`))
-  machine.on('stop', ({ state }) => told.push(`stop ${state}`))
-  machine.on('reset', ({ guest }) => told.push(`reset guest=${guest}`))
-  machine.on('shutdown', ({ reason }) => told.push(`shutdown ${reason}`))
-  return told
+  const events: string[] = []
+  machine.on('resume', () => events.push(`resume ${machine.state}`))
+  machine.on('stop', ({ state }) => events.push(`stop ${state}`))
+  machine.on('reset', ({ guest }) => events.push(`reset guest=${guest}`))
+  machine.on('shutdown', ({ reason }) => events.push(`shutdown ${reason}`))
+  return events
 }
 
 test('the event of an operation is emitted before its promise resolves', async t => {
   await using machine = await make()
-  const told = listen(machine)
+  const events = listen(machine)
   const steps: readonly (readonly [string, () => Promise<unknown>, readonly string[]])[] = [
     ['start', () => machine.start(), ['resume running']],
     ['pause', () => machine.pause(), ['stop paused']],
@@ -72,13 +72,13 @@ test('the event of an operation is emitted before its promise resolves', async t
   ]
   for (const [what, call, expected] of steps) {
     await call()
-    t.deepEqual(told.splice(0), expected, what)
+    t.deepEqual(events.splice(0), expected, what)
   }
 })
 
 test('an instruction that KVM cannot emulate stops the machine, and only a reset continues it', async t => {
   await using machine = await make({ kernel: guestImage('emulation-failure'), noReboot: true, noShutdown: true })
-  const told = listen(machine)
+  const events = listen(machine)
   for (const round of [1, 2]) {
     await machine.start()
     const exit = await machine.wait()
@@ -88,16 +88,19 @@ test('an instruction that KVM cannot emulate stops the machine, and only a reset
     t.is(machine.state, 'internal-error')
     t.regex(exit.detail ?? '', /suberror 1/)
     t.regex(exit.report ?? '', /^RAX=[\s\S]*RIP=[\s\S]*Code=.*<d9> e8/m)
-    t.deepEqual(told.splice(0), ['resume running', 'stop internal-error'])
+    t.deepEqual(events.splice(0), ['resume running', 'stop internal-error'])
     const refused = await t.throwsAsync(machine.resume(), { instanceOf: MachineStateError })
     t.regex(refused?.remedy ?? '', /reset\(\)/)
     await machine.reset()
     t.is(machine.state, 'prelaunch', `round ${round}`)
-    t.deepEqual(told.splice(0), ['reset guest=false'])
+    t.deepEqual(events.splice(0), ['reset guest=false'])
   }
 })
 
-/** Real-mode code at 0x1000 with the PIT's interrupts on, some thousand a second; each adds 1 to bx. It counts in cx, from LOOP on. */
+/**
+ * Real-mode code at 0x1000 with about a thousand PIT interrupts per second. Each interrupt adds 1
+ * to bx. The code counts in cx, from LOOP on.
+ */
 const ticking = Uint8Array.of(
   ...[0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xd0], // xor ax, ax; mov ds, ax; mov ss, ax
   ...[0xbc, 0x00, 0x0f], // mov sp, 0xf00
@@ -114,7 +117,7 @@ const ticking = Uint8Array.of(
 )
 const LOOP = [0x103dn, 0x103en]
 
-test('a step takes no interrupt, however many are pending; a resumed guest takes them', async t => {
+test('a step takes no pending interrupt, and a resumed guest takes them', async t => {
   await using machine = await make({ kernel: ticking, kernelFormat: 'flat', memory: '1M' })
   const registers = async () => {
     const { rip, rbx } = (await machine.vcpus[0]!.state()).general

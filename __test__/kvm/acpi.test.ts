@@ -37,7 +37,10 @@ for (const acpi of [true, false]) {
 
 /** mov byte [0x8000], 0x2a */
 const MARK = [0xc6, 0x05, 0x00, 0x80, 0x00, 0x00, 0x2a]
-/** The clock's alarm in every second: all ones in its alarm's seconds, minutes and hours, and 0x22 in register B. */
+/**
+ * Sets the clock's alarm to every second: all ones in the alarm's seconds, minutes and hours, and
+ * 0x22 in register B.
+ */
 const ALARM = [
   [0x01, 0xff],
   [0x03, 0xff],
@@ -55,7 +58,10 @@ const SLEEP = [
 /** jmp $ */
 const REST = [0xeb, 0xfe]
 
-/** A machine of two vCPUs whose guest runs `code` first, and what ends it at the waking vector; and where the code is. */
+/**
+ * Creates a machine of two vCPUs whose guest runs `code` first and ends the machine at the waking
+ * vector. Also returns the code's address.
+ */
 const sleeper = async (code: readonly number[]) => {
   const machine = await Machine.create({
     kernel: guestImage('spin'),

@@ -9,7 +9,7 @@ const small = requires(kvm)
 
 const MIB = 2 ** 20
 
-/** Memory that costs the host all of it from the start. */
+/** Memory that the host allocates completely at the start. */
 const memory = (backend: 'anonymous' | 'memfd', size = '128M') => ({ size, backend, prealloc: true }) as const
 
 const guest = (options: Partial<MachineOptions>, script = 'cat'): MachineOptions => ({
@@ -18,7 +18,7 @@ const guest = (options: Partial<MachineOptions>, script = 'cat'): MachineOptions
   ...options,
 })
 
-async function said(machine: Machine, what: string): Promise<void> {
+async function printed(machine: Machine, what: string): Promise<void> {
   let text = ''
   for await (const chunk of machine.serial.iterator({ destroyOnReturn: false })) {
     text += String(chunk)
@@ -27,7 +27,7 @@ async function said(machine: Machine, what: string): Promise<void> {
   throw new Error(text)
 }
 
-/** Waits for what has to come. */
+/** Waits until a condition holds. */
 async function until(what: () => boolean): Promise<void> {
   while (!what()) await sleep(50)
 }
@@ -41,7 +41,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     t.is(machine.balloon.actual, 128 * MIB)
     t.is(machine.balloon.statistics(), null)
     await machine.start()
-    await said(machine, 'ready:')
+    await printed(machine, 'ready:')
 
     const before = resident()
     const counted = async (what: (statistics: BalloonStatistics) => boolean): Promise<BalloonStatistics> => {
@@ -51,7 +51,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     const { totalMemory = 0, time } = await counted(({ freeMemory = 0 }) => freeMemory > 60 * MIB)
     t.true(totalMemory > 90 * MIB && totalMemory < 128 * MIB, `${totalMemory}`)
 
-    // A change is told, and those that follow.
+    // Each change emits an event.
     const changed = once(machine.balloon, 'change')
     machine.balloon.resize('64M')
     const [first] = (await changed) as [number]
@@ -59,17 +59,17 @@ for (const backend of ['anonymous', 'memfd'] as const) {
     await until(() => machine.balloon.actual === 64 * MIB)
     const fallen = before - resident()
     t.true(fallen > 48 * MIB, `the process has ${fallen} bytes less of 64 MiB`)
-    // Those before may be of a guest on its way there.
+    // Earlier statistics may be from before the change.
     const later = await counted(statistics => totalMemory - (statistics.totalMemory ?? totalMemory) > 60 * MIB)
     t.true(later.time > time)
 
     machine.balloon.resize(96 * MIB)
     await until(() => machine.balloon.actual === 96 * MIB)
 
-    // A reset empties it, and the wish stays.
+    // A reset empties the balloon, and the requested size stays.
     await machine.reset()
     t.is(machine.balloon.actual, 128 * MIB)
-    await said(machine, 'ready:')
+    await printed(machine, 'ready:')
     await until(() => machine.balloon.actual === 96 * MIB)
     await machine.stop()
     t.throws(() => machine.balloon.actual, { code: 'ERR_MACHINE_STATE' })
@@ -84,10 +84,10 @@ test('a Linux guest that runs out of memory takes pages back from the balloon', 
   await using machine = await Machine.create(guest({ memory: '64M', balloon: { deflateOnOom: true } }, script))
   machine.balloon.resize('24M')
   await machine.start()
-  await said(machine, 'ready:')
+  await printed(machine, 'ready:')
   await until(() => machine.balloon.actual === 24 * MIB)
   machine.serial.write('\n')
-  await said(machine, 'done:')
+  await printed(machine, 'done:')
   t.true(machine.balloon.actual > 26 * MIB, `${machine.balloon.actual}`)
 })
 
@@ -99,7 +99,7 @@ test('Linux reports free pages without a request, and the process shrinks', asyn
   )
   const before = resident()
   await machine.start()
-  await said(machine, 'ready:')
+  await printed(machine, 'ready:')
   await until(() => before - resident() > 200 * MIB)
   t.is(machine.balloon.actual, 320 * MIB)
   t.not(machine.balloon.statistics(), null, 'as the driver started')

@@ -1,4 +1,4 @@
-// The board's devices at fixed ports, from inside a guest.
+// Tests the board's devices at fixed ports from inside a guest.
 
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
@@ -7,7 +7,7 @@ import { FIRMWARE, firmwareImages, kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
-/** What a guest prints on COM1 until it resets. */
+/** Returns what a guest prints on COM1 until it resets. */
 const printed = async (name: string, options: Partial<MachineOptions> = {}): Promise<string> => {
   await using machine = await Machine.create({
     kernel: guestImage(name),
@@ -91,7 +91,7 @@ test('an unassigned address space of PCI reads all ones', async t => {
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 1 })
 })
 
-/** Whether a device keeps what is written to a port, at least in part. */
+/** Returns whether a device keeps the written value, at least in part. */
 const answers = async (port: number, options: Partial<MachineOptions>): Promise<boolean> => {
   // mov dx, port; mov al, 0x5a; out dx, al; in al, dx; inc al; out 0xf4, al
   const code = [0xba, port & 0xff, port >> 8, 0xb0, 0x5a, 0xee, 0xec, 0xfe, 0xc0, 0xe6, 0xf4]
@@ -121,9 +121,9 @@ for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
     t.deepEqual(await chips({ accel, serials: [null] }), { pic: true, pit: true, com1: false })
     const without = chips({ accel, pic: false })
     if (kernelIrqchip === 'off') {
-      await t.throwsAsync(without, { instanceOf: MachineConfigError, message: /the PIC alone/ })
+      await t.throwsAsync(without, { instanceOf: MachineConfigError, message: /pic=off exclude each other/ })
     } else {
-      // The kernel's cannot be left out.
+      // The controllers in the kernel cannot be omitted.
       t.deepEqual(await without, { pic: kernelIrqchip === 'on', pit: true, com1: true })
     }
   })
@@ -132,7 +132,7 @@ for (const kernelIrqchip of ['on', 'split', 'off'] as const) {
 test('a machine without COM1 has an empty serial stream and accepts writes; a machine without a PIT can be reset', async t => {
   await using machine = await Machine.create({ kernel: guestImage('triple-fault'), serials: [null], pit: false })
   t.deepEqual(machine.serials, [null])
-  machine.serial.write('nobody reads this')
+  machine.serial.write('no port reads this')
   t.is(await text(machine.serial), '')
   const reset = new Promise(resolve => machine.once('reset', resolve))
   await machine.start()
@@ -207,7 +207,7 @@ test('COM2 to COM4 and the debug console write to their targets', async t => {
 const seabios = requires(kvm, firmwareImages)
 
 for (const image of ['bios.bin', 'bios-256k.bin', 'bios-microvm.bin']) {
-  seabios(`${image} starts and reports on COM1 that there is nothing to boot`, async t => {
+  seabios(`${image} starts and reports on COM1 that it finds no boot device`, async t => {
     t.timeout(300_000)
     await using machine = await Machine.create({
       firmware: join(FIRMWARE, image),
@@ -234,9 +234,9 @@ test('firmware of an invalid size is refused', async t => {
   t.like(error, { image: 'firmware', problem: 'malformed' })
 })
 
-/** `in` from port 0x505 to COM1; then what `told` says to it; then `hlt` without interrupts. */
-const panics = (told: number): Uint8Array =>
-  Uint8Array.of(0xba, 0x05, 0x05, 0xec, 0xba, 0xf8, 0x03, 0xee, 0xba, 0x05, 0x05, 0xb0, told, 0xee, 0xfa, 0xf4)
+/** `in` from port 0x505 to COM1; `out` of `value` to port 0x505; then `hlt` without interrupts. */
+const panics = (value: number): Uint8Array =>
+  Uint8Array.of(0xba, 0x05, 0x05, 0xec, 0xba, 0xf8, 0x03, 0xee, 0xba, 0x05, 0x05, 0xb0, value, 0xee, 0xfa, 0xf4)
 
 const panicking: MachineOptions = { kernel: panics(1), kernelFormat: 'flat', memory: '1M', serial: 'stream' }
 

@@ -1,4 +1,4 @@
-// The virtio console from inside a Linux guest.
+// Tests the virtio console from inside a Linux guest.
 
 import { Machine } from 'kvm-accel'
 import { once } from 'node:events'
@@ -70,7 +70,7 @@ done
   await seat.type('\r', 'ready')
   await seat.see('24 80')
   seat.resize(100, 30)
-  // The guest hears of it some time after this process.
+  // The guest receives the size later than this process.
   while (!seat.screen.includes('30 100')) {
     await seat.type('\r', '')
     await delay(100)
@@ -80,7 +80,7 @@ done
   t.true(seat.cooked)
 })
 
-requires(kvm)('Ports that cannot be are refused before there is a machine', async t => {
+requires(kvm)('Invalid ports are refused before the machine exists', async t => {
   const failed = (consoles: unknown) =>
     t.throwsAsync(Machine.create({ kernel: new Uint8Array(16), kernelFormat: 'flat', consoles: consoles as never }))
   const channel = { target: 'null', name: 'same' }
@@ -95,7 +95,7 @@ requires(kvm)('Ports that cannot be are refused before there is a machine', asyn
   }
 })
 
-requires(kvm)('A size that is none is refused; a machine that has ended takes everything', async t => {
+requires(kvm)('An invalid size is refused, and an ended machine ignores every size and write', async t => {
   const machine = await Machine.create({
     kernel: new Uint8Array(16),
     kernelFormat: 'flat',
@@ -109,6 +109,6 @@ requires(kvm)('A size that is none is refused; a machine that has ended takes ev
   const ended = once(console.resume(), 'close')
   await machine.stop()
   await ended
-  console.write('nobody')
+  console.write('ignored')
   console.resize({ columns: 80, rows: 25 })
 })

@@ -7,7 +7,7 @@ import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
-interface Told {
+interface CpuidOutput {
   /** EAX to EDX of each processor. */
   readonly cpus: readonly (readonly number[])[]
   readonly msr: string | undefined
@@ -16,8 +16,8 @@ interface Told {
   readonly exits: Readonly<Record<string, number>>
 }
 
-/** What the guest `cpuid` prints. */
-const told = async (append: string, options: Partial<MachineOptions> = {}): Promise<Told> => {
+/** Parses the output of the guest `cpuid`. */
+const cpuid = async (append: string, options: Partial<MachineOptions> = {}): Promise<CpuidOutput> => {
   const kernel = guestImage('cpuid')
   await using machine = await Machine.create({
     kernel,
@@ -50,28 +50,28 @@ test('the TypeScript tables have the accelerator’s features and models', t => 
 
 test('a feature is removed by its name', async t => {
   const leaf = 'leaf=0x80000001'
-  const [host] = (await told(leaf)).cpus
-  const [without] = (await told(leaf, { cpu: 'host,-lahf_lm,-nx' })).cpus
+  const [host] = (await cpuid(leaf)).cpus
+  const [without] = (await cpuid(leaf, { cpu: 'host,-lahf_lm,-nx' })).cpus
   t.is((host?.[2] ?? 0) & 1, 1)
   t.is((without?.[2] ?? 1) & 1, 0)
   t.is((without?.[3] ?? 0) & (1 << 20), 0)
 })
 
 test('kvm=off hides KVM from the guest, and hypercall features appear only on request', async t => {
-  const features = async (cpu: string) => (await told('leaf=0x40000001', { cpu })).cpus[0]?.[0] ?? 0
+  const features = async (cpu: string) => (await cpuid('leaf=0x40000001', { cpu })).cpus[0]?.[0] ?? 0
   const offered = await features('host')
   t.is(offered & ((1 << 7) | (1 << 9) | (1 << 11) | (1 << 13)), 0)
   t.is((await features('host,+kvm-pv-unhalt')) & (1 << 7), 1 << 7)
   t.is((await features('host,-kvm-steal-time')) & (1 << 5), 0)
-  t.not((await told('leaf=0x40000000', { cpu: 'host,kvm=off' })).cpus[0]?.[1], 0x4b4d564b)
+  t.not((await cpuid('leaf=0x40000000', { cpu: 'host,kvm=off' })).cpus[0]?.[1], 0x4b4d564b)
 })
 
 test('a CPU model has its brand string and lacks the features that the host lacks', async t => {
-  const { cpus, warnings } = await told('leaf=0x80000002', { cpu: 'Haswell,-hle,-rtm' })
+  const { cpus, warnings } = await cpuid('leaf=0x80000002', { cpu: 'Haswell,-hle,-rtm' })
   t.is(Buffer.from(Uint32Array.from(cpus[0] ?? []).buffer).toString(), 'Intel Core Proce')
   t.true(warnings.every(code => code === 'CPU_FEATURE_UNAVAILABLE'))
-  t.deepEqual((await told('', { cpu: 'Penryn' })).warnings, ['CPU_MODEL_UNAVAILABLE'])
-  await t.throwsAsync(told('', { cpu: 'host,+3dnowext,+amx-tile,+avx512er,enforce' }), {
+  t.deepEqual((await cpuid('', { cpu: 'Penryn' })).warnings, ['CPU_MODEL_UNAVAILABLE'])
+  await t.throwsAsync(cpuid('', { cpu: 'host,+3dnowext,+amx-tile,+avx512er,enforce' }), {
     code: 'ERR_MACHINE_CONFIG',
     message: /host doesn't support requested feature: CPUID/,
   })
@@ -79,7 +79,7 @@ test('a CPU model has its brand string and lacks the features that the host lack
 
 test('phys-bits is in leaf 0x80000008 with a warning, and host-phys-bits outranks it', async t => {
   const physBits = async (cpu?: MachineOptions['cpu']) => {
-    const { cpus, warnings } = await told('leaf=0x80000008', cpu === undefined ? {} : { cpu })
+    const { cpus, warnings } = await cpuid('leaf=0x80000008', cpu === undefined ? {} : { cpu })
     return [(cpus[0]?.[0] ?? 0) & 0xff, ...warnings]
   }
   const [host] = await physBits()
@@ -128,7 +128,7 @@ test('memory above the guest’s physical addresses is refused', async t => {
 
 test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   const topology = { sockets: 1, cores: 1, threads: 2 }
-  const { cpus, msr, exits } = await told('cpus=2 leaf=0xb sub=1 msr=0x35', { topology })
+  const { cpus, msr, exits } = await cpuid('cpus=2 leaf=0xb sub=1 msr=0x35', { topology })
   t.deepEqual(
     cpus.map(([, count, , id]) => [count, id]),
     [
@@ -138,7 +138,7 @@ test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   )
   t.is(msr, '0x10002')
   t.is(exits['msr'], 1)
-  const apart = await told('cpus=2 leaf=0xb sub=1', { topology: { sockets: 2 } })
+  const apart = await cpuid('cpus=2 leaf=0xb sub=1', { topology: { sockets: 2 } })
   t.deepEqual(
     apart.cpus.map(([, count, , id]) => [count, id]),
     [
@@ -148,19 +148,19 @@ test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {
   )
 })
 
-test('rules answer MSRs', async t => {
+test('MSR rules return a fixed value, and a rule of fault raises a #GP', async t => {
   const read = { index: 0x1234, read: 0x1_2345_6789n, write: 'ignore' } as const
-  t.is((await told('msr=0x1234 write=5', { msrFilter: [read] })).msr, '0x123456789')
-  const fault = await told('msr=0x1235', { msrFilter: [{ index: 0x1230, count: 8, read: 'fault' }] })
+  t.is((await cpuid('msr=0x1234 write=5', { msrFilter: [read] })).msr, '0x123456789')
+  const fault = await cpuid('msr=0x1235', { msrFilter: [{ index: 0x1230, count: 8, read: 'fault' }] })
   t.is(fault.msr, undefined, 'a #GP without a handler is a triple fault')
   t.true(fault.reason === 'guest-reset' || fault.reason === 'internal-error', fault.reason)
   const twice = [read, { index: 0x1234, read: 'fault' } as const]
-  await t.throwsAsync(told('', { msrFilter: twice }), { code: 'ERR_MACHINE_CONFIG', message: /two ranges/ })
+  await t.throwsAsync(cpuid('', { msrFilter: twice }), { code: 'ERR_MACHINE_CONFIG', message: /two ranges/ })
 })
 
 test('an option that this host cannot satisfy causes a warning or an error', async t => {
-  await t.throwsAsync(told('', { busLockRatelimit: 10 }), { code: 'ERR_KVM_CAPABILITY', message: /193/ })
-  const error = await told('', { cpu: { tscFrequency: 123_000_000 } }).catch((error: unknown) => error)
+  await t.throwsAsync(cpuid('', { busLockRatelimit: 10 }), { code: 'ERR_KVM_CAPABILITY', message: /193/ })
+  const error = await cpuid('', { cpu: { tscFrequency: 123_000_000 } }).catch((error: unknown) => error)
   if (error instanceof Error) t.regex(error.message, /123000 kHz/)
-  t.true(['guest-reset'].includes((await told('', { cpuPm: true })).reason))
+  t.true(['guest-reset'].includes((await cpuid('', { cpuPm: true })).reason))
 })

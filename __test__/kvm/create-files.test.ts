@@ -1,4 +1,5 @@
-// What create() opens: no file, socket or peer makes it wait without bound, and nothing of another process is removed.
+// Tests the files and sockets that create() opens. None of them makes it wait without bound, and it removes nothing of
+// another process.
 
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -14,7 +15,7 @@ import { kvm, requires } from '../helpers/requires.js'
 const test = requires(kvm)
 
 let folders = 0
-/** A folder of a test's own. */
+/** Creates a folder for one test. */
 const folder = (): string => {
   const path = join(scratch(), `files-${folders++}`)
   mkdirSync(path)
@@ -30,7 +31,7 @@ const fifo = (): string => {
 const make = (options: Partial<MachineOptions>): Promise<Machine> =>
   Machine.create({ kernel: guestImage('hello'), memory: '16M', noReboot: true, serials: ['null'], ...options })
 
-/** What a process leaves behind that is killed while it listens. */
+/** Leaves the socket of a process that was killed while it listened. */
 const deadSocket = async (path: string): Promise<void> => {
   const server = createServer().listen(`${path}.server`)
   await once(server, 'listening')
@@ -97,11 +98,11 @@ test('a file at the path of a socket is an error, and stays', async t => {
   writeFileSync(path, 'precious')
   await t.throwsAsync(make({ serials: [{ socket: path, server: true }] }), {
     instanceOf: MachineConfigError,
-    message: /cannot listen: the path '.*' is a regular file, and no socket/,
+    message: /cannot listen at '.*' for a serial port: the path is a regular file, not a socket/,
   })
   await t.throwsAsync(make({ vsock: { cid: 3, path } }), {
     instanceOf: MachineConfigError,
-    message: /the path '.*' of vsock is a regular file, and no socket/,
+    message: /cannot use vsock path '.*': it is a regular file, not a socket/,
   })
   t.is(readFileSync(path, 'utf8'), 'precious')
 })
@@ -126,9 +127,9 @@ for (const [name, listen] of Object.entries(listening)) {
   test(`${name}: of machines that start at once at one path, one gets the path and keeps it`, async t => {
     const path = join(folder(), 'socket')
     await deadSocket(path)
-    const made = await Promise.allSettled([listen(path), listen(path), listen(path)])
-    const machines = made.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []))
-    const errors = made.flatMap(result => (result.status === 'rejected' ? [String(result.reason)] : []))
+    const results = await Promise.allSettled([listen(path), listen(path), listen(path)])
+    const machines = results.flatMap(result => (result.status === 'fulfilled' ? [result.value] : []))
+    const errors = results.flatMap(result => (result.status === 'rejected' ? [String(result.reason)] : []))
     t.is(machines.length, 1)
     for (const error of errors) t.regex(error, /is in use: another process listens at it/)
     t.true(existsSync(path))
@@ -173,9 +174,9 @@ for (const [name, place, target] of [
     using peer = await silent(place())
     const controller = new AbortController()
     const reason = new Error('enough')
-    const made = make({ serials: [{ socket: target(peer.place) }], signal: controller.signal })
+    const creation = make({ serials: [{ socket: target(peer.place) }], signal: controller.signal })
     setTimeout(() => controller.abort(reason), 50)
-    const error = await t.throwsAsync(made)
+    const error = await t.throwsAsync(creation)
     t.is(error, reason)
   })
 }
@@ -183,15 +184,20 @@ for (const [name, place, target] of [
 test('A serial port waits while the backlog of its peer is full, and fails when the peer has ended', async t => {
   const path = join(folder(), 'busy')
   const peer = await silent(path)
-  const made = make({ serials: [{ socket: path }] })
-  made.catch(() => {})
+  const creation = make({ serials: [{ socket: path }] })
+  creation.catch(() => {})
   await sleep(50)
   peer[Symbol.dispose]()
   // The process has ended: its socket refuses connections now.
-  await t.throwsAsync(made, { instanceOf: MachineConfigError, message: /cannot connect to '.*': connect ECONNREFUSED/ })
+  await t.throwsAsync(creation, {
+    instanceOf: MachineConfigError,
+    message: /cannot connect to '.*': connect ECONNREFUSED/,
+  })
 })
 
-/** Transfers by fw_cfg's DMA to 1 MiB: one, then isa-debug-exit with the control word that it leaves; or one after the other without end. */
+/**
+ * A guest that transfers by fw_cfg's DMA to 1 MiB: one transfer, and then its control word to isa-debug-exit; or transfers without end.
+ */
 const transfer = (length: number, endless = false): Uint8Array => {
   const code = new DataView(new ArrayBuffer(0x50))
   // mov dword [0x1040], 0x02000000; xor eax, eax; mov dx, 0x514; out dx, eax; mov eax, 0x1040, most significant byte first; mov dx, 0x518;
@@ -215,7 +221,7 @@ test('a fw_cfg transfer is complete for the guest, however often the machine is 
   } as const
   await using machine = await make(options)
   await machine.start()
-  // Both are refused once the guest has ended.
+  // Both calls fail once the guest has ended.
   for (let pause = 0; pause < 20; pause++)
     await machine
       .pause()
@@ -235,6 +241,6 @@ test('fw_cfg transfers of gigabytes delay neither a pause nor the end of the mac
   await machine.pause()
   await machine.resume()
   await machine.stop()
-  // One transfer takes up to 9 s. A generous bound: only a hang exceeds it.
+  // One transfer takes up to 9 s. Only a hang exceeds this bound.
   t.true(performance.now() - start < 5000)
 })

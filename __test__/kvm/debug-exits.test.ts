@@ -1,5 +1,5 @@
-// Debug exits that no test host's KVM makes: the interposer gives them, and everything after that is real, up to the guest's own
-// handler for an exception that was not ours.
+// Tests debug exits that no test host's KVM causes. The interposer generates the exits. Everything
+// after the exit is real, up to the guest's handler for its own exceptions.
 
 import { join } from 'node:path'
 import { interpose } from '../helpers/interpose.js'
@@ -16,7 +16,7 @@ const ends = (al: number) => ({ reason: 'debug-exit', status: (al << 1) | 1 })
 /** `out 0x80, al` at 0x1000, then `mov al, 1; out 0xf4, al`. */
 const plain = [0xe6, 0x80, 0xb0, 1, 0xe6, 0xf4]
 
-/** Installs a handler for one vector, which ends with AL = 2, and goes on with `body`. */
+/** Installs a handler for one vector, which ends with AL = 2, and continues with `body`. */
 const handled = (vector: number, body: readonly number[]): number[] => {
   const handler = 12 + body.length
   // mov word [4 * vector], 0x1000 + handler; mov word [4 * vector + 2], 0
@@ -24,7 +24,7 @@ const handled = (vector: number, body: readonly number[]): number[] => {
   return [...install, ...body, 0xb0, 2, 0xe6, 0xf4]
 }
 
-/** What came of `code` when the interposer made this exit after the guest's access to port 0x80. */
+/** Runs `code`. The interposer generates this exit after the guest's access to port 0x80. Returns the outcome. */
 const outcome = async (code: readonly number[], breakpoints: readonly Breakpoint[], exit: string): Promise<unknown> => {
   const { env } = interpose(`debug:port=128,after=1,${exit}`)
   const script = join(root, '__test__/helpers/debug-run.mjs')
@@ -56,7 +56,7 @@ for (const type of ['write', 'access'] as const) {
 for (const [name, vector, body, exit] of [
   ['single step', 1, plain, `exception=1,dr6=${0xffff4ff0}`],
   ['breakpoint register', 1, plain, `exception=1,dr6=${0xffff0ff1}`],
-  // With its instruction: kernels with hardware virtualization find the address to return to in it.
+  // The instruction exists in memory, because kernels with hardware virtualization derive the return address from it.
   ['int3', 3, [0xe6, 0x80, 0xcc, ...plain.slice(2)], `exception=3,pc=${0x100e}`],
 ] as const) {
   test(`the guest's own ${name} is delivered to the guest's handler`, async t => {

@@ -34,7 +34,7 @@ const make = (code: readonly number[], options: Partial<MachineOptions> = {}): P
     ...options,
   })
 
-/** What the code sends to isa-debug-exit, with a device. */
+/** Runs the code with a device. Returns the value that it sends to isa-debug-exit. */
 const run = async (code: readonly number[], device: DeviceOptions): Promise<Exit> => {
   await using machine = await make(code)
   await machine.addDevice(device)
@@ -77,7 +77,7 @@ test('a handler may be asynchronous, and the event loop continues', async t => {
 
 test('a device may be in memory, and 8 bytes are a bigint', async t => {
   const seen: unknown[] = []
-  // mov ax, 0xffff; mov ds, ax; movq mm0 would be 8 bytes, and 4 are what real mode has: mov eax, [0x10]; mov [0x14], eax
+  // mov ax, 0xffff; mov ds, ax; mov eax, [0x10]; mov [0x14], eax: 4 bytes, the largest access without MMX
   const code = [0xb8, 0xff, 0xff, 0x8e, 0xd8, 0x66, 0xa1, 0x10, 0x00, 0x66, 0xa3, 0x14, 0x00, ...EXIT]
   const exit = await run(code, {
     mmio: [0x10_0000n, 0x1000],
@@ -153,17 +153,21 @@ test('stop() ends a machine whose handler never answers', async t => {
 })
 
 const misplaced: readonly (readonly [string, object, RegExp])[] = [
-  ['no place', { read: () => 0 }, /has no place/],
-  ['two places', { pio: [1, 1], mmio: [0xd000_0000, 1], read: () => 0 }, /or two/],
-  ['a negative port', { pio: [-1, 1], read: () => 0 }, /is at \[-1,1\]/],
-  ['an empty claim', { pio: [0x550, 0], read: () => 0 }, /at least 1 long/],
+  ['no place', { read: () => 0 }, /needs either 'pio' or 'mmio'/],
+  ['two places', { pio: [1, 1], mmio: [0xd000_0000, 1], read: () => 0 }, /and not both/],
+  ['a negative port', { pio: [-1, 1], read: () => 0 }, /invalid place \[-1,1\]/],
+  ['an empty claim', { pio: [0x550, 0], read: () => 0 }, /a length of at least 1/],
   ['a port beyond the last', { pio: [0xffff, 2], read: () => 0 }, /0xffff at most/],
   ['COM1', { pio: [0x3f0, 16], read: () => 0 }, /overlaps serial at 0x3f8/],
   ['RAM', { mmio: [0x1000, 0x1000], read: () => 0 }, /overlaps RAM/],
   ['an address beyond 64 bits', { mmio: [1n << 64n, 1], read: () => 0 }, /64 bits/],
-  ['no handler', { pio: [0x550, 1] }, /has no handler/],
-  ['a handler that is no function', { pio: [0x550, 1], read: 5 }, /no function/],
-  ['a worker with handlers', { pio: [0x550, 1], read: () => 0, worker: LATCH }, /handlers of its own/],
+  ['no handler', { pio: [0x550, 1] }, /has neither 'read', 'write' nor 'worker'/],
+  ['a handler that is not a function', { pio: [0x550, 1], read: 5 }, /expected a function/],
+  [
+    'a worker with handlers',
+    { pio: [0x550, 1], read: () => 0, worker: LATCH },
+    /has both a worker and 'read' or 'write'/,
+  ],
 ]
 
 for (const [what, device, message] of misplaced) {
@@ -187,14 +191,14 @@ test('devices must not overlap, and must be added before start()', async t => {
   await t.throwsAsync(() => machine.addDevice({ ...device, pio: [0x600, 1] }), { instanceOf: MachineStateError })
 })
 
-test('serveDevice() outside a device’s worker is an error that says where to call it', t => {
+test('serveDevice() outside a device’s worker is an error that names the right place', t => {
   t.throws(() => serveDevice({}), {
     instanceOf: MachineConfigError,
-    message: /in the worker that addDevice\(\) starts/,
+    message: /in a worker that addDevice\(\) has started/,
   })
 })
 
-/** Runs a script with a machine that polls port 0x68; its status and stderr. */
+/** Runs a script with a machine that polls port 0x68. Returns its status and stderr. */
 const script = async (source: string): Promise<{ code: number | null; stderr: string }> => {
   const machine = `
     import { Machine } from 'kvm-accel'
@@ -230,7 +234,7 @@ test('an answer that is not an integer is an error with the device’s name', as
 })
 
 test('a worker that throws, and one that cannot be loaded, end the machine', async t => {
-  // mov al, ...: two bytes 0xdead to the latch.
+  // Writes 0xdead to the latch.
   const broken = await script(`
     const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x68, 0xeb, 0xfe])
     await other.addDevice({ pio: [0x68, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })

@@ -30,13 +30,13 @@ const make = (accel: AccelOptions = {}, append = 'wait=1', memory = '16M'): Prom
     noReboot: true,
   })
 
-/** Waits for a line of the guest's. */
+/** Waits for a line of the guest. */
 const line = async (machine: Machine, text: string): Promise<void> => {
   let seen = ''
   while (!seen.includes(text)) seen += String((await once(machine.serial, 'data'))[0])
 }
 
-/** The pages that the guest wrote on purpose. */
+/** The pages that the guest wrote by its options. */
 const written = (pages: DirtyPages): number[] =>
   [...pages]
     .flatMap(({ start, length }) => Array.from({ length: length / 4096 }, (_, index) => start + index * 4096))
@@ -79,7 +79,8 @@ test('with rings, rates() shows which vCPU wrote', async t => {
 })
 
 test('a ring that is full stops its vCPU until the ring is empty', async t => {
-  // Where only a page's first write since the last round is noted, the guest meets ten times as many pages as the ring has entries.
+  // A page is recorded only at its first write in a round, so the guest writes ten times as many
+  // pages as the ring has entries.
   await using machine = await make({ dirtyRingSize: 1024 }, 'cpus=2 count=20000 end=60', '64M')
   const trace = machine.trace('kvm_dirty_ring_*', { limit: 100_000 })
   await machine.dirtyLog.start()
@@ -116,8 +117,8 @@ test('a log that was not started and a machine that has ended are different erro
 })
 
 for (const [size, message] of [
-  [128, /refused by the kernel.*1024/],
-  [131_072, /too big.*65536/],
+  [128, /rejected by the kernel.*1024/],
+  [131_072, /too large.*65536/],
 ] as const) {
   test(`dirty-ring-size=${size} is refused with the kernel’s limits`, async t => {
     const error = await t.throwsAsync(make({ dirtyRingSize: size }), { instanceOf: AccelPropertyError, message })
@@ -125,7 +126,7 @@ for (const [size, message] of [
   })
 }
 
-/** A machine in a process whose kernel is this one, but for the rules: what it printed. */
+/** Runs a machine in a process under the interposer's rules. Returns what it printed. */
 const under = async (rules: string, accel: string): Promise<{ stdout: string; names: string[] }> => {
   const { env, calls } = interpose(rules)
   const script = join(root, '__test__/helpers/dirty-log.mjs')

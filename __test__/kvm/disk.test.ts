@@ -12,7 +12,7 @@ const linuxTest = requires(kvm, linux)
 
 let images = 0
 
-/** An image whose first sector says `text`. */
+/** Creates an image whose first sector begins with `text`. */
 const image = (text: string, size = 1 << 20): string => {
   const path = join(scratch(), `disk-${process.pid}-${++images}.img`)
   const bytes = Buffer.alloc(size)
@@ -21,7 +21,7 @@ const image = (text: string, size = 1 << 20): string => {
   return path
 }
 
-/** Boots Linux with these disks, until it reboots: what its init printed. */
+/** Boots Linux with these disks, until it reboots. Returns what its init printed. */
 const boot = async (disks: readonly DiskOptions[]): Promise<string> => {
   await using machine = await Machine.create({
     kernel: process.env['KVM_ACCEL_TEST_KERNEL'] ?? '',
@@ -39,7 +39,7 @@ const boot = async (disks: readonly DiskOptions[]): Promise<string> => {
   return Buffer.concat(chunks).toString()
 }
 
-/** What init wrote at 4096. */
+/** The bytes that init wrote at 4096. */
 const written = Buffer.from(Array.from({ length: 4096 }, (_, at) => 65 + (at % 26)))
 
 linuxTest('Linux reads and writes a disk, and its data is in the image', async t => {
@@ -154,8 +154,8 @@ sleep 100000`
   const { status, stderr, stdout } = await finished
   t.is(status, null, stderr)
   t.regex(stdout, /^flushed/m, stderr)
-  const said = (bytes: Buffer, at: number | undefined): string => bytes.toString('latin1', at, (at ?? 0) + 14)
-  t.is(said(readFileSync(raw), 300 * 512), 'the last words')
+  const textAt = (bytes: Buffer, at: number | undefined): string => bytes.toString('latin1', at, (at ?? 0) + 14)
+  t.is(textAt(readFileSync(raw), 300 * 512), 'the last words')
   const bytes = readFileSync(qcow2)
-  t.is(said(bytes, placeInQcow2(bytes, 300 * 512)), 'the last words')
+  t.is(textAt(bytes, placeInQcow2(bytes, 300 * 512)), 'the last words')
 })

@@ -9,7 +9,7 @@ import { emptyQcow2 } from '../helpers/qcow2.js'
 import { kvm, linux, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 
-/** A multiboot kernel that powers the machine off: what documents call `vmlinux`. */
+/** A multiboot kernel that powers the machine off. The documents' `vmlinux`. */
 const powerOff = (): Uint8Array => {
   const [magic, flags, base] = [0x1badb002, 0x1_0000, 0x10_0000]
   const code = [0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x20, 0x66, 0xef, 0xf4] // mov dx, 0x604; mov ax, 0x2000; out dx, ax; hlt
@@ -18,35 +18,35 @@ const powerOff = (): Uint8Array => {
   return Uint8Array.from([...new Uint8Array(header.buffer), ...code])
 }
 
-/** Makes a folder that has what the documents name: images, disks, and the commands of this package. */
-const folder = (image: 'power-off' | 'linux'): string => {
-  const made = mkdtempSync(join(scratch(), 'documents-'))
+/** Creates a folder with the files that the documents name: images, disks, and the commands of this package. */
+const createFolder = (image: 'power-off' | 'linux'): string => {
+  const folder = mkdtempSync(join(scratch(), 'documents-'))
   if (image === 'linux') {
-    copyFileSync(process.env['KVM_ACCEL_TEST_KERNEL'] ?? '', join(made, 'vmlinux'))
-    writeFileSync(join(made, 'initrd.cpio'), initramfs('echo hello'))
+    copyFileSync(process.env['KVM_ACCEL_TEST_KERNEL'] ?? '', join(folder, 'vmlinux'))
+    writeFileSync(join(folder, 'initrd.cpio'), initramfs('echo hello'))
   } else {
-    writeFileSync(join(made, 'vmlinux'), powerOff())
-    writeFileSync(join(made, 'test.elf'), powerOff())
-    writeFileSync(join(made, 'initrd.cpio'), new Uint8Array(512))
+    writeFileSync(join(folder, 'vmlinux'), powerOff())
+    writeFileSync(join(folder, 'test.elf'), powerOff())
+    writeFileSync(join(folder, 'initrd.cpio'), new Uint8Array(512))
   }
-  for (const name of ['disk.img', 'data.img', 'tools.img']) writeFileSync(join(made, name), new Uint8Array(1 << 20))
-  for (const name of ['disk.qcow2', 'root.qcow2']) writeFileSync(join(made, name), emptyQcow2(1 << 20))
+  for (const name of ['disk.img', 'data.img', 'tools.img']) writeFileSync(join(folder, name), new Uint8Array(1 << 20))
+  for (const name of ['disk.qcow2', 'root.qcow2']) writeFileSync(join(folder, name), emptyQcow2(1 << 20))
   // Firmware that halts at the reset vector.
-  writeFileSync(join(made, 'bios.bin'), new Uint8Array(1 << 16).fill(0xf4))
-  writeFileSync(join(made, 'key.pem'), 'a key')
-  writeFileSync(join(made, 'package.json'), '{ "type": "module" }')
-  mkdirSync(join(made, 'node_modules'))
-  symlinkSync(root, join(made, 'node_modules/kvm-accel'))
-  mkdirSync(join(made, 'bin'))
+  writeFileSync(join(folder, 'bios.bin'), new Uint8Array(1 << 16).fill(0xf4))
+  writeFileSync(join(folder, 'key.pem'), 'a key')
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')
+  mkdirSync(join(folder, 'node_modules'))
+  symlinkSync(root, join(folder, 'node_modules/kvm-accel'))
+  mkdirSync(join(folder, 'bin'))
   for (const [command, script] of [
     ['kvm-accel', 'kvm-accel.js'],
     ['kvm-accel-system-x86_64', 'kvm-accel-system.js'],
   ] as const) {
-    const path = join(made, 'bin', command)
+    const path = join(folder, 'bin', command)
     writeFileSync(path, `#!/bin/sh\nexec '${process.execPath}' '${join(root, 'dist/cli', script)}' "$@"\n`)
     chmodSync(path, 0o755)
   }
-  return made
+  return folder
 }
 
 const tsx = import.meta.resolve('tsx')
@@ -67,7 +67,7 @@ for (const page of pages) {
 
     test(`the code of ${page} runs${image === 'linux' ? ' with Linux' : ''}`, async t => {
       t.timeout(600_000)
-      const cwd = folder(image)
+      const cwd = createFolder(image)
       for (const { block, name } of named) {
         writeFileSync(join(cwd, name), block.code)
         const [program = '', ...args] = command(block, name) ?? []

@@ -1,4 +1,5 @@
-// Whatever a machine does, Node's event loop goes on. The bound is far above the aim of 5 ms, so that a busy host does not fail the test: `npm run bench` prints the delays.
+// A machine never blocks the event loop of Node.js. The bound is far above the aim of 5 ms, so that
+// a busy host does not fail the test. `npm run bench` prints the delays.
 
 import { join } from 'node:path'
 import type { ExecutionContext } from 'ava'
@@ -8,10 +9,10 @@ import { root } from '../helpers/paths.js'
 import { compiler, kvm, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 
-/** Milliseconds that the event loop may be longer without a turn than beside a busy loop without a machine. */
+/** Maximum of the event loop's delay in milliseconds, beyond its delay beside a busy loop without a machine. */
 const LIMIT = 50
 
-/** A stall is there in every round, and a host's hiccup is not. */
+/** Number of rounds. A stall occurs in every round, a short pause of the host does not. */
 const ROUNDS = 3
 
 /** Seconds after which a process counts as hung. */
@@ -44,7 +45,7 @@ const within = async (t: ExecutionContext, name: string): Promise<void> => {
 }
 
 for (const [name, { missing = () => undefined }] of Object.entries(moments)) {
-  requires(kvm, compiler, missing)(`the event loop goes on: ${name}`, t => within(t, name))
+  requires(kvm, compiler, missing)(`the event loop is not blocked: ${name}`, t => within(t, name))
 }
 
 for (const name of Object.keys(neighbours)) {

@@ -1,4 +1,4 @@
-// Every program that a reader may copy: it runs, it says what it promises, it type-checks.
+// Every program that a reader may copy type-checks, runs, and prints the expected text.
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { kvm, linux, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 import { vsockInitramfs } from '../helpers/vsock-guest.js'
 
-/** What each program of `examples/` writes to standard output. */
+/** The standard output of each program of `examples/`. */
 const outputs: Readonly<Record<string, RegExp>> = {
   'debug-exit.mjs': /^debug-exit 43\n$/,
   'exit-cost.ts': /^(port write|port read|memory write|memory read|hlt) +[\d.]+ us\n(.+ us\n){4}$/,
@@ -27,7 +27,7 @@ const outputs: Readonly<Record<string, RegExp>> = {
   'typescript-serial.ts': /^Hello from a guest, by a serial port in TypeScript\.\n$/,
 }
 
-/** Those that take a Linux kernel and an initrd, and what makes the latter. */
+/** The programs that take a Linux kernel and an initrd, with the script that creates the initrd. */
 const linuxOutputs: Readonly<Record<string, { readonly initrd: () => Uint8Array; readonly output: RegExp }>> = {
   'balloon.ts': {
     initrd: () => initramfs('cat'),
@@ -81,7 +81,7 @@ example('the README’s example runs', async t => {
   t.regex(stdout, /^Hello from a guest on KVM\.\n[^]*\nguest-reset \{[^]*io: \d+/)
 })
 
-/** The TSDoc examples of `ts/` by where they stand. */
+/** The TSDoc examples of `ts/`, by file and line. */
 const documented = readdirSync(join(root, 'ts'), { recursive: true, encoding: 'utf8' })
   .filter(name => name.endsWith('.ts'))
   .flatMap(name => {

@@ -1,5 +1,5 @@
-// Each KVM call of start-up, failing once with each errno that its manual knows: the failure is an error with a code, leaks
-// nothing, and the process goes on.
+// Makes each KVM call of start-up fail once, with each errno of its manual. The failure is an error with a code, leaks
+// nothing, and the process continues.
 
 import type { ExecutionContext } from 'ava'
 import { join } from 'node:path'
@@ -32,7 +32,7 @@ interface Report {
   readonly end: Resources
 }
 
-/** Two machines in one process under these rules. */
+/** Runs two machines in one process under these rules. */
 const attempts = async (rules: string): Promise<{ report: Report; calls: readonly Call[] }> => {
   const { env, calls } = interpose(rules)
   const script = join(root, '__test__/helpers/attempts.mjs')
@@ -80,7 +80,7 @@ const errnos: Readonly<Record<string, readonly string[]>> = {
   KVM_GET_DEBUGREGS: ['EFAULT'],
 }
 
-/** Calls whose failure has another meaning, each with a test of its own below. */
+/** Calls whose failure has another meaning. Each has a separate test below. */
 const special = ['KVM_CHECK_EXTENSION', 'KVM_RUN', 'KVM_GET_STATS_FD', 'KVM_GET_TSC_KHZ', 'KVM_GET_CLOCK']
 
 const goesOn = (t: ExecutionContext, rules: string, { second, before, after, end }: Report): void => {
@@ -107,12 +107,12 @@ for (const [name, list] of Object.entries(errnos)) {
     undisturbed ??= attempts('')
     const { calls } = await undisturbed
     const [first, second] = [...calls.keys()].filter(at => calls[at]?.ioctl === 'KVM_CREATE_VM')
-    // Without manual protection of dirty pages a machine runs on; without the other capabilities it does not.
+    // Without manual protection of dirty pages a machine still runs. Without the other capabilities its creation fails.
     const capability = name === 'KVM_ENABLE_CAP' ? 164 : undefined
     const about = (call: Call) => call.ioctl === name && (capability === undefined || call.cap === capability)
     const times = calls.slice(first, second).filter(about).length
     const cases = list.map(errno => ({ errno, nth: 1 }))
-    // The last call of a machine: the second vCPU's, so that there is a first one to be taken down.
+    // The last call of a machine is the second vCPU's, so a first vCPU must be released.
     if (times > 1) cases.push({ errno: list[0] ?? '', nth: times })
     for (const { errno, nth } of cases) {
       const rules = `fail:${name},errno=${errno},nth=${nth}${capability ? `,cap=${capability}` : ''}`

@@ -1,4 +1,4 @@
-// A host that is too old, too new, too small, or lacks what is required: what the user is told, case by case.
+// Tests the errors and warnings on a host that is too old, too new or too small, or lacks a required capability.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -15,7 +15,7 @@ interface Attempt {
   readonly error?: { readonly code?: string; readonly capability?: string; readonly message: string }
 }
 
-/** What came of a machine with two vCPUs on such a host. */
+/** Creates a machine with two vCPUs on such a host. Returns the outcome. */
 const attempt = async (rules: string): Promise<Attempt> => {
   const script = join(root, '__test__/helpers/attempts.mjs')
   const { status, stdout, stderr } = await run(process.execPath, [script], { env: interpose(rules).env })
@@ -31,7 +31,7 @@ for (const version of [11, 13]) {
   })
 }
 
-/** The names in `required.rs`, by the variants that the list of required ones has. */
+/** The variants of the required capabilities in `required.rs`. */
 const source = readFileSync(join(root, 'crates/accel/src/required.rs'), 'utf8')
 const list = source.slice(source.indexOf('pub const REQUIRED'))
 const required = [...list.matchAll(/Capability::(\w+)/g)].map(([, variant = '']) => variant)

@@ -6,7 +6,7 @@ import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
-/** A user's environment: node and npm, and no cargo. */
+/** The environment of a user: node and npm, without cargo. */
 const env = { HOME: process.env['HOME'], PATH: `${dirname(process.execPath)}:/usr/bin:/bin` }
 
 const run = (command: string, args: readonly string[], cwd: string) => {
@@ -16,7 +16,7 @@ const run = (command: string, args: readonly string[], cwd: string) => {
 
 const tarballs = join(scratch(), 'tarballs')
 
-/** A project that has installed these tarballs. */
+/** Creates a project that has installed these tarballs. */
 const install = (name: string, packages: readonly string[]): string => {
   const project = join(scratch(), name)
   rmSync(project, { recursive: true, force: true })

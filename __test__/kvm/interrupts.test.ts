@@ -1,30 +1,30 @@
-// NMIs and the PIT's policy through the API; the guest tells each vector that it takes at port 0xe0.
+// Tests NMIs and the PIT's policy through the API. The guest writes each vector that it takes to port 0xe0.
 
 import { Machine, guestImage, type LostTickPolicy } from '../../ts/index.js'
 import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
-/** A machine whose guest takes interrupts, and what it tells next. */
+/** Creates a machine whose guest takes interrupts. `next()` resolves with the next vector. */
 const interrupted = async (lostTickPolicy?: LostTickPolicy) => {
   const machine = await Machine.create({
     kernel: guestImage('interrupts'),
     memory: '16M',
     ...(lostTickPolicy && { lostTickPolicy }),
   })
-  const told: bigint[] = []
+  const vectors: bigint[] = []
   let wake = (): void => {}
   await machine.addDevice({
     pio: [0xe0, 1],
     read: () => 0,
     write: (_offset, _size, value) => {
-      told.push(BigInt(value))
+      vectors.push(BigInt(value))
       wake()
     },
   })
   const next = async (): Promise<bigint> => {
-    while (told.length === 0) await new Promise<void>(resolve => (wake = resolve))
-    return told.shift() ?? -1n
+    while (vectors.length === 0) await new Promise<void>(resolve => (wake = resolve))
+    return vectors.shift() ?? -1n
   }
   return { machine, next }
 }

@@ -1,4 +1,4 @@
-// One guest, three places for its interrupt controllers: the same text, and the same as under QEMU.
+// Runs one guest with its interrupt controllers in three places. The output is the same, also under QEMU.
 
 import { AccelPropertyError, Machine, guestImage, type KernelIrqchip } from 'kvm-accel'
 import { guestFile } from '../helpers/guest-file.js'

@@ -1,4 +1,4 @@
-// The signal that takes vCPUs out of the guest, in a process that has other uses for it.
+// Tests the signal that kicks vCPUs, in a process that also uses it for other purposes.
 
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

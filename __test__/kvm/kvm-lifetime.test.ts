@@ -1,4 +1,4 @@
-// What outlives what: closed objects, collected ones, threads that end.
+// Tests the lifetimes of objects: closed objects, collected objects, and threads that end.
 
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
@@ -13,7 +13,7 @@ const test = requires(device)
 const worker = (code: readonly number[], exits = 1): Worker =>
   new Worker(new URL('../helpers/run-vcpu.mjs', import.meta.url), { workerData: { code, exits } })
 
-/** Runs a script in a process of its own, with `gc()` there. */
+/** Runs a script in a separate process, with `gc()`. */
 const script = (source: string, ...flags: string[]) =>
   runProcess(process.execPath, ['--expose-gc', ...flags, '--input-type=module', '-e', source])
 
@@ -51,7 +51,7 @@ test('a vCPU continues after its VM is closed, and views outlive both', t => {
 })
 
 test('closed objects leave no descriptor and no memory', t => {
-  // All of it: what is left to the collector might go below.
+  // The whole list, because the collector may release objects below.
   const { kvm, vm, vcpu } = tinyGuest([0xf4])
   for (const one of [vcpu, vm, kvm]) one.close()
   const before = resources().fds
@@ -166,7 +166,7 @@ test('objects may be collected in any order, and all resources are released', as
       await settle()
       for (const one of kept) {
         use(one)
-        // hlt is behind it now
+        // rip is behind the hlt now
         if (one.vcpu && !one.vcpu.closed) one.vcpu.setRegs(Object.assign(one.vcpu.getRegs(), { rip: 0x1000n }))
       }
       if (chance()) kept.splice(0, kept.length >> 1)

@@ -1,4 +1,4 @@
-// Every ioctl of kvm-accel/kvm against the kernel.
+// Tests every ioctl of kvm-accel/kvm against the kernel.
 
 import { closeSync, readSync } from 'node:fs'
 import {
@@ -87,7 +87,7 @@ test('ports and memory: JavaScript sees writes and answers reads', t => {
   t.is(run.exitReason, KVM_EXIT_HLT)
 })
 
-test('the registers of a vCPU read as they were written', t => {
+test('the registers of a vCPU that were written can be read back', t => {
   const { kvm, vm, vcpu } = tinyGuest(HLT, vm => vm.createIrqchip())
   vcpu.setCpuid2(kvm.getSupportedCpuid())
   t.true(vcpu.getCpuid2().some(entry => entry.function === 1))

@@ -14,16 +14,16 @@ type Irqchip = 'on' | 'split' | 'off'
 const words = (irqchip: Irqchip, ...more: readonly string[]) =>
   [append, ...more, ...(irqchip === 'off' ? ['noapic nolapic'] : [])].join(' ')
 
-/** What the kernel recommends as the number of vCPUs. */
+/** The number of vCPUs that the kernel recommends. */
 const processors = os.cpus().length
 
 const tooMany = (vcpus: number) =>
-  `kvm-accel: warning: ${vcpus} vCPUs are more than the ${processors} that this host's kernel recommends\n`
+  `kvm-accel: warning: ${vcpus} vCPUs exceed the ${processors} vCPUs that this host's kernel recommends for a machine\n`
 
 const where = (irqchip: Irqchip, cpus: number) =>
   `with kernel-irqchip=${irqchip} on ${cpus} vCPU${cpus === 1 ? '' : 's'}`
 
-/** By the command line. */
+/** Runs Linux by the command line. */
 for (const [image, irqchip, cpus] of [
   ['vmlinux-tiny', 'on', 2],
   ['vmlinux-tiny', 'split', 2],
@@ -48,7 +48,7 @@ for (const [image, irqchip, cpus] of [
   })
 }
 
-/** A machine of `options`, and what it says until it ends or says `until`. */
+/** Runs a machine of `options`. Returns its output until it ends or prints `until`. */
 const boot = async (options: Partial<MachineOptions>, until?: string) => {
   await using machine = await Machine.create({ kernel: '', initrd, memory: '64M', serial: 'stream', ...options })
   let resets = 0
@@ -88,7 +88,7 @@ test('Linux powers off by ACPI on two vCPUs, and the machine ends with a shutdow
 test('Linux reboots by ACPI’s reset register, and finds unchanged devices and tables', async t => {
   t.timeout(600_000)
   const kernel = { kernel: guestFile('vmlinux-net'), kernelFormat: 'linux' } as const
-  // Without quiet: the kernel tells what it finds.
+  // Without `quiet`, so that the kernel prints what it finds.
   const line = words('on', 'doreboot').replace('reboot=t', 'reboot=a').replace('quiet', '')
   const { text, resets, exit } = await boot({ ...kernel, append: line }, 'ACPI: 1 ACPI AML tables successfully')
   t.is(resets, 1)

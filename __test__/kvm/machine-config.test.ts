@@ -9,7 +9,7 @@ import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
 
-/** One of every device; no file of them exists. */
+/** Options with one of every device. Their files do not exist. */
 const whole: MachineOptions = {
   accel: { notifyVmexit: 'run', notifyBudget: '3/1', kvmShadowMem: '4M' },
   kernel: new Uint8Array(4),
@@ -39,7 +39,7 @@ const whole: MachineOptions = {
   name: 'program',
 }
 
-/** The JSON of a machine with these options, and the object that takes it. */
+/** Returns the JSON of a machine with these options, and the native object that reads it. */
 function wire(options: MachineOptions) {
   const normal = normaliseMachineOptions(options)
   const machine = unwrap(native().startMachine())
@@ -62,7 +62,7 @@ test('an option that the addon does not know is an error that names it', t => {
   t.is((error as MachineConfigError).option, 'surplus')
 })
 
-test('a copy of bytes is taken once, and another use of the array is copied again', async t => {
+test('a machine takes a copy of bytes once, and another use of the array is copied again', async t => {
   const bytes = randomBytes(3 * 2 ** 20)
   using staged = new StagedBytes()
   await staged.stage([bytes, bytes], null)
@@ -77,5 +77,5 @@ test('a copy of bytes is taken once, and another use of the array is copied agai
   const error = errorOf(again.create(JSON.stringify({ ...json, kernel: first }))!)
   again.close()
   t.true(error instanceof MachineConfigError)
-  t.regex(error.message, /token \d+, which is unknown/)
+  t.regex(error.message, /unknown token \d+/)
 })

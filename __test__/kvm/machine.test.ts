@@ -187,7 +187,7 @@ test('the drill under internal-error stops the machine with registers and the re
   )
 })
 
-test('an invalid context is fatal under run, and the message says so', async t => {
+test('an invalid context is fatal under run, and the message names it', async t => {
   await spin(async machine => {
     await machine.injectNotify({ contextInvalid: true })
     t.regex((await machine.wait()).detail ?? '', /with invalid context/)
@@ -209,21 +209,24 @@ test('notify-budget makes run behave as internal-error once it is exceeded', asy
 
 test('the drill refuses an unknown vCPU', async t => {
   await spin(async machine => {
-    await t.throwsAsync(() => machine.injectNotify({ vcpu: 1 }), { instanceOf: RangeError, message: /counted from 0/ })
+    await t.throwsAsync(() => machine.injectNotify({ vcpu: 1 }), {
+      instanceOf: RangeError,
+      message: /Invalid vCPU 1: expected a number from 0 to 0/,
+    })
     await t.throwsAsync(() => machine.injectNotify({ vcpu: -1 }), { instanceOf: RangeError })
   })
 })
 
 test('a host without notify exits: no message by default, one warning for a policy, an error if required', async t => {
   const warnings = async (accel: string): Promise<string[]> => {
-    const told: string[] = []
+    const codes: string[] = []
     await using(await make('spin', { accel }), async machine => {
-      machine.on('warning', ({ code }) => told.push(code))
+      machine.on('warning', ({ code }) => codes.push(code))
       await sleep(20)
       const { supported, enabled } = machine.accel.notify
       t.is(enabled, supported && !accel.includes('disable'))
     })
-    return told
+    return codes
   }
   t.deepEqual(await warnings('kvm'), [])
   t.deepEqual(await warnings('kvm,notify-vmexit=disable,notify-window=5'), [])

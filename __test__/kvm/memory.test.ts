@@ -14,7 +14,7 @@ const MiB = 1024 * 1024
 const make = (guest: string, memory: MemoryOptions, options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage(guest), memory, noReboot: true, ...options })
 
-/** Real-mode code that reads its memory at 1 MiB less 32 KiB for ever. */
+/** Real-mode code that reads its memory at 1 MiB minus 32 KiB in an endless loop. */
 const reader = Uint8Array.from([0xb8, 0x00, 0xf8, 0x8e, 0xd8, 0xa0, 0, 0, 0xeb, 0xfb])
 
 const backends: readonly MemoryOptions[] = [
@@ -47,12 +47,12 @@ test('the guest’s writes reach a shared file, and do not reach a private one',
   }
 })
 
-test('a file that cannot be guest memory is refused before the machine exists', async t => {
+test('a file that is not usable as guest memory is refused before the machine exists', async t => {
   const path = join(scratch(), 'short')
   writeFileSync(path, new Uint8Array(MiB))
   const error = await t.throwsAsync(make('hello', { size: '2M', path }), { instanceOf: MachineConfigError })
   t.is(error?.option, 'memory')
-  t.regex(error?.message ?? '', /is too short: 1048576 bytes, and memory has 2097152/)
+  t.regex(error?.message ?? '', /is too short with 1048576 bytes: expected the 2097152 bytes of memory/)
   t.regex(error?.remedy ?? '', /Use a file/)
 })
 
@@ -66,11 +66,12 @@ const freeHugePages = (): number => {
 }
 
 for (const backend of ['anonymous', 'memfd'] as const) {
-  test(`huge pages, ${backend}: they work if the host has them; otherwise the error says how many are missing`, async t => {
+  test(`huge pages, ${backend}: they work if the host has them; otherwise the error has the number of missing pages`, async t => {
     const free = freeHugePages()
     const creating = make('hello', { size: '16M', backend, hugePages: true })
     if (free < 8) {
-      const message = /huge pages of 2048 KiB, and the host(?:'s kernel has none| has \d+ free)/
+      const message =
+        /huge pages of 2048 KiB, (?:which the host's kernel does not support|but the host has \d+ free pages)/
       await t.throwsAsync(creating, { instanceOf: MachineConfigError, message })
       return
     }
@@ -81,7 +82,7 @@ for (const backend of ['anonymous', 'memfd'] as const) {
   })
 }
 
-test('a memory file truncated under a guest stops its machine with the address, and no other', async t => {
+test('a memory file truncated under a guest stops that machine alone, with the address', async t => {
   const path = join(scratch(), 'truncated')
   const other = await make('spin', { size: '16M' })
   await other.start()
@@ -103,7 +104,7 @@ test('a memory file truncated under a guest stops its machine with the address, 
 
 test('a reset of a running machine whose memory is lost leaves it in internal-error', async t => {
   const path = join(scratch(), 'reset')
-  // The guest spins in its first page and does not notice; the image goes beyond the truncation.
+  // The guest spins in its first page and does not access the lost pages. The image extends beyond the truncation.
   const kernel = new Uint8Array(64 * 1024)
   kernel.set([0xeb, 0xfe])
   const machine = await make('spin', { size: '1M', path, share: true }, { kernel, kernelFormat: 'flat' })

@@ -1,4 +1,4 @@
-// MSRs whose accesses functions answer.
+// Tests MSRs whose accesses are answered by functions.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -18,7 +18,7 @@ const [RDMSR, WRMSR] = [
 /** out 0xf4, al */
 const EXIT = [0xe6, 0xf4]
 
-/** Real-mode code, at 0x1000, that takes a #GP: its handler, at 0x1060, sends 0x3f to isa-debug-exit. */
+/** Real-mode code at 0x1000 with a handler for #GP. The handler, at 0x1060, sends 0x3f to isa-debug-exit. */
 const code = (...bytes: (readonly number[])[]): Uint8Array => {
   // xor ax, ax; mov ds, ax; mov word [13 * 4], 0x1060; mov word [13 * 4 + 2], cs
   const catchFault = [0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, 0x34, 0x00, 0x60, 0x10, 0x8c, 0x0e, 0x36, 0x00]

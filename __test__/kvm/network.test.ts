@@ -1,4 +1,4 @@
-// A network by a tap interface of the host, from inside a Linux guest; and what a network needs.
+// Tests a network over a tap interface of the host from inside a Linux guest, and the requirements of networks.
 
 import { Machine } from 'kvm-accel'
 import { execFileSync } from 'node:child_process'
@@ -13,7 +13,7 @@ requires(
 )('A tap interface carries frames larger than the network’s, and can be used again', async t => {
   t.timeout(600_000)
   const name = `kvmtap${process.pid % 10_000}`
-  // A network of two addresses of its own: tests of another clone may run on this host.
+  // A separate network of two addresses, because tests of another clone may run on this host.
   const [third, fourth] = [(process.pid >> 6) & 0xff, (process.pid & 0x3f) << 2]
   const [host, own] = [1, 2].map(last => `198.18.${third}.${fourth + last}`) as [string, string]
   const ip = (...args: string[]): void => void execFileSync('ip', args)
@@ -39,13 +39,13 @@ wget -q -O - http://${host}:${server.port}/
   }
 })
 
-requires(kvm)('What a network needs and is not there is an error of create()', async t => {
+requires(kvm)('create() fails if an interface, a socket or a program of a network is missing', async t => {
   const failed = (backend: object) =>
     t.throwsAsync(
       Machine.create({ kernel: new Uint8Array(16), kernelFormat: 'flat', networks: [{ backend } as never] }),
     )
   t.regex((await failed({ tap: 'a-name-that-is-too-long' }))?.message ?? '', /tap interface 'a-name-that-is-too-long'/)
-  t.regex((await failed({ stream: '/nobody/listens' }))?.message ?? '', /no process answers at the socket/)
+  t.regex((await failed({ stream: '/no/listener' }))?.message ?? '', /no process answers at the socket/)
   t.regex(
     (await failed({ hub: 1 }))?.message ?? '',
     /^invalid value an object for machine option 'networks\[0\]\.backend': expected \{ tap: INTERFACE \}/,

@@ -1,10 +1,10 @@
-// The drill: the same decision as for a real exit, on any host.
+// Tests the drill, which makes the same decisions as a real exit, on any host.
 
 import { Machine, guestImage, type MachineOptions, type NotifyEvent } from 'kvm-accel'
 import { once } from 'node:events'
 import { kvm, requires } from '../helpers/requires.js'
 
-/** A guest that has said its first word and then spins, on both of its vCPUs' worth of machine. */
+/** Creates a machine of two vCPUs whose guest has printed its first word and spins. */
 const spinning = async (accel: NonNullable<MachineOptions['accel']>): Promise<Machine> => {
   const machine = await Machine.create({ accel, memory: '8M', cpus: 2, kernel: guestImage('spin'), serial: 'stream' })
   await machine.start()
@@ -39,7 +39,7 @@ drill('the event of a drill has the guest’s registers and instruction', async 
     await machine.injectNotify()
     return (await arrived)[0]
   }
-  // The guest may still be on its way from its last word to its loop.
+  // The guest may not have reached its loop yet.
   let event = await inject()
   for (let tries = 0; tries < 1000 && !event.instruction.startsWith('jmp'); tries++) event = await inject()
   t.regex(event.instruction, /^jmp/)

@@ -1,4 +1,4 @@
-// Notify exits from the kernel's side of the ioctl to JavaScript; the interposer stands for the hardware.
+// Tests notify exits from the ioctl to JavaScript. The interposer simulates the hardware.
 
 import { join } from 'node:path'
 import { interpose } from '../helpers/interpose.js'
@@ -39,7 +39,7 @@ notify('a notify exit emits its vCPU, address, registers and totals, and the gue
   t.regex(report.first?.rip ?? '', /^10[\da-f]{4}$/)
 })
 
-notify('an invalid context stops the machine under every policy, and the message says so', async t => {
+notify('an invalid context stops the machine under every policy, and the message names it', async t => {
   for (const policy of ['run', 'internal-error']) {
     const rules = `cap219;notify:port=${COM1},after=20,flags=1`
     const report = await interposed(rules, { accel: `kvm,notify-vmexit=${policy}`, guest: 'string-io' })
@@ -50,7 +50,7 @@ notify('an invalid context stops the machine under every policy, and the message
   }
 })
 
-notify('internal-error stops the machine at a valid context, and the message says that it was valid', async t => {
+notify('internal-error stops the machine at a valid context, and the message reports the valid context', async t => {
   const rules = `cap219;notify:port=${COM1},after=20`
   const report = await interposed(rules, { accel: 'kvm,notify-vmexit=internal-error', guest: 'string-io' })
   t.like(report, { reason: 'internal-error', events: 1 })
@@ -70,16 +70,17 @@ notify('ten thousand notify exits in a row cause one warning, and all are counte
   const report = await interposed(rules, { accel: 'kvm', guest: 'string-io' })
   t.like(report, { reason: 'guest-reset', exits: 10000, vcpus: [10000], warnings: ['NOTIFY_EXIT'], output: text })
   t.is(report.status.total, 10000)
-  // Each event says how many were dropped just before it. Those that were dropped after the last event are only in the totals.
+  // Each event has the number of events dropped directly before it. Only the totals contain the
+  // events dropped after the last one.
   t.is(report.unaccounted, 0)
   t.is(report.last?.total, report.events + report.dropped)
-  // So many fit before the first one is dropped.
+  // The queue holds this many events before the first one is dropped.
   t.true(report.events >= 1024, `${report.events}`)
 })
 
 notify('notify exits of two vCPUs are counted separately', async t => {
   const exits = `notify:port=${UNCLAIMED},after=1,count=2;notify:vcpu=1,port=${UNCLAIMED},after=2,count=3`
-  // Two processors are not too many (KVM_CAP_NR_VCPUS is 9): the only warning is about the exits.
+  // The kernel recommends up to 9 vCPUs here (KVM_CAP_NR_VCPUS), so the only warning is about the exits.
   const rules = `cap219;cap:9=2;${exits}`
   const report = await interposed(rules, { accel: 'kvm', guest: 'smp', append: 'cpus=2', cpus: 2 })
   t.like(report, { reason: 'guest-reset', events: 5, vcpus: [2, 3], warnings: ['NOTIFY_EXIT'] })
@@ -94,7 +95,7 @@ notify('kicks, notify exits and the guest’s output do not lose one another', a
   t.like(report, { reason: 'guest-reset', output: lines, exits: lines.length, warnings: ['NOTIFY_EXIT'] })
 })
 
-notify('an exceeded budget turns run into internal-error, and the message says so', async t => {
+notify('an exceeded budget turns run into internal-error, and the message names the budget', async t => {
   const accel = 'kvm,notify-budget=3/60'
   const within = await interposed(`cap219;notify:port=${COM1},count=3`, { accel, guest: 'string-io' })
   t.like(within, { reason: 'guest-reset', events: 3 })
@@ -103,7 +104,7 @@ notify('an exceeded budget turns run into internal-error, and the message says s
   t.regex(exceeded.detail, /notify-budget/)
 })
 
-notify('without the capability the status says so, and only a machine with a policy warns', async t => {
+notify('without the capability the status reports no support, and only a machine with a policy warns', async t => {
   const rules = 'cap:219=0'
   const silent = await interposed(rules, { accel: 'kvm', guest: 'hello' })
   t.like(silent, { reason: 'guest-reset', warnings: [] })

@@ -1,5 +1,6 @@
-// The run state that a machine reports is the state that it is in, whatever is asked of it, when, by whom, and whatever its guest does meanwhile. KVM_ACCEL_SEED and
-// KVM_ACCEL_TEST_RUNS choose other sequences and another number of them.
+// The reported run state is the actual one, for every sequence of operations, also from listeners
+// and callbacks, and for every behaviour of the guest. KVM_ACCEL_SEED and KVM_ACCEL_TEST_RUNS
+// select other sequences and their number.
 
 import type { ExecutionContext } from 'ava'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -20,7 +21,7 @@ const started = async (options = {}): Promise<ObservedGuest> => {
   return guest
 }
 
-/** The guest powers off, and nobody misses it. */
+/** Lets the guest power off, and checks the exit. */
 const endsByItself = async (t: ExecutionContext, guest: ObservedGuest): Promise<void> => {
   await guest.machine.resume()
   guest.command('o')
@@ -36,7 +37,7 @@ test('pause() in a listener of the guest’s reset pauses, and the machine handl
   guest.command('r')
   await soon(paused, 'pause()')
   t.is(guest.machine.state, 'paused')
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   await endsByItself(t, guest)
 })
 
@@ -48,7 +49,7 @@ test('pause() in a listener of the host’s reset pauses', async t => {
   await soon(guest.machine.reset(), 'reset()')
   await soon(paused, 'pause()')
   t.is(guest.machine.state, 'paused')
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   await endsByItself(t, guest)
 })
 
@@ -58,7 +59,7 @@ test('reset() and pause() at once reset and then pause', async t => {
   await soon(Promise.all([machine.reset(), machine.pause()]), 'reset() and pause()')
   t.is(machine.state, 'paused')
   t.is(guest.count('reset'), 1)
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   await endsByItself(t, guest)
   t.is(guest.counters().starts, 2)
 })
@@ -69,7 +70,7 @@ test('pause() and reset() at once pause and then reset', async t => {
   await soon(Promise.all([machine.pause(), machine.reset()]), 'pause() and reset()')
   t.is(machine.state, 'prelaunch')
   t.deepEqual(guest.events.slice(-2), ['stop paused', 'reset'])
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   await endsByItself(t, guest)
   t.is(guest.counters().starts, 2)
 })
@@ -80,7 +81,7 @@ test('pause() and resume() at once leave the guest running', async t => {
   await soon(Promise.all([machine.pause(), machine.resume()]), 'pause() and resume()')
   t.is(machine.state, 'running')
   t.deepEqual(guest.events, ['resume', 'stop paused', 'resume'])
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
 })
 
 test('stop() ends a machine from inside each of its events, and wait() resolves', async t => {
@@ -101,7 +102,7 @@ test('stop() ends a machine from inside each of its events, and wait() resolves'
     await cause(guest)
     await soon(stopped, `stop() in a listener of '${event}'`)
     t.deepEqual(await soon(machine.wait(), 'wait()'), { reason: 'host-quit' }, event)
-    t.deepEqual(await guest.lies(), [], event)
+    t.deepEqual(await guest.inconsistencies(), [], event)
   }
 })
 
@@ -120,9 +121,9 @@ test('pause() in a device callback pauses the guest after its access', async t =
   await machine.start()
   await soon(stopped, 'the stop')
   t.is(machine.state, 'paused')
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   await machine.resume()
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
 })
 
 test('a guest in S3 stays asleep during pause() and after resume()', async t => {
@@ -140,7 +141,7 @@ test('a guest in S3 stays asleep during pause() and after resume()', async t => 
   // A reset ends the sleep.
   await soon(machine.reset(), 'reset()')
   await guest.until(({ starts }) => starts === 2, 'the start after the reset')
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
 })
 
 test('a guest that wakes up continues, and a pause in the meantime stays in effect', async t => {
@@ -148,12 +149,12 @@ test('a guest that wakes up continues, and a pause in the meantime stays in effe
   const { machine } = guest
   guest.command('s')
   await guest.until(({ wakes }) => wakes === 1, 'the alarm')
-  t.deepEqual(await guest.lies(), [])
+  t.deepEqual(await guest.inconsistencies(), [])
   guest.command('s')
   await guest.until(({ sleeps }) => sleeps === 2, 'the second sleep')
   await machine.pause()
   const { wakes } = guest.counters()
-  // Longer than until its alarm.
+  // Longer than the time until the alarm.
   await sleep(1200)
   t.is(guest.counters().wakes, wakes)
   await machine.resume()
@@ -189,18 +190,18 @@ test('wait() resolves after stop() in every run state', async t => {
     const guest = await ObservedGuest.create({ append: idle, noShutdown: true, pvpanic: true })
     await soon(reach(guest), state)
     t.is(guest.machine.state, state as never)
-    t.deepEqual(await guest.lies(), [], state)
+    t.deepEqual(await guest.inconsistencies(), [], state)
     await soon(guest.machine.stop(), `stop() in state '${state}'`)
     t.truthy(await soon(guest.machine.wait(), `wait() after state '${state}'`))
     t.is(guest.machine.state, 'shutdown')
-    t.deepEqual(await guest.lies(), [], state)
+    t.deepEqual(await guest.inconsistencies(), [], state)
   }
 })
 
-/** What is asked of a machine, by name. Resolves with what is wrong with the answer. */
+/** The operations on a machine, by name. Each resolves with the errors in its result. */
 type Ask = (guest: ObservedGuest) => Promise<string | undefined>
 
-/** A promise that is fulfilled has had its effect: an event since the call. */
+/** Checks that a fulfilled operation had its effect: an event since the call. */
 const causes =
   (what: (guest: ObservedGuest) => Promise<unknown>, event: RegExp): Ask =>
   async guest => {
@@ -224,7 +225,7 @@ const asks: Record<string, Ask> = {
     const cr2 = ++latch * 4096n
     await vcpu?.setState({ control: { cr2 } })
     const state = await vcpu?.state()
-    // Another one may have run the guest, reset it, or changed the register in the meantime.
+    // Another operation may have run the guest, reset it, or changed the register meanwhile.
     const undisturbed = guest.events.length === before && latch * 4096n === cr2
     return undisturbed && state?.control.cr2 !== cr2
       ? `setState() had no effect: cr2 is ${state?.control.cr2}`
@@ -246,7 +247,7 @@ const asks: Record<string, Ask> = {
   },
 }
 
-/** What an operation may be refused with: the state forbids it, the port has a device, or 64 injections wait. */
+/** The allowed errors of an operation: the state forbids it, the port has a device, or 64 injections wait. */
 const refusals = /^(ERR_MACHINE_STATE|ERR_MACHINE_CONFIG|ERR_OUT_OF_RANGE)$/
 
 const operation = fc.constantFrom(
@@ -258,7 +259,7 @@ const operation = fc.constantFrom(
 const events = ['resume', 'stop', 'reset', 'notify', 'debug'] as const
 
 const scenario = fc.record({
-  /** What the guest does by itself, after so many loops of each start. */
+  /** The actions of the guest itself, after a number of loops from each start. */
   guest: fc.record({
     act: fc.constantFrom('', '', 'r', 'o', 't', 'p', 'x', 's', 'z', 'd'),
     after: fc.integer({ min: 1, max: 400 }),
@@ -271,16 +272,19 @@ const scenario = fc.record({
     minLength: 1,
     maxLength: 14,
   }),
-  /** What listeners ask for, the first time that their event comes. */
+  /** The operations of listeners, at the first occurrence of their event. */
   listeners: fc.array(fc.record({ event: fc.constantFrom(...events), operation }), { maxLength: 3 }),
-  /** What the callback of a device asks for at its first access. */
+  /** The operations of a device's callback at the first access. */
   callback: fc.option(operation),
   stops: fc.boolean(),
 })
 
 type Scenario = typeof scenario extends fc.Arbitrary<infer T> ? T : never
 
-/** What is wrong with the dirty log of a guest that runs. A callback, which is called once, may end the log meanwhile. */
+/**
+ * Returns the errors in the dirty log of a running guest. A callback, which is called once, may end
+ * the log meanwhile.
+ */
 const dirties = async (guest: ObservedGuest): Promise<readonly string[]> => {
   const { dirtyLog } = guest.machine
   for (let last = false; ; last = true) {
@@ -298,12 +302,12 @@ const dirties = async (guest: ObservedGuest): Promise<readonly string[]> => {
   }
 }
 
-/** What is wrong with a machine that says that it runs, unless its guest ends meanwhile. */
+/** Returns the errors of a machine that reports that it runs, unless its guest ends meanwhile. */
 const alive = async (guest: ObservedGuest, injected: number): Promise<readonly string[]> => {
   const { machine } = guest
   const wrong: string[] = []
   if (!(await guest.progresses())) wrong.push("the guest does not run in state 'running'")
-  // A reset forgets what a vCPU has not taken.
+  // A reset discards the injections that a vCPU has not taken.
   if (!guest.events.some(event => event.startsWith('reset'))) {
     for (const end = performance.now() + NEVER; performance.now() < end; await sleep(2)) {
       if (guest.count('notify') === injected || machine.state !== 'running') break
@@ -316,7 +320,7 @@ const alive = async (guest: ObservedGuest, injected: number): Promise<readonly s
   return machine.state === 'running' ? wrong : []
 }
 
-/** Runs a scenario to its end: what was wrong. */
+/** Runs a scenario to its end. Returns the errors. */
 const play = async ({
   guest: { act, after },
   begins,
@@ -347,7 +351,7 @@ const play = async ({
       if (name === 'reset') resets.asked++
       try {
         const done = asks[name]!(guest)
-        // A step of a vCPU that sleeps or halts lasts until something wakes it, or the machine pauses or ends.
+        // A step of a vCPU that sleeps or is halted lasts until an event wakes it, or the machine pauses or ends.
         if (name === 'step' && sleeping) return void asleep.push(done.catch(() => undefined))
         const problem = await soon(done, `${name}() ${where}`)
         if (name === 'injectNotify') injected++
@@ -381,13 +385,13 @@ const play = async ({
     if (awaited) await done
     if (pause > 0) await sleep(pause)
   }
-  // Listeners may ask for more while these settle.
+  // Listeners may start further operations while these settle.
   for (let count = 0; count < asked.length;) {
     count = asked.length
     await Promise.all(asked)
     await sleep(1)
   }
-  // A guest that resets itself or sleeps at its own time makes no lie of a state; one that ends changes it.
+  // A guest that resets itself or sleeps does not change the run state. A guest that ends does.
   const resetting = act === 'r' || act === 't'
   if (machine.state !== 'running') {
     await sleep(5)
@@ -395,12 +399,13 @@ const play = async ({
   } else if (!sleeping) {
     wrong.push(...(await alive(guest, injected)))
   }
-  if (guest.told !== machine.state) wrong.push(`the machine says '${machine.state}', its events said '${guest.told}'`)
+  if (guest.reported !== machine.state)
+    wrong.push(`the machine reports '${machine.state}', its events reported '${guest.reported}'`)
   if (guest.count('reset') < resets.fulfilled) {
     wrong.push(`${resets.fulfilled} reset() were fulfilled, and ${guest.count('reset')} have happened`)
   }
   if (guest.count('reset') > resets.asked)
-    wrong.push(`${guest.count('reset')} resets of ${resets.asked} that were asked for`)
+    wrong.push(`${guest.count('reset')} resets of the ${resets.asked} that were requested`)
   if (!resetting && guest.count('reset by the guest') > 0 && act !== '') wrong.push('the guest has not reset itself')
   wrong.push(...guest.contradictions)
   const end = machine.wait()
@@ -413,7 +418,7 @@ const play = async ({
   await soon(end, 'wait()').catch((error: Error) => wrong.push(error.message))
   if (machine.state !== 'shutdown') wrong.push(`the state after the end is '${machine.state}'`)
   if (!(await guest.still())) wrong.push('the guest runs after the end')
-  guest.forget()
+  guest.removeFile()
   return wrong.length === 0 ? [] : [...wrong, `events: ${guest.events.join(', ')}`]
 }
 
@@ -424,7 +429,8 @@ test('random operations, interleaved and from events and callbacks: the reported
     const wrong = await play(example)
     if (wrong.length > 0) throw new Error(wrong.join('\n'))
   })
-  // Shrinking would run each failure again many times, and a race may not be there again: the scenario is printed as it was.
+  // No shrinking: it would run each failure many times, and a race may not occur again. The test
+  // prints the whole scenario.
   const details = await fc.check(property, { numRuns, seed: seed(t), endOnFailure: true })
   const problem = details.errorInstance instanceof Error ? details.errorInstance.message : ''
   const report = details.failed ? `${problem}\n${fc.defaultReportMessage(details)}` : undefined

@@ -1,5 +1,6 @@
-// The order of the KVM calls is part of the contract. `__test__/golden/start-N-vcpus.txt` has all calls of a start, phase by phase,
-// with what QEMU does otherwise. A change that is meant: UPDATE_GOLDEN=1 npx ava __test__/kvm/order.test.ts, and read the diff.
+// The order of the KVM calls is part of the contract. `__test__/golden/start-N-vcpus.txt` has all
+// calls of a start, phase by phase, with the differences from QEMU. After an intended change, run
+// UPDATE_GOLDEN=1 npx ava __test__/kvm/order.test.ts and read the diff.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,7 +13,10 @@ import { run } from '../helpers/spawn.js'
 
 const test = requires(kvm, preload)
 
-/** On every host: notify exits, and no nested virtualization, which would be one more call a vCPU. */
+/**
+ * Makes every host alike: with notify exits, and without nested virtualization, which needs one
+ * more call for each vCPU.
+ */
 const HOST = 'cap219;cap:157=0'
 
 /** The KVM calls of a machine with two vCPUs, by name and in order. */

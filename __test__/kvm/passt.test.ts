@@ -1,4 +1,4 @@
-// User-mode networking by passt, from inside a Linux guest.
+// Tests user-mode networking by passt from inside a Linux guest.
 
 import { readFileSync, readdirSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -45,7 +45,7 @@ nc -l -p 80 < /answer
   const text = await consoleOf({ ...guest, networks: [network] }, line => {
     if (line.trim() !== 'listening') return
     during = children()
-    // The guest may not listen yet: passt then refuses, and the next try is later.
+    // The guest may not listen yet. passt then refuses the connection, and the test tries again.
     const ask = (): void => {
       const socket = connect(hostPort, '127.0.0.1')
       // passt of Debian 12 completes a connection with the first data of the host's side.

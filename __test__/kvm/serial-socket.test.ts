@@ -1,4 +1,4 @@
-// A serial port on a socket, and on a pseudo-terminal.
+// Tests a serial port on a socket and on a pseudo-terminal.
 
 import { once } from 'node:events'
 import { existsSync, linkSync } from 'node:fs'
@@ -45,10 +45,10 @@ test('a listening port serves one client after the other, and the end of the mac
 
 test('with wait, creation resolves when the first client has connected, and no byte is lost', async t => {
   const path = join(scratch(), 'com1')
-  const made = make({ socket: path, server: true, wait: true }, { kernel: guestImage('hello') })
+  const creation = make({ socket: path, server: true, wait: true }, { kernel: guestImage('hello') })
   while (!existsSync(path)) await new Promise(setImmediate)
   const socket = await client(path)
-  await using machine = await made
+  await using machine = await creation
   let text = ''
   socket.on('data', chunk => (text += String(chunk)))
   await machine.start()
@@ -58,23 +58,23 @@ test('with wait, creation resolves when the first client has connected, and no b
 
 test('warnings of the creation are emitted after a wait for the first client', async t => {
   const path = join(scratch(), 'com1')
-  const made = make({ socket: path, server: true, wait: true }, { cpu: 'Penryn' })
+  const creation = make({ socket: path, server: true, wait: true }, { cpu: 'Penryn' })
   while (!existsSync(path)) await new Promise(setImmediate)
   await client(path)
-  await using machine = await made
-  const told: string[] = []
-  machine.on('warning', ({ code }) => told.push(code))
+  await using machine = await creation
+  const codes: string[] = []
+  machine.on('warning', ({ code }) => codes.push(code))
   // Emitted before the reply to the first command.
   await machine.start()
-  t.deepEqual(told, ['CPU_MODEL_UNAVAILABLE'])
+  t.deepEqual(codes, ['CPU_MODEL_UNAVAILABLE'])
 })
 
 test('waiting for a client can be aborted', async t => {
   const path = join(scratch(), 'com1')
   const controller = new AbortController()
-  const made = make({ socket: path, server: true, wait: true }, { signal: controller.signal })
+  const creation = make({ socket: path, server: true, wait: true }, { signal: controller.signal })
   setTimeout(() => controller.abort(), 100)
-  await t.throwsAsync(made, { any: true, name: 'AbortError' })
+  await t.throwsAsync(creation, { any: true, name: 'AbortError' })
   t.false(existsSync(path))
 })
 
@@ -116,7 +116,7 @@ test('a pseudo-terminal: programs connect and disconnect, and unread output stal
   const talk =
     'exec 3<>"$0"; echo "$1" >&3; while read -r line <&3; do case $line in *"$1"*) echo heard; break; esac; done'
   for (const word of ['first', 'second']) {
-    // What it echoes while nobody has the terminal open is lost.
+    // The port discards its echo while no program has the terminal open.
     machine.serial.write('x'.repeat(10_000))
     t.is((await run('sh', ['-c', talk, path, word])).stdout, 'heard\n')
   }

@@ -9,7 +9,7 @@ const test = requires(kvm)
 const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage(guest), memory: '16M', noReboot: true, ...options })
 
-test('input reaches the guest and comes back', async t => {
+test('input reaches the guest, which echoes it', async t => {
   const machine = await make('serial-echo', { serial: 'stream' })
   await machine.start()
   const sent = `${'0123456789 '.repeat(40)}q`
@@ -19,10 +19,10 @@ test('input reaches the guest and comes back', async t => {
   t.true(text.includes(sent.slice(0, -1)), text)
 })
 
-test('more input than the queue holds waits, and none of it is lost', async t => {
+test('input that exceeds the queue waits, and no byte is lost', async t => {
   const machine = await make('serial-echo', { serial: 'stream' })
   const sent = 'x'.repeat(65_536 + 500)
-  // Nothing is read before the start, so that the queue is full and the rest waits for it to drain.
+  // The guest reads no input before the start, so the queue is full and the rest waits.
   const written = new Promise<void>(resolve => machine.serial.write(sent, () => resolve()))
   machine.serial.write('q')
   await machine.start()
@@ -51,12 +51,12 @@ test('a guest whose output is not read stalls alone, and can still be paused and
   await flood.resume()
   flood.serial.resume()
   await sleep(100)
-  t.true((flood.counters().exits['io'] ?? 0) > (before ?? 0), 'the guest goes on when its output is read')
+  t.true((flood.counters().exits['io'] ?? 0) > (before ?? 0), 'the guest continues when its output is read')
   await flood.stop()
   t.is(flood.state, 'shutdown')
 })
 
-test('a Writable takes the output', async t => {
+test('a Writable receives the output', async t => {
   let text = ''
   const sink = new Writable({
     write(chunk, _encoding, done) {

@@ -13,7 +13,7 @@ const test = requires(kvm)
 const make = (guest: string, options: Partial<MachineOptions> = {}): Promise<Machine> =>
   Machine.create({ kernel: guestImage(guest), memory: '16M', noReboot: true, ...options })
 
-test('the kernel’s exit count is at least ours', async t => {
+test('the kernel’s exit count is at least that of stats()', async t => {
   for (const guest of ['pio-loop', 'mmio-loop']) {
     await using machine = await make(guest, { append: 'count=300', noShutdown: true })
     const [before] = machine.kvmStatistics().vcpus
@@ -48,7 +48,7 @@ test('statistics can be read while a vCPU runs without an exit', async t => {
   )
 })
 
-test('our count contains a drill, and the kernel’s does not', async t => {
+test('the count of stats() contains a drill, and the kernel’s does not', async t => {
   await using machine = await make('spin')
   await machine.start()
   await Promise.all([once(machine, 'notify'), machine.injectNotify()])
@@ -68,7 +68,7 @@ test('histogram buckets ascend without gaps, and the last is open', async t => {
   t.like(vcpus[0]?.halt_wait_ns, { unit: 'seconds', base: 10, exponent: -9 })
 })
 
-test('watchKvmStatistics() ends with its machine, and an ended machine has only our count', async t => {
+test('watchKvmStatistics() ends with its machine, and an ended machine has only the count of counters()', async t => {
   const machine = await make('spin')
   await machine.start()
   const seen: number[] = []
@@ -109,20 +109,23 @@ test('-stats without a file or a terminal writes to standard error', async t => 
 
 const without = requires(kvm, preload)
 
-without('without kernel statistics, kvmStatistics() names the capability and -stats has our count', async t => {
-  const { env } = interpose('cap:203=0')
-  const program = `
+without(
+  'without kernel statistics, kvmStatistics() names the capability and -stats prints the count of counters()',
+  async t => {
+    const { env } = interpose('cap:203=0')
+    const program = `
     import { Machine, guestImage } from 'kvm-accel'
     const machine = await Machine.create({ kernel: guestImage('hello') })
     try { machine.kvmStatistics() } catch ({ code, capability, remedy }) { console.log(code, capability, remedy) }
     await machine.stop()`
-  const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], { env })
-  t.regex(stdout, /^ERR_KVM_CAPABILITY KVM_CAP_BINARY_STATS_FD Use Linux 5\.14/)
-  const argv = ['-kernel', guestFile('hello'), '-no-reboot', '-stats', '60']
-  const { status, stderr } = await run(process.execPath, [cli, 'run', ...argv], { env })
-  t.is(status, 0, stderr)
-  t.regex(stderr, /warning: -stats shows our own count only.*\n\{"time":0,"exits":.*"kernel":null\}/)
-})
+    const { stdout } = await run(process.execPath, ['--input-type=module', '-e', program], { env })
+    t.regex(stdout, /^ERR_KVM_CAPABILITY KVM_CAP_BINARY_STATS_FD Use Linux 5\.14/)
+    const argv = ['-kernel', guestFile('hello'), '-no-reboot', '-stats', '60']
+    const { status, stderr } = await run(process.execPath, [cli, 'run', ...argv], { env })
+    t.is(status, 0, stderr)
+    t.regex(stderr, /warning: -stats shows our own count only.*\n\{"time":0,"exits":.*"kernel":null\}/)
+  },
+)
 
 without('if the kernel refuses a statistics file, the call fails and the machine runs', async t => {
   const { env } = interpose('fail:KVM_GET_STATS_FD,errno=EMFILE,times=9')

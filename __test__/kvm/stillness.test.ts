@@ -1,5 +1,5 @@
-// `paused` means that guest memory stands still. 1,000 pauses with CI=true, else 200 so that a newcomer's run stays short; KVM_ACCEL_SEED and KVM_ACCEL_TEST_PAUSES
-// choose other moments and another number.
+// In run state `paused`, guest memory does not change. 1,000 pauses with CI=true, else 200 for a
+// short run. KVM_ACCEL_SEED and KVM_ACCEL_TEST_PAUSES select other moments and their number.
 
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -16,13 +16,13 @@ const test = requires(kvm, compiler)
 
 const MIB = 2 ** 20
 
-/** Pauses of each test; there are two. */
+/** Number of pauses of each of the two tests. */
 const PAUSES = Number(process.env['KVM_ACCEL_TEST_PAUSES'] ?? (process.env['CI'] === 'true' ? 1000 : 200)) / 2
 
-/** Milliseconds between two looks at the memory of a paused machine. */
+/** Milliseconds between two snapshots of a paused machine's memory. */
 const STILL = 200
 
-/** Machines that take turns on the host's processors: a paused one costs nothing. */
+/** Number of machines that share the host's processors. A paused machine uses no processor time. */
 const MACHINES = 5
 
 interface Result {
@@ -39,7 +39,7 @@ interface Result {
   readonly counters: { readonly loops: number; readonly completed: Readonly<Record<string, number>> }
 }
 
-/** Large requests, so that most pauses meet some that are not done. */
+/** Large requests, so that requests are in flight at most pauses. */
 const append = 'read=4096 write=1024'
 
 const disk = (name: string): { path: string } => ({ path: unlike(join(scratch(), name), 64 * MIB) })

@@ -8,7 +8,7 @@ import { baseline, resources, settled } from '../helpers/resources.mjs'
 
 const test = requires(kvm)
 
-/** Far above the 100 ms that a teardown takes: a test on a busy machine asserts that it happens, not how fast. */
+/** A last resort against a hang, far above the 100 ms of a teardown, because the host may be busy. */
 const PATIENCE = 20_000
 
 const source = `
@@ -17,7 +17,7 @@ const source = `
   await machine.start()
 `
 
-/** Runs a script with a spinning machine in a process of its own; its status and what it wrote to stderr. */
+/** Runs a script with a spinning machine in a separate process. Returns its status and its stderr. */
 const run = async (script: string): Promise<{ code: number | null; stderr: string }> => {
   const child = spawn(process.execPath, ['--input-type=module', '-e', source + script], {
     cwd: root,
@@ -44,7 +44,7 @@ test('abort ends a spinning machine', async t => {
 
 test('a machine that is stopped leaves no thread and no file', async t => {
   const make = () => Machine.create({ kernel: guestImage('spin'), memory: '16M', cpus: 2, serial: 'stream' })
-  // The first machine of a process opens what later ones share.
+  // The first machine of a process opens resources that later machines share.
   const first = await make()
   await first.stop()
   first.serial.destroy()
@@ -58,7 +58,7 @@ test('a machine that is stopped leaves no thread and no file', async t => {
   t.deepEqual(await settled(before), before)
 })
 
-test('a creation that is aborted leaves no file, whenever that happens', async t => {
+test('a creation that is aborted at any moment leaves no open file', async t => {
   const make = (signal?: AbortSignal) =>
     Machine.create({
       kernel: guestImage('spin'),

@@ -1,4 +1,4 @@
-// `kvm-accel run` on a terminal: whose each key is, and that the terminal comes back on every way out.
+// Tests `kvm-accel run` on a terminal: which keys reach the guest, and that every end restores the terminal.
 
 import { setTimeout as delay } from 'node:timers/promises'
 import { guestFile } from '../helpers/guest-file.js'
@@ -25,7 +25,7 @@ test('keys reach the guest at once without an echo, also Ctrl-C, and the end of 
   await mode(seat, false)
   await seat.type('one\x03', '')
   await seat.see('one\x03')
-  t.is(seat.screen.split('one').length, 2, 'echoed by nobody but the guest')
+  t.is(seat.screen.split('one').length, 2, 'only the guest echoes')
   await seat.type('\x01\x01two', '')
   await seat.see('\x01two')
   await Promise.all([seat.ended().then(status => t.is(status, 0)), seat.type('q', 'two')])

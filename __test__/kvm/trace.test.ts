@@ -104,7 +104,7 @@ test('the next record has the number of dropped records', async t => {
   await machine.stop()
 })
 
-test('Readers begin and end while the machine runs, each with its own events', async t => {
+test('Readers start and stop while the machine runs, each with its own events', async t => {
   await using machine = await make('spin', { serial: 'stream' })
   await machine.start()
   // A vCPU that has not yet entered the guest is stopped without leaving it.
@@ -207,7 +207,8 @@ watched('the traced ioctls are those that the kernel receives', async t => {
     .map(line => JSON.parse(line).args.name as string)
   const count = (names: readonly string[]) => {
     const counts: Record<string, number> = {}
-    // A vCPU's thread may be on its way back into the guest when the machine ends; the mmap and its size are no ioctls of ours.
+    // A vCPU thread may be about to enter the guest when the machine ends. kvm-ioctls itself calls
+    // mmap and queries its size.
     for (const name of names.toSorted())
       if (!['KVM_RUN', 'mmap', 'KVM_GET_VCPU_MMAP_SIZE'].includes(name)) counts[name] = (counts[name] ?? 0) + 1
     return counts

@@ -5,7 +5,7 @@ const test = requires(kvm)
 
 const options: MachineOptions = { kernel: guestImage('spin'), memory: '16M' }
 
-/** Operations whose promises nobody looks at. */
+/** Operations whose promises the program ignores. */
 const operations: Record<string, (machine: Machine) => unknown> = {
   start: machine => machine.start(),
   pause: machine => machine.pause(),

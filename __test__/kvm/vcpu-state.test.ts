@@ -41,7 +41,7 @@ test('a state that was read can be written, and a change takes effect at resume'
   await machine.pause()
   await vcpu.setState(await vcpu.state())
   await vcpu.setState({ general: { r15: 0n, rbx: 0x1234_5678n }, debug: { dr0: 0x4000n } })
-  t.is((await vcpu.state()).general.rbx, 0x1234_5678n, 'before the machine goes on')
+  t.is((await vcpu.state()).general.rbx, 0x1234_5678n, 'before the machine continues')
   await machine.resume()
   await machine.pause()
   const { general, debug } = await vcpu.state()
@@ -66,14 +66,17 @@ test('a pending triple fault is a guest reset', async t => {
   t.is((await machine.wait()).reason, 'guest-reset')
 })
 
-test('a change that the kernel refuses stops the machine with a dump, and after a reset it runs again', async t => {
+test('a change that the kernel rejects stops the machine with a dump, and after a reset it runs again', async t => {
   await using machine = await spin()
   await machine.vcpus[0]!.setState({ control: { cr4: 1n << 63n } })
   const stopped = once(machine, 'stop') as Promise<[StopEvent]>
   await machine.start()
   const [{ state, exit }] = await stopped
   t.is(state, 'internal-error')
-  t.regex(exit?.detail ?? '', /vCPU 0: the changed registers were refused: KVM_SET_SREGS2? failed.*Invalid argument/)
+  t.regex(
+    exit?.detail ?? '',
+    /vCPU 0: the kernel rejected the changed registers: KVM_SET_SREGS2? failed.*Invalid argument/,
+  )
   t.regex(exit?.report ?? '', /RIP=[\s\S]*Code=/)
   await machine.reset()
   await machine.start()

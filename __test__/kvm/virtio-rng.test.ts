@@ -6,7 +6,7 @@ const test = requires(kvm, linux)
 
 test('Linux reads random bytes from the host at the rate of the limit', async t => {
   t.timeout(300_000)
-  // Not as random as usual, so that the guest shows whose bytes it has.
+  // Constant bytes, so that the guest's output shows their source.
   const guest = linuxGuest(`
 echo bytes:
 od -A n -t x1 -N 16 /dev/hwrng

@@ -12,7 +12,7 @@ import { command, ports, ready, vsockGuest, whole } from '../helpers/vsock-guest
 const test = requires(kvm, linux)
 const small = requires(kvm)
 
-/** What the guest's sink says of bytes. */
+/** Returns the expected answer of the guest's sink to these bytes. */
 const hashed = (bytes: Uint8Array): string => {
   const hash = bytes.reduce((sum, byte) => (Math.imul(sum, 31) + byte) >>> 0, 0)
   return `${bytes.length} ${hash}\n`
@@ -28,21 +28,21 @@ test('streams connect a Linux guest and Node.js in both directions', async t => 
   await machine.start()
   await ready(machine)
 
-  // The guest's address, by a stream that the host opens.
+  // The guest reports its address on a stream that the host opens.
   t.is(await command(machine, 'a'), 'cid 3')
 
-  // An echo, which ends when the host has ended its direction.
+  // The echo ends after the host has ended its direction.
   const echo = await machine.vsock.connect(ports.echo, { allowHalfOpen: true })
   t.is(echo.guestPort, ports.echo)
   t.true(echo.hostPort >= 2 ** 30)
   echo.end('ping')
   t.is(String(await whole(echo)), 'ping')
 
-  // Nobody listens there.
+  // A port without a listener.
   const refused = await t.throwsAsync(machine.vsock.connect(8), { instanceOf: VsockError })
   t.is(refused.problem, 'refused')
 
-  // More than all buffers together, out and back.
+  // More bytes than all buffers together, in both directions.
   const bytes = randomBytes(1_000_000)
   const sink = await machine.vsock.connect(ports.sink, { allowHalfOpen: true })
   sink.end(bytes)
@@ -55,7 +55,7 @@ test('streams connect a Linux guest and Node.js in both directions', async t => 
   t.is(received.length, 1_000_000)
   t.true(received.every((byte, index) => byte === (index & 0xff)))
 
-  // The guest connects: nobody, a listener of this process, a program's socket.
+  // The guest connects to a port without a listener, to a listener of this process, and to a program's socket.
   t.is(await command(machine, 'c53'), 'errno 104')
   const greeted = command(machine, 'c52')
   for await (const stream of server) {
@@ -79,7 +79,7 @@ test('streams connect a Linux guest and Node.js in both directions', async t => 
   wrong.end('CONNECT 8\n')
   t.is(String(await whole(wrong)), '')
 
-  // Many at once.
+  // Many connections at the same time.
   const many = await Promise.all(
     Array.from({ length: 20 }, async (_, index) => {
       const stream = await machine.vsock.connect(ports.echo, { allowHalfOpen: true })
@@ -92,7 +92,7 @@ test('streams connect a Linux guest and Node.js in both directions', async t => 
     many.map((_, index) => `stream ${index}`),
   )
 
-  // A reset cuts streams; listeners and paths stay.
+  // A reset ends the streams. Listeners and paths stay.
   const cut = await machine.vsock.connect(ports.echo)
   const closed = once(cut.resume(), 'close')
   await machine.reset()
@@ -103,7 +103,7 @@ test('streams connect a Linux guest and Node.js in both directions', async t => 
   stream.resume().end()
   t.is(await again, 'ok 0')
 
-  // The end of the machine is that of everything.
+  // The end of the machine ends every stream and listener.
   const last = await machine.vsock.connect(ports.echo)
   const ended = [once(server, 'close'), once(last.resume(), 'close')]
   await machine.stop()
@@ -123,7 +123,7 @@ test('a reader that does not read blocks only its own writer, on either side', a
   const count = Buffer.alloc(8)
   count.writeBigUInt64LE(4_000_000n)
   slow.write(count)
-  // An echo whose other end is not read: neither side can go on.
+  // The host does not read the echo, so both sides stall.
   const stuck = await machine.vsock.connect(ports.echo)
   stuck.pause()
   const chunk = Buffer.alloc(1 << 20)
@@ -169,7 +169,7 @@ small('vsock calls fail without a device, with an invalid port, and on a port wi
 
 small('an unusable vsock path is refused before the machine exists', async t => {
   const make = (path: string) => Machine.create({ kernel: guestImage('hello'), vsock: { cid: 3, path } })
-  await t.throwsAsync(make('/nowhere/vsock'), { code: 'ERR_MACHINE_CONFIG', message: /cannot be listened at/ })
+  await t.throwsAsync(make('/nowhere/vsock'), { code: 'ERR_MACHINE_CONFIG', message: /is not usable for a listener/ })
   await t.throwsAsync(make('x'.repeat(98)), { code: 'ERR_MACHINE_CONFIG' })
   const path = join(scratch(), 'twice')
   await using first = await make(path)

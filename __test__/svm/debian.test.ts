@@ -1,4 +1,4 @@
-// A stock distribution on the second host: nothing here depends on a kernel that was made for these tests.
+// Boots a stock distribution on the second host, with a kernel that was not built for these tests.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

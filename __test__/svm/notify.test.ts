@@ -1,5 +1,5 @@
-// The second host's kernel with the notify capability, where notify exits are real from the guest to JavaScript. One boot answers all
-// tests.
+// Tests real notify exits, from the guest to JavaScript, on the second host's kernel with the
+// notify capability. All tests share one boot.
 
 import type { ExecutionContext } from 'ava'
 import { readFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { cases, windows, type SvmReport } from '../helpers/svm-notify.js'
 
 let booted: Promise<SvmReport> | undefined
 
-/** What all machines of `cases` did there, in one boot; the first test that asks starts it. */
+/** The results of all machines of `cases`, from one boot that the first test starts. */
 const notifyHost = (t: ExecutionContext): Promise<SvmReport> => {
   const boot = async (): Promise<SvmReport> => {
     const command = [process.execPath, '--import=tsx', '__test__/helpers/svm-notify.ts', 'run']
@@ -31,7 +31,7 @@ const outcomes = {
   'disable, valid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
   'disable, invalid': { outcome: 'ended', reason: 'guest-reset', exits: 0 },
   'two vCPUs, run': { outcome: 'ended', reason: 'guest-reset', exits: 200 },
-  // The other vCPU may be on its way to the same end.
+  // The other vCPU may be about to end in the same way.
   'two vCPUs, internal-error': { outcome: 'internal-error', reason: 'internal-error', exits: undefined },
   'ten thousand in a row': { outcome: 'ended', reason: 'guest-reset', exits: 10000 },
 } as const
@@ -62,7 +62,7 @@ for (const name of Object.keys(cases) as (keyof typeof cases)[]) {
     t.is(api.output, theirs.output)
   })
 
-  real(`real notify exits, ${name}: our totals equal the kernel's notify_window_exits`, async t => {
+  real(`real notify exits, ${name}: the totals of stats() equal the kernel's notify_window_exits`, async t => {
     t.timeout(patience)
     const api = (await notifyHost(t)).machines[name]?.api
     if (!api) return t.fail('not run')
@@ -88,7 +88,7 @@ real('the event of a real notify exit has the guest’s registers', async t => {
 })
 
 for (const window of windows) {
-  real(`the kernel accepts window ${window} from both`, async t => {
+  real(`the kernel accepts window ${window} from kvm-accel and QEMU`, async t => {
     t.timeout(patience)
     const report = await notifyHost(t)
     const machine = report.windows[window]

@@ -1,4 +1,4 @@
-// The Rust tests that run guests, on the second host's stock kernel.
+// Runs the Rust tests with guests on the second host's stock kernel.
 
 import { readFileSync } from 'node:fs'
 import { programs } from '../../npm/scripts/rust-tests.mjs'
@@ -7,7 +7,7 @@ import { inTurn, passes, patience } from '../helpers/second-host.js'
 
 const test = requires(svmHost, kvm)
 
-/** Rust test programs that need no device, or try so many inputs that an emulator takes minutes. */
+/** Rust test programs that need no device, or that try too many inputs for an emulator. */
 const hostless = ['bad_images', 'bus', 'fuzz', 'headers', 'layout', 'serial']
 
 /** The Rust test programs that run guests, as `npm test` has built them. */

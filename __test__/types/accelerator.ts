@@ -15,13 +15,13 @@ export type Input = [
   Expect<Equal<NonNullable<MachineOptions['accel']>, AccelInput>>,
   Expect<Equal<AccelInput, string | AccelOptions | readonly (string | AccelOptions)[]>>,
   Expect<Equal<WritableKeys<AccelOptions>, never>>,
-  // Nothing in an object has to be said.
+  // Every member of an object is optional.
   Expect<object extends AccelOptions ? true : false>,
 ]
 
 export type NormalForm = [
   Expect<Equal<WritableKeys<AccelProperties>, never>>,
-  // All set; what can be absent is null.
+  // Every member is set, and an absent value is null.
   Expect<Equal<AccelProperties, Required<AccelProperties>>>,
   Expect<Equal<keyof AccelProperties, keyof AccelOptions | 'notifyAsked'>>,
   Expect<Equal<AccelProperties['notifyVmexit'], 'run' | 'internal-error' | 'disable'>>,
@@ -39,10 +39,10 @@ export const accepted: readonly AccelInput[] = [
 ]
 
 export const refused: readonly AccelInput[] = [
-  // @ts-expect-error: QEMU's spelling belongs into a text
+  // @ts-expect-error: QEMU's spelling is valid in a text only
   { 'notify-vmexit': 'run' },
-  // @ts-expect-error: no such policy
+  // @ts-expect-error: an unknown policy
   { notifyVmexit: 'stop' },
-  // @ts-expect-error: a window is a number of cycles
+  // @ts-expect-error: a window must be a number of cycles
   { notifyWindow: '5' },
 ]

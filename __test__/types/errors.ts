@@ -54,7 +54,7 @@ export type Errors = [
   Expect<Equal<MachineStateError['allowed'], readonly RunState[]>>,
 ]
 
-export function told(error: unknown): string {
+export function messageOf(error: unknown): string {
   if (error instanceof AccelPropertyError) return error.property
   if (error instanceof MachineStateError) return error.state
   return error instanceof KvmAccelError ? (error.remedy ?? error.message) : 'not ours'

@@ -1,4 +1,4 @@
-// The types of a machine and what it tells. Compiled, never run.
+// The types of a machine and its events. Compiled, never run.
 
 import type { Duplex, Writable } from 'node:stream'
 import {
@@ -76,20 +76,20 @@ export type Methods = [
 export async function uses(machine: Machine): Promise<void> {
   machine.on('notify', event => {
     const contextInvalid: boolean = event.contextInvalid
-    // @ts-expect-error: an event is a fact
+    // @ts-expect-error: an event is read-only
     event.total = 0
     return contextInvalid
   })
   machine.once('stop', ({ exit }) => exit?.reason === 'debug-exit' && exit.status)
-  // @ts-expect-error: there is no such event
+  // @ts-expect-error: an unknown event
   machine.on('stopped', () => {})
-  // @ts-expect-error: a handler gets one warning
+  // @ts-expect-error: a handler receives one argument
   machine.on('warning', (_warning, _another) => {})
-  // @ts-expect-error: a machine is made by create()
+  // @ts-expect-error: only create() creates a machine
   new Machine()
   await Machine.create({ firmware: 'bios.bin' })
-  // @ts-expect-error: no such format
+  // @ts-expect-error: an unknown format
   await Machine.create({ kernel: 'vmlinux', kernelFormat: 'bzImage' })
-  // @ts-expect-error: an option that is not given is left out
+  // @ts-expect-error: an absent option must be omitted
   await Machine.create({ kernel: 'vmlinux', append: undefined })
 }

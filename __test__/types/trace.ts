@@ -17,13 +17,13 @@ export type Records = [
 export async function uses(machine: Machine): Promise<void> {
   for await (const { args } of machine.trace('kvm_run_exit')) {
     const reason: number = args.reason
-    // @ts-expect-error: a fact
+    // @ts-expect-error: a record is read-only
     args.reason = reason
   }
   const any: TraceStream<TraceRecord> = machine.trace('kvm_*')
   for await (const record of any) if (record.event === 'kvm_notify') record.args.rip satisfies bigint
   for await (const record of machine.trace(['kvm_run_exit', 'kvm_notify'])) {
-    // @ts-expect-error: one of two events
+    // @ts-expect-error: the record may be of either event
     record.args.reason satisfies number
     if (record.event === 'kvm_run_exit') record.args.reason satisfies number
   }

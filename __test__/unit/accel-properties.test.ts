@@ -64,7 +64,7 @@ for (const [text, expected] of accepted) {
   test(`accepted: ${text}`, t => t.deepEqual(read(text), { ...defaults, ...expected }))
 }
 
-// The property and the reason are QEMU's; the words are not.
+// The property and the reason equal QEMU's. The wording differs.
 const refused: readonly (readonly [text: string, property: string, value: string | undefined, reason: RegExp])[] = [
   ['notify-vmexit=bad', 'notify-vmexit', 'bad', /does not accept value 'bad'/],
   ['notify-vmexit=RUN', 'notify-vmexit', 'RUN', /does not accept value 'RUN'/],
@@ -170,6 +170,6 @@ for (const [options, property, reason] of badObjects) {
   })
 }
 
-test('the normal form cannot be changed', t => {
+test('the normal form is frozen', t => {
   t.true(Object.isFrozen(read('kvm')))
 })

@@ -1,4 +1,4 @@
-// The lock that lets one `npm` command at a time build.
+// Tests the lock that allows one `npm` command at a time to build.
 
 import test from 'ava'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -53,7 +53,7 @@ test('a lock of a process that has ended is taken over, also if another process 
 
 test('a lock of a running process is waited for, at most for the given time', async t => {
   const file = join(folder, 'held')
-  // The lock of this process, which holds it until the other process has ended.
+  // This process holds the lock until the other process has ended.
   const text = withLock(file, { patience: 0 }, () => readFileSync(file, 'utf8'))
   writeFileSync(file, text)
   const { status, stderr } = await script(`withLock(${JSON.stringify(file)}, { patience: 300 }, () => {})`)
@@ -68,7 +68,7 @@ test('process.exit() releases a lock', async t => {
   t.false(existsSync(file))
 })
 
-test('processes that start at once on a stale lock hold it one after the other', async t => {
+test('processes that start at the same time on a stale lock hold it in turn', async t => {
   const [file, count] = [join(folder, 'many'), join(folder, 'count')]
   writeFileSync(file, '999999999 1')
   writeFileSync(count, '0')

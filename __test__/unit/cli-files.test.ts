@@ -1,4 +1,4 @@
-// Files that the command line opens itself.
+// Tests the files that the command line opens itself.
 
 import test from 'ava'
 import { execFileSync } from 'node:child_process'

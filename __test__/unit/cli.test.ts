@@ -60,7 +60,7 @@ test('the package is imported without the addon', async t => {
   t.is(stdout, 'function 1 0\n', stderr)
 })
 
-/** A copy of the command line whose compiled code is `compiled(code)`; no file where that is undefined. */
+/** Creates a copy of the command line whose compiled code is `compiled(code)`, or missing if that is undefined. */
 async function copyOfCli(t: ExecutionContext, compiled: (code: Buffer) => Buffer | undefined): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'kvm-accel-'))
   t.teardown(() => rm(folder, { recursive: true }))
@@ -100,7 +100,7 @@ test('V8 accepts the compiled code of the command line', async t => {
     0,
     -Buffer.byteLength(JSON.stringify([process.versions, process.config])),
   )
-  // In a process with the flags of the build: the flags of this one differ.
+  // In a process with the flags of the build, because this process has other flags.
   const script = `
     const { Script } = require('node:vm'), { readFileSync } = require('node:fs')
     const cachedData = Buffer.from(readFileSync(0, 'latin1'), 'base64')

@@ -90,7 +90,7 @@ const rows: readonly (readonly [
     'a file instead of a device',
     { device: { path: '/tmp/x', node: { ...node, isCharacterDevice: false }, openError: 'ENODEV' } },
     'no-device',
-    /\/tmp\/x is no device/,
+    /\/tmp\/x is not a device/,
     /'device'/,
   ],
 ]

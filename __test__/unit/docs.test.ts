@@ -1,4 +1,5 @@
-// The tables of the documents are written from the code's tables. To write them anew: UPDATE_DOCS=1 npx ava __test__/unit/docs.test.ts
+// The documents' tables are generated from the code's tables. To update them: UPDATE_DOCS=1 npx ava
+// __test__/unit/docs.test.ts
 
 import test from 'ava'
 import { spawnSync } from 'node:child_process'
@@ -44,7 +45,7 @@ const machine = table(
   ...machineProperties.map(({ name, values, about }) => [code(name), values.map(code).join(', '), about]),
 )
 
-/** Of a device's properties those of every virtio device are told once. */
+/** The properties of every virtio device, which the documents list once. */
 const devices = table(
   ['device', 'properties', 'what it is', 'differs'],
   ...deviceModels.map(({ name, parameters, about, differs }) => [
@@ -119,7 +120,7 @@ test('docs/reference/errors.md names every class, reason and problem', t => {
   )
 })
 
-/** The anchors of a page's headings, as GitHub makes them. */
+/** The anchors of a page's headings, by GitHub's rules. */
 const anchors = (page: string): readonly string[] =>
   [...readPage(page).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
     heading
@@ -166,7 +167,7 @@ test('messages and comments in the code name pages that exist', t => {
   )
 })
 
-test('docs/README.md lists every page of docs', t => {
+test('docs/README.md lists every page of docs/', t => {
   const index = readPage('docs/README.md')
   const listed = pages.filter(page => page.startsWith('docs/') && page !== 'docs/README.md')
   t.deepEqual(

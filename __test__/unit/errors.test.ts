@@ -4,7 +4,7 @@ import { didYouMean, nearest } from '../../ts/errors/suggest.js'
 
 const { fromNative } = errors
 
-// One row a code: the class and its fields, from the data that the addon returns.
+// One row for each code: the class and its fields, from the data that the addon returns.
 const native = [
   [{ code: 'ERR_KVM_UNAVAILABLE', reason: 'no-permission' }, errors.KvmUnavailableError, { reason: 'no-permission' }],
   [{ code: 'ERR_KVM_UNAVAILABLE', reason: 'new' }, errors.KvmUnavailableError, { reason: 'unknown' }],

@@ -1,7 +1,7 @@
 import test from 'ava'
 import { EscapeKeys } from '../../ts/cli/process/escape-keys.js'
 
-/** What comes of keys typed in these pieces; the guest's as text. */
+/** Returns the result of keys typed in these pieces: actions, and the guest's keys as text. */
 const typed = (...pieces: string[]): string[] => {
   const keys = new EscapeKeys()
   return pieces.flatMap(piece =>

@@ -1,4 +1,4 @@
-// The accessors' own arithmetic. That their offsets are the kernel's is a test of crates/kvm-objects (src/layout).
+// Tests the accessors' arithmetic. A test of crates/kvm-objects (src/layout) compares their offsets with the kernel's.
 
 import test from 'ava'
 import fc from '../helpers/random.js'
@@ -19,7 +19,7 @@ test('members have the kernel’s offsets', t => {
   bytes.setBigUint64(40, 4096n, true)
   t.is(run.exitReason, 2)
   t.like(run.io, { direction: 1, size: 2, port: 0x3f8, count: 7, dataOffset: 4096 })
-  t.is(run.io, run.io, 'a structure within is made once')
+  t.is(run.io, run.io, 'a nested structure is created once')
   run.immediateExit = 1
   t.is(bytes.getUint8(1), 1)
 })

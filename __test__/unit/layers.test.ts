@@ -33,7 +33,7 @@ test('an import of a lower layer passes', async t => {
 })
 
 for (const [what, statement] of [
-  ['an import', "import { Machine } from '../machine/machine.js'\nexport const made = new Machine()\n"],
+  ['an import', "import { Machine } from '../machine/machine.js'\nexport const machine = new Machine()\n"],
   ['an import of a type', "import type { Machine } from '../machine/machine.js'\nexport type M = Machine\n"],
   ['an export', "export { Machine } from '../machine/machine.js'\n"],
   ['a dynamic import', "export const machine = () => import('../machine/machine.js')\n"],

@@ -201,7 +201,11 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
       ] as const,
   ),
   [{ memroy: 1 }, 'memroy', "unknown machine option 'memroy'. Did you mean 'memory'?"],
-  [{ kernel: undefined }, 'kernel', "invalid machine option 'kernel': it is missing, and so is 'firmware'"],
+  [
+    { kernel: undefined },
+    'kernel',
+    "invalid machine option 'kernel': it is missing, and so is 'firmware': expected at least one of them",
+  ],
   [
     { kernel: '' },
     'kernel',

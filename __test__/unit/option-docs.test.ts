@@ -1,4 +1,4 @@
-// Each option is described once, and found everywhere: in an editor, in the emitted declarations and in docs/.
+// Each option is described once. Editors, the emitted declarations and docs/ show this description.
 
 import test from 'ava'
 import { readFileSync, readdirSync } from 'node:fs'

@@ -2,7 +2,7 @@ import test from 'ava'
 import fc from '../helpers/random.js'
 import { formatOptionText, parseOptionText } from '../../ts/properties/option-text.js'
 
-// What QEMU 7.2 makes of each text, seen through its error messages.
+// How QEMU 7.2 splits each text, according to its error messages.
 const texts: readonly (readonly [
   text: string,
   pairs: readonly (readonly [key: string, value: string, bare?: true])[],

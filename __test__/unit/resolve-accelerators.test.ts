@@ -34,7 +34,7 @@ test('several kvm entries are tried in order, also objects', t => {
   )
 })
 
-test('a bad property is fatal, whatever follows', t => {
+test('an invalid property is fatal, also if another accelerator follows', t => {
   t.throws(() => resolveAccelerators(['kvm,bad=1', 'tcg']), { instanceOf: AccelPropertyError })
   t.throws(() => resolveAccelerators(['tcg', 'kvm,bad=1']), { instanceOf: AccelPropertyError })
 })

@@ -1,4 +1,4 @@
-// The devices of a command line, before they are a machine's.
+// Tests how a command line becomes the options of devices.
 
 import test from 'ava'
 import type { BoardDraft } from '../../ts/cli/draft/board-draft.js'
@@ -74,7 +74,7 @@ test('-blockdev accepts dotted keys, JSON, and nodes by name', t => {
   t.deepEqual(disks(json), [{ ...disk, format: 'qcow2' }])
 })
 
-test('-netdev and -device make networks', t => {
+test('-netdev and -device create networks', t => {
   const networks = (netdev: string, device = '') =>
     board('-netdev', netdev, '-device', `virtio-net-device,netdev=n${device}`).networks
   t.deepEqual(networks('tap,id=n,ifname=tap0,script=no,downscript=no', ',mac=52:54:00:AA:bb:cc,host_mtu=1400,id=e'), [
@@ -135,7 +135,7 @@ test('-object memory-backend-* sets guest memory', t => {
   t.like(memory('memory-backend-ram,id=m,size=128M'), { backend: 'anonymous', size })
 })
 
-test('virtconsole and virtserialport make consoles and channels', t => {
+test('virtconsole and virtserialport create consoles and channels', t => {
   const argv = ['-chardev', 'stdio,id=c,mux=on,signal=off', '-chardev', 'socket,id=s,path=/s,server=on,wait=off']
   const devices = ['virtio-serial-device', 'virtconsole,chardev=c', 'virtserialport,chardev=s,name=org.example.0']
   t.deepEqual(board(...argv, ...devices.flatMap(device => ['-device', device])).consoles, [
@@ -155,7 +155,7 @@ test('serial ports: by -serial in order, then by -device isa-serial', t => {
   t.deepEqual(board('-serial', 'unix:/s,server,nowait').serials, [{ socket: '/s', server: true, wait: false }])
 })
 
-test('-device makes devices at fixed ports', t => {
+test('-device creates devices at fixed ports', t => {
   t.like(board('-debugcon', 'file:log', '-device', 'pvpanic', '-device', 'vmgenid', '-device', 'pc-testdev'), {
     debugConsole: { port: 0xe9, target: { file: 'log' } },
     pvpanic: true,
@@ -168,7 +168,7 @@ test('-device makes devices at fixed ports', t => {
   t.deepEqual(board('-device', 'pci-testdev').disks, [])
 })
 
-test('-device makes vsock and balloon', t => {
+test('-device creates vsock and balloon', t => {
   t.deepEqual(board('-device', 'vhost-vsock-device,guest-cid=3').vsock, { cid: 3 })
   t.deepEqual(board('-device', 'virtio-vsock-device,guest-cid=0x10,path=/v').vsock, { cid: 16, path: '/v' })
   t.deepEqual(board('-device', '{"driver":"virtio-balloon-device","deflate-on-oom":true}').balloon, {
@@ -261,7 +261,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-device', 'virtio-blk-device'], /needs drive=/],
   [
     ['-drive', 'file=a,if=none,id=disk0', '-device', 'virtio-blk-device,drive=disk1'],
-    /no drive 'disk1'. Did you mean 'disk0'/,
+    /unknown drive 'disk1'. Did you mean 'disk0'/,
   ],
   [
     ['-drive', 'file=a,if=none,id=d', '-device', 'virtio-blk-device,drive=d', '-device', 'virtio-blk-device,drive=d'],
@@ -272,13 +272,13 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-device', 'e1000'], /'e1000'/, /-device help/],
   [['-device', 'virtio-rng-device,packed=on'], /packed=on.*split rings/],
   [['-device', 'virtio-rng-device,maxbytes=1'], /Did you mean 'max-bytes'/],
-  [['-device', 'virtio-rng-device,rng=r'], /no object 'r'/, /-object/],
-  [['-device', 'virtio-rng-device', '-device', 'virtio-rng-device'], /a machine has one/],
+  [['-device', 'virtio-rng-device,rng=r'], /unknown object 'r'/, /-object/],
+  [['-device', 'virtio-rng-device', '-device', 'virtio-rng-device'], /given twice: a machine has at most one/],
   [['-device', 'pvpanic,id=p', '-device', 'vmgenid,id=p'], /a device 'p' already/],
   [['-device', 'virtconsole'], /needs a bus/, /virtio-serial-device/],
   [['-device', 'virtio-serial-device', '-device', 'virtserialport'], /name/, /name=org\.example\.agent/],
   [['-device', 'virtio-net-device'], /needs netdev=/],
-  [['-device', 'virtio-net-device,netdev=n'], /no netdev 'n'/],
+  [['-device', 'virtio-net-device,netdev=n'], /unknown netdev 'n'/],
   [['-netdev', 'user,id=n', '-device', 'virtio-net-device,netdev=n,mac=1'], /mac= expects/],
   [['-netdev', 'user'], /needs id=/],
   [['-netdev', 'tap,id=n'], /needs ifname=/],
@@ -292,7 +292,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-object', 'rng-random'], /needs id=/],
   [['-object', 'memory-backend-memfd,id=m'], /needs size=/],
   [['-object', 'memory-backend-memfd,id=m,size=64M,hugetlb=on,hugetlbsize=4M'], /2M or 1G/],
-  [['-object', 'memory-backend-ram,id=m,size=64M', '-device', 'virtio-rng-device,rng=m'], /is memory/],
+  [['-object', 'memory-backend-ram,id=m,size=64M', '-device', 'virtio-rng-device,rng=m'], /and not memory/],
   [['-chardev', 'udp,id=c'], /'udp'/],
   [['-chardev', 'stdio'], /needs id=/],
   [['-chardev', 'file,id=c'], /needs path=/],
@@ -301,7 +301,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-chardev', 'null,id=c', '-serial', 'chardev:c', '-debugcon', 'chardev:c'], /'c' is in use/],
   [['-serial', 'stdio', '-debugcon', 'stdio'], /stdio is in use by -serial/],
   [['-nographic', '-chardev', 'stdio,id=c'], /stdio is in use by -chardev/],
-  [['-serial', 'chardev:c'], /no chardev 'c'/],
+  [['-serial', 'chardev:c'], /unknown chardev 'c'/],
   [Array.from({ length: 5 }, () => ['-serial', 'null']).flat(), /more than four/],
   [['-serial', 'null', '-device', 'isa-serial,index=0'], /COM1 is taken/],
   [['-device', 'isa-serial,iobase=0x100'], /no COM port/],

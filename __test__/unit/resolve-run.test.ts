@@ -255,7 +255,7 @@ const refused: readonly (readonly [argv: readonly string[], option: string, mess
   [['-kernal', 'x'], '-kernal', /Did you mean '-kernel'/],
   [['-accel=kvm'], '-accel=kvm', /-accel=kvm/],
   [['disk.img'], 'disk.img', /disk image/],
-  [['-'], '-', /no option/],
+  [['-'], '-', /is not an option/],
   [['-kernel'], '-kernel', /requires an argument/],
   [[], '-kernel', /missing/],
   [['-append', 'x'], '-append', /only allowed with -kernel/],
@@ -380,7 +380,7 @@ const fragments = [
   ['-trace', 'kvm_*'],
 ]
 
-test('--config reads the machine that --print-config printed', t => {
+test('--config accepts the output of --print-config', t => {
   fc.assert(
     fc.property(fc.subarray(fragments), chosen => {
       const argv = chosen.flat()
@@ -388,7 +388,7 @@ test('--config reads the machine that --print-config printed', t => {
       try {
         machine = normaliseMachineOptions(resolved(argv).machine)
       } catch {
-        // Some exclude each other.
+        // Some options exclude each other.
         return
       }
       const text = printed(...argv)
@@ -432,7 +432,7 @@ test('beside --config only options of the process are accepted', t => {
   for (const [text, argv, message] of [
     ['{"kernel":"k"}', ['-m', '64M'], /-config and -m exclude each other/],
     ['{"kernel":', [], /cannot read 'c'/],
-    ['{"kernel":"k","serial":"stream"}', [], /nobody would read/],
+    ['{"kernel":"k","serial":"stream"}', [], /target 'stream'/],
   ] as const) {
     t.throws(() => configured(text, ...argv), { instanceOf: OptionError, message })
   }

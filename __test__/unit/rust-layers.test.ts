@@ -159,7 +159,7 @@ test('the check accepts modules below, comments and tests', t => {
   t.deepEqual(moduleViolations(files), ['high.rs names crate::Unknown, which lib.rs lacks'])
 })
 
-/** Where the lint against unsafe code is lifted. crates/interposer and crates/guests are outside the lint. */
+/** The files that allow unsafe code. The lint does not apply to crates/interposer and crates/guests. */
 const UNSAFE = ['binding/src/kvm/view.rs', 'kvm-objects/src/lib.rs', 'kvm/src/lib.rs', 'memory/src/lib.rs']
 
 test('unsafe code is allowed in the crates of the kernel interface, and where Node-API demands it', t => {

@@ -1,4 +1,4 @@
-// When a failure on the second host is the host's own, and how its tests are divided.
+// Tests how failures on the second host are attributed, and how its tests are divided.
 
 import test from 'ava'
 import { parts } from '../helpers/second-host.js'

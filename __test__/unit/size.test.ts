@@ -3,7 +3,7 @@ import { formatSize, parseSize } from '../../ts/schema/size.js'
 
 const MiB = 1024 * 1024
 
-// Each row was tried with QEMU 7.2's -m.
+// Each row agrees with QEMU 7.2's -m.
 for (const [text, bytes] of [
   ['128', 128 * MiB],
   ['64M', 64 * MiB],

@@ -60,13 +60,28 @@ test('a change sets single registers, MSRs and events', t => {
 
 for (const [name, change, error, message] of [
   ['an unknown register', { general: { eax: 1n } }, TypeError, /general\.eax/],
-  ['a number for a bigint', { general: { rip: 1 } }, TypeError, /general\.rip takes a bigint/],
+  ['a number for a bigint', { general: { rip: 1 } }, TypeError, /1 for .*general\.rip: expected a bigint/],
   ['a negative value', { control: { cr3: -1n } }, RangeError, /control\.cr3/],
   ['65 bits', { debug: { dr0: 2n ** 64n } }, RangeError, /debug\.dr0/],
-  ['a selector of 17 bits', { segments: { cs: { selector: 0x10000 } } }, RangeError, /cs\.selector takes 0 to 65535/],
-  ['a table limit of 17 bits', { tables: { gdt: { limit: 0x10000 } } }, RangeError, /gdt\.limit takes 0 to 65535/],
+  [
+    'a selector of 17 bits',
+    { segments: { cs: { selector: 0x10000 } } },
+    RangeError,
+    /cs\.selector: expected a whole number from 0 to 65535/,
+  ],
+  [
+    'a table limit of 17 bits',
+    { tables: { gdt: { limit: 0x10000 } } },
+    RangeError,
+    /gdt\.limit: expected a whole number from 0 to 65535/,
+  ],
   ['a fraction', { events: { sipiVector: 1.5 } }, RangeError, /sipiVector/],
-  ['a vector of 9 bits', { events: { interrupt: { vector: 256, soft: false } } }, RangeError, /vector takes 0 to 255/],
+  [
+    'a vector of 9 bits',
+    { events: { interrupt: { vector: 256, soft: false } } },
+    RangeError,
+    /vector: expected a whole number from 0 to 255/,
+  ],
   ['an MSR that is not listed', { msrs: new Map([[0x999, 1n]]) }, RangeError, /0x999/],
   ['an area of another size', { xsave: new Uint8Array(512) }, RangeError, /512 bytes.*4096/],
 ] as const) {

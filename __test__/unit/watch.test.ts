@@ -4,7 +4,7 @@ import { Watch } from '../../ts/machine/events/watch.js'
 
 const never = new Promise(() => {})
 
-/** Timers of a watch do not keep the process alive; these tests do. */
+/** Keeps the process alive, because the timers of a watch do not. */
 const awake = async <T>(body: () => Promise<T>): Promise<T> => {
   const timer = setInterval(() => {}, 1000)
   try {
@@ -14,7 +14,7 @@ const awake = async <T>(body: () => Promise<T>): Promise<T> => {
   }
 }
 
-test('The first value comes at once, the next after the interval', t =>
+test('The first value is available at once, the next after the interval', t =>
   awake(async () => {
     let n = 0
     const watch = new Watch(() => ++n, 20, never)

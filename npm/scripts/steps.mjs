@@ -160,7 +160,7 @@ const addon = () =>
     make: () => {
       if (!present('cargo')) fail('cargo is not installed', 'Install Rust (rustup.rs) and run the command again.')
       if (!present('cc'))
-        fail('there is no C compiler', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
+        fail('no C compiler found', 'Install gcc or clang (Debian: apt-get install gcc) and run the command again.')
       const built = 'target/kvm-accel/addon.new'
       napiBuild(built)
       for (const name of readdirSync(join(root, built))) install(join(root, built, name), join(root, 'ts/native', name))

@@ -1,6 +1,6 @@
 /** Fields that every error of this package may have beside its message. */
 export interface ErrorDetails {
-  /** The remedy, in a sentence of its own. */
+  /** The remedy, as a separate sentence. */
   readonly remedy?: string | undefined
   /** The error that caused this error, if there was one. */
   readonly cause?: unknown
@@ -16,7 +16,7 @@ export class KvmAccelError extends Error {
   override readonly name: string = 'KvmAccelError'
   /** An error code that stays the same from one release to the next, for programs: `ERR_…`. */
   readonly code: string
-  /** The remedy, in a sentence of its own. */
+  /** The remedy, as a separate sentence. */
   declare readonly remedy?: string
 
   constructor(code: string, message: string, { remedy, cause }: ErrorDetails = {}) {

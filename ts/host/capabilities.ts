@@ -58,7 +58,7 @@ export const capabilities: readonly Capability[] = [
   useful(
     193,
     'X86_BUS_LOCK_EXIT',
-    'split locks of a guest slow the host down and cannot be told. Intel CPUs, Linux 5.12',
+    'split locks of a guest slow the host down and cannot be detected. Intel CPUs, Linux 5.12',
   ),
   useful(192, 'DIRTY_LOG_RING', 'written pages can be tracked by bitmap only. Linux 5.11'),
   useful(

@@ -27,22 +27,26 @@ function wrongPlatform({ platform, arch }: HostFacts): KvmUnavailableError | und
 /** Diagnoses a device path at which no file exists. */
 function noNode({ device: { path }, container, cpuFlags, kvmModules, kernel }: HostFacts): KvmUnavailableError {
   if (container !== null) {
-    const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
-    return unavailable('container', `there is no ${path} in this container (${container})`, remedy)
+    const remedy = `Pass the device to the container: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
+    return unavailable('container', `${path} does not exist in this container (${container})`, remedy)
   }
   const vendor = vendorModule(cpuFlags)
   if (vendor === undefined && kvmModules.length === 0) {
     const remedy = cpuFlags.has('hypervisor')
       ? 'This system is a virtual machine: turn on nested virtualization for it in its hypervisor.'
       : 'Turn on virtualization (Intel VT-x, AMD-V or SVM) in the firmware setup.'
-    return unavailable('no-virtualization', `there is no ${path}, and the CPU offers neither VMX nor SVM`, remedy)
+    return unavailable(
+      'no-virtualization',
+      `${path} does not exist, because the CPU supports neither VMX nor SVM`,
+      remedy,
+    )
   }
   if (/microsoft/i.test(kernel)) {
     const remedy = "Set 'nestedVirtualization=true' under [wsl2] in .wslconfig, then run 'wsl --shutdown'."
-    return unavailable('no-device', `there is no ${path} in this WSL system`, remedy)
+    return unavailable('no-device', `${path} does not exist in this WSL system`, remedy)
   }
-  const remedy = `Load the module: 'sudo modprobe ${vendor ?? 'kvm'}'. If that fails, the kernel's log ('dmesg') says why.`
-  return unavailable('no-device', `there is no ${path}: no KVM module has made it`, remedy)
+  const remedy = `Load the module: 'sudo modprobe ${vendor ?? 'kvm'}'. If that fails, read the kernel's log ('dmesg').`
+  return unavailable('no-device', `${path} does not exist, because no KVM module is loaded`, remedy)
 }
 
 /** Diagnoses a device path at which a file exists. */
@@ -50,9 +54,9 @@ function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
   const { path, node, openError } = facts.device
   if (openError === null || node === null) return undefined
   if (!node.isCharacterDevice) {
-    return unavailable('no-device', `${path} is no device`, "Check the property 'device'; KVM's own is /dev/kvm.")
+    return unavailable('no-device', `${path} is not a device`, "Check the property 'device'. The default is /dev/kvm.")
   }
-  const message = `${path} cannot be opened: ${openError}`
+  const message = `cannot open ${path}: ${openError}`
   switch (openError) {
     case 'EACCES':
     case 'EPERM':
@@ -77,7 +81,7 @@ function cannotOpen(facts: HostFacts): KvmUnavailableError | undefined {
     case 'ENFILE':
       return unavailable('unknown', message, "Too many files are open: raise the limit ('ulimit -n').")
     default:
-      return unavailable('unknown', message, "The kernel's log ('dmesg') may say why.")
+      return unavailable('unknown', message, "Look for the cause in the kernel's log ('dmesg').")
   }
 }
 
@@ -86,11 +90,11 @@ function forbidden({ device, deviceGroup, uid, container }: HostFacts, message: 
   // Root passes the check of the file mode, so the container's device list or a security module
   // refuses the open.
   if (uid === 0 && container !== null) {
-    const remedy = `Give it the device: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
+    const remedy = `Pass the device to the container: '--device ${path}' for docker and podman, a device plugin for Kubernetes.`
     return unavailable('container', `${message}: this container (${container}) may not use the device`, remedy)
   }
   if (uid === 0)
-    return unavailable('no-permission', message, 'A security module or a device cgroup forbids it; its log says which.')
+    return unavailable('no-permission', message, 'A security module or a device cgroup denies access: read its log.')
   const mode = (node?.mode ?? 0).toString(8).padStart(3, '0')
   const group = deviceGroup ?? `group ${node?.gid}`
   // Suggest the device's group only if it has a name and is not root's group.

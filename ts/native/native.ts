@@ -33,7 +33,7 @@ const load = (): Addon => {
   } catch (cause) {
     const supported = process.platform === 'linux' && process.arch === 'x64'
     throw supported
-      ? new KvmUnavailableError(`The native addon of kvm-accel cannot be loaded on ${platform}`, {
+      ? new KvmUnavailableError(`cannot load the native addon of kvm-accel on ${platform}`, {
           reason: 'no-binary',
           remedy:
             'Install with optional dependencies (npm install without --omit=optional), so that the platform package is there; in a clone run `npm run build`.',
@@ -41,7 +41,7 @@ const load = (): Addon => {
         })
       : new KvmUnavailableError(`kvm-accel has no native addon for ${platform}`, {
           reason: 'unsupported-platform',
-          remedy: 'KVM needs Linux on x86-64; parsing and validation work everywhere.',
+          remedy: 'Use Linux on x86-64. Parsing and validation work on every platform.',
           cause,
         })
   }

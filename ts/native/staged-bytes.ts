@@ -48,7 +48,7 @@ export class StagedBytes {
    * Returns the copy of an array. A machine takes a copy once. A second call for the same array
    * copies it again, synchronously.
    *
-   * @throws `MachineConfigError` when the host has no memory for a copy.
+   * @throws `MachineConfigError` when the host is out of memory for a copy.
    */
   copy(bytes: Uint8Array): Staged {
     const ready = this.#ready.get(bytes)

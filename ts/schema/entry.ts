@@ -102,8 +102,8 @@ export interface Kind<Input, Normal> {
   readonly argument?: Argument<Input>
   readonly nested?: Nested
   /**
-   * Returns undefined for a value of another kind. Throws for a value that needs a message of its
-   * own.
+   * Returns undefined for a value of another kind. Throws for a value that needs a separate
+   * message.
    */
   readonly read: (value: unknown, path: string) => Normal | undefined
   readonly write: (normal: Normal) => Input

@@ -41,7 +41,7 @@ export class TraceStreams {
       if (problem !== undefined) throw new RangeError(problem)
     }
     if (!Number.isInteger(limit) || limit < 1 || limit > MOST) {
-      throw new RangeError(`A trace's limit is 1 to ${MOST} records, and not ${limit}`)
+      throw new RangeError(`Invalid limit ${limit} of a trace: expected 1 to ${MOST} records`)
     }
     return this.#stream<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
   }

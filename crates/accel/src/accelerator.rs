@@ -116,7 +116,7 @@ impl OpenedVm {
         if properties.kernel_irqchip == KernelIrqchip::Off && topology.cpus() > 1 {
             return Err(Error::Property {
                 property: "kernel-irqchip",
-                rule: "does not take 'off' with more than one vCPU: without local APICs nobody starts the second one"
+                rule: "does not accept value 'off' with more than one vCPU: without local APICs the first vCPU cannot start others"
                     .into(),
             });
         }
@@ -347,7 +347,7 @@ fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
     }
     Ok((cpus > soft).then(|| Warning {
         code: WarningCode::ManyVcpus,
-        message: format!("{cpus} vCPUs are more than the {soft} that this host's kernel recommends"),
+        message: format!("{cpus} vCPUs exceed the {soft} vCPUs that this host's kernel recommends for a machine"),
     }))
 }
 
@@ -356,10 +356,10 @@ fn check_vcpu_limits(vm: &Vm, cpus: u32) -> Result<Option<Warning>> {
 fn check_apic_ids(cpu: &CpuConfig) -> Result<()> {
     let wrong = |rule| Err(Error::Cpu { option: "topology", rule });
     match cpu.topology.cpus() {
-        0 => wrong("a machine has at least 1 vCPU, and a topology at least 1 of each level".into()),
-        cpus if cpus > 255 || cpu.topology.apic_id(cpus - 1) > 254 => {
-            wrong(format!("{cpus} vCPUs in this topology need APIC ids above 254, which an xAPIC does not have"))
-        }
+        0 => wrong("invalid topology with 0 vCPUs: expected at least 1 socket, die, core and thread".into()),
+        cpus if cpus > 255 || cpu.topology.apic_id(cpus - 1) > 254 => wrong(format!(
+            "{cpus} vCPUs in this topology need an APIC id above 254: expected at most 254, the largest id of an xAPIC"
+        )),
         _ => Ok(()),
     }
 }
@@ -391,12 +391,15 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
             let (supported, instruction) = (leaves(system.supported_cpuid()?), instruction_leaves());
             let offer = Offer { supported: &supported, instruction: &instruction, tsc_deadline, mwait };
             let table = Table::new(&offer, cpu)
-                .map_err(|name| Error::Cpu { option: "cpu", rule: format!("there is no CPU feature '{name}'") })?;
+                .map_err(|name| Error::Cpu { option: "cpu", rule: format!("unknown CPU feature '{name}'") })?;
             Ok(((cpu.clone(), tsc_deadline, mwait), table))
         },
     )?;
     if table.unknown_model {
-        let message = format!("CPU model {} is not made: the guest sees the host's CPU", cpu.properties.model);
+        let message = format!(
+            "CPU model '{}' is not supported; using 'host' instead. Supported models: docs/reference/cpu.md",
+            cpu.properties.model
+        );
         warnings.push(Warning { code: WarningCode::CpuModelUnavailable, message });
     }
     let unavailable = table.unavailable(&cpu.properties).map_err(|rule| Error::Cpu { option: "cpu", rule })?;
@@ -429,7 +432,7 @@ fn disable_exits(system: &System, vm: &Vm, cpu: &CpuConfig) -> Result<Option<War
     match system.check(Capability::X86DisableExits) & EXITS {
         0 => Ok(Some(Warning {
             code: WarningCode::CpuPmUnsupported,
-            message: "cpu-pm=on has no effect: this host does not offer KVM_CAP_X86_DISABLE_EXITS (143)".into(),
+            message: "cpu-pm=on has no effect: this host does not support KVM_CAP_X86_DISABLE_EXITS (143)".into(),
         })),
         offered => Ok(vm.enable(Capability::X86DisableExits, offered.into()).map(|()| None)?),
     }
@@ -462,7 +465,7 @@ fn filter_msrs(system: &System, vm: &Vm, asked: bool, msrs: &MsrFilter) -> Resul
     Ok(vm.set_msr_filter(&msrs.filtered())?)
 }
 
-/// Queries the offer on the system fd. Coalesced ports require the coalesced ring, as in QEMU.
+/// Queries on the system fd which writes the kernel can coalesce. Coalesced ports require the coalesced ring, as in QEMU.
 fn coalesced_offer(system: &System) -> CoalescedOffer {
     let page = system.check(Capability::CoalescedMmio);
     CoalescedOffer { page, ports: page != 0 && system.check(Capability::CoalescedPio) != 0 }
@@ -494,7 +497,7 @@ fn enable_notify(
         warnings.push(Warning {
             code: WarningCode::NotifyUnsupported,
             message: format!(
-                "notify-vmexit={} has no effect: this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219); \
+                "notify-vmexit={} has no effect: this host does not support KVM_CAP_X86_NOTIFY_VMEXIT (219); \
                  notify-required=on makes this an error",
                 properties.policy.as_str()
             ),

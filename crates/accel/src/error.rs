@@ -16,10 +16,10 @@ pub enum Error {
     #[error(transparent)]
     Kvm(#[from] kvm_accel_kvm::Error),
     /// The kernel lacks a capability that QEMU also requires.
-    #[error("the kernel does not offer {0}, which the accelerator requires")]
+    #[error("this kernel does not support {0}, which the accelerator requires")]
     MissingCapability(Capability),
     /// More vCPUs than this kernel can run in one VM.
-    #[error("{cpus} vCPUs were asked for, and this kernel runs at most {limit} in one machine")]
+    #[error("invalid number of vCPUs {cpus}: this kernel supports at most {limit} in one machine")]
     TooManyVcpus {
         /// The requested number.
         cpus: u32,
@@ -30,7 +30,7 @@ pub enum Error {
     #[error(transparent)]
     Memory(RegionError),
     /// `notify-required=on` on a host that cannot enforce the policy.
-    #[error("notify-required=on, but this host does not offer KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
+    #[error("notify-required=on, but this host does not support KVM_CAP_X86_NOTIFY_VMEXIT (219)")]
     NotifyUnsupported,
     /// An invalid processor configuration.
     #[error("{rule}")]
@@ -41,7 +41,7 @@ pub enum Error {
         rule: String,
     },
     /// A TSC frequency that differs from the host's, on a host that cannot scale the TSC.
-    #[error("the time-stamp counter cannot run at {wanted} kHz: the host's runs at {current} kHz and does not scale")]
+    #[error("cannot set the time-stamp counter to {wanted} kHz: the host's runs at {current} kHz and does not scale")]
     TscFrequency {
         /// kHz.
         wanted: u32,
@@ -49,13 +49,13 @@ pub enum Error {
         current: u32,
     },
     /// `bus-lock-ratelimit` on a host that cannot detect bus locks.
-    #[error("bus-lock-ratelimit needs KVM_CAP_X86_BUS_LOCK_EXIT (193), which this host does not offer")]
+    #[error("bus-lock-ratelimit needs KVM_CAP_X86_BUS_LOCK_EXIT (193), which this host does not support")]
     BusLockUnsupported,
     /// MSR filters on a kernel without MSR filtering.
-    #[error("msrFilter needs KVM_CAP_X86_MSR_FILTER (189), which this kernel does not offer")]
+    #[error("msrFilter needs KVM_CAP_X86_MSR_FILTER (189), which this kernel does not support")]
     MsrFilterUnsupported,
     /// A request for statistics on a kernel without them.
-    #[error("the kernel does not offer KVM_CAP_BINARY_STATS_FD (203), which statistics need")]
+    #[error("statistics need KVM_CAP_BINARY_STATS_FD (203), which this kernel does not support")]
     StatsUnsupported,
     /// An invalid value of a property.
     #[error("property 'kvm-accel.{property}' {rule}")]
@@ -66,7 +66,7 @@ pub enum Error {
         rule: String,
     },
     /// Restoring a vCPU's power-on state failed.
-    #[error("vCPU {vcpu} cannot be reset: {source}")]
+    #[error("cannot reset vCPU {vcpu}: {source}")]
     Reset {
         /// The vCPU's index.
         vcpu: u32,
@@ -76,7 +76,7 @@ pub enum Error {
         report: String,
     },
     /// A request for registers while the vCPU runs, or of a vCPU that does not exist.
-    #[error("the registers of vCPU {vcpu} are not to be had: it runs, or there is no such vCPU")]
+    #[error("cannot access the registers of vCPU {vcpu}: the vCPU is running or does not exist")]
     Running {
         /// The vCPU's index.
         vcpu: u32,
@@ -90,16 +90,16 @@ pub enum Error {
         problem: BreakpointProblem,
     },
     /// The kernel cannot debug guests.
-    #[error("the kernel does not offer KVM_CAP_SET_GUEST_DEBUG (23), so that guests cannot be debugged")]
+    #[error("guest debugging needs KVM_CAP_SET_GUEST_DEBUG (23), which this kernel does not support")]
     DebugUnsupported,
     /// An address that is not in the guest's RAM, or that its page tables do not map.
-    #[error("the guest's memory at {address:#x} cannot be reached: no page table maps it, or no RAM is there")]
+    #[error("cannot access guest memory at {address:#x}: the guest's page tables do not map it, or it is not RAM")]
     GuestMemory {
         /// The first such address.
         address: u64,
     },
     /// The machine ended while an operation waited for a vCPU.
-    #[error("the machine was ended before this operation had completed")]
+    #[error("the machine ended before this operation completed")]
     Ended,
     /// A vCPU's thread did not complete an operation in time.
     #[error("vCPU {vcpu} did not {operation} within {} s: the thread 'CPU {vcpu}/KVM' is blocked", limit.as_secs())]
@@ -159,30 +159,34 @@ impl Error {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Kvm(error) => error.remedy(),
-            Self::MissingCapability(_) => {
-                "Use a newer kernel: Linux 4.5 has all required capabilities but KVM_CAP_IMMEDIATE_EXIT (4.11)."
+            Self::MissingCapability(_) => "Use Linux 4.11 or later.",
+            Self::StatsUnsupported => {
+                "Use Linux 5.14 or later. Without the kernel's statistics, the machine still runs and counts its own exits."
             }
-            Self::StatsUnsupported => "Use Linux 5.14 or later; the machine runs without, and counts its exits itself.",
-            Self::Memory(_) => "Map fewer or larger pieces of memory.",
-            Self::Reset { .. } => "The machine cannot go on: make a new one.",
+            Self::Memory(_) => "Map fewer and larger regions of memory.",
+            Self::Reset { .. } => "Create a new machine: this one is unusable.",
             Self::Breakpoint { problem, .. } => problem.remedy(),
-            Self::DebugUnsupported => "Use a kernel and a KVM module that have it; everything else works without.",
-            Self::GuestMemory { .. } => "Name mapped memory, or a physical address below the machine's memory size.",
-            Self::Running { .. } => "Stop the machine first.",
-            Self::TooManyVcpus { .. } => "Ask for fewer vCPUs.",
-            Self::NotifyUnsupported => {
-                "Use an Intel host from 2022 or later with Linux 6.0 or later, or leave notify-required off."
+            Self::DebugUnsupported => {
+                "Use a kernel with this capability. All other functions of the machine work without it."
             }
-            Self::Property { .. } => "See docs/reference/accelerator-properties.md for the values it takes.",
-            Self::Cpu { .. } => "See docs/reference/cpu.md for what it takes.",
-            Self::TscFrequency { .. } => "Leave the frequency out, or use a host with TSC scaling.",
-            Self::BusLockUnsupported => "Use an Intel host from 2021 or later, or leave the limit out.",
+            Self::GuestMemory { .. } => {
+                "Use a linear address that the guest has mapped, or a physical address below the machine's memory size."
+            }
+            Self::Running { .. } => "Pause the machine first.",
+            Self::TooManyVcpus { .. } => "Use fewer vCPUs.",
+            Self::NotifyUnsupported => {
+                "Use an Intel host from 2022 or later with Linux 6.0 or later, or set notify-required=off."
+            }
+            Self::Property { .. } => "See docs/reference/accelerator-properties.md for the accepted values.",
+            Self::Cpu { .. } => "See docs/reference/cpu.md for the accepted values.",
+            Self::TscFrequency { .. } => "Omit the frequency, or use a host with TSC scaling.",
+            Self::BusLockUnsupported => "Use an Intel host from 2021 or later, or omit the limit.",
             Self::MsrFilterUnsupported => "Use Linux 5.10 or later.",
             Self::Ended => "Create a new machine.",
             Self::Unresponsive { .. } => {
-                "See what the thread waits for (/proc/PID/task/TID/stack and wchan); a process that cannot be signalled may have a seccomp filter."
+                "Read /proc/PID/task/TID/stack and wchan to see what the thread waits for. A seccomp filter may block the signal."
             }
-            Self::Panicked { .. } => "Report the message: it is an error of this package.",
+            Self::Panicked { .. } => "This is a bug in kvm-accel: please report it with this message.",
             Self::Thread { .. } => {
                 "Raise the limit on threads (ulimit -u, the cgroup's pids.max) or run fewer machines."
             }

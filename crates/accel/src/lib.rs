@@ -48,24 +48,24 @@
 //!
 //! Modules, lowest first. A module imports only modules before it:
 //!
-//! - `bus`: what answers I/O and MMIO exits.
-//! - `recent`: the last few values of something that takes long to read.
-//! - `required`: the capabilities without which no machine is created.
-//! - `cpu`: the guest's processors: CPUID, MSRs that leave the guest, bus locks.
+//! - `bus`: the interface that handles I/O and MMIO exits.
+//! - `recent`: a cache of values that take long to read.
+//! - `required`: the capabilities that every machine requires.
+//! - `cpu`: the guest's processors: CPUID, MSRs that user space emulates, bus locks.
 //! - `debug`: guest debug.
 //! - `error`: errors with codes and remedies.
 //! - `properties`: accelerator properties.
-//! - `notify`: what a notify exit leads to.
-//! - `event`: what happens by itself.
+//! - `notify`: decides what happens after a notify exit.
+//! - `event`: events that the accelerator emits.
 //! - `instruction`: the instruction at rip.
-//! - `state`: registers across stops.
+//! - `state`: registers and clock while the machine is stopped.
 //! - `stats`: statistics.
 //! - `interrupts`: routes, irqfds and messages.
-//! - `io`: accesses that stay in the kernel.
-//! - `dirty`: which pages were written.
+//! - `io`: accesses that the kernel handles without an exit.
+//! - `dirty`: tracking of written pages.
 //! - `vcpu`: vCPU threads.
 //! - `accelerator`: the order of initialisation.
-//! - `baseline`: the least that runs a guest, for benchmarks.
+//! - `baseline`: a minimal program that runs a guest, for benchmarks.
 
 #![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile vcpu/control against loom"))]
 

@@ -68,16 +68,16 @@ pub fn message(vcpu: u32, info: NotifyInfo, decision: NotifyDecision, injected: 
     let context = if info.context_invalid { "invalid" } else { "valid" };
     let consequence = match decision {
         NotifyDecision::Resume { .. } => {
-            "the guest goes on and may misbehave; further ones are counted, not reported".into()
+            "the guest continues and may misbehave; further notify exits are counted, not reported".into()
         }
         NotifyDecision::Fail(NotifyCause::ContextInvalid) => {
-            "KVM internal error: the guest cannot go on with an invalid context".into()
+            "KVM internal error: the guest cannot continue with an invalid context".into()
         }
         NotifyDecision::Fail(NotifyCause::Policy) => {
-            "KVM internal error, as notify-vmexit=internal-error asks for".into()
+            "KVM internal error, because notify-vmexit=internal-error is set".into()
         }
         NotifyDecision::Fail(NotifyCause::Budget(budget)) => format!(
-            "KVM internal error: more than {} notify exits within {} s exceed notify-budget",
+            "KVM internal error: more than {} notify exits within {} s, the limit of notify-budget",
             budget.exits,
             budget.window.as_secs()
         ),
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn test_message_says_the_true_context() {
+    fn test_message_reports_the_actual_context() {
         let fatal = message(1, VALID, Fail(NotifyCause::Policy), false);
         assert!(fatal.contains("vCPU 1") && fatal.contains("with valid context"), "{fatal}");
         assert!(fatal.contains("KVM internal error"), "{fatal}");

@@ -62,6 +62,6 @@ mod tests {
         recent.keep(KINDS, "other");
         assert!(recent.find(|&known| known == 0).is_none());
         assert_eq!(recent.find(|&known| known == 1).as_deref(), Some(&"other"));
-        assert_eq!(Arc::strong_count(&first), 1, "whoever holds it keeps it alive, and nobody else");
+        assert_eq!(Arc::strong_count(&first), 1, "the cache holds no reference to an evicted value");
     }
 }

@@ -1,4 +1,4 @@
-//! Breakpoints and steps in real guests. What a host's KVM does not stop at is decided and encoded in unit tests.
+//! Tests breakpoints and steps in real guests. Unit tests cover the breakpoints that a host's KVM does not support.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -47,7 +47,7 @@ fn test_steps_execute_one_instruction_each_and_a_resume_none() {
         assert_eq!(rax(&guest), done);
     }
     guest.vcpus.resume();
-    assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset), "no step is left over");
+    assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset), "the step has ended");
     guest.vcpus.reset().unwrap();
     guest.vcpus.prepare_step(0).unwrap();
     guest.vcpus.resume_only(0);
@@ -88,7 +88,7 @@ fn test_execute_breakpoint_stops_before_its_instruction_and_a_step_leaves_it() {
     guest.vcpus.remove_breakpoint(0, breakpoint).unwrap();
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
-    // It is gone from the registers, too.
+    // The breakpoint is removed from the registers, too.
     guest.vcpus.reset().unwrap();
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));

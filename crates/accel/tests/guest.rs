@@ -1,4 +1,4 @@
-//! The accelerator with real guests of a few bytes, on the host's /dev/kvm.
+//! Tests the accelerator with real guests of a few bytes, on the host's /dev/kvm.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -90,7 +90,7 @@ fn test_reset_starts_the_guest_again_from_power_on() {
 }
 
 #[test]
-fn test_injected_notify_under_run_warns_once_and_goes_on() {
+fn test_injected_notify_under_run_warns_once_and_continues() {
     if !kvm() {
         return;
     }
@@ -129,7 +129,7 @@ fn test_injected_notify_with_invalid_context_or_under_internal_error_is_fatal() 
             "{}",
             fault.report
         );
-        assert!(!guest.vcpus.inject_notify(1, false), "there is no vCPU 1");
+        assert!(!guest.vcpus.inject_notify(1, false), "vCPU 1 does not exist");
     }
 }
 

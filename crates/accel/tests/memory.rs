@@ -1,4 +1,4 @@
-//! Memory slots with a real kernel: what it accepts, what it refuses, and what a guest sees of them.
+//! Tests memory slots with a real kernel: the slots that it accepts and refuses, and the memory that a guest sees.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -25,12 +25,12 @@ fn accelerator(ram: &GuestRam) -> Accelerator {
     Accelerator::new(AccelProperties::default(), 1, ram.clone()).unwrap()
 }
 
-/// Start, size and read-only of each slot.
+/// Returns start, size and the read-only flag of each slot.
 fn slots(accel: &Accelerator) -> Vec<(u64, u64, bool)> {
     accel.memory().slots().iter().map(|slot| (slot.start, slot.size, slot.read_only)).collect()
 }
 
-/// The slot calls that `act` makes: slot, flags, start, size.
+/// Returns the slot calls of `act`: slot, flags, start, size.
 fn slot_calls(act: impl FnOnce()) -> Vec<(u32, u32, u64, u64)> {
     let trace = Trace::default();
     let session = trace.open(Filter::glob("kvm_set_user_memory"), 100);
@@ -95,7 +95,7 @@ fn test_a_read_only_toggle_is_two_calls_and_no_difference_is_none() {
     assert_eq!(slot_calls(|| accel.memory().set_log_dirty(true).unwrap()), []);
 }
 
-/// RAM of a file without a name, and that file.
+/// Creates RAM from an unnamed file. Returns both.
 fn file_ram(size: u64) -> (GuestRam, File) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let name = format!("kvm-accel-memory-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -131,7 +131,7 @@ fn test_user_mode_that_loses_its_memory_ends_kvm_run_with_efault() {
 }
 
 #[test]
-fn test_the_report_of_lost_code_is_made_without_a_signal_reaching_the_process() {
+fn test_the_report_of_lost_code_raises_no_signal_in_the_process() {
     if !kvm() {
         return;
     }
@@ -153,7 +153,7 @@ fn test_the_report_of_lost_code_is_made_without_a_signal_reaching_the_process() 
 /// Truncates the file behind the guest's memory and touches a lost page on a thread that runs no vCPU, as a virtio worker does.
 fn lose(guest: &Guest, file: &File) {
     file.set_len(2 * MIB).unwrap();
-    assert_eq!(guest.ram.read_obj::<u8>(GuestAddress(0x30_0123)).unwrap(), 0, "the empty page that is there instead");
+    assert_eq!(guest.ram.read_obj::<u8>(GuestAddress(0x30_0123)).unwrap(), 0, "the lost page reads as zeroes");
 }
 
 fn assert_lost(guest: &Guest, case: &str) {
@@ -254,14 +254,14 @@ fn test_a_loss_during_a_pause_is_reported_at_the_resume() {
 }
 
 #[test]
-fn test_a_region_is_split_by_an_overlay_and_made_whole_again() {
+fn test_an_overlay_splits_a_region_until_it_is_removed() {
     if !kvm() {
         return;
     }
     let ram = ram();
     let accel = accelerator(&ram);
     let mut changes = accel.memory().change();
-    // In the order in which nobody would want the kernel to see them.
+    // Listed in an order that would fail in the kernel.
     changes.add(Region::new(&ram, 0x1_0000..MIB)).unwrap();
     changes.add(Region::new(&ram, 0..0x8000)).unwrap();
     changes.add(Region::new(&ram, 0x8000..0x1_0000).read_only(true)).unwrap();
@@ -297,7 +297,7 @@ fn test_what_the_kernel_refuses_names_slot_start_and_size_and_changes_nothing() 
         let text = error.to_string();
         assert!(text.contains(&format!("slot 2, start {start}, size 0x2000")), "{text}");
         assert_eq!(slots(&accel), [(0, MIB, false)]);
-        // The kernel has none of it either: the same place is free.
+        // The kernel has no slot there either: the same range is free.
         let mut changes = accel.memory().change();
         changes.add(Region::new(&ram, 0x4000..0x5000).at(4 * MIB)).unwrap();
         changes.commit().unwrap();
@@ -336,7 +336,7 @@ fn test_what_this_process_writes_is_in_the_dirty_log() {
     ram.write_obj(1_u32, GuestAddress(0x1000)).unwrap();
     log.start().unwrap();
     assert_eq!(log.take().unwrap().pages(), 0);
-    // Across a page's end.
+    // Across the end of a page.
     ram.write_obj(1_u32, GuestAddress(0x3_1ffe)).unwrap();
     assert!(log.take().unwrap().ranges().eq(std::iter::once(0x3_1000..0x3_3000)));
     assert_eq!(log.take().unwrap().pages(), 0);

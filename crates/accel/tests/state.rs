@@ -1,4 +1,4 @@
-//! Register files of real guests: what is read, written, read again, and what a written one does.
+//! Tests the state of vCPUs of real guests: reading it, writing it, reading it again, and running with a written state.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -12,17 +12,17 @@ use vm_memory::GuestAddress;
 /// `out 0x64, al; jmp .`: stops the machine.
 const STOP: [u8; 4] = [0xe6, 0x64, 0xeb, 0xfe];
 
-/// Time goes on between two reads, also for a vCPU that stands still.
+/// MSRs that change between two reads, also while the vCPU is stopped.
 const TIME: &[u32] = &[
     0x10,        // TSC
     0xe7,        // MPERF
     0xe8,        // APERF
-    0x4000_0010, // how long Hyper-V's virtual processor has run
+    0x4000_0010, // run time of Hyper-V's virtual processor
     0x4000_0020, // Hyper-V's reference time
     0x4000_0021,
 ];
 
-/// Without what time changes.
+/// Returns the state without the parts that change with time.
 fn still(mut state: VcpuState) -> VcpuState {
     state.msrs.retain(|msr| !TIME.contains(&msr.index));
     if let Some(lapic) = &mut state.lapic {
@@ -32,7 +32,7 @@ fn still(mut state: VcpuState) -> VcpuState {
     state
 }
 
-/// Part by part, so that a failure tells which byte or MSR it is.
+/// Compares part by part, so that a failure names the byte or MSR.
 fn assert_same(found: &VcpuState, wanted: &VcpuState, what: &str) {
     let bytes = |found: &[u8], wanted: &[u8]| -> Vec<_> {
         found.iter().zip(wanted).enumerate().filter(|(_, (a, b))| a != b).map(|(at, (a, b))| (at, *a, *b)).collect()
@@ -52,7 +52,7 @@ fn msr(state: &VcpuState, index: u32) -> Option<u64> {
     state.msrs.iter().find(|msr| msr.index == index).map(|msr| msr.value)
 }
 
-/// A stopped machine that has run `code` in 64-bit user mode up to `out 0x64, al`, entered by nothing but a written state.
+/// Creates a stopped machine that has run `code` in 64-bit user mode up to `out 0x64, al`. Only a written state enters that mode.
 fn user_mode(code: &[u8]) -> Guest {
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     let guest = Guest::in_user_mode(ram, code);
@@ -90,7 +90,7 @@ fn test_state_of_64_bit_user_mode_with_sse_round_trips() {
         guest.vcpus.set_state(0, before.clone(), level).unwrap();
         assert_same(&still(guest.vcpus.state(0).unwrap()), &still(before.clone()), &format!("{level:?}"));
     }
-    // At RUNTIME the copy is written when the guest goes on: it runs `jmp .` with it.
+    // At RUNTIME the copy is written when the guest continues. It runs `jmp .` with it.
     guest.vcpus.set_state(0, before.clone(), Level::Runtime).unwrap();
     guest.vcpus.resume();
     guest.vcpus.pause();
@@ -113,7 +113,7 @@ fn test_every_part_takes_a_new_value() {
     wanted.registers.cr8 = 5;
     wanted.registers.segments[4].base = 0x7fff_0000_1000; // FS
     wanted.xsave[160..160 + 256].iter_mut().zip(0..=255).for_each(|(byte, i)| *byte = i);
-    wanted.xsave[512] |= 3; // XSTATE_BV: x87 and SSE are there
+    wanted.xsave[512] |= 3; // XSTATE_BV: x87 and SSE are in use
     wanted.debug.addresses = [0x1000, 0x2000, 0x3000, 0x4000];
     wanted.events.nmi.masked = true;
     for msr in &mut wanted.msrs {
@@ -124,7 +124,7 @@ fn test_every_part_takes_a_new_value() {
         }
     }
     let lapic = wanted.lapic.as_mut().unwrap();
-    lapic[0x80] = 0x50; // TPR: what CR8 shows
+    lapic[0x80] = 0x50; // TPR, which CR8 shows
     lapic[0xf0..0xf2].copy_from_slice(&[0xff, 1]); // spurious vector, enabled
     guest.vcpus.set_state(0, wanted.clone(), Level::Reset).unwrap();
     let found = guest.vcpus.state(0).unwrap();
@@ -149,7 +149,7 @@ fn test_pending_triple_fault_put_at_runtime_is_a_reset_request() {
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
     assert!(!guest.vcpus.state(0).unwrap().events.triple_fault, "delivered");
-    // And the kernel's own copy keeps it, until it is cleared the same way.
+    // The kernel's copy keeps the triple fault until it is cleared in the same way.
     guest.vcpus.set_state(0, state.clone(), Level::Reset).unwrap();
     assert!(guest.vcpus.state(0).unwrap().events.triple_fault);
     state.events.triple_fault = false;
@@ -195,7 +195,7 @@ fn test_refused_change_stops_the_machine_with_a_dump() {
     assert!(fault.message.contains("KVM_SET_SREGS") && fault.report.contains("RIP="), "{fault:?}");
     let error = guest.vcpus.set_state(0, state, Level::Reset).unwrap_err();
     assert_eq!((error.code(), error.errno()), ("ERR_KVM_IOCTL", Some(libc::EINVAL)));
-    // What was refused is gone; the guest runs with what the kernel has.
+    // The rejected change was discarded. The guest runs with the kernel's state.
     guest.vcpus.resume();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Reset));
 }

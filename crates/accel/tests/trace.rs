@@ -1,4 +1,4 @@
-//! Trace events of a real kernel's answers, where no guest is needed.
+//! Tests trace events of a real kernel's results that need no guest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 use kvm_accel::interrupts::Msi;
@@ -21,7 +21,7 @@ fn kvm() -> bool {
     there
 }
 
-/// What `act` does to a machine, as far as `glob` matches.
+/// Returns the events that `act` causes and `glob` matches.
 fn traced(glob: &str, act: impl FnOnce(&Accelerator)) -> Vec<TraceEvent> {
     let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
     let accel = Accelerator::new(AccelProperties::default(), 1, ram).unwrap();
@@ -34,7 +34,7 @@ fn traced(glob: &str, act: impl FnOnce(&Accelerator)) -> Vec<TraceEvent> {
 }
 
 #[test]
-fn test_ioeventfds_are_told_with_size_and_value() {
+fn test_ioeventfds_are_traced_with_size_and_value() {
     if !kvm() {
         return;
     }
@@ -54,7 +54,7 @@ fn test_ioeventfds_are_told_with_size_and_value() {
 }
 
 #[test]
-fn test_routes_are_told_and_then_committed() {
+fn test_routes_are_traced_before_the_commit() {
     if !kvm() {
         return;
     }
@@ -93,7 +93,7 @@ fn test_a_read_only_overlay_deletes_before_it_adds() {
         changes.add(Region::new(&overlay, 0x8000..0x9000).read_only(true)).unwrap();
         changes.commit().unwrap();
     });
-    let told: Vec<_> = events
+    let slots: Vec<_> = events
         .into_iter()
         .map(|event| match event {
             TraceEvent::KvmSetUserMemory { flags, guest_phys_addr, memory_size, ret, .. } => {
@@ -102,5 +102,5 @@ fn test_a_read_only_overlay_deletes_before_it_adds() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(told, [(0, 0, 0, 0), (0, 0, 0x8000, 0), (2, 0x8000, 0x1000, 0)]);
+    assert_eq!(slots, [(0, 0, 0, 0), (0, 0, 0x8000, 0), (2, 0x8000, 0x1000, 0)]);
 }

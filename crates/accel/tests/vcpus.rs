@@ -1,4 +1,4 @@
-//! vCPU threads on a host that limits them, and guests that sleep.
+//! Tests vCPU threads on a host that limits their number, and guests that sleep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 mod support;
@@ -16,15 +16,15 @@ use vm_memory::{Bytes, GuestAddress};
 
 /// `jmp .`
 const SPIN: &[u8] = &[0xeb, 0xfe];
-/// Set in the process that [`in_a_process_of_its_own`] starts.
+/// Set in the process that [`in_a_separate_process`] starts.
 const CHILD: &str = "KVM_ACCEL_TEST_CHILD";
 
 fn ram() -> GuestRam {
     GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap()
 }
 
-/// Runs the named test in a process of its own, behind `prefix`, and expects it to pass there. True in that process.
-fn in_a_process_of_its_own(test: &str, prefix: &[String]) -> bool {
+/// Runs the named test in a separate process, behind `prefix`, and expects it to pass there. Returns true in that process.
+fn in_a_separate_process(test: &str, prefix: &[String]) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
     }
@@ -54,7 +54,7 @@ fn words(text: &str) -> Vec<String> {
 #[test]
 fn test_a_spinning_guest_stops_in_a_process_that_may_have_no_pending_signal() {
     let test = "test_a_spinning_guest_stops_in_a_process_that_may_have_no_pending_signal";
-    if !kvm() || !in_a_process_of_its_own(test, &words("prlimit --sigpending=0")) {
+    if !kvm() || !in_a_separate_process(test, &words("prlimit --sigpending=0")) {
         return;
     }
     let guest = Guest::new(SPIN, NotifyProperties::default());
@@ -75,7 +75,7 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Sets how many threads this process's user may have, for good: where no thread can be started, no process can that would lift the limit.
+/// Limits the number of threads of this process's user. The limit is permanent, because no process could start to lift it.
 fn limit_threads(limit: usize) {
     let this = std::process::id().to_string();
     let status = Command::new("prlimit").args(["--pid", &this, &format!("--nproc={limit}:")]).status().unwrap();
@@ -83,8 +83,8 @@ fn limit_threads(limit: usize) {
 }
 
 #[test]
-fn test_a_thread_that_cannot_be_started_is_an_error_that_leaves_nothing_behind() {
-    let test = "test_a_thread_that_cannot_be_started_is_an_error_that_leaves_nothing_behind";
+fn test_a_failed_thread_start_is_an_error_without_leaks() {
+    let test = "test_a_failed_thread_start_is_an_error_without_leaks";
     const ALLOWED: &str = "KVM_ACCEL_TEST_ALLOWED";
     if !kvm() {
         return;
@@ -94,12 +94,12 @@ fn test_a_thread_that_cannot_be_started_is_an_error_that_leaves_nothing_behind()
         for allowed in 0..3 {
             let mut prefix = format!("env {ALLOWED}={allowed}");
             if root {
-                // The limit is one of a user, and none for root. A user without other processes keeps the right to open /dev/kvm.
+                // The limit applies to a user, but not to root. A user without other processes keeps the right to open /dev/kvm.
                 let user = 100_000 + std::process::id();
                 prefix.push_str(&format!(" setpriv --reuid={user} --clear-groups"));
                 prefix.push_str(" --inh-caps=+dac_override --ambient-caps=+dac_override");
             }
-            assert!(!in_a_process_of_its_own(test, &words(&prefix)));
+            assert!(!in_a_separate_process(test, &words(&prefix)));
         }
         return;
     }
@@ -110,14 +110,14 @@ fn test_a_thread_that_cannot_be_started_is_an_error_that_leaves_nothing_behind()
         accel.launch(&start, Arc::new(RecordingBus::default()), support::sink(sender))
     };
     let accelerator = || Accelerator::new(AccelProperties::default(), 4, ram()).unwrap();
-    // What the first machine of a process opens for good.
+    // The first machine of a process opens resources that the process keeps.
     drop(launch(&accelerator()).unwrap());
     let accel = accelerator();
     let before = (threads(), descriptors());
     limit_threads(before.0 + allowed);
     let failed = launch(&accel).unwrap_err();
     assert!(matches!(failed, Error::Thread { errno: libc::EAGAIN, .. }), "{failed}");
-    // The kernel lists a joined thread until it has let go of it.
+    // The kernel lists a joined thread for a short time.
     let start = Instant::now();
     while (threads(), descriptors()) != before && start.elapsed() < PATIENCE {
         std::thread::sleep(Duration::from_millis(2));
@@ -145,8 +145,8 @@ fn test_a_pause_leaves_a_guest_asleep_and_the_event_wakes_it() {
     assert_eq!(guest.vcpus.unparked().iter().map(|vcpu| vcpu.vcpu).collect::<Vec<_>>(), [0], "asleep is not parked");
     guest.bus.wake();
     assert_eq!(guest.stopped(), StopReason::Guest(Request::Wake));
-    assert_eq!(guest.bus.accesses.lock().unwrap().len(), 1, "nothing after the access that asked for sleep");
-    // The machine decides what a guest finds that was woken; without a reset it goes on behind the access.
+    assert_eq!(guest.bus.accesses.lock().unwrap().len(), 1, "no access follows the one that requested sleep");
+    // The machine decides the state of a guest that wakes up. Without a reset the guest continues after the access.
     assert_eq!(guest.vcpus.state(0).unwrap().registers.rip, ENTRY + 2);
     guest.vcpus.resume();
     guest.wait_for_accesses(2);
@@ -163,7 +163,7 @@ fn test_an_event_during_a_pause_wakes_the_guest_when_it_is_resumed() {
     guest.vcpus.pause();
     assert_eq!(guest.stopped(), StopReason::Paused);
     guest.bus.wake();
-    // Registers of a sleeping vCPU are read and written as those of any that is stopped.
+    // The registers of a sleeping vCPU can be read and written like those of a stopped one.
     let state = guest.vcpus.state(0).unwrap();
     guest.vcpus.set_state(0, state, kvm_accel::state::Level::Runtime).unwrap();
     guest.vcpus.resume();
@@ -205,7 +205,7 @@ fn test_a_step_of_another_vcpu_leaves_the_guest_asleep() {
     let StopReason::Debug(stop) = guest.stopped() else { panic!("not a step") };
     assert_eq!((stop.vcpu, stop.rip), (1, 0x2001));
     assert!(guest.bus.asleep());
-    // The sleeping one waits for its event when it is stepped itself; a pause ends that.
+    // A step of the sleeping vCPU waits for its event. A pause ends the wait.
     guest.vcpus.prepare_step(0).unwrap();
     guest.vcpus.resume_only(0);
     guest.vcpus.pause();
@@ -227,7 +227,7 @@ fn test_a_machine_ends_while_its_guest_sleeps() {
     drop(guest);
 }
 
-/// A PIC that raises one interrupt while the vCPU thread asks for the `raise_at`-th time whether one is pending.
+/// A PIC that raises one interrupt at the `raise_at`-th query of the vCPU thread for a pending interrupt.
 struct LatePic {
     raise_at: usize,
     asked: AtomicUsize,
@@ -264,7 +264,7 @@ fn test_an_interrupt_wakes_a_halted_vcpu_whenever_the_pic_raises_it() {
     if !kvm() {
         return;
     }
-    // Twice before the first entry, three times after `hlt`.
+    // Two queries before the first entry, three after `hlt`.
     for raise_at in 1..=5 {
         let ram = ram();
         let handler = u32::try_from(ENTRY + 4).unwrap();

@@ -32,8 +32,11 @@ pub fn stage_bytes(length: i64) -> BindingStaged {
     let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
     if !reserved {
         let message = format!("cannot allocate {length} bytes for an image: the host is out of memory");
-        let why =
-            MachineConfigError::new("memory", message, "Pass the image's path instead of its bytes: the machine then reads the file directly.");
+        let why = MachineConfigError::new(
+            "memory",
+            message,
+            "Pass the image's path instead of its bytes: the machine then reads the file directly.",
+        );
         return BindingStaged { token: 0, error: Some(error::json(why)) };
     }
     STAGED.with_borrow_mut(|staged| {

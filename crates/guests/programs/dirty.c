@@ -1,11 +1,11 @@
-/* Writes pages that `seed=` (1) chooses between 4 MiB and `end=` (8) MiB, `count=` (200) on each of `cpus=` (1) processors, and
-   prints a line. With `wait=1` (0) it then waits for a byte from COM1. */
+/* Writes `count=` (200) pages between 4 MiB and `end=` (8) MiB on each of `cpus=` (1) processors, and prints a line. `seed=` (1)
+selects the pages. With `wait=1` (0) it then waits for a byte from COM1. */
 #include "runtime/guest.h"
 
 enum { FIRST = 4 << 20, PAGE = 4096 };
 
 static u32 next(u32 *state) {
-    /* xorshift32: every state but 0 is reached. */
+    /* xorshift32 reaches every state except 0. */
     *state ^= *state << 13;
     *state ^= *state >> 17;
     *state ^= *state << 5;

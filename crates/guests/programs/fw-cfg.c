@@ -1,4 +1,4 @@
-/* fw_cfg as kvm-unit-tests and firmware read it. */
+/* Reads fw_cfg in the same way as kvm-unit-tests and firmware. */
 #include "runtime/guest.h"
 
 enum { SELECTOR = 0x510, DATA = 0x511, DMA = 0x514 };

@@ -1,4 +1,4 @@
-/* The demo. */
+/* Prints a greeting. */
 #include "runtime/guest.h"
 
 void main(void) {

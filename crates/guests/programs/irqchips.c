@@ -1,5 +1,5 @@
-/* Takes interrupts of the PIT and of COM1 through the PIC, and with `ioapic=1` through the IOAPIC and the local APIC too; prints a line
-   for each source after `ticks=` (10) of its interrupts. Halts between them. */
+/* Takes interrupts of the PIT and of COM1 through the PIC, and with `ioapic=1` also through the IOAPIC and the local APIC. Prints a
+line for each source after `ticks=` (10) interrupts. Halts between interrupts. */
 #include "runtime/guest.h"
 
 enum { VECTORS = 0x40, PIC_VECTOR = 0x20, IOAPIC_VECTOR = 0x30, SPURIOUS_VECTOR = 0x3f };
@@ -16,7 +16,7 @@ struct gate {
 static struct gate idt[VECTORS];
 extern const u8 entries[];
 
-/* Each entry of 16 bytes leads to `taken` with its vector. Interrupted code is not resumed: it waits for interrupts and nothing else. */
+/* Each entry of 16 bytes calls `taken` with its vector. Interrupted code is not resumed, because it only waits for interrupts. */
 asm(".text\n"
     ".p2align 4\n"
     "entries:\n"
@@ -38,7 +38,7 @@ static _Noreturn void wait(void) {
         asm volatile("sti\n\thlt");
 }
 
-static void told(const char *source) {
+static void report(const char *source) {
     puts("irqchips: ");
     puts(source);
     puts(controller == PIC_VECTOR ? " through the PIC: " : " through the IOAPIC: ");
@@ -54,7 +54,7 @@ static void pin(u32 number, u32 entry) {
     write(IOAPIC + WINDOW, entry);
 }
 
-/* Only this line of the controller in use. */
+/* Unmasks only this line of the controller in use. */
 static void unmask(u32 line) {
     if (controller == PIC_VECTOR) {
         out8(MASTER + 1, ~(1u << line));
@@ -78,20 +78,20 @@ static void end_of_interrupt(void) {
         write(LAPIC + EOI, 0);
 }
 
-/* The first argument comes in EAX. */
+/* Receives its argument in EAX. */
 __attribute__((used, regparm(1))) static _Noreturn void taken(u32 vector) {
     if (vector == controller + TIMER) {
         end_of_interrupt();
         if (++count < option("ticks=", 10))
             wait();
         unmask(SERIAL);
-        told("timer");
+        report("timer");
         out8(MODEM_CONTROL, OUT2);
         out8(INTERRUPT_ENABLE, THR_EMPTY);
         wait();
     }
     if (vector == controller + SERIAL) {
-        /* Reading what interrupts acknowledges it to the UART; enabling it again interrupts again. */
+        /* Reading the interrupt identification acknowledges the interrupt. Enabling it again raises the next one. */
         u32 id = in8(INTERRUPT_ID) & 0xf;
         end_of_interrupt();
         count += id == THR_EMPTY;
@@ -100,7 +100,7 @@ __attribute__((used, regparm(1))) static _Noreturn void taken(u32 vector) {
             out8(INTERRUPT_ENABLE, THR_EMPTY);
             wait();
         }
-        told("serial port");
+        report("serial port");
         if (controller == PIC_VECTOR && option("ioapic=", 0)) {
             out8(MASTER + 1, 0xff);
             write(LAPIC + SPURIOUS, LAPIC_ENABLED | SPURIOUS_VECTOR);
@@ -112,7 +112,7 @@ __attribute__((used, regparm(1))) static _Noreturn void taken(u32 vector) {
         puts("irqchips: done\n");
         reset();
     }
-    /* What came late from a line that is masked by now. */
+    /* An interrupt that arrived late, from a line that is masked now. */
     end_of_interrupt();
     wait();
 }

@@ -1,5 +1,5 @@
-/* Makes `count=` (1000) loads from an unclaimed address, or stores with `store=1`, between two lines. The
-   second line has their TSC ticks. */
+/* Prints a line, executes `count=` (1000) loads from an unclaimed address, or stores with `store=1`, and prints a second line with
+their duration in TSC ticks. */
 #include "runtime/guest.h"
 
 void main(void) {

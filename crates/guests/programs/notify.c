@@ -1,5 +1,5 @@
-/* Causes notify exits on a host whose KVM takes CPUID leaf 0x4e4f5449 for one (a test host; elsewhere it is just CPUID):
-   `count=` (1) of them on each of `cpus=` (1) processors, with an invalid context if `invalid=1`. */
+/* Causes `count=` (1) notify exits on each of `cpus=` (1) processors, with an invalid context if `invalid=1`. Works on the test host
+whose KVM turns CPUID leaf 0x4e4f5449 into a notify exit. On other hosts the leaf is an ordinary CPUID leaf. */
 #include "runtime/guest.h"
 
 static void work(u32 processor) {

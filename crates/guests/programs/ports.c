@@ -1,4 +1,4 @@
-/* Serial ports and the debug console. */
+/* Prints a line on each serial port and on the debug console. */
 #include "runtime/guest.h"
 
 static void say(u16 base, u32 number) {

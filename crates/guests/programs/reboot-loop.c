@@ -1,4 +1,4 @@
-/* Resets the machine as soon as it has started, each time. */
+/* Resets the machine at each start. */
 #include "runtime/guest.h"
 
 void main(void) { puts("reboot-loop\n"); }

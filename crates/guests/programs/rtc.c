@@ -19,10 +19,10 @@ static void byte(u8 value) {
     putch("0123456789abcdef"[value & 15]);
 }
 
-/* Whether the line has risen since it was looked at last. */
+/* Returns whether the line has risen since the last call. */
 static u32 rose(void) {
     u32 requested = in8(SLAVE) & 1;
-    /* Starting the chip anew forgets requests. */
+    /* Initialising the chip again clears its requests. */
     out8(SLAVE, 0x11), out8(SLAVE + 1, 0x70), out8(SLAVE + 1, 2), out8(SLAVE + 1, 1), out8(SLAVE + 1, 0xff), out8(SLAVE, 0x0a);
     return requested;
 }
@@ -57,7 +57,7 @@ void main(void) {
     interrupt("update", UPDATE);
     set(1, 0xff), set(3, 0xff), set(5, 0xff);
     interrupt("alarm", ALARM);
-    /* A date of the guest's own, and a second later. */
+    /* Set a date, and read it one second later. */
     set(B, H24 | 0x80);
     const u8 then[][2] = {{0x32, 0x19}, {9, 0x99}, {8, 0x12}, {7, 0x31}, {4, 0x23}, {2, 0x59}, {0, 0x59}};
     for (u32 i = 0; i < sizeof then / sizeof *then; i++)

@@ -1,4 +1,4 @@
-/* Gives back what COM1 brings, up to a `q`. */
+/* Echoes the input of COM1, up to a `q`. */
 #include "runtime/guest.h"
 
 void main(void) {

@@ -1,4 +1,4 @@
-/* Numbered lines for ever, or `count=` of them. */
+/* Prints numbered lines without end, or `count=` lines. */
 #include "runtime/guest.h"
 
 void main(void) {

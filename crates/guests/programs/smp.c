@@ -1,4 +1,4 @@
-/* Each of `cpus=` (2) processors makes `count=` (8) port writes and prints a line. */
+/* Each of `cpus=` (2) processors executes `count=` (8) port writes and prints a line. */
 #include "runtime/guest.h"
 
 static void work(u32 processor) {

@@ -1,4 +1,4 @@
-/* Never leaves the processor by itself. */
+/* Runs an empty loop, which causes no exit. */
 #include "runtime/guest.h"
 
 void main(void) {

@@ -1,4 +1,4 @@
-/* String output and string input in pieces of every size from 1 to 16: no byte may be lost or doubled on the way. */
+/* Tests string output and string input in pieces of every size from 1 to 16. No byte may be lost or repeated. */
 #include "runtime/guest.h"
 
 static const char text[] = "the quick brown fox jumps over the lazy dog 0123456789\n";

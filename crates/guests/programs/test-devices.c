@@ -1,4 +1,4 @@
-/* pc-testdev, in the ways that kvm-unit-tests use it. */
+/* Uses pc-testdev in the same way as kvm-unit-tests. */
 #include "runtime/guest.h"
 
 enum { LATCH = 0xe0, FLUSH = 0xe4, BYTES = 0xe8, LINES = 0x2000, PIC = 0x20 };
@@ -43,11 +43,12 @@ static void flush(void) {
 
 /* Edges reach the interrupt request register of the PIC while its lines are masked. */
 static void lines(void) {
-    /* ICW1 to ICW4: edges, vectors from 32 on, a slave at 2, 8086 mode; then all masked, and reads answer the requests. */
+    /* ICW1 to ICW4: edge-triggered, vectors from 32 on, a slave at line 2, 8086 mode. Then all lines are masked, and reads return the
+    * request register. */
     out8(PIC, 0x11), out8(PIC + 1, 32), out8(PIC + 1, 4), out8(PIC + 1, 1), out8(PIC + 1, 0xff), out8(PIC, 0x0a);
     for (u32 line = 3; line < 8; line++) {
         if (line == 4)
-            continue; /* COM1's own. */
+            continue; /* The line of COM1. */
         /* A write of any width sets the line of its port, and no other. */
         if (line == 5)
             out16(LINES + line, 1);

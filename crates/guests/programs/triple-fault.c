@@ -1,4 +1,4 @@
-/* Ends by a triple fault. */
+/* Ends the machine with a triple fault. */
 #include "runtime/guest.h"
 
 void main(void) {

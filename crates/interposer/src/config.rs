@@ -1,8 +1,9 @@
-//! The grammar of `KVM_INTERPOSE`, see the crate's documentation.
+//! Parses `KVM_INTERPOSE`. The documentation of the crate describes its grammar.
 
 use crate::names::{errno_number, ioctl_number};
 use libc::c_int;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The most `notify`, `buslock` and `debug` rules together: each vCPU has this many counters.
@@ -96,12 +97,12 @@ impl Config {
             self.log = Some(path.into());
         } else if let Some(rest) = rule.strip_prefix("cap:") {
             let (capability, value) = rest.split_once('=').ok_or("expected cap:NUMBER=VALUE")?;
-            let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+            let value = wide(value)?;
             self.capabilities.push((number(capability)?, value));
         } else if let Some(rest) = rule.strip_prefix("answer:") {
             let (name, value) = rest.split_once('=').ok_or("expected answer:NAME=VALUE")?;
-            let request = ioctl_number(name).ok_or_else(|| format!("unknown call `{name}`"))?;
-            let value = value.parse().map_err(|_| format!("`{value}` is not a number"))?;
+            let request = request_of(name)?;
+            let value = wide(value)?;
             self.answers.push((request, value));
         } else if let Some(rest) = rule.strip_prefix("notify:") {
             self.add_exit(rest, Given::Notify(0))?;
@@ -119,7 +120,7 @@ impl Config {
 
     fn add_exit(&mut self, text: &str, exit: Given) -> Result<(), String> {
         if self.exits.len() == MAX_EXIT_RULES {
-            return Err(format!("at most {MAX_EXIT_RULES} notify and debug rules"));
+            return Err(format!("too many rules: expected at most {MAX_EXIT_RULES} notify, buslock and debug rules"));
         }
         self.exits.push(exit_rule(text, exit)?);
         Ok(())
@@ -131,11 +132,13 @@ fn exit_rule(text: &str, exit: Given) -> Result<ExitRule, String> {
     for (key, value) in pairs(text) {
         let field = match key {
             "pc" | "dr6" | "dr7" => {
-                rule.exit.set(key, value.parse().map_err(|_| format!("`{value}` is not a number"))?)?;
+                rule.exit.set(key, wide(value)?)?;
                 continue;
             }
             "port" => {
-                rule.port = Some(value.parse().map_err(|_| format!("`{value}` is not a port"))?);
+                rule.port = Some(
+                    value.parse().map_err(|_| format!("invalid port `{value}`: expected a number from 0 to 65535"))?,
+                );
                 continue;
             }
             "vcpu" => &mut rule.vcpu,
@@ -155,7 +158,7 @@ fn exit_rule(text: &str, exit: Given) -> Result<ExitRule, String> {
 impl Given {
     /// Sets a key that only this kind of exit has.
     fn set(&mut self, key: &str, value: u64) -> Result<(), String> {
-        let narrow = || u32::try_from(value).map_err(|_| format!("`{value}` is not a number of 32 bits"));
+        let narrow = || u32::try_from(value).map_err(|_| format!("invalid value `{value}`: expected a 32-bit number"));
         match (self, key) {
             (Self::Notify(flags), "flags") => *flags = narrow()?,
             (Self::Debug { exception, .. }, "exception") => *exception = narrow()?,
@@ -170,11 +173,16 @@ impl Given {
 
 fn fail_rule(text: &str) -> Result<FailRule, String> {
     let (name, rest) = text.split_once(',').unwrap_or((text, ""));
-    let request = ioctl_number(name).ok_or_else(|| format!("unknown call `{name}`"))?;
+    let request = request_of(name)?;
     let (mut capability, mut errno, mut first, mut times) = (None, None, 1, 1);
     for (key, value) in pairs(rest) {
         match key {
-            "errno" => errno = Some(errno_number(value).ok_or_else(|| format!("unknown errno `{value}`"))?),
+            "errno" => {
+                errno = Some(
+                    errno_number(value)
+                        .ok_or_else(|| format!("unknown errno `{value}`: expected a name, such as EIO"))?,
+                )
+            }
             "nth" => first = number(value)?,
             "times" => times = number(value)?,
             "cap" => capability = Some(number(value)?),
@@ -190,8 +198,16 @@ fn pairs(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(',').filter(|word| !word.is_empty()).map(|word| word.split_once('=').unwrap_or((word, "")))
 }
 
+fn request_of(name: &str) -> Result<u32, String> {
+    ioctl_number(name).ok_or_else(|| format!("unknown call `{name}`: expected an ioctl of KVM, such as KVM_CREATE_VM"))
+}
+
+fn wide<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("invalid value `{text}`: expected a number"))
+}
+
 fn number(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("`{text}` is not a number"))
+    text.parse().map_err(|_| format!("invalid value `{text}`: expected a whole number from 0 to 4294967295"))
 }
 
 #[cfg(test)]
@@ -270,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn test_fail_can_be_about_one_capability() {
+    fn test_fail_can_select_one_capability() {
         let config = Config::parse("fail:KVM_ENABLE_CAP,cap=219,errno=EPERM").unwrap();
         assert_eq!(config.fail[0].errno(ENABLE_CAP, Some(218)), None);
         assert_eq!(config.fail[0].errno(ENABLE_CAP, Some(219)), Some(libc::EPERM));

@@ -8,15 +8,15 @@
 //! | `cap219` | the host has KVM_CAP_X86_NOTIFY_VMEXIT: KVM_CHECK_EXTENSION returns 1; KVM_ENABLE_CAP is validated like in Linux 6.1 and does not reach the kernel |
 //! | `cap:NUMBER=VALUE` | KVM_CHECK_EXTENSION of that capability returns VALUE (0 hides it) |
 //! | `answer:NAME=VALUE` | the call of that name (`KVM_GET_API_VERSION`, ...) returns VALUE and does not reach the kernel |
-//! | `notify:KEY=N,...` | notify exits on vCPU `vcpu` (0) of every VM that has enabled capability 219: the first after `after` (0) real exits of that vCPU, `count` (1) in all, each following one after `every` (0) further real exits, with `flags` (0; 1: context invalid). With `port`, only I/O exits at that port count, which selects a place in a guest independent of the firmware that ran before it |
-//! | `buslock:KEY=N,...` | bus-lock exits of any vCPU, with the same keys; `cap:193=3` makes a program enable them, which every kernel accepts |
+//! | `notify:KEY=N,...` | `count` (1) notify exits on vCPU `vcpu` (0) of every VM that has enabled capability 219. The first follows `after` (0) real exits of that vCPU, each further one `every` (0) real exits later. `flags` (0) is KVM's; 1 means an invalid context. With `port`, only I/O exits at that port count: this selects a place in the guest independently of its firmware |
+//! | `buslock:KEY=N,...` | bus-lock exits of any vCPU, with the same keys. `cap:193=3` makes a program enable the capability, which every kernel accepts |
 //! | `debug:KEY=N,...` | debug exits of any vCPU, with the same keys and `exception` (1), `pc`, `dr6` and `dr7` (0), in decimal |
-//! | `fail:NAME,errno=E,...` | the call of that name (`KVM_CREATE_VM`, ..., or `mmap` of a vCPU) fails with errno `E` (a name) and does not reach the kernel: the `nth` (1) one and the `times` (1) - 1 that follow; `cap=N` counts only those calls of KVM_CHECK_EXTENSION or KVM_ENABLE_CAP |
-//! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and what identifies it (`cap`, `flags`, `arg`, `id`, `vcpu`; `leaves` of KVM_SET_CPUID2 as `FUNCTION.INDEX.FLAGS:EAX,EBX,ECX,EDX` in hexadecimal). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
+//! | `fail:NAME,errno=E,...` | the call of that name (`KVM_CREATE_VM`, ..., or `mmap` of a vCPU) fails with errno `E` (a name) and does not reach the kernel. This applies to `times` (1) calls, beginning with call number `nth` (1). With `cap=N`, only KVM_CHECK_EXTENSION or KVM_ENABLE_CAP of that capability counts |
+//! | `log=PATH` | appends a line of JSON for each call: `pid`, `ioctl`, `fd`, `result` (negative errno), `interposed`, and its arguments (`cap`, `flags`, `arg`, `id`, `vcpu`; `leaves` of KVM_SET_CPUID2 as `FUNCTION.INDEX.FLAGS:EAX,EBX,ECX,EDX` in hexadecimal). KVM_RUN is logged the first time on each vCPU and whenever its exit is interposed (`notify`: the flags) |
 //!
 //! Example: `cap219;notify:vcpu=1,after=3,flags=1;log=/tmp/calls`.
 //!
-//! **No exit is lost.** An interposed exit is given at an entry, and does not replace an exit. The entry first runs
+//! **No exit is lost.** An interposed exit is returned instead of an entry, and does not replace a real exit. The entry first runs
 //! with `immediate_exit` set to 2, so that the kernel completes the I/O of the previous exit. If this causes a real
 //! exit (the next piece of a string instruction), the program gets that exit first. A kick, which writes 1, also takes
 //! effect first.

@@ -13,14 +13,14 @@
 //!
 //! - `errno`: errors as the kernel reports them.
 //! - `calls`: the ioctls of each kind of object, and the sizes of their arguments.
-//! - `shared_bytes`: bytes that others change meanwhile.
+//! - `shared_bytes`: bytes that a guest or another thread may change.
 //! - `ioctl`: calls by number.
 //! - `memory`: guest memory.
 //! - `event_fd`: eventfds.
-//! - `slots`: what keeps a guest's memory mapped.
+//! - `slots`: keeps a guest's memory mapped.
 //! - `device`: devices in the kernel.
-//! - `watch`: ends a call of KVM_RUN when its time is over.
-//! - `kicks`: kicks that other threads use.
+//! - `watch`: interrupts calls of KVM_RUN that take long.
+//! - `kicks`: kicks a vCPU from another thread.
 //! - `vcpu`, `vm`, `system`: the objects.
 //! - `layout`: a test that writes TypeScript's tables of structures.
 //!

@@ -68,8 +68,8 @@ impl Vcpu {
                 return Ran::Exit(self.page.reason());
             }
             match vmm_sys_util::errno::Error::last().errno() {
-                // Only a kick, or the owner of the page, sets the byte. Clearing it before the caller checks what it
-                // was kicked for loses nothing: a later kick sets it again.
+                // Only a kick, or the owner of the page, sets the byte. The caller checks for requests after this line, so
+                // clearing the byte here loses no request: a later kick sets it again.
                 libc::EINTR if self.immediate_exit.take() => {
                     self.page.set_reason(KVM_EXIT_INTR);
                     return Ran::Exit(KVM_EXIT_INTR);

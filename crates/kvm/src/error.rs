@@ -27,7 +27,7 @@ pub enum Error {
         device: PathBuf,
     },
     /// The kernel implements another version of the API.
-    #[error("KVM_GET_API_VERSION answers {found}, and this accelerator speaks version 12 only")]
+    #[error("unsupported KVM API version {found}: expected 12")]
     ApiVersion {
         /// The version that the kernel reports.
         found: i32,

@@ -11,7 +11,7 @@
 //! - `upstream`: what kvm-ioctls lacks, in its style.
 //! - `error`: errors of the kernel interface.
 //! - `state`: a vCPU's registers as values.
-//! - `run`: what takes part in `KVM_RUN`: the shared page, exits, the kick.
+//! - `run`: the run loop's parts: the shared page, exits, the kick.
 //! - `fd`: the descriptors of the system, a VM and a vCPU, with their ioctls.
 #![allow(unsafe_code, reason = "this crate calls the kernel and reads memory that it shares with the kernel")]
 #![cfg_attr(test, allow(clippy::duplicate_mod, reason = "tests compile kick.rs as a second copy"))]

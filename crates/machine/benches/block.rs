@@ -1,7 +1,7 @@
-//! What a disk costs beside its file: 4 KiB reads by the device, behind its transport and on its thread, and by this thread.
+//! Measures the cost of a disk beside its file: 4 KiB reads by the device, with its transport and thread, and by this thread.
 //!
-//! Answers each line of standard input, `DEPTH N` for N reads with DEPTH of them offered at a time, with a line of JSON in nanoseconds a read:
-//! `npm run bench` takes turns between this and other programs.
+//! Answers each line of standard input, `DEPTH N` for N reads with DEPTH of them offered at a time, with a line of JSON in
+//! nanoseconds per read. `npm run bench` alternates between this and other programs.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark fails loudly")]
 
@@ -24,9 +24,9 @@ const USED: u32 = 0x3000;
 const HEADERS: u64 = 0x4000;
 const DATA: u64 = 0x1_0000;
 const READ: u64 = 4096;
-/// Bytes of the image, all of them in the page cache.
+/// Size of the image in bytes. The whole image is in the page cache.
 const IMAGE: u64 = 16 << 20;
-/// Where the `n`th read is.
+/// Returns the offset of the `n`th read.
 const fn place(n: u64) -> u64 {
     n.wrapping_mul(2_654_435_761) % (IMAGE / READ) * READ
 }
@@ -47,7 +47,7 @@ impl Driver {
         let irq = Irq::edge(move || _ = raised.send(()));
         let mmio = Mmio::new(Arc::new(block), ram.clone(), irq, Box::new(|_| {})).unwrap();
         let driver = Self { ram, mmio, interrupt, made: 0 };
-        // Version 1, and nothing else.
+        // Feature VIRTIO_F_VERSION_1 only.
         driver.write(register::VIRTIO_MMIO_STATUS, 3);
         driver.write(register::VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
         driver.write(register::VIRTIO_MMIO_DRIVER_FEATURES, 1);

@@ -1,12 +1,12 @@
-//! What the accelerator and the machine add to the kernel's own cost: the same guest image under nothing but KVM_RUN
-//! (`raw`), under [`Vcpus`] with a bus that does nothing (`bus`), and under a whole [`Board`] (`board`).
+//! Measures what the accelerator and the machine add to the kernel's cost of an exit. The same guest image runs in a loop of
+//! KVM_RUN (`raw`), under [`Vcpus`] with an empty bus (`bus`), and under a whole [`Board`] (`board`).
 //!
 //! `cargo bench -p kvm-accel-machine --bench exits -- [--json] [--rounds N]` measures by itself. With `--ask` it reads requests
-//! from standard input, one a line, and answers each with a line of JSON, so that `npm run bench` can take turns between this
-//! program, Node and QEMU: `pio N` and `mmio N` for a round of N exits, `first-byte` for one start.
+//! from standard input, one a line, and answers each with a line of JSON, so that `npm run bench` can alternate between this
+//! program, Node.js and QEMU: `pio N` and `mmio N` for a round of N exits, `first-byte` for one start.
 //!
-//! An exit's time is what the guest counted with its time stamp counter around its loop, so that neither start nor console
-//! is in it. The loop of the guests is three instructions, of which one exits.
+//! The guest measures its loop with its time stamp counter, so an exit's time includes neither start nor console. The loop has
+//! three instructions, of which one exits.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark fails loudly")]
 
@@ -41,7 +41,7 @@ fn loaded(guest: &str, cmdline: &str) -> (GuestRam, StartState) {
     (ram, start)
 }
 
-/// Reads all ones, keeps what COM1 is written, ends at a reset.
+/// A bus that reads all ones, keeps the output on COM1, and ends at a reset.
 #[derive(Default)]
 struct TrivialBus(Mutex<Vec<u8>>);
 
@@ -75,7 +75,7 @@ struct Stopped(Sender<()>);
 impl EventSink for Stopped {
     fn emit(&self, event: Event) {
         if let Event::Stopped(_) = event {
-            // A machine that is dropped may still tell; nobody listens then.
+            // A machine that is dropped may still emit events without a receiver.
             let _ = self.0.send(());
         }
     }
@@ -86,7 +86,7 @@ fn sink() -> (Arc<Stopped>, Receiver<()>) {
     (Arc::new(Stopped(sender)), stopped)
 }
 
-/// What the guest wrote until it reset the machine.
+/// Returns what the guest wrote until it reset the machine.
 fn raw(guest: &str, cmdline: &str) -> Vec<u8> {
     let (ram, start) = loaded(guest, cmdline);
     let mut console = Vec::new();
@@ -146,7 +146,7 @@ fn whole_board(guest: &str, cmdline: &str) -> Vec<u8> {
     console
 }
 
-/// Time stamp counter ticks for each of `count` exits. Rounds begin with another variant each.
+/// Returns the time stamp counter ticks for each of `count` exits. Each round begins with another variant.
 fn exits(kind: &str, count: u32, round: usize) -> [f64; 3] {
     let guest = format!("{kind}-loop");
     let cmdline = format!("count={count}");
@@ -154,19 +154,19 @@ fn exits(kind: &str, count: u32, round: usize) -> [f64; 3] {
     for turn in 0..VARIANTS.len() {
         let variant = (round + turn) % VARIANTS.len();
         let console = match VARIANTS[variant] {
-            // On a thread of its own, as the others: an ioctl of a process with one thread is cheaper by a reference count.
+            // On a separate thread like the other variants: in a process with one thread, an ioctl is cheaper by a reference count.
             "raw" => std::thread::scope(|scope| scope.spawn(|| raw(&guest, &cmdline)).join()).unwrap(),
             "bus" => bus(&guest, &cmdline),
             _ => whole_board(&guest, &cmdline),
         };
-        ticks[variant] = ticks_told(&console) / f64::from(count);
+        ticks[variant] = printed_ticks(&console) / f64::from(count);
     }
     ticks
 }
 
-fn ticks_told(console: &[u8]) -> f64 {
+fn printed_ticks(console: &[u8]) -> f64 {
     let text = String::from_utf8_lossy(console);
-    let hex = text.split("ticks 0x").nth(1).unwrap_or_else(|| panic!("the guest told no ticks: {text}"));
+    let hex = text.split("ticks 0x").nth(1).unwrap_or_else(|| panic!("the guest printed no ticks: {text}"));
     let hex = hex.split_whitespace().next().unwrap();
     // Below 2^53: less than a month of ticks.
     #[allow(clippy::cast_precision_loss)]
@@ -174,7 +174,7 @@ fn ticks_told(console: &[u8]) -> f64 {
     ticks
 }
 
-/// Nanoseconds for each tick, from a loop long enough that its start and end do not count.
+/// Returns the nanoseconds per tick, from a loop that is long compared with its start and end.
 fn nanoseconds_per_tick() -> f64 {
     const LONG: u32 = 20_000;
     let (ram, start) = loaded("pio-loop", &format!("count={LONG}"));
@@ -194,10 +194,10 @@ fn nanoseconds_per_tick() -> f64 {
     })
     .unwrap();
     let elapsed = end.unwrap() - begin.unwrap();
-    elapsed.as_secs_f64() * 1e9 / f64::from(LONG - 1) * f64::from(LONG) / ticks_told(&console)
+    elapsed.as_secs_f64() * 1e9 / f64::from(LONG - 1) * f64::from(LONG) / printed_ticks(&console)
 }
 
-/// Milliseconds from nothing to the guest's first byte: raw, and through a board's pipe.
+/// Returns the milliseconds from the creation of the VM to the guest's first byte: raw, and through a board's pipe.
 fn first_byte(round: usize) -> [f64; 2] {
     let mut times = [0.0; 2];
     for turn in 0..2 {

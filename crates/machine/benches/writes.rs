@@ -1,8 +1,8 @@
-//! What a guest's write costs when it leaves the guest, when it only signals an eventfd, and when it is kept for later.
+//! Measures the cost of a guest's write that exits, of one that signals an eventfd, and of one that is coalesced.
 //!
-//! Answers each line of standard input, `pio N` or `mmio N` for a round of N writes of each, with a line of JSON in nanoseconds a write:
-//! `npm run bench` takes turns between this and other programs. A write's time is what the guest counted with its time stamp counter
-//! around its loop of three instructions; a tick's length is what the host's clock says of the writes that leave.
+//! Answers each line of standard input, `pio N` or `mmio N` for a round of N writes of each kind, with a line of JSON in nanoseconds
+//! per write. `npm run bench` alternates between this and other programs. The guest measures its loop of three instructions with its
+//! time stamp counter. The host's clock, measured over the writes that exit, gives the length of a tick.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark fails loudly")]
 
@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
 
 const MEMORY: u64 = 16 << 20;
-/// Where the loops write.
+/// The target address of the loops.
 const PORT: u16 = 0xe0;
 const ADDRESS: u64 = 0xd000_0000;
 
-/// The target of the writes: does nothing, as fast or as late as it asks for.
+/// The target of the writes. It does nothing, and is fast or coalesced by its ranges.
 #[derive(Default)]
 struct Target {
     doorbells: Vec<Doorbell>,
@@ -55,7 +55,7 @@ impl BusDevice for Target {
     }
 }
 
-/// Keeps what the guest prints.
+/// A target that keeps the guest's output.
 #[derive(Default)]
 struct Console(Mutex<Vec<u8>>);
 
@@ -77,13 +77,13 @@ struct Stopped(Sender<()>);
 impl EventSink for Stopped {
     fn emit(&self, event: Event) {
         if let Event::Stopped(_) = event {
-            // A machine that is dropped may still tell; nobody listens then.
+            // A machine that is dropped may still emit events without a receiver.
             let _ = self.0.send(());
         }
     }
 }
 
-/// Ticks of `count` writes, and the time between the first and the last that arrived.
+/// Returns the ticks of `count` writes, and the time between the first and the last that arrived.
 fn run(kind: &str, count: u32, target: Target) -> (f64, Duration) {
     let options = BootOptions { cmdline: format!("count={count} store=1"), ..Default::default() };
     let kernel = BootImage::from_bytes(ImageRole::Kernel, image(&format!("{kind}-loop"), Format::Pvh).unwrap());
@@ -105,12 +105,12 @@ fn run(kind: &str, count: u32, target: Target) -> (f64, Duration) {
     vcpus.resume();
     stopped.recv().unwrap();
     let arrived = target.arrived.lock().unwrap().map_or(Duration::ZERO, |(first, last)| last - first);
-    (ticks_told(&console.0.lock().unwrap()), arrived)
+    (printed_ticks(&console.0.lock().unwrap()), arrived)
 }
 
-fn ticks_told(console: &[u8]) -> f64 {
+fn printed_ticks(console: &[u8]) -> f64 {
     let text = String::from_utf8_lossy(console);
-    let hex = text.split("ticks 0x").nth(1).unwrap_or_else(|| panic!("the guest told no ticks: {text}"));
+    let hex = text.split("ticks 0x").nth(1).unwrap_or_else(|| panic!("the guest printed no ticks: {text}"));
     let hex = hex.split_whitespace().next().unwrap();
     // Below 2^53: less than a month of ticks.
     #[allow(clippy::cast_precision_loss)]
@@ -126,7 +126,7 @@ fn round(kind: &str, count: u32) -> String {
     let (exit, between) = run(kind, count, Target::default());
     let (ioeventfd, _) = run(kind, count, Target { doorbells: vec![bell], ..Target::default() });
     let (coalesced, _) = run(kind, count, Target { coalesced: Some(0..width), ..Target::default() });
-    // The first write that arrives is one of `count`; between it and the last are one less.
+    // Between the first and the last write that arrives lie `count` minus 1 writes.
     let nanoseconds_per_tick = between.as_secs_f64() * 1e9 / f64::from(count - 1) * f64::from(count) / exit;
     let [exit, ioeventfd, coalesced] =
         [exit, ioeventfd, coalesced].map(|ticks| ticks / f64::from(count) * nanoseconds_per_tick);

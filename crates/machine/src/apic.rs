@@ -16,7 +16,7 @@ pub const ALL_PROCESSORS: u8 = 0xff;
 /// [`MachineConfigError`] if an id does not fit in a byte below [`ALL_PROCESSORS`].
 pub fn apic_ids(topology: &Topology) -> Result<Vec<u8>, MachineConfigError> {
     let too_many =
-        || MachineConfigError::new("cpus", "An MP table names at most 255 processors", "Ask for fewer vCPUs.");
+        || MachineConfigError::new("cpus", "too many vCPUs for an MP table: expected at most 255", "Use fewer vCPUs.");
     let id = |index| u8::try_from(topology.apic_id(index)).ok().filter(|id| *id < ALL_PROCESSORS).ok_or_else(too_many);
     (0..topology.cpus()).map(id).collect()
 }

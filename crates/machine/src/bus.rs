@@ -193,7 +193,9 @@ impl Claim {
     fn check(&self, last_address: u64) -> Result<(), MachineConfigError> {
         let room = last_address.checked_sub(self.start);
         if self.len == 0 || room.is_none_or(|room| self.len - 1 > room) {
-            let message = format!("{self:?}, must end at {last_address:#x} at most and be at least 1 long");
+            let message = format!(
+                "{self:?}, has an invalid range: expected a length of at least 1 and an end at {last_address:#x} at most"
+            );
             return Err(MachineConfigError::new("device", message, PLACE_ELSEWHERE));
         }
         Ok(())
@@ -208,7 +210,7 @@ impl Claim {
     }
 }
 
-const PLACE_ELSEWHERE: &str = "Place the device elsewhere.";
+const PLACE_ELSEWHERE: &str = "Choose another place for the device.";
 
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -62,7 +62,7 @@ mod tests {
     const SECOND: u64 = 1_193_182;
 
     #[test]
-    fn test_clock_stands_still_and_knows_when_a_tick_comes() {
+    fn test_clock_stops_and_computes_the_next_tick() {
         let mut clock = Clock::after(SECOND, Duration::from_secs(1));
         assert_eq!((clock.now(), clock.now()), (SECOND, SECOND));
         assert_eq!(clock.until(SECOND), Duration::ZERO);

@@ -62,16 +62,16 @@ impl GuestImageProblem {
 
     const fn default_remedy(self) -> &'static str {
         match self {
-            Self::Truncated => "Copy or download the image again: it is shorter than its headers say.",
+            Self::Truncated => "Copy or download the image again: it is shorter than its headers state.",
             Self::WrongClass => "Use an image for x86-64: a bzImage, ELF64, or ELF32 with a multiboot-1 header.",
-            Self::Overlap => "Link the image so that its parts lie apart, or give the guest more memory.",
+            Self::Overlap => "Link the image so that its parts do not overlap, or give the guest more memory.",
             Self::DoesNotFit => "Give the guest more memory, or link the image at lower addresses.",
             Self::Unrecognised => {
                 "Use a bzImage, an ELF64 kernel or a multiboot-1 image, \
                  or ask for the flat format if the file is real-mode code for 0x1000."
             }
-            Self::Unreadable => "Name a regular file that this process may read.",
-            Self::Malformed => "Build the image again: `readelf -lnW` shows what its headers say.",
+            Self::Unreadable => "Use a regular file that this process may read.",
+            Self::Malformed => "Build the image again. `readelf -lnW` prints its headers.",
         }
     }
 }

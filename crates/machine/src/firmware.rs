@@ -35,12 +35,13 @@ impl Firmware {
     pub fn new(image: BootImage) -> Result<Self, GuestImageError> {
         let size = image.len()?;
         if size > MAX_SIZE || !size.is_multiple_of(GRANULE) {
-            let what = format!("is {size} bytes long, and firmware is a multiple of 64 KiB, at most 8 MiB");
+            let what = format!("has an invalid size of {size} bytes: expected a multiple of 64 KiB, at most 8 MiB");
             return Err(image.refuse(GuestImageProblem::Malformed, what).with_remedy(REMEDY));
         }
         let len = usize::try_from(size).unwrap_or(usize::MAX);
-        let rom = GuestRam::from_ranges(&[(GuestAddress(END - size), len)])
-            .map_err(|error| image.refuse(GuestImageProblem::DoesNotFit, format!("finds no memory: {error}")))?;
+        let rom = GuestRam::from_ranges(&[(GuestAddress(END - size), len)]).map_err(|error| {
+            image.refuse(GuestImageProblem::DoesNotFit, format!("does not fit into this process's memory: {error}"))
+        })?;
         Ok(Self { image, rom, size })
     }
 
@@ -65,7 +66,7 @@ impl Firmware {
     }
 }
 
-const REMEDY: &str = "Use an image made for QEMU's -bios, such as SeaBIOS's bios-256k.bin or bios-microvm.bin.";
+const REMEDY: &str = "Use an image for QEMU's -bios, such as SeaBIOS's bios-256k.bin or bios-microvm.bin.";
 
 #[cfg(test)]
 mod tests {

@@ -116,10 +116,10 @@ fn cannot_create(path: &Path, errno: Errno) -> Refusal {
 
 fn wrong_type(kind: FileType) -> Refusal {
     let (name, remedy) = match kind {
-        FileType::Socket => ("a socket", "Connect to a socket with { socket: PATH }."),
-        FileType::Directory => ("a directory", "Name a file in it."),
-        FileType::BlockDevice => ("a block device", "Output would overwrite the disk: name a regular file."),
-        _ => ("of a type that cannot be written", "Name a regular file, a FIFO or a terminal."),
+        FileType::Socket => ("a socket", "Use { socket: PATH } to connect to a socket."),
+        FileType::Directory => ("a directory", "Use the path of a file in the directory."),
+        FileType::BlockDevice => ("a block device", "Use a regular file: output would overwrite the disk."),
+        _ => ("of an unsupported type", "Use a regular file, a FIFO or a terminal."),
     };
     Refusal::new(format!("is {name}"), remedy)
 }
@@ -138,14 +138,16 @@ pub fn read(
     cancel: &Cancel,
     refuse: impl Fn(Refusal) -> MachineConfigError,
 ) -> Result<Vec<u8>, SetupError> {
-    let too_long = || refuse(Refusal::new(format!("is longer than {most} bytes"), "Hand it over on a disk."));
+    let too_long = || {
+        refuse(Refusal::new(format!("is longer than {most} bytes"), "Use a shorter file, or pass the data on a disk."))
+    };
     let failed = |error: &dyn fmt::Display| refuse(Refusal::new(format!("cannot be read: {error}"), CHECK));
     let mut file: File =
         open(path, OFlags::RDONLY | FLAGS, Mode::empty()).map_err(|errno| refuse(cannot_open(&errno)))?.into();
     let metadata = file.metadata().map_err(|error| failed(&error))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };
-        return Err(refuse(Refusal::new(what, "Name a regular file that this process may read.")).into());
+        return Err(refuse(Refusal::new(what, "Use a regular file that this process may read.")).into());
     }
     if metadata.len() > most.into() {
         return Err(too_long().into());
@@ -260,7 +262,7 @@ mod tests {
         let _listener = UnixListener::bind(&socket).unwrap();
         for (path, why, remedy) in [
             (socket, "is a socket", "socket: PATH"),
-            (folder.path().to_path_buf(), "is a directory", "Name a file"),
+            (folder.path().to_path_buf(), "is a directory", "Use the path of a file"),
             (folder.path().join("no/file"), "cannot be opened: No such file or directory (os error 2)", CHECK),
         ] {
             let refusal = create(&path).unwrap_err();

@@ -68,7 +68,10 @@ impl ListenError {
     }
 
     fn failed(error: impl fmt::Display) -> Self {
-        Self::new(format!("cannot be listened at: {error}"), "Name a path in a directory that this user may write to.")
+        Self::new(
+            format!("is not usable for a listener: {error}"),
+            "Use a path in a directory that is writable for this user.",
+        )
     }
 }
 
@@ -110,10 +113,12 @@ impl HostSocket {
     /// # Errors
     /// Fails with the reason why this process cannot listen at the path.
     pub fn try_listen(path: &Path, backlog: i32) -> Result<Option<Self>, ListenError> {
-        let too_long = || ListenError::new("is too long for a socket", "Take a path of at most 107 bytes without NUL.");
+        let too_long = || ListenError::new("is too long for a socket", "Use a path of at most 107 bytes without NUL.");
         let fits = path.as_os_str().len() <= LONGEST;
         let address = SocketAddrUnix::new(path).ok().filter(|_| fits).ok_or_else(too_long)?;
-        let name = path.file_name().ok_or_else(|| ListenError::new("names no file", "Name a file in a directory."))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| ListenError::new("has no file name", "Use the path of a file in a directory."))?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = openat(CWD, parent, flags, Mode::empty()).map_err(ListenError::failed)?;
@@ -147,7 +152,7 @@ impl HostSocket {
     pub fn locked() -> ListenError {
         ListenError::new(
             "cannot replace the socket of a process that has ended: another process holds a lock on the directory",
-            "Take a path in another directory, or remove the socket.",
+            "Use a path in another directory, or remove the socket.",
         )
     }
 
@@ -225,13 +230,13 @@ fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<E
     };
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket => None,
-        FileType::RegularFile => Some("is a regular file, and no socket"),
+        FileType::RegularFile => Some("is a regular file, not a socket"),
         FileType::Directory => Some("is a directory"),
-        FileType::Symlink => Some("is a symbolic link, and no socket"),
-        _ => Some("exists, and is no socket"),
+        FileType::Symlink => Some("is a symbolic link, not a socket"),
+        _ => Some("exists, but is not a socket"),
     };
     if let Some(kind) = kind {
-        return Err(ListenError::new(kind, "Name a path where no file is."));
+        return Err(ListenError::new(kind, "Use a path that does not exist."));
     }
     let probe = stream().map_err(ListenError::failed)?;
     match retry_on_intr(|| connect(&probe, address)) {
@@ -239,12 +244,12 @@ fn look(directory: &OwnedFd, name: &OsStr, address: &SocketAddrUnix) -> Result<E
         Err(Errno::NOENT) => Ok(Existing::Nothing),
         // AGAIN means that the backlog is full, so a process listens.
         Ok(()) | Err(Errno::AGAIN) => {
-            let remedy = "Take another path, or stop the other process.";
+            let remedy = "Use another path, or stop the other process.";
             Err(ListenError::new("is in use: another process listens at it", remedy))
         }
         Err(error) => {
-            let why = format!("is a socket that cannot be connected to: {error}");
-            Err(ListenError::new(why, "Take another path."))
+            let why = format!("is a socket that does not accept connections: {error}");
+            Err(ListenError::new(why, "Use another path."))
         }
     }
 }

@@ -55,13 +55,13 @@ impl RamLayout {
             Err(MachineConfigError::new("memory", format!("memory of {size} bytes {rule}"), remedy))
         };
         if size < MIN_SIZE {
-            return refuse("is less than a PC has at least, 1 MiB", "Ask for 1M or more.");
+            return refuse("is too small: expected at least 1 MiB", "Use 1M or more.");
         }
         if size > MAX_SIZE {
-            return refuse("is more than x86 can address, 4 PiB less a hole of 1 GiB", "Ask for less memory.");
+            return refuse("is too large: expected at most 4 PiB minus 1 GiB, the limit of x86", "Use less memory.");
         }
         if !size.is_multiple_of(PAGE_SIZE) {
-            return refuse("is not a multiple of a page, 4096 bytes", "Round the size to a multiple of 4K.");
+            return refuse("is not a multiple of the page size, 4096 bytes", "Round the size to a multiple of 4K.");
         }
         Ok(Self { size })
     }

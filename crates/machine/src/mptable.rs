@@ -47,7 +47,13 @@ const EXT_INT: u8 = 3;
 pub fn write(ram: &GuestRam, topology: &Topology) -> Result<(), MachineConfigError> {
     let ids = apic_ids(topology)?;
     // Both places are below 1 MiB, and the smallest RAM is that large: the writes fit.
-    let outside = |_| MachineConfigError::new("memory", "RAM ends below the MP table", "Give at least 1 MiB.");
+    let outside = |_| {
+        MachineConfigError::new(
+            "memory",
+            "the memory is too small: RAM ends below the MP table",
+            "Give at least 1 MiB.",
+        )
+    };
     ram.write_slice(&table(&ids), GuestAddress(TABLE.into())).map_err(outside)?;
     ram.write_slice(&floating_pointer(), GuestAddress(FLOATING_POINTER)).map_err(outside)
 }

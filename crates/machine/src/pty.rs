@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn test_what_nobody_reads_is_lost_and_stalls_nothing() {
+    fn test_output_without_a_reader_is_lost_and_stalls_nothing() {
         let (mut stream, path) = make();
         stream.write_all(&vec![b'x'; 1 << 20]).unwrap();
         // Bytes from programs that open the terminal later arrive, and programs may connect and disconnect.

@@ -221,7 +221,7 @@ fn a_pause_passes_on_what_was_kept_and_asks_what_it_asks() {
     }
     assert_eq!(ports.written(), []);
     guest.vcpus.pause();
-    assert_eq!(guest.stopped(), SHUTDOWN, "what the last write asks outranks the pause");
+    assert_eq!(guest.stopped(), SHUTDOWN, "the request of the last write outranks the pause");
     assert_eq!(ports.written(), [(0, vec![0x77]), (0xf, vec![0xff])]);
 }
 
@@ -341,7 +341,7 @@ fn long_mode_writes_are_coalesced_in_every_size() {
 }
 
 #[test]
-fn the_same_doorbell_twice_is_an_error_that_says_where_and_can_be_taken_back() {
+fn the_same_doorbell_twice_is_an_error_with_its_address_and_can_be_undone() {
     if !kvm() {
         return;
     }

@@ -198,7 +198,7 @@ fn the_pvh_note_is_found_among_others_in_any_note_segment() {
 }
 
 #[test]
-fn modules_stay_below_the_hole_and_the_memory_map_tells_of_high_ram() {
+fn modules_stay_below_the_hole_and_the_memory_map_lists_high_ram() {
     let ram = Ram::of(5 << 30);
     let modules = vec![module(b"initrd", "")];
     let state = ram.load(&pvh_guest(0x10_0000, CODE), BootOptions { modules, ..options("") }).unwrap();

@@ -14,16 +14,16 @@ use std::time::Duration;
 use support::{MIB, Ram, kvm};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
-/// Longer than any step takes. A test that waits this long has failed.
+/// A last resort against a hang: a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NMI: u8 = 2;
 /// The vector of the IOAPIC's pin under test.
 const PIN_VECTOR: u8 = 0x40;
 
 /// Forwards the vectors that the guest reports.
-struct Told(Mutex<Sender<u8>>);
+struct Vectors(Mutex<Sender<u8>>);
 
-impl Bus for Told {
+impl Bus for Vectors {
     fn pio_read(&self, _: u16, data: &mut [u8]) {
         data.fill(0xff);
     }
@@ -48,16 +48,16 @@ impl Bus for Told {
     fn resume(&self) {}
 }
 
-struct Nobody;
+struct IgnoreEvents;
 
-impl EventSink for Nobody {
+impl EventSink for IgnoreEvents {
     fn emit(&self, _: Event) {}
 }
 
 struct Guest {
     vcpus: Vcpus,
     accel: Accelerator,
-    told: Receiver<u8>,
+    reported: Receiver<u8>,
 }
 
 impl Guest {
@@ -67,10 +67,10 @@ impl Guest {
         let kernel = image("interrupts", Format::Pvh).unwrap();
         let start = ram.load(kernel, BootOptions { cmdline: cmdline.into(), ..Default::default() }).unwrap();
         let accel = Accelerator::new(AccelProperties::default(), 1, ram.memory.clone()).unwrap();
-        let (sender, told) = channel();
-        let vcpus = accel.launch(&start, Arc::new(Told(Mutex::new(sender))), Arc::new(Nobody)).unwrap();
+        let (sender, reported) = channel();
+        let vcpus = accel.launch(&start, Arc::new(Vectors(Mutex::new(sender))), Arc::new(IgnoreEvents)).unwrap();
         vcpus.resume();
-        let guest = Self { vcpus, accel, told };
+        let guest = Self { vcpus, accel, reported };
         assert_eq!(guest.vector(), 0);
         guest
     }
@@ -80,7 +80,7 @@ impl Guest {
     }
 
     fn vector(&self) -> u8 {
-        self.told.recv_timeout(PATIENCE).unwrap()
+        self.reported.recv_timeout(PATIENCE).unwrap()
     }
 
     /// Asserts that no interrupt is pending: it would arrive before the answer to one more message.
@@ -107,8 +107,8 @@ fn a_message_reaches_the_processor_it_names_and_no_other() {
     let guest = Guest::new("");
     assert_eq!(guest.interrupts().send_msi(message(0x31)).unwrap(), Delivery::Delivered(1));
     assert_eq!(guest.vector(), 0x31);
-    let nobody = Msi { address: 0xfee0_7000, data: 0x32 };
-    let delivery = guest.interrupts().send_msi(nobody).unwrap();
+    let unaddressed = Msi { address: 0xfee0_7000, data: 0x32 };
+    let delivery = guest.interrupts().send_msi(unaddressed).unwrap();
     assert!(!matches!(delivery, Delivery::Delivered(_)), "{delivery:?}");
     guest.quiet();
 }
@@ -131,7 +131,7 @@ fn a_route_moves_to_another_message_and_goes_away() {
     changes.update_msi(gsi, message(0x33)).unwrap();
     drop(changes);
     irqfd.raise();
-    assert_eq!(guest.vector(), 0x32, "a change that is not committed is none");
+    assert_eq!(guest.vector(), 0x32, "a change without a commit has no effect");
     let mut changes = guest.interrupts().change_routes();
     changes.update_msi(gsi, message(0x33)).unwrap();
     changes.commit().unwrap();
@@ -167,7 +167,7 @@ fn an_irqfd_raises_an_edge_of_the_ioapic_until_it_is_dropped() {
 }
 
 #[test]
-fn a_level_stays_until_it_is_acknowledged_and_then_asks_again() {
+fn a_level_stays_until_it_is_acknowledged_and_then_is_raised_again() {
     if !kvm() {
         return;
     }
@@ -178,23 +178,23 @@ fn a_level_stays_until_it_is_acknowledged_and_then_asks_again() {
         irqfd.raise();
         assert_eq!(guest.vector(), PIN_VECTOR);
         guest.quiet();
-        assert_eq!(resample.read().unwrap(), 1, "once for each acknowledgement");
+        assert_eq!(resample.read().unwrap(), 1, "one signal for each acknowledgement");
     }
-    assert!(!guest.interrupts().acknowledged(11), "the kernel has seen it already");
+    assert!(!guest.interrupts().acknowledged(11), "the kernel has handled it already");
 }
 
 #[test]
-fn a_line_tells_what_became_of_it() {
+fn a_line_returns_the_result_of_its_change() {
     if !kvm() {
         return;
     }
     let guest = Guest::new("pin=7 level=1");
     let line = |level| guest.interrupts().set_line(7, level).unwrap();
     assert!(matches!(line(true), Delivery::Delivered(_)));
-    // Acknowledged while the line is still high: the interrupt is sent again.
+    // The guest acknowledges while the line is still high, so the interrupt is sent again.
     assert_eq!([guest.vector(), guest.vector()], [PIN_VECTOR; 2]);
     line(false);
-    while guest.told.try_recv().is_ok() {}
+    while guest.reported.try_recv().is_ok() {}
     let masked = guest.interrupts().set_line(8, true).unwrap();
     assert_eq!(masked, Delivery::Ignored);
 }
@@ -207,7 +207,7 @@ fn an_nmi_is_taken_where_lint1_lets_it_through_and_only_once_the_machine_runs() 
     let guest = Guest::new("");
     guest.vcpus.pause();
     guest.vcpus.inject_nmi();
-    let nothing = guest.told.recv_timeout(Duration::from_millis(50));
+    let nothing = guest.reported.recv_timeout(Duration::from_millis(50));
     assert_eq!(nothing, Err(RecvTimeoutError::Timeout));
     guest.vcpus.resume();
     assert_eq!(guest.vector(), NMI);

@@ -176,9 +176,9 @@ fn test_a_halted_vcpu_without_local_apic_is_paused_resumed_and_ended() {
 }
 
 /// Forwards the bytes that the guest writes to port 0xe0.
-struct Told(Mutex<Sender<u8>>);
+struct Report(Mutex<Sender<u8>>);
 
-impl BusDevice for Told {
+impl BusDevice for Report {
     fn read(&self, _: u64, data: &mut [u8]) {
         data.fill(0xff);
     }
@@ -193,7 +193,7 @@ struct Guest {
     _vcpus: Vcpus,
     chips: Arc<UserChips>,
     accel: Accelerator,
-    told: Receiver<u8>,
+    reported: Receiver<u8>,
 }
 
 /// Creates a machine with `kernel-irqchip=split` whose guest takes level-triggered interrupts of pin 11.
@@ -206,14 +206,14 @@ fn level_triggered() -> Guest {
     let lines = kvm_accel_machine::interrupts::Lines::new(&mut accel, KernelIrqchip::Split, Default::default());
     let kvm_accel_machine::interrupts::Lines::User(chips) = &lines else { panic!("the kernel has the IOAPIC") };
     let chips = Arc::clone(chips);
-    let (sender, told) = channel();
-    let bus = BusBuilder::new().ports("told", 0xe0, 1, Arc::new(Told(Mutex::new(sender))));
+    let (sender, reported) = channel();
+    let bus = BusBuilder::new().ports("report", 0xe0, 1, Arc::new(Report(Mutex::new(sender))));
     let bus: Arc<dyn Bus> = Arc::new(lines.place(bus).build().unwrap());
     let (events, _) = channel();
     let vcpus = accel.launch(&start, bus, Arc::new(Events(Mutex::new(events)))).unwrap();
     vcpus.resume();
-    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), 0);
-    Guest { _vcpus: vcpus, chips, accel, told }
+    assert_eq!(reported.recv_timeout(PATIENCE).unwrap(), 0);
+    Guest { _vcpus: vcpus, chips, accel, reported }
 }
 
 const PIN_VECTOR: u8 = 0x40;
@@ -226,13 +226,13 @@ fn test_a_level_of_the_ioapic_is_sent_again_after_its_end_until_it_falls() {
     let guest = level_triggered();
     guest.chips.set_line(11, true);
     for _ in 0..5 {
-        assert_eq!(guest.told.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
+        assert_eq!(guest.reported.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
     }
     guest.chips.set_line(11, false);
     // Interrupts in flight may still arrive; after them, none does.
-    while guest.told.recv_timeout(Duration::from_millis(200)).is_ok() {}
+    while guest.reported.recv_timeout(Duration::from_millis(200)).is_ok() {}
     guest.chips.set_line(11, true);
-    assert_eq!(guest.told.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
+    assert_eq!(guest.reported.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn test_the_end_of_an_irqfds_interrupt_signals_its_resample_eventfd() {
     let irqfd = guest.accel.interrupts().irqfd_with_resample(11, resample.try_clone().unwrap()).unwrap();
     for _ in 0..3 {
         irqfd.raise();
-        assert_eq!(guest.told.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
+        assert_eq!(guest.reported.recv_timeout(PATIENCE).unwrap(), PIN_VECTOR);
         let signalled = (0..1000).find_map(|_| {
             std::thread::sleep(Duration::from_millis(5));
             resample.read().ok()

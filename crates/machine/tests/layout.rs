@@ -9,13 +9,13 @@ const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
 #[test]
-fn sizes_that_cannot_be_are_refused_with_the_rule() {
+fn invalid_sizes_are_refused_with_the_rule() {
     for (size, rule) in [
-        (0, "less than a PC has at least"),
-        (MIB - 4096, "less than a PC has at least"),
-        (MIB + 1, "not a multiple of a page"),
-        (1 << 52, "more than x86 can address"),
-        (u64::MAX, "more than x86 can address"),
+        (0, "too small: expected at least 1 MiB"),
+        (MIB - 4096, "too small: expected at least 1 MiB"),
+        (MIB + 1, "not a multiple of the page size"),
+        (1 << 52, "too large: expected at most 4 PiB"),
+        (u64::MAX, "too large: expected at most 4 PiB"),
     ] {
         let error = RamLayout::new(size).unwrap_err();
         assert_eq!((error.code(), error.option()), ("ERR_MACHINE_CONFIG", "memory"));
@@ -28,7 +28,7 @@ fn memory_that_this_process_cannot_map_is_an_error() {
     let layout = RamLayout::new((1 << 52) - GIB).unwrap();
     let error = ram::allocate(&layout, &Default::default()).unwrap_err();
     assert_eq!(error.option(), "memory");
-    assert!(error.to_string().contains("cannot be mapped"), "{error}");
+    assert!(error.to_string().contains("cannot map memory"), "{error}");
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn the_smallest_machine_has_the_first_640_kib() {
 }
 
 #[test]
-fn ram_above_3_gib_goes_on_above_4_gib() {
+fn ram_above_3_gib_continues_above_4_gib() {
     let layout = RamLayout::new(5 * GIB).unwrap();
     assert_eq!(layout.low(), 0..3 * GIB);
     assert_eq!(layout.high(), Some(4 * GIB..6 * GIB));

@@ -34,7 +34,7 @@ const TABLE: u32 = 0x20_4000;
 const BUFFERS: u32 = 0x80_0000;
 const QUEUE: u16 = 16;
 
-/// Returns the guest's virtqueue: the same requests for ever, each a header, a buffer and a status byte.
+/// Returns the guest's virtqueue. Its requests never change. Each has a header, a buffer and a status byte.
 fn queue() -> Vec<u8> {
     let mut memory = vec![0; (TABLE - DESCRIPTORS) as usize];
     let mut put = |address: u32, bytes: &[u8]| support::put(&mut memory, (address - DESCRIPTORS) as usize, bytes);
@@ -225,5 +225,5 @@ fn test_a_reset_in_the_middle_of_disk_work_leaves_a_machine_that_starts_again() 
     busy.board.end();
     busy.written();
     std::thread::sleep(Duration::from_millis(5));
-    assert_eq!(busy.written(), (0, 0), "nothing works after the end");
+    assert_eq!(busy.written(), (0, 0), "no page is written after the end");
 }

@@ -129,12 +129,12 @@ fn test_a_memfd_cannot_be_truncated() {
 }
 
 #[test]
-fn test_a_file_that_cannot_be_the_ram_is_refused_with_its_reason() {
+fn test_an_unusable_ram_file_is_refused_with_the_reason() {
     let folder = Folder::new();
     for (path, words) in [
-        (folder.file(MIB), "is too short: 1048576 bytes, and memory has 2097152"),
-        (folder.file(2 * MIB + 1), "is 2097153 bytes long, which is not a multiple of its pages"),
-        (folder.0.join("no/such/folder"), "cannot be used: No such file"),
+        (folder.file(MIB), "is too short with 1048576 bytes: expected the 2097152 bytes of memory"),
+        (folder.file(2 * MIB + 1), "has an invalid size of 2097153 bytes: expected a multiple of its page size"),
+        (folder.0.join("no/such/folder"), "is not usable: No such file"),
         (Path::new("/dev/zero").to_owned(), "is not a file"),
     ] {
         let error = refused(&of(RamSource::File(path)));
@@ -144,13 +144,13 @@ fn test_a_file_that_cannot_be_the_ram_is_refused_with_its_reason() {
 }
 
 #[test]
-fn test_huge_pages_work_or_the_error_says_how_many_are_missing() {
+fn test_huge_pages_work_or_the_error_has_the_missing_number() {
     for source in [RamSource::Anonymous, RamSource::Memfd] {
         let backend = of(source(Some(HugePages::Size2M)));
         match allocate(&layout(), &backend) {
             Ok(_) => works(&backend),
             Err(error) => {
-                let (text, none) = (error.to_string(), "the host's kernel has none");
+                let (text, none) = (error.to_string(), "the host's kernel does not support");
                 assert!(
                     text.contains("huge pages of 2048 KiB") && (text.contains(" 0 free") || text.contains(none)),
                     "{text}"
@@ -158,7 +158,7 @@ fn test_huge_pages_work_or_the_error_says_how_many_are_missing() {
             }
         }
         let odd = allocate(&RamLayout::new(MIB).unwrap(), &backend).unwrap_err();
-        assert!(odd.to_string().contains("not a multiple of its huge pages"), "{odd}");
+        assert!(odd.to_string().contains("not a multiple of its huge page size"), "{odd}");
     }
     assert!(HugePages::new(4 << 20).is_err());
 }
@@ -185,7 +185,7 @@ fn test_our_own_access_to_a_truncated_file_is_a_loss_and_no_signal() {
         let other = allocate(&layout(), &RamBackend::default()).unwrap();
         ram.write_obj(1u8, GuestAddress(0)).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(MIB).unwrap();
-        assert_eq!(ram.lost(), None, "nobody has touched it");
+        assert_eq!(ram.lost(), None, "no access has found the loss");
         assert_eq!(ram.find_loss().unwrap().address, MIB);
         // Reads and writes of many pages, from several threads at once.
         std::thread::scope(|scope| {
@@ -204,7 +204,11 @@ fn test_our_own_access_to_a_truncated_file_is_a_loss_and_no_signal() {
         assert_eq!((loss.address, loss.reason), (MIB + 0x8000, LossReason::Truncated { len: MIB }));
         assert_eq!(other.find_loss(), None);
         ram.write_obj(9u8, GuestAddress(MIB + 0x8000)).unwrap();
-        assert_eq!(ram.read_obj::<u8>(GuestAddress(MIB + 0x8000)).unwrap(), 9, "an empty page is there instead");
+        assert_eq!(
+            ram.read_obj::<u8>(GuestAddress(MIB + 0x8000)).unwrap(),
+            9,
+            "the lost page was replaced by an empty one"
+        );
     }
 }
 
@@ -287,7 +291,7 @@ fn memory_fault(reason: StopReason) -> String {
 }
 
 #[test]
-fn test_a_guest_that_loses_its_memory_stops_and_another_goes_on() {
+fn test_a_guest_that_loses_its_memory_stops_and_another_continues() {
     if !kvm() {
         return;
     }

@@ -1,4 +1,4 @@
-//! COM1: no byte is lost, no thread spins, and no thread waits that must not.
+//! Tests COM1: no byte is lost, no thread spins, and no thread waits that must continue.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail loudly")]
 
@@ -208,7 +208,7 @@ fn input_never_waits_for_output() {
 }
 
 #[test]
-fn a_reader_that_is_gone_does_not_stop_the_guest() {
+fn a_closed_reader_does_not_stop_the_guest() {
     for (output, reader) in slow_outputs() {
         drop(reader);
         let port = port(output);
@@ -228,11 +228,11 @@ fn input_beyond_the_fifo_waits_its_turn() {
 }
 
 #[test]
-fn input_is_bounded_and_tells_when_there_is_room_again() {
+fn input_is_bounded_and_reports_new_room() {
     let drained = Arc::new(AtomicUsize::new(0));
-    let told = Arc::clone(&drained);
+    let counter = Arc::clone(&drained);
     let tell = Box::new(move || {
-        told.fetch_add(1, Ordering::Relaxed);
+        counter.fetch_add(1, Ordering::Relaxed);
     });
     let port = SerialPort::new(Irq::none(), SerialOutput::null(), Some(tell));
     let bytes = counting(SERIAL_INPUT_CAPACITY + 1000);

@@ -42,5 +42,5 @@ impl Cancel {
 
 /// The machine ended before the work was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the machine was ended before this operation had completed")]
+#[error("the machine ended before this operation completed")]
 pub struct Cancelled;

@@ -16,7 +16,7 @@ pub enum Error {
 
 /// A memory region that is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("memory at guest address {start:#x} cannot be mapped: {rule}")]
+#[error("cannot map memory at guest address {start:#x}: {rule}")]
 pub struct RegionError {
     /// The first guest physical address.
     pub start: u64,

@@ -14,7 +14,7 @@ pub enum Command {
     Start,
     /// Resumes the guest.
     Resume,
-    /// Kicks all vCPUs out of the guest, and waits until every device is quiescent. If the guest stops for a reason of its own first, the
+    /// Kicks all vCPUs out of the guest, and waits until every device is quiescent. If the guest stops first for another reason, the
     /// command succeeds too, and the run state is the one for that reason.
     Pause,
     /// Resets the machine to its power-on state. A running machine continues to run; any other machine enters `prelaunch`.

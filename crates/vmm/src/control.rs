@@ -191,7 +191,7 @@ impl<M: Machine> Control<M> {
         let names: Vec<_> = late.iter().map(usize::to_string).collect();
         let message = format!(
             "vCPU {} has not stopped for {} seconds. It waits for a handler of a device or an MSR in JavaScript, or for the host's kernel. \
-             The operation goes on waiting; stop() ends the machine.",
+             The operation continues to wait; stop() ends the machine.",
             names.join(", "),
             LATE.as_secs()
         );
@@ -233,7 +233,7 @@ impl<M: Machine> Control<M> {
             _ => None,
         };
         let result = match reason {
-            StopReason::Paused => self.go_on(then),
+            StopReason::Paused => self.resume_unless_stopped(then),
             StopReason::Debug(stop) => {
                 self.leave(RunState::Debug, None);
                 self.emit(Event::Debug(stop));
@@ -268,18 +268,18 @@ impl<M: Machine> Control<M> {
             Request::Reset => {
                 self.restart(M::reset)?;
                 self.emit(Event::Reset { guest: true, state: RunState::Running });
-                return self.go_on(then);
+                return self.resume_unless_stopped(then);
             }
             Request::Wake => {
                 self.restart(M::wake)?;
-                return self.go_on(then);
+                return self.resume_unless_stopped(then);
             }
         }
         Ok(())
     }
 
     /// Resumes the vCPUs, unless a pause or a reset stopped them.
-    fn go_on(&mut self, then: Then) -> Result<(), Failure> {
+    fn resume_unless_stopped(&mut self, then: Then) -> Result<(), Failure> {
         match then {
             Then::GoOn => self.machine.resume(),
             Then::Reset => {}

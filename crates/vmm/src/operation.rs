@@ -13,7 +13,7 @@ const ANY: &[RunState] = &[
     RunState::InternalError,
     RunState::Shutdown,
 ];
-/// The states from which the guest can go on.
+/// The states from which the guest can continue.
 const RESUMABLE: &[RunState] = &[RunState::Prelaunch, RunState::Paused, RunState::Debug, RunState::GuestPanicked];
 /// The states in which no vCPU is in the guest.
 const STOPPED: &[RunState] = &[
@@ -68,8 +68,8 @@ impl RunState {
             }
             (_, Self::InternalError | Self::Shutdown) => "Call reset() first, then start() or resume().",
             (operation, Self::Running) if operation.inspects() => "Call pause() first.",
-            (_, Self::Running) => "Call pause() first to go on later, or reset() to begin anew.",
-            (Operation::Start, _) => "Call resume() to go on.",
+            (_, Self::Running) => "Call pause() first to continue later, or reset() to restart the guest.",
+            (Operation::Start, _) => "Call resume() to continue.",
             _ => "Call resume() first.",
         }
     }
@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(failure.message, "start() is not possible in run state 'paused': it needs prelaunch");
         assert_eq!(
             (failure.remedy.as_str(), &failure.allowed[..]),
-            ("Call resume() to go on.", &[RunState::Prelaunch][..])
+            ("Call resume() to continue.", &[RunState::Prelaunch][..])
         );
     }
 
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_failed_or_shut_down_goes_on_only_after_a_reset() {
+    fn a_guest_that_failed_or_shut_down_continues_only_after_a_reset() {
         for state in [RunState::InternalError, RunState::Shutdown] {
             for operation in [Operation::Start, Operation::Resume, Operation::Step, Operation::InjectNmi] {
                 assert_eq!(state.check(operation).unwrap_err().remedy, "Call reset() first, then start() or resume().");

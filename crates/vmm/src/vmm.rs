@@ -41,7 +41,7 @@ impl EventSink for Sender {
 pub struct Built<M> {
     /// The machine; its vCPUs are outside the guest.
     pub machine: M,
-    /// What follows when the guest stops by itself.
+    /// What the control thread does when the guest stops by itself.
     pub policy: Policy,
     /// The reply to the creation of the machine.
     pub reply: Reply,

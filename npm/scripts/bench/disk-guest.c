@@ -18,7 +18,7 @@ static void measure(const char *what, int disk, long kind, long size, int count,
     if (!random) offset += size;
   }
   if (kind == PWRITE) call(FSYNC, disk, 0, 0, 0);
-  tell(what, now() - start, size * count);
+  report(what, now() - start, size * count);
 }
 
 void run(void) {

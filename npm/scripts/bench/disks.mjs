@@ -73,8 +73,8 @@ export const diskDevice = async ({ rounds }) => {
   try {
     for (let round = 0; round < rounds; round++)
       for (const depth of depths) {
-        const told = await bench.ask(`${depth} 1024`)
-        for (const name of ['file', 'device']) times[depth][name].push(told[name] / 1000)
+        const result = await bench.ask(`${depth} 1024`)
+        for (const name of ['file', 'device']) times[depth][name].push(result[name] / 1000)
       }
   } finally {
     bench.end()

@@ -33,7 +33,7 @@ static long now(void) {
 }
 
 // Prints `BENCH <what> <nanoseconds> <bytes>`.
-static void tell(const char *what, long nanoseconds, long bytes) {
+static void report(const char *what, long nanoseconds, long bytes) {
   text("BENCH "), text(what), text(" "), number(nanoseconds), text(" "), number(bytes), text("\n");
 }
 

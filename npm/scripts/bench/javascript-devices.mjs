@@ -39,7 +39,7 @@ export const javascriptDevices = async ({ rust, rounds }) => {
     `import { serveDevice } from ${JSON.stringify(import.meta.resolve('kvm-accel'))}\nserveDevice({ write() {} })\n`,
   )
   const devices = {
-    nobody: undefined,
+    unclaimed: undefined,
     worker: { worker: pathToFileURL(module) },
     handler: { write() {} },
     asynchronous: { write: async () => {} },
@@ -50,13 +50,13 @@ export const javascriptDevices = async ({ rust, rounds }) => {
     for (const [name, device] of Object.entries(devices))
       times[name].push(((await ticks(device)) * nanosecondsPerTick) / 1000)
   }
-  const beyond = (name, title) => row(title, differences(times[name], times.nobody), { signed: true })
+  const beyond = (name, title) => row(title, differences(times[name], times.unclaimed), { signed: true })
   return {
     name: 'JavaScript devices: an access and its answer',
     unit: 'us',
     digits: 1,
     rows: [
-      row('a port that nobody answers', times.nobody),
+      row('an unclaimed port', times.unclaimed),
       beyond('worker', 'a handler in a worker'),
       beyond('handler', "a handler on the machine's thread"),
       beyond('asynchronous', '... that returns a promise'),

@@ -61,11 +61,11 @@ export const measured = async ([command, ...args], kinds) => {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   let output = ''
   for await (const chunk of child.stdout) output += chunk
-  const told = [...output.matchAll(/^BENCH (\S+) (\d+) (\d+)/gm)].map(([, what, time, bytes]) => [
+  const lines = [...output.matchAll(/^BENCH (\S+) (\d+) (\d+)/gm)].map(([, what, time, bytes]) => [
     what,
     { time: Number(time), bytes: Number(bytes) },
   ])
-  const results = Object.fromEntries(told)
+  const results = Object.fromEntries(lines)
   if (kinds.some(([kind]) => !results[kind])) throw new Error(`${command} did not measure:\n${output}`)
   return results
 }

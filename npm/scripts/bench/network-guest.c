@@ -44,7 +44,7 @@ void run(long *stack) {
   long address = take(&host);
   int stream = dial(address, take(&host));
   long start = now(), taken = drain(stream);
-  tell("host-to-guest", now() - start, taken);
+  report("host-to-guest", now() - start, taken);
   stream = dial(address, take(&host));
   start = now();
   for (long sent = 0; sent < TAKEN; sent += LARGE) {
@@ -57,6 +57,6 @@ void run(long *stack) {
   }
   call(SHUTDOWN, stream, SHUT_WR, 0, 0);
   drain(stream);
-  tell("guest-to-host", now() - start, TAKEN);
+  report("guest-to-host", now() - start, TAKEN);
   end();
 }

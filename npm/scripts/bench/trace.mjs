@@ -33,7 +33,7 @@ const ticks = async ({ globs, read, limit = 65_536 }) => {
 }
 
 const variants = {
-  off: { title: 'nobody traces' },
+  off: { title: 'no trace session' },
   other: { title: 'another event is traced', globs: 'kvm_notify' },
   full: { title: 'kvm_run_exit, into a full buffer', globs: 'kvm_run_exit', limit: 1 },
   exit: { title: 'kvm_run_exit, recorded', globs: 'kvm_run_exit' },

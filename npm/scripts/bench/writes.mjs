@@ -16,8 +16,8 @@ export const writes = async ({ rounds, kind }) => {
   const times = { exit: [], ioeventfd: [], coalesced: [] }
   try {
     for (let round = 0; round < rounds; round++) {
-      const told = await bench.ask(`${kind} ${WRITES}`)
-      for (const name of Object.keys(times)) times[name].push(told[name] / 1000)
+      const result = await bench.ask(`${kind} ${WRITES}`)
+      for (const name of Object.keys(times)) times[name].push(result[name] / 1000)
     }
   } finally {
     bench.end()

@@ -23,7 +23,7 @@ export function readConfig(path: string, readText: (path: string) => string): Ma
     options = JSON.parse(readText(path)) as MachineOptions
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    const remedy = "Write one: 'kvm-accel run … --print-config > FILE'."
+    const remedy = "Create a configuration with 'kvm-accel run … --print-config > FILE'."
     throw new OptionError(`-config cannot read '${path}': ${why}`, { option, remedy, cause })
   }
   const { serials, debugConsole, consoles } = normaliseMachineOptions(options)
@@ -32,8 +32,11 @@ export function readConfig(path: string, readText: (path: string) => string): Ma
       target => target?.kind === 'stream',
     )
   ) {
-    const remedy = "Use 'stdio', 'null' or a file; 'stream' is for programs."
-    throw new OptionError(`-config: a port is a 'stream' in '${path}', which nobody would read`, { option, remedy })
+    const remedy = "Use 'stdio', 'null' or a file. Only programs can use 'stream'."
+    throw new OptionError(`-config: a port in '${path}' has the target 'stream', which the command line cannot read`, {
+      option,
+      remedy,
+    })
   }
   return options
 }

@@ -91,7 +91,7 @@ function noKernel({ append, initrd }: RunDraft): OptionError {
   const remedy = "For example '-kernel vmlinux'."
   const orphan = append !== undefined ? '-append' : initrd !== undefined ? '-initrd' : undefined
   if (orphan !== undefined) return new OptionError(`${orphan} is only allowed with -kernel`, { option: orphan, remedy })
-  return new OptionError('-kernel is missing, and so is -bios, firmware that could start without one', {
+  return new OptionError('-kernel is missing, and so is -bios: a machine needs a kernel or firmware', {
     option: '-kernel',
     remedy,
   })

@@ -43,7 +43,7 @@ ${options.map(option => row(optionForm(option), option.about)).join('\n')}
 Properties of -accel kvm:
 ${parameterRows(accelParameters)}
 
-Keys on a terminal, all others being the guest's:
+Keys on a terminal. All other keys go to the guest:
 ${escapeKeysHelp.replaceAll(/^/gm, '  ')}
 
 Exit status:

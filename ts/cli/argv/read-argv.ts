@@ -33,8 +33,8 @@ export function readArgv(argv: readonly string[]): RunDraft | string {
     if (!besideConfig.has(option)) ofMachine ??= option
   }
   if (draft.config !== undefined && ofMachine !== undefined) {
-    const message = `-config and ${ofMachine.name} exclude each other: a configuration is a whole machine`
-    throw new OptionError(message, { option: ofMachine.name, remedy: 'Change it in the file.' })
+    const message = `-config and ${ofMachine.name} exclude each other: a configuration file describes the whole machine`
+    throw new OptionError(message, { option: ofMachine.name, remedy: `Change the option in the file.` })
   }
   return draft
 }
@@ -42,7 +42,7 @@ export function readArgv(argv: readonly string[]): RunDraft | string {
 function findOption(word: string): RunOption {
   if (!word.startsWith('-') || word === '-') {
     const remedy = `For a disk use '-drive file=${word},format=raw,if=virtio'.`
-    const message = `'${word}' is no option; in QEMU a disk image alone is an IDE disk, and the board has none`
+    const message = `'${word}' is not an option. In QEMU a disk image alone is an IDE disk, which kvm-accel does not have`
     throw new OptionError(message, { option: word, remedy })
   }
   const name = word.startsWith('--') ? word.slice(1) : word

@@ -16,7 +16,7 @@ export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-snapshot'],
     lacks: 'temporary overlays',
-    remedy: "Make one: 'qemu-img create -f qcow2 -b disk.img -F raw overlay.qcow2'.",
+    remedy: "Create an overlay: 'qemu-img create -f qcow2 -b disk.img -F raw overlay.qcow2'.",
   },
   {
     names: ['-qmp', '-qmp-pretty', '-mon'],
@@ -26,17 +26,17 @@ export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-gdb', '-s'],
     lacks: 'gdb server',
-    remedy: 'The debugger is machine.debug; see docs/reference/guest-debug.md.',
+    remedy: 'Use machine.debug in a program: docs/reference/guest-debug.md.',
   },
   {
     names: ['-daemonize', '-runas', '-chroot'],
     lacks: 'process management',
-    remedy: 'Let a service manager start it, with the user and the directories that it is to have.',
+    remedy: 'Start kvm-accel from a service manager, which sets the user and the directories.',
   },
   {
     names: ['-incoming', '-loadvm', '-only-migratable'],
     lacks: 'migration and saved machines',
-    remedy: 'Start the guest anew.',
+    remedy: 'Boot the guest again.',
   },
   {
     names: ['-usb', '-usbdevice', '-audio', '-audiodev', '-spice', '-k', '-full-screen', '-alt-grab', '-tpmdev'],
@@ -56,11 +56,11 @@ export const refusedOptions: readonly RefusedOptions[] = [
   {
     names: ['-smbios', '-acpitable', '-dtb', '-option-rom', '-L', '-uuid'],
     lacks: 'tables and ROMs besides its own',
-    remedy: "Firmware takes files by '-fw_cfg name=opt/…,file=PATH'.",
+    remedy: "Pass files to the firmware with '-fw_cfg name=opt/…,file=PATH'.",
   },
-  { names: ['-numa'], lacks: 'NUMA nodes', remedy: 'Leave it out: guest memory is one node.' },
-  { names: ['-icount'], lacks: 'instruction counting', remedy: 'Leave it out: KVM runs at the speed of the host.' },
-  { names: ['-d', '-D', '-dfilter', '-plugin'], lacks: "log of QEMU's", remedy: "Use '-trace'." },
+  { names: ['-numa'], lacks: 'NUMA nodes', remedy: 'Omit it: guest memory is one node.' },
+  { names: ['-icount'], lacks: 'instruction counting', remedy: 'Omit it: KVM runs at the speed of the host.' },
+  { names: ['-d', '-D', '-dfilter', '-plugin'], lacks: 'log in the form of QEMU', remedy: "Use '-trace'." },
   {
     names: ['-readconfig', '-writeconfig', '-set'],
     lacks: 'configuration files of this form',
@@ -68,7 +68,7 @@ export const refusedOptions: readonly RefusedOptions[] = [
   },
   {
     names: ['-action'],
-    lacks: 'such choice of actions',
-    remedy: "'-no-reboot' and '-no-shutdown' choose what a reset and a shutdown do.",
+    lacks: 'choice of actions',
+    remedy: "Use '-no-reboot' and '-no-shutdown' to choose what a reset and a shutdown do.",
   },
 ]

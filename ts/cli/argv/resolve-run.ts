@@ -37,20 +37,20 @@ export function resolveRun(argv: readonly string[], files: RunFiles): RunRequest
   const draft = readArgv(argv)
   if (typeof draft === 'string') return { kind: 'print', text: draft, notices: [] }
   const { config, name } = draft
-  const { machine: said, unused } =
+  const { machine: given, unused } =
     config === undefined ? draftMachine(draft, files) : { machine: readConfig(config, files.readText), unused: [] }
-  const globs = [said.trace ?? [], draft.trace.globs].flat()
+  const globs = [given.trace ?? [], draft.trace.globs].flat()
   const trace = globs.length > 0 ? { ...draft.trace, globs } : null
   const machine: MachineOptions = {
-    ...said,
-    noReboot: draft.noReboot || (said.noReboot ?? false),
-    noShutdown: draft.noShutdown || (said.noShutdown ?? false),
+    ...given,
+    noReboot: draft.noReboot || (given.noReboot ?? false),
+    noShutdown: draft.noShutdown || (given.noShutdown ?? false),
     ...(name !== undefined && { name }),
     ...(trace !== null && { trace: tracedEvents(trace) }),
   }
   const notices = [...draft.notices, ...unused]
   if (draft.printConfig) return { kind: 'print', text: formatConfig(machine), notices }
-  if (draft.paused) notices.push('-S: there is no monitor that could start the machine; it waits for a signal')
+  if (draft.paused) notices.push('-S: the machine waits for a signal, because there is no monitor that could start it')
   return {
     kind: 'run',
     machine,

@@ -97,7 +97,7 @@ export function report(facts: HostFacts, probed: ProbeResult | null, error: KvmA
 function missingCapability(capabilities: readonly CapabilityReport[]): KvmCapabilityError | null {
   const missing = capabilities.find(({ required, value }) => required && value === 0)
   if (missing === undefined) return null
-  const message = `the kernel does not offer ${missing.name} (${missing.number}), which the accelerator requires`
-  const remedy = 'Use Linux 4.11 or later, which has all that are required.'
+  const message = `this kernel does not support ${missing.name} (${missing.number}), which the accelerator requires`
+  const remedy = 'Use Linux 4.11 or later, which has every required capability.'
   return new KvmCapabilityError(message, { capability: missing.name, remedy })
 }

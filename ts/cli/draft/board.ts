@@ -49,8 +49,8 @@ export class Board {
   entropy({ option, what = option }: Subject, id: string): string {
     const object = this.#find('object', this.#parts.objects, { option, what }, id)
     if (object.kind === 'rng') return object.source
-    const message = `${what}: '${id}' is memory and no source of random bytes`
-    throw new OptionError(message, { option, remedy: `Make one with '-object rng-random,id=…'.` })
+    const message = `${what}: invalid object '${id}': expected a source of random bytes, and not memory`
+    throw new OptionError(message, { option, remedy: `Create one with '-object rng-random,id=…'.` })
   }
 
   /** Claims a device that a machine has only once. */
@@ -60,7 +60,7 @@ export class Board {
     device: NonNullable<BoardDraft[K]>,
   ): void {
     if (this.devices[key] !== undefined) {
-      throw new OptionError(`${what} was given before, and a machine has one`, { option, remedy: 'Give it once.' })
+      throw new OptionError(`${what} is given twice: a machine has at most one`, { option, remedy: 'Give it once.' })
     }
     ;(this.devices as Pick<BoardDraft, K>)[key] = device
   }
@@ -80,8 +80,8 @@ export class Board {
   #find<T>(kind: Kind, things: ReadonlyMap<string, T>, { option, what = option }: Subject, id: string): T {
     const thing = things.get(id)
     if (thing !== undefined) return thing
-    const message = `${what}: there is no ${kind} '${id}'.${didYouMean(id, things.keys())}`
-    throw new OptionError(message, { option, remedy: `Make it with ${makers[kind]}.` })
+    const message = `${what}: unknown ${kind} '${id}'.${didYouMean(id, things.keys())}`
+    throw new OptionError(message, { option, remedy: `Create it with ${makers[kind]}.` })
   }
 
   #take<T>(kind: Kind, things: ReadonlyMap<string, T>, subject: Subject, id: string): T {
@@ -89,7 +89,7 @@ export class Board {
     const thing = this.#find(kind, things, subject, id)
     if (this.#used.has(`${kind} ${id}`)) {
       const message = `${what}: ${kind} '${id}' is in use`
-      throw new OptionError(message, { option, remedy: `Make another one with ${makers[kind]}.` })
+      throw new OptionError(message, { option, remedy: `Create another one with ${makers[kind]}.` })
     }
     this.#used.add(`${kind} ${id}`)
     return thing

@@ -7,7 +7,7 @@ export type Typed = { readonly kind: 'guest'; readonly bytes: Buffer } | { reado
 /** The help text of the keys. */
 export const escapeKeysHelp = [
   'Ctrl-A x       ends the machine',
-  'Ctrl-A c, h    tells these keys',
+  'Ctrl-A c, h    lists these keys',
   'Ctrl-A Ctrl-A  sends Ctrl-A to the guest',
 ].join('\n')
 

@@ -17,7 +17,7 @@ export function writePidfile(path: string): () => void {
     // The open does not truncate, so that the type of the file is checked first.
     const file = createFile(path)
     try {
-      if (!fstatSync(file).isFile()) throw new Error('it is not a regular file')
+      if (!fstatSync(file).isFile()) throw new Error('not a regular file')
       ftruncateSync(file)
       writeSync(file, text)
     } finally {
@@ -25,7 +25,7 @@ export function writePidfile(path: string): () => void {
     }
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    const remedy = 'Name a file in a directory that this user may write to.'
+    const remedy = 'Use a path in a directory that is writable for this user.'
     throw new OptionError(`-pidfile cannot write '${path}': ${why}`, { option: '-pidfile', remedy, cause })
   }
   return () => {

@@ -60,7 +60,7 @@ class Terminal implements Disposable {
     for (const signal of FATAL) process.on(signal, this.#die)
     process.stdout.on('resize', this.#resize)
     process.stdin.on('data', this.#read)
-    // A terminal that hangs up ends the process by SIGHUP.
+    // SIGHUP reports that the terminal was closed, and ends the process.
     process.stdin.on('error', () => {})
     this.#take()
   }

@@ -20,7 +20,7 @@ export function openOutput(option: string, path: string | null): Output {
     return new FileOutput(option, path, openFile(path))
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
-    const remedy = 'Name a file in a directory that this user may write to.'
+    const remedy = 'Use a path in a directory that is writable for this user.'
     throw new OptionError(`${option} cannot write '${path}': ${why}`, { option, remedy, cause })
   }
 }

@@ -18,13 +18,13 @@ export const unavailableReasons = [
  * - `unsupported-platform`: not Linux on x86-64;
  * - `no-binary`: the native addon of the package is not installed;
  * - `container`: the container does not have the device;
- * - `no-virtualization`: the CPU does not offer VMX or SVM, or the firmware turned it off;
- * - `no-device`: the device's path does not lead to KVM;
- * - `no-permission`: the device exists and this user may not open it;
- * - `api-version`: the kernel speaks another version of the KVM API than 12;
- * - `no-external-buffers`: this runtime has no ArrayBuffers over native memory, which
+ * - `no-virtualization`: the CPU does not support VMX or SVM, or the firmware disabled it;
+ * - `no-device`: the device does not exist, or is not a KVM device;
+ * - `no-permission`: the device exists, but this user lacks the permission to open it;
+ * - `api-version`: the version of the kernel's KVM API is not 12;
+ * - `no-external-buffers`: this runtime does not support ArrayBuffers over native memory, which
  *   `kvm-accel/kvm` needs;
- * - `unknown`: none of these, see the message.
+ * - `unknown`: another reason, which the message states.
  */
 export type UnavailableReason = (typeof unavailableReasons)[number]
 

@@ -14,7 +14,7 @@ export interface MachineWarning {
    *   bitmap is used instead;
    * - `MANUAL_PROTECT_FAILED`: the kernel refused manual protection of dirty pages; the dirty log
    *   is slower, and complete;
-   * - `CPU_FEATURE_UNAVAILABLE`: this host does not offer requested CPU features;
+   * - `CPU_FEATURE_UNAVAILABLE`: this host does not support requested CPU features;
    * - `CPU_MODEL_UNAVAILABLE`: the CPU model is not supported; the guest sees the host's CPU;
    * - `CPU_PM_UNSUPPORTED`: the host does not support that the guest idles without exits;
    * - `EMULATION_FAILURE`: KVM could not emulate an instruction of user-mode code, and the guest

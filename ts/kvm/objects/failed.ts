@@ -21,8 +21,8 @@ export function made<T>(call: string, result: T | number, remedy?: string): T {
  */
 export function view(call: string, result: ArrayBuffer | number): ArrayBuffer {
   if (result !== 0) return made(call, result)
-  throw new KvmUnavailableError('This runtime does not allow ArrayBuffers over native memory, as Electron does not', {
+  throw new KvmUnavailableError('This runtime does not support ArrayBuffers over native memory, for example Electron', {
     reason: 'no-external-buffers',
-    remedy: 'Use kvm-accel/kvm in Node.js itself, or Machine, which needs none.',
+    remedy: 'Use kvm-accel/kvm in Node.js itself, or use Machine, which needs no such ArrayBuffers.',
   })
 }

@@ -114,7 +114,8 @@ export interface NormalBoot {
 export function normalBoot({ kernel, firmware, append, initrd }: Members): NormalBoot {
   if (kernel === null) {
     const remedy = "Give 'kernel', for example Machine.create({ kernel: 'vmlinux' })."
-    if (firmware === null) throw conflict('kernel', "it is missing, and so is 'firmware'", remedy)
+    if (firmware === null)
+      throw conflict('kernel', "it is missing, and so is 'firmware': expected at least one of them", remedy)
     if (append !== null) throw conflict('append', "it is given without 'kernel'", remedy)
     if (initrd !== null) throw conflict('initrd', "it is given without 'kernel'", remedy)
   }

@@ -51,7 +51,7 @@ export interface MemoryPlace {
 export function addressOf(address: bigint | number): bigint {
   const whole = typeof address === 'bigint' || Number.isSafeInteger(address)
   if (!whole || address < 0 || address > 0xffff_ffff_ffff_ffffn) {
-    throw new RangeError(`An address is a whole number from 0 to 2^64-1, not ${address}`)
+    throw new RangeError(`Invalid address ${address}: expected a whole number from 0 to 2^64-1`)
   }
   return BigInt(address)
 }

@@ -116,7 +116,7 @@ export class Debugger {
     const { control } = this.#machine
     return control.whole(async () => {
       if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
-        throw new RangeError(`length takes 0 to ${MAX_LENGTH} bytes, not ${length}`)
+        throw new RangeError(`Invalid length ${length}: expected 0 to ${MAX_LENGTH} bytes`)
       }
       return control.call({
         operation: 'debug.readMemory',
@@ -156,7 +156,7 @@ export class Debugger {
   #index(vcpu: number): number {
     const { cpus } = this.#machine
     if (Number.isInteger(vcpu) && vcpu >= 0 && vcpu < cpus) return vcpu
-    throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${cpus}, counted from 0`)
+    throw new RangeError(`Invalid vCPU ${vcpu}: expected a number from 0 to ${cpus - 1}`)
   }
 }
 

@@ -20,7 +20,7 @@ export function injectNotify(control: Control, cpus: number, drill: NotifyDrill)
   return control.whole(async () => {
     const { vcpu = 0, contextInvalid = false } = drill
     if (!Number.isInteger(vcpu) || vcpu < 0 || vcpu >= cpus) {
-      throw new RangeError(`There is no vCPU ${vcpu}: this machine has ${cpus}, counted from 0`)
+      throw new RangeError(`Invalid vCPU ${vcpu}: expected a number from 0 to ${cpus - 1}`)
     }
     const accepted = await control.call({
       operation: 'injectNotify',
@@ -28,6 +28,7 @@ export function injectNotify(control: Control, cpus: number, drill: NotifyDrill)
       reply: 'injected',
       map: ({ accepted }) => accepted,
     })
-    if (!accepted) throw new RangeError(`vCPU ${vcpu} has not taken the 64 injections before this one`)
+    if (!accepted)
+      throw new RangeError(`Cannot inject a notify exit: 64 injections are already pending for vCPU ${vcpu}`)
   })
 }

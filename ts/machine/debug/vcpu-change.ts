@@ -22,7 +22,9 @@ const limits: Readonly<Record<string, number>> = {
 export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   const { general, segments, tables, control, xcr0 = state.xcr0, xsave = state.xsave, msrs, events, debug } = change
   if (xsave.length !== state.xsave.length) {
-    throw new RangeError(`xsave has ${xsave.length} bytes, and this vCPU's area has ${state.xsave.length}`)
+    throw new RangeError(
+      `Invalid xsave of ${xsave.length} bytes: expected the ${state.xsave.length} bytes of this vCPU's area`,
+    )
   }
   return {
     ...state,
@@ -46,7 +48,7 @@ function merge<T extends object>(now: T, change: object | undefined, path: strin
   const result = { ...now } as Record<string, unknown>
   for (const [key, value] of Object.entries(change ?? {})) {
     const place = `${path}.${key}`
-    if (!(key in now)) throw new TypeError(`${place} is no part of a vCPU's state`)
+    if (!(key in now)) throw new TypeError(`${place} is unknown: a vCPU's state has no such field`)
     result[key] = leaf(value, result[key], place)
   }
   return result as T
@@ -57,17 +59,17 @@ function leaf<T>(value: T, now: unknown, place: string): T {
     return merge((now ?? template(value)) as object, value, place) as T
   }
   if (value !== undefined && now !== undefined && typeof value !== typeof now) {
-    throw new TypeError(`${place} takes a ${typeof now}, not ${String(value)}`)
+    throw new TypeError(`Invalid value ${String(value)} for ${place}: expected a ${typeof now}`)
   }
   if (Array.isArray(value)) return value.map((one, at) => leaf<unknown>(one, 0n, `${place}[${at}]`)) as T
   if (typeof value === 'bigint' && !(value >= 0n && value < U64)) {
-    throw new RangeError(`${place} takes 64 bits, and ${value} is none of them`)
+    throw new RangeError(`Invalid value ${value} for ${place}: expected 0 to 2^64-1`)
   }
   if (typeof value === 'number') {
     const [last = '', before = ''] = place.split('.').reverse()
     const limit = limits[`${before}.${last}`] ?? limits[last] ?? 0xffff_ffff
     if (!(Number.isInteger(value) && value >= 0 && value <= limit)) {
-      throw new RangeError(`${place} takes 0 to ${limit}, not ${value}`)
+      throw new RangeError(`Invalid value ${value} for ${place}: expected a whole number from 0 to ${limit}`)
     }
   }
   return value
@@ -84,6 +86,6 @@ const template = (value: object): object => Object.fromEntries(Object.keys(value
 
 function msr(state: VcpuState, index: number, value: bigint): [number, bigint] {
   const place = `msrs.0x${Number(index).toString(16)}`
-  if (!state.msrs.has(index)) throw new RangeError(`${place} is none of the MSRs that this kernel lists`)
+  if (!state.msrs.has(index)) throw new RangeError(`${place} is unknown: this kernel does not list the MSR`)
   return [index, leaf(value, 0n, place)]
 }

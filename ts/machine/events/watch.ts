@@ -21,7 +21,7 @@ export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> 
    */
   constructor(sample: () => T | undefined, interval: number, ended: Promise<unknown>) {
     if (!(interval >= 1 && interval <= LONGEST)) {
-      throw new RangeError(`An interval is 1 to ${LONGEST} milliseconds, and not ${interval}`)
+      throw new RangeError(`Invalid interval ${interval}: expected 1 to ${LONGEST} milliseconds`)
     }
     this.#sample = sample
     this.#interval = interval

@@ -154,21 +154,24 @@ impl MsrFilter {
     pub fn add(&mut self, range: MsrRange) -> Result<(), String> {
         if range.count == 0 || range.count > MAX_MSRS || range.index.checked_add(range.count - 1).is_none() {
             return Err(format!(
-                "a range has 1 to {MAX_MSRS} MSRs and ends at 0xffffffff, and not {} from {:#x}",
+                "invalid range of {} MSRs from {:#x}: expected 1 to {MAX_MSRS} MSRs that end at 0xffffffff or below",
                 range.count, range.index
             ));
         }
         if !range.reads && !range.writes {
-            return Err(format!("MSR {:#x} is left to the kernel for reads and for writes", range.index));
+            return Err(format!(
+                "the rule for MSR {:#x} has no effect: it leaves both reads and writes to the kernel",
+                range.index
+            ));
         }
         if range.index <= *X2APIC.end() && range.last() >= *X2APIC.start() {
-            return Err("the kernel filters no MSR of the x2APIC, 0x800 to 0x8ff".into());
+            return Err("the kernel cannot filter the MSRs of the x2APIC, 0x800 to 0x8ff".into());
         }
         if let Some(other) = self.0.iter().find(|other| range.index <= other.last() && other.index <= range.last()) {
             return Err(format!("MSR {:#x} is in two ranges", range.index.max(other.index)));
         }
         if self.0.len() == MAX_RANGES {
-            return Err(format!("the kernel has {MAX_RANGES} ranges of MSRs"));
+            return Err(format!("too many ranges of MSRs: the kernel supports at most {MAX_RANGES}"));
         }
         self.0.push(range);
         Ok(())
@@ -238,16 +241,16 @@ mod tests {
     }
 
     #[test]
-    fn test_rules_that_cannot_be_are_refused() {
+    fn test_invalid_rules_are_refused() {
         let fault = |index, count| rule(index, count, ReadAnswer::Fault, WriteAnswer::Fault);
         for (rules, part) in [
             (vec![fault(1, 0)], "1 to 12288"),
             (vec![fault(1, MAX_MSRS + 1)], "1 to 12288"),
             (vec![fault(u32::MAX, 2)], "0xffffffff"),
-            (vec![rule(1, 1, ReadAnswer::Allow, WriteAnswer::Allow)], "left to the kernel"),
+            (vec![rule(1, 1, ReadAnswer::Allow, WriteAnswer::Allow)], "leaves both reads and writes"),
             (vec![fault(0x7ff, 2)], "x2APIC"),
             (vec![fault(0x10, 4), fault(0x13, 1)], "0x13 is in two"),
-            ((0..17).map(|i| fault(0x100 + i, 1)).collect(), "16 ranges"),
+            ((0..17).map(|i| fault(0x100 + i, 1)).collect(), "at most 16"),
         ] {
             let problem = filter(&rules).unwrap_err();
             assert!(problem.contains(part), "{problem}");

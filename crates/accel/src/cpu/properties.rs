@@ -25,9 +25,9 @@ pub struct CpuProperties {
     pub vendor: Option<String>,
     /// In the order in which they apply.
     pub features: Vec<FeatureChange>,
-    /// Warns about requested features that the host does not offer.
+    /// Warns about requested features that the host does not support.
     pub check: bool,
-    /// Fails on requested features that the host does not offer.
+    /// Fails on requested features that the host does not support.
     pub enforce: bool,
     /// Reports KVM to the guest.
     pub kvm: bool,

@@ -107,11 +107,11 @@ impl BreakpointProblem {
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
-            Self::Exists => "it is set already",
+            Self::Exists => "it already exists",
             Self::TooMany => "the processor has four breakpoint registers, and all are in use",
             Self::Length => "a watchpoint covers 1, 2, 4 or 8 bytes",
             Self::Alignment => "a watchpoint's address is a multiple of its length",
-            Self::Unknown => "there is none",
+            Self::Unknown => "it does not exist",
             Self::Unreachable => "the address is not in the guest's memory",
             Self::Unsupported => "the kinds are software, hardware, write and access; x86 cannot watch for loads alone",
         }
@@ -121,12 +121,10 @@ impl BreakpointProblem {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::TooMany => "Remove another one first, or use software breakpoints, of which there can be any number.",
-            Self::Unreachable => {
-                "Set it when the guest has mapped the page, or name the vCPU whose page tables have it."
-            }
-            Self::Unknown => "Name it as it was set: kind, address and length.",
-            Self::Exists | Self::Length | Self::Alignment | Self::Unsupported => "Name another breakpoint.",
+            Self::TooMany => "Remove another breakpoint first, or use software breakpoints: their number is unlimited.",
+            Self::Unreachable => "Set it after the guest has mapped the page, or name a vCPU whose page tables map it.",
+            Self::Unknown => "Repeat the kind, the address and the length with which it was set.",
+            Self::Exists | Self::Length | Self::Alignment | Self::Unsupported => "Use another kind, address or length.",
         }
     }
 }
@@ -315,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn test_byte_that_the_guest_overwrote_is_left_alone() {
+    fn test_byte_that_the_guest_overwrote_is_unchanged() {
         let (mut list, mut memory) = (Breakpoints::default(), memory());
         let at3 = of(BreakpointKind::Software, 3, 1);
         list.insert(at3, &mut memory).unwrap();

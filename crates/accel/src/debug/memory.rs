@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_physical_address_that_cannot_be_reached_is_the_error() {
+    fn the_first_unreachable_physical_address_is_the_error() {
         let mut pieces = Vec::new();
         let result = physical(0x1ffe, 0x2003, |at, piece| {
             pieces.push((at.0, piece));

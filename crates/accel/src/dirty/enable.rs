@@ -26,7 +26,7 @@ pub fn enable(vm: &Vm, ring_size: u32, warnings: &mut Vec<Warning>) -> Result<Mo
         warnings.push(Warning {
             code: WarningCode::DirtyRingUnsupported,
             message: format!(
-                "dirty-ring-size={ring_size} has no effect: this host does not offer {}; the bitmap is used",
+                "dirty-ring-size={ring_size} has no effect: this host does not support {}; using the bitmap instead",
                 Capability::DirtyLogRing
             ),
         });
@@ -40,7 +40,9 @@ pub fn enable(vm: &Vm, ring_size: u32, warnings: &mut Vec<Warning>) -> Result<Mo
         Err(error) => {
             warnings.push(Warning {
                 code: WarningCode::ManualProtectFailed,
-                message: format!("dirty pages are protected by the kernel, all at once: {error}"),
+                message: format!(
+                    "cannot enable manual protection of dirty pages, so each query of the dirty log is slower: {error}"
+                ),
             });
             Ok(Mode::Bitmap)
         }
@@ -52,11 +54,11 @@ fn enable_rings(vm: &Vm, capability: Capability, ring_size: u32, max: u32) -> Re
     let bytes = u64::from(ring_size) * u64::from(ENTRY);
     if bytes > max.into() {
         let max = max / ENTRY;
-        return Err(refused(format!("of {ring_size} is too big: this kernel's maximum is {max} entries")));
+        return Err(refused(format!("of {ring_size} is too large: this kernel supports at most {max} entries")));
     }
     vm.enable(capability, bytes).map_err(|error| match error {
         KvmError::Ioctl { errno, .. } => refused(format!(
-            "of {ring_size} was refused by the kernel ({}): 1024 is the suggested minimum",
+            "of {ring_size} was rejected by the kernel ({}): expected at least 1024",
             kvm_accel_kvm::errno_text(errno)
         )),
         other => other.into(),

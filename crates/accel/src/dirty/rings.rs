@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn test_a_kernel_that_takes_nothing_back_is_an_error_and_the_next_call_goes_on() {
+    fn test_a_kernel_that_reclaims_nothing_is_an_error_and_the_next_call_continues() {
         let (mut rings, ring) = rings(3);
         rings.harvest(|_| ());
         let mut calls = 0;

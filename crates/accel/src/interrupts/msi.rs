@@ -28,9 +28,9 @@ mod tests {
 
     #[test]
     fn test_status_is_ignored_coalesced_or_delivered() {
-        let told = [i32::MIN, -1, 0, 1, i32::MAX].map(Delivery::from);
+        let deliveries = [i32::MIN, -1, 0, 1, i32::MAX].map(Delivery::from);
         let delivered = Delivery::Delivered;
         let meant = [Delivery::Ignored, Delivery::Ignored, Delivery::Coalesced, delivered(1), delivered(0x7fff_ffff)];
-        assert_eq!(told, meant);
+        assert_eq!(deliveries, meant);
     }
 }

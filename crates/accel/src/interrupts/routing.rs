@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutingError {
     /// Every GSI is in use, or the table has the maximum number of entries that the kernel accepts.
-    #[error("all {0} GSIs and rows are in use")]
+    #[error("all {0} GSIs or routing entries are in use")]
     Full(u32),
     /// The GSI has no route to change.
     #[error("GSI {0} has no message route")]
@@ -32,7 +32,7 @@ const TIMER_PIN: u32 = 2;
 ///
 /// let mut table = RoutingTable::for_full_irqchip(4095);
 /// let gsi = table.add_msi(Msi { address: 0xfee0_0000, data: 0x41 })?;
-/// assert_eq!(gsi, 24, "the lowest one that no line uses");
+/// assert_eq!(gsi, 24, "the lowest GSI that no line uses");
 /// table.release(gsi);
 /// # Ok::<(), kvm_accel::interrupts::routing::RoutingError>(())
 /// ```
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn test_a_line_is_no_message_and_a_full_table_says_so() {
+    fn test_a_line_has_no_message_route_and_a_full_table_is_an_error() {
         let mut table = RoutingTable::for_full_irqchip(40);
         assert_eq!(table.update_msi(4, msi(1)), Err(RoutingError::Unknown(4)));
         assert_eq!((table.add_msi(msi(1)), table.add_msi(msi(2))), (Ok(24), Ok(25)));

@@ -22,7 +22,7 @@ impl FromStr for KernelIrqchip {
             "on" => return Ok(Self::On),
             "split" => return Ok(Self::Split),
             "off" => return Ok(Self::Off),
-            other => format!("does not accept value '{other}': on, off or split"),
+            other => format!("does not accept value '{other}': expected on, off or split"),
         };
         Err(Error::Property { property: "kernel-irqchip", rule })
     }

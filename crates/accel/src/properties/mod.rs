@@ -51,7 +51,7 @@ pub fn shadow_mem(bytes: i64) -> Result<Option<u64>> {
         -1 => Ok(None),
         _ => u64::try_from(bytes).map(Some).map_err(|_| Error::Property {
             property: "kvm-shadow-mem",
-            rule: format!("is {bytes}, and a size in bytes is not negative (-1 leaves it to the kernel)"),
+            rule: format!("is {bytes}: expected a size in bytes from 0 on, or -1 for the kernel's default"),
         }),
     }
 }
@@ -65,7 +65,10 @@ pub fn dirty_ring_size(entries: u32) -> Result<u32> {
     if entries == 0 || entries.is_power_of_two() {
         return Ok(entries);
     }
-    Err(Error::Property { property: "dirty-ring-size", rule: format!("is {entries}, and must be a power of two or 0") })
+    Err(Error::Property {
+        property: "dirty-ring-size",
+        rule: format!("is {entries}: expected a power of two, or 0 for the bitmap"),
+    })
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ impl FromStr for NotifyPolicy {
         [Self::Run, Self::InternalError, Self::Disable].into_iter().find(|p| p.as_str() == value).ok_or_else(|| {
             Error::Property {
                 property: "notify-vmexit",
-                rule: format!("does not accept value '{value}': run, internal-error or disable"),
+                rule: format!("does not accept value '{value}': expected run, internal-error or disable"),
             }
         })
     }
@@ -61,7 +61,7 @@ impl NotifyBudget {
             (Some(exits), 1..) => Ok(Self { exits, window: Duration::from_secs(seconds.into()) }),
             _ => Err(Error::Property {
                 property: "notify-budget",
-                rule: format!("is {exits}/{seconds}, and both numbers are at least 1"),
+                rule: format!("is {exits}/{seconds}: expected two numbers of at least 1"),
             }),
         }
     }

@@ -44,7 +44,7 @@ fn pretend(control: Arc<Control>, sink: Arc<Channel>, index: usize) -> std::thre
 }
 
 #[test]
-fn test_stop_is_told_once_when_all_have_parked() {
+fn test_stop_is_emitted_once_when_all_have_parked() {
     let (sender, events) = channel();
     let (control, sink) = (control(3), Arc::new(Channel(StdMutex::new(sender))));
     let threads: Vec<_> = (0..3).map(|i| pretend(Arc::clone(&control), Arc::clone(&sink), i)).collect();
@@ -86,7 +86,7 @@ fn test_guest_request_outranks_a_pause_that_came_first() {
 }
 
 #[test]
-fn test_who_is_held_back_goes_on_when_something_is_asked() {
+fn test_a_delayed_vcpu_continues_on_a_request() {
     let control = control(1);
     control.lock().phase = Phase::Running;
     let long = Duration::from_secs(3600);

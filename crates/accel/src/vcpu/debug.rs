@@ -52,7 +52,7 @@ impl Vcpus {
     }
 
     /// Prepares vCPU `vcpu` to execute one instruction at its next entry, also at a breakpoint. Interrupts are blocked
-    /// during the step if the kernel supports it. [`Vcpus::resume_only`] makes the step.
+    /// during the step if the kernel supports it. [`Vcpus::resume_only`] executes the step.
     ///
     /// # Errors
     /// [`Error::DebugUnsupported`] or [`Error::Running`].

@@ -22,7 +22,7 @@ pub enum Outcome {
     EndOfInterrupt(u8),
     /// Harvest the dirty rings.
     DirtyRingFull,
-    /// KVM reported an internal error. Whether the guest continues depends on its registers ([`goes_on`]).
+    /// KVM reported an internal error. Whether the guest continues depends on its registers ([`guest_continues`]).
     InternalError(InternalError),
     /// The vCPU cannot continue.
     Fault(FaultKind, String),
@@ -49,7 +49,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         Exit::Shutdown => Outcome::Request(Request::Reset),
         Exit::SystemEvent { kind: SYSTEM_EVENT_SHUTDOWN } => Outcome::Request(Request::Shutdown),
         Exit::SystemEvent { kind: SYSTEM_EVENT_RESET } => Outcome::Request(Request::Reset),
-        Exit::SystemEvent { kind } => fault(format!("KVM_EXIT_SYSTEM_EVENT of type {kind} has no meaning on x86")),
+        Exit::SystemEvent { kind } => fault(format!("KVM_EXIT_SYSTEM_EVENT of type {kind} is unknown on x86")),
         Exit::Debug(exit) => Outcome::Debug(exit),
         Exit::Notify(info) => Outcome::Notify(info),
         Exit::DirtyRingFull => Outcome::DirtyRingFull,
@@ -68,7 +68,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
         }
         Exit::Hypercall { number } => fault(format!("hypercall {number} is not handled outside the kernel")),
         Exit::MemoryFault { flags, gpa, size } => fault(format!(
-            "no memory behind guest physical address {gpa:#x} ({size:#x} bytes, KVM_EXIT_MEMORY_FAULT flags {flags:#x})"
+            "the host has no memory at guest physical address {gpa:#x} ({size:#x} bytes, KVM_EXIT_MEMORY_FAULT flags {flags:#x})"
         )),
         Exit::Failed(errno) => fault(format!("KVM_RUN failed: {}", kvm_accel_kvm::errno_text(errno))),
         Exit::Unknown(number) => fault(format!("KVM exit {number} ({}) is not handled", reason_name(number))),
@@ -78,7 +78,7 @@ pub fn decide(exit: Exit<'_>) -> Outcome {
 /// Returns whether the guest continues. An instruction of user-mode code that KVM cannot emulate is the guest's
 /// problem: the guest continues, as under QEMU.
 #[must_use]
-pub const fn goes_on(error: &InternalError, registers: &Registers) -> bool {
+pub const fn guest_continues(error: &InternalError, registers: &Registers) -> bool {
     error.suberror == SUBERROR_EMULATION && registers.protected() && registers.cs().selector & 3 == 3
 }
 
@@ -125,13 +125,13 @@ mod tests {
     }
 
     #[test]
-    fn test_emulation_failure_goes_on_in_user_mode_only() {
+    fn test_guest_continues_after_an_emulation_failure_in_user_mode_only() {
         let error = |suberror| InternalError { suberror, data: vec![] };
         let mut user = Registers::default();
         user.control[0] = 1;
         user.segments[1].selector = 0x33;
-        assert!(goes_on(&error(1), &user));
-        assert!(!goes_on(&error(2), &user));
-        assert!(!goes_on(&error(1), &Registers::default()));
+        assert!(guest_continues(&error(1), &user));
+        assert!(!guest_continues(&error(2), &user));
+        assert!(!guest_continues(&error(1), &Registers::default()));
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn test_the_line_says_how_many() {
+    fn test_the_message_has_the_count() {
         assert!(message(1).contains("1 more instruction of"), "{}", message(1));
         assert!(message(20).contains("20 more instructions of"), "{}", message(20));
         assert!(!message(20).contains('\n'));

@@ -81,7 +81,7 @@ pub(crate) struct Shared {
     pub msrs: MsrFilter,
     /// The interrupt controllers outside the kernel, if there are any.
     pub irqchip: Option<Arc<dyn UserIrqchip>>,
-    /// Only where they are limited.
+    /// `Some` if bus locks are limited.
     pub bus_locks: Option<Arc<bus_lock::Shared>>,
     pub counts: Arc<Vec<ExitCounts>>,
     pub clock: Clock,

@@ -70,7 +70,7 @@ fn next(events: &Receiver<Event>) -> Event {
 }
 
 #[test]
-fn test_work_that_panics_is_an_error_and_the_thread_goes_on() {
+fn test_work_that_panics_is_an_error_and_the_thread_continues() {
     let Some((vcpus, _accel, events)) = machine(&[0xeb, 0xfe]) else { return };
     for vcpu in 0..2 {
         let failed = vcpus.on_thread(vcpu, |_| std::panic::panic_any("the work fails")).unwrap_err();

@@ -13,7 +13,7 @@ pub fn registers_and_code(vcpu: &Vcpu, ram: &GuestRam) -> String {
             let bytes = bytes_at_rip(vcpu, &registers, ram);
             with_code(&registers.to_string(), &bytes, &disassemble(&bytes, &registers))
         }
-        Err(error) => format!("registers cannot be read: {error}"),
+        Err(error) => format!("cannot read the registers: {error}"),
     }
 }
 

@@ -119,7 +119,7 @@ impl Vcpus {
             return self.shared.sink.emit(Event::Stopped(StopReason::Fault(Fault {
                 vcpu: 0,
                 kind: FaultKind::State,
-                message: format!("the guest's clock cannot go on: {error}"),
+                message: format!("cannot resume the guest's clock: {error}"),
                 report: String::new(),
             })));
         }

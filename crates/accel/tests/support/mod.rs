@@ -1,4 +1,4 @@
-//! A machine of one vCPU with real-mode code and a bus that records.
+//! A machine of one vCPU with real-mode code, and a bus that records its accesses.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use kvm_accel::properties::NotifyProperties;
@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
-/// Where the code is.
+/// Address of the code.
 pub const ENTRY: u64 = 0x1000;
-/// Longer than anything takes; a test that waits for so long has failed.
+/// A last resort against a hang: a test that waits longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// True where a guest can run; a missing device is a failure in CI and a reason to skip elsewhere.
+/// Returns whether guests can run on this host. Fails in CI if they cannot.
 pub fn kvm() -> bool {
     let there = Path::new("/dev/kvm").exists();
     assert!(there || std::env::var_os("CI").is_none(), "/dev/kvm is missing in CI");
@@ -29,10 +29,10 @@ pub fn kvm() -> bool {
     there
 }
 
-/// A bus that records, reads 0x5a from ports and 0xa5 from memory, resets the machine at port 0x64, and lets it sleep at port 0x65.
+/// A bus that records accesses. Ports read 0x5a, memory reads 0xa5. Port 0x64 resets the machine, port 0x65 puts it to sleep.
 #[derive(Default)]
 pub struct RecordingBus {
-    /// Whether it was a write, the address, the bytes.
+    /// Each access: whether it was a write, its address, its bytes.
     pub accesses: Mutex<Vec<(bool, u64, Vec<u8>)>>,
     asleep: AtomicBool,
     wake: OnceLock<Arc<dyn Fn() + Send + Sync>>,
@@ -96,7 +96,7 @@ struct Channel(Mutex<Sender<Event>>);
 
 impl EventSink for Channel {
     fn emit(&self, event: Event) {
-        // A machine that is dropped may still tell; nobody listens then.
+        // A machine that is dropped may still emit events without a receiver.
         let _ = self.0.lock().unwrap().send(event);
     }
 }
@@ -106,7 +106,7 @@ pub fn sink(sender: Sender<Event>) -> Arc<dyn EventSink> {
     Arc::new(Channel(Mutex::new(sender)))
 }
 
-/// A machine and what it tells.
+/// A machine and its events.
 pub struct Guest {
     pub vcpus: Vcpus,
     pub accel: Accelerator,
@@ -116,23 +116,23 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Real-mode code at 0x1000, one vCPU.
+    /// Creates a machine with one vCPU and real-mode code at 0x1000.
     pub fn new(code: &[u8], notify: NotifyProperties) -> Self {
         Self::in_ram(GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap(), code, notify)
     }
 
-    /// The same in RAM of another kind.
+    /// Like `new`, with the given RAM.
     pub fn in_ram(ram: GuestRam, code: &[u8], notify: NotifyProperties) -> Self {
         Self::with(AccelProperties { notify, ..Default::default() }, 1, ram, code)
     }
 
-    /// The same with any properties and number of vCPUs, all but the first of which wait for INIT and SIPI.
+    /// Like `new`, with any properties and number of vCPUs. All vCPUs but the first wait for INIT and SIPI.
     pub fn with(properties: AccelProperties, cpus: u32, ram: GuestRam, code: &[u8]) -> Self {
         let accel = Accelerator::new(properties, cpus, ram.clone()).unwrap();
         Self::on(accel, ram, code)
     }
 
-    /// The same on an accelerator that the caller has created, with this RAM.
+    /// Like `new`, on an accelerator that the caller has created, with this RAM.
     pub fn on(accel: Accelerator, ram: GuestRam, code: &[u8]) -> Self {
         ram.write_slice(code, GuestAddress(ENTRY)).unwrap();
         let (sender, events) = channel();
@@ -146,7 +146,7 @@ impl Guest {
         self.events.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no event; {}", self.whereabouts()))
     }
 
-    /// Where the vCPU is, for a test that waits in vain.
+    /// Describes the state of the vCPU, for the message of a test that timed out.
     fn whereabouts(&self) -> String {
         let exits = [ExitKind::Io, ExitKind::Interrupted, ExitKind::Halt, ExitKind::Other]
             .map(|kind| self.vcpus.counters().exits(kind));
@@ -166,7 +166,7 @@ impl Guest {
 }
 
 impl Guest {
-    /// Has vCPU `vcpu` start at `rip` in real mode, without INIT and SIPI.
+    /// Makes vCPU `vcpu` start at `rip` in real mode, without INIT and SIPI.
     pub fn start(&self, vcpu: u32, rip: u64) {
         let mut state = self.vcpus.state(vcpu).unwrap();
         let apic_base = state.registers.apic_base;
@@ -175,7 +175,7 @@ impl Guest {
         self.vcpus.set_state(vcpu, state, Level::Reset).unwrap();
     }
 
-    /// Waits until the guest has made as many port accesses.
+    /// Waits until the guest has made this number of port accesses.
     pub fn wait_for_accesses(&self, count: usize) {
         let start = Instant::now();
         while self.bus.accesses.lock().unwrap().len() < count {
@@ -184,7 +184,7 @@ impl Guest {
         }
     }
 
-    /// `code` at 0x8000 in 64-bit user mode with I/O rights and the first 4 MiB mapped, entered by nothing but a written state.
+    /// Writes a state that runs `code` at 0x8000 in 64-bit user mode, with I/O rights and with the first 4 MiB mapped.
     pub fn in_user_mode(ram: GuestRam, code: &[u8]) -> Self {
         const TABLES: u64 = 0x2000;
         let guest = Self::in_ram(ram, &[], NotifyProperties::default());

@@ -8,7 +8,7 @@ use std::os::fd::IntoRawFd;
 #[napi]
 impl BindingMachine {
     /// Returns the reading end of a port's output stream, which the caller then owns, or -1 if there is none. COM1 is port 0, the debug
-/// console is port 4.
+    /// console is port 4.
     #[napi]
     pub fn take_serial_fd(&self, port: u32) -> i32 {
         self.machine.direct().take_serial_end(port).map_or(-1, IntoRawFd::into_raw_fd)

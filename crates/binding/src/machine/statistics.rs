@@ -77,7 +77,7 @@ impl BindingMachine {
     }
 
     /// Returns the current values: those of the VM, then those of each vCPU, in the order of the descriptions. Returns nothing if the
-/// machine is closed.
+    /// machine is closed.
     #[napi]
     pub fn statistics_values(&self) -> Option<Either<Float64Array, BindingError>> {
         let mut values = Vec::new();

@@ -121,8 +121,13 @@ impl BindingCommand {
                 let (negative, base, exact) = base.get_u64();
                 let (_, len, len_exact) = len.get_u64();
                 if negative || !exact || !len_exact || len > 1 << 53 {
-                    let message = format!("{name}, lies outside of the 64-bit addresses");
-                    return Err(MachineConfigError::new("device", message, "Choose a base from 0 to 2^64 - 1 and a length of at most 2^53 bytes.").into());
+                    let message = format!("{name}, is at an address or of a length that exceeds 64 bits");
+                    return Err(MachineConfigError::new(
+                        "device",
+                        message,
+                        "Choose a base from 0 to 2^64 - 1 and a length of at most 2^53 bytes.",
+                    )
+                    .into());
                 }
                 Command::AddDevice(DeviceClaim { name, pio, base, len, worker })
             }

@@ -12,7 +12,7 @@ use napi_derive::napi;
 pub enum BindingReply {
     Done,
     /// The machine exists. The fields report whether the notify properties are supported and enabled, and whether the kernel supports
-/// guest debugging.
+    /// guest debugging.
     Created {
         notify_supported: bool,
         notify_enabled: bool,

@@ -1,4 +1,4 @@
-/* What every guest program can use. Ring 0, 32-bit, no paging, no interrupts, no standard library. */
+/* The functions for guest programs, which run 32-bit in ring 0, without paging, interrupts and a standard library. */
 #pragma once
 
 typedef unsigned char u8;
@@ -40,23 +40,24 @@ static inline u64 ticks(void) {
 
 /* runtime.c */
 
-/* The number after `key` (which ends in `=`) on the command line, decimal or 0x hexadecimal; `otherwise` without it. */
+/* Returns the number after `key` (which ends in `=`) on the command line, decimal or 0x hexadecimal. Without `key`, returns
+* `otherwise`. */
 u32 option(const char *key, u32 otherwise);
 void putch(char c);
 void puts(const char *text);
 void putdec(u32 value);
 void puthex(u64 value);
-/* Resets the machine: by the keyboard controller, or where there is none by a triple fault. */
+/* Resets the machine through the keyboard controller, or by a triple fault on a machine without one. */
 _Noreturn void reset(void);
 _Noreturn void triple_fault(void);
 
 /* smp.c */
 
-/* Starts the other processors by INIT and SIPI: each calls `entry` with its number (1...) on its own stack, and halts when
-   that returns. Waits until `count` of them (at most 3) have started, forever if they do not exist. */
+/* Starts the other processors by INIT and SIPI. Each calls `entry` with its number (1...) on its own stack, and halts when
+   that returns. Waits until `count` processors (at most 3) have started, without end if they do not exist. */
 void start_processors(u32 count, void (*entry)(u32 processor));
-/* Waits until the `count` others have returned from `entry`. */
+/* Waits until `count` other processors have returned from `entry`. */
 void join_processors(u32 count);
-/* A lock around what may not interleave, such as the lines of two processors. */
+/* A lock for work of several processors that must not interleave, such as printing lines. */
 void lock(void);
 void unlock(void);

@@ -1,7 +1,7 @@
-/* Command line, COM1 output and the ways out. */
+/* The command line, output on COM1, and ends of the machine. */
 #include "guest.h"
 
-/* A copy: the loader's own lies in memory that the guest may use otherwise. */
+/* A copy, because the loader's text lies in memory that the guest may use. */
 static char command_line[1024];
 
 __attribute__((regparm(0))) void command_line_set(const char *from) {
@@ -62,7 +62,7 @@ void puthex(u64 value) {
 
 void reset(void) {
     out8(0x64, 0xfe);
-    /* The processor may run on for a moment while the machine resets; a machine without the controller needs the other way. */
+    /* The processor may run for a moment longer while the machine resets. A machine without the controller needs the triple fault. */
     for (volatile u32 i = 0; i < 1000; i++)
         ;
     triple_fault();
@@ -71,7 +71,7 @@ void reset(void) {
 void triple_fault(void) {
     static const struct { u16 limit; u32 base; } __attribute__((packed)) no_idt = {0, 0};
     static u32 no_pages[1024] __attribute__((aligned(4096)));
-    /* No interrupt table and no page is present: the next fetch faults three times. */
+    /* Without an interrupt table and without a present page, the next fetch causes a triple fault. */
     asm volatile("lidt %0\n\tmovl %1, %%cr3\n\tmovl %%cr0, %%eax\n\torl $0x80000000, %%eax\n\tmovl %%eax, %%cr0\n\tnop"
                  : : "m"(no_idt), "r"(no_pages) : "eax");
     for (;;)

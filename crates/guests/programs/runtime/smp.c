@@ -1,7 +1,7 @@
-/* More than one processor. */
+/* Starts further processors. */
 #include "guest.h"
 
-/* The page that SIPI vector 8 names. Below 1 MiB, as SIPI requires, and not where a loader keeps its tables. */
+/* The page of SIPI vector 8. It lies below 1 MiB, as SIPI requires, and outside the tables of the loaders. */
 enum { AP_PAGE = 0x8000, AP_VECTOR = AP_PAGE >> 12 };
 
 enum { LAPIC = 0xfee00000, LAPIC_SPURIOUS = 0xf0, LAPIC_COMMAND = 0x300, ALL_BUT_SELF = 3 << 18, LEVEL_ASSERT = 1 << 14 };
@@ -24,7 +24,7 @@ __attribute__((regparm(0))) void ap_main(u32 processor) {
 void start_processors(u32 count, void (*entry)(u32 processor)) {
     ap_entry = entry;
     u8 *page = (u8 *)AP_PAGE;
-    /* The compiler may not take a store below the first page boundary for one through a null pointer. */
+    /* Keeps the compiler from treating a store below the first page boundary as one through a null pointer. */
     asm volatile("" : "+r"(page));
     for (u32 i = 0; i < (u32)(ap_start_end - ap_start); i++)
         page[i] = ap_start[i];

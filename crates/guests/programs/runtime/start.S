@@ -1,9 +1,9 @@
-# Entry points of both boot protocols, the GDT and the stack. The protocols agree on the state they enter with: 32-bit
+# Entry points of both boot protocols, the GDT and the stack. Both protocols enter the kernel in the same state: 32-bit
 # protected mode, flat segments, paging and interrupts off, EBX = the protocol's information.
     .code32
 
 #ifdef MULTIBOOT
-    # Multiboot 1 header, which has to lie in the first 8 KiB of the file. Flag bit 1: memory information, please.
+    # Multiboot 1 header, which must lie in the first 8 KiB of the file. Flag bit 1 requests memory information.
     .set    MAGIC, 0x1badb002
     .set    FLAGS, 2
     .section .head, "a"
@@ -31,7 +31,7 @@ start:
     movw    %ax, %ds
     movw    %ax, %es
     movw    %ax, %ss
-    xorl    %eax, %eax              # the address of the command line; 0: there is none
+    xorl    %eax, %eax              # the address of the command line; 0 for none
 #ifdef MULTIBOOT
     testb   $4, (%ebx)              # multiboot_info.flags: cmdline is valid
     jz      2f
@@ -42,10 +42,10 @@ start:
 2:  pushl   %eax
     call    command_line_set
     call    main
-    call    reset                   # a guest that returns from main is done
+    call    reset                   # a guest ends when main returns
 
-    # Where a processor that got INIT and SIPI starts, in real mode; copied to AP_PAGE (smp.c), so position matters only
-    # for the two absolute references, which lie above 64 KiB and are reached in 32-bit mode or through the copy.
+    # The start of a processor after INIT and SIPI, in real mode. The code is copied to AP_PAGE (smp.c). Only its two
+    # absolute references depend on the position. They lie above 64 KiB and are used in 32-bit mode or through the copy.
     .globl  ap_start, ap_start_end
     .code16
 ap_start:
@@ -69,7 +69,7 @@ ap_protected:
     movw    %ax, %es
     movw    %ax, %ss
     movl    $1, %ebx
-    lock xaddl %ebx, ap_count       # EBX: how many started before this one
+    lock xaddl %ebx, ap_count       # EBX: number of processors that started earlier
     movl    %ebx, %eax
     shll    $12, %eax
     leal    ap_stacks + 4096(%eax), %esp
@@ -80,7 +80,7 @@ ap_protected:
     hlt
     jmp     3b
 
-    # The accessed bits are set: a processor that would have to set them may find the table read-only.
+    # The accessed bits are set, because the table may be read-only for a processor that would set them.
     .section .rodata
     .align  8
 gdt:

@@ -138,7 +138,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn test_ring_is_where_the_kernel_says_or_nowhere() {
+    fn test_ring_is_at_the_page_of_the_capability_or_absent() {
         let page = RunPage::map(-1, 3 * PAGE_SIZE).unwrap();
         for (number, there) in [(0, false), (1, true), (2, true), (3, false), (u32::MAX, false)] {
             assert_eq!(page.coalesced_ring(number).is_some(), there, "{number}");

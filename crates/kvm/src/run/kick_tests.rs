@@ -15,7 +15,7 @@ fn page() -> RunPage {
 }
 
 /// Runs the named test in a separate process. Returns true in that process.
-fn in_a_process_of_its_own(test: &str) -> bool {
+fn in_a_separate_process(test: &str) -> bool {
     const CHILD: &str = "KVM_ACCEL_TEST_CHILD";
     if std::env::var_os(CHILD).is_some() {
         return true;
@@ -141,7 +141,7 @@ fn install_stranger(handler: libc::sighandler_t, flags: libc::c_int) {
 
 #[test]
 fn test_a_handler_that_replaced_ours_is_called_by_ours_after_the_next_look() {
-    if !in_a_process_of_its_own("test_a_handler_that_replaced_ours_is_called_by_ours_after_the_next_look") {
+    if !in_a_separate_process("test_a_handler_that_replaced_ours_is_called_by_ours_after_the_next_look") {
         return;
     }
     install_handler().unwrap();
@@ -165,7 +165,7 @@ fn test_a_handler_that_replaced_ours_is_called_by_ours_after_the_next_look() {
 
 #[test]
 fn test_two_copies_of_the_code_share_the_signal() {
-    if !in_a_process_of_its_own("test_two_copies_of_the_code_share_the_signal") {
+    if !in_a_separate_process("test_two_copies_of_the_code_share_the_signal") {
         return;
     }
     let theirs = second_kick::Kick::new(page().immediate_exit());
@@ -219,7 +219,7 @@ static CIRCLE: AtomicU64 = AtomicU64::new(0);
 
 #[test]
 fn test_handlers_that_call_each_other_end() {
-    if !in_a_process_of_its_own("test_handlers_that_call_each_other_end") {
+    if !in_a_separate_process("test_handlers_that_call_each_other_end") {
         return;
     }
     install_handler().unwrap();
@@ -295,7 +295,7 @@ mod model {
             let seen = vcpu.turn();
             kicker.join().unwrap();
             if !seen {
-                assert!(vcpu.run(), "the guest runs on, and nobody will come");
+                assert!(vcpu.run(), "the guest continues without a pending kick");
             }
             assert!(vcpu.turn(), "the request is seen in the turn after");
         });

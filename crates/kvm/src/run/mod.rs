@@ -1,5 +1,5 @@
-//! Everything that takes part in `KVM_RUN`: the pages that the kernel shares with a vCPU's thread, exits as values, and
-//! the kick, which ends it.
+//! The parts of `KVM_RUN`: the pages that the kernel shares with a vCPU's thread, exits as values, and the kick, which
+//! interrupts `KVM_RUN`.
 
 mod bell;
 mod coalesced_ring;

@@ -72,7 +72,7 @@ impl RunPage {
     /// One `KVM_RUN` thus allows one injection, because the field does not reflect an interrupt that was injected
     /// since.
     pub fn take_ready_for_injection(&self) -> bool {
-        // SAFETY: the field lies inside the mapping, and the kernel accesses it only inside KVM_RUN, which this vCPU's own thread is not in.
+        // SAFETY: the field lies inside the mapping, and the kernel accesses it only inside KVM_RUN, and this vCPU's thread is outside.
         unsafe { addr_of_mut!((*self.run()).ready_for_interrupt_injection).replace(0) != 0 }
     }
 
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn test_memory_fault_is_told_apart_from_a_stale_page() {
+    fn test_memory_fault_differs_from_a_stale_page() {
         let mut page = fabricated(|run| {
             run.exit_reason = KVM_EXIT_MEMORY_FAULT;
             // SAFETY: any bit pattern is a valid memory_fault member.

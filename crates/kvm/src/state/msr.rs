@@ -56,7 +56,7 @@ mod tests {
         for index in [0x10, 0x11, 0x12, 0x4b56_4d00, 0x4b56_4d02, 0x4b56_4d05, 0xc1, 0x200, 0x38f, FEATURE_CONTROL] {
             assert!(!runtime(index), "{index:#x}");
         }
-        assert!(!runtime(TSC_DEADLINE), "has a step of its own");
+        assert!(!runtime(TSC_DEADLINE), "TSC_DEADLINE has a separate step");
         for index in [0x174, 0x175, 0x176, 0x277, 0xc000_0081, 0xc000_0082, 0xc000_0102, 0x3b, 0x47f] {
             assert!(runtime(index), "{index:#x}");
         }

@@ -160,29 +160,29 @@ macro_rules! events {
 
 // One line each: `-trace help` and the table of docs/reference/trace.md show the text.
 events! {
-    #[doc = "An ioctl on the system's fd. QEMU shows the address of its argument, we show its name."]
+    #[doc = "An ioctl on the system fd. QEMU shows the address of its argument, kvm-accel its name."]
     KvmIoctl = "kvm_ioctl" { number as "type": u32, name as "name": text }
-    #[doc = "An ioctl on the VM's fd."]
+    #[doc = "An ioctl on the VM fd."]
     KvmVmIoctl = "kvm_vm_ioctl" { number as "type": u32, name as "name": text }
-    #[doc = "An ioctl on a vCPU's fd; KVM_RUN's comes before the guest is entered."]
+    #[doc = "An ioctl on a vCPU fd. The event of KVM_RUN is emitted before the guest is entered."]
     KvmVcpuIoctl = "kvm_vcpu_ioctl" { cpu_index as "cpu_index": u32, number as "type": u32, name as "name": text }
-    #[doc = "KVM_RUN came back with an exit: KVM_EXIT_* in linux/kvm.h."]
+    #[doc = "KVM_RUN returned with an exit: KVM_EXIT_* in linux/kvm.h."]
     KvmRunExit = "kvm_run_exit" { cpu_index as "cpu_index": u32, reason as "reason": u32 }
-    #[doc = "KVM_RUN came back because of a kick or another signal, without an exit."]
+    #[doc = "A kick or another signal interrupted KVM_RUN."]
     KvmIoWindowExit = "kvm_io_window_exit" {}
-    #[doc = "The guest's firmware interface asks for something: KVM_SYSTEM_EVENT_* in linux/kvm.h."]
+    #[doc = "A system event of the guest's firmware interface: KVM_SYSTEM_EVENT_* in linux/kvm.h."]
     KvmRunExitSystemEvent = "kvm_run_exit_system_event" { cpu_index as "cpu_index": u32, event_type as "event_type": u32 }
-    #[doc = "The guest touched memory that cannot be given to it: KVM_MEMORY_EXIT_FLAG_* in linux/kvm.h."]
+    #[doc = "The guest accessed memory that the host cannot supply: KVM_MEMORY_EXIT_FLAG_* in linux/kvm.h."]
     KvmMemoryFault = "kvm_memory_fault" { start as "start": u64, size as "size": u64, flags as "flags": u64 }
-    #[doc = "A vCPU's thread begins to run the guest."]
+    #[doc = "A vCPU thread starts to run the guest."]
     KvmCpuExec = "kvm_cpu_exec" {}
-    #[doc = "A vCPU's thread has seen that it shall leave the guest."]
+    #[doc = "A vCPU thread has received a request to leave the guest."]
     KvmInterruptExitRequest = "kvm_interrupt_exit_request" {}
-    #[doc = "A vCPU is being set up."]
+    #[doc = "The set-up of a vCPU begins."]
     KvmInitVcpu = "kvm_init_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32 }
     #[doc = "A vCPU has been created."]
     KvmCreateVcpu = "kvm_create_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32, kvm_fd as "kvm_fd": i32 }
-    #[doc = "A vCPU's thread ends and takes the vCPU with it."]
+    #[doc = "A vCPU thread ends and destroys the vCPU."]
     KvmDestroyVcpu = "kvm_destroy_vcpu" { cpu_index as "cpu_index": u32, arch_cpu_id as "arch_cpu_id": u32 }
     #[doc = "A memory slot was set; size 0 deletes it."]
     KvmSetUserMemory = "kvm_set_user_memory" {
@@ -194,17 +194,17 @@ events! {
         userspace_addr as "userspace_addr": u64,
         ret as "ret": i32,
     }
-    #[doc = "The GSI routing table goes to the kernel."]
+    #[doc = "The GSI routing table is passed to the kernel."]
     KvmIrqchipCommitRoutes = "kvm_irqchip_commit_routes" {}
-    #[doc = "A message has been given a GSI. QEMU shows the device and its vector, we show the message."]
+    #[doc = "A GSI was assigned to a message. QEMU shows the device and its vector, kvm-accel the message."]
     KvmIrqchipAddMsiRoute = "kvm_irqchip_add_msi_route" { address as "address": u64, data as "data": u32, virq as "virq": u32 }
-    #[doc = "The message of a GSI has become another one."]
+    #[doc = "The message of a GSI was replaced."]
     KvmIrqchipUpdateMsiRoute = "kvm_irqchip_update_msi_route" { virq as "virq": u32 }
-    #[doc = "A GSI and its routes have been given up."]
+    #[doc = "A GSI and its routes were released."]
     KvmIrqchipReleaseVirq = "kvm_irqchip_release_virq" { virq as "virq": u32 }
     #[doc = "The guest has acknowledged a level-triggered GSI of an IOAPIC outside the kernel, and its resample eventfd is signalled."]
     KvmResampleFdNotify = "kvm_resample_fd_notify" { gsi as "gsi": u32 }
-    #[doc = "The dirty bits of pages of a slot are forgotten."]
+    #[doc = "The dirty bits of a range of pages of a slot were cleared."]
     KvmClearDirtyLog = "kvm_clear_dirty_log" { slot as "slot": u32, start as "start": u64, size as "size": u32 }
     #[doc = "A vCPU stopped because its dirty ring is full."]
     KvmDirtyRingFull = "kvm_dirty_ring_full" { id as "id": u32 }
@@ -212,13 +212,13 @@ events! {
     KvmDirtyRingReapVcpu = "kvm_dirty_ring_reap_vcpu" { id as "id": u32 }
     #[doc = "A dirty page was harvested; as in QEMU, the slot is the index of the ring's entry."]
     KvmDirtyRingPage = "kvm_dirty_ring_page" { vcpu as "vcpu": u32, slot as "slot": u32, offset as "offset": u64 }
-    #[doc = "What the thread does that empties the dirty rings."]
+    #[doc = "The state of the thread that harvests the dirty rings."]
     KvmDirtyRingReaper = "kvm_dirty_ring_reaper" { s as "s": text }
-    #[doc = "All dirty rings were harvested: how many pages, in how many microseconds."]
+    #[doc = "All dirty rings were harvested: the number of pages and the duration in microseconds."]
     KvmDirtyRingReap = "kvm_dirty_ring_reap" { count as "count": u64, t as "t": u64 }
-    #[doc = "The dirty rings are being emptied to the last entry: 0 at the beginning, 1 at the end."]
+    #[doc = "The dirty rings are emptied completely: 0 at the beginning, 1 at the end."]
     KvmDirtyRingFlush = "kvm_dirty_ring_flush" { finished as "finished": u32 }
-    #[doc = "Writes to an address signal an eventfd from now on, or no longer."]
+    #[doc = "An ioeventfd for an address was assigned or deassigned."]
     KvmSetIoeventfdMmio = "kvm_set_ioeventfd_mmio" {
         fd as "fd": i32,
         addr as "addr": u64,
@@ -227,7 +227,7 @@ events! {
         size as "size": u32,
         datamatch as "datamatch": bool,
     }
-    #[doc = "Writes to a port signal an eventfd from now on, or no longer."]
+    #[doc = "An ioeventfd for a port was assigned or deassigned."]
     KvmSetIoeventfdPio = "kvm_set_ioeventfd_pio" {
         fd as "fd": i32,
         addr as "addr": u16,
@@ -236,7 +236,7 @@ events! {
         size as "size": u32,
         datamatch as "datamatch": bool,
     }
-    #[doc = "A notify VM exit, real or injected, and whether the vCPU was resumed. Ours: QEMU has no event for it."]
+    #[doc = "A notify VM exit, real or injected, and whether the vCPU was resumed. QEMU lacks this event."]
     KvmNotify = "kvm_notify" {
         cpu_index as "cpu_index": u32,
         rip as "rip": u64,
@@ -244,7 +244,7 @@ events! {
         injected as "injected": bool,
         resumed as "resumed": bool,
     }
-    #[doc = "KVM gave up on the guest: KVM_INTERNAL_ERROR_* in linux/kvm.h. Ours."]
+    #[doc = "KVM cannot continue the guest: KVM_INTERNAL_ERROR_* in linux/kvm.h. QEMU lacks this event."]
     KvmInternalError = "kvm_internal_error" { cpu_index as "cpu_index": u32, suberror as "suberror": u32 }
 }
 

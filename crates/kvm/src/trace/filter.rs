@@ -131,7 +131,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn test_a_glob_made_from_a_text_matches_it(text in "[a-c]{0,8}", from in 0usize..8, to in 0usize..8) {
+        fn test_a_glob_built_from_a_text_matches_it(text in "[a-c]{0,8}", from in 0usize..8, to in 0usize..8) {
             let (from, to) = (from.min(text.len()), to.min(text.len()));
             let (from, to) = (from.min(to), from.max(to));
             let glob = format!("{}*{}", &text[..from], &text[to..]);

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn test_what_does_not_fit_is_counted_and_told_with_the_next_that_does() {
+    fn test_dropped_records_are_counted_in_the_next_record() {
         let trace = Trace::default();
         let session = trace.open(Filter::glob("kvm_run_exit"), 2);
         let _scope = trace.enter();
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn test_arguments_are_not_computed_for_an_event_nobody_traces() {
+    fn test_arguments_of_an_event_without_a_session_are_not_computed() {
         let trace = Trace::default();
         let _scope = trace.enter();
         let compute = || -> u32 { panic!("computed") };

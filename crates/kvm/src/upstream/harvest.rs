@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn test_a_page_is_harvested_once_and_whole_whatever_the_order() {
+    fn test_a_page_is_harvested_once_and_completely_in_every_order() {
         loom::model(|| {
             let ring = Arc::new(Modelled::new());
             let kernel = {

@@ -1,4 +1,4 @@
-//! ACPI's registers: accesses of any width anywhere in them, four bytes of input each.
+//! Fuzzes ACPI's registers with accesses of any width and place. Each access uses four bytes of input.
 #![no_main]
 
 use kvm_accel_machine::bus::BusDevice;
@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: &[u8]| {
     let pm = AcpiPm::new();
     for access in input.chunks_exact(4) {
-        // As the bus has it: an access ends within the device.
+        // As on the bus, an access ends within the device.
         let width = 1 << (access[0] & 3);
         let offset = u64::from(access[1]) % (u64::from(ACPI_PM_PORTS) - width as u64 + 1);
         let mut data = [access[2], access[3], 0x20, 0, 0, 0, 0, 0];
@@ -19,6 +19,6 @@ fuzz_target!(|input: &[u8]| {
         }
         let mut control = [0; 2];
         pm.read(4, &mut control);
-        assert_eq!((control[0] & 1, control[1] & 0x20), (1, 0), "the SCI is on, and nobody sleeps");
+        assert_eq!((control[0] & 1, control[1] & 0x20), (1, 0), "SCI_EN is set, and the sleep bit reads 0");
     }
 });

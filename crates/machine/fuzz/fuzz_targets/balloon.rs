@@ -1,4 +1,4 @@
-//! The balloon's queues.
+//! Fuzzes the balloon's queues.
 #![no_main]
 
 use kvm_accel_machine::virtio::{Balloon, BalloonConfig, testing};

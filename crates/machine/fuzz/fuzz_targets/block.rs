@@ -1,4 +1,4 @@
-//! A disk's queue. Every request may reach the image, which is in memory and small.
+//! Fuzzes a disk's queue. Requests reach a small image in memory.
 #![no_main]
 
 use kvm_accel_machine::virtio::{Block, DiskConfig, testing};

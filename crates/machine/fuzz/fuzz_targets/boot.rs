@@ -1,4 +1,4 @@
-//! Kernel images: whatever the file, it is loaded or refused. The first byte chooses the format and the size of RAM.
+//! Fuzzes kernel images: every file is loaded or refused. The first byte selects the format and the size of RAM.
 #![no_main]
 
 use kvm_accel::GuestRam;

@@ -1,4 +1,4 @@
-//! The console's queues: two terminals and a channel.
+//! Fuzzes the queues of a console with two terminals and a channel.
 #![no_main]
 
 use kvm_accel_machine::virtio::console::{Console, HostEnd, PortKind};
@@ -10,9 +10,10 @@ use std::os::unix::net::UnixStream;
 fuzz_target!(|input: &[u8]| {
     let (ours, mut theirs) = UnixStream::pair().expect("there are descriptors");
     theirs.write_all(&input[..input.len().min(64)]).expect("it fits");
-    let nobody = || HostEnd::null(UnixStream::pair().expect("there are descriptors").0);
+    let discarded = || HostEnd::null(UnixStream::pair().expect("there are descriptors").0);
     let channel = PortKind::Channel { name: "org.example.fuzz".into() };
-    let ports = vec![(PortKind::Console, HostEnd::stream(ours)), (PortKind::Console, nobody()), (channel, nobody())];
+    let ports =
+        vec![(PortKind::Console, HostEnd::stream(ours)), (PortKind::Console, discarded()), (channel, discarded())];
     let console = Console::new(ports).expect("there are descriptors");
     testing::fuzz(&console, input).expect("the driver can be made");
 });

@@ -1,4 +1,4 @@
-//! A network card's queues.
+//! Fuzzes a network card's queues.
 #![no_main]
 
 use kvm_accel_machine::virtio::net::Backend;
@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 
 fuzz_target!(|input: &[u8]| {
     let (mut peer, ours) = UnixStream::pair().expect("there is a socket pair");
-    // Frames for the guest: the input again, in pieces that may be frames.
+    // Sends the input to the guest as frames, in pieces.
     peer.set_nonblocking(true).expect("a socket can be non-blocking");
     for piece in input.chunks(40).take(8) {
         let len = u32::try_from(piece.len()).unwrap_or(0);

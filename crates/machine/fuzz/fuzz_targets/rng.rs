@@ -1,4 +1,4 @@
-//! The entropy device's queue.
+//! Fuzzes the entropy device's queue.
 #![no_main]
 
 use kvm_accel_machine::virtio::{Rng, testing};

@@ -1,14 +1,14 @@
-//! The socket device's queues.
+//! Fuzzes the queues of the vsock device.
 #![no_main]
 
 use kvm_accel_machine::virtio::{Listener, Vsock, testing};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
-/// A device on which every guest finds somebody: packets get further than the first check when they are for port 0.
+/// A device with a listener on port 0, so that packets for this port pass the first check.
 static DEVICE: LazyLock<(Vsock, Listener)> = LazyLock::new(|| {
     let vsock = Vsock::new(3, None).expect("there are descriptors");
-    let listener = vsock.listen(0, 4, Box::new(|| {})).expect("nobody listens");
+    let listener = vsock.listen(0, 4, Box::new(|| {})).expect("the port is free");
     (vsock, listener)
 });
 

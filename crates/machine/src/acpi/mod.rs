@@ -108,8 +108,8 @@ impl Tables {
         let Layout(mut bytes) = layout;
         bytes[..Rsdp::len()].copy_from_slice(&rsdp(rsdt, xsdt));
         if RSDP + bytes.len() as u64 > END {
-            let message = "The ACPI tables of so many devices and vCPUs are longer than 64 KiB";
-            return Err(MachineConfigError::new("acpi", message, "Leave some devices out."));
+            let message = "the ACPI tables of these devices and vCPUs exceed 64 KiB";
+            return Err(MachineConfigError::new("acpi", message, "Use fewer devices or vCPUs."));
         }
         Ok(Self { bytes, facs, dsdt, generation })
     }
@@ -119,7 +119,13 @@ impl Tables {
     /// # Errors
     /// Fails if RAM ends below the tables, which does not happen with a valid [`RamLayout`](crate::layout::RamLayout).
     pub fn write(&self, ram: &GuestRam) -> Result<(), MachineConfigError> {
-        let outside = |_| MachineConfigError::new("memory", "RAM ends below the ACPI tables", "Give at least 1 MiB.");
+        let outside = |_| {
+            MachineConfigError::new(
+                "memory",
+                "the memory is too small: RAM ends below the ACPI tables",
+                "Give at least 1 MiB.",
+            )
+        };
         ram.write_slice(&self.bytes, GuestAddress(RSDP)).map_err(outside)
     }
 

@@ -171,7 +171,7 @@ fn test_firmware_puts_the_same_tables_together() {
 }
 
 #[test]
-fn test_the_generation_is_where_its_device_says() {
+fn test_the_generation_is_at_the_address_of_its_device() {
     let with = tables(Some(1), true, 0);
     let dsdt = found(&with)["DSDT"].to_vec();
     assert_eq!((count(&dsdt, b"QEMUVGID"), count(&dsdt, b"VM_Gen_Counter"), count(&dsdt, b"QEMU0001")), (1, 2, 1));

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn test_close_ends_what_waits_and_what_comes_after() {
+    fn test_close_ends_waiting_and_later_accesses() {
         let answers = Answers::<u64>::default();
         assert_eq!(answers.ask(|_| answers.close()), None);
         assert_eq!(answers.ask(|_| panic!("asked")), None);

@@ -74,7 +74,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn test_bytes_go_out_and_the_port_says_that_it_is_there() {
+    fn test_bytes_are_written_and_the_port_reads_as_present() {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         let console = DebugConsole::new(SerialOutput::socket(ours).unwrap());
         assert_eq!(console.write(0, b"a"), None);

@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn test_close_answers_what_waits_and_what_comes_after() {
+    fn test_close_answers_waiting_and_later_accesses() {
         let device = Arc::new(Delegated::pulled());
         let reader = {
             let device = Arc::clone(&device);

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn test_an_interrupt_that_has_gone_is_spurious() {
+    fn test_an_interrupt_that_was_withdrawn_is_spurious() {
         let mut pic = initialised();
         assert_eq!(pic.acknowledge(), 0x27);
         pulse(&mut pic, 3);

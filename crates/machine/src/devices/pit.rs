@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn test_read_back_tells_status_and_count() {
+    fn test_read_back_returns_status_and_count() {
         let mut pit = loaded(3, 1000);
         pit.write(0x43, 0xc2, 1000);
         assert_eq!(pit.read(0x40, 1000), 0x80 | 0x30 | 3 << 1);

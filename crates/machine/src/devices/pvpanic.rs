@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn test_panic_is_told_and_nothing_else() {
+    fn test_only_a_panic_event_is_a_request() {
         let mut data = [0xff; 2];
         Pvpanic.read(0, &mut data);
         assert_eq!(data, [1, 0]);

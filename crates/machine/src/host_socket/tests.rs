@@ -56,15 +56,15 @@ fn test_only_a_socket_that_refuses_connections_is_replaced() {
     assert!(names(&folder).is_empty());
 
     std::fs::write(&path, "precious").unwrap();
-    assert_eq!(try_listen(&path).unwrap_err().why, "is a regular file, and no socket");
+    assert_eq!(try_listen(&path).unwrap_err().why, "is a regular file, not a socket");
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
     let link = folder.path().join("link");
     std::os::unix::fs::symlink(&path, &link).unwrap();
-    assert_eq!(try_listen(&link).unwrap_err().why, "is a symbolic link, and no socket");
+    assert_eq!(try_listen(&link).unwrap_err().why, "is a symbolic link, not a socket");
     assert_eq!(try_listen(folder.path()).unwrap_err().why, "is a directory");
     let datagrams = folder.path().join("datagrams");
     let _datagrams = std::os::unix::net::UnixDatagram::bind(&datagrams).unwrap();
-    assert!(try_listen(&datagrams).unwrap_err().why.starts_with("is a socket that cannot be connected to"));
+    assert!(try_listen(&datagrams).unwrap_err().why.starts_with("is a socket that does not accept connections"));
     let mut names = names(&folder);
     names.sort();
     assert_eq!(names, ["datagrams", "link", "path"]);
@@ -142,5 +142,5 @@ fn test_paths_are_as_long_as_addresses() {
     let error = try_listen(&folder.path().join("x".repeat(longest + 1))).unwrap_err();
     assert_eq!(error.why, "is too long for a socket");
     assert!(try_listen(&folder.path().join("missing/socket")).unwrap_err().why.contains("No such file or directory"));
-    assert_eq!(try_listen(Path::new("/")).unwrap_err().why, "names no file");
+    assert_eq!(try_listen(Path::new("/")).unwrap_err().why, "has no file name");
 }

@@ -49,8 +49,7 @@ impl IsaChips {
         match irqchip {
             KernelIrqchip::On => Ok(Self { pic: true, ..self }),
             KernelIrqchip::Off if !self.pic => {
-                let message =
-                    "kernel-irqchip=off leaves the PIC alone to interrupt the processor, and pic=off leaves it out";
+                let message = "kernel-irqchip=off and pic=off exclude each other: the processor would have no interrupt controller";
                 Err(MachineConfigError::new("pic", message, "Use kernel-irqchip=split, which has an IOAPIC."))
             }
             KernelIrqchip::Split | KernelIrqchip::Off => Ok(self),

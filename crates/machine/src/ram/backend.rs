@@ -62,8 +62,8 @@ struct Source {
 pub fn allocate(layout: &RamLayout, backend: &RamBackend) -> Result<GuestRam, MachineConfigError> {
     let size = layout.size();
     let refuse = |reason: &dyn std::fmt::Display| {
-        let message = format!("memory of {size} bytes cannot be mapped: {reason}");
-        MachineConfigError::new("memory", message, "Ask for less memory, or raise this process's limit (ulimit -v).")
+        let message = format!("cannot map memory of {size} bytes: {reason}");
+        MachineConfigError::new("memory", message, "Use less memory, or raise this process's limit (ulimit -v).")
     };
     let huge = match &backend.source {
         RamSource::Anonymous(huge) | RamSource::Memfd(huge) => *huge,
@@ -126,8 +126,8 @@ impl RamBackend {
                 let size = ram.iter().map(GuestMemoryRegion::len).sum();
                 let huge = HugePages::new(ram.page_size() as u64).ok();
                 let refuse = |reason: &dyn std::fmt::Display| {
-                    let message = format!("memory of {size} bytes cannot be allocated in advance: {reason}");
-                    MachineConfigError::new("memory", message, "Ask for less memory, or leave prealloc off.")
+                    let message = format!("cannot preallocate memory of {size} bytes: {reason}");
+                    MachineConfigError::new("memory", message, "Use less memory, or omit prealloc.")
                 };
                 explain(&error, huge.as_ref(), size, &refuse).into()
             }

@@ -18,14 +18,14 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
     let refuse = |what: String, remedy: &'static str| {
         MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
     };
-    let failed = |error: io::Error| refuse(format!("cannot be used: {error}"), "Check the path and its permissions.");
+    let failed = |error: io::Error| refuse(format!("is not usable: {error}"), "Check the path and its permissions.");
     let (file, new) = open_or_create(path, share).map_err(|error| {
         let link = rustix::io::Errno::from_io_error(&error).and_then(host_file::refused_link);
         link.map_or_else(|| failed(error), |(what, remedy)| refuse(what.into(), remedy))
     })?;
     let stat = fstat(&file).map_err(|error| failed(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(refuse("is not a file".into(), "Name a file, or a directory for an unnamed one."));
+        return Err(refuse("is not a file".into(), "Use the path of a file, or of a directory for an unnamed file."));
     }
     let fs = fstatfs(&file).map_err(|error| failed(error.into()))?;
     let page = match u64::try_from(fs.f_bsize) {
@@ -34,7 +34,7 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
     };
     if !size.is_multiple_of(page) {
         let what =
-            format!("consists of huge pages of {page} bytes, and memory of {size} bytes is not a multiple of them");
+            format!("consists of huge pages of {page} bytes: expected memory of a multiple of them, got {size} bytes");
         return Err(refuse(what, "Round the size of memory to a multiple of the huge pages."));
     }
     let len = u64::try_from(stat.st_size).unwrap_or(0);
@@ -47,11 +47,11 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
             failed(error)
         })?;
     } else if !len.is_multiple_of(page) {
-        let what = format!("is {len} bytes long, which is not a multiple of its pages, {page} bytes");
+        let what = format!("has an invalid size of {len} bytes: expected a multiple of its page size, {page} bytes");
         return Err(refuse(what, "Use a file of whole pages, or an empty one."));
     } else if len < size {
-        let what = format!("is too short: {len} bytes, and memory has {size}");
-        return Err(refuse(what, "Use a file as long as memory, or an empty or a new one, which is given its size."));
+        let what = format!("is too short with {len} bytes: expected the {size} bytes of memory");
+        return Err(refuse(what, "Use a file of the size of memory, an empty file, or a path that does not exist."));
     }
     Ok((file, page))
 }

@@ -20,8 +20,8 @@ impl HugePages {
     /// Fails if x86 has no huge pages of that size.
     pub fn new(bytes: u64) -> Result<Self, MachineConfigError> {
         [Self::Size2M, Self::Size1G].into_iter().find(|size| size.bytes() == bytes).ok_or_else(|| {
-            let message = format!("huge pages of {bytes} bytes do not exist on x86");
-            MachineConfigError::new("memory", message, "Ask for huge pages of 2M or 1G.")
+            let message = format!("invalid huge page size of {bytes} bytes: expected 2 MiB or 1 GiB");
+            MachineConfigError::new("memory", message, "Use huge pages of 2M or 1G.")
         })
     }
 
@@ -54,7 +54,7 @@ impl HugePages {
         if size.is_multiple_of(self.bytes()) {
             return Ok(());
         }
-        let message = format!("memory of {size} bytes is not a multiple of its huge pages, {} bytes", self.bytes());
+        let message = format!("memory of {size} bytes is not a multiple of its huge page size, {} bytes", self.bytes());
         Err(MachineConfigError::new("memory", message, "Round the size to a multiple of the huge pages."))
     }
 }
@@ -68,12 +68,14 @@ pub fn shortage(pages: HugePages, size: u64) -> Option<MachineConfigError> {
     let (message, remedy) = match free {
         Some(free) if free >= needed => return None,
         Some(free) => (
-            format!("memory of {size} bytes needs {needed} huge pages of {kib} KiB, and the host has {free} free"),
-            "As root, write a larger number to nr_hugepages in /sys/kernel/mm/hugepages, or leave huge pages off.",
+            format!(
+                "memory of {size} bytes needs {needed} huge pages of {kib} KiB, but the host has {free} free pages"
+            ),
+            "As root, write a larger number to nr_hugepages in /sys/kernel/mm/hugepages, or omit huge pages.",
         ),
         None => (
-            format!("memory of {size} bytes needs huge pages of {kib} KiB, and the host's kernel has none"),
-            "Use the other size of huge pages, or leave them off.",
+            format!("memory of {size} bytes needs huge pages of {kib} KiB, which the host's kernel does not support"),
+            "Use the other huge page size, or omit huge pages.",
         ),
     };
     Some(MachineConfigError::new("memory", message, remedy))

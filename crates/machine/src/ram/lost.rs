@@ -32,6 +32,10 @@ impl BusDevice for LostRam {
 /// Returns an error if a part of RAM is lost.
 pub fn check(ram: &GuestRam) -> Result<(), MachineConfigError> {
     ram.find_loss().map_or(Ok(()), |loss| {
-        Err(MachineConfigError::new("memory", loss.to_string(), "Make a new machine; leave its memory file alone."))
+        Err(MachineConfigError::new(
+            "memory",
+            loss.to_string(),
+            "Create a new machine, and do not truncate its memory file.",
+        ))
     })
 }

@@ -48,7 +48,7 @@ fn wait(ring: &mut GuestRing) -> (u64, io::Result<u32>) {
 }
 
 #[test]
-fn ranges_are_filled_in_turn_and_an_early_end_of_the_file_is_told() {
+fn ranges_are_filled_in_turn_and_an_early_end_of_the_file_is_reported() {
     let (ram, file) = (ram(), file(&pattern()));
     let ranges = [GuestRange { address: 0x10_0000, len: 100 }, GuestRange { address: 8, len: 5000 }];
     assert_eq!(read_at(&ram, &file, &ranges, 50).unwrap(), 5100);

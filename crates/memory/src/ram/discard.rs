@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_somebody_else_stays_as_it_is() {
+    fn a_file_of_another_user_is_unchanged() {
         let (ram, file) = ram(true, libc::MAP_PRIVATE, false);
         let before = allocated(file.as_ref().unwrap());
         assert_eq!(ram.discard(0x10_0000..0x20_0000).unwrap_err().kind(), io::ErrorKind::Unsupported);

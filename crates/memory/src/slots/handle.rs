@@ -173,7 +173,7 @@ impl MemoryChanges<'_> {
         Ok(())
     }
 
-    /// Makes the calls. Makes none if nothing differs.
+    /// Makes the calls, if anything differs.
     ///
     /// # Errors
     /// [`Error::Region`](crate::Error::Region) when the kernel has too few slots, [`Error::Kvm`](crate::Error::Kvm)
@@ -182,7 +182,7 @@ impl MemoryChanges<'_> {
         let state = &mut *self.state;
         let calls = plan(&state.table, &self.deletes, &self.adds).map_err(|Full| RegionError {
             start: self.adds.last().map_or(0, |extent| extent.start),
-            rule: format!("the kernel has no more than {} memory slots", state.table.limits.slots),
+            rule: format!("the kernel supports at most {} memory slots", state.table.limits.slots),
         })?;
         apply(self.calls, &mut state.table, &calls)?;
         let State { table, backing } = state;

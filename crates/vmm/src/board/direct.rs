@@ -80,8 +80,8 @@ impl DirectAccess {
         lock(&self.opened).find_vsock()
     }
 
-    /// Gives the caller access to what the control thread opened. Fails if the machine is being ended, because the caller takes no streams
-    /// then.
+    /// Gives the caller access to the streams and devices that the control thread opened. Fails if the machine is being ended, because the
+    /// caller takes no streams then.
     pub(crate) fn open(&self, opened: Opened, cancel: &Cancel) -> Result<(), Cancelled> {
         let mut place = lock(&self.opened);
         cancel.check()?;

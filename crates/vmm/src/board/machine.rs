@@ -59,13 +59,14 @@ impl BoardMachine {
 
     fn read_memory(&self, vcpu: Option<u32>, address: u64, length: u64, cancel: &Cancel) -> Result<Reply, Failure> {
         if length > MOST_BYTES {
-            let message = format!("cannot read {length} bytes of guest memory: one read takes at most {MOST_BYTES}");
+            let message =
+                format!("cannot read {length} bytes of guest memory: expected at most {MOST_BYTES} bytes in one read");
             return Err(MachineConfigError::new("length", message, "Read in several pieces.").into());
         }
         let mut bytes = Vec::new();
         let reserved = usize::try_from(length).is_ok_and(|length| bytes.try_reserve_exact(length).is_ok());
         if !reserved {
-            let message = format!("cannot read {length} bytes of guest memory: the host has no memory for them");
+            let message = format!("cannot read {length} bytes of guest memory: the host is out of memory");
             return Err(MachineConfigError::new("length", message, "Read in several pieces.").into());
         }
         for (at, piece) in pieces(address, length) {

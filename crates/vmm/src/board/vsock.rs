@@ -23,7 +23,7 @@ impl From<VsockError> for Failure {
 impl BoardVmm {
     fn vsock(&self) -> Result<Arc<Vsock>, Failure> {
         let vsock = self.direct().vsock().ok_or_else(|| {
-            let message = "this machine has no vsock device";
+            let message = "cannot use vsock: this machine has no vsock device";
             MachineConfigError::new("vsock", message, "Give option vsock, such as { cid: 3 }.")
         })?;
         Ok(vsock.upgrade().ok_or(VsockError::NotReady)?)

@@ -8,7 +8,7 @@ const FIELDS: [usize; 5] = [8, 4, 4, 4, 12];
 /// Returns the 16 bytes that the guest reads. The first three fields of the UUID are little-endian.
 pub fn generation(uuid: &str) -> Result<[u8; 16], MachineConfigError> {
     bytes(uuid).ok_or_else(|| {
-        let message = format!("vmGenerationId is '{uuid}': expected a UUID");
+        let message = format!("invalid vmGenerationId '{uuid}': expected a UUID");
         MachineConfigError::new("vmGenerationId", message, "For example 324e6eaf-d1d1-4bf6-bf41-b9bb6c91fb87.")
     })
 }

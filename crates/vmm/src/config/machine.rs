@@ -27,15 +27,15 @@ pub struct MachineConfig {
     pub cpus: u32,
     /// How the vCPUs are arranged.
     pub topology: TopologyConfig,
-    /// What the guest's CPU is.
+    /// The guest's CPU: model, features and other properties.
     pub cpu: CpuProperties,
-    /// The guest keeps a physical CPU while it idles, QEMU's `-overcommit cpu-pm=on`.
+    /// An idle guest keeps its physical CPU, QEMU's `-overcommit cpu-pm=on`.
     pub cpu_pm: bool,
     /// MSRs that userspace handles.
     pub msr_filter: Vec<MsrRuleConfig>,
     /// Bus locks per second before a vCPU is slowed down; 0 is no limit.
     pub bus_lock_ratelimit: u64,
-    /// The kernel; with none, the firmware looks for something to boot.
+    /// The kernel. Without one, the firmware chooses what to boot.
     pub kernel: Option<Source>,
     /// The image that is mapped at the reset vector.
     pub firmware: Option<Source>,
@@ -85,9 +85,9 @@ pub struct MachineConfig {
     pub balloon: Option<BalloonConfig>,
     /// The ports of the `virtio-console` device.
     pub consoles: Vec<ConsoleConfig>,
-    /// A reset by the guest ends the machine.
+    /// True if a reset by the guest ends the machine.
     pub no_reboot: bool,
-    /// The machine is kept after the guest has shut down.
+    /// True if the machine stays after the guest has shut down.
     pub no_shutdown: bool,
     /// Globs of the trace events that are recorded from the first ioctl on.
     pub trace: Vec<String>,

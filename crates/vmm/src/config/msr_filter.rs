@@ -56,7 +56,9 @@ impl TryFrom<String> for MsrRead {
             "fault" => Ok(Self::Fault),
             "ask" => Ok(Self::Ask),
             other => other.parse().map(Self::Value).map_err(|_| {
-                format!("unknown answer '{other}' of an MSR, expected a decimal number below 2^64, allow, fault or ask")
+                format!(
+                    "invalid answer '{other}' for an MSR: expected allow, fault, ask or a decimal number below 2^64"
+                )
             }),
         }
     }

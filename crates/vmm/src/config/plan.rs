@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// A checked configuration, as plain typed values. Its files have not been opened yet.
 pub struct MachinePlan {
-    /// What follows when the guest stops by itself.
+    /// What the control thread does when the guest stops by itself.
     pub policy: Policy,
     accel: AccelProperties,
     /// Size of RAM in bytes.

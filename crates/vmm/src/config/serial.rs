@@ -11,7 +11,7 @@ const PORTS: usize = 4;
 /// The debug console's index among the streams; COM1 is 0.
 pub const DEBUG_CONSOLE: u32 = 4;
 
-/// Where a port's output goes.
+/// The destination of a port's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
 pub enum Target {
@@ -34,7 +34,7 @@ pub enum Target {
 pub struct DebugConsoleConfig {
     /// Its I/O port.
     pub port: u16,
-    /// Where its output goes.
+    /// The destination of its output.
     pub target: Target,
 }
 

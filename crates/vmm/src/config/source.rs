@@ -48,7 +48,7 @@ impl Source {
 /// Returns the bytes of a token. `option` is the machine option that errors name.
 pub fn take(token: u32, option: &'static str, bytes: TakeBytes<'_>) -> Result<Vec<u8>, Failure> {
     bytes(token).ok_or_else(|| {
-        let message = format!("machine option '{option}' names the bytes of token {token}, which is unknown");
+        let message = format!("cannot read the bytes of machine option '{option}': unknown token {token}");
         MachineConfigError::new(option, message, "Stage the bytes first; a token is valid once.").into()
     })
 }

@@ -286,7 +286,7 @@ fn a_nested_pause_is_answered_when_the_vcpus_have_been_asked_to_stop() {
 }
 
 #[test]
-fn a_machine_that_cannot_be_created_says_why_and_is_closed() {
+fn a_failed_creation_reports_the_reason_and_closes_the_machine() {
     let (outbox, _wake) = Outbox::new().unwrap();
     let outbox = Arc::new(outbox);
     let failure = Failure::internal("the test", "on purpose");

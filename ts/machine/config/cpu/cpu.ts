@@ -60,13 +60,13 @@ export const cpuMembers = {
     { default: {}, defaultText: 'none', cli: '-cpu FEATURE=on|off' },
   ),
   /**
-   * Warns about requested features that the host does not offer.
+   * Warns about requested features that the host does not support.
    *
    * @default true
    */
   check: boolean({ default: true, cli: 'check' }),
   /**
-   * Fails on requested features that the host does not offer.
+   * Fails on requested features that the host does not support.
    *
    * @default false
    */

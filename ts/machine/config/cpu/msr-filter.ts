@@ -81,7 +81,7 @@ export interface NormalMsrRule extends NormalOf<typeof members> {}
 const ruleObject: Entry<MsrRule, NormalMsrRule, 'required'> = object('MsrRule', members, {
   finish: (rule, path) => {
     if (rule.index + rule.count <= 2 ** 32) return rule
-    throw conflict(path, `${rule.count} MSRs from ${rule.index} exceed 2^32`, 'Give a smaller count.')
+    throw conflict(path, `${rule.count} MSRs from ${rule.index} on end above 0xffffffff`, 'Give a smaller count.')
   },
   restore: rule => rule,
 })

@@ -9,7 +9,7 @@ export type Refuse = (problem: string, remedy: string) => Error
 
 export function checkModel(model: string, refuse: Refuse): void {
   if (isCpuModel(model)) return
-  const remedy = "'kvm-accel run -cpu help' lists the models; without one the guest sees the host's CPU."
+  const remedy = "'kvm-accel run -cpu help' lists the models. The default is 'host'."
   throw refuse(`does not have the model '${model}'.${didYouMean(model, cpuModels)}`, remedy)
 }
 

@@ -63,9 +63,9 @@ const names = [
 
 /** Converts the addon's list of values to values by name. */
 export function balloonStatistics({ time, values }: BindingBalloonStatistics): BalloonStatistics {
-  const said = names.flatMap((name, index) => {
+  const reported = names.flatMap((name, index) => {
     const value = values[index]
     return typeof value === 'number' ? [[name, value] as const] : []
   })
-  return { time: new Date(time), ...Object.fromEntries(said) }
+  return { time: new Date(time), ...Object.fromEntries(reported) }
 }

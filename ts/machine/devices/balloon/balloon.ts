@@ -78,7 +78,7 @@ export class Balloon extends EventEmitter<BalloonEvents> {
     const bytes = typeof size === 'number' ? size : parseSize(size)
     if (typeof bytes === 'string' || !Number.isInteger(bytes) || bytes < PAGE_SIZE || bytes > memory) {
       const range = `from ${PAGE_SIZE} bytes to the machine's memory, ${formatSize(memory)}`
-      throw new RangeError(`size is ${size}, and takes a number of bytes or a size such as '128M', ${range}`)
+      throw new RangeError(`invalid size ${size}: expected a number of bytes or a size such as '128M', ${range}`)
     }
     native.setBalloonTarget(Math.floor((memory - bytes) / PAGE_SIZE))
   }
@@ -92,8 +92,8 @@ export class Balloon extends EventEmitter<BalloonEvents> {
    * {@linkcode MachineStateError} when it has ended.
    */
   statistics(): BalloonStatistics | null {
-    const said = this.#native('balloon.statistics').balloonStatistics()
-    return said && balloonStatistics(said)
+    const report = this.#native('balloon.statistics').balloonStatistics()
+    return report && balloonStatistics(report)
   }
 
   /** @internal The size of the balloon has changed. */

@@ -67,7 +67,7 @@ export type DeviceOptions = LocalDevice | WorkerDevice
  */
 export function registerBits(value: unknown, name: string, size: number): bigint {
   if (typeof value !== 'bigint' && !Number.isInteger(value)) {
-    throw new TypeError(`read() of device '${name}' returned ${String(value)}, and a register holds a whole number`)
+    throw new TypeError(`read() of device '${name}' returned ${String(value)}: expected a whole number`)
   }
   return BigInt.asUintN(8 * size, BigInt(value as DeviceValue))
 }

@@ -89,23 +89,24 @@ export class JavaScriptDevices {
 
 function claim(device: DevicePlace): { pio: boolean; base: bigint; len: bigint } {
   const place = device.pio ?? device.mmio
-  if (!place || (device.pio && device.mmio)) throw bad(device, 'has no place, or two')
+  if (!place || (device.pio && device.mmio)) throw bad(device, "needs either 'pio' or 'mmio', and not both")
   const [base, length] = place
   const whole = (value: unknown) =>
     typeof value === 'bigint' ? value >= 0n : Number.isSafeInteger(value) && Number(value) >= 0
-  if (place.length !== 2 || !whole(base) || !whole(length)) throw bad(device, `is at [${String(place)}]`)
+  if (place.length !== 2 || !whole(base) || !whole(length))
+    throw bad(device, `has an invalid place [${String(place)}]: expected two whole numbers from 0 on`)
   return { pio: place === device.pio, base: BigInt(base), len: BigInt(length) }
 }
 
 function checkHandlers(device: DeviceOptions): void {
   const { read, write, worker } = device
   const callable = (value: unknown) => value === undefined || typeof value === 'function'
-  if (!callable(read) || !callable(write)) throw bad(device, 'has a handler that is no function')
-  if (worker !== undefined && (read || write)) throw bad(device, 'has a worker and handlers of its own')
-  if (worker === undefined && !read && !write) throw bad(device, 'has no handler')
+  if (!callable(read) || !callable(write)) throw bad(device, "has an invalid 'read' or 'write': expected a function")
+  if (worker !== undefined && (read || write)) throw bad(device, "has both a worker and 'read' or 'write'")
+  if (worker === undefined && !read && !write) throw bad(device, "has neither 'read', 'write' nor 'worker'")
 }
 
 function bad(device: DevicePlace, what: string): MachineConfigError {
-  const remedy = 'It takes { pio: [port, count] } or { mmio: [address, length] }, and read, write, or a worker.'
+  const remedy = 'Give { pio: [port, count] } or { mmio: [address, length] }, and either read and write, or a worker.'
   return new MachineConfigError(`device '${device.name ?? 'device'}' ${what}`, { option: 'device', remedy })
 }

@@ -48,5 +48,5 @@ function msrBits(value: unknown, index: number): bigint {
   const bits = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value as bigint | number) : -1n
   if (bits >= 0n && bits < 1n << 64n) return bits
   const what = `read() of MSR 0x${index.toString(16)} returned ${String(value)}`
-  throw new TypeError(`${what}, and an MSR holds a number of 64 bits`)
+  throw new TypeError(`${what}: expected a whole number from 0 to 2^64-1`)
 }

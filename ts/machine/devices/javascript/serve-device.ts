@@ -23,7 +23,7 @@ export function serveDevice(handlers: DeviceHandlers): void {
   const { device: token, name } = (workerData ?? {}) as { device?: unknown; name?: string }
   const server = isMainThread || typeof token !== 'number' ? null : native().takeDevice(token)
   if (!server) {
-    const message = 'serveDevice() serves a device once, in the worker that addDevice() starts for it'
+    const message = 'serveDevice() failed: expected one call, in a worker that addDevice() has started'
     throw new MachineConfigError(message, {
       option: 'device',
       remedy: 'Name this module in machine.addDevice({ pio, worker }).',

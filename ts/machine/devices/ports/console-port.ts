@@ -35,7 +35,9 @@ export class ConsolePort extends PortStream {
   resize({ columns, rows }: TerminalSize): void {
     for (const number of [columns, rows]) {
       if (!Number.isInteger(number) || number < 0 || number > 0xffff) {
-        throw new RangeError(`A terminal of ${columns} columns and ${rows} rows: take whole numbers from 0 to 65535`)
+        throw new RangeError(
+          `Invalid terminal size of ${columns} columns and ${rows} rows: expected whole numbers from 0 to 65535`,
+        )
       }
     }
     this.#resize(columns, rows)

@@ -68,7 +68,7 @@ async function connected(address: NormalSocket['address'], place: string, signal
       // EAGAIN: the backlog of a Unix socket is full.
       const full = (cause as NodeJS.ErrnoException).code === 'EAGAIN'
       if (!full || performance.now() >= deadline) {
-        const remedy = 'Start what listens there first, or listen with server: true.'
+        const remedy = 'Start the program that listens there first, or listen with server: true.'
         throw refused(`cannot connect to '${place}'`, cause, remedy)
       }
       await new Promise(resolve => setTimeout(resolve, CONNECT_AGAIN))
@@ -108,7 +108,7 @@ async function listenByTcp(
   } catch (cause) {
     server.close()
     signal?.throwIfAborted()
-    throw refused(`cannot listen at '${place}'`, cause, 'Name a free port, and an address of this host.')
+    throw refused(`cannot listen at '${place}'`, cause, 'Use a free port and an address of this host.')
   }
   const bound = server.address()
   const path = typeof bound === 'object' && bound !== null ? `${bound.address}:${bound.port}` : place

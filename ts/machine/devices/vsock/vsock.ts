@@ -182,6 +182,6 @@ const ignore = () => {}
 
 function checkRange(what: string, value: number, low: number, high: number): void {
   if (!Number.isInteger(value) || value < low || value > high) {
-    throw new RangeError(`${what} is ${value}, and takes a whole number from ${low} to ${high}`)
+    throw new RangeError(`invalid ${what} ${value}: expected a whole number from ${low} to ${high}`)
   }
 }

@@ -81,7 +81,7 @@ fn test_missing_features_are_named_as_qemu_names_them() {
     let table = built(&supported, &config("Haswell", &[])).unwrap();
     assert_eq!(table.missing, ["CPUID.07H:EBX.avx2 [bit 5]"]);
     let table = built(&supported, &config("Haswell", &[("avx2", false)])).unwrap();
-    assert!(table.missing.is_empty(), "taken away before it was missed");
+    assert!(table.missing.is_empty(), "a feature that is turned off is not reported as missing");
     assert!(!built(&supported, &config("host", &[("avx2", true)])).unwrap().missing.is_empty());
 }
 
@@ -108,7 +108,7 @@ fn test_kvm_off_hides_the_signature_and_pmu_off_the_counters() {
 }
 
 #[test]
-fn test_topology_is_in_every_leaf_that_tells_it() {
+fn test_topology_is_in_every_topology_leaf() {
     let topology = Topology { sockets: 2, dies: 1, cores: 3, threads: 2 };
     let leaves = table(&CpuConfig { topology, ..CpuConfig::new(12) }).of_vcpu(7, 0);
     assert_eq!(of(&leaves, 1, 0).ebx, 9 << 24 | 6 << 16 | 0x800);

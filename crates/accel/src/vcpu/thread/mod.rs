@@ -86,7 +86,7 @@ impl VcpuThread {
                         // Coalesced writes reach the devices before the machine reports that it has stopped.
                         shared.io.drain();
                         let stop = stop.or_else(|| shared.io.take_request().map(StopReason::Guest));
-                        stop.map(|reason| self.blame(reason))
+                        stop.map(|reason| self.attribute(reason))
                     }));
                     // A panic in a device stops its machine, not the process.
                     let failed = |panic: Box<dyn Any + Send>| {
@@ -122,7 +122,7 @@ impl VcpuThread {
 
     /// Attributes a fault to guest memory that the host has lost, if there is any: the loss explains every other
     /// failure.
-    fn blame(&self, reason: StopReason) -> StopReason {
+    fn attribute(&self, reason: StopReason) -> StopReason {
         match reason {
             StopReason::Fault(fault) if fault.kind != FaultKind::Memory => match self.shared.ram.find_loss() {
                 Some(loss) => StopReason::Fault(Fault {
@@ -181,7 +181,7 @@ impl VcpuThread {
         StopReason::Fault(Fault {
             vcpu: self.vcpu.id(),
             kind: FaultKind::State,
-            message: format!("vCPU {}: the changed registers were refused: {error}", self.vcpu.id()),
+            message: format!("vCPU {}: the kernel rejected the changed registers: {error}", self.vcpu.id()),
             report: report::registers_and_code(&self.vcpu, &self.shared.ram),
         })
     }
@@ -200,5 +200,5 @@ impl VcpuThread {
 /// Returns the text of a panic.
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
+    text.unwrap_or("panic without a message").to_owned()
 }

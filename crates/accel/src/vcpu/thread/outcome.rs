@@ -42,7 +42,7 @@ impl VcpuThread {
     /// machine.
     fn reap(&self) -> Option<StopReason> {
         trace!(KvmDirtyRingFull { id: self.vcpu.id() });
-        self.shared.dirty.reap().err().map(|error| self.fault(format!("the dirty ring stays full: {error}")))
+        self.shared.dirty.reap().err().map(|error| self.fault(format!("cannot empty the dirty ring: {error}")))
     }
 
     pub(super) fn notify(&self, info: NotifyInfo, injected: bool) -> Option<StopReason> {
@@ -51,7 +51,7 @@ impl VcpuThread {
 
     fn internal_error(&self, error: &InternalError) -> Option<StopReason> {
         let report = || report::internal_error(&self.vcpu, error, &self.shared.ram);
-        if !goes_on(error, &self.vcpu.registers().unwrap_or_default()) {
+        if !guest_continues(error, &self.vcpu.registers().unwrap_or_default()) {
             return Some(StopReason::Fault(report()));
         }
         let message = match self.shared.note_emulation_failure() {

@@ -57,15 +57,12 @@ fn test_unknown_type_unit_or_base_is_left_out() {
 }
 
 #[test]
-fn test_short_data_says_what_was_expected() {
+fn test_short_data_is_an_error_with_the_expected_length() {
     let error = Header::parse(&[0; 23]).unwrap_err();
-    assert_eq!(error.to_string(), "the kernel's statistics cannot be read: expected 24 bytes of header, and got 23");
+    assert_eq!(error.to_string(), "cannot read the kernel's statistics: expected 24 bytes of header, got 23");
     let header = Header::parse(&header(48, 2)).unwrap();
     let error = StatsSchema::parse(header, &[0; 100]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the kernel's statistics cannot be read: expected 128 bytes of descriptors, and got 100"
-    );
+    assert_eq!(error.to_string(), "cannot read the kernel's statistics: expected 128 bytes of descriptors, got 100");
     assert_eq!(crate::Error::from(error).code(), "ERR_KVM_STATS");
 }
 

@@ -15,7 +15,7 @@ pub use reader::{Readings, StatsReader, Target};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StatsError {
     /// The kernel's description of its statistics is invalid.
-    #[error("the kernel's statistics cannot be read: expected {expected} of {part}, and got {actual}")]
+    #[error("cannot read the kernel's statistics: expected {expected} of {part}, got {actual}")]
     Format {
         /// `header`, `descriptors` or `data`.
         part: &'static str,

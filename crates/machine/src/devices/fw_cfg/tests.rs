@@ -107,7 +107,7 @@ fn test_transfers_select_skip_copy_and_pad() {
 }
 
 #[test]
-fn test_transfers_that_cannot_be_fail() {
+fn test_invalid_transfers_fail() {
     let device = device();
     for (control, len, target) in [
         (CONTROL_WRITE, 1, 0x2000),
@@ -135,7 +135,7 @@ fn control(device: &FwCfg) -> u32 {
 }
 
 #[test]
-fn test_a_transfer_that_is_cut_short_goes_on_where_it_was() {
+fn test_an_interrupted_transfer_continues_at_its_position() {
     let (device, large) = large_device();
     let key = u32::from(file_key(&device, "opt/large")) << 16;
     let target = 2 * MIB;
@@ -226,7 +226,7 @@ fn test_the_dma_address_reads_as_a_signature() {
 }
 
 #[test]
-fn test_files_that_cannot_be_are_refused() {
+fn test_invalid_files_are_refused() {
     let mut items = FwCfgItems::default();
     assert!(items.add_file(&"n".repeat(MAX_FILE_NAME), Vec::new()).is_ok());
     for name in ["", &"n".repeat(MAX_FILE_NAME + 1), "opt/ä", "opt/a b", &"n".repeat(MAX_FILE_NAME)] {

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn test_interrupts_go_on_after_one_that_was_due_when_the_guest_asked_for_it() {
+    fn test_interrupts_continue_after_one_that_was_due_when_the_guest_enabled_it() {
         let (raised, interrupts) = mpsc::channel();
         let rtc = rtc(1 << 20, 1, Irq::edge(move || raised.send(()).unwrap_or_default()));
         rtc.resume();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn test_an_alarm_is_told_and_a_tick_is_none() {
+    fn test_an_alarm_is_reported_and_a_tick_is_not() {
         let (alarm, alarms) = mpsc::channel();
         let layout = RamLayout::new(1 << 20).unwrap();
         let told = Box::new(move || alarm.send(()).unwrap_or_default());

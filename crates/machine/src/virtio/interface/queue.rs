@@ -85,7 +85,8 @@ impl VirtQueue {
             let slot = u64::from(first.wrapping_add(after) % self.queue.size());
             let element = u64::from(*head) | u64::from(*written) << 32;
             let address = self.queue.used_ring().checked_add(USED_HEADER + slot * USED_ELEMENT);
-            let address = address.ok_or_else(|| DriverError("the used ring ends beyond all memory".into()))?;
+            let address =
+                address.ok_or_else(|| DriverError("the used ring ends above the last guest address".into()))?;
             self.ram
                 .write_obj(element.to_le(), GuestAddress(address))
                 .map_err(|error| DriverError(error.to_string()))?;
@@ -160,13 +161,13 @@ impl Chain {
         let mut descriptors = Descriptors::default();
         for descriptor in chain.clone() {
             if descriptors.len() == MOST_DESCRIPTORS {
-                return Err(DriverError(format!("a chain has more than {MOST_DESCRIPTORS} descriptors")));
+                return Err(DriverError(format!("a descriptor chain has more than {MOST_DESCRIPTORS} descriptors")));
             }
             descriptors.push(descriptor);
         }
         // If the driver breaks a rule, the library ends the chain early without an error.
         if descriptors.iter().next_back().is_none_or(Descriptor::has_next) {
-            let what = "a chain of descriptors holds 4 GiB or more, is a loop, or leaves its table";
+            let what = "a descriptor chain has 4 GiB or more, is a loop, or leaves its table";
             return Err(DriverError(what.into()));
         }
         Ok(Self { chain, descriptors })

@@ -255,7 +255,7 @@ fn a_transient_host_error_is_tried_again_until_it_goes() {
 }
 
 #[test]
-fn a_transient_host_error_that_stays_is_reported_after_a_limited_number_of_attempts() {
+fn a_persistent_transient_host_error_is_reported_after_a_limited_number_of_attempts() {
     let (thread, doorbell, errors) = thread("stays");
     let attempts = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&attempts);

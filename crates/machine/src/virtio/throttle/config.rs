@@ -25,8 +25,8 @@ impl Rate {
     /// [`MachineConfigError`], which names `option`.
     pub fn new(option: &'static str, average: u64) -> Result<Self, MachineConfigError> {
         if !(1..=LARGEST).contains(&average) {
-            let message = format!("a rate limit is from 1 to {LARGEST} units a second, and {average} was given");
-            return Err(MachineConfigError::new(option, message, "Leave the limit out for none."));
+            let message = format!("invalid rate limit of {average} units per second: expected 1 to {LARGEST}");
+            return Err(MachineConfigError::new(option, message, "Omit the limit for an unlimited rate."));
         }
         Ok(Self { average, burst: None })
     }
@@ -39,13 +39,17 @@ impl Rate {
     pub fn with_burst(self, option: &'static str, max: u64, seconds: u64) -> Result<Self, MachineConfigError> {
         let refuse = |message, remedy| Err(MachineConfigError::new(option, message, remedy));
         if max < self.average || max > LARGEST {
-            let message =
-                format!("a burst of {max} units a second is not from the average, {}, to {LARGEST}", self.average);
-            return refuse(message, "Give a burst at least as large as the average rate.");
+            let message = format!(
+                "invalid burst of {max} units per second: expected the average rate, {}, to {LARGEST}",
+                self.average
+            );
+            return refuse(message, "Use a burst of at least the average rate.");
         }
         if seconds == 0 || seconds > LARGEST / max {
-            let message = format!("a burst of {max} units a second cannot last {seconds} s");
-            return refuse(message, "Let it last 1 s or more, and rate times length be at most 10^15.");
+            let message = format!(
+                "invalid length of {seconds} s for a burst of {max} units per second: expected at least 1 s, and rate times length of at most 10^15"
+            );
+            return refuse(message, "Use another length, or a smaller burst.");
         }
         Ok(Self { average: self.average, burst: Some(Burst { max, seconds }) })
     }

@@ -103,7 +103,7 @@ impl ThrottleLease {
 
 /// Returns the error of a rate limit whose timer failed.
 pub(super) fn timer(error: &io::Error) -> HostError {
-    HostError::new("a rate limit cannot set its timer", error, "Look for a lack of kernel memory on the host.")
+    HostError::new("cannot set the timer of a rate limit", error, "Check whether the host is out of kernel memory.")
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ fn a_request_larger_than_the_bucket_passes_and_is_paid_for() {
 }
 
 #[test]
-fn a_burst_lasts_as_long_as_it_says() {
+fn a_burst_lasts_for_its_length() {
     let burst = rate(1000).with_burst("throttle", 10_000, 3).unwrap();
     let units = passed(burst, 10, Duration::from_secs(2));
     assert!((20_000..22_000).contains(&units), "a long burst goes at its own rate: {units}");
@@ -77,7 +77,7 @@ fn reads_and_writes_have_limits_of_their_own() {
 }
 
 #[test]
-fn rates_that_cannot_be_are_refused() {
+fn invalid_rates_are_refused() {
     assert!(Rate::new("throttle", 0).is_err());
     assert!(Rate::new("throttle", LARGEST + 1).is_err());
     assert!(rate(10).with_burst("throttle", 9, 1).is_err());
@@ -98,7 +98,7 @@ fn the_timer_fires_when_a_request_may_pass() {
 
 proptest! {
     #[test]
-    fn waiting_as_long_as_told_is_enough(
+    fn waiting_for_the_returned_time_is_sufficient(
         average in 1..=LARGEST, factor in 1..100_u64, seconds in 1..100_u64, sizes in prop::collection::vec(any::<u64>(), 1..20),
     ) {
         let burst = rate(average).with_burst("throttle", average.saturating_mul(factor), seconds);

@@ -72,7 +72,7 @@ impl Mmio {
     ) -> Result<Self, MachineConfigError> {
         let name = device.name();
         let refuse = |why: &dyn std::fmt::Display| {
-            let message = format!("{name} cannot be made: {why}");
+            let message = format!("cannot create {name}: {why}");
             MachineConfigError::new(
                 "device",
                 message,
@@ -140,8 +140,8 @@ impl Mmio {
         if registers.has(VIRTIO_CONFIG_S_DRIVER_OK) {
             self.thread.stop(deadline).inspect_err(|unanswered| {
                 // The device may still write to guest memory, so Status must not read as 0, which would report a completed reset.
-                let what = "a reset could not stop the device";
-                let remedy = "Look for a disk or file system of the host that does not answer.";
+                let what = "cannot stop the device for a reset";
+                let remedy = "Check whether a disk or file system of the host does not answer.";
                 let error = HostError::new(what, &std::io::Error::other(*unanswered), remedy);
                 self.failures.add(&error.into());
             })?;

@@ -38,8 +38,8 @@ pub struct Place {
 /// Fails if there are more than 32.
 pub fn places(count: usize, irqchip: KernelIrqchip) -> Result<Vec<Place>, MachineConfigError> {
     if count > MOST {
-        let message = format!("{count} virtio devices are more than a machine has, {MOST}");
-        return Err(MachineConfigError::new("device", message, "Leave some devices out."));
+        let message = format!("too many virtio devices: {count}, but the board has places for {MOST}");
+        return Err(MachineConfigError::new("device", message, "Use fewer devices."));
     }
     let lines = if irqchip == KernelIrqchip::Off { &LINES[..PIC_LINES] } else { &LINES[..] };
     let place = |(index, (at, line)): (usize, (u64, &u8))| {

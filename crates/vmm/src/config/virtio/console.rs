@@ -11,7 +11,7 @@ use std::path::Path;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleConfig {
-    /// Where the guest's output goes. The guest's input always comes from the caller's end of the port.
+    /// The destination of the guest's output. The guest's input always comes from the caller's end of the port.
     pub target: Target,
     /// The name of a channel; none for a terminal.
     pub name: Option<String>,
@@ -30,7 +30,7 @@ pub fn open(ports: Vec<ConsoleConfig>) -> Result<(Console, Vec<UnixStream>), Mac
 
 fn host_end(target: Target) -> Result<(UnixStream, HostEnd), MachineConfigError> {
     let failed = |error: std::io::Error| {
-        let message = format!("a port of the console cannot be opened: {error}");
+        let message = format!("cannot open a port of the console: {error}");
         MachineConfigError::new("consoles", message, "Raise the limit on open files (ulimit -n).")
     };
     let (theirs, ours) = UnixStream::pair().map_err(failed)?;

@@ -99,7 +99,8 @@ fn mac(text: &str) -> Result<[u8; 6], MachineConfigError> {
     };
     let bytes: Option<Vec<u8>> = text.split(':').map(byte).collect();
     bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
-        let message = format!("networks has the MAC address '{text}': expected six bytes in hexadecimal with colons");
+        let message =
+            format!("invalid MAC address '{text}' in networks: expected six bytes in hexadecimal with colons");
         MachineConfigError::new("networks", message, "For example 52:54:00:12:34:56.")
     })
 }
@@ -131,7 +132,7 @@ impl ForwardConfig {
         let Some(address) = host_address else { return Ok(format!("{host_port}:{guest_port}")) };
         let numeric = |byte: u8| byte.is_ascii_hexdigit() || byte == b'.' || byte == b':';
         if address.is_empty() || !address.bytes().all(numeric) {
-            let message = format!("networks has the host address '{address}': expected a numeric IP address");
+            let message = format!("invalid host address '{address}' in networks: expected a numeric IP address");
             return Err(MachineConfigError::new("networks", message, "For example 127.0.0.1."));
         }
         Ok(format!("{address}/{host_port}:{guest_port}"))

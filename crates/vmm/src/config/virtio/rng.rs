@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct RngConfig {
     /// The file from which the random bytes are read.
     pub source: String,
-    /// The most bytes for each period on average, at least 1; none is no limit.
+    /// Maximum number of bytes in a period, on average, at least 1. `None` is no limit.
     pub max_bytes: Option<u64>,
     /// Length of a period in milliseconds, at least 1.
     pub period: u32,

@@ -17,7 +17,7 @@ fn rises(chip: &mut Chip, host: i64) -> bool {
 }
 
 #[test]
-fn test_it_tells_the_time_and_keeps_the_one_that_is_set() {
+fn test_it_shows_the_time_and_keeps_a_time_that_is_set() {
     let mut chip = Chip::new(0, NOW);
     assert_eq!(clock(&mut chip, NOW), [0x58, 0x59, 0x23, 0x05, 0x29, 0x02, 0x24, 0x20]);
     assert_eq!(clock(&mut chip, NOW + 2 * SECOND), [0, 0, 0, 0x06, 0x01, 0x03, 0x24, 0x20]);
@@ -41,7 +41,7 @@ fn test_numbers_are_binary_where_they_are_to_be() {
 }
 
 #[test]
-fn test_each_second_updates_and_tells_a_moment_before() {
+fn test_each_second_updates_and_announces_the_update() {
     let mut chip = Chip::new(0, NOW);
     assert_eq!((chip.read(A, NOW), chip.read(A, NOW + SECOND - 1)), (A_POWER_ON, A_POWER_ON | 0x80));
     assert_eq!((chip.read(C, NOW), chip.read(D, NOW)), (PERIODIC, D_VALID));
@@ -72,7 +72,7 @@ fn test_the_periodic_interrupt_has_its_rate() {
 }
 
 #[test]
-fn test_an_alarm_comes_when_its_registers_match() {
+fn test_an_alarm_fires_when_its_registers_match() {
     let mut chip = Chip::new(0, NOW);
     let mut alarm = |hour, minute, second| {
         chip.write(register::HOURS_ALARM, hour, NOW);
@@ -93,7 +93,7 @@ fn test_an_alarm_comes_when_its_registers_match() {
 }
 
 #[test]
-fn test_an_interrupt_that_is_wanted_late_comes_at_once() {
+fn test_an_interrupt_that_is_enabled_late_fires_at_once() {
     let mut chip = Chip::new(0, NOW);
     assert!(!rises(&mut chip, NOW + SECOND));
     chip.write(B, UPDATE, NOW + SECOND);
@@ -153,7 +153,7 @@ fn index() -> impl Strategy<Value = u8> {
 
 proptest! {
     #[test]
-    fn test_a_date_of_any_year_is_read_as_it_was_written(
+    fn test_a_written_date_of_any_year_is_read_back(
         second in 0i128..10_000 * 365 * 86_400,
         order in Just(CLOCK).prop_shuffle(),
         binary: bool,

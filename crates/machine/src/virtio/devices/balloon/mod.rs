@@ -88,7 +88,7 @@ impl Balloon {
             features |= FEATURE_REPORTING | FEATURE_PAGE_POISON;
         }
         let timer = timer(config.statistics_interval).map_err(|error| {
-            let message = format!("virtio-balloon has no timer: {error}");
+            let message = format!("cannot create the timer of virtio-balloon: {error}");
             MachineConfigError::new("balloon", message, "Raise the limit on open files (ulimit -n).")
         })?;
         let shared = Shared {

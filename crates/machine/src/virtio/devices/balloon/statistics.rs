@@ -94,7 +94,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn test_what_was_said_last_is_read(entries in prop::collection::vec((0_u16..20, any::<u64>()), 0..30), rest in 0_usize..10) {
+        fn test_the_last_report_is_read(entries in prop::collection::vec((0_u16..20, any::<u64>()), 0..30), rest in 0_usize..10) {
             let mut buffer: Vec<u8> =
                 entries.iter().flat_map(|(tag, value)| [&tag.to_le_bytes()[..], &value.to_le_bytes()].concat()).collect();
             buffer.extend(vec![0xff; rest]);

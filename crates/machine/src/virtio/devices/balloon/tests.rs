@@ -50,7 +50,7 @@ impl Guest {
 }
 
 #[test]
-fn test_pages_that_are_inflated_read_zero_and_the_rest_stays() {
+fn test_inflated_pages_read_as_zero_and_others_are_unchanged() {
     let mut guest = guest(&BalloonConfig::default(), 0);
     let last = RAM / PAGE - 1;
     for page in [last - 2, last - 1, last] {
@@ -144,7 +144,7 @@ fn test_statistics_are_asked_for_when_it_is_time() {
 }
 
 #[test]
-fn test_a_target_interrupts_and_a_change_is_told_until_it_is_looked_at() {
+fn test_a_target_interrupts_and_a_change_is_reported_once_until_it_is_read() {
     let balloon = Balloon::new(&BalloonConfig::default()).unwrap();
     let changes = Arc::new(AtomicUsize::new(0));
     let told = Arc::clone(&changes);
@@ -176,7 +176,7 @@ fn test_a_target_interrupts_and_a_change_is_told_until_it_is_looked_at() {
 }
 
 #[test]
-fn test_a_ring_that_cannot_be_ends_the_worker_and_not_more() {
+fn test_an_invalid_ring_ends_only_the_worker() {
     for queue in 0..4 {
         let mut guest = guest(&reporting(), FEATURE_STATISTICS | FEATURE_REPORTING);
         guest.rings[queue].corrupt(&guest.ram);

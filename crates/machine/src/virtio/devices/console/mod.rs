@@ -80,12 +80,12 @@ impl Console {
     /// When there is no port, there are more than [`MAX_PORTS`], or no file descriptor is left.
     pub fn new(ports: Vec<(PortKind, HostEnd)>) -> Result<Self, MachineConfigError> {
         if ports.is_empty() || ports.len() > MAX_PORTS {
-            let message = format!("a machine cannot have {} ports of a virtio console", ports.len());
-            return Err(MachineConfigError::new("consoles", message, "Give 1 to 16."));
+            let message = format!("invalid number of console ports {}: expected 1 to 16", ports.len());
+            return Err(MachineConfigError::new("consoles", message, "Use 1 to 16 ports."));
         }
         let (kinds, ends): (Vec<_>, _) = ports.into_iter().unzip();
         let terminals = Terminals::new(kinds.len()).map_err(|error| {
-            let message = format!("virtio-console cannot be made: {error}");
+            let message = format!("cannot create virtio-console: {error}");
             MachineConfigError::new("consoles", message, "Raise the limit on open files (ulimit -n).")
         })?;
         let mut queues = vec![QUEUE, QUEUE];

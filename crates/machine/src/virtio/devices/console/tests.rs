@@ -106,7 +106,7 @@ fn test_reader_that_does_not_read_stalls_the_guest_and_loses_nothing() {
 }
 
 #[test]
-fn test_reader_that_is_gone_stalls_nobody() {
+fn test_a_closed_reader_stalls_no_port() {
     let mut bench = Bench::new(&[PortKind::Console], ALL);
     bench.hosts.clear();
     bench.offer(1, &[(b"nobody", false)]);
@@ -116,7 +116,7 @@ fn test_reader_that_is_gone_stalls_nobody() {
 }
 
 #[test]
-fn test_driver_hears_of_its_ports_and_says_which_are_open() {
+fn test_driver_receives_its_ports_and_reports_the_open_ones() {
     let agent = PortKind::Channel { name: "org.example.agent".into() };
     let mut bench = Bench::new(&[PortKind::Console, agent], ALL);
     assert_eq!((bench.device.queues().len(), bench.device.features()), (6, ALL));
@@ -181,7 +181,7 @@ fn test_driver_that_talks_without_end_waits_for_its_own_buffers() {
 }
 
 #[test]
-fn test_what_no_driver_says_changes_nothing() {
+fn test_invalid_control_messages_change_nothing() {
     let mut bench = Bench::new(&[PortKind::Console, PortKind::Console], ALL);
     for message in [says(7, 3, 1), says(u32::MAX, 6, 1), says(0, 99, 1), says(0, 0, 0), vec![1, 2, 3]] {
         bench.offer(3, &[(&message, false)]);
@@ -208,7 +208,7 @@ fn test_number_of_ports_is_limited() {
 }
 
 #[test]
-fn output_to_a_terminal_that_nobody_reads_does_not_block_and_is_not_lost() {
+fn output_to_an_unread_terminal_does_not_block_and_is_not_lost() {
     use rustix::fs::{Mode, OFlags, open};
     use rustix::pty::{OpenptFlags, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();

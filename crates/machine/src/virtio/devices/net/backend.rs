@@ -62,13 +62,15 @@ impl Backend {
             let remedy = match error.kind() {
                 ErrorKind::NotFound => "Load the module: modprobe tun.",
                 ErrorKind::PermissionDenied => {
-                    "Have root make it for you: ip tuntap add NAME mode tap user YOU; or take user-mode networking."
+                    "Let root create the interface: ip tuntap add NAME mode tap user USER. Or use user-mode networking."
                 }
-                ErrorKind::ResourceBusy => "Another process has it: give each machine a tap of its own.",
-                ErrorKind::InvalidInput => "Name a tap interface, in at most 15 characters: ip tuntap lists them.",
-                _ => "Look at 'ip link'.",
+                ErrorKind::ResourceBusy => "Give each machine its own tap interface: another process uses this one.",
+                ErrorKind::InvalidInput => {
+                    "Use the name of a tap interface, at most 15 characters. 'ip tuntap' lists them."
+                }
+                _ => "Check the interface with 'ip link'.",
             };
-            MachineConfigError::new("networks", format!("the tap interface '{name}' cannot be opened: {error}"), remedy)
+            MachineConfigError::new("networks", format!("cannot open the tap interface '{name}': {error}"), remedy)
         })
     }
 
@@ -92,7 +94,7 @@ impl Backend {
     pub(super) fn connect_within(patience: Duration, path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
         let failed = |error: &dyn std::fmt::Display| {
             let message = format!("no process answers at the socket '{}': {error}", path.display());
-            let remedy = "Start the other side first: it listens, and the machine connects.";
+            let remedy = "Start the listening process before the machine, which connects to it.";
             SetupError::from(MachineConfigError::new("networks", message, remedy))
         };
         let address = SocketAddrUnix::new(path).map_err(|error| failed(&error))?;
@@ -112,7 +114,7 @@ impl Backend {
                         "the process that listens at the socket '{path}' has accepted no connection for {patience:?}, \
                          and its backlog is full"
                     );
-                    let remedy = "Look whether that process still runs and accepts connections.";
+                    let remedy = "Check whether that process still runs and accepts connections.";
                     return Err(MachineConfigError::new("networks", message, remedy).into());
                 }
                 Err(Errno::INTR) => {}
@@ -133,8 +135,8 @@ impl Backend {
 
     fn over(socket: OwnedFd, passt: Option<Passt>) -> Result<Self, MachineConfigError> {
         let stream = Stream::new(socket).map_err(|error| {
-            let message = format!("a network's socket cannot be used: {error}");
-            MachineConfigError::new("networks", message, "Give a connected stream socket.")
+            let message = format!("cannot use the socket of a network: {error}");
+            MachineConfigError::new("networks", message, "Use a connected stream socket.")
         })?;
         Ok(Self(Kind::Stream { stream, passt }))
     }

@@ -74,16 +74,16 @@ impl Net {
     pub fn new(config: NetConfig) -> Result<Self, MachineConfigError> {
         let NetConfig { backend, mac, mtu, throttle } = config;
         if mac[0] & 1 != 0 || mac == [0; 6] {
-            let message = "a network's MAC is the address of one interface: its first byte is even, and not all are 0";
-            return Err(MachineConfigError::new("networks", message, "For example 52:54:00:12:34:56."));
+            let message = "invalid MAC address of a network: expected an even first byte, and not all bytes 0";
+            return Err(MachineConfigError::new("networks", message, "Use an address such as 52:54:00:12:34:56."));
         }
         if let Some(mtu) = mtu.filter(|mtu| !MTU.contains(mtu)) {
-            let message = format!("an MTU is from {} to {} bytes, and not {mtu}", MTU.start(), MTU.end());
-            return Err(MachineConfigError::new("networks", message, "Leave it out for 1500."));
+            let message = format!("invalid MTU {mtu}: expected {} to {} bytes", MTU.start(), MTU.end());
+            return Err(MachineConfigError::new("networks", message, "Omit the MTU for 1500 bytes."));
         }
         let limited = throttle != ThrottleConfig::default();
         let throttle = limited.then(|| Throttle::new(&throttle)).transpose().map_err(|error| {
-            let message = format!("the rate limit of a network has no timer: {error}");
+            let message = format!("cannot create the timer of a network's rate limit: {error}");
             MachineConfigError::new("networks", message, "Raise this process's limit of open files (ulimit -n).")
         })?;
         Ok(Self {

@@ -73,15 +73,17 @@ impl Passt {
     }
 
     fn spawn(mut command: Command) -> Result<(Self, OwnedFd), MachineConfigError> {
-        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .map_err(|error| refuse(&format_args!("gets no socket: {error}"), "Raise the limit of open files."))?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(|error| {
+                refuse(&format_args!("cannot create its socket: {error}"), "Raise the limit on open files (ulimit -n).")
+            })?;
         command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
             let remedy = match error.kind() {
-                ErrorKind::NotFound => "Install it (package passt), or take a tap interface.",
-                _ => "Look whether it runs by itself.",
+                ErrorKind::NotFound => "Install the package passt, or use a tap interface.",
+                _ => "Check whether the command 'passt' runs.",
             };
-            refuse(&format_args!("does not start: {error}"), remedy)
+            refuse(&format_args!("cannot start: {error}"), remedy)
         })?;
         // The command holds passt's end of the socket. If this process kept it open, it would not see that passt closes its end.
         drop(command);
@@ -105,8 +107,12 @@ impl Passt {
             cancel.check()?;
             if Instant::now() >= deadline {
                 let seconds = START.as_secs();
-                let why = format!("does not answer within {seconds} s");
-                return Err(refuse(&why, "Look whether it runs by itself, and whether the host is overloaded.").into());
+                let why = format!("no answer within {seconds} s");
+                return Err(refuse(
+                    &why,
+                    "Check whether the command 'passt' runs, and whether the host is overloaded.",
+                )
+                .into());
             }
             match stream.receive(&mut frame) {
                 Received::Frame(len) if is_arp_reply(frame.get(..len).unwrap_or_default()) => break,
@@ -118,9 +124,11 @@ impl Passt {
             // If waiting for the process fails, it counts as running: the deadline ends the wait.
             if let Ok(Some(status)) = self.child.try_wait() {
                 self.listen();
-                return Err(
-                    refuse(&format_args!("ended: {}", self.reason(status)), "See passt(1) for what it needs.").into()
-                );
+                return Err(refuse(
+                    &format_args!("process ended: {}", self.reason(status)),
+                    "passt(1) lists its requirements.",
+                )
+                .into());
             }
             self.wait(stream, hung_up);
         }
@@ -176,7 +184,7 @@ impl Drop for Passt {
 }
 
 fn refuse(why: &dyn std::fmt::Display, remedy: &'static str) -> MachineConfigError {
-    MachineConfigError::new("networks", format!("passt, for user-mode networking, {why}"), remedy)
+    MachineConfigError::new("networks", format!("user-mode networking by passt failed: {why}"), remedy)
 }
 
 fn readable(pipe: &ChildStderr) -> bool {
@@ -217,17 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn test_a_process_that_ends_is_an_error_in_its_own_words() {
+    fn test_a_process_that_ends_is_an_error_with_its_messages() {
         let script = "exec <&-; echo 'first line' >&2; echo 'sent to syslog' >&2; echo second >&2; exit 3";
         for (script, reason) in [(script, "first line; second"), ("exit 3", "exit status: 3")] {
             let (mut passt, mut stream) = spawn("sh", &["-c", script]);
             let error = passt.wait_until_started(&mut stream, MAC, &Cancel::default()).unwrap_err();
-            assert_eq!(error.to_string(), format!("passt, for user-mode networking, ended: {reason}"));
+            assert_eq!(error.to_string(), format!("user-mode networking by passt failed: process ended: {reason}"));
         }
     }
 
     #[test]
-    fn test_a_process_that_complains_at_length_is_not_stopped_by_a_full_pipe() {
+    fn test_a_process_with_long_messages_is_not_blocked_by_a_full_pipe() {
         let (mut passt, mut stream) = spawn("sh", &["-c", "head -c 1000000 /dev/zero | tr '\\0' x >&2; exit 3"]);
         let error = passt.wait_until_started(&mut stream, MAC, &Cancel::default()).unwrap_err();
         assert!(error.to_string().contains("ended: xxx"), "{error}");

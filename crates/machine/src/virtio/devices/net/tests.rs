@@ -144,20 +144,20 @@ fn test_a_reader_that_does_not_read_loses_nothing_and_stalls_only_the_network() 
 }
 
 #[test]
-fn test_addresses_that_cannot_be_are_refused() {
+fn test_invalid_addresses_are_refused() {
     let refused = |mac, mtu| {
         let (_, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         let backend = Backend::stream(theirs).unwrap();
         Net::new(NetConfig { backend, mac, mtu, throttle: ThrottleConfig::default() }).unwrap_err().to_string()
     };
     assert!(refused([1, 0, 0, 0, 0, 0], None).contains("even"));
-    assert!(refused([0; 6], None).contains("not all are 0"));
+    assert!(refused([0; 6], None).contains("not all bytes 0"));
     assert!(refused(MAC, Some(67)).contains("68"));
-    assert!(Backend::tap("no-such-name-that-long").unwrap_err().to_string().contains("cannot be opened"));
+    assert!(Backend::tap("no-such-name-that-long").unwrap_err().to_string().contains("cannot open"));
 }
 
 #[test]
-fn test_a_ring_that_cannot_be_is_malformed() {
+fn test_an_invalid_ring_is_a_driver_error() {
     let (_net, _peer, ram, mut rings, mut worker) = network(0);
     rings[1].corrupt(&ram);
     let Err(WorkerError::Driver(DriverError(why))) = worker.notified(1) else { panic!("the ring was followed") };

@@ -51,7 +51,7 @@ impl Rng {
         let bytes = limit.map(|(bytes, period)| rate(bytes, period)).transpose()?;
         let total = Rates { bytes, operations: None };
         let throttle = Throttle::new(&ThrottleConfig { total, ..Default::default() }).map_err(|error| {
-            let message = format!("the rate limit of virtio-rng has no timer: {error}");
+            let message = format!("cannot create the timer of virtio-rng's rate limit: {error}");
             MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
         })?;
         Ok(Self { source: Holder::new(source), throttle: ThrottleHolder::new(throttle) })
@@ -147,9 +147,9 @@ impl Worker for Requests {
                 }
                 Err(error) => {
                     queue.undo_pop();
-                    let what = "the source of virtio-rng cannot be read";
+                    let what = "cannot read the source of virtio-rng";
                     return Err(
-                        HostError::new(what, &error, "Give a source that does not end, such as /dev/urandom.").into()
+                        HostError::new(what, &error, "Use a source that does not end, such as /dev/urandom.").into()
                     );
                 }
             }

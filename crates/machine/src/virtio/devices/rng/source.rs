@@ -34,7 +34,7 @@ impl Source {
     pub fn open(path: &Path) -> Result<Self, MachineConfigError> {
         let refuse = |what: &dyn std::fmt::Display| {
             let message = format!("the source of random bytes {} {what}", path.display());
-            MachineConfigError::new("rng", message, "Take /dev/urandom.")
+            MachineConfigError::new("rng", message, "Use another source, such as /dev/urandom.")
         };
         let cannot = |error: Errno| refuse(&format_args!("cannot be opened: {error}"));
         let kind = FileType::from_raw_mode(stat(path).map_err(cannot)?.st_mode);
@@ -77,7 +77,7 @@ impl Source {
                 }
                 Ok(Got::Nothing)
             }
-            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it has ended")),
+            Ok(0) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "end of file")),
             Ok(count) => Ok(Got::Bytes(count)),
             Err(Errno::AGAIN) => Ok(Got::Nothing),
             Err(error) => Err(error.into()),

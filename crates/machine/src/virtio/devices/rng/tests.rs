@@ -99,7 +99,7 @@ fn a_regular_file_is_used_once_and_its_end_is_a_host_error() {
     assert_eq!((first.read(&guest.ram), second.read(&guest.ram)), (b"abcd".to_vec(), b"ef\0\0".to_vec()));
     guest.ring.offer(&guest.ram, &[(&[0; 4], true)]);
     let Err(WorkerError::Host(error)) = guest.worker.notified(0) else { panic!("the file has no end") };
-    assert!(error.to_string().contains("it has ended") && !error.is_transient(), "{error}");
+    assert!(error.to_string().contains("end of file") && !error.is_transient(), "{error}");
     assert!(guest.ring.used(&guest.ram).is_empty());
 }
 
@@ -123,7 +123,7 @@ fn bytes_come_over_a_socket_until_its_other_end_closes_it() {
 }
 
 #[test]
-fn sources_of_other_types_are_refused_and_nobody_is_waited_for() {
+fn sources_of_other_types_are_refused_without_waiting() {
     for path in ["/", "/nonexistent/source"] {
         let error = Rng::new(std::path::Path::new(path), None).unwrap_err();
         assert_eq!(error.option(), "rng");

@@ -69,7 +69,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn test_a_line_may_come_in_parts_and_what_follows_stays() {
+    fn test_a_line_may_arrive_in_parts_and_later_bytes_stay() {
         let (mut theirs, mut ours) = UnixStream::pair().unwrap();
         let mut handshake = Handshake::default();
         assert_eq!(handshake.read(&ours), Said::Part);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn test_whatever_else_is_said_is_nonsense() {
+    fn test_any_other_line_is_a_protocol_violation() {
         for line in
             ["connect 52\n", "CONNECT\n", "CONNECT 4294967296\n", "CONNECT +5\n", "CONNECT -1\n", "\n", "CONNECT 5 \n"]
         {

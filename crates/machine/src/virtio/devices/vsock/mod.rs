@@ -62,13 +62,13 @@ pub enum VsockError {
     #[error("the guest refused the connection")]
     Refused,
     /// The guest has no active driver: it has not started one yet, was reset, or has ended.
-    #[error("the guest has no vsock driver at work")]
+    #[error("the guest's vsock driver is not ready")]
     NotReady,
     /// The device has as many connections as [`VsockLimits`] allow, or no file descriptor is left.
     #[error("the device has too many connections")]
     TooMany,
     /// The port already has a listener.
-    #[error("port {port} has a listener")]
+    #[error("port {port} already has a listener")]
     InUse {
         /// The host's port.
         port: u32,
@@ -97,10 +97,10 @@ impl VsockError {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::Refused => "Have a program in the guest listen to the port.",
-            Self::NotReady => "Try again when the guest has started, or have the guest connect.",
+            Self::Refused => "Start a program in the guest that listens on the port.",
+            Self::NotReady => "Try again when the guest has started, or let the guest connect.",
             Self::TooMany => "Close connections, or raise the limit on open files (ulimit -n).",
-            Self::InUse { .. } => "Close the other listener, or take another port.",
+            Self::InUse { .. } => "Close the other listener, or use another port.",
         }
     }
 }
@@ -178,17 +178,17 @@ impl Vsock {
     ) -> Result<Self, SetupError> {
         if limits.most() == 0 {
             let message = format!(
-                "the limits of virtio-vsock allow no connection: {} connections, {} bytes",
+                "invalid limits of virtio-vsock, {} connections and {} bytes: expected at least 1 connection and 128 KiB",
                 limits.connections, limits.buffered
             );
-            return Err(MachineConfigError::new("vsock", message, "Allow 1 connection and 128 KiB or more.").into());
+            return Err(MachineConfigError::new("vsock", message, "Raise the limits.").into());
         }
         if !CIDS.contains(&cid) {
-            let message = format!("{cid} is no guest's address (CID)");
-            return Err(MachineConfigError::new("vsock", message, "Take a number from 3 to 4294967294.").into());
+            let message = format!("invalid guest address (CID) {cid}: expected 3 to 4294967294");
+            return Err(MachineConfigError::new("vsock", message, "Use a number from 3 to 4294967294.").into());
         }
         let ports = Ports::new(limits.most()).map_err(|error| {
-            let message = format!("virtio-vsock cannot be made: {error}");
+            let message = format!("cannot create virtio-vsock: {error}");
             MachineConfigError::new("vsock", message, "Raise the limit on open files (ulimit -n).")
         })?;
         let path = path.map(|path| HostPath::new(path, cancel)).transpose()?.map(Arc::new);
@@ -259,7 +259,7 @@ impl VirtioDevice for Vsock {
             (Err(_), _) => Box::new(Broken(WorkerError::driver("queues are missing"))),
             (_, Err(error)) => {
                 let remedy = "Raise the limit on open files (ulimit -n).";
-                Box::new(Broken(HostError::new("no descriptor is left for its sockets", &error, remedy).into()))
+                Box::new(Broken(HostError::new("cannot create the device's sockets", &error, remedy).into()))
             }
         }
     }

@@ -31,11 +31,11 @@ impl HostPath {
     /// See [`HostSocket::listen`].
     pub fn new(path: &Path, cancel: &Cancel) -> Result<Self, SetupError> {
         let refuse = |why: &dyn fmt::Display, remedy| {
-            MachineConfigError::new("vsock", format!("the path '{}' of vsock {why}", path.display()), remedy)
+            MachineConfigError::new("vsock", format!("cannot use vsock path '{}': it {why}", path.display()), remedy)
         };
         // Checks the length of the longest path to which the device may connect.
         SocketAddrUnix::new(of_port(path, u32::MAX)).map_err(|error| {
-            refuse(&format_args!("is too long for sockets: {error}"), "Take a path of at most 97 bytes without NUL.")
+            refuse(&format_args!("is too long for sockets: {error}"), "Use a path of at most 97 bytes without NUL.")
         })?;
         let socket = HostSocket::listen(path, BACKLOG, cancel, |error| refuse(&error.why, error.remedy))?;
         Ok(Self { path: path.into(), socket })

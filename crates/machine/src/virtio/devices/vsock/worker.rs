@@ -70,7 +70,7 @@ impl Streams {
             reader.read_exact(&mut header).map_err(|_| WorkerError::driver("a packet is shorter than its header"))?;
             let header = Header::from_bytes(&header);
             if u64::from(header.len) > u64::try_from(reader.available_bytes()).unwrap_or(0) {
-                return Err(WorkerError::driver("a packet is shorter than its header says"));
+                return Err(WorkerError::driver("a packet is shorter than the length in its header"));
             }
             self.mux.packet(&header, &mut reader).map_err(WorkerError::driver)?;
             self.transmit.push(chain.head(), 0)?;
@@ -129,8 +129,8 @@ impl Worker for Streams {
 
     fn ready(&mut self, _source: usize) -> Result<(), WorkerError> {
         self.mux.poll().map_err(|error| {
-            let what = "the sockets of virtio-vsock cannot be polled (epoll_wait)";
-            HostError::new(what, &error, "Look for a lack of kernel memory on the host.")
+            let what = "cannot poll the sockets of virtio-vsock (epoll_wait)";
+            HostError::new(what, &error, "Check whether the host is out of kernel memory.")
         })?;
         self.work()
     }

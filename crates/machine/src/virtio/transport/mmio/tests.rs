@@ -289,7 +289,7 @@ impl Drop for WatchedWorker {
 }
 
 #[test]
-fn test_a_reset_waits_until_the_worker_has_gone() {
+fn test_a_reset_waits_until_the_worker_has_ended() {
     let (sender, told) = channel();
     let (mmio, _line) = transport(Watched(sender), &ram());
     start(&mmio, DESCRIPTORS);

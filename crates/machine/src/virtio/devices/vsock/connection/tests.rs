@@ -87,7 +87,7 @@ fn test_a_guest_that_closes_is_answered_by_a_reset() {
 }
 
 #[test]
-fn test_credit_is_asked_for_once_and_told_when_asked() {
+fn test_credit_is_requested_once_and_reported_on_request() {
     let mut connection = Connection::accept(&Header { buf_alloc: 0, ..header(Op::Request) });
     connection.tell(Message::Response, 0);
     assert_eq!(connection.next(true), Some(Message::CreditRequest));
@@ -101,7 +101,7 @@ fn test_credit_is_asked_for_once_and_told_when_asked() {
 }
 
 #[test]
-fn test_a_host_side_that_is_gone_is_told_once() {
+fn test_a_closed_host_side_is_reported_once() {
     let mut connection = open();
     connection.host_gone();
     assert_eq!(connection.next(false), Some(Message::Shutdown(NO_SEND | NO_RECEIVE)));

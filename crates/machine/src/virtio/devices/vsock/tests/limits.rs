@@ -127,7 +127,7 @@ fn test_one_connection_too_many_is_refused() {
 }
 
 #[test]
-fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest() {
+fn test_limits_of_bytes_and_of_unaccepted_connections_refuse_the_guest() {
     let limits = VsockLimits { connections: 100, buffered: 3 * BUFFER as usize + 1 };
     let vsock = Vsock::with_limits(CID, None, limits, &Cancel::default()).unwrap();
     let mut guest = Guest::new(&vsock);
@@ -163,7 +163,7 @@ fn test_limits_of_bytes_and_of_connections_that_nobody_accepts_refuse_the_guest(
             Vsock::with_limits(CID, None, limits, &Cancel::default())
                 .unwrap_err()
                 .to_string()
-                .contains("no connection")
+                .contains("at least 1 connection")
         );
     }
 }

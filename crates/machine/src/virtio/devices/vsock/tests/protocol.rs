@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[test]
-fn test_packets_that_cannot_be_are_answered_or_dropped() {
+fn test_invalid_packets_are_answered_or_dropped() {
     let (vsock, mut guest) = device();
     let _listener = listen(&vsock, 52);
     // Packets that are not for the host, or not from this guest.

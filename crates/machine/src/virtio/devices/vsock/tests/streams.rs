@@ -81,7 +81,7 @@ fn test_this_process_reaches_the_guest_and_each_side_ends_its_direction() {
 }
 
 #[test]
-fn test_a_refusal_and_a_reset_are_told() {
+fn test_a_refusal_and_a_reset_are_reported() {
     let (vsock, mut guest) = device();
     let (_socket, result) = connect(&vsock, 7);
     let request = guest.expect(Op::Request);
@@ -97,7 +97,7 @@ fn test_a_refusal_and_a_reset_are_told() {
 }
 
 #[test]
-fn test_whoever_gives_up_before_the_answer_is_forgotten() {
+fn test_a_connection_closed_before_the_answer_is_removed() {
     let (vsock, mut guest) = device();
     let (socket, _result) = connect(&vsock, 7);
     let request = guest.expect(Op::Request);
@@ -109,7 +109,7 @@ fn test_whoever_gives_up_before_the_answer_is_forgotten() {
 }
 
 #[test]
-fn test_a_guest_is_told_of_a_reset_that_cut_its_connections() {
+fn test_a_guest_is_notified_of_a_reset_that_ended_its_connections() {
     let (vsock, mut guest) = device();
     let _listener = listen(&vsock, 52);
     guest.make_available(2, EVENT_BUFFER, 4, true).unwrap();
