@@ -97,30 +97,30 @@ test('phys-bits is in leaf 0x80000008 with a warning, and host-phys-bits outrank
 
 test('the vendor is the host’s or the given one', async t => {
   const vendor = async (cpu: NonNullable<MachineOptions['cpu']>) => {
-    const [, ebx = 0, ecx = 0, edx = 0] = (await told('leaf=0', { cpu })).cpus[0] ?? []
+    const [, ebx = 0, ecx = 0, edx = 0] = (await cpuid('leaf=0', { cpu })).cpus[0] ?? []
     return Buffer.from(Uint32Array.of(ebx, edx, ecx).buffer).toString('latin1')
   }
   t.is(await vendor('host,vendor=KVMaccelTest'), 'KVMaccelTest')
   t.is(await vendor({ model: 'Haswell', vendor: 'GenuineIntel' }), 'GenuineIntel')
   for (const cpu of ['host,vendor=Intel', { vendor: 'fünfzehnzehn' }] as const) {
-    await t.throwsAsync(told('', { cpu }), { code: 'ERR_MACHINE_CONFIG', message: /12 ASCII characters/ })
+    await t.throwsAsync(cpuid('', { cpu }), { code: 'ERR_MACHINE_CONFIG', message: /12 ASCII characters/ })
   }
 })
 
 test('the host’s CPU has a brand string and its first-level caches', async t => {
-  const [brand] = (await told('leaf=0x80000002')).cpus
+  const [brand] = (await cpuid('leaf=0x80000002')).cpus
   t.true(brand?.some(word => word !== 0))
   // Leaf 4 is Intel's.
-  const intel = (await told('leaf=0')).cpus[0]?.[1] === Buffer.from('Genu').readUInt32LE()
-  const [caches] = (await told(intel ? 'leaf=4' : 'leaf=0x80000005')).cpus
+  const intel = (await cpuid('leaf=0')).cpus[0]?.[1] === Buffer.from('Genu').readUInt32LE()
+  const [caches] = (await cpuid(intel ? 'leaf=4' : 'leaf=0x80000005')).cpus
   t.true(caches?.slice(1).some(word => word !== 0))
 })
 
 test('memory above the guest’s physical addresses is refused', async t => {
-  const [eax = 0] = (await told('leaf=0x80000008')).cpus[0] ?? []
+  const [eax = 0] = (await cpuid('leaf=0x80000008')).cpus[0] ?? []
   const options = { memory: '5G', cpu: { physBits: 32 } } as const
   t.true((eax & 0xff) >= 36)
-  await t.throwsAsync(told('', options), {
+  await t.throwsAsync(cpuid('', options), {
     code: 'ERR_MACHINE_CONFIG',
     message: /Address space limit 0xffffffff < 0x17fffffff phys-bits too low \(32\)/,
   })

@@ -2,7 +2,7 @@
 
 use super::VcpuThread;
 use crate::event::{Fault, StopReason, WarningCode};
-use crate::vcpu::decide::{Outcome, goes_on};
+use crate::vcpu::decide::{Outcome, guest_continues};
 use crate::vcpu::{emulation, external, notify, report};
 use kvm_accel_kvm::run::{InternalError, NotifyInfo};
 use kvm_accel_kvm::trace::trace;
