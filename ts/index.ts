@@ -60,6 +60,7 @@ export type {
   VcpuState,
   VcpuStateChange,
 } from './machine/debug/vcpu-state.js'
+export type { PortStream } from './machine/devices/ports/port-stream.js'
 export type { SerialPort } from './machine/devices/ports/serial-port.js'
 export type {
   HistogramBucket,
