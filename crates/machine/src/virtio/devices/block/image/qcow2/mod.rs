@@ -97,14 +97,35 @@ impl Qcow2Image {
     fn with(&self, call: impl FnOnce(&mut FormatAccess<Storage>) -> io::Result<()>) -> io::Result<()> {
         let mut place = lock(&self.image);
         let mut image = place.take().ok_or_else(|| io::Error::other("the qcow2 library has panicked before"))?;
-        // The image is put back only if the library returned without a panic.
-        let (image, result) = guarded(move || {
+        let mut panicked = true;
+        let result = guarded(|| {
             let result = call(&mut image);
-            Ok((image, result))
-        })?;
-        *place = Some(image);
+            panicked = false;
+            result
+        });
+        if panicked {
+            close(image);
+        } else {
+            *place = Some(image);
+        }
         result
     }
+}
+
+impl Drop for Qcow2Image {
+    fn drop(&mut self) {
+        let place = self.image.get_mut().unwrap_or_else(PoisonError::into_inner);
+        place.take().into_iter().for_each(close);
+    }
+}
+
+/// Closes an image. The library then writes its cached tables, which may panic, too. A panic while another one unwinds would abort the
+/// process.
+fn close(image: FormatAccess<Storage>) {
+    let _ = guarded(|| {
+        drop(image);
+        Ok(())
+    });
 }
 
 /// Calls the library and catches a panic: a corrupt image may violate an assumption of the library.
