@@ -114,7 +114,7 @@ impl Qcow2Image {
 
 impl Drop for Qcow2Image {
     fn drop(&mut self) {
-        let place = self.image.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let place = self.image.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         place.take().into_iter().for_each(close);
     }
 }
