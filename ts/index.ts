@@ -1,6 +1,7 @@
 export {
   AccelPropertyError,
   AcceleratorError,
+  ArgumentError,
   BreakpointError,
   GuestImageError,
   GuestMemoryError,
@@ -26,6 +27,7 @@ export { Machine } from './machine/machine.js'
 export type { MachineAccel, NotifyStatus } from './machine/events/machine-accel.js'
 export type {
   DeviceHandlers,
+  DeviceIrq,
   DeviceOptions,
   DevicePlace,
   DeviceValue,
@@ -33,8 +35,10 @@ export type {
   WorkerDevice,
 } from './machine/devices/javascript/device.js'
 export { DirtyLog, DirtyPages, type DirtyRange, type DirtyRate } from './machine/devices/dirty-log.js'
-export { serveDevice } from './machine/devices/javascript/serve-device.js'
-export type { MachineEventMap, StopEvent } from './machine/events/events.js'
+export { DeviceMemory, DeviceMemoryView } from './machine/devices/javascript/device-memory.js'
+export { MachineDevice } from './machine/devices/javascript/machine-device.js'
+export { serveDevice, type ServedDevice } from './machine/devices/javascript/serve-device.js'
+export type { DeviceErrorEvent, MachineEventMap, StopEvent } from './machine/events/events.js'
 export type { Exit } from './machine/events/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/events/notify-event.js'
 export type { DebugExitOptions, LostTickPolicy } from './machine/config/board.js'

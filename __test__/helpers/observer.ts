@@ -53,7 +53,9 @@ export class ObservedGuest {
     machine.on('debug', () => this.#event('debug', this.told === 'debug', 'debug'))
     machine.on('shutdown', ({ reason }) => {
       // A machine that does not run emits no `stop` before `shutdown`.
-      const possible = this.told === 'shutdown' || (reason === 'host-quit' && this.told !== 'running')
+      const possible =
+        this.told === 'shutdown' ||
+        (['host-quit', 'aborted', 'handler-error'].includes(reason) && this.told !== 'running')
       this.#event(`shutdown ${reason}`, possible, 'shutdown')
     })
     machine.on('notify', ({ injected }) => this.events.push(injected ? 'notify' : 'notify, not injected'))

@@ -22,7 +22,7 @@ const outputs: Readonly<Record<string, RegExp>> = {
   'notify-drill.mjs':
     /^(vCPU 0, notify exit [123] at '.+': \{ injected: true, resumed: true \}\n){3}vCPU 0, notify exit 4 at '.+': \{ injected: true, resumed: false \}\ninternal-error - .*more than 3 notify exits within 60 s/,
   'serial-echo.mjs': /^serial-echo\nping pong q\nserial-echo: done\nguest-reset\n$/,
-  'time-limit.mjs': /^shutdown - host-quit\n$/,
+  'time-limit.mjs': /^shutdown - aborted\n$/,
   'tiny-vm.ts': /^port 17: 55\n$/,
   'typescript-serial.ts': /^Hello from a guest, by a serial port in TypeScript\.\n$/,
 }

@@ -5,6 +5,7 @@ import {
   Machine,
   type Exit,
   type MachineAccel,
+  type MachineDevice,
   type MachineEventMap,
   type MachineOptions,
   type MemoryOptions,
@@ -36,7 +37,14 @@ export type Ends = [
   Expect<
     Equal<
       Exit['reason'],
-      'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'
+      | 'guest-shutdown'
+      | 'guest-panicked'
+      | 'guest-reset'
+      | 'debug-exit'
+      | 'internal-error'
+      | 'host-quit'
+      | 'aborted'
+      | 'handler-error'
     >
   >,
   Expect<Equal<RequiredKeys<Exit>, 'reason'>>,
@@ -48,7 +56,10 @@ export type Ends = [
 
 export type Events = [
   Expect<
-    Equal<keyof MachineEventMap, 'notify' | 'bus-lock' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>
+    Equal<
+      keyof MachineEventMap,
+      'notify' | 'bus-lock' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'device-error' | 'warning'
+    >
   >,
   Expect<Equal<MachineEventMap['notify'], [NotifyEvent]>>,
   Expect<Equal<MachineEventMap['stop'], [StopEvent]>>,
@@ -64,7 +75,8 @@ export type Methods = [
   Expect<Equal<ReturnType<typeof Machine.create>, Promise<Machine>>>,
   Expect<Equal<ReturnType<Machine['wait']>, Promise<Exit>>>,
   Expect<Equal<ReturnType<Machine['start' | 'pause' | 'resume' | 'reset' | 'stop']>, Promise<void>>>,
-  Expect<Equal<ReturnType<Machine['injectNmi' | 'injectNotify' | 'addDevice']>, Promise<void>>>,
+  Expect<Equal<ReturnType<Machine['injectNmi' | 'injectNotify']>, Promise<void>>>,
+  Expect<Equal<ReturnType<Machine['addDevice']>, Promise<MachineDevice>>>,
   Expect<Equal<Machine['state'], RunState>>,
   Expect<Equal<ReturnType<Machine['stats']>, MachineStats>>,
   Expect<Equal<Machine['accel'], MachineAccel>>,
@@ -90,6 +102,5 @@ export async function uses(machine: Machine): Promise<void> {
   await Machine.create({ firmware: 'bios.bin' })
   // @ts-expect-error: no such format
   await Machine.create({ kernel: 'vmlinux', kernelFormat: 'bzImage' })
-  // @ts-expect-error: an option that is not given is left out
-  await Machine.create({ kernel: 'vmlinux', append: undefined })
+  await Machine.create({ kernel: 'vmlinux', append: undefined, signal: undefined, vsock: { cid: 3, path: undefined } })
 }

@@ -10,6 +10,7 @@ import type { Balloon } from './devices/balloon/balloon.js'
 import { Devices } from './devices/devices.js'
 import type { DirtyLog } from './devices/dirty-log.js'
 import type { DeviceOptions } from './devices/javascript/device.js'
+import type { MachineDevice } from './devices/javascript/machine-device.js'
 import type { ConsolePort } from './devices/ports/console-port.js'
 import type { SerialPort } from './devices/ports/serial-port.js'
 import type { Vsock } from './devices/vsock/vsock.js'
@@ -238,9 +239,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *
    * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are
    * synchronous and several times faster (see docs/how-to/javascript-devices.md for the cost of an
-   * access). A handler that throws ends the machine. In a handler, `pause()` and `reset()` resolve
-   * before they are done, because the vCPU stops only after the answer. Operations that need a
-   * stopped machine are refused there.
+   * access). A handler that throws causes event `device-error`, and ends the machine unless the
+   * device has `onError: 'all-ones'`. In a handler, `pause()` and `reset()` resolve before they are
+   * done, because the vCPU stops only after the answer. Operations that need a stopped machine are
+   * refused there.
+   *
+   * Returns the device's interrupt line and the guest's memory, for option `irq` and for DMA.
    *
    * @example
    * ```ts
@@ -254,11 +258,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *   write: (offset, size, value) => void (latch = Number(value)),
    * })
    * ```
-   * @throws {@linkcode MachineConfigError} when the range is invalid, is RAM, or belongs to another
-   * device.
+   * @throws {@linkcode MachineConfigError} when a key is unknown, when the range is invalid, is RAM,
+   * or belongs to another device, and when the interrupt line is in use.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
    */
-  addDevice(device: DeviceOptions): Promise<void> {
+  addDevice(device: DeviceOptions): Promise<MachineDevice> {
     return this.#devices.add(device)
   }
 
@@ -277,7 +281,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * Injects a notify VM exit, on any host: a drill. The vCPU is interrupted, and treats that exit
    * as a notify exit under the policy of this machine. The event is marked `injected`.
    *
-   * @throws RangeError when the vCPU does not exist, or 64 injections already wait for it.
+   * @throws {@linkcode ArgumentError} when the vCPU does not exist, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
   injectNotify(drill: NotifyDrill = {}): Promise<void> {
@@ -317,7 +321,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * timer.
    *
    * @param interval Milliseconds, 1 to 2^31 - 1.
-   * @throws RangeError for another interval. The iterator throws what
+   * @throws {@linkcode ArgumentError} for another interval. The iterator throws what
    * {@linkcode Machine.statistics} throws.
    */
   watchStatistics(interval: number): AsyncIterableIterator<MachineStatistics, undefined> {
@@ -330,7 +334,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode Machine.startTrace} has the events of the machine's creation.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
-   * @throws RangeError for a glob that matches no event, and for a limit that is out of range.
+   * @throws {@linkcode ArgumentError} for a glob that matches no event, and for a limit that is out of range.
    * @throws {@linkcode MachineStateError} when the machine has ended.
    * @example
    * ```ts
@@ -375,11 +379,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #take(event: ControlEvent): void {
     switch (event.kind) {
       case 'notify':
-        return this.#emit('notify', notifyEvent(event))
+        return void this.#emit('notify', notifyEvent(event))
       case 'bus-lock':
-        return this.#emit('bus-lock', busLockEvent(event))
+        return void this.#emit('bus-lock', busLockEvent(event))
       case 'warning':
-        return this.#emit('warning', warning(event))
+        return void this.#emit('warning', warning(event))
       case 'resume':
       case 'stop':
       case 'debug':
@@ -392,11 +396,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
     }
   }
 
-  #emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
+  #emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): boolean {
     try {
-      ;(this as EventEmitter).emit(name, ...args)
+      return (this as EventEmitter).emit(name, ...args)
     } catch (error) {
       this.#lifecycle.thrown(error)
+      return true
     }
   }
 }

@@ -13,6 +13,8 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class BindingDeviceServer {
   /** Waits for an access, for some milliseconds. */
   next(): BindingDeviceNext
+  /** Raises or lowers the interrupt line of the device. */
+  setLine(high: boolean): void
   /** Answers an access. */
   answer(id: number, value: bigint): void
 }
@@ -110,6 +112,10 @@ export declare class BindingMachine {
   resizeConsole(port: number, columns: number, rows: number): void
   /** What a worker takes a device over with; 0 when there is no such device. */
   deviceToken(device: number): number
+  /** Raises or lowers the interrupt line of a device. Does nothing without a line, and after the end of the machine. */
+  setDeviceLine(device: number, high: boolean): void
+  /** Acknowledges a `device-reset` event. */
+  deviceResetSeen(device: number): void
   /**
    * Has the control thread create the machine of `config`, which is a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 follows
    * when it exists or has failed. Returns what is wrong with the configuration; opens no file.
@@ -216,8 +222,10 @@ export type BindingCommand =
   | { kind: 'read-memory'; vcpu?: number; address: bigint; length: number }
   | { kind: 'write-memory'; vcpu?: number; address: bigint; bytes: Uint8Array }
   | { kind: 'add-device'; name: string; /** Ports; memory otherwise. */
-    pio: boolean; base: bigint; len: bigint; /** A worker fetches the accesses; otherwise they are events. */
+    pio: boolean; base: bigint; len: bigint; irq?: BindingDeviceIrq; /** A worker fetches the accesses; otherwise they are events. */
   worker: boolean }
+  | { kind: 'read-device-memory'; address: bigint; length: number }
+  | { kind: 'write-device-memory'; address: bigint; bytes: Uint8Array }
   | { kind: 'start-dirty-log' }
   | { kind: 'stop-dirty-log' }
   | { kind: 'take-dirty-pages' }
@@ -267,9 +275,17 @@ export interface BindingDeviceAccess {
   value: bigint
 }
 
+/** The interrupt line of a device. */
+export interface BindingDeviceIrq {
+  line: number
+  /** The line keeps its level; otherwise it has edges. */
+  level: boolean
+}
+
 /** What the guest did next. */
 export type BindingDeviceNext =
   | { kind: 'access'; access: BindingDeviceAccess }
+  | { kind: 'reset' }
   | { kind: 'idle' }
   | { kind: 'closed' }
 
@@ -291,6 +307,7 @@ export type BindingEvent =
   | { kind: 'reset'; guest: boolean; state: string }
   | { kind: 'shutdown'; reason: string; exit: BindingExit }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
+  | { kind: 'device-reset'; device: number }
   | { kind: 'msr-access'; access: BindingMsrAccess }
   | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
   | { kind: 'vsock-connection'; hostPort: number }

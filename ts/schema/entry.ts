@@ -68,7 +68,8 @@ type RequiredKeys<E extends Entries> = {
 // Both types map a type parameter `K extends keyof E`. For other mapped types the checker loses the
 // comments of the entries.
 type RequiredMembers<E extends Entries, K extends keyof E> = { readonly [P in K]: InputOf<E[P]> }
-type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> }
+// An option that is undefined is absent, also under `exactOptionalPropertyTypes`.
+type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> | undefined }
 
 /** The public type of options. The comments of the entries are the comments of its members. */
 export type OptionsOf<E extends Entries> = RequiredMembers<E, RequiredKeys<E>> &

@@ -1,3 +1,4 @@
+import { checkWhole } from '../../../errors/operation/argument-error.js'
 import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
 import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
@@ -13,9 +14,9 @@ export interface VsockConnectOptions {
    *
    * @default false
    */
-  readonly allowHalfOpen?: boolean
+  readonly allowHalfOpen?: boolean | undefined
   /** Cancels the connection when it is aborted before the guest has accepted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Vsock.listen}. */
@@ -26,7 +27,7 @@ export interface VsockListenOptions {
    *
    * @default false
    */
-  readonly allowHalfOpen?: boolean
+  readonly allowHalfOpen?: boolean | undefined
   /**
    * The maximum number of connections that wait to be accepted, 1 to 1024. Option
    * `vsock.maxConnections` limits all connections of the machine together, including those that
@@ -34,7 +35,7 @@ export interface VsockListenOptions {
    *
    * @default 128
    */
-  readonly backlog?: number
+  readonly backlog?: number | undefined
 }
 
 /** The largest port. Ports have 32 bits, and 2^32 - 1 means any port. */
@@ -82,11 +83,11 @@ export class Vsock {
    * connections.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
    * {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another port; the reason of `signal` when it is aborted.
+   * @throws {@linkcode ArgumentError} for another port; the reason of `signal` when it is aborted.
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
     const { allowHalfOpen = false, signal } = options
-    checkRange('port', port, 0, LAST_PORT)
+    checkWhole('port', port, 0, LAST_PORT)
     this.#owner.check('vsock.connect')
     signal?.throwIfAborted()
     const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
@@ -119,12 +120,12 @@ export class Vsock {
    * @throws {@linkcode VsockError} when the port has a listener.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
    * {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another port or backlog.
+   * @throws {@linkcode ArgumentError} for another port or backlog.
    */
   listen(port: number, options: VsockListenOptions = {}): VsockServer {
     const { allowHalfOpen = false, backlog = 128 } = options
-    checkRange('port', port, 0, LAST_PORT)
-    checkRange('backlog', backlog, 1, MOST_CONNECTIONS)
+    checkWhole('port', port, 0, LAST_PORT)
+    checkWhole('backlog', backlog, 1, MOST_CONNECTIONS)
     this.#owner.check('vsock.listen')
     const { native, thrown } = this.#owner
     const error = native.listenVsock(port, backlog)
@@ -164,9 +165,3 @@ export class Vsock {
 
 /** The promise of `connect()` reports the error of a stream that is not established yet. */
 const ignore = () => {}
-
-function checkRange(what: string, value: number, low: number, high: number): void {
-  if (!Number.isInteger(value) || value < low || value > high) {
-    throw new RangeError(`${what} is ${value}, and takes a whole number from ${low} to ${high}`)
-  }
-}

@@ -63,6 +63,8 @@ pub struct Slot<'a> {
     pub(super) firmware_files: Vec<(String, Vec<u8>)>,
     pub(super) input_drained: &'a dyn Fn(u32) -> InputDrained,
     pub(super) bus: BusBuilder,
+    /// Interrupt lines that are in use.
+    pub(super) used_lines: Vec<u8>,
     pub(super) attached: Vec<Arc<dyn Attached>>,
     pub(super) serial_ports: SerialPorts,
 }
@@ -82,7 +84,8 @@ impl Slot<'_> {
     ///
     /// # Errors
     /// Fails with an error of the kernel.
-    pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
+    pub fn edge(&mut self, line: u8) -> kvm_accel::Result<Irq> {
+        self.used_lines.push(line);
         self.lines.edge(line)
     }
 
