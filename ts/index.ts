@@ -3,6 +3,7 @@ export {
   AcceleratorError,
   ArgumentError,
   BreakpointError,
+  ExpectError,
   GuestImageError,
   GuestMemoryError,
   KvmAccelError,
@@ -17,6 +18,7 @@ export {
   VsockError,
   type BreakpointProblem,
   type ErrorDetails,
+  type ExpectProblem,
   type GuestImageKind,
   type GuestImageProblem,
   type UnavailableReason,
@@ -24,6 +26,9 @@ export {
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
 export { Machine } from './machine/machine.js'
+export { run, type RunResult } from './machine/run.js'
+export type { CaptureOptions } from './machine/config/capture.js'
+export type { Expected, ExpectOptions } from './machine/devices/ports/conversation.js'
 export type { MachineAccel, NotifyStatus } from './machine/events/machine-accel.js'
 export type {
   DeviceHandlers,

@@ -1,6 +1,7 @@
 // The tables of options in docs/, from the schema and its TSDoc comments.
 
 import { optionTexts } from './option-texts.mjs'
+import { captureMembers } from '../../ts/machine/config/capture.js'
 import { machineMembers } from '../../ts/machine/config/machine-options.js'
 import type { Entries } from '../../ts/schema/entry.js'
 
@@ -14,7 +15,10 @@ export interface OptionText {
 export const texts = optionTexts() as Readonly<Record<string, Readonly<Record<string, OptionText>>>>
 
 /** The public interfaces of options and their members. */
-export const interfaces: ReadonlyMap<string, Entries> = new Map(nestedIn('MachineOptions', machineMembers))
+export const interfaces: ReadonlyMap<string, Entries> = new Map([
+  ...nestedIn('MachineOptions', machineMembers),
+  ...nestedIn('CaptureOptions', captureMembers),
+])
 
 function nestedIn(name: string, members: Entries): (readonly [string, Entries])[] {
   return [

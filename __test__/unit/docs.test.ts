@@ -94,6 +94,7 @@ const pagesOfInterfaces = {
   'balloon.md': 'BalloonOptions',
   'rng.md': 'RngOptions',
   'consoles.md': 'ConsoleOptions',
+  'run.md': 'CaptureOptions',
 }
 
 for (const [file, name, text] of [

@@ -75,6 +75,9 @@ type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]
 export type OptionsOf<E extends Entries> = RequiredMembers<E, RequiredKeys<E>> &
   OptionalMembers<E, Exclude<keyof E, RequiredKeys<E>>>
 
+/** Options of which every one is given. */
+export type Complete<Options> = { readonly [K in keyof Options]-?: Exclude<Options[K], undefined> }
+
 /** The normal form of options: every member is set. */
 export type NormalOf<E extends Entries> = {
   readonly [K in keyof E]: E[K] extends Entry<infer _, infer Normal> ? Normal : never

@@ -2,7 +2,7 @@
 
 import { build } from '../../schema/build.js'
 import { list, object } from '../../schema/compound.js'
-import type { Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
+import type { Complete, Entry, NormalOf, OptionsOf } from '../../schema/entry.js'
 import { conflict } from '../../schema/invalid.js'
 import { boolean, choice, file, text } from '../../schema/scalars.js'
 
@@ -23,8 +23,8 @@ const moduleMembers = {
 /** An initial RAM disk, or a multiboot module. */
 export interface InitrdImage extends OptionsOf<typeof moduleMembers> {}
 
-const moduleObject: Entry<InitrdImage, Required<InitrdImage>, 'required'> = object('InitrdImage', moduleMembers, {
-  finish: ({ image, cmdline }): Required<InitrdImage> => ({
+const moduleObject: Entry<InitrdImage, Complete<InitrdImage>, 'required'> = object('InitrdImage', moduleMembers, {
+  finish: ({ image, cmdline }): Complete<InitrdImage> => ({
     image,
     cmdline: cmdline ?? (typeof image === 'string' ? image : ''),
   }),
@@ -33,7 +33,7 @@ const moduleObject: Entry<InitrdImage, Required<InitrdImage>, 'required'> = obje
 
 const modules = list(moduleObject)
 
-const initrd = build<string | Uint8Array | readonly InitrdImage[], readonly Required<InitrdImage>[], null>(
+const initrd = build<string | Uint8Array | readonly InitrdImage[], readonly Complete<InitrdImage>[], null>(
   {
     takes: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
     nested: { name: 'InitrdImage', members: moduleMembers },
@@ -102,7 +102,7 @@ type Members = Pick<NormalOf<typeof bootMembers>, 'kernel' | 'firmware' | 'appen
 /** The normal form of the boot options. */
 export interface NormalBoot {
   readonly append: string
-  readonly initrd: readonly Required<InitrdImage>[]
+  readonly initrd: readonly Complete<InitrdImage>[]
 }
 
 /**

@@ -75,7 +75,7 @@ function checkHandlers(device: DeviceOptions): void {
   if (!callable(read) || !callable(write) || !callable(reset)) throw bad(device, 'has a handler that is no function')
   if (worker === undefined) {
     if (!read && !write) throw bad(device, 'has no handler')
-    if (device.workerData !== undefined) throw bad(device, 'has workerData and no worker')
+    if ('workerData' in device && device.workerData !== undefined) throw bad(device, 'has workerData and no worker')
     return
   }
   if (read || write || reset) throw bad(device, 'has a worker and handlers of its own')

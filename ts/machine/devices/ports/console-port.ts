@@ -1,5 +1,6 @@
 import { checkWhole } from '../../../errors/operation/argument-error.js'
 import { Socket } from 'node:net'
+import { Conversation, type Expected, type ExpectOptions } from './conversation.js'
 
 /** The size of a terminal, in characters. */
 export interface TerminalSize {
@@ -23,6 +24,7 @@ export class ConsolePort extends Socket {
    * targets.
    */
   path: string | undefined
+  readonly #conversation = new Conversation(this)
   readonly #resize: (columns: number, rows: number) => void
 
   /** @internal Takes over the descriptor. */
@@ -47,6 +49,24 @@ export class ConsolePort extends Socket {
     checkWhole('columns', columns, 0, 0xffff)
     checkWhole('rows', rows, 0, 0xffff)
     this.#resize(columns, rows)
+  }
+
+  /**
+   * Waits until the guest's output has a pattern: see {@linkcode SerialPort.expect}.
+   *
+   * @throws as {@linkcode SerialPort.expect}.
+   */
+  expect(pattern: string | RegExp, options: ExpectOptions = {}): Promise<Expected> {
+    return this.#conversation.expect(pattern, options)
+  }
+
+  /**
+   * Reads the guest's output line by line: see {@linkcode SerialPort.lines}.
+   *
+   * @throws as {@linkcode SerialPort.lines}.
+   */
+  lines(): AsyncGenerator<string, undefined> {
+    return this.#conversation.lines()
   }
 
   /** @internal Sets whether reading keeps the process alive. */

@@ -3,6 +3,7 @@ import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
 import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
 import { MOST_CONNECTIONS } from '../../config/virtio/vsock.js'
+import { retried } from './retried.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 
@@ -15,6 +16,13 @@ export interface VsockConnectOptions {
    * @default false
    */
   readonly allowHalfOpen?: boolean | undefined
+  /**
+   * Waits this many milliseconds, 1 to 2147483647, for a guest that still boots: the connection is
+   * tried again while the guest refuses it.
+   *
+   * @default one attempt, which has no time limit
+   */
+  readonly timeout?: number | undefined
   /** Cancels the connection when it is aborted before the guest has accepted. */
   readonly signal?: AbortSignal | undefined
 }
@@ -80,14 +88,20 @@ export class Vsock {
    *
    * @param port 0 to 2^32 - 2.
    * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many
-   * connections.
+   * connections; when it has not accepted within `timeout`.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
    * {@linkcode MachineStateError} when it has ended.
    * @throws {@linkcode ArgumentError} for another port; the reason of `signal` when it is aborted.
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
-    const { allowHalfOpen = false, signal } = options
+    const { timeout } = options
     checkWhole('port', port, 0, LAST_PORT)
+    if (timeout === undefined) return this.#connect(port, options)
+    checkWhole('timeout', timeout, 1, 2 ** 31 - 1, 'milliseconds')
+    return retried(signal => this.#connect(port, { ...options, signal }), { port, timeout, signal: options.signal })
+  }
+
+  async #connect(port: number, { allowHalfOpen = false, signal }: VsockConnectOptions): Promise<VsockStream> {
     this.#owner.check('vsock.connect')
     signal?.throwIfAborted()
     const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
