@@ -100,7 +100,7 @@ export { VsockStream } from './machine/devices/vsock/vsock-stream.js'
 export type { CpuOptions } from './machine/config/cpu/cpu.js'
 export type { MsrRead, MsrRule, MsrValue, MsrWrite } from './machine/config/cpu/msr-filter.js'
 export type { TopologyOptions } from './machine/config/cpu/topology.js'
-export type { MachineWarning } from './errors/operation/warning.js'
+export type { MachineWarning, WarningCode } from './errors/operation/warning.js'
 export {
   traceEvents,
   type TraceEventName,

@@ -17,6 +17,7 @@ import {
   type SerialTarget,
   type SocketTarget,
   type StopEvent,
+  type WarningCode,
 } from 'kvm-accel'
 import type { Equal, Expect, WritableKeys } from './expect.js'
 
@@ -25,11 +26,11 @@ type RequiredKeys<T> = { [K in keyof T]-?: object extends Pick<T, K> ? never : K
 export type Options = [
   Expect<Equal<RequiredKeys<MachineOptions>, never>>,
   Expect<Equal<WritableKeys<MachineOptions>, never>>,
-  Expect<Equal<MachineOptions['kernel'], string | Uint8Array | undefined>>,
+  Expect<Equal<MachineOptions['kernel'], string | URL | Uint8Array | undefined>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
   Expect<
-    Equal<SerialTarget, 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string } | SocketTarget | Writable>
+    Equal<SerialTarget, 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string | URL } | SocketTarget | Writable>
   >,
 ]
 
@@ -67,6 +68,8 @@ export type Events = [
   Expect<Equal<MachineEventMap['reset'], [{ readonly guest: boolean }]>>,
   Expect<Equal<MachineEventMap['shutdown'], [{ readonly reason: Exit['reason'] }]>>,
   Expect<Equal<MachineEventMap['warning'], [MachineWarning]>>,
+  Expect<Equal<MachineWarning['code'], WarningCode>>,
+  Expect<string extends WarningCode ? false : true>,
   Expect<Equal<WritableKeys<NotifyEvent>, never>>,
   Expect<Equal<NotifyEvent['rip'], bigint>>,
 ]

@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { inspect, type InspectOptions } from 'node:util'
 import type { RunState } from '../errors/operation/run-state.js'
 import type { TraceRecordOf } from '../trace/record.js'
 import type { TraceStream } from '../trace/stream.js'
@@ -24,8 +25,10 @@ import type { MachineStatistics, MachineStats } from './events/statistics.js'
 import { Watch } from './events/watch.js'
 import type { Control, ControlEvent } from './lifecycle/control.js'
 import { createMachine, type CreatedMachine } from './lifecycle/create.js'
+import { chooseHostPorts } from './lifecycle/host-ports.js'
 import { Lifecycle } from './lifecycle/lifecycle.js'
-import { normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
+import { describeMachine } from './config/describe.js'
+import { explicitOptions, normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
 import type { MachineOptions } from './config/machine-options.js'
 
 /**
@@ -135,7 +138,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode KvmIoctlError}, {@linkcode NotifyUnsupportedError}: the host.
    */
   static async create(options: MachineOptions): Promise<Machine> {
-    const normal = normaliseMachineOptions(options)
+    const normal = await chooseHostPorts(normaliseMachineOptions(options))
     normal.signal?.throwIfAborted()
     const machine = new Machine(await createMachine(normal), normal)
     await machine.#connect()
@@ -145,6 +148,19 @@ export class Machine extends EventEmitter<MachineEventMap> {
       for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
     return machine
+  }
+
+  /** The name from option `name`; `null` without one. */
+  get name(): string | null {
+    return this.#options.name
+  }
+
+  /**
+   * The options of the machine with every default written out. A chosen value, such as the port of
+   * `hostPort: 0`, is in place of the request. It is a new object at each read, which may be changed.
+   */
+  get options(): MachineOptions {
+    return explicitOptions(this.#options)
   }
 
   /** The run state as of the last event, by QEMU's name. */
@@ -246,18 +262,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *
    * Returns the device's interrupt line and the guest's memory, for option `irq` and for DMA.
    *
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
-   *
-   * const machine = await Machine.create({ kernel: 'vmlinux' })
-   * let latch = 0
-   * await machine.addDevice({
-   *   pio: [0x550, 2],
-   *   read: () => latch,
-   *   write: (offset, size, value) => void (latch = Number(value)),
-   * })
-   * ```
    * @throws {@linkcode MachineConfigError} when a key is unknown, when the range is invalid, is RAM,
    * or belongs to another device, and when the interrupt line is in use.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
@@ -336,15 +340,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
    * @throws {@linkcode ArgumentError} for a glob that matches no event, and for a limit that is out of range.
    * @throws {@linkcode MachineStateError} when the machine has ended.
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
-   *
-   * await using machine = await Machine.create({ kernel: 'vmlinux' })
-   * const exits = machine.trace('kvm_run_exit')
-   * await machine.start()
-   * for await (const { time, vcpu, args } of exits) console.log(time, vcpu, args.reason)
-   * ```
    */
   trace<Glob extends string>(
     globs: Glob | readonly Glob[],
@@ -352,6 +347,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
   ): TraceStream<TraceRecordOf<Glob>> {
     this.#lifecycle.check('trace')
     return this.#observation.traces.open(globs, options)
+  }
+
+  /** Shows name, run state, vCPUs, memory and devices in `console.log()`. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return describeMachine({ state: this.state, options: this.#options, devices: this.#devices.names }, options)
   }
 
   /**

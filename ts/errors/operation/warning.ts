@@ -1,3 +1,25 @@
+/** The codes of {@link MachineWarning}. */
+export const warningCodes = [
+  'ACCELERATOR_SKIPPED',
+  'SHORT_FORM_OPTION',
+  'NOTIFY_UNSUPPORTED',
+  'NOTIFY_EXIT',
+  'MANY_VCPUS',
+  'DIRTY_RING_UNSUPPORTED',
+  'MANUAL_PROTECT_FAILED',
+  'CPU_FEATURE_UNAVAILABLE',
+  'CPU_MODEL_UNAVAILABLE',
+  'CPU_PM_UNSUPPORTED',
+  'EMULATION_FAILURE',
+  'DEVICE_NEEDS_RESET',
+  'DEVICE_HOST_ERROR',
+  'VCPU_NOT_STOPPED',
+  'DEVICE_NOT_STILL',
+] as const
+
+/** A code of {@link MachineWarning}, which describes each. */
+export type WarningCode = (typeof warningCodes)[number]
+
 /**
  * A warning for the user. It does not stop the machine. The command line prints it on standard
  * error.
@@ -30,14 +52,7 @@ export interface MachineWarning {
    * - `DEVICE_NOT_STILL`: the guest stopped by itself, and a device still had I/O in flight in the
    *   host's kernel after 10 seconds.
    */
-  readonly code:
-    | string
-    | 'MANY_VCPUS'
-    | 'EMULATION_FAILURE'
-    | 'DEVICE_NEEDS_RESET'
-    | 'DEVICE_HOST_ERROR'
-    | 'DEVICE_NOT_STILL'
-    | 'VCPU_NOT_STOPPED'
+  readonly code: WarningCode
   /** The message: one line, followed by the register dump if there is one. */
   readonly message: string
 }

@@ -55,6 +55,11 @@ export class Devices {
     return this.#javascript.add(device)
   }
 
+  /** The names of the devices whose handlers are JavaScript. */
+  get names(): readonly string[] {
+    return this.#javascript.names
+  }
+
   /** Passes an event to its device. */
   take(event: DeviceEvent): void {
     switch (event.kind) {

@@ -31,9 +31,10 @@ export async function createMachine(options: NormalMachineOptions): Promise<Crea
     }
   }
   const last = failures.at(-1)
-  // Loaded only here, so that a successful start does not wait for the module.
-  const { explainUnavailable } = await import('../../host/explain.js')
-  throw await explainUnavailable(last?.error, last?.device)
+  // Loaded only here, so that a successful start does not wait for the module. A process without
+  // descriptors cannot load it, and reports the error unchanged.
+  const explain = await import('../../host/explain.js').catch(() => undefined)
+  throw explain ? await explain.explainUnavailable(last?.error, last?.device) : last?.error
 }
 
 async function begin(

@@ -1,6 +1,7 @@
 //! A file as RAM, like QEMU's `-mem-path`.
 
 use crate::MachineConfigError;
+use crate::error::remedy_of_open;
 use crate::layout::PAGE_SIZE;
 use rustix::fs::{FileType, fstat, fstatfs};
 use std::fs::File;
@@ -21,7 +22,10 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
     let refuse = |what: String, remedy: &'static str| {
         MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
     };
-    let failed = |error: io::Error| refuse(format!("cannot be used: {error}"), "Check the path and its permissions.");
+    let failed = |error: io::Error| {
+        let remedy = remedy_of_open(&error, "Check the path and its permissions.");
+        refuse(format!("cannot be used: {error}"), remedy)
+    };
     let (file, new) = open_or_create(path, share).map_err(failed)?;
     let stat = fstat(&file).map_err(|error| failed(error.into()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {

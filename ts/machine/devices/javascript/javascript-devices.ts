@@ -24,11 +24,17 @@ export class JavaScriptDevices {
   readonly #failed: HandlerFailed
   /** By index; undefined for a device whose worker answers. */
   readonly #local: (Served | undefined)[] = []
+  readonly #names: string[] = []
   #ended = false
 
   constructor(control: Control, failed: HandlerFailed) {
     this.#control = control
     this.#failed = failed
+  }
+
+  /** The names of the devices. */
+  get names(): readonly string[] {
+    return this.#names
   }
 
   add(device: DeviceOptions): Promise<MachineDevice> {
@@ -42,6 +48,7 @@ export class JavaScriptDevices {
     const command = { kind: 'add-device', name, worker, ...claim } as const
     const map = ({ index }: { index: number }) => {
       const { native } = this.#control
+      this.#names.push(name)
       if (device.worker === undefined) this.#local[index] = { device }
       else startDeviceWorker(device, native.deviceToken(index), (error, ends) => this.#report(device, error, ends))
       return new MachineDevice(name, this.#control, claim.irq && (high => native.setDeviceLine(index, high)))
