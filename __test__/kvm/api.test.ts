@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { pathToFileURL } from 'node:url'
 import { Machine, guestImage, run, type MachineOptions } from 'kvm-accel'
-import { root, scratch } from '../helpers/paths.js'
+import { scratch } from '../helpers/paths.js'
 import { kvm, passt, requires } from '../helpers/requires.js'
 import { run as spawn } from '../helpers/spawn.js'
 
