@@ -222,7 +222,8 @@ test('a reset handler that throws is a device-error and ends the machine', async
     },
   })
   const failed = once(machine, 'device-error')
-  await machine.reset()
+  // The machine may have ended before the reply to this command.
+  await machine.reset().catch(() => {})
   t.deepEqual(await failed, [{ device: 'psu', error }])
   t.deepEqual(await machine.wait(), { reason: 'handler-error', cause: error })
 })
