@@ -45,7 +45,7 @@ const CHECK: &str = "Check the path and its permissions.";
 pub fn create(path: &Path) -> Result<File, Refusal> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | FLAGS;
     let file = open(path, flags, Mode::from_raw_mode(0o666)).map_err(|errno| cannot_create(path, errno))?;
-    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|errno| cannot_open(errno))?;
+    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(cannot_open)?;
     match kind {
         FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file.into()),
         kind => Err(wrong_type(kind)),
