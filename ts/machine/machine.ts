@@ -25,7 +25,6 @@ import type { MachineStatistics, MachineStats } from './events/statistics.js'
 import { Watch } from './events/watch.js'
 import type { Control, ControlEvent } from './lifecycle/control.js'
 import { createMachine, type CreatedMachine } from './lifecycle/create.js'
-import { checkRuntime } from './lifecycle/check-runtime.js'
 import { chooseHostPorts } from './lifecycle/host-ports.js'
 import { Lifecycle } from './lifecycle/lifecycle.js'
 import { describeMachine } from './config/describe.js'
@@ -139,7 +138,6 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode KvmIoctlError}, {@linkcode NotifyUnsupportedError}: the host.
    */
   static async create(options: MachineOptions): Promise<Machine> {
-    checkRuntime()
     const normal = await chooseHostPorts(normaliseMachineOptions(options))
     normal.signal?.throwIfAborted()
     const machine = new Machine(await createMachine(normal), normal)
