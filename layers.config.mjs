@@ -20,7 +20,7 @@ export const layers = {
     folders: ['doctor', 'help', 'argv', 'options', 'devices', 'draft', 'parameters', 'process', 'reports'],
   },
   'ts/machine': {
-    top: ['machine'],
+    top: ['run', 'machine'],
     folders: ['devices', 'debug', 'lifecycle', 'events', 'config'],
   },
   'ts/machine/devices': { top: ['devices'], folders: ['balloon', 'javascript', 'ports', 'vsock'] },

@@ -2,8 +2,7 @@
 // The guest's init listens on port 7 of AF_VSOCK and sends received bytes back, as `socat VSOCK-LISTEN:7,fork EXEC:cat` does.
 
 import { once } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
-import { Machine, VsockError, type VsockStream } from 'kvm-accel'
+import { Machine } from 'kvm-accel'
 
 const [kernel = 'vmlinux', initrd = 'initrd.cpio'] = process.argv.slice(2)
 
@@ -15,19 +14,8 @@ await using machine = await Machine.create({
 })
 await machine.start()
 
-/** Connects to the guest. The guest refuses connections until it listens, so this retries. */
-async function echo(): Promise<VsockStream> {
-  for (;;) {
-    try {
-      return await machine.vsock.connect(7, { allowHalfOpen: true })
-    } catch (error) {
-      if (!(error instanceof VsockError)) throw error
-      await sleep(100)
-    }
-  }
-}
-
-const stream = await echo()
+// The guest refuses connections until it listens: this waits for it.
+const stream = await machine.vsock.connect(7, { allowHalfOpen: true, timeout: 300_000 })
 stream.on('data', text => process.stdout.write(text))
 stream.write('Hello, ')
 stream.end('guest.\n')

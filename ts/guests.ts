@@ -1,3 +1,4 @@
+import { invalidArgument } from './errors/operation/argument-error.js'
 import { native } from './native/native.js'
 
 /** Options of {@linkcode guestImage}. */
@@ -10,7 +11,7 @@ export interface GuestImageOptions {
  * Returns the image of an embedded guest, for `Machine.create({ kernel })`.
  *
  * @param name - `hello` or another name of the table in `crates/guests`.
- * @throws RangeError when no guest has that name.
+ * @throws {@linkcode ArgumentError} when no guest has that name.
  * @throws {@linkcode KvmUnavailableError} when the addon is missing.
  *
  * @example
@@ -23,6 +24,6 @@ export interface GuestImageOptions {
  */
 export const guestImage = (name: string, options: GuestImageOptions = {}): Uint8Array => {
   const image = native().guestImage(name, options.format === 'multiboot')
-  if (!image) throw new RangeError(`Unknown embedded guest '${name}'`)
+  if (!image) throw invalidArgument('name', name, "the name of an embedded guest, for example 'hello'")
   return image
 }

@@ -1,7 +1,9 @@
 export {
   AccelPropertyError,
   AcceleratorError,
+  ArgumentError,
   BreakpointError,
+  ExpectError,
   GuestImageError,
   GuestMemoryError,
   KvmAccelError,
@@ -16,6 +18,7 @@ export {
   VsockError,
   type BreakpointProblem,
   type ErrorDetails,
+  type ExpectProblem,
   type GuestImageKind,
   type GuestImageProblem,
   type UnavailableReason,
@@ -23,9 +26,13 @@ export {
 } from './errors/index.js'
 export { guestImage, type GuestImageOptions } from './guests.js'
 export { Machine } from './machine/machine.js'
+export { run, type RunResult } from './machine/run.js'
+export type { CaptureOptions } from './machine/config/capture.js'
+export type { Expected, ExpectOptions } from './machine/devices/ports/conversation.js'
 export type { MachineAccel, NotifyStatus } from './machine/events/machine-accel.js'
 export type {
   DeviceHandlers,
+  DeviceIrq,
   DeviceOptions,
   DevicePlace,
   DeviceValue,
@@ -33,8 +40,10 @@ export type {
   WorkerDevice,
 } from './machine/devices/javascript/device.js'
 export { DirtyLog, DirtyPages, type DirtyRange, type DirtyRate } from './machine/devices/dirty-log.js'
-export { serveDevice } from './machine/devices/javascript/serve-device.js'
-export type { MachineEventMap, StopEvent } from './machine/events/events.js'
+export { DeviceMemory, DeviceMemoryView } from './machine/devices/javascript/device-memory.js'
+export { MachineDevice } from './machine/devices/javascript/machine-device.js'
+export { serveDevice, type ServedDevice } from './machine/devices/javascript/serve-device.js'
+export type { DeviceErrorEvent, MachineEventMap, StopEvent } from './machine/events/events.js'
 export type { Exit } from './machine/events/exit.js'
 export type { NotifyDrill, NotifyEvent, NotifyRegisters } from './machine/events/notify-event.js'
 export type { DebugExitOptions, LostTickPolicy } from './machine/config/board.js'
@@ -92,7 +101,7 @@ export { VsockStream } from './machine/devices/vsock/vsock-stream.js'
 export type { CpuOptions } from './machine/config/cpu/cpu.js'
 export type { MsrRead, MsrRule, MsrValue, MsrWrite } from './machine/config/cpu/msr-filter.js'
 export type { TopologyOptions } from './machine/config/cpu/topology.js'
-export type { MachineWarning } from './errors/operation/warning.js'
+export type { MachineWarning, WarningCode } from './errors/operation/warning.js'
 export {
   traceEvents,
   type TraceEventName,

@@ -57,7 +57,9 @@ export class ObservedGuest {
     machine.on('debug', () => this.#event('debug', this.reported === 'debug', 'debug'))
     machine.on('shutdown', ({ reason }) => {
       // A machine that does not run emits no `stop` before `shutdown`.
-      const possible = this.reported === 'shutdown' || (reason === 'host-quit' && this.reported !== 'running')
+      const possible =
+        this.reported === 'shutdown' ||
+        (['host-quit', 'aborted', 'handler-error'].includes(reason) && this.reported !== 'running')
       this.#event(`shutdown ${reason}`, possible, 'shutdown')
     })
     machine.on('notify', ({ injected }) => this.events.push(injected ? 'notify' : 'notify, not injected'))

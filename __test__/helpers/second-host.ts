@@ -37,6 +37,8 @@ const elsewhere = [
   'notify',
   // passt follows the host's default route, and the second host has none.
   'passt',
+  // npm installs other versions of Node.js and TypeScript, and the second host has no network.
+  'versions',
   // Tests with hundreds of machines, or with times, which are meaningless in an emulator.
   ...['abort', 'event-loop'],
 ]

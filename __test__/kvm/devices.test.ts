@@ -163,11 +163,10 @@ const misplaced: readonly (readonly [string, object, RegExp])[] = [
   ['an address beyond 64 bits', { mmio: [1n << 64n, 1], read: () => 0 }, /64 bits/],
   ['no handler', { pio: [0x550, 1] }, /has neither 'read', 'write' nor 'worker'/],
   ['a handler that is not a function', { pio: [0x550, 1], read: 5 }, /expected a function/],
-  [
-    'a worker with handlers',
-    { pio: [0x550, 1], read: () => 0, worker: LATCH },
-    /has both a worker and 'read' or 'write'/,
-  ],
+  ['an unknown key', { pio: [0x550, 1], raed: () => 0, read: () => 0 }, /unknown key 'raed'. Did you mean 'read'\?/],
+  ['an unknown onError', { pio: [0x550, 1], read: () => 0, onError: 'fault' }, /onError fault: expected 'end' or/],
+  ['workerData without a worker', { pio: [0x550, 1], read: () => 0, workerData: 1 }, /no worker/],
+  ['a worker with handlers', { pio: [0x550, 1], read: () => 0, worker: LATCH }, /has both a worker and/],
 ]
 
 for (const [what, device, message] of misplaced) {
@@ -215,39 +214,90 @@ const script = async (source: string): Promise<{ code: number | null; stderr: st
   return { code, stderr }
 }
 
-test('a handler that throws ends its machine and is reported as uncaught', async t => {
+const broken = new Error('the device broke')
+const breaks = (): never => {
+  throw broken
+}
+
+test('a handler that throws ends its machine and not the process, and wait() names the error', async t => {
+  for (const read of [breaks, async () => breaks()]) {
+    await using machine = await make(POLL_60)
+    await machine.addDevice({ name: 'latch', pio: [0x60, 1], read })
+    const failed = once(machine, 'device-error')
+    const shutdown = once(machine, 'shutdown')
+    await machine.start()
+    t.deepEqual(await failed, [{ device: 'latch', error: broken }])
+    t.deepEqual(await machine.wait(), { reason: 'handler-error', cause: broken })
+    t.deepEqual(await shutdown, [{ reason: 'handler-error' }])
+    const error = await t.throwsAsync(machine.reset(), {
+      instanceOf: MachineStateError,
+      message: /a handler .* failed/,
+    })
+    t.is(error.cause, broken)
+  }
+})
+
+test('with onError all-ones the guest reads all ones after an error, and the machine continues', async t => {
+  // out dx, al; in al, dx; out 0xf4, al
+  await using machine = await make([...AT_550, 0xee, 0xec, ...EXIT])
+  const errors: unknown[] = []
+  machine.on('device-error', ({ error }) => errors.push(error))
+  await machine.addDevice({ pio: [0x550, 1], onError: 'all-ones', read: breaks, write: async () => breaks() })
+  await machine.start()
+  t.deepEqual(await machine.wait(), status(0x7f))
+  t.deepEqual(errors, [broken, broken])
+})
+
+test('an error in a handler that nobody watches is a warning of the process', async t => {
   const { code, stderr } = await script(`
     await machine.addDevice({ pio: [0x68, 1], read: () => { throw new Error('the device broke') } })
     await machine.start()
   `)
-  t.is(code, 1)
+  t.is(code, 0)
   t.regex(stderr, /the device broke/)
 })
 
 test('an answer that is not an integer is an error with the device’s name', async t => {
-  const { code, stderr } = await script(`
-    await machine.addDevice({ name: 'latch', pio: [0x68, 1], read: () => undefined })
-    await machine.start()
-  `)
-  t.is(code, 1)
-  t.regex(stderr, /read\(\) of device 'latch' returned undefined/)
+  await using machine = await make(POLL_60)
+  await machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined as never })
+  await machine.start()
+  const { reason, cause } = await machine.wait()
+  t.is(reason, 'handler-error')
+  t.regex((cause as Error).message, /read\(\) of device 'latch' returned undefined/)
+  t.is((cause as { code?: string }).code, 'ERR_ARGUMENT')
 })
 
+/** mov ax, 0xdead; out 0x60, ax; in al, 0x60; out 0xf4, al */
+const BREAKS_LATCH = [0xb8, 0xad, 0xde, 0xe7, 0x60, 0xe4, 0x60, ...EXIT]
+
 test('a worker that throws, and one that cannot be loaded, end the machine', async t => {
-  // Writes 0xdead to the latch.
-  const broken = await script(`
-    const other = await make([0xb8, 0xad, 0xde, 0xe7, 0x68, 0xeb, 0xfe])
-    await other.addDevice({ pio: [0x68, 2], worker: new URL(${JSON.stringify(LATCH.href)}) })
-    await other.start()
-  `)
-  t.is(broken.code, 1)
-  t.regex(broken.stderr, /the latch broke/)
-  const missing = await script(`
-    await machine.addDevice({ pio: [0x68, 1], worker: new URL('file:///missing/device.mjs') })
-    await machine.start()
-  `)
-  t.is(missing.code, 1)
-  t.regex(missing.stderr, /missing\/device\.mjs/)
+  const cause = async (worker: URL): Promise<string> => {
+    await using machine = await make(BREAKS_LATCH)
+    await machine.addDevice({ pio: [0x60, 2], worker })
+    await machine.start().catch(() => {})
+    const exit = await machine.wait()
+    t.is(exit.reason, 'handler-error')
+    return String(exit.cause)
+  }
+  t.regex(await cause(LATCH), /the latch broke/)
+  t.regex(await cause(new URL('file:///missing/device.mjs')), /missing\/device\.mjs/)
+})
+
+test('with onError all-ones a worker continues after a handler that throws', async t => {
+  await using machine = await make(BREAKS_LATCH)
+  const failed = once(machine, 'device-error')
+  await machine.addDevice({
+    name: 'latch',
+    pio: [0x60, 2],
+    worker: LATCH,
+    workerData: { start: 6 },
+    onError: 'all-ones',
+  })
+  await machine.start()
+  t.deepEqual(await machine.wait(), status(7))
+  const [{ device, error }] = (await failed) as [{ device: string; error: Error }]
+  t.is(device, 'latch')
+  t.regex(error.message, /the latch broke/)
 })
 
 test('process.exit() while a guest waits for a worker and for a handler leaves no thread', async t => {
@@ -270,7 +320,10 @@ test('a worker that cannot be started is an error, and the guest does not wait f
     memory: '16M',
     debugExit: { iobase: 0xf4, iosize: 4 },
   })
-  await t.throwsAsync(machine.addDevice({ pio: [0x55, 1], worker: 'no-path.mjs' }), { code: 'ERR_WORKER_PATH' })
+  await t.throwsAsync(machine.addDevice({ pio: [0x55, 1], worker: 'no-path.mjs' }), {
+    instanceOf: MachineConfigError,
+    message: /worker that cannot be started/,
+  })
   await machine.start()
   t.deepEqual(await machine.wait(), { reason: 'debug-exit', status: 255 })
 })

@@ -22,8 +22,9 @@ const outputs: Readonly<Record<string, RegExp>> = {
   'notify-drill.mjs':
     /^(vCPU 0, notify exit [123] at '.+': \{ injected: true, resumed: true \}\n){3}vCPU 0, notify exit 4 at '.+': \{ injected: true, resumed: false \}\ninternal-error - .*more than 3 notify exits within 60 s/,
   'serial-echo.mjs': /^serial-echo\nping pong q\nserial-echo: done\nguest-reset\n$/,
-  'time-limit.mjs': /^shutdown - host-quit\n$/,
+  'time-limit.mjs': /^shutdown - aborted\n$/,
   'tiny-vm.ts': /^port 17: 55\n$/,
+  'untrusted.mjs': /^timeout, \d+ bytes of output, \d+ kinds of exits\n$/,
   'typescript-serial.ts': /^Hello from a guest, by a serial port in TypeScript\.\n$/,
 }
 
@@ -36,6 +37,14 @@ const linuxOutputs: Readonly<Record<string, { readonly initrd: () => Uint8Array;
   'console.ts': {
     initrd: () => initramfs('exec 3<>/dev/vport0p1\nread -r question <&3\necho "$question I am the guest." >&3\ncat'),
     output: /^What is your name\? I am the guest\.\n$/,
+  },
+  'conversation.ts': {
+    initrd: () => initramfs('echo -n "name: "\nread -r name\necho "Hello, $name."\necho 1\necho 2\necho 3'),
+    output: /^The guest greets Ada\nThe guest counts 1\nThe guest counts 2\nThe guest counts 3\nguest-reset\n$/,
+  },
+  'kernel-test.ts': {
+    initrd: () => initramfs('echo "TEST arithmetic ok"\n[ -e /proc/version ] && echo "TEST procfs ok"'),
+    output: /^ok: arithmetic\nok: procfs\n$/,
   },
   'vsock.ts': { initrd: vsockInitramfs, output: /^Hello, guest\.\n$/ },
 }

@@ -1,9 +1,10 @@
 // Tests the errors and warnings on a host that is too old, too new or too small, or lacks a required capability.
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { guestImage } from 'kvm-accel'
 import { interpose } from '../helpers/interpose.js'
-import { root } from '../helpers/paths.js'
+import { root, scratch } from '../helpers/paths.js'
 import { kvm, preload, requires } from '../helpers/requires.js'
 import { run } from '../helpers/spawn.js'
 
@@ -55,4 +56,41 @@ test('more vCPUs than the kernel recommends cause a warning, more than its maxim
   t.like(await attempt('cap:9=1'), { reason: 'guest-reset', warnings: ['MANY_VCPUS'] })
   t.like(await attempt('cap:9=1;cap:66=1'), { error: { code: 'ERR_MACHINE_CONFIG' } })
   t.like(await attempt('cap:9=0;cap:66=0'), { reason: 'guest-reset', warnings: [] }, "QEMU's fallback is 4, and 4")
+})
+
+test('without descriptors every error of a creation has a code and names ulimit -n', async t => {
+  t.timeout(300_000)
+  const disk = join(scratch(), 'limits.img')
+  writeFileSync(disk, new Uint8Array(1 << 16))
+  const kernel = join(scratch(), 'limits.kernel')
+  writeFileSync(kernel, guestImage('spin'))
+  const script = `
+    import { closeSync, openSync } from 'node:fs'
+    import { KvmAccelError, Machine } from 'kvm-accel'
+    const options = {
+      kernel: ${JSON.stringify(kernel)}, memory: '16M', cpus: 2, serial: { file: '/dev/null' },
+      disks: [{ path: ${JSON.stringify(disk)} }], rng: true, balloon: true, vsock: { cid: 3 },
+      consoles: [{ target: 'stream' }], fwCfg: { 'opt/x': { file: ${JSON.stringify(disk)} } },
+    }
+    await (await Machine.create(options)).stop()
+    const open = []
+    try { for (;;) open.push(openSync('/dev/null')) } catch {}
+    let refused = 0
+    for (;;) {
+      try {
+        await (await Machine.create(options)).stop()
+        break
+      } catch (error) {
+        refused++
+        if (!(error instanceof KvmAccelError) || !/ulimit -n/.test(error.remedy)) console.log(String(error), error.remedy)
+      }
+      closeSync(open.pop())
+    }
+    if (refused < 20) console.log('only', refused, 'attempts were refused')
+  `
+  const node = [process.execPath, '--input-type=module', '-e', script]
+  const { status, stdout, stderr } = await run('sh', ['-c', 'ulimit -n 200; exec "$@"', 'sh', ...node], {
+    limit: 250,
+  })
+  t.deepEqual({ status, stdout, stderr }, { status: 0, stdout: '', stderr: '' })
 })

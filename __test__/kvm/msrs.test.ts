@@ -1,10 +1,8 @@
 // Tests MSRs whose accesses are answered by functions.
 
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Machine, type Exit, type MachineOptions, type MsrRule } from 'kvm-accel'
-import { root } from '../helpers/paths.js'
 import { kvm, requires } from '../helpers/requires.js'
 
 const test = requires(kvm)
@@ -128,26 +126,25 @@ test('a machine ends while its guest waits for an answer', async t => {
   t.is((await machine.wait()).reason, 'host-quit')
 })
 
-test('a function that throws or returns an invalid value ends the machine and the process', async t => {
-  for (const [read, message] of [
-    ['() => { throw new Error("mine") }', /Error: mine/],
-    ['() => 1.5', /TypeError: read\(\) of MSR 0x1234 returned 1.5/],
-    ['async () => -1n', /TypeError: read\(\) of MSR 0x1234 returned -1/],
-  ] as const) {
-    const script = `
-      import { Machine } from 'kvm-accel'
-      const machine = await Machine.create({
-        kernel: Uint8Array.from([${[...ECX, ...RDMSR, ...EXIT].join()}]), kernelFormat: 'flat', memory: '1M', debugExit: { iobase: 0xf4, iosize: 4 },
-        msrFilter: [{ index: 0x1234, read: ${read} }],
-      })
-      await machine.start()
-      await machine.wait()
-    `
-    const child = spawn(process.execPath, ['--input-type=module', '-e', script], { cwd: root })
-    let stderr = ''
-    child.stderr.setEncoding('utf8').on('data', (text: string) => (stderr += text))
-    const [code] = (await once(child, 'close')) as [number]
-    t.is(code, 1)
-    t.regex(stderr, message)
+test('a function that throws or returns an invalid value ends the machine, and wait() names the error', async t => {
+  const mine = new Error('mine')
+  const reads: readonly (readonly [() => unknown, RegExp])[] = [
+    [
+      () => {
+        throw mine
+      },
+      /^Error: mine/,
+    ],
+    [() => 1.5, /^ArgumentError: read\(\) of MSR 0x1234 returned 1.5/],
+    [async () => -1n, /^ArgumentError: read\(\) of MSR 0x1234 returned -1/],
+  ]
+  for (const [read, message] of reads) {
+    await using machine = await make(code(ECX, RDMSR, EXIT), [{ index: 0x1234, read: read as () => bigint }])
+    const failed = once(machine, 'device-error')
+    await machine.start()
+    const { reason, cause } = await machine.wait()
+    t.is(reason, 'handler-error')
+    t.regex(String(cause), message)
+    t.deepEqual(await failed, [{ device: 'MSR 0x1234', error: cause }])
   }
 })

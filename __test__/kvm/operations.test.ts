@@ -360,7 +360,8 @@ const play = async ({
         if (problem !== undefined && where !== 'in a callback') wrong.push(`${name}() ${where}: ${problem}`)
       } catch (error) {
         const { code, name: kind, message } = error as Error & { code?: string }
-        if (!refusals.test(code ?? '') && kind !== 'RangeError') wrong.push(`${name}() ${where}: ${kind}: ${message}`)
+        if (!refusals.test(code ?? '') && kind !== 'ArgumentError')
+          wrong.push(`${name}() ${where}: ${kind}: ${message}`)
       }
     })()
     asked.push(one)

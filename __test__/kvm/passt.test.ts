@@ -1,7 +1,9 @@
 // Tests user-mode networking by passt from inside a Linux guest.
 
 import { readFileSync, readdirSync } from 'node:fs'
-import { connect } from 'node:net'
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import { Machine, guestImage } from 'kvm-accel'
 import { linuxGuest } from '../helpers/linux-guest.js'
 import { consoleOf, webServer } from '../helpers/network-guest.js'
 import { kvm, linux, passt, requires } from '../helpers/requires.js'
@@ -62,4 +64,27 @@ nc -l -p 80 < /answer
   t.is(answer, 'hello from the guest\n')
   t.is(during, before + 1)
   t.is(children(), before)
+})
+
+requires(kvm, passt)('hostPort 0 chooses free ports, and options has them', async t => {
+  const forwards = [
+    { hostAddress: '127.0.0.1', hostPort: 0, guestPort: 80 },
+    { hostPort: 0, guestPort: 81 },
+    { protocol: 'udp', hostPort: 0, guestPort: 82 },
+  ] as const
+  const kernel = guestImage('spin')
+  const machine = await Machine.create({ kernel, memory: '16M', networks: [{ backend: { user: { forwards } } }] })
+  const backend = machine.options.networks?.[0]?.backend
+  const chosen = backend && 'user' in backend && backend.user !== true ? (backend.user.forwards ?? []) : []
+  t.deepEqual(
+    chosen.map(({ guestPort }) => guestPort),
+    [80, 81, 82],
+  )
+  t.is(new Set(chosen.map(({ hostPort }) => hostPort)).size, 3)
+  const [port = 0] = chosen.map(({ hostPort }) => hostPort)
+  t.true(port > 0)
+  const taken = createServer().listen({ port, host: '127.0.0.1' })
+  const [error] = (await once(taken, 'error')) as [NodeJS.ErrnoException]
+  t.is(error.code, 'EADDRINUSE')
+  await machine.stop()
 })

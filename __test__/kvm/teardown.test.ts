@@ -33,13 +33,37 @@ test('abort ends a spinning machine', async t => {
   const controller = new AbortController()
   const machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', signal: controller.signal })
   await machine.start()
-  controller.abort()
-  t.deepEqual(await machine.wait(), { reason: 'host-quit' })
+  const ended = once(machine, 'shutdown')
+  const reason = new Error('enough')
+  controller.abort(reason)
+  t.deepEqual(await machine.wait(), { reason: 'aborted', cause: reason })
+  t.deepEqual(await ended, [{ reason: 'aborted' }])
+  const refused = await t.throwsAsync(machine.start(), { code: 'ERR_MACHINE_STATE', message: /its signal was aborted/ })
+  t.is(refused.cause, reason)
   await t.throwsAsync(
     Machine.create({ kernel: guestImage('spin'), signal: controller.signal }),
-    { any: true, name: 'AbortError' },
+    { is: reason },
     'a signal that is already aborted makes no machine',
   )
+})
+
+test('an abort at any moment of create() rejects with its reason, or ends the machine with it', async t => {
+  const before = await baseline()
+  const reason = new Error('enough')
+  for (let turns = 0; turns < 40; turns++) {
+    const controller = new AbortController()
+    const made = Machine.create({ kernel: guestImage('spin'), memory: '16M', signal: controller.signal })
+    made.catch(() => {})
+    for (let turn = 0; turn < turns; turn++) await new Promise(resolve => setImmediate(resolve))
+    controller.abort(reason)
+    try {
+      const machine = await made
+      t.deepEqual(await machine.wait(), { reason: 'aborted', cause: reason })
+    } catch (error) {
+      t.is(error, reason)
+    }
+  }
+  t.deepEqual(await settled(before), before)
 })
 
 test('a machine that is stopped leaves no thread and no file', async t => {
@@ -105,10 +129,31 @@ test('a handler’s exception that the process survives ends the machine only', 
     process.on('uncaughtException', () => {})
     machine.on('notify', () => { throw new Error('in the handler') })
     await machine.injectNotify()
-    const { reason } = await machine.wait()
-    console.error(reason, machine.state)
+    const { reason, cause } = await machine.wait()
+    console.error(reason, cause.message, machine.state)
   `)
-  t.deepEqual({ code, stderr }, { code: 0, stderr: 'host-quit shutdown\n' })
+  t.deepEqual({ code, stderr }, { code: 0, stderr: 'handler-error in the handler shutdown\n' })
+})
+
+test('a shutdown listener that throws surfaces once, however often the end calls it, and the machine is gone', async t => {
+  const { code, stderr } = await run(`
+    let [errors, calls] = [0, 0]
+    process.on('uncaughtException', () => errors++)
+    for (const noShutdown of [false, true]) {
+      for (const listener of [() => { throw new Error('in the listener') }, event => other.emit('shutdown', event)]) {
+        var other = await Machine.create({ kernel: Uint8Array.of(0xe6, 0xf4), kernelFormat: 'flat', memory: '1M', debugExit: true, noShutdown })
+        other.on('shutdown', event => { calls++; listener(event) })
+        await other.start()
+        await other.wait()
+        await other.stop()
+        await new Promise(resolve => setImmediate(resolve))
+        console.error(errors, calls > 0, other.state)
+        errors = 0
+      }
+    }
+    await machine.stop()
+  `)
+  t.deepEqual({ code, stderr }, { code: 0, stderr: '1 true shutdown\n'.repeat(4) })
 })
 
 test('unref lets the process end, and the machine with it', async t => {

@@ -5,6 +5,7 @@ import {
   Machine,
   type Exit,
   type MachineAccel,
+  type MachineDevice,
   type MachineEventMap,
   type MachineOptions,
   type MemoryOptions,
@@ -16,6 +17,7 @@ import {
   type SerialTarget,
   type SocketTarget,
   type StopEvent,
+  type WarningCode,
 } from 'kvm-accel'
 import type { Equal, Expect, WritableKeys } from './expect.js'
 
@@ -24,11 +26,11 @@ type RequiredKeys<T> = { [K in keyof T]-?: object extends Pick<T, K> ? never : K
 export type Options = [
   Expect<Equal<RequiredKeys<MachineOptions>, never>>,
   Expect<Equal<WritableKeys<MachineOptions>, never>>,
-  Expect<Equal<MachineOptions['kernel'], string | Uint8Array | undefined>>,
+  Expect<Equal<MachineOptions['kernel'], string | URL | Uint8Array | undefined>>,
   Expect<Equal<NonNullable<MachineOptions['memory']>, number | string | MemoryOptions>>,
   Expect<Equal<MachineOptions['kernelFormat'], 'auto' | 'flat' | 'linux' | 'multiboot' | 'pvh' | undefined>>,
   Expect<
-    Equal<SerialTarget, 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string } | SocketTarget | Writable>
+    Equal<SerialTarget, 'stdio' | 'null' | 'stream' | 'pty' | { readonly file: string | URL } | SocketTarget | Writable>
   >,
 ]
 
@@ -36,7 +38,14 @@ export type Ends = [
   Expect<
     Equal<
       Exit['reason'],
-      'guest-shutdown' | 'guest-panicked' | 'guest-reset' | 'debug-exit' | 'internal-error' | 'host-quit'
+      | 'guest-shutdown'
+      | 'guest-panicked'
+      | 'guest-reset'
+      | 'debug-exit'
+      | 'internal-error'
+      | 'host-quit'
+      | 'aborted'
+      | 'handler-error'
     >
   >,
   Expect<Equal<RequiredKeys<Exit>, 'reason'>>,
@@ -48,7 +57,10 @@ export type Ends = [
 
 export type Events = [
   Expect<
-    Equal<keyof MachineEventMap, 'notify' | 'bus-lock' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'warning'>
+    Equal<
+      keyof MachineEventMap,
+      'notify' | 'bus-lock' | 'debug' | 'stop' | 'resume' | 'reset' | 'shutdown' | 'device-error' | 'warning'
+    >
   >,
   Expect<Equal<MachineEventMap['notify'], [NotifyEvent]>>,
   Expect<Equal<MachineEventMap['stop'], [StopEvent]>>,
@@ -56,6 +68,8 @@ export type Events = [
   Expect<Equal<MachineEventMap['reset'], [{ readonly guest: boolean }]>>,
   Expect<Equal<MachineEventMap['shutdown'], [{ readonly reason: Exit['reason'] }]>>,
   Expect<Equal<MachineEventMap['warning'], [MachineWarning]>>,
+  Expect<Equal<MachineWarning['code'], WarningCode>>,
+  Expect<string extends WarningCode ? false : true>,
   Expect<Equal<WritableKeys<NotifyEvent>, never>>,
   Expect<Equal<NotifyEvent['rip'], bigint>>,
 ]
@@ -64,7 +78,8 @@ export type Methods = [
   Expect<Equal<ReturnType<typeof Machine.create>, Promise<Machine>>>,
   Expect<Equal<ReturnType<Machine['wait']>, Promise<Exit>>>,
   Expect<Equal<ReturnType<Machine['start' | 'pause' | 'resume' | 'reset' | 'stop']>, Promise<void>>>,
-  Expect<Equal<ReturnType<Machine['injectNmi' | 'injectNotify' | 'addDevice']>, Promise<void>>>,
+  Expect<Equal<ReturnType<Machine['injectNmi' | 'injectNotify']>, Promise<void>>>,
+  Expect<Equal<ReturnType<Machine['addDevice']>, Promise<MachineDevice>>>,
   Expect<Equal<Machine['state'], RunState>>,
   Expect<Equal<ReturnType<Machine['counters']>, MachineCounters>>,
   Expect<Equal<Machine['accel'], MachineAccel>>,
@@ -90,6 +105,5 @@ export async function uses(machine: Machine): Promise<void> {
   await Machine.create({ firmware: 'bios.bin' })
   // @ts-expect-error: an unknown format
   await Machine.create({ kernel: 'vmlinux', kernelFormat: 'bzImage' })
-  // @ts-expect-error: an absent option must be omitted
-  await Machine.create({ kernel: 'vmlinux', append: undefined })
+  await Machine.create({ kernel: 'vmlinux', append: undefined, signal: undefined, vsock: { cid: 3, path: undefined } })
 }

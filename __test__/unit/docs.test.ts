@@ -84,6 +84,7 @@ const pagesOfInterfaces = [
   ['balloon.md', 'BalloonOptions'],
   ['rng.md', 'RngOptions'],
   ['consoles.md', 'ConsoleOptions'],
+  ['run.md', 'CaptureOptions'],
 ] as const
 
 for (const [file, name, text] of [

@@ -159,6 +159,22 @@ test('each option accepts its documented forms', t => {
   t.is(normal({ signal }).signal, signal)
 })
 
+test('a file: URL becomes its path, and an undefined option is absent', t => {
+  const url = new URL('file:///a%20b')
+  const { disks, initrd, serials, fwCfg } = normal({
+    disks: [{ path: url }],
+    initrd: url,
+    serial: { file: url },
+    fwCfg: { 'opt/a': { file: url } },
+    memory: undefined,
+  })
+  const path = '/a b'
+  t.is(disks[0]?.path, path)
+  t.deepEqual(initrd, [{ image: path, cmdline: path }])
+  t.deepEqual(serials, [{ kind: 'file', path }])
+  t.deepEqual(fwCfg, { 'opt/a': { file: path } })
+})
+
 const refused: readonly (readonly [options: Record<string, unknown>, option: string, message: string])[] = [
   [
     { balloon: { statisticsInterval: -1 } },
@@ -191,7 +207,11 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
     'vsock',
     "invalid value 4294967295 for machine option 'vsock.cid': expected a whole number from 3 to 4294967294",
   ],
-  [{ vsock: { cid: 3, path: '' } }, 'vsock', "invalid value '' for machine option 'vsock.path': expected a path"],
+  [
+    { vsock: { cid: 3, path: '' } },
+    'vsock',
+    "invalid value '' for machine option 'vsock.path': expected a path or a file: URL",
+  ],
   ...[0, 1025, 1.5].map(
     maxConnections =>
       [
@@ -209,12 +229,12 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [
     { kernel: '' },
     'kernel',
-    "invalid value '' for machine option 'kernel': expected the path of a file, or its bytes as a Uint8Array",
+    "invalid value '' for machine option 'kernel': expected the path of a file, a file: URL, or its bytes as a Uint8Array",
   ],
   [
     { kernel: 5 },
     'kernel',
-    "invalid value 5 for machine option 'kernel': expected the path of a file, or its bytes as a Uint8Array",
+    "invalid value 5 for machine option 'kernel': expected the path of a file, a file: URL, or its bytes as a Uint8Array",
   ],
   [
     { memory: '64MB' },
@@ -299,13 +319,17 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
     'serial',
     "invalid value 'tcp' for machine option 'serial': expected 'stdio', 'null', 'stream', 'pty', { file }, { socket, server, wait } or a Writable",
   ],
-  [{ serial: { file: '' } }, 'serial', "invalid value '' for machine option 'serial.file': expected a path"],
+  [
+    { serial: { file: '' } },
+    'serial',
+    "invalid value '' for machine option 'serial.file': expected a path or a file: URL",
+  ],
   [
     { lostTickPolicy: 'catchup' },
     'lostTickPolicy',
     "invalid value 'catchup' for machine option 'lostTickPolicy': expected 'delay' or 'discard'",
   ],
-  [{ disks: [{}] }, 'disks', "machine option 'disks[0].path' is missing: expected a path"],
+  [{ disks: [{}] }, 'disks', "machine option 'disks[0].path' is missing: expected a path or a file: URL"],
   [
     { disks: [{ path: 'a', format: 'vmdk' }] },
     'disks',
@@ -353,15 +377,11 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
     'fwCfg',
     "invalid machine option 'fwCfg': invalid file name 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn'",
   ],
-  [
-    { fwCfg: { 'opt/a': { bytes: 'b' } } },
-    'fwCfg',
-    "invalid value an object for machine option 'fwCfg['opt/a']': expected a Uint8Array, { file } or { string }",
-  ],
+  [{ fwCfg: { 'opt/a': { bytes: 'b' } } }, 'fwCfg', "unknown machine option 'fwCfg['opt/a'].bytes'"],
   [
     { firmware: '' },
     'firmware',
-    "invalid value '' for machine option 'firmware': expected the path of a file, or its bytes as a Uint8Array",
+    "invalid value '' for machine option 'firmware': expected the path of a file, a file: URL, or its bytes as a Uint8Array",
   ],
   [
     { disks: [{ path: 'a', throttle: { bytesPerSecond: 0 } }] },
@@ -413,6 +433,17 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
     { debugExit: { iobase: 0xffff, iosize: 2 } },
     'debugExit',
     "invalid machine option 'debugExit': 2 ports from 65535 exceed port 65535",
+  ],
+  [{ serial: { fil: 'a' } }, 'serial', "unknown machine option 'serial.fil'. Did you mean 'file'?"],
+  [
+    { consoles: [{ target: { fil: 'a' } }] },
+    'consoles',
+    "unknown machine option 'consoles[0].target.fil'. Did you mean 'file'?",
+  ],
+  [
+    { networks: [{ backend: { tapp: 'a' } }] },
+    'networks',
+    "unknown machine option 'networks[0].backend.tapp'. Did you mean 'tap'?",
   ],
   [{ noReboot: 'yes' }, 'noReboot', "invalid value 'yes' for machine option 'noReboot': expected a boolean"],
   [{ signal: {} }, 'signal', "invalid value an object for machine option 'signal': expected an AbortSignal"],

@@ -1,4 +1,5 @@
 import test from 'ava'
+import { ArgumentError } from '../../ts/errors/index.js'
 import { changed } from '../../ts/machine/debug/vcpu-change.js'
 import type { VcpuState, VcpuStateChange } from '../../ts/machine/debug/vcpu-state.js'
 
@@ -58,34 +59,23 @@ test('a change sets single registers, MSRs and events', t => {
   t.is(changed(next, { events: { exception: undefined } }).events.exception, undefined)
 })
 
-for (const [name, change, error, message] of [
-  ['an unknown register', { general: { eax: 1n } }, TypeError, /general\.eax/],
-  ['a number for a bigint', { general: { rip: 1 } }, TypeError, /1 for .*general\.rip: expected a bigint/],
-  ['a negative value', { control: { cr3: -1n } }, RangeError, /control\.cr3/],
-  ['65 bits', { debug: { dr0: 2n ** 64n } }, RangeError, /debug\.dr0/],
+for (const [name, change, message] of [
+  ['an unknown register', { general: { eax: 1n } }, /unknown register 'general\.eax'\. Did you mean 'rax'\?/],
+  ['a number for a bigint', { general: { rip: 1 } }, /general\.rip 1: expected a bigint/],
+  ['a negative value', { control: { cr3: -1n } }, /control\.cr3/],
+  ['65 bits', { debug: { dr0: 2n ** 64n } }, /debug\.dr0/],
   [
     'a selector of 17 bits',
     { segments: { cs: { selector: 0x10000 } } },
-    RangeError,
-    /cs\.selector: expected a whole number from 0 to 65535/,
+    /cs\.selector 65536: expected .* from 0 to 65535/,
   ],
-  [
-    'a table limit of 17 bits',
-    { tables: { gdt: { limit: 0x10000 } } },
-    RangeError,
-    /gdt\.limit: expected a whole number from 0 to 65535/,
-  ],
-  ['a fraction', { events: { sipiVector: 1.5 } }, RangeError, /sipiVector/],
-  [
-    'a vector of 9 bits',
-    { events: { interrupt: { vector: 256, soft: false } } },
-    RangeError,
-    /vector: expected a whole number from 0 to 255/,
-  ],
-  ['an MSR that is not listed', { msrs: new Map([[0x999, 1n]]) }, RangeError, /0x999/],
-  ['an area of another size', { xsave: new Uint8Array(512) }, RangeError, /512 bytes.*4096/],
+  ['a table limit of 17 bits', { tables: { gdt: { limit: 0x10000 } } }, /gdt\.limit 65536: expected .* 0 to 65535/],
+  ['a fraction', { events: { sipiVector: 1.5 } }, /sipiVector/],
+  ['a vector of 9 bits', { events: { interrupt: { vector: 256, soft: false } } }, /vector 256: expected .* 0 to 255/],
+  ['an MSR that is not listed', { msrs: new Map([[0x999, 1n]]) }, /0x999/],
+  ['an area of another size', { xsave: new Uint8Array(512) }, /512 bytes.*4096/],
 ] as const) {
   test(`${name} is refused`, t => {
-    t.throws(() => changed(state, change as unknown as VcpuStateChange), { instanceOf: error, message })
+    t.throws(() => changed(state, change as unknown as VcpuStateChange), { instanceOf: ArgumentError, message })
   })
 }

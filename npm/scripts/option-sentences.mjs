@@ -3,16 +3,22 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { captureMembers } from '../../ts/machine/config/capture.ts'
 import { machineMembers } from '../../ts/machine/config/machine-options.ts'
 import { optionTexts } from './option-texts.mjs'
 import { root } from './steps.mjs'
 
 const FILE = join(root, 'ts/cli/parameters/option-sentences.ts')
 
-/** Returns the public interfaces of options with their members. */
-export const optionInterfaces = (name = 'MachineOptions', members = machineMembers) => [
+const nestedIn = (name, members) => [
   [name, members],
-  ...Object.values(members).flatMap(({ nested }) => (nested ? optionInterfaces(nested.name, nested.members) : [])),
+  ...Object.values(members).flatMap(({ nested }) => (nested ? nestedIn(nested.name, nested.members) : [])),
+]
+
+/** Returns the public interfaces of options with their members. */
+export const optionInterfaces = () => [
+  ...nestedIn('MachineOptions', machineMembers),
+  ...nestedIn('CaptureOptions', captureMembers),
 ]
 
 /** Returns the text up to the first full stop that ends a sentence. */

@@ -1,6 +1,8 @@
 export { AccelPropertyError } from './options/accel-property-error.js'
 export { AcceleratorError } from './options/accelerator-error.js'
+export { ArgumentError } from './operation/argument-error.js'
 export { BreakpointError, type BreakpointProblem } from './operation/breakpoint-error.js'
+export { ExpectError, type ExpectProblem } from './operation/expect-error.js'
 export { fromNative, type NativeError } from './from-native.js'
 export { GuestImageError, type GuestImageKind, type GuestImageProblem } from './options/guest-image-error.js'
 export { GuestMemoryError } from './operation/guest-memory-error.js'

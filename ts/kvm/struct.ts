@@ -2,6 +2,7 @@
 // They copy no data.
 
 import { inspect } from 'node:util'
+import { checkWhole } from '../errors/operation/argument-error.js'
 
 /** A view of one structure of the kernel, in its byte order. */
 export class Struct {
@@ -15,6 +16,7 @@ export class Struct {
   constructor(buffer: ArrayBufferLike, byteOffset: number, size: number) {
     this.buffer = buffer
     this.byteOffset = byteOffset
+    checkWhole('byteOffset', byteOffset, 0, buffer.byteLength - size, 'bytes')
     this.view = new DataView(buffer, byteOffset, size)
   }
 
@@ -54,7 +56,7 @@ export interface StructClass<M extends Members> {
    *
    * @param byteOffset - the offset of the structure; a multiple of 8 if the kernel's type has
    * 64-bit members.
-   * @throws RangeError when the structure exceeds the buffer.
+   * @throws {@linkcode ArgumentError} when the structure exceeds the buffer.
    */
   new (buffer?: ArrayBufferLike, byteOffset?: number): Struct & Values<M>
   /** The size in bytes. */

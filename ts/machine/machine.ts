@@ -1,4 +1,5 @@
 import { EventEmitter } from 'node:events'
+import { inspect, type InspectOptions } from 'node:util'
 import type { RunState } from '../errors/operation/run-state.js'
 import type { TraceRecordOf } from '../trace/record.js'
 import type { TraceStream } from '../trace/stream.js'
@@ -10,6 +11,7 @@ import type { Balloon } from './devices/balloon/balloon.js'
 import { Devices } from './devices/devices.js'
 import type { DirtyLog } from './devices/dirty-log.js'
 import type { DeviceOptions } from './devices/javascript/device.js'
+import type { MachineDevice } from './devices/javascript/machine-device.js'
 import type { ConsolePort } from './devices/ports/console-port.js'
 import type { SerialPort } from './devices/ports/serial-port.js'
 import type { Vsock } from './devices/vsock/vsock.js'
@@ -23,8 +25,10 @@ import type { KvmStatistics, MachineCounters } from './events/statistics.js'
 import { Watch } from './events/watch.js'
 import type { Control, ControlEvent } from './lifecycle/control.js'
 import { createMachine, type CreatedMachine } from './lifecycle/create.js'
+import { chooseHostPorts } from './lifecycle/host-ports.js'
 import { Lifecycle } from './lifecycle/lifecycle.js'
-import { normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
+import { describeMachine } from './config/describe.js'
+import { explicitOptions, normaliseMachineOptions, type NormalMachineOptions } from './config/normal-options.js'
 import type { MachineOptions } from './config/machine-options.js'
 
 /**
@@ -124,7 +128,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode KvmIoctlError}, {@linkcode NotifyUnsupportedError}: the host.
    */
   static async create(options: MachineOptions): Promise<Machine> {
-    const normal = normaliseMachineOptions(options)
+    const normal = await chooseHostPorts(normaliseMachineOptions(options))
     normal.signal?.throwIfAborted()
     const machine = new Machine(await createMachine(normal), normal)
     await machine.#connect()
@@ -134,6 +138,19 @@ export class Machine extends EventEmitter<MachineEventMap> {
       for (const skipped of normal.accel.warnings) machine.#emit('warning', skipped)
     })
     return machine
+  }
+
+  /** The name from option `name`; `null` without one. */
+  get name(): string | null {
+    return this.#options.name
+  }
+
+  /**
+   * The options of the machine with every default written out. A chosen value, such as the port of
+   * `hostPort: 0`, is in place of the request. It is a new object at each read, which may be changed.
+   */
+  get options(): MachineOptions {
+    return explicitOptions(this.#options)
   }
 
   /**
@@ -251,27 +268,18 @@ export class Machine extends EventEmitter<MachineEventMap> {
    *
    * Handlers run on this thread, where they may be asynchronous, or in a worker, where they are
    * synchronous and several times faster (see docs/how-to/javascript-devices.md for the cost of an
-   * access). A handler that throws ends the machine. In a handler, `pause()` and `reset()` resolve
-   * before they are done, because the vCPU stops only after the answer. Operations that need a
-   * stopped machine are refused there.
+   * access). A handler that throws causes event `device-error`, and ends the machine unless the
+   * device has `onError: 'all-ones'`. In a handler, `pause()` and `reset()` resolve before they are
+   * done, because the vCPU stops only after the answer. Operations that need a stopped machine are
+   * refused there.
    *
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
+   * Returns the device's interrupt line and the guest's memory, for option `irq` and for DMA.
    *
-   * const machine = await Machine.create({ kernel: 'vmlinux' })
-   * let latch = 0
-   * await machine.addDevice({
-   *   pio: [0x550, 2],
-   *   read: () => latch,
-   *   write: (offset, size, value) => void (latch = Number(value)),
-   * })
-   * ```
-   * @throws {@linkcode MachineConfigError} when the range is invalid, is RAM, or belongs to another
-   * device.
+   * @throws {@linkcode MachineConfigError} when a key is unknown, when the range is invalid, is RAM,
+   * or belongs to another device, and when the interrupt line is in use.
    * @throws {@linkcode MachineStateError} in any state but `prelaunch`.
    */
-  addDevice(device: DeviceOptions): Promise<void> {
+  addDevice(device: DeviceOptions): Promise<MachineDevice> {
     return this.#devices.add(device)
   }
 
@@ -290,7 +298,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * Injects a notify VM exit, on any host: a drill. The vCPU is interrupted, and treats that exit
    * as a notify exit under the policy of this machine. The event is marked `injected`.
    *
-   * @throws RangeError when the vCPU does not exist, or 64 injections already wait for it.
+   * @throws {@linkcode ArgumentError} when the vCPU does not exist, or 64 injections already wait for it.
    * @throws {@linkcode MachineStateError} unless the machine runs.
    */
   injectNotify(drill: NotifyDrill = {}): Promise<void> {
@@ -330,7 +338,7 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * timer.
    *
    * @param interval Milliseconds, 1 to 2^31 - 1.
-   * @throws RangeError for another interval. The iterator throws what
+   * @throws {@linkcode ArgumentError} for another interval. The iterator throws what
    * {@linkcode Machine.kvmStatistics} throws.
    */
   watchKvmStatistics(interval: number): AsyncIterableIterator<KvmStatistics, undefined> {
@@ -343,17 +351,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
    * {@linkcode Machine.startTrace} has the events of the machine's creation.
    *
    * @param globs Such as `'kvm_run_exit'` or `'kvm_*'`.
-   * @throws RangeError for a glob that matches no event, and for a limit that is out of range.
+   * @throws {@linkcode ArgumentError} for a glob that matches no event, and for a limit that is out of range.
    * @throws {@linkcode MachineStateError} when the machine has ended.
-   * @example
-   * ```ts
-   * import { Machine } from 'kvm-accel'
-   *
-   * await using machine = await Machine.create({ kernel: 'vmlinux' })
-   * const exits = machine.trace('kvm_run_exit')
-   * await machine.start()
-   * for await (const { time, vcpu, args } of exits) console.log(time, vcpu, args.reason)
-   * ```
    */
   trace<Glob extends string>(
     globs: Glob | readonly Glob[],
@@ -361,6 +360,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
   ): TraceStream<TraceRecordOf<Glob>> {
     this.#lifecycle.check('trace')
     return this.#observation.traces.open(globs, options)
+  }
+
+  /** Shows name, run state, vCPUs, memory and devices in `console.log()`. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return describeMachine({ state: this.state, options: this.#options, devices: this.#devices.names }, options)
   }
 
   /**
@@ -388,11 +392,11 @@ export class Machine extends EventEmitter<MachineEventMap> {
   #take(event: ControlEvent): void {
     switch (event.kind) {
       case 'notify':
-        return this.#emit('notify', notifyEvent(event))
+        return void this.#emit('notify', notifyEvent(event))
       case 'bus-lock':
-        return this.#emit('bus-lock', busLockEvent(event))
+        return void this.#emit('bus-lock', busLockEvent(event))
       case 'warning':
-        return this.#emit('warning', warning(event))
+        return void this.#emit('warning', warning(event))
       case 'resume':
       case 'stop':
       case 'debug':
@@ -405,11 +409,12 @@ export class Machine extends EventEmitter<MachineEventMap> {
     }
   }
 
-  #emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void {
+  #emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): boolean {
     try {
-      ;(this as EventEmitter).emit(name, ...args)
+      return (this as EventEmitter).emit(name, ...args)
     } catch (error) {
       this.#lifecycle.thrown(error)
+      return true
     }
   }
 }

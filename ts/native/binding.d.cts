@@ -13,6 +13,8 @@ export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-was
 export declare class BindingDeviceServer {
   /** Waits for an access, for a limited number of milliseconds. */
   next(): BindingDeviceNext
+  /** Raises or lowers the interrupt line of the device. */
+  setLine(high: boolean): void
   /** Answers an access. */
   answer(id: number, value: bigint): void
 }
@@ -110,6 +112,10 @@ export declare class BindingMachine {
   resizeConsole(port: number, columns: number, rows: number): void
   /** Returns the token with which a worker claims a device, or 0 for an unknown device. */
   deviceToken(device: number): number
+  /** Raises or lowers the interrupt line of a device. Does nothing without a line, and after the end of the machine. */
+  setDeviceLine(device: number, high: boolean): void
+  /** Acknowledges a `device-reset` event. */
+  deviceResetSeen(device: number): void
   /**
    * Asks the control thread to create the machine of `config`, a `MachineConfig` (crates/vmm) as JSON. The reply with id 0 reports
    * success or failure. Returns an error if the configuration is invalid; opens no file.
@@ -224,9 +230,11 @@ export type BindingCommand =
   | { kind: 'clear-breakpoints' }
   | { kind: 'read-memory'; vcpu?: number; address: bigint; length: number }
   | { kind: 'write-memory'; vcpu?: number; address: bigint; bytes: Uint8Array }
-  | { kind: 'add-device'; name: string; /** True for I/O ports, false for memory-mapped I/O. */
-    pio: boolean; base: bigint; len: bigint; /** True if a worker waits for the accesses. Otherwise each access is an event. */
+  | { kind: 'add-device'; name: string; /** Ports; memory otherwise. */
+    pio: boolean; base: bigint; len: bigint; irq?: BindingDeviceIrq; /** A worker fetches the accesses; otherwise they are events. */
   worker: boolean }
+  | { kind: 'read-device-memory'; address: bigint; length: number }
+  | { kind: 'write-device-memory'; address: bigint; bytes: Uint8Array }
   | { kind: 'start-dirty-log' }
   | { kind: 'stop-dirty-log' }
   | { kind: 'take-dirty-pages' }
@@ -276,9 +284,17 @@ export interface BindingDeviceAccess {
   value: bigint
 }
 
-/** The result of a wait. */
+/** The interrupt line of a device. */
+export interface BindingDeviceIrq {
+  line: number
+  /** The line keeps its level; otherwise it has edges. */
+  level: boolean
+}
+
+/** What the guest did next. */
 export type BindingDeviceNext =
   | { kind: 'access'; access: BindingDeviceAccess }
+  | { kind: 'reset' }
   | { kind: 'idle' }
   | { kind: 'closed' }
 
@@ -300,6 +316,7 @@ export type BindingEvent =
   | { kind: 'reset'; guest: boolean; state: string }
   | { kind: 'shutdown'; reason: string; exit: BindingExit }
   | { kind: 'device-access'; device: number; access: BindingDeviceAccess }
+  | { kind: 'device-reset'; device: number }
   | { kind: 'msr-access'; access: BindingMsrAccess }
   | { kind: 'vsock-connected'; id: number; hostPort: number; error?: BindingError }
   | { kind: 'vsock-connection'; hostPort: number }

@@ -68,11 +68,15 @@ type RequiredKeys<E extends Entries> = {
 // Both types map a type parameter `K extends keyof E`. For other mapped types the checker loses the
 // comments of the entries.
 type RequiredMembers<E extends Entries, K extends keyof E> = { readonly [P in K]: InputOf<E[P]> }
-type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> }
+// An option that is undefined is absent, also under `exactOptionalPropertyTypes`.
+type OptionalMembers<E extends Entries, K extends keyof E> = { readonly [P in K]?: InputOf<E[P]> | undefined }
 
 /** The public type of options. The comments of the entries are the comments of its members. */
 export type OptionsOf<E extends Entries> = RequiredMembers<E, RequiredKeys<E>> &
   OptionalMembers<E, Exclude<keyof E, RequiredKeys<E>>>
+
+/** Options of which every one is given. */
+export type Complete<Options> = { readonly [K in keyof Options]-?: Exclude<Options[K], undefined> }
 
 /** The normal form of options: every member is set. */
 export type NormalOf<E extends Entries> = {

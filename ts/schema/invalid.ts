@@ -47,6 +47,7 @@ function invalid(path: string, message: string, remedy: string): MachineConfigEr
 function describe(value: unknown): string {
   if (typeof value === 'string') return `'${value.replaceAll('\0', '\\0')}'`
   if (typeof value === 'function') return 'a function'
+  if (value instanceof URL) return `'${value.href}'`
   if (value === null || typeof value !== 'object') return String(value)
   return Array.isArray(value) ? 'a list' : 'an object'
 }

@@ -1,5 +1,6 @@
 // Entries of single values.
 
+import { fileURLToPath } from 'node:url'
 import { either } from '../errors/suggest.js'
 import * as argument from './argument.js'
 import type { Argument } from './argument.js'
@@ -69,24 +70,36 @@ export function text<const D extends string | null | undefined = undefined>(
   return build<string, string, D>({ takes, argument: spec.argument ?? argument.text('TEXT'), read, write: same }, spec)
 }
 
-/** The path of a file, a device or a socket. */
+/** The path of a file, a device or a socket. A file: URL becomes its path. */
 export function path<const D extends string | null | undefined = undefined>(
   spec: Spec<D> = {},
-): EntryOf<string, string, D> {
-  const read = (value: unknown) => (isPath(value) ? value : undefined)
-  return build<string, string, D>({ takes: 'a path', argument: argument.text('PATH'), read, write: same }, spec)
+): EntryOf<string | URL, string, D> {
+  return build<string | URL, string, D>(
+    { takes: 'a path or a file: URL', argument: argument.text('PATH'), read: toPath, write: same },
+    spec,
+  )
 }
 
-/** A file: its path, or its bytes. */
+/** A file: its path, its file: URL, or its bytes. */
 export function file<const D extends null | undefined = undefined>(
   spec: Spec<D> = {},
-): EntryOf<string | Uint8Array, string | Uint8Array, D> {
-  const takes = 'the path of a file, or its bytes as a Uint8Array'
-  const read = (value: unknown) => (isPath(value) || value instanceof Uint8Array ? value : undefined)
-  return build<string | Uint8Array, string | Uint8Array, D>({ takes, read, write: same }, spec)
+): EntryOf<string | URL | Uint8Array, string | Uint8Array, D> {
+  const takes = 'the path of a file, a file: URL, or its bytes as a Uint8Array'
+  const read = (value: unknown) => (value instanceof Uint8Array ? value : toPath(value))
+  return build<string | URL | Uint8Array, string | Uint8Array, D>({ takes, read, write: same }, spec)
 }
 
-const isPath = (value: unknown): value is string => typeof value === 'string' && value !== '' && !value.includes('\0')
+/** Returns a path; undefined for a value that names no file of this host. */
+function toPath(value: unknown): string | undefined {
+  let path = value
+  try {
+    if (value instanceof URL) path = fileURLToPath(value)
+  } catch {
+    // Another scheme, or a file of another host.
+    return undefined
+  }
+  return typeof path === 'string' && path !== '' && !path.includes('\0') ? path : undefined
+}
 
 /** Large numbers as powers. */
 function formatNumber(value: number): string {

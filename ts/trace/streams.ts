@@ -1,3 +1,4 @@
+import { ArgumentError, checkWhole } from '../errors/operation/argument-error.js'
 import type { BindingMachine, BindingTraceSession } from '../native/binding.cjs'
 import { matchesNothing } from './glob.js'
 import type { TraceRecord, TraceRecordOf } from './record.js'
@@ -15,7 +16,7 @@ export interface TraceOptions {
    *
    * @default 65536
    */
-  readonly limit?: number
+  readonly limit?: number | undefined
 }
 
 /** The readers of a machine's trace records. */
@@ -38,11 +39,10 @@ export class TraceStreams {
     const list: readonly string[] = typeof globs === 'string' ? [globs] : globs
     for (const glob of list) {
       const problem = matchesNothing(glob)
-      if (problem !== undefined) throw new RangeError(problem)
+      if (problem !== undefined)
+        throw new ArgumentError(problem, { argument: 'globs', remedy: 'docs/reference/trace.md lists the events.' })
     }
-    if (!Number.isInteger(limit) || limit < 1 || limit > MOST) {
-      throw new RangeError(`Invalid limit ${limit} of a trace: expected 1 to ${MOST} records`)
-    }
+    checkWhole('limit', limit, 1, MOST, 'records')
     return this.#stream<TraceRecordOf<Glob>>(this.#native.openTrace([...list], limit))
   }
 

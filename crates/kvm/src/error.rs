@@ -62,6 +62,10 @@ impl Error {
     #[must_use]
     pub const fn remedy(&self) -> &'static str {
         match self {
+            Self::Open { errno: libc::EMFILE | libc::ENFILE, .. }
+            | Self::Ioctl { errno: libc::EMFILE | libc::ENFILE, .. } => {
+                "Close files, or raise the limit on open files (ulimit -n; for the host, sysctl fs.file-max)."
+            }
             Self::Open { .. } => "Run `kvm-accel doctor` for what this host lacks.",
             Self::NotKvm { .. } => "Name the KVM device, usually /dev/kvm, in the property 'device'.",
             Self::ApiVersion { .. } => "Use a Linux kernel of version 2.6.22 or later with a mainline KVM.",

@@ -60,7 +60,7 @@ impl GuestImageProblem {
         }
     }
 
-    const fn default_remedy(self) -> &'static str {
+    pub(crate) const fn default_remedy(self) -> &'static str {
         match self {
             Self::Truncated => "Copy or download the image again: it is shorter than its headers state.",
             Self::WrongClass => "Use an image for x86-64: a bzImage, ELF64, or ELF32 with a multiboot-1 header.",
@@ -121,6 +121,16 @@ impl GuestImageError {
     #[must_use]
     pub const fn remedy(&self) -> &str {
         self.remedy
+    }
+}
+
+/// Returns the remedy of a file that cannot be opened: `otherwise`, unless the process or the host has too many open
+/// files.
+pub(crate) fn remedy_of_open(error: &std::io::Error, otherwise: &'static str) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => "Close files, or raise this process's limit on open files (ulimit -n).",
+        Some(libc::ENFILE) => "Close files, or raise the host's limit on open files (sysctl fs.file-max).",
+        _ => otherwise,
     }
 }
 

@@ -1,13 +1,14 @@
 //! Host files that a user names. Opening never blocks, whatever the path leads to. Each use accepts the types of files
 //! that it can work with.
 
+use crate::error::remedy_of_open;
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
 use rustix::fs::{FileType, Mode, OFlags, Stat, fcntl_getfl, fstat, major, minor, open, stat};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 
@@ -59,7 +60,7 @@ pub fn create(path: &Path) -> Result<File, Refusal> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | written_flags(path);
     // The guest's output may be secret.
     let file = open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|errno| cannot_create(path, errno))?;
-    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(|errno| cannot_open(&errno))?;
+    let kind = fstat(&file).map(|stat| FileType::from_raw_mode(stat.st_mode)).map_err(cannot_open)?;
     match kind {
         FileType::RegularFile | FileType::Fifo | FileType::CharacterDevice => Ok(file.into()),
         kind => Err(wrong_type(kind)),
@@ -110,7 +111,7 @@ fn cannot_create(path: &Path, errno: Errno) -> Refusal {
             Refusal::new("is a FIFO that no process reads", "Start the reader first: it opens the FIFO and waits.")
         }
         (Errno::NXIO | Errno::ISDIR, Ok(kind @ (FileType::Socket | FileType::Directory))) => wrong_type(kind),
-        _ => cannot_open(&errno),
+        _ => cannot_open(errno),
     }
 }
 
@@ -124,8 +125,9 @@ fn wrong_type(kind: FileType) -> Refusal {
     Refusal::new(format!("is {name}"), remedy)
 }
 
-fn cannot_open(error: &dyn fmt::Display) -> Refusal {
-    Refusal::new(format!("cannot be opened: {error}"), CHECK)
+fn cannot_open(errno: Errno) -> Refusal {
+    let error = io::Error::from(errno);
+    Refusal::new(format!("cannot be opened: {error}"), remedy_of_open(&error, CHECK))
 }
 
 /// Reads a regular file of at most `most` bytes. `refuse` converts a refusal to an error.
@@ -143,7 +145,7 @@ pub fn read(
     };
     let failed = |error: &dyn fmt::Display| refuse(Refusal::new(format!("cannot be read: {error}"), CHECK));
     let mut file: File =
-        open(path, OFlags::RDONLY | FLAGS, Mode::empty()).map_err(|errno| refuse(cannot_open(&errno)))?.into();
+        open(path, OFlags::RDONLY | FLAGS, Mode::empty()).map_err(|errno| refuse(cannot_open(errno)))?.into();
     let metadata = file.metadata().map_err(|error| failed(&error))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "is a directory" } else { "is not a regular file" };

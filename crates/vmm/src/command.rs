@@ -3,6 +3,7 @@
 use crate::Operation;
 use kvm_accel::VcpuState;
 use kvm_accel::debug::Breakpoint;
+use kvm_accel_machine::board::DeviceIrq;
 use serde::{Deserialize, Serialize};
 
 /// A command. The control thread executes commands in the order in which they were sent. Each gets one [`Reply`](crate::Reply) or
@@ -83,6 +84,20 @@ pub enum Command {
     },
     /// Adds a device that the caller implements.
     AddDevice(DeviceClaim),
+    /// Reads guest memory for a device that the caller implements, in any run state.
+    ReadDeviceMemory {
+        /// Physical address.
+        address: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// Writes guest memory for a device that the caller implements, in any run state.
+    WriteDeviceMemory {
+        /// Physical address.
+        address: u64,
+        /// The bytes to write.
+        bytes: Vec<u8>,
+    },
     /// Starts recording the pages that the guest writes.
     StartDirtyLog,
     /// Stops the recording, and discards the pages that were not taken.
@@ -113,6 +128,8 @@ impl Command {
             Self::ReadMemory { .. } => Operation::ReadMemory,
             Self::WriteMemory { .. } => Operation::WriteMemory,
             Self::AddDevice(_) => Operation::AddDevice,
+            Self::ReadDeviceMemory { .. } => Operation::ReadDeviceMemory,
+            Self::WriteDeviceMemory { .. } => Operation::WriteDeviceMemory,
             Self::StartDirtyLog => Operation::StartDirtyLog,
             Self::StopDirtyLog => Operation::StopDirtyLog,
             Self::TakeDirtyPages => Operation::TakeDirtyPages,
@@ -132,6 +149,8 @@ pub struct DeviceClaim {
     pub base: u64,
     /// Number of ports, or of bytes.
     pub len: u64,
+    /// The interrupt line, if the device has one.
+    pub irq: Option<DeviceIrq>,
     /// True if a worker thread of JavaScript fetches the accesses. Otherwise each access is emitted as
     /// [`Event::DeviceAccess`](crate::Event::DeviceAccess).
     pub worker: bool,

@@ -59,6 +59,12 @@ pub enum Event {
         /// The access, which the caller answers.
         access: Access,
     },
+    /// The machine was reset, and with it a device that the caller implements. Emitted before [`Event::Reset`], and again only after the
+    /// caller has acknowledged it ([`Delegated::take_reset`](kvm_accel_machine::devices::Delegated::take_reset)).
+    DeviceReset {
+        /// Index of the device.
+        device: u32,
+    },
     /// The guest accesses an MSR that the caller implements. The vCPU waits for the answer.
     MsrAccess(MsrAccess),
     /// A vsock connection to the guest was accepted or refused.

@@ -80,6 +80,10 @@ impl RunState {
 pub enum Operation {
     /// `addDevice`
     AddDevice,
+    /// `device.memory.read`
+    ReadDeviceMemory,
+    /// `device.memory.write`
+    WriteDeviceMemory,
     /// `start`
     Start,
     /// `pause`
@@ -133,7 +137,13 @@ impl Operation {
             | Self::ClearBreakpoints
             | Self::ReadMemory
             | Self::WriteMemory => STOPPED,
-            Self::Reset | Self::StartDirtyLog | Self::StopDirtyLog | Self::TakeDirtyPages | Self::DirtyTotals => ANY,
+            Self::Reset
+            | Self::ReadDeviceMemory
+            | Self::WriteDeviceMemory
+            | Self::StartDirtyLog
+            | Self::StopDirtyLog
+            | Self::TakeDirtyPages
+            | Self::DirtyTotals => ANY,
         }
     }
 
@@ -157,6 +167,8 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AddDevice => "addDevice",
+            Self::ReadDeviceMemory => "device.memory.read",
+            Self::WriteDeviceMemory => "device.memory.write",
             Self::Start => "start",
             Self::Pause => "pause",
             Self::Resume => "resume",
@@ -212,8 +224,10 @@ mod tests {
     }
 
     /// For each operation whether prelaunch, running, paused, debug, guest-panicked, internal-error and shutdown allow it.
-    const TABLE: [(Operation, &str); 19] = [
+    const TABLE: [(Operation, &str); 21] = [
         (Operation::AddDevice, "y------"),
+        (Operation::ReadDeviceMemory, "yyyyyyy"),
+        (Operation::WriteDeviceMemory, "yyyyyyy"),
         (Operation::Start, "y------"),
         (Operation::Pause, "-y-----"),
         (Operation::Resume, "y-yyy--"),

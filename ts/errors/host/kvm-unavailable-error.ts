@@ -3,6 +3,7 @@ import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 /** The reasons why KVM is unavailable, in the order in which they are checked. */
 export const unavailableReasons = [
   'unsupported-platform',
+  'unsupported-runtime',
   'no-binary',
   'container',
   'no-virtualization',
@@ -16,6 +17,7 @@ export const unavailableReasons = [
 /**
  * Why KVM is unavailable:
  * - `unsupported-platform`: not Linux on x86-64;
+ * - `unsupported-runtime`: the program runs on Bun, which cannot run a {@linkcode Machine};
  * - `no-binary`: the native addon of the package is not installed;
  * - `container`: the container does not have the device;
  * - `no-virtualization`: the CPU does not support VMX or SVM, or the firmware disabled it;

@@ -1,7 +1,7 @@
 import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 
 /** Why a connection between guest and host failed. */
-export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use'] as const
+export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use', 'timeout'] as const
 
 /**
  * Why a vsock operation failed:
@@ -10,7 +10,8 @@ export const vsockProblems = ['refused', 'not-ready', 'too-many', 'in-use'] as c
  *   meanwhile, or has ended;
  * - `too-many`: the device has its maximum number of connections, or the host has no descriptor
  *   left;
- * - `in-use`: the port already has a listener.
+ * - `in-use`: the port already has a listener;
+ * - `timeout`: the guest did not accept within option `timeout`.
  */
 export type VsockProblem = (typeof vsockProblems)[number]
 

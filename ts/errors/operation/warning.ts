@@ -1,3 +1,29 @@
+/** The codes of {@link MachineWarning}. */
+export const warningCodes = [
+  'ACCELERATOR_SKIPPED',
+  'SHORT_FORM_OPTION',
+  'NOTIFY_UNSUPPORTED',
+  'NOTIFY_EXIT',
+  'MANY_VCPUS',
+  'DIRTY_RING_UNSUPPORTED',
+  'MANUAL_PROTECT_FAILED',
+  'CPU_FEATURE_UNAVAILABLE',
+  'CPU_MODEL_UNAVAILABLE',
+  'CPU_PM_UNSUPPORTED',
+  'EMULATION_FAILURE',
+  'DEVICE_NEEDS_RESET',
+  'DEVICE_HOST_ERROR',
+  'VCPU_NOT_STOPPED',
+  'DEVICE_NOT_STILL',
+  'DISK_FORMAT_DETECTED',
+  'DISK_FEATURES_CLEARED',
+  'OUTPUT_LOST',
+  'STDOUT_CLOSED',
+] as const
+
+/** A code of {@link MachineWarning}, which describes each. */
+export type WarningCode = (typeof warningCodes)[number]
+
 /**
  * A warning for the user. It does not stop the machine. The command line prints it on standard
  * error.
@@ -39,18 +65,7 @@ export interface MachineWarning {
    *   when the machine ends. Later output is tried again, unless the reader has gone;
    * - `STDOUT_CLOSED`: the same for standard output whose reader has gone.
    */
-  readonly code:
-    | string
-    | 'MANY_VCPUS'
-    | 'EMULATION_FAILURE'
-    | 'DEVICE_NEEDS_RESET'
-    | 'DEVICE_HOST_ERROR'
-    | 'DEVICE_NOT_STILL'
-    | 'DISK_FORMAT_DETECTED'
-    | 'DISK_FEATURES_CLEARED'
-    | 'VCPU_NOT_STOPPED'
-    | 'OUTPUT_LOST'
-    | 'STDOUT_CLOSED'
+  readonly code: WarningCode
   /** The message: one line, followed by the register dump if there is one. */
   readonly message: string
 }

@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../errors/operation/argument-error.js'
 import { constants } from 'node:buffer'
 import { native } from '../../native/native.js'
 import { view } from './failed.js'
@@ -11,7 +12,7 @@ const PAGE = 4096
  *
  * @param size - bytes; a multiple of 4096 up to `buffer.constants.MAX_LENGTH` (4 GiB in Node 20). A
  * larger guest needs several.
- * @throws RangeError for another size.
+ * @throws {@linkcode ArgumentError} for another size.
  * @throws {@linkcode KvmIoctlError} `ENOMEM` when this process cannot map that much.
  * @throws {@linkcode KvmUnavailableError} `no-external-buffers` in runtimes without external
  * buffers.
@@ -28,8 +29,11 @@ const PAGE = 4096
  */
 export function allocateMemory(size: number): ArrayBuffer {
   if (!Number.isInteger(size) || size <= 0 || size % PAGE !== 0 || size > constants.MAX_LENGTH)
-    throw new RangeError(
-      `Guest memory has a multiple of ${PAGE} bytes, at most ${constants.MAX_LENGTH} in one piece, not ${size}`,
+    throw invalidArgument(
+      'size',
+      size,
+      `a multiple of ${PAGE} bytes, at most ${constants.MAX_LENGTH}`,
+      'Allocate several pieces for a larger guest.',
     )
   return view('mmap', native().allocateGuestMemory(size))
 }

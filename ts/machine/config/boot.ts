@@ -23,8 +23,14 @@ const moduleMembers = {
 /** An initial RAM disk, or a multiboot module. */
 export interface InitrdImage extends OptionsOf<typeof moduleMembers> {}
 
-const moduleObject: Entry<InitrdImage, Required<InitrdImage>, 'required'> = object('InitrdImage', moduleMembers, {
-  finish: ({ image, cmdline }): Required<InitrdImage> => ({
+/** {@link InitrdImage} in normal form. */
+export interface NormalInitrd {
+  readonly image: string | Uint8Array
+  readonly cmdline: string
+}
+
+const moduleObject: Entry<InitrdImage, NormalInitrd, 'required'> = object('InitrdImage', moduleMembers, {
+  finish: ({ image, cmdline }): NormalInitrd => ({
     image,
     cmdline: cmdline ?? (typeof image === 'string' ? image : ''),
   }),
@@ -33,13 +39,14 @@ const moduleObject: Entry<InitrdImage, Required<InitrdImage>, 'required'> = obje
 
 const modules = list(moduleObject)
 
-const initrd = build<string | Uint8Array | readonly InitrdImage[], readonly Required<InitrdImage>[], null>(
+const initrd = build<string | URL | Uint8Array | readonly InitrdImage[], readonly NormalInitrd[], null>(
   {
-    takes: 'the path of a file, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
+    takes:
+      'the path of a file, a file: URL, its bytes as a Uint8Array, or a list of { image, cmdline } for multiboot modules',
     nested: { name: 'InitrdImage', members: moduleMembers },
     read: (value, path) => {
       if (Array.isArray(value)) return modules.read(value, path)
-      return typeof value === 'string' || value instanceof Uint8Array
+      return typeof value === 'string' || value instanceof URL || value instanceof Uint8Array
         ? [moduleObject.read({ image: value }, path)]
         : undefined
     },
@@ -105,7 +112,7 @@ type Members = Pick<NormalOf<typeof bootMembers>, 'kernel' | 'firmware' | 'appen
 /** The normal form of the boot options. */
 export interface NormalBoot {
   readonly append: string
-  readonly initrd: readonly Required<InitrdImage>[]
+  readonly initrd: readonly NormalInitrd[]
 }
 
 /**

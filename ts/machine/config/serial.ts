@@ -5,7 +5,7 @@ import { Writable } from 'node:stream'
 import { build } from '../../schema/build.js'
 import { object } from '../../schema/compound.js'
 import type { Entry, OptionsOf } from '../../schema/entry.js'
-import { conflict } from '../../schema/invalid.js'
+import { conflict, unknownMember } from '../../schema/invalid.js'
 import { boolean, integer, path, text } from '../../schema/scalars.js'
 
 const addressMembers = {
@@ -87,7 +87,7 @@ const fileObject = object('FileTarget', { file: path() })
  *
  * Input comes from a socket's client or a terminal, and from writes to the port's stream.
  */
-export type SerialTarget = (typeof words)[number] | { readonly file: string } | SocketTarget | Writable
+export type SerialTarget = (typeof words)[number] | { readonly file: string | URL } | SocketTarget | Writable
 
 /** {@link SerialTarget} in normal form. */
 export type Serial =
@@ -116,7 +116,10 @@ function readTarget(value: unknown, at: string): Serial | undefined {
     return kind && { kind }
   }
   if ('file' in value) return { kind: 'file', path: fileObject.read(value, at).file }
-  return 'socket' in value ? socketObject.read(value, at) : undefined
+  if ('socket' in value) return socketObject.read(value, at)
+  const [key] = Object.keys(value)
+  if (key !== undefined && !Array.isArray(value)) throw unknownMember(at, key, ['file', ...Object.keys(socketMembers)])
+  return undefined
 }
 
 function writeTarget(serial: Serial): SerialTarget {

@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../errors/operation/argument-error.js'
 /** A breakpoint, or a watchpoint (`write`, `access`). It applies to all vCPUs of a machine. */
 export interface Breakpoint {
   /**
@@ -22,7 +23,7 @@ export interface Breakpoint {
    *
    * @default 0
    */
-  readonly vcpu?: number
+  readonly vcpu?: number | undefined
 }
 
 /**
@@ -34,24 +35,24 @@ export interface MemoryPlace {
    *
    * @default 0
    */
-  readonly vcpu?: number
+  readonly vcpu?: number | undefined
   /**
    * The address is a guest physical address.
    *
    * @default false
    */
-  readonly physical?: boolean
+  readonly physical?: boolean | undefined
 }
 
 /**
  * Converts a linear or physical address.
  *
- * @throws RangeError when it is not a whole number of 64 bits.
+ * @throws {@linkcode ArgumentError} when it is not a whole number of 64 bits.
  */
 export function addressOf(address: bigint | number): bigint {
   const whole = typeof address === 'bigint' || Number.isSafeInteger(address)
   if (!whole || address < 0 || address > 0xffff_ffff_ffff_ffffn) {
-    throw new RangeError(`Invalid address ${address}: expected a whole number from 0 to 2^64-1`)
+    throw invalidArgument('address', address, 'a whole number from 0 to 2^64 - 1')
   }
   return BigInt(address)
 }

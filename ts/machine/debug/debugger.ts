@@ -1,3 +1,4 @@
+import { checkVcpu, checkWhole } from '../../errors/operation/argument-error.js'
 import type { BindingBreakpoint, BindingCommand } from '../../native/binding.cjs'
 import type { Control } from '../lifecycle/control.js'
 import type { DebugEvent } from '../events/debug-event.js'
@@ -57,7 +58,8 @@ export class Debugger {
   /**
    * Sets a breakpoint or a watchpoint.
    *
-   * @throws {@linkcode BreakpointError} when the breakpoint is invalid.
+   * @throws {@linkcode BreakpointError} when the breakpoint is invalid; {@linkcode ArgumentError} for
+   * an address or a vCPU that does not exist.
    * @throws {@linkcode MachineStateError} in run state `running`.
    * @throws {@linkcode KvmCapabilityError}, {@linkcode KvmIoctlError}: the host.
    */
@@ -110,14 +112,13 @@ export class Debugger {
    *
    * @param length - Bytes, 0 to 1 GiB.
    * @throws {@linkcode GuestMemoryError} with the first address that is not mapped or is not RAM.
+   * @throws {@linkcode ArgumentError} for another length, and for a vCPU that does not exist.
    * @throws {@linkcode MachineStateError} in run state `running`.
    */
   readMemory(address: bigint | number, length: number, place: MemoryPlace = {}): Promise<Uint8Array> {
     const { control } = this.#machine
     return control.whole(async () => {
-      if (!Number.isInteger(length) || length < 0 || length > MAX_LENGTH) {
-        throw new RangeError(`Invalid length ${length}: expected 0 to ${MAX_LENGTH} bytes`)
-      }
+      checkWhole('length', length, 0, MAX_LENGTH, 'bytes')
       return control.call({
         operation: 'debug.readMemory',
         command: { kind: 'read-memory', ...this.#view(place), address: addressOf(address), length },
@@ -154,9 +155,8 @@ export class Debugger {
   }
 
   #index(vcpu: number): number {
-    const { cpus } = this.#machine
-    if (Number.isInteger(vcpu) && vcpu >= 0 && vcpu < cpus) return vcpu
-    throw new RangeError(`Invalid vCPU ${vcpu}: expected a number from 0 to ${cpus - 1}`)
+    checkVcpu(vcpu, this.#machine.cpus)
+    return vcpu
   }
 }
 

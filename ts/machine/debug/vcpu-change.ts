@@ -1,3 +1,5 @@
+import { ArgumentError, checkWhole, invalidArgument } from '../../errors/operation/argument-error.js'
+import { didYouMean } from '../../errors/suggest.js'
 import type { VcpuState, VcpuStateChange } from './vcpu-state.js'
 
 const U64 = 2n ** 64n
@@ -16,15 +18,13 @@ const limits: Readonly<Record<string, number>> = {
 /**
  * Applies a change to a vCPU's state. Pure.
  *
- * @throws TypeError for an unknown register and for a value of another type; RangeError for a value
- * that does not fit.
+ * @throws {@linkcode ArgumentError} for an unknown register, for a value of another type, and for a
+ * value that does not fit.
  */
 export function changed(state: VcpuState, change: VcpuStateChange): VcpuState {
   const { general, segments, tables, control, xcr0 = state.xcr0, xsave = state.xsave, msrs, events, debug } = change
   if (xsave.length !== state.xsave.length) {
-    throw new RangeError(
-      `Invalid xsave of ${xsave.length} bytes: expected the ${state.xsave.length} bytes of this vCPU's area`,
-    )
+    throw invalidArgument('xsave', `${xsave.length} bytes`, `the ${state.xsave.length} bytes of this vCPU's area`)
   }
   return {
     ...state,
@@ -48,7 +48,7 @@ function merge<T extends object>(now: T, change: object | undefined, path: strin
   const result = { ...now } as Record<string, unknown>
   for (const [key, value] of Object.entries(change ?? {})) {
     const place = `${path}.${key}`
-    if (!(key in now)) throw new TypeError(`${place} is unknown: a vCPU's state has no such field`)
+    if (!(key in now)) throw unknownRegister(place, key, Object.keys(now))
     result[key] = leaf(value, result[key], place)
   }
   return result as T
@@ -59,18 +59,16 @@ function leaf<T>(value: T, now: unknown, place: string): T {
     return merge((now ?? template(value)) as object, value, place) as T
   }
   if (value !== undefined && now !== undefined && typeof value !== typeof now) {
-    throw new TypeError(`Invalid value ${String(value)} for ${place}: expected a ${typeof now}`)
+    throw invalidArgument(place, value, `a ${typeof now}`)
   }
   if (Array.isArray(value)) return value.map((one, at) => leaf<unknown>(one, 0n, `${place}[${at}]`)) as T
   if (typeof value === 'bigint' && !(value >= 0n && value < U64)) {
-    throw new RangeError(`Invalid value ${value} for ${place}: expected 0 to 2^64-1`)
+    throw invalidArgument(place, value, 'an unsigned number of 64 bits')
   }
   if (typeof value === 'number') {
     const [last = '', before = ''] = place.split('.').reverse()
     const limit = limits[`${before}.${last}`] ?? limits[last] ?? 0xffff_ffff
-    if (!(Number.isInteger(value) && value >= 0 && value <= limit)) {
-      throw new RangeError(`Invalid value ${value} for ${place}: expected a whole number from 0 to ${limit}`)
-    }
+    checkWhole(place, value, 0, limit)
   }
   return value
 }
@@ -86,6 +84,11 @@ const template = (value: object): object => Object.fromEntries(Object.keys(value
 
 function msr(state: VcpuState, index: number, value: bigint): [number, bigint] {
   const place = `msrs.0x${Number(index).toString(16)}`
-  if (!state.msrs.has(index)) throw new RangeError(`${place} is unknown: this kernel does not list the MSR`)
+  if (!state.msrs.has(index)) throw invalidArgument('MSR', place, 'one of the MSRs that this kernel lists')
   return [index, leaf(value, 0n, place)]
+}
+
+function unknownRegister(place: string, key: string, keys: readonly string[]): ArgumentError {
+  const remedy = 'docs/reference/vcpu-state.md lists the registers.'
+  return new ArgumentError(`unknown register '${place}'.${didYouMean(key, keys)}`, { argument: place, remedy })
 }

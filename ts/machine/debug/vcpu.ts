@@ -53,7 +53,7 @@ export class Vcpu {
    * stops the machine in run state `internal-error`.
    *
    * @throws {@linkcode MachineStateError} in run state `running`.
-   * @throws TypeError for a register that does not exist; RangeError for a value that does not fit.
+   * @throws {@linkcode ArgumentError} for a register that does not exist, and for a value that does not fit.
    */
   setState(change: VcpuStateChange): Promise<void> {
     const vcpu = this.index

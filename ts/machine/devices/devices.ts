@@ -4,13 +4,20 @@ import type { NormalMachineOptions } from '../config/normal-options.js'
 import { Balloon } from './balloon/balloon.js'
 import { DirtyLog } from './dirty-log.js'
 import type { DeviceOptions } from './javascript/device.js'
-import { JavaScriptDevices } from './javascript/javascript-devices.js'
+import { JavaScriptDevices, type HandlerFailed } from './javascript/javascript-devices.js'
 import { JavaScriptMsrs } from './javascript/javascript-msrs.js'
+import type { MachineDevice } from './javascript/machine-device.js'
 import { Ports } from './ports/ports.js'
 import { Vsock } from './vsock/vsock.js'
 
 type DeviceEventKind =
-  'device-access' | 'msr-access' | 'vsock-connected' | 'vsock-connection' | 'balloon-change' | 'input-drained'
+  | 'device-access'
+  | 'device-reset'
+  | 'msr-access'
+  | 'vsock-connected'
+  | 'vsock-connection'
+  | 'balloon-change'
+  | 'input-drained'
 
 /** An event that a device handles itself. */
 export type DeviceEvent = Extract<ControlEvent, { kind: DeviceEventKind }>
@@ -38,13 +45,19 @@ export class Devices {
       lifecycle.check(operation)
       return lifecycle.state
     })
-    this.#javascript = new JavaScriptDevices(control, thrown)
-    this.#msrs = new JavaScriptMsrs(control, options.msrFilter, thrown)
+    const failed: HandlerFailed = (device, error, ends) => lifecycle.handlerFailed({ device, error }, ends)
+    this.#javascript = new JavaScriptDevices(control, failed)
+    this.#msrs = new JavaScriptMsrs(control, options.msrFilter, failed)
   }
 
   /** Adds a device whose handlers are JavaScript. */
-  add(device: DeviceOptions): Promise<void> {
+  add(device: DeviceOptions): Promise<MachineDevice> {
     return this.#javascript.add(device)
+  }
+
+  /** The names of the devices whose handlers are JavaScript. */
+  get names(): readonly string[] {
+    return this.#javascript.names
   }
 
   /** Passes an event to its device. */
@@ -52,6 +65,8 @@ export class Devices {
     switch (event.kind) {
       case 'device-access':
         return this.#javascript.access(event.device, event.access)
+      case 'device-reset':
+        return this.#javascript.reset(event.device)
       case 'msr-access':
         return this.#msrs.access(event.access)
       case 'vsock-connected':

@@ -13,6 +13,14 @@ export interface StopEvent {
   readonly exit?: Exit
 }
 
+/** A handler of a device or an MSR in JavaScript failed. */
+export interface DeviceErrorEvent {
+  /** The name of the device; for an MSR such as `MSR 0x1234`. */
+  readonly device: string
+  /** What the handler threw, or why its answer is invalid. */
+  readonly error: unknown
+}
+
 /** Events of a {@linkcode Machine}, emitted in the order in which they happened. */
 export interface MachineEventMap {
   /**
@@ -38,6 +46,12 @@ export interface MachineEventMap {
   reset: [{ readonly guest: boolean }]
   /** The machine ended (QEMU's `SHUTDOWN`). */
   shutdown: [{ readonly reason: Exit['reason'] }]
+  /**
+   * A handler of a device or an MSR in JavaScript failed. Unless the device has `onError:
+   * 'all-ones'`, the machine ends, and {@linkcode Machine.wait} resolves with the same error.
+   * Without a listener and without a call of `wait()`, that error is a warning of the process.
+   */
+  'device-error': [DeviceErrorEvent]
   /** A warning for the user. */
   warning: [MachineWarning]
 }

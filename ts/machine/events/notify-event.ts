@@ -55,11 +55,11 @@ export interface NotifyDrill {
    *
    * @default 0
    */
-  readonly vcpu?: number
+  readonly vcpu?: number | undefined
   /**
    * Injects the exit with a corrupt context.
    *
    * @default false
    */
-  readonly contextInvalid?: boolean
+  readonly contextInvalid?: boolean | undefined
 }

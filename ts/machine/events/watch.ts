@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../errors/operation/argument-error.js'
 /** The longest delay of a timer, in ms. */
 const LONGEST = 2 ** 31 - 1
 
@@ -17,11 +18,11 @@ export class Watch<T> implements AsyncIterableIterator<T, undefined, undefined> 
   /**
    * @param sample Returns the current value, or undefined when the source has ended.
    * @param ended Resolves when no further value will follow.
-   * @throws RangeError for an interval outside the range of a timer.
+   * @throws {@linkcode ArgumentError} for an interval outside the range of a timer.
    */
   constructor(sample: () => T | undefined, interval: number, ended: Promise<unknown>) {
     if (!(interval >= 1 && interval <= LONGEST)) {
-      throw new RangeError(`Invalid interval ${interval}: expected 1 to ${LONGEST} milliseconds`)
+      throw invalidArgument('interval', interval, `1 to ${LONGEST} milliseconds`)
     }
     this.#sample = sample
     this.#interval = interval

@@ -2,6 +2,7 @@ import type { AccelProperties } from '../../properties/schema.js'
 import { native, unwrap } from '../../native/native.js'
 import { StagedBytes } from '../../native/staged-bytes.js'
 import { toNative } from './to-native.js'
+import { checkRuntime } from './check-runtime.js'
 import { Control, type Reply } from './control.js'
 import type { NormalMachineOptions } from '../config/normal-options.js'
 
@@ -17,10 +18,12 @@ export interface CreatedMachine {
  * Creates the machine on its control thread. If the options list several accelerators, it tries
  * them in order until one initialises.
  *
+ * @throws `KvmUnavailableError` when the runtime cannot run a machine.
  * @throws the error of the last accelerator, with an explanation when its device cannot be opened.
  * @throws the reason of `signal` within about 100 ms of the abort.
  */
 export async function createMachine(options: NormalMachineOptions): Promise<CreatedMachine> {
+  checkRuntime()
   const failures: { error: unknown; device: string }[] = []
   for (const properties of options.accel.candidates) {
     try {
@@ -31,9 +34,10 @@ export async function createMachine(options: NormalMachineOptions): Promise<Crea
     }
   }
   const last = failures.at(-1)
-  // Loaded only here, so that a successful start does not wait for the module.
-  const { explainUnavailable } = await import('../../host/explain.js')
-  throw await explainUnavailable(last?.error, last?.device)
+  // Loaded only here, so that a successful start does not wait for the module. A process without
+  // descriptors cannot load it, and reports the error unchanged.
+  const explain = await import('../../host/explain.js').catch(() => undefined)
+  throw explain ? await explain.explainUnavailable(last?.error, last?.device) : last?.error
 }
 
 async function begin(

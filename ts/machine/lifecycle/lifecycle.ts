@@ -2,7 +2,7 @@ import { MachineStateError } from '../../errors/operation/machine-state-error.js
 import type { RunState } from '../../errors/operation/run-state.js'
 import type { BindingExit } from '../../native/binding.cjs'
 import type { DebugEvent } from '../events/debug-event.js'
-import type { MachineEventMap } from '../events/events.js'
+import type { DeviceErrorEvent, MachineEventMap } from '../events/events.js'
 import type { Exit } from '../events/exit.js'
 import { debugEvent, exitOf } from '../events/from-native.js'
 import type { NormalMachineOptions } from '../config/normal-options.js'
@@ -17,10 +17,10 @@ export type LifecycleEvent = Extract<ControlEvent, { kind: LifecycleEventKind }>
 /** The parts of a machine that follow its lifecycle. */
 export interface Followers {
   /**
-   * Emits an event to the user's listeners. Does not throw: {@link Lifecycle.thrown} gets what a
-   * listener throws.
+   * Emits an event to the user's listeners, and returns whether there is one. Does not throw:
+   * {@link Lifecycle.thrown} gets what a listener throws.
    */
-  emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): void
+  emit<K extends keyof MachineEventMap>(name: K, ...args: MachineEventMap[K]): boolean
   /** Sets whether the ports of the machine keep the process alive. */
   keepAlive(alive: boolean): void
   /** The machine is ending. Called once. */
@@ -51,6 +51,14 @@ export class Lifecycle {
   #state: RunState = 'prelaunch'
   #ended = deferred<Exit>()
   #exit: Exit | undefined
+  /** Why this side ended the machine, if not by `stop()`. */
+  #hostEnd: Pick<Exit, 'reason' | 'cause'> | undefined
+  /** A listener has thrown, and the error is reported. */
+  #thrown = false
+  /** The failure of a handler for which the user has no listener. */
+  #unheard: DeviceErrorEvent | undefined
+  /** The user waits for the end, and so learns its cause. */
+  #awaited = false
   /** The user's choice by `ref()` or `unref()`; undefined before the first call. */
   #choice: boolean | undefined
   /**
@@ -107,6 +115,7 @@ export class Lifecycle {
   }
 
   wait(): Promise<Exit> {
+    this.#awaited = true
     return this.#ended.promise
   }
 
@@ -139,20 +148,40 @@ export class Lifecycle {
 
   /** Returns the error of an operation on a machine that has ended. */
   endedError(operation: string): MachineStateError {
-    const message = `${operation}() is not possible: the machine has ended`
+    const { reason, cause } = this.#hostEnd ?? {}
+    const because = {
+      aborted: ': its signal was aborted',
+      'handler-error': ': a handler or a listener failed',
+    } as const
+    const why = reason === 'aborted' || reason === 'handler-error' ? because[reason] : ''
+    const message = `${operation}() is not possible: the machine has ended${why}`
     const remedy = 'Create a new machine with Machine.create().'
-    return new MachineStateError(message, { state: 'shutdown', allowed: [], remedy })
+    return new MachineStateError(message, { state: 'shutdown', allowed: [], remedy, cause })
   }
 
   /**
-   * Ends the machine because the user's code threw. Throws the error again where Node.js handles
-   * uncaught exceptions.
+   * Ends the machine because a listener threw. Throws the first such error again where Node.js
+   * handles uncaught exceptions: the events of the end call the same listener again.
    */
   thrown(error: unknown): void {
-    process.nextTick(() => {
-      throw error
-    })
-    if (!this.#closed) void this.stop()
+    if (!this.#thrown) {
+      process.nextTick(() => {
+        throw error
+      })
+    }
+    this.#thrown = true
+    this.#end('handler-error', error)
+  }
+
+  /**
+   * Reports that a handler which a vCPU waits for has failed. Ends the machine if `ends` is set. The
+   * error is a warning of the process if nothing else would show it.
+   */
+  handlerFailed(event: DeviceErrorEvent, ends: boolean): void {
+    const heard = this.#followers.emit('device-error', event)
+    if (!ends) return
+    if (!heard) this.#unheard ??= event
+    this.#end('handler-error', event.error)
   }
 
   /** Mirrors an event of the control thread, and emits it. */
@@ -162,16 +191,16 @@ export class Lifecycle {
         this.#state = 'running'
         this.#keepAlive(this.#choice ?? true)
         this.#forgetExit()
-        return this.#followers.emit('resume')
+        return void this.#followers.emit('resume')
       case 'stop':
         return this.#stopped(event.state as RunState, event.exit)
       case 'debug':
-        return this.#followers.emit('debug', debugEvent(event.stop))
+        return void this.#followers.emit('debug', debugEvent(event.stop))
       case 'reset':
         this.#state = event.state as RunState
         if (!event.guest) this.#forgetExit()
         if (this.#state === 'prelaunch') this.#keepAlive(this.#choice ?? false)
-        return this.#followers.emit('reset', { guest: event.guest })
+        return void this.#followers.emit('reset', { guest: event.guest })
       case 'shutdown':
         return this.#shutDown(event.reason as Exit['reason'], event.exit)
       case 'closed':
@@ -181,7 +210,19 @@ export class Lifecycle {
     }
   }
 
-  #abort = (): void => void this.stop()
+  #abort = (): void => this.#end('aborted', this.#signal?.reason)
+
+  #end(reason: Exit['reason'], cause: unknown): void {
+    if (this.#closed) return
+    this.#hostEnd ??= { reason, cause }
+    void this.stop()
+  }
+
+  /** Converts an exit, with the cause if this side ended the machine. */
+  #exitOf(ended: BindingExit): Exit {
+    const exit = exitOf(ended)
+    return exit.reason === 'host-quit' ? { ...exit, ...this.#hostEnd } : exit
+  }
 
   #command(kind: 'start' | 'resume' | 'pause' | 'reset', failed = () => {}, done = () => {}): Promise<void> {
     if (kind !== 'pause') this.#pausing = undefined
@@ -227,11 +268,11 @@ export class Lifecycle {
     this.#state = state
     // From here on the control thread refuses a pause.
     this.#pausing = undefined
-    if (!ended) return this.#followers.emit('stop', { state })
-    const exit = exitOf(ended)
+    if (!ended) return void this.#followers.emit('stop', { state })
+    const exit = this.#exitOf(ended)
     this.#exit = exit
     // Event `shutdown` follows.
-    if (state === 'shutdown') return this.#followers.emit('stop', { state, exit })
+    if (state === 'shutdown') return void this.#followers.emit('stop', { state, exit })
     // A machine that stays for inspection does not keep the process alive.
     this.#keepAlive(false)
     this.#resolveExit(exit, state === 'internal-error')
@@ -247,12 +288,12 @@ export class Lifecycle {
 
   #shutDown(reason: Exit['reason'], ended: BindingExit): void {
     this.#state = 'shutdown'
-    this.#exit ??= exitOf(ended)
+    this.#exit ??= this.#exitOf(ended)
     if (this.#noShutdown) {
       this.#keepAlive(false)
       this.#resolveExit(this.#exit, false)
     } else void this.#close()
-    this.#followers.emit('shutdown', { reason })
+    this.#followers.emit('shutdown', { reason: reason === 'host-quit' ? (this.#hostEnd?.reason ?? reason) : reason })
   }
 
   /** The machine runs again or was reset: `wait()` waits for its next exit. */
@@ -265,10 +306,14 @@ export class Lifecycle {
 
   #gone(): void {
     void this.#close()
+    if (this.#unheard && !this.#awaited) {
+      const { device, error } = this.#unheard
+      process.emitWarning(error instanceof Error ? error : `a handler of ${device} failed: ${String(error)}`)
+    }
     this.#state = 'shutdown'
     // Without an exit the control thread itself has failed: otherwise it reports how the machine
     // ended.
-    const exit = this.#exit ?? { reason: 'host-quit' }
+    const exit = this.#exit ?? this.#exitOf({ reason: 'host-quit' })
     void this.#followers.ended().finally(() => {
       this.#closed?.resolve()
       this.#ended.resolve(exit)

@@ -1,7 +1,7 @@
 // Converts the normal form of a machine's options to the JSON that the addon reads: a
 // `MachineConfig` of crates/vmm.
 
-import type { FwCfgContent } from '../config/fw-cfg.js'
+import type { NormalFwCfgContent } from '../config/fw-cfg.js'
 import type { NormalMsrRule } from '../config/cpu/msr-filter.js'
 import type { NormalMachineOptions } from '../config/normal-options.js'
 import { rtcOffset } from '../config/rtc.js'
@@ -38,7 +38,7 @@ export function toNative(options: NormalMachineOptions, accel: AccelProperties, 
 const source = (image: string | Uint8Array, staged: StagedBytes): Staged | { path: string } =>
   typeof image === 'string' ? { path: image } : staged.copy(image)
 
-const file = (content: FwCfgContent, staged: StagedBytes) =>
+const file = (content: NormalFwCfgContent, staged: StagedBytes) =>
   content instanceof Uint8Array ? staged.copy(content) : content
 
 /**

@@ -34,6 +34,22 @@ impl BindingMachine {
     pub fn device_token(&self, device: u32) -> i64 {
         self.machine.direct().device(device).map_or(0, |device| leave_for_worker(&device))
     }
+
+    /// Raises or lowers the interrupt line of a device. Does nothing without a line, and after the end of the machine.
+    #[napi]
+    pub fn set_device_line(&self, device: u32, high: bool) {
+        if let Some(device) = self.machine.direct().device(device) {
+            device.set_line(high);
+        }
+    }
+
+    /// Acknowledges a `device-reset` event.
+    #[napi]
+    pub fn device_reset_seen(&self, device: u32) {
+        if let Some(device) = self.machine.direct().device(device) {
+            device.take_reset();
+        }
+    }
 }
 
 /// The worker's end of a device.
@@ -62,6 +78,8 @@ pub fn forget_device(token: i64) {
 pub enum BindingDeviceNext {
     /// The guest accesses the device and waits for an answer.
     Access { access: BindingDeviceAccess },
+    /// The machine was reset.
+    Reset,
     /// The guest has not accessed the device in the given time.
     Idle,
     /// The machine has ended.
@@ -75,9 +93,16 @@ impl BindingDeviceServer {
     pub fn next(&self) -> BindingDeviceNext {
         match self.device.next(PATIENCE) {
             Next::Access(access) => BindingDeviceNext::Access { access: access.into() },
+            Next::Reset => BindingDeviceNext::Reset,
             Next::Idle => BindingDeviceNext::Idle,
             Next::Closed => BindingDeviceNext::Closed,
         }
+    }
+
+    /// Raises or lowers the interrupt line of the device.
+    #[napi]
+    pub fn set_line(&self, high: bool) {
+        self.device.set_line(high);
     }
 
     /// Answers an access.

@@ -4,7 +4,7 @@ use super::vcpu_state::BindingVcpuState;
 use kvm_accel::Error;
 use kvm_accel::debug::{Breakpoint, BreakpointKind, BreakpointProblem};
 use kvm_accel_machine::MachineConfigError;
-use kvm_accel_machine::board::BoardError;
+use kvm_accel_machine::board::{BoardError, DeviceIrq};
 use kvm_accel_vmm::{Command, DeviceClaim};
 use napi::bindgen_prelude::{BigInt, Uint8Array};
 use napi_derive::napi;
@@ -60,13 +60,31 @@ pub enum BindingCommand {
         pio: bool,
         base: BigInt,
         len: BigInt,
+        irq: Option<BindingDeviceIrq>,
         /// True if a worker waits for the accesses. Otherwise each access is an event.
         worker: bool,
+    },
+    /// At a physical address, in any run state.
+    ReadDeviceMemory {
+        address: BigInt,
+        length: u32,
+    },
+    WriteDeviceMemory {
+        address: BigInt,
+        bytes: Uint8Array,
     },
     StartDirtyLog,
     StopDirtyLog,
     TakeDirtyPages,
     DirtyTotals,
+}
+
+/// The interrupt line of a device.
+#[napi(object, object_to_js = false)]
+pub struct BindingDeviceIrq {
+    pub line: u8,
+    /// The line keeps its level; otherwise it has edges.
+    pub level: bool,
 }
 
 /// A breakpoint or watchpoint.
@@ -117,7 +135,7 @@ impl BindingCommand {
             Self::WriteMemory { vcpu, address, bytes } => {
                 Command::WriteMemory { vcpu, address: address.get_u64().1, bytes: bytes.to_vec() }
             }
-            Self::AddDevice { name, pio, base, len, worker } => {
+            Self::AddDevice { name, pio, base, len, irq, worker } => {
                 let (negative, base, exact) = base.get_u64();
                 let (_, len, len_exact) = len.get_u64();
                 if negative || !exact || !len_exact || len > 1 << 53 {
@@ -129,7 +147,14 @@ impl BindingCommand {
                     )
                     .into());
                 }
-                Command::AddDevice(DeviceClaim { name, pio, base, len, worker })
+                let irq = irq.map(|BindingDeviceIrq { line, level }| DeviceIrq { line, level });
+                Command::AddDevice(DeviceClaim { name, pio, base, len, irq, worker })
+            }
+            Self::ReadDeviceMemory { address, length } => {
+                Command::ReadDeviceMemory { address: address.get_u64().1, length: length.into() }
+            }
+            Self::WriteDeviceMemory { address, bytes } => {
+                Command::WriteDeviceMemory { address: address.get_u64().1, bytes: bytes.to_vec() }
             }
             Self::StartDirtyLog => Command::StartDirtyLog,
             Self::StopDirtyLog => Command::StopDirtyLog,

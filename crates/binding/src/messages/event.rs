@@ -50,6 +50,8 @@ pub enum BindingEvent {
     Shutdown { reason: String, exit: BindingExit },
     /// The guest accesses a device that is implemented in JavaScript, and waits for `answerDevice`.
     DeviceAccess { device: u32, access: BindingDeviceAccess },
+    /// The machine was reset. Emitted again only after `deviceResetSeen`.
+    DeviceReset { device: u32 },
     /// The guest accesses an MSR that JavaScript handles, and waits for `answerMsr`.
     MsrAccess { access: BindingMsrAccess },
     /// The result of `connectVsock`.
@@ -120,6 +122,7 @@ impl From<Event> for BindingEvent {
             Event::Reset { guest, state } => Self::Reset { guest, state: state.as_str().into() },
             Event::Shutdown { reason, exit } => Self::Shutdown { reason: reason.as_str().into(), exit: exit.into() },
             Event::DeviceAccess { device, access } => Self::DeviceAccess { device, access: access.into() },
+            Event::DeviceReset { device } => Self::DeviceReset { device },
             Event::MsrAccess(access) => Self::MsrAccess { access: access.into() },
             Event::VsockConnected { id, host_port, error } => {
                 Self::VsockConnected { id, host_port, error: error.map(error::json) }

@@ -1,5 +1,6 @@
 //! Constructs a board, in the order that the accelerator requires.
 
+use super::device_lines::DeviceLines;
 use super::images::{Images, Tables, beside};
 use super::platform::{HpetDevice, PlatformDevice, ResetRegisters, Slot};
 use super::transports::needs_reset;
@@ -118,6 +119,7 @@ impl Board {
             input_drained,
             replaced: Arc::default(),
             bus: own,
+            used_lines: places.iter().map(|place| place.line).collect(),
             attached: Vec::new(),
             serial_ports: Default::default(),
         };
@@ -126,7 +128,8 @@ impl Board {
             Box::new(HpetDevice).attach(&mut slot)?;
         }
         devices.into_iter().try_for_each(|device| device.attach(&mut slot))?;
-        let Slot { bus, attached, serial_ports, .. } = slot;
+        let Slot { bus, attached, serial_ports, used_lines, .. } = slot;
+        let device_lines = DeviceLines::new(used_lines, irqchip);
         let (mut bus, mmio) = place_virtio(bus, &virtio, &places, &ram, &lines, &sink)?;
         for range in layout.ranges() {
             let lost = LostRam::new(ram.clone(), range.start);
@@ -147,6 +150,7 @@ impl Board {
                 vcpus,
                 timer,
                 lines,
+                device_lines,
                 bus,
                 accel,
                 images,

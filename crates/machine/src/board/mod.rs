@@ -5,18 +5,21 @@
 //! - `transports`: stops and pauses all virtio devices together.
 //! - `error`: errors of a board.
 //! - `platform`: [`PlatformDevice`], a device at fixed ports or addresses, which registers itself with the board.
+//! - `device_lines`: interrupt lines of devices that another thread implements.
 //! - `config`: [`BoardConfig`].
 //! - `images`: loads guest images and firmware tables.
 //! - `build`: builds a [`Board`] from its configuration.
 
 mod build;
 mod config;
+mod device_lines;
 mod error;
 mod images;
 mod platform;
 mod transports;
 
 pub use config::BoardConfig;
+pub use device_lines::DeviceIrq;
 pub use error::BoardError;
 pub use platform::{Attached, ComPort, DebugPort, FwCfgFiles, PlatformDevice, SerialPorts, Slot, TestDevices};
 pub use transports::Unquiet;
@@ -28,6 +31,7 @@ use crate::error::MachineConfigError;
 use crate::interrupts::{Lines, PitTimer};
 use crate::layout::RamLayout;
 use crate::virtio::Mmio;
+use device_lines::DeviceLines;
 use images::{Images, Tables};
 use kvm_accel::cancel::Cancel;
 use kvm_accel::dirty::DirtyLog;
@@ -88,6 +92,7 @@ pub struct Board {
     /// The thread that ticks a PIT outside the kernel.
     timer: Option<PitTimer>,
     lines: Lines,
+    device_lines: DeviceLines,
     bus: Arc<MachineBus>,
     accel: Accelerator,
     images: Images,
@@ -166,6 +171,7 @@ impl Board {
 
     fn reset_devices(&mut self) -> Result<(), BoardError> {
         self.attached.iter().for_each(|device| device.reset());
+        self.delegated.reset();
         self.lines.reset();
         self.accel.reset_chips()?;
         self.vcpus.reset()?;
@@ -175,13 +181,15 @@ impl Board {
     /// Adds a device whose accesses another thread answers. The vCPUs must be stopped.
     ///
     /// # Errors
-    /// Fails if the claim is empty, ends beyond the address space, or overlaps RAM or another device.
+    /// Fails if the claim is empty, ends beyond the address space, or overlaps RAM or another device; and if the line
+    /// does not exist or is in use.
     pub fn add_device(
         &mut self,
         space: AddressSpace,
         owner: String,
         base: u64,
         len: u64,
+        irq: Option<DeviceIrq>,
         device: Arc<Delegated>,
     ) -> Result<(), MachineConfigError> {
         let last = base.saturating_add(len.saturating_sub(1));
@@ -190,7 +198,12 @@ impl Board {
                 format!("{owner} at {base:#x}, {len:#x} long, overlaps RAM, where no access leaves the guest");
             return Err(MachineConfigError::new("device", message, "Place the device where no RAM is."));
         }
+        let line = irq.map(|irq| self.device_lines.open(&owner, irq, &self.lines)).transpose()?;
         self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;
+        if let (Some(irq), Some(line)) = (irq, line) {
+            self.device_lines.take(irq);
+            device.connect(line);
+        }
         self.delegated.push(device);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A guest image: bytes, or an open file that is never copied to memory as a whole.
 
 use crate::error::ImageName;
+use crate::error::remedy_of_open;
 use crate::{GuestImageError, GuestImageProblem, ImageRole, SetupError};
 use kvm_accel::GuestRam;
 use kvm_accel::cancel::Cancel;
@@ -44,7 +45,12 @@ impl BootImage {
             |what: &str| GuestImageError::new(&ImageName { role, name: &name }, GuestImageProblem::Unreadable, what);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file: File = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| refuse(&format!("cannot be opened: {}", io::Error::from(errno))))?
+            .map_err(|errno| {
+                let error = io::Error::from(errno);
+                let refusal = refuse(&format!("cannot be opened: {error}"));
+                let remedy = remedy_of_open(&error, GuestImageProblem::Unreadable.default_remedy());
+                refusal.with_remedy(remedy)
+            })?
             .into();
         let metadata = file.metadata().map_err(|error| refuse(&format!("cannot be looked at: {error}")))?;
         if !metadata.is_file() {

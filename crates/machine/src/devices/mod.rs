@@ -38,7 +38,7 @@ mod test_device;
 pub use acpi_pm::{ACPI_PM_BASE, ACPI_PM_PORTS, AcpiPm, PM_CONTROL, PM_TIMER, S5_SLEEP_TYPE};
 pub use debug_console::DebugConsole;
 pub use debug_exit::{DEBUG_EXIT_IOBASE, DEBUG_EXIT_IOSIZE, DebugExit};
-pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next};
+pub use delegated::{Access, Asked, Delegated, DelegatedDevices, Next, SetLine, WasReset};
 pub use delegated_msrs::{Asks, DelegatedMsrs, MsrAccess, MsrAsked};
 pub use fw_cfg::{FW_CFG_BASE, FW_CFG_PORTS, FwCfg, FwCfgItems, MAX_FILE_NAME, key as fw_cfg_key};
 pub use hpet::{HPET_BASE, HPET_CAPABILITIES, HPET_CLOCK_LINE, HPET_SIZE, HPET_TIMER_LINE, Hpet, HpetLines};

@@ -1,5 +1,7 @@
 //! A file as RAM, like QEMU's `-mem-path`.
 
+use crate::MachineConfigError;
+use crate::error::remedy_of_open;
 use crate::layout::PAGE_SIZE;
 use crate::{MachineConfigError, host_file};
 use rustix::fs::{FileType, fstat, fstatfs};
@@ -18,7 +20,10 @@ pub fn open(path: &Path, size: u64, share: bool) -> Result<(File, u64), MachineC
     let refuse = |what: String, remedy: &'static str| {
         MachineConfigError::new("memory", format!("the memory file {} {what}", path.display()), remedy)
     };
-    let failed = |error: io::Error| refuse(format!("is not usable: {error}"), "Check the path and its permissions.");
+    let failed = |error: io::Error| {
+        let remedy = remedy_of_open(&error, "Check the path and its permissions.");
+        refuse(format!("is not usable: {error}"), remedy)
+    };
     let (file, new) = open_or_create(path, share).map_err(|error| {
         let link = rustix::io::Errno::from_io_error(&error).and_then(host_file::refused_link);
         link.map_or_else(|| failed(error), |(what, remedy)| refuse(what.into(), remedy))

@@ -43,16 +43,19 @@ impl BoardMachine {
     }
 
     fn add_device(&mut self, claim: DeviceClaim) -> Result<Reply, Failure> {
-        let DeviceClaim { name, pio, base, len, worker } = claim;
+        let DeviceClaim { name, pio, base, len, irq, worker } = claim;
         let space = if pio { AddressSpace::Ports } else { AddressSpace::Memory };
         let index = self.direct.next_device();
         let device = Arc::new(if worker {
             Delegated::pulled()
         } else {
-            let outbox = Arc::clone(&self.outbox);
-            Delegated::pushing(Box::new(move |access| outbox.emit(Event::DeviceAccess { device: index, access })))
+            let (accesses, resets) = (Arc::clone(&self.outbox), Arc::clone(&self.outbox));
+            Delegated::pushing(
+                Box::new(move |access| accesses.emit(Event::DeviceAccess { device: index, access })),
+                Box::new(move || resets.emit(Event::DeviceReset { device: index })),
+            )
         });
-        self.board.add_device(space, name, base, len, Arc::clone(&device))?;
+        self.board.add_device(space, name, base, len, irq, Arc::clone(&device))?;
         self.direct.add_device(device);
         Ok(Reply::Device(index))
     }
@@ -160,6 +163,10 @@ impl Machine for BoardMachine {
                 self.write_memory(vcpu, address, &bytes, cancel).map(|()| Reply::Done)
             }
             Command::AddDevice(claim) => self.add_device(claim),
+            Command::ReadDeviceMemory { address, length } => self.read_memory(None, address, length, cancel),
+            Command::WriteDeviceMemory { address, bytes } => {
+                self.write_memory(None, address, &bytes, cancel).map(|()| Reply::Done)
+            }
             Command::StartDirtyLog => done(self.board.dirty_log().start()),
             Command::StopDirtyLog => done(self.board.dirty_log().stop()),
             Command::TakeDirtyPages => {

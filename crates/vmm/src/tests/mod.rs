@@ -323,7 +323,7 @@ fn command(choice: u32) -> Command {
         8 => Command::InjectNotify { vcpu: 0, context_invalid: false },
         9 => Command::ReadMemory { vcpu: None, address: 0, length: 1 },
         10 => Command::TakeDirtyPages,
-        _ => Command::AddDevice(DeviceClaim { name: "d".into(), pio: true, base: 0, len: 1, worker: false }),
+        _ => Command::AddDevice(DeviceClaim { name: "d".into(), pio: true, base: 0, len: 1, irq: None, worker: false }),
     }
 }
 

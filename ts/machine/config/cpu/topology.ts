@@ -1,7 +1,7 @@
 // The number of vCPUs and their arrangement, QEMU's -smp.
 
 import { object, optional } from '../../../schema/compound.js'
-import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
+import type { Complete, Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { conflict } from '../../../schema/invalid.js'
 import { integer } from '../../../schema/scalars.js'
 
@@ -75,11 +75,11 @@ export interface VcpuOptions extends OptionsOf<typeof topologyMembers> {}
 /** The normal form of `cpus` and `topology`. */
 export interface NormalTopology {
   readonly cpus: number
-  readonly topology: Required<TopologyOptions>
+  readonly topology: Complete<TopologyOptions>
 }
 
 /** Fills in the absent levels as QEMU does: cores first, then sockets, then threads. */
-export function completeTopology(cpus: number | undefined, given: TopologyOptions): Required<TopologyOptions> {
+export function completeTopology(cpus: number | undefined, given: TopologyOptions): Complete<TopologyOptions> {
   const { dies = 1 } = given
   let { sockets, cores, threads } = given
   const all = cpus ?? (sockets ?? 1) * dies * (cores ?? 1) * (threads ?? 1)

@@ -1,10 +1,9 @@
 import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { build } from '../../../schema/build.js'
+import { unknownMember } from '../../../schema/invalid.js'
 import { list, object, readMembers, withDefault } from '../../../schema/compound.js'
 import { choice, integer, text } from '../../../schema/scalars.js'
 import { throttleObject } from './throttle.js'
-
-const port = () => integer({ min: 1, max: 0xffff })
 
 const forwardMembers = {
   /**
@@ -23,10 +22,10 @@ const forwardMembers = {
     default: null,
     defaultText: 'all addresses',
   }),
-  /** The host's port, 1 to 65535. */
-  hostPort: port(),
+  /** The host's port, 0 to 65535. 0 chooses a free port, which {@linkcode Machine.options} has. */
+  hostPort: integer({ min: 0, max: 0xffff }),
   /** The guest's port, 1 to 65535. */
-  guestPort: port(),
+  guestPort: integer({ min: 1, max: 0xffff }),
 }
 
 /** A port of the host that is forwarded to a port of the guest. */
@@ -56,6 +55,8 @@ const backend = build<NetworkBackend, NetworkBackend, undefined>(
     read: (value, path) => {
       if (typeof value !== 'object' || value === null) return undefined
       const [[kind, argument] = [], ...more] = Object.entries(value)
+      const unknown = Object.keys(value).find(key => !['tap', 'user', 'stream'].includes(key))
+      if (unknown !== undefined && !Array.isArray(value)) throw unknownMember(path, unknown, ['tap', 'user', 'stream'])
       if (more.length > 0) return undefined
       if (kind === 'tap') return { tap: word.read(argument, `${path}.tap`) }
       if (kind === 'stream') return { stream: word.read(argument, `${path}.stream`) }

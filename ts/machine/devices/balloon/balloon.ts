@@ -1,3 +1,4 @@
+import { invalidArgument } from '../../../errors/operation/argument-error.js'
 import { EventEmitter } from 'node:events'
 import { MachineConfigError } from '../../../errors/options/machine-config-error.js'
 import type { BindingMachine } from '../../../native/binding.cjs'
@@ -70,7 +71,7 @@ export class Balloon extends EventEmitter<BalloonEvents> {
    * up to pages of 4 KiB.
    * @throws {@linkcode MachineConfigError} when the machine has no balloon;
    * {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another size.
+   * @throws {@linkcode ArgumentError} for another size.
    */
   resize(size: number | string): void {
     const { memory } = this.#owner
@@ -78,7 +79,7 @@ export class Balloon extends EventEmitter<BalloonEvents> {
     const bytes = typeof size === 'number' ? size : parseSize(size)
     if (typeof bytes === 'string' || !Number.isInteger(bytes) || bytes < PAGE_SIZE || bytes > memory) {
       const range = `from ${PAGE_SIZE} bytes to the machine's memory, ${formatSize(memory)}`
-      throw new RangeError(`invalid size ${size}: expected a number of bytes or a size such as '128M', ${range}`)
+      throw invalidArgument('size', size, `a number of bytes or a size such as '128M', ${range}`)
     }
     native.setBalloonTarget(Math.floor((memory - bytes) / PAGE_SIZE))
   }

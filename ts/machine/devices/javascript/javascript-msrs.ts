@@ -1,18 +1,17 @@
+import { ArgumentError } from '../../../errors/operation/argument-error.js'
 import type { BindingMsrAccess } from '../../../native/binding.cjs'
 import type { Control } from '../../lifecycle/control.js'
 import type { NormalMsrRule } from '../../config/cpu/msr-filter.js'
+import type { HandlerFailed } from './javascript-devices.js'
 
-/**
- * The MSRs of one machine that JavaScript answers. `failed` gets the exception of a handler; the
- * vCPU still waits at that time.
- */
+/** The MSRs of one machine that JavaScript answers. The vCPU still waits when a failure is reported. */
 export class JavaScriptMsrs {
   readonly #control: Control
   readonly #rules: readonly NormalMsrRule[]
-  readonly #failed: (error: unknown) => void
+  readonly #failed: HandlerFailed
   #ended = false
 
-  constructor(control: Control, rules: readonly NormalMsrRule[], failed: (error: unknown) => void) {
+  constructor(control: Control, rules: readonly NormalMsrRule[], failed: HandlerFailed) {
     this.#control = control
     this.#rules = rules
     this.#failed = failed
@@ -39,7 +38,7 @@ export class JavaScriptMsrs {
         this.#control.native.answerMsr(id, result === 'fault' ? undefined : 0n)
       }
     } catch (error) {
-      if (!this.#ended) this.#failed(error)
+      if (!this.#ended) this.#failed(`MSR 0x${index.toString(16)}`, error, true)
     }
   }
 }
@@ -48,5 +47,8 @@ function msrBits(value: unknown, index: number): bigint {
   const bits = typeof value === 'bigint' || Number.isSafeInteger(value) ? BigInt(value as bigint | number) : -1n
   if (bits >= 0n && bits < 1n << 64n) return bits
   const what = `read() of MSR 0x${index.toString(16)} returned ${String(value)}`
-  throw new TypeError(`${what}: expected a whole number from 0 to 2^64-1`)
+  throw new ArgumentError(`${what}: expected a whole number from 0 to 2^64 - 1`, {
+    argument: 'read',
+    remedy: "Return a number or a bigint, or 'fault'.",
+  })
 }

@@ -1,3 +1,4 @@
+import { checkWhole } from '../../../errors/operation/argument-error.js'
 import type { Channel } from './channel.js'
 import { PortStream } from './port-stream.js'
 
@@ -30,16 +31,11 @@ export class ConsolePort extends PortStream {
    * Reports the size of the terminal on which this port is shown to the guest. Linux then sends
    * SIGWINCH. A guest that was reset gets the size again. A channel has no size.
    *
-   * @throws RangeError when a number is not a whole number from 0 to 65535.
+   * @throws {@linkcode ArgumentError} when a number is not a whole number from 0 to 65535.
    */
   resize({ columns, rows }: TerminalSize): void {
-    for (const number of [columns, rows]) {
-      if (!Number.isInteger(number) || number < 0 || number > 0xffff) {
-        throw new RangeError(
-          `Invalid terminal size of ${columns} columns and ${rows} rows: expected whole numbers from 0 to 65535`,
-        )
-      }
-    }
+    checkWhole('columns', columns, 0, 0xffff)
+    checkWhole('rows', rows, 0, 0xffff)
     this.#resize(columns, rows)
   }
 

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import { MachineStateError } from '../../../errors/operation/machine-state-error.js'
 import type { Channel } from './channel.js'
+import { Conversation, type Expected, type ExpectOptions } from './conversation.js'
 
 /**
  * A port of the guest as a stream. Bytes written to it are the guest's input. With target
@@ -25,6 +26,7 @@ export abstract class PortStream extends Duplex {
   path: string | undefined
   /** @internal */
   protected readonly channel: Channel
+  readonly #conversation = new Conversation(this)
   #ended = false
 
   /** @internal */
@@ -41,6 +43,39 @@ export abstract class PortStream extends Duplex {
       take: bytes => this.push(bytes),
       ended: () => this.endOutput(),
     })
+  }
+
+  /**
+   * Waits until the guest's output has a pattern, and reads up to its end. Later output stays
+   * readable, by this method or another one. {@linkcode PortStream.write} answers.
+   *
+   * @example
+   * ```ts
+   * import { Machine, guestImage } from 'kvm-accel'
+   *
+   * await using machine = await Machine.create({ kernel: guestImage('serial-echo'), serial: 'stream' })
+   * await machine.start()
+   * await machine.serial.expect('serial-echo')
+   * machine.serial.write('ping q')
+   * console.log((await machine.serial.expect(/pi(n)g/, { timeout: 10_000 })).groups)
+   * ```
+   * @param pattern A text, or a regular expression. It is searched in the last 64 KiB of output.
+   * @throws {@linkcode ExpectError} when the pattern does not come within the time limit, or the
+   * output ends; the reason of `signal` when it is aborted. The output that was read stays readable.
+   * @throws {@linkcode ArgumentError} for another pattern or timeout.
+   */
+  expect(pattern: string | RegExp, options: ExpectOptions = {}): Promise<Expected> {
+    return this.#conversation.expect(pattern, options)
+  }
+
+  /**
+   * Reads the guest's output line by line, decoded as UTF-8 and without line ends, until it ends. A
+   * line longer than 64 KiB comes in pieces. Leaving the loop leaves later output readable.
+   *
+   * @throws {@linkcode ExpectError} when a pipe or a listener reads the port already.
+   */
+  lines(): AsyncGenerator<string, undefined> {
+    return this.#conversation.lines()
   }
 
   /** @internal True once the stream has ended with its machine. */

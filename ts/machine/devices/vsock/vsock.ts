@@ -1,8 +1,10 @@
+import { checkWhole } from '../../../errors/operation/argument-error.js'
 import type { BindingError, BindingMachine } from '../../../native/binding.cjs'
 import { errorOf, unwrap } from '../../../native/native.js'
 import { deferred, type Deferred } from '../../lifecycle/deferred.js'
 import { isRead, readToEnd } from '../../lifecycle/last-output.js'
 import { MOST_CONNECTIONS } from '../../config/virtio/vsock.js'
+import { retried } from './retried.js'
 import { VsockServer } from './vsock-server.js'
 import { VsockStream } from './vsock-stream.js'
 
@@ -14,9 +16,16 @@ export interface VsockConnectOptions {
    *
    * @default false
    */
-  readonly allowHalfOpen?: boolean
+  readonly allowHalfOpen?: boolean | undefined
+  /**
+   * Waits this many milliseconds, 1 to 2147483647, for a guest that still boots: the connection is
+   * tried again while the guest refuses it.
+   *
+   * @default one attempt, which has no time limit
+   */
+  readonly timeout?: number | undefined
   /** Cancels the connection when it is aborted before the guest has accepted. */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** Options of {@link Vsock.listen}. */
@@ -27,7 +36,7 @@ export interface VsockListenOptions {
    *
    * @default false
    */
-  readonly allowHalfOpen?: boolean
+  readonly allowHalfOpen?: boolean | undefined
   /**
    * The maximum number of connections that wait to be accepted, 1 to 1024. Option
    * `vsock.maxConnections` limits all connections of the machine together, including those that
@@ -35,7 +44,7 @@ export interface VsockListenOptions {
    *
    * @default 128
    */
-  readonly backlog?: number
+  readonly backlog?: number | undefined
 }
 
 /** The largest port. Ports have 32 bits, and 2^32 - 1 means any port. */
@@ -81,14 +90,20 @@ export class Vsock {
    *
    * @param port 0 to 2^32 - 2.
    * @throws {@linkcode VsockError} when the guest refuses, has no driver at work, or has too many
-   * connections.
+   * connections; when it has not accepted within `timeout`.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
    * {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another port; the reason of `signal` when it is aborted.
+   * @throws {@linkcode ArgumentError} for another port; the reason of `signal` when it is aborted.
    */
   async connect(port: number, options: VsockConnectOptions = {}): Promise<VsockStream> {
-    const { allowHalfOpen = false, signal } = options
-    checkRange('port', port, 0, LAST_PORT)
+    const { timeout } = options
+    checkWhole('port', port, 0, LAST_PORT)
+    if (timeout === undefined) return this.#connect(port, options)
+    checkWhole('timeout', timeout, 1, 2 ** 31 - 1, 'milliseconds')
+    return retried(signal => this.#connect(port, { ...options, signal }), { port, timeout, signal: options.signal })
+  }
+
+  async #connect(port: number, { allowHalfOpen = false, signal }: VsockConnectOptions): Promise<VsockStream> {
     this.#owner.check('vsock.connect')
     signal?.throwIfAborted()
     const id = (this.#lastId = (this.#lastId + 1) % 2 ** 32)
@@ -121,12 +136,12 @@ export class Vsock {
    * @throws {@linkcode VsockError} when the port has a listener.
    * @throws {@linkcode MachineConfigError} when the machine has no vsock device;
    * {@linkcode MachineStateError} when it has ended.
-   * @throws RangeError for another port or backlog.
+   * @throws {@linkcode ArgumentError} for another port or backlog.
    */
   listen(port: number, options: VsockListenOptions = {}): VsockServer {
     const { allowHalfOpen = false, backlog = 128 } = options
-    checkRange('port', port, 0, LAST_PORT)
-    checkRange('backlog', backlog, 1, MOST_CONNECTIONS)
+    checkWhole('port', port, 0, LAST_PORT)
+    checkWhole('backlog', backlog, 1, MOST_CONNECTIONS)
     this.#owner.check('vsock.listen')
     const { native, thrown } = this.#owner
     const error = native.listenVsock(port, backlog)
@@ -179,9 +194,3 @@ export class Vsock {
 
 /** The promise of `connect()` reports the error of a stream that is not established yet. */
 const ignore = () => {}
-
-function checkRange(what: string, value: number, low: number, high: number): void {
-  if (!Number.isInteger(value) || value < low || value > high) {
-    throw new RangeError(`invalid ${what} ${value}: expected a whole number from ${low} to ${high}`)
-  }
-}

@@ -82,6 +82,8 @@ pub struct Slot<'a> {
     /// The HPET has lines 0 and 8, so the CMOS clock does not interrupt.
     pub(super) replaced: Arc<AtomicBool>,
     pub(super) bus: BusBuilder,
+    /// Interrupt lines that are in use.
+    pub(super) used_lines: Vec<u8>,
     pub(super) attached: Vec<Arc<dyn Attached>>,
     pub(super) serial_ports: SerialPorts,
 }
@@ -101,7 +103,8 @@ impl Slot<'_> {
     ///
     /// # Errors
     /// Fails with an error of the kernel.
-    pub fn edge(&self, line: u8) -> kvm_accel::Result<Irq> {
+    pub fn edge(&mut self, line: u8) -> kvm_accel::Result<Irq> {
+        self.used_lines.push(line);
         self.lines.edge(line)
     }
 

@@ -1,6 +1,7 @@
 //! Sources of random bytes. Reading never blocks.
 
 use crate::MachineConfigError;
+use crate::error::remedy_of_open;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::{Errno, read, retry_on_intr};
@@ -36,7 +37,11 @@ impl Source {
             let message = format!("the source of random bytes {} {what}", path.display());
             MachineConfigError::new("rng", message, "Use another source, such as /dev/urandom.")
         };
-        let cannot = |error: Errno| refuse(&format_args!("cannot be opened: {error}"));
+        let cannot = |errno: Errno| {
+            let error = std::io::Error::from(errno);
+            let message = format!("the source of random bytes {} cannot be opened: {error}", path.display());
+            MachineConfigError::new("rng", message, remedy_of_open(&error, "Take /dev/urandom."))
+        };
         let kind = FileType::from_raw_mode(stat(path).map_err(cannot)?.st_mode);
         let source = match kind {
             FileType::Socket => connected(path).map_err(cannot)?,

@@ -2,6 +2,7 @@
 
 use super::lock::{self, Lock};
 use crate::MachineConfigError;
+use crate::error::remedy_of_open;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
@@ -32,7 +33,7 @@ pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !read_only => {
                 "Check the permissions; a disk that may only be read takes readOnly: true."
             }
-            _ => "Check the path and its permissions.",
+            _ => remedy_of_open(&error, "Check the path and its permissions."),
         };
         refuse(path, format_args!("cannot be opened: {error}"), remedy)
     })?;
@@ -41,7 +42,11 @@ pub fn open(path: &Path, read_only: bool) -> Result<OpenFile, MachineConfigError
         return Err(refuse(path, "is neither a file nor a block device", "Name a disk image, or a block device."));
     }
     let lock = lock::take(&file, read_only).map_err(|what| {
-        refuse(path, what, "Stop the other user of the image, give each machine a copy, or read it only.")
+        let remedy = match what {
+            lock::TOO_MANY_FILES => "Close files, or raise this process's limit on open files (ulimit -n).",
+            _ => "Stop the other user of the image, give each machine a copy, or read it only.",
+        };
+        refuse(path, what, remedy)
     })?;
     // The metadata of a block device does not have its length.
     let len = (&file).seek(SeekFrom::End(0)).map_err(|error| unreadable(path, &error))?;

@@ -48,6 +48,9 @@ pub fn take(file: &File, read_only: bool) -> Result<Lock, &'static str> {
     unlocked(file)
 }
 
+/// What follows the path in the message when the process has no descriptor for the lock.
+pub const TOO_MANY_FILES: &str = "cannot be locked: too many open files";
+
 fn unlocked(file: &File) -> Result<Lock, &'static str> {
-    file.try_clone().map(|file| Lock { _file: file }).map_err(|_| "cannot be kept open: too many files are")
+    file.try_clone().map(|file| Lock { _file: file }).map_err(|_| TOO_MANY_FILES)
 }
