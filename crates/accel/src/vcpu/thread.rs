@@ -4,6 +4,7 @@ use super::control::{Attention, Command, Epoch};
 use super::debug::Stepping;
 use super::decide::{Outcome, decide, goes_on};
 use super::{PoweredVcpu, Shared, bus_lock, emulation, external, nmi, notify, report};
+use crate::cpu::hypercall;
 use crate::event::{Fault, FaultKind, StopReason, WarningCode};
 use crate::state::{Level, StateCopy, VcpuState};
 use crate::stats::ExitKind;
@@ -181,6 +182,11 @@ impl VcpuThread {
                 Exit::WriteMsr { index, value, answer } => {
                     counts.count(ExitKind::Msr);
                     answer.written(shared.msrs.write(cpu_index, index, value));
+                    continue;
+                }
+                Exit::HypervHypercall { input, parameter, status } => {
+                    counts.count(ExitKind::Other);
+                    *status = hypercall::status(input, parameter);
                     continue;
                 }
                 other => {
