@@ -18,10 +18,8 @@ const LIMITS: u32 = 0x4000_0005;
 const HYPERCALLS: u32 = 1 << 5;
 const MESSAGES_AND_EVENTS: u32 = 3 << 4;
 const DYNAMIC_PARTITIONING: u32 = 1 << 3;
-/// Leaf 0x40000004 EAX: use the MSRs of the local APIC; no two virtual cores share a physical one unless they are
-/// threads of one core.
+/// Leaf 0x40000004 EAX: use the MSRs of the local APIC.
 const USE_APIC_MSRS: u32 = 1 << 3;
-const NO_CORE_SHARING: u32 = 1 << 18;
 
 /// QEMU's version: build 0x3839, 10.0.
 const BUILD: u32 = 0x3839;
@@ -174,10 +172,9 @@ fn leaves(properties: &CpuProperties, on: &[&Enlightenment], kernel: &[Leaf]) ->
     };
     let messages = if named("hv-synic") { MESSAGES_AND_EVENTS } else { 0 };
     let apic = if named("hv-vapic") && !named("hv-avic") { USE_APIC_MSRS } else { 0 };
-    let recommendations = find(kernel, RECOMMENDATIONS);
     let spinlocks = match (properties.hv_spinlocks, kernel.is_empty()) {
         (Some(attempts), _) => attempts,
-        (None, false) => recommendations.ebx,
+        (None, false) => find(kernel, RECOMMENDATIONS).ebx,
         (None, true) => NEVER,
     };
     vec![
@@ -185,10 +182,7 @@ fn leaves(properties: &CpuProperties, on: &[&Enlightenment], kernel: &[Leaf]) ->
         leaf(INTERFACE, [u32::from_le_bytes(*b"Hv#1"), 0, 0, 0]),
         own(VERSION, leaf(VERSION, [BUILD, MAJOR_MINOR, 0, 0])),
         leaf(FEATURES, [bits(FEATURES, Eax) | HYPERCALLS, messages, 0, bits(FEATURES, Edx) | DYNAMIC_PARTITIONING]),
-        leaf(
-            RECOMMENDATIONS,
-            [bits(RECOMMENDATIONS, Eax) | apic | recommendations.eax & NO_CORE_SHARING, spinlocks, 0, 0],
-        ),
+        leaf(RECOMMENDATIONS, [bits(RECOMMENDATIONS, Eax) | apic, spinlocks, 0, 0]),
         own(LIMITS, leaf(LIMITS, [MAX_PROCESSORS, MAX_LOGICAL_PROCESSORS, 0, 0])),
     ]
 }
@@ -210,7 +204,7 @@ mod tests {
             leaf(VENDOR, LIMITS, u32::from_le_bytes(*b"Linu"), 0),
             leaf(VERSION, 0x3839, MAJOR_MINOR, 7),
             leaf(FEATURES, 0x3fff, 0, !0),
-            leaf(RECOMMENDATIONS, NO_CORE_SHARING | 0xffff, 0xfff, 0),
+            leaf(RECOMMENDATIONS, 0x4_ffff, 0xfff, 0),
             leaf(LIMITS, 1024, 0, 0),
         ]
     }
@@ -251,7 +245,7 @@ mod tests {
         assert_eq!(registers(&hyperv, VENDOR)[1], u32::from_le_bytes(*b"Linu"));
         assert_eq!(registers(&hyperv, VERSION)[3], 7);
         assert_eq!(registers(&hyperv, FEATURES), [0x2aff, 0x30, 0, 0x8_4518]);
-        assert_eq!(registers(&hyperv, RECOMMENDATIONS), [NO_CORE_SHARING | 0xc2c, 0xfff, 0, 0]);
+        assert_eq!(registers(&hyperv, RECOMMENDATIONS), [0xc2c, 0xfff, 0, 0]);
         assert_eq!(registers(&hyperv, LIMITS)[0], 1024);
     }
 
