@@ -40,7 +40,8 @@ export const interpose = (rules: string): Interposed => {
     calls: () =>
       readFileSync(log, 'utf8')
         .split('\n')
-        .filter(line => line !== '')
+        // The process may be writing the last line.
+        .slice(0, -1)
         .map(line => JSON.parse(line) as Call),
   }
 }

@@ -1,5 +1,6 @@
 import { text } from 'node:stream/consumers'
 import { Machine, guestImage, type MachineOptions } from 'kvm-accel'
+import { KVM_CAP_SYS_HYPERV_CPUID, Kvm } from 'kvm-accel/kvm'
 import { cpuFeatures } from '../../ts/machine/config/cpu/features.js'
 import { isCpuModel } from '../../ts/machine/config/cpu/models.js'
 import { native } from '../../ts/native/native.js'
@@ -124,6 +125,24 @@ test('memory above the guest’s physical addresses is refused', async t => {
     code: 'ERR_MACHINE_CONFIG',
     message: /Address space limit 0xffffffff < 0x17fffffff phys-bits too low \(32\)/,
   })
+})
+
+test('Hyper-V’s leaves precede those of KVM, or the kernel lacks them', async t => {
+  const cpu = 'host,hv_relaxed,hv_vpindex,hv_synic,hv_time,hv_stimer,hv_spinlocks=0x1fff,hv_vendor_id=KVM test'
+  const leaf = async (number: number) => {
+    const { cpus } = await cpuid(`leaf=${number}`, { cpu })
+    return Buffer.from(Uint32Array.from(cpus[0] ?? []).buffer)
+  }
+  using host = new Kvm()
+  if (host.checkExtension(KVM_CAP_SYS_HYPERV_CPUID) === 0) {
+    const message = /Hyper-V .* is not supported by kernel/
+    await t.throwsAsync(leaf(0), { code: 'ERR_MACHINE_CONFIG', message })
+    return
+  }
+  const first = await leaf(0x4000_0000)
+  t.deepEqual([first.readUInt32LE(), first.toString('latin1', 4)], [0x4000_0005, 'KVM test\0\0\0\0'])
+  t.is((await leaf(0x4000_0004)).readUInt32LE(4), 0x1fff)
+  t.is((await leaf(0x4000_0100)).toString('latin1', 4), 'KVMKVMKVM\0\0\0')
 })
 
 test('the topology is in the APIC ids, and MSR 0x35 counts it', async t => {

@@ -43,6 +43,8 @@ test('Machine.create() has the documented defaults', t => {
       migratable: false,
       hostPhysBits: false,
       physBits: 0,
+      hvSpinlocks: null,
+      hvVendorId: null,
       tscKhz: null,
     },
     topology: { sockets: 1, dies: 1, cores: 1, threads: 1 },

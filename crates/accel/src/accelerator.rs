@@ -3,6 +3,7 @@
 
 use crate::bus::Bus;
 use crate::cpu::cpuid::{Offer, Table};
+use crate::cpu::hyperv::is_asked;
 use crate::cpu::msr_filter::MsrFilter;
 use crate::cpu::{CpuConfig, may_set};
 use crate::debug::{DebugSupport, GuestDebug};
@@ -254,6 +255,12 @@ impl Accelerator {
                 if self.cpuid.tsc_is_known() && tsc_khz.is_none() {
                     tsc_khz = Some(vcpu.tsc_khz().unwrap_or(0));
                 }
+                if self.cpuid.hyperv().synic {
+                    vcpu.enable(Capability::HypervSynic2, 0)?;
+                }
+                if self.cpuid.hyperv().enforce {
+                    vcpu.enable(Capability::HypervEnforceCpuid, 1)?;
+                }
                 vcpu.set_cpuid(&entries(&self.cpuid.of_vcpu(id, tsc_khz.unwrap_or(0)))?)?;
                 let power_on = power_on_state(&vcpu, &self.cpu)?;
                 let start = (id == 0).then_some(*start);
@@ -389,9 +396,10 @@ fn cpuid(system: &System, cpu: &CpuConfig, warnings: &mut Vec<Warning>) -> Resul
         |(of, deadline, idles)| of == cpu && (*deadline, *idles) == (tsc_deadline, mwait),
         || -> Result<_> {
             let (supported, instruction) = (leaves(system.supported_cpuid()?), instruction_leaves());
-            let offer = Offer { supported: &supported, instruction: &instruction, tsc_deadline, mwait };
-            let table = Table::new(&offer, cpu)
-                .map_err(|name| Error::Cpu { option: "cpu", rule: format!("unknown CPU feature '{name}'") })?;
+            let hyperv = if is_asked(&cpu.properties) { system.supported_hyperv_cpuid()? } else { Vec::new() };
+            let offer =
+                Offer { supported: &supported, instruction: &instruction, tsc_deadline, mwait, hyperv: &hyperv };
+            let table = Table::new(&offer, cpu).map_err(|rule| Error::Cpu { option: "cpu", rule })?;
             Ok(((cpu.clone(), tsc_deadline, mwait), table))
         },
     )?;

@@ -1,12 +1,12 @@
 //! The names of CPU features and models.
 
-use kvm_accel::cpu::{features, models};
+use kvm_accel::cpu::{features, hyperv, models};
 use napi_derive::napi;
 
 /// Returns the name of every CPU feature.
 #[napi]
 pub fn cpu_feature_names() -> Vec<String> {
-    features::names().into_iter().map(Into::into).collect()
+    features::names().into_iter().chain(hyperv::names()).map(Into::into).collect()
 }
 
 /// Returns every name of every supported CPU model.

@@ -93,6 +93,12 @@ capabilities! {
     CoalescedPio = 162, "KVM_CAP_COALESCED_PIO";
     /// KVM_GET_NESTED_STATE; the value is its largest size.
     NestedState = 157, "KVM_CAP_NESTED_STATE";
+    /// A vCPU can have Hyper-V's synthetic interrupt controller.
+    HypervSynic2 = 148, "KVM_CAP_HYPERV_SYNIC2";
+    /// KVM_GET_SUPPORTED_HV_CPUID on the system fd.
+    SysHypervCpuid = 191, "KVM_CAP_SYS_HYPERV_CPUID";
+    /// A vCPU can refuse Hyper-V features that its CPUID does not offer.
+    HypervEnforceCpuid = 199, "KVM_CAP_HYPERV_ENFORCE_CPUID";
     /// KVM_CLEAR_DIRTY_LOG. The value has a bit for each mode.
     ManualDirtyLogProtect2 = 168, "KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2";
     /// Dirty rings. The value is the largest size in bytes.

@@ -1,5 +1,7 @@
 //! CPUID features by QEMU's names: the leaf, register and bit of each.
 
+use kvm_accel_kvm::fd::Leaf;
+
 /// A register of a CPUID leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Register {
@@ -14,6 +16,17 @@ pub enum Register {
 }
 
 impl Register {
+    /// Returns this register of a leaf.
+    #[must_use]
+    pub const fn of(self, leaf: &Leaf) -> u32 {
+        match self {
+            Self::Eax => leaf.eax,
+            Self::Ebx => leaf.ebx,
+            Self::Ecx => leaf.ecx,
+            Self::Edx => leaf.edx,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Self::Eax => "EAX",

@@ -1,9 +1,12 @@
 //! The guest's processors: CPUID by features and models ([`features`], [`models`]), the topology ([`Topology`]), the
-//! time-stamp counter, MSRs that user space emulates ([`msr_filter`]) and bus locks ([`bus_lock`]).
+//! time-stamp counter, Hyper-V's interface ([`hyperv`], [`hypercall`]), MSRs that user space emulates ([`msr_filter`])
+//! and bus locks ([`bus_lock`]).
 
 pub mod bus_lock;
 pub mod cpuid;
 pub mod features;
+pub mod hypercall;
+pub mod hyperv;
 pub mod models;
 pub mod msr_filter;
 mod properties;

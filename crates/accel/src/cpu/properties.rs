@@ -39,6 +39,10 @@ pub struct CpuProperties {
     pub host_phys_bits: bool,
     /// The number of physical address bits, 32 to 52. 0 is the host's.
     pub phys_bits: u8,
+    /// Hyper-V: the number of attempts after which a guest reports a long wait for a spin lock. `None` is never.
+    pub hv_spinlocks: Option<u32>,
+    /// Hyper-V: the name of the hypervisor, at most 12 ASCII characters. `None` is `Microsoft Hv`.
+    pub hv_vendor_id: Option<String>,
     /// The time-stamp counter's frequency in kHz, at least 1. `None` is the host's.
     pub tsc_khz: Option<u32>,
 }
@@ -57,6 +61,8 @@ impl Default for CpuProperties {
             migratable: false,
             host_phys_bits: false,
             phys_bits: 0,
+            hv_spinlocks: None,
+            hv_vendor_id: None,
             tsc_khz: None,
         }
     }
@@ -70,6 +76,9 @@ impl CpuProperties {
     pub fn check(&self) -> Result<(), String> {
         if let Some(vendor) = self.vendor.as_ref().filter(|name| name.len() != 12 || !name.is_ascii()) {
             return Err(format!("cpu.vendor is '{vendor}': expected 12 ASCII characters, for example AuthenticAMD"));
+        }
+        if let Some(name) = self.hv_vendor_id.as_ref().filter(|name| name.len() > 12 || !name.is_ascii()) {
+            return Err(format!("cpu.hvVendorId is '{name}': expected at most 12 ASCII characters"));
         }
         if self.tsc_khz == Some(0) {
             return Err("cpu.tscKhz is 0: expected at least 1".into());

@@ -1,10 +1,12 @@
 //! The system fd: `/dev/kvm`.
 
+use super::cpuid::{Leaf, leaves};
 use super::vcpu::StateFeatures;
 use super::vm::Vm;
 use crate::error::failed;
 use crate::state::SMBASE;
 use crate::trace::called;
+use crate::upstream::system;
 use crate::{Capability, Error, Result};
 use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES};
 use kvm_ioctls::Kvm;
@@ -83,6 +85,21 @@ impl System {
         }
         let cpuid = self.0.get_supported_cpuid(KVM_MAX_CPUID_ENTRIES).map_err(failed("KVM_GET_SUPPORTED_CPUID", ""))?;
         Ok(SUPPORTED.get_or_init(|| cpuid))
+    }
+
+    /// Calls KVM_GET_SUPPORTED_HV_CPUID. Empty if the kernel lacks the call on this fd, or Hyper-V's interface.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn supported_hyperv_cpuid(&self) -> Result<Vec<Leaf>> {
+        /// More than any kernel has.
+        const LEAVES: usize = 32;
+        if self.check(Capability::SysHypervCpuid) == 0 {
+            return Ok(Vec::new());
+        }
+        let supported =
+            system::supported_hv_cpuid(&self.0, LEAVES).map_err(failed("KVM_GET_SUPPORTED_HV_CPUID", ""))?;
+        Ok(leaves(&supported))
     }
 
     /// Calls KVM_GET_MSR_INDEX_LIST once per process.

@@ -65,6 +65,18 @@ pub enum Exit<'a> {
         /// KVM_HC_*.
         number: u64,
     },
+    /// The guest changed its synthetic interrupt controller, which the kernel emulates (only if user space enabled
+    /// KVM_CAP_HYPERV_SYNIC2).
+    SynicChanged,
+    /// A hypercall of Hyper-V's that the kernel leaves to user space.
+    HypervHypercall {
+        /// The number of the call, and flags.
+        input: u64,
+        /// The first parameter.
+        parameter: u64,
+        /// Receives the status.
+        status: &'a mut u64,
+    },
     /// `KVM_RUN` failed with EFAULT: the host has no memory behind the address that the guest accessed.
     MemoryFault {
         /// KVM_MEMORY_EXIT_FLAG_*.

@@ -9,11 +9,11 @@ use super::exit::{DebugExit, Exit, InternalError, MsrAnswer, NotifyInfo};
 use crate::mapping::Mapping;
 use kvm_bindings::{
     KVM_EXIT_DEBUG, KVM_EXIT_DIRTY_RING_FULL, KVM_EXIT_EXCEPTION, KVM_EXIT_FAIL_ENTRY, KVM_EXIT_HLT,
-    KVM_EXIT_HYPERCALL, KVM_EXIT_INTERNAL_ERROR, KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI,
-    KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT, KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR,
-    KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS, KVM_EXIT_UNKNOWN, KVM_EXIT_X86_BUS_LOCK,
-    KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_NOTIFY_CONTEXT_INVALID, KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch,
-    kvm_run,
+    KVM_EXIT_HYPERCALL, KVM_EXIT_HYPERV, KVM_EXIT_HYPERV_HCALL, KVM_EXIT_HYPERV_SYNIC, KVM_EXIT_INTERNAL_ERROR,
+    KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_OUT, KVM_EXIT_IOAPIC_EOI, KVM_EXIT_IRQ_WINDOW_OPEN, KVM_EXIT_MEMORY_FAULT,
+    KVM_EXIT_MMIO, KVM_EXIT_NOTIFY, KVM_EXIT_SET_TPR, KVM_EXIT_SHUTDOWN, KVM_EXIT_SYSTEM_EVENT, KVM_EXIT_TPR_ACCESS,
+    KVM_EXIT_UNKNOWN, KVM_EXIT_X86_BUS_LOCK, KVM_EXIT_X86_RDMSR, KVM_EXIT_X86_WRMSR, KVM_NOTIFY_CONTEXT_INVALID,
+    KVM_RUN_X86_BUS_LOCK, kvm_debug_exit_arch, kvm_run,
 };
 use std::os::fd::RawFd;
 use std::ptr::{addr_of, addr_of_mut};
@@ -190,6 +190,20 @@ impl RunPage {
                 // SAFETY: selected by KVM_EXIT_HYPERCALL.
                 Exit::Hypercall { number: unsafe { union.hypercall.nr } }
             }
+            KVM_EXIT_HYPERV => {
+                // SAFETY: selected by KVM_EXIT_HYPERV.
+                let hyperv = unsafe { &mut union.hyperv };
+                match hyperv.type_ {
+                    KVM_EXIT_HYPERV_SYNIC => Exit::SynicChanged,
+                    KVM_EXIT_HYPERV_HCALL => {
+                        // SAFETY: selected by KVM_EXIT_HYPERV_HCALL.
+                        let call = unsafe { &mut hyperv.u.hcall };
+                        let [parameter, _] = call.params;
+                        Exit::HypervHypercall { input: call.input, parameter, status: &mut call.result }
+                    }
+                    _ => Exit::Unknown(reason),
+                }
+            }
             KVM_EXIT_MEMORY_FAULT => {
                 // SAFETY: selected by KVM_EXIT_MEMORY_FAULT.
                 let fault = unsafe { union.memory_fault };
@@ -321,6 +335,26 @@ mod tests {
         });
         assert_eq!(page.decode_fault(), Some(Exit::MemoryFault { flags: 8, gpa: 0x5000, size: 0x1000 }));
         assert_eq!(fabricated(|run| run.exit_reason = KVM_EXIT_SHUTDOWN).decode_fault(), None);
+    }
+
+    #[test]
+    fn test_hyperv_exits_decode_and_take_a_status() {
+        let exit = |kind| {
+            fabricated(|run| {
+                run.exit_reason = KVM_EXIT_HYPERV;
+                run.__bindgen_anon_1.hyperv.type_ = kind;
+                // SAFETY: any bit pattern is a valid hcall member.
+                let call = unsafe { &mut run.__bindgen_anon_1.hyperv.u.hcall };
+                (call.input, call.params) = (0x5c, [0x1000, 1]);
+            })
+        };
+        let mut page = exit(KVM_EXIT_HYPERV_HCALL);
+        if let Exit::HypervHypercall { status, .. } = page.decode() {
+            *status = 18;
+        }
+        assert_eq!(page.decode(), Exit::HypervHypercall { input: 0x5c, parameter: 0x1000, status: &mut 18 });
+        assert_eq!(exit(KVM_EXIT_HYPERV_SYNIC).decode(), Exit::SynicChanged);
+        assert_eq!(exit(99).decode(), Exit::Unknown(KVM_EXIT_HYPERV));
     }
 
     #[test]

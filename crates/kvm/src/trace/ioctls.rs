@@ -48,6 +48,7 @@ const IOCTLS: &[(u32, &str, Fd)] = &[
     (0xae03, "KVM_CHECK_EXTENSION", Fd::System),
     (0xae04, "KVM_GET_VCPU_MMAP_SIZE", Fd::System),
     (0xc008_ae05, "KVM_GET_SUPPORTED_CPUID", Fd::System),
+    (0xc008_aec1, "KVM_GET_SUPPORTED_HV_CPUID", Fd::System),
     (0xc008_ae09, "KVM_GET_EMULATED_CPUID", Fd::System),
     (0xc004_ae0a, "KVM_GET_MSR_FEATURE_INDEX_LIST", Fd::System),
     (0xae41, "KVM_CREATE_VCPU", Fd::Vm),

@@ -27,7 +27,7 @@ fn whole() -> Value {
         "topology": { "sockets": 1, "dies": 1, "cores": 2, "threads": 1 },
         "cpu": {
             "model": "host", "features": [{ "name": "avx2", "on": false }], "check": true, "enforce": false, "kvm": true,
-            "vendor": null, "pmu": null, "migratable": false, "hostPhysBits": false, "physBits": 0, "tscKhz": null,
+            "vendor": null, "pmu": null, "migratable": false, "hostPhysBits": false, "physBits": 0, "hvSpinlocks": null, "hvVendorId": null, "tscKhz": null,
         },
         "cpuPm": false,
         "msrFilter": [{ "index": 0x10, "count": 1, "read": "18446744073709551615", "write": "ask" }],
@@ -191,6 +191,7 @@ fn test_values_out_of_range_are_refused() {
         ("/topology/cores", json!(u32::MAX), "topology", "4294967295"),
         ("/cpu/tscKhz", json!(0), "cpu", "tscKhz"),
         ("/cpu/vendor", json!("Intel"), "cpu", "vendor is 'Intel'"),
+        ("/cpu/hvVendorId", json!("thirteen long"), "cpu", "hvVendorId is 'thirteen long'"),
         ("/cpu/physBits", json!(31), "cpu", "physBits is 31"),
         ("/cpu/physBits", json!(53), "cpu", "physBits is 53"),
         ("/msrFilter/0/read", json!("18446744073709551616"), "msrFilter", "18446744073709551616"),

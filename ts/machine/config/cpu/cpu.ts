@@ -111,6 +111,31 @@ export const cpuMembers = {
     { default: 0, cli: 'phys-bits' },
   ),
   /**
+   * Hyper-V: the number of attempts, 0 to 4294967295, after which a guest reports a long wait for a
+   * spin lock.
+   *
+   * @default never
+   */
+  hvSpinlocks: integer({
+    min: 0,
+    max: 2 ** 32 - 1,
+    default: null,
+    defaultText: 'never',
+    cli: 'hv-spinlocks',
+    argument: { takes: 'COUNT', read: attempts },
+  }),
+  /**
+   * Hyper-V: the name of the hypervisor, at most 12 ASCII characters.
+   *
+   * @default 'Microsoft Hv'
+   */
+  hvVendorId: text({
+    default: null,
+    defaultText: "'Microsoft Hv'",
+    pattern: { regex: /^[ -~]{1,12}$/, takes: 'a text of 1 to 12 ASCII characters' },
+    cli: 'hv-vendor-id',
+  }),
+  /**
    * The frequency of the time-stamp counter in Hz, 1000 to 4294967295999. A host without TSC scaling has only its own frequency, within 250 ppm.
    *
    * @default the host's
@@ -185,6 +210,11 @@ function readFeatures(value: unknown, path: string): readonly CpuFeature[] | und
 function physBits(value: unknown): number | undefined {
   const known = typeof value === 'number' && Number.isInteger(value) && value >= 32 && value <= 52
   return known || value === 0 ? value : undefined
+}
+
+function attempts(word: string): number | undefined {
+  const count = parseUint32(word)
+  return typeof count === 'number' ? count : undefined
 }
 
 /** QEMU's tsc-frequency has decimal suffixes. */

@@ -75,7 +75,7 @@ impl Cache {
             index: if self.level == 1 { self.kind - DATA } else { self.level },
             indexed: true,
             eax: self.kind | self.level << 5 | u32::from(self.self_initialising) << 8,
-            ebx: LINE - 1 | (self.ways - 1) << 22,
+            ebx: (LINE - 1) | (self.ways - 1) << 22,
             ecx: self.sets() - 1,
             edx: self.flags,
         }

@@ -13,6 +13,7 @@ mod settle;
 mod tests;
 
 use super::features::{Register, Word, find};
+use super::hyperv::{self, Hyperv};
 use super::{CpuConfig, CpuProperties, models, topology::Topology};
 use kvm_accel_kvm::fd::Leaf;
 
@@ -49,11 +50,8 @@ const fn register_of(leaf: &mut Leaf, register: Register) -> &mut u32 {
     }
 }
 
-/// A vendor in EBX, EDX and ECX of leaf 0.
-type Vendor = [u32; 3];
-
-/// Returns the vendor with this name of 12 characters.
-const fn vendor(name: &[u8; 12]) -> Vendor {
+/// Returns the registers with this name of 12 characters.
+pub(super) const fn words(name: &[u8; 12]) -> [u32; 3] {
     let [a, b, c, d, e, f, g, h, i, j, k, l] = *name;
     [u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]), u32::from_le_bytes([i, j, k, l])]
 }
@@ -70,6 +68,8 @@ pub struct Offer<'a> {
     pub tsc_deadline: bool,
     /// The guest may execute MWAIT without an exit.
     pub mwait: bool,
+    /// The result of KVM_GET_SUPPORTED_HV_CPUID, if the guest asks for Hyper-V's interface.
+    pub hyperv: &'a [Leaf],
 }
 
 /// The CPUID of a machine, without the vCPUs' ids.
@@ -81,6 +81,7 @@ pub struct Table {
     amd: bool,
     /// The guest learns the frequency of its time-stamp counter, which never changes.
     tsc_is_known: bool,
+    hyperv: Hyperv,
     /// Requested features that the host lacks, in QEMU's notation.
     pub missing: Vec<String>,
     /// The host's number of physical address bits, if the properties give another one.
@@ -93,7 +94,7 @@ impl Table {
     /// Computes the CPUID from what the host offers.
     ///
     /// # Errors
-    /// The name of an unknown feature.
+    /// A sentence about an unknown feature, or about enlightenments that the guest cannot have.
     pub fn new(offer: &Offer<'_>, config: &CpuConfig) -> Result<Self, String> {
         let properties = &config.properties;
         let model = models::find(&properties.model);
@@ -102,6 +103,7 @@ impl Table {
             topology: config.topology,
             amd: false,
             tsc_is_known: false,
+            hyperv: Hyperv::default(),
             missing: Vec::new(),
             host_phys_bits: None,
             unknown_model: model.is_none() && !matches!(properties.model.as_str(), "host" | "max"),
@@ -132,9 +134,9 @@ impl Table {
         if properties.migratable {
             table.remove("invtsc");
         }
-        for change in &properties.features {
+        for change in properties.features.iter().filter(|change| !hyperv::is_known(&change.name)) {
             if find(&change.name).is_empty() {
-                return Err(change.name.clone());
+                return Err(format!("there is no CPU feature '{}'", change.name));
             }
             if change.on {
                 table.ask(&change.name, &offered);
@@ -145,6 +147,9 @@ impl Table {
         table.set_phys_bits(properties);
         table.settle(properties, model.is_some());
         table.tsc_is_known = properties.kvm && (properties.tsc_khz.is_some() || table.has("invtsc"));
+        if let Some(hyperv) = Hyperv::new(properties, offer.hyperv)? {
+            table.add_hyperv(hyperv);
+        }
         Ok(table)
     }
 
@@ -170,6 +175,12 @@ impl Table {
     /// Without a local APIC, and what hangs on it.
     pub fn hide_local_apic(&mut self) {
         ["apic", "x2apic", "tsc-deadline"].into_iter().for_each(|name| self.remove(name));
+    }
+
+    /// Returns Hyper-V's interface, empty by default.
+    #[must_use]
+    pub const fn hyperv(&self) -> &Hyperv {
+        &self.hyperv
     }
 
     /// Returns true if [`Self::of_vcpu`] reports the frequency of the time-stamp counter.
@@ -259,12 +270,26 @@ impl Table {
         }
     }
 
+    /// Adds Hyper-V's leaves, and moves KVM's behind them.
+    fn add_hyperv(&mut self, hyperv: Hyperv) {
+        const DISTANCE: u32 = 0x100;
+        for leaf in self.leaves.iter_mut().filter(|leaf| (KVM_SIGNATURE..=KVM_FEATURES).contains(&leaf.function)) {
+            if leaf.function == KVM_SIGNATURE {
+                leaf.eax = KVM_FEATURES + DISTANCE;
+            }
+            leaf.function += DISTANCE;
+        }
+        self.tsc_is_known = false;
+        self.leaves.extend(&hyperv.leaves);
+        self.hyperv = hyperv;
+    }
+
     /// Sets the vendor, if the properties give one, and copies it to leaf 0x80000000 as AMD's CPUs do.
     fn set_vendor(&mut self, properties: &CpuProperties) {
         let Some(basic) = self.leaf(0) else { return };
         let given = properties.vendor.as_ref().and_then(|name| <&[u8; 12]>::try_from(name.as_bytes()).ok());
-        let vendor = given.map_or([basic.ebx, basic.edx, basic.ecx], self::vendor);
-        self.amd = vendor == self::vendor(b"AuthenticAMD") || vendor == self::vendor(b"HygonGenuine");
+        let vendor = given.map_or([basic.ebx, basic.edx, basic.ecx], words);
+        self.amd = vendor == words(b"AuthenticAMD") || vendor == words(b"HygonGenuine");
         for leaf in &mut self.leaves {
             if matches!(leaf.function, 0 | 0x8000_0000) {
                 [leaf.ebx, leaf.edx, leaf.ecx] = vendor;

@@ -40,7 +40,7 @@ fn config(model: &str, features: &[(&str, bool)]) -> CpuConfig {
 }
 
 fn built(supported: &[Leaf], config: &CpuConfig) -> Result<Table, String> {
-    Table::new(&Offer { supported, instruction: &[], tsc_deadline: true, mwait: false }, config)
+    Table::new(&Offer { supported, instruction: &[], tsc_deadline: true, mwait: false, hyperv: &[] }, config)
 }
 
 fn table(config: &CpuConfig) -> Table {
@@ -71,7 +71,7 @@ fn test_features_come_and_go_with_what_needs_them() {
     assert_eq!(of(&leaves, 0xd, 0).eax, 3);
     assert!(leaves.iter().all(|leaf| leaf.function != 0xd || leaf.index < 2));
     let unknown = built(&host(b"GenuineIntel"), &config("host", &[("avx3", true)]));
-    assert_eq!(unknown.unwrap_err(), "avx3");
+    assert_eq!(unknown.unwrap_err(), "there is no CPU feature 'avx3'");
 }
 
 #[test]
@@ -147,8 +147,13 @@ fn test_instruction_fills_what_kvm_leaves_zero() {
     ];
     let topology = Topology { sockets: 1, dies: 1, cores: 3, threads: 2 };
     let config = CpuConfig { topology, ..CpuConfig::new(6) };
-    let offer =
-        Offer { supported: &host(b"AuthenticAMD"), instruction: &instruction, tsc_deadline: true, mwait: false };
+    let offer = Offer {
+        supported: &host(b"AuthenticAMD"),
+        instruction: &instruction,
+        tsc_deadline: true,
+        mwait: false,
+        hyperv: &[],
+    };
     let leaves = Table::new(&offer, &config).unwrap().of_vcpu(0, 0);
     assert_eq!(of(&leaves, 0x8000_0002, 0).eax, 1, "KVM's");
     assert_eq!(of(&leaves, 0x8000_0003, 0).eax, 8);
@@ -172,7 +177,7 @@ fn test_vendor_decides_which_leaves_a_cpu_has() {
     let intel = with("Haswell", "GenuineIntel");
     for function in [0, 0x8000_0000] {
         let leaf = of(&intel, function, 0);
-        assert_eq!([leaf.ebx, leaf.edx, leaf.ecx], vendor(b"GenuineIntel"));
+        assert_eq!([leaf.ebx, leaf.edx, leaf.ecx], words(b"GenuineIntel"));
     }
     assert_eq!(of(&intel, 2, 0).edx, 0x2c_307d);
     assert_eq!(of(&intel, 0x8000_0001, 0).edx & 0x0183_f3ff, 0);
@@ -221,4 +226,17 @@ fn test_frequencies_are_reported_if_they_never_change() {
     assert_eq!(frequencies(&|cpu| cpu.migratable = true), (Some(KVM_FEATURES), None));
     assert_eq!(frequencies(&|cpu| (cpu.migratable, cpu.tsc_khz) = (true, Some(2_000_000))), known);
     assert_eq!(frequencies(&|cpu| cpu.kvm = false), (None, None));
+}
+
+#[test]
+fn test_hyperv_leaves_come_before_those_of_kvm() {
+    let supported = host(b"GenuineIntel");
+    let hyperv = [leaf(0x4000_0004, 0, [1 << 5, 0, 0, 0])];
+    let offer = Offer { supported: &supported, instruction: &[], tsc_deadline: true, mwait: false, hyperv: &hyperv };
+    let table = Table::new(&offer, &config("host", &[("hv_relaxed", true), ("invtsc", true)])).unwrap();
+    let leaves = table.of_vcpu(0, 1000);
+    assert_eq!(of(&leaves, KVM_SIGNATURE, 0).eax, 0x4000_0005);
+    assert_eq!(of(&leaves, KVM_SIGNATURE + 0x100, 0), leaf(KVM_SIGNATURE + 0x100, 0, [KVM_FEATURES + 0x100, 1, 2, 3]));
+    assert_ne!(of(&leaves, KVM_FEATURES + 0x100, 0).eax, 0);
+    assert!(leaves.iter().all(|leaf| leaf.function != FREQUENCIES));
 }

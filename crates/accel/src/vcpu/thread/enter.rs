@@ -1,6 +1,7 @@
 //! Enters the guest and handles its exits: the hot path of a vCPU.
 
 use super::VcpuThread;
+use crate::cpu::hypercall;
 use crate::event::StopReason;
 use crate::stats::ExitKind;
 use crate::vcpu::control::Attention;
@@ -73,6 +74,11 @@ impl VcpuThread {
                 Exit::WriteMsr { index, value, answer } => {
                     counts.count(ExitKind::Msr);
                     answer.written(shared.msrs.write(cpu_index, index, value));
+                    continue;
+                }
+                Exit::HypervHypercall { input, parameter, status } => {
+                    counts.count(ExitKind::Other);
+                    *status = hypercall::status(input, parameter);
                     continue;
                 }
                 other => {

@@ -15,8 +15,8 @@ use crate::run::{Exit, RunPage};
 use crate::state::{Registers, StartMode, StartState};
 use crate::trace::{KVM_RUN, called, trace};
 use crate::upstream::{self, DirtyRing};
-use crate::{Error, Result};
-use kvm_bindings::{CpuId, kvm_regs, kvm_segment, kvm_sregs};
+use crate::{Capability, Error, Result};
+use kvm_bindings::{CpuId, kvm_enable_cap, kvm_regs, kvm_segment, kvm_sregs};
 use kvm_ioctls::VcpuFd;
 use state::registers_of;
 use std::ffi::c_char;
@@ -172,6 +172,15 @@ impl Vcpu {
     /// Calls KVM_NMI.
     pub fn nmi(&self) -> Result<()> {
         self.fd.nmi().map_err(self.failed("KVM_NMI"))
+    }
+
+    /// Calls KVM_ENABLE_CAP with one argument, for a capability of a vCPU.
+    ///
+    /// # Errors
+    /// [`Error::Ioctl`].
+    pub fn enable(&self, capability: Capability, argument: u64) -> Result<()> {
+        let cap = kvm_enable_cap { cap: capability.number(), args: [argument, 0, 0, 0], ..Default::default() };
+        self.fd.enable_cap(&cap).map_err(failed("KVM_ENABLE_CAP", capability.to_string()))
     }
 
     /// Calls KVM_GET_TSC_KHZ.
