@@ -27,7 +27,7 @@ const make = (code: readonly number[], options: Partial<MachineOptions> = {}): P
     kernel: Uint8Array.from(code),
     kernelFormat: 'flat',
     memory: '1M',
-    debugExit: true,
+    debugExit: { iobase: 0xf4, iosize: 4 },
     ...options,
   })
 

@@ -221,8 +221,8 @@ const breaks = (): never => {
 
 test('a handler that throws ends its machine and not the process, and wait() names the error', async t => {
   for (const read of [breaks, async () => breaks()]) {
-    await using machine = await make(POLL_60)
-    await machine.addDevice({ name: 'latch', pio: [0x60, 1], read })
+    await using machine = await make(POLL_68)
+    await machine.addDevice({ name: 'latch', pio: [0x68, 1], read })
     const failed = once(machine, 'device-error')
     const shutdown = once(machine, 'shutdown')
     await machine.start()
@@ -258,8 +258,8 @@ test('an error in a handler that nobody watches is a warning of the process', as
 })
 
 test('an answer that is not an integer is an error with the device’s name', async t => {
-  await using machine = await make(POLL_60)
-  await machine.addDevice({ name: 'latch', pio: [0x60, 1], read: () => undefined as never })
+  await using machine = await make(POLL_68)
+  await machine.addDevice({ name: 'latch', pio: [0x68, 1], read: () => undefined as never })
   await machine.start()
   const { reason, cause } = await machine.wait()
   t.is(reason, 'handler-error')
@@ -267,13 +267,13 @@ test('an answer that is not an integer is an error with the device’s name', as
   t.is((cause as { code?: string }).code, 'ERR_ARGUMENT')
 })
 
-/** mov ax, 0xdead; out 0x60, ax; in al, 0x60; out 0xf4, al */
-const BREAKS_LATCH = [0xb8, 0xad, 0xde, 0xe7, 0x60, 0xe4, 0x60, ...EXIT]
+/** mov ax, 0xdead; out 0x68, ax; in al, 0x68; out 0xf4, al */
+const BREAKS_LATCH = [0xb8, 0xad, 0xde, 0xe7, 0x68, 0xe4, 0x68, ...EXIT]
 
 test('a worker that throws, and one that cannot be loaded, end the machine', async t => {
   const cause = async (worker: URL): Promise<string> => {
     await using machine = await make(BREAKS_LATCH)
-    await machine.addDevice({ pio: [0x60, 2], worker })
+    await machine.addDevice({ pio: [0x68, 2], worker })
     await machine.start().catch(() => {})
     const exit = await machine.wait()
     t.is(exit.reason, 'handler-error')
@@ -288,7 +288,7 @@ test('with onError all-ones a worker continues after a handler that throws', asy
   const failed = once(machine, 'device-error')
   await machine.addDevice({
     name: 'latch',
-    pio: [0x60, 2],
+    pio: [0x68, 2],
     worker: LATCH,
     workerData: { start: 6 },
     onError: 'all-ones',

@@ -21,7 +21,7 @@ const whole: MachineOptions = {
   serials: ['stdio', null, { file: '/none' }, { socket: '/none', server: true }],
   debugConsole: { target: 'null' },
   rtc: { base: 'localtime', clock: 'vm' },
-  debugExit: true,
+  debugExit: { iobase: 0xf4, iosize: 4 },
   fwCfg: { 'opt/a': { file: '/none' }, 'opt/b': { string: 'é' }, 'opt/c': new Uint8Array(3) },
   vmGenerationId: 'auto',
   disks: [{ path: '/none', format: 'qcow2', throttle: { bytesPerSecond: 1, bytesPerSecondMax: 2 } }],

@@ -30,16 +30,16 @@ const writes = (count: number): MachineOptions => ({
   ] as const),
   kernelFormat: 'flat',
   memory: '1M',
-  debugExit: true,
+  debugExit: { iobase: 0xf4, iosize: 4 },
 })
 
 test('run() resolves with the output, the exit and the counters, and nothing is left', async t => {
   const before = await baseline()
-  const { reason, output, bytes, stats, warnings } = await run({ kernel: guestImage('hello'), noReboot: true })
+  const { reason, output, bytes, counters, warnings } = await run({ kernel: guestImage('hello'), noReboot: true })
   t.is(reason, 'guest-reset')
   t.regex(output, /^Hello from a guest on KVM\.\n[^]*Goodbye\.\n$/)
   t.is(bytes.toString(), output)
-  t.true((stats.exits.io ?? 0) > 0)
+  t.true((counters.exits.io ?? 0) > 0)
   t.deepEqual(warnings, [])
   t.deepEqual(await settled(before), before)
 })

@@ -141,7 +141,7 @@ test('a shutdown listener that throws surfaces once, however often the end calls
     process.on('uncaughtException', () => errors++)
     for (const noShutdown of [false, true]) {
       for (const listener of [() => { throw new Error('in the listener') }, event => other.emit('shutdown', event)]) {
-        var other = await Machine.create({ kernel: Uint8Array.of(0xe6, 0xf4), kernelFormat: 'flat', memory: '1M', debugExit: true, noShutdown })
+        var other = await Machine.create({ kernel: Uint8Array.of(0xe6, 0xf4), kernelFormat: 'flat', memory: '1M', debugExit: { iobase: 0xf4, iosize: 4 }, noShutdown })
         other.on('shutdown', event => { calls++; listener(event) })
         await other.start()
         await other.wait()

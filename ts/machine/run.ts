@@ -4,7 +4,7 @@ import { conflict, unknownMember } from '../schema/invalid.js'
 import { captureMembers, type CaptureOptions } from './config/capture.js'
 import { machineMembers, type MachineOptions } from './config/machine-options.js'
 import type { Exit } from './events/exit.js'
-import type { MachineStats } from './events/statistics.js'
+import type { MachineCounters } from './events/statistics.js'
 import { Machine } from './machine.js'
 
 /** The result of {@linkcode run}: how the machine ended, and what it left. */
@@ -20,7 +20,7 @@ export interface RunResult extends Omit<Exit, 'reason'> {
   /** The same output, undecoded. */
   readonly bytes: Buffer
   /** The machine's counters at its end. */
-  readonly stats: MachineStats
+  readonly counters: MachineCounters
   /** The warnings of the machine, in their order. */
   readonly warnings: readonly MachineWarning[]
 }
@@ -65,7 +65,7 @@ export async function run(options: MachineOptions & CaptureOptions): Promise<Run
     await machine.stop()
     const bytes = await captured
     const reason = exit.reason === 'host-quit' ? (limit ?? exit.reason) : exit.reason
-    return { ...exit, reason, output: bytes.toString(), bytes, stats: machine.stats(), warnings }
+    return { ...exit, reason, output: bytes.toString(), bytes, counters: machine.counters(), warnings }
   } finally {
     clearTimeout(timer)
   }

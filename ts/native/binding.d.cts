@@ -230,8 +230,8 @@ export type BindingCommand =
   | { kind: 'clear-breakpoints' }
   | { kind: 'read-memory'; vcpu?: number; address: bigint; length: number }
   | { kind: 'write-memory'; vcpu?: number; address: bigint; bytes: Uint8Array }
-  | { kind: 'add-device'; name: string; /** Ports; memory otherwise. */
-    pio: boolean; base: bigint; len: bigint; irq?: BindingDeviceIrq; /** A worker fetches the accesses; otherwise they are events. */
+  | { kind: 'add-device'; name: string; /** True for I/O ports, false for memory-mapped I/O. */
+    pio: boolean; base: bigint; len: bigint; irq?: BindingDeviceIrq; /** True if a worker waits for the accesses. Otherwise each access is an event. */
   worker: boolean }
   | { kind: 'read-device-memory'; address: bigint; length: number }
   | { kind: 'write-device-memory'; address: bigint; bytes: Uint8Array }
@@ -291,7 +291,7 @@ export interface BindingDeviceIrq {
   level: boolean
 }
 
-/** What the guest did next. */
+/** The result of a wait. */
 export type BindingDeviceNext =
   | { kind: 'access'; access: BindingDeviceAccess }
   | { kind: 'reset' }

@@ -1,6 +1,5 @@
 //! A file as RAM, like QEMU's `-mem-path`.
 
-use crate::MachineConfigError;
 use crate::error::remedy_of_open;
 use crate::layout::PAGE_SIZE;
 use crate::{MachineConfigError, host_file};

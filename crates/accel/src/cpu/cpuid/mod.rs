@@ -136,7 +136,7 @@ impl Table {
         }
         for change in properties.features.iter().filter(|change| !hyperv::is_known(&change.name)) {
             if find(&change.name).is_empty() {
-                return Err(format!("there is no CPU feature '{}'", change.name));
+                return Err(format!("unknown CPU feature '{}'", change.name));
             }
             if change.on {
                 table.ask(&change.name, &offered);

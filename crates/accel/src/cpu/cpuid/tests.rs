@@ -71,7 +71,7 @@ fn test_features_come_and_go_with_what_needs_them() {
     assert_eq!(of(&leaves, 0xd, 0).eax, 3);
     assert!(leaves.iter().all(|leaf| leaf.function != 0xd || leaf.index < 2));
     let unknown = built(&host(b"GenuineIntel"), &config("host", &[("avx3", true)]));
-    assert_eq!(unknown.unwrap_err(), "there is no CPU feature 'avx3'");
+    assert_eq!(unknown.unwrap_err(), "unknown CPU feature 'avx3'");
 }
 
 #[test]
