@@ -85,7 +85,7 @@ for (const [way, register] of [
     t.deepEqual(exit, { reason: 'guest-reset' })
 
     await using machine = await Machine.create(options)
-    const resets = new Promise<void>(resolve => machine.once('reset', resolve))
+    const resets = new Promise<void>(resolve => machine.once('reset', () => resolve()))
     await machine.start()
     await resets
     t.is(machine.state, 'running')
