@@ -31,10 +31,21 @@ const EBDA_KIB: u8 = 1;
 
 /// The segment of the BIOS's ROM.
 const ROM: u16 = 0xf000;
-/// The offset of an `iret`, at the address that every PC's BIOS has it. All vectors lead there, because there are no BIOS
-/// services.
+/// The offset of an `iret`, where every PC's BIOS has one. Most vectors lead there, because there are no BIOS services.
 const IRET: u16 = 0xff53;
 const IRET_CODE: u8 = 0xcf;
+/// The handler of the PIT's tick, at its usual offset: counts the tick at 0x46c and acknowledges it.
+/// `push ds; push ax; xor ax, ax; mov ds, ax; inc dword [0x46c]; mov al, 0x20; out 0x20, al; pop ax; pop ds; iret`.
+const TICK: u16 = 0xfea5;
+const TICK_CODE: [u8; 18] =
+    [0x1e, 0x50, 0x31, 0xc0, 0x8e, 0xd8, 0x66, 0xff, 0x06, 0x6c, 0x04, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0x1f, 0xcf];
+/// The handler of the master PIC's other lines, which acknowledges:
+/// `push ax; mov al, 0x20; out 0x20, al; pop ax; iret`.
+const MASTER: u16 = 0xff00;
+const MASTER_CODE: [u8; 7] = [0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf];
+/// The handler of the slave's lines: the same, and `out 0xa0, al` first.
+const SLAVE: u16 = 0xff10;
+const SLAVE_CODE: [u8; 9] = [0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf];
 /// The offset of the reset vector. A guest that jumps to it resets the machine.
 const RESET: u16 = 0xfff0;
 /// `mov al, 0xfe; out 0x64, al; hlt`.
@@ -52,9 +63,15 @@ pub fn write(ram: &GuestRam, serial_ports: &[u16]) -> Result<(), MachineConfigEr
     let outside = |_| MachineConfigError::new("memory", "RAM ends below the BIOS's areas", "Give at least 1 MiB.");
     let rom = |offset: u16| (u64::from(ROM) << 4) + u64::from(offset);
     let end = [&RESET_CODE[..], DATE, &[0, MODEL, 0]].concat();
-    for (address, bytes) in
-        [(0, &low(serial_ports)[..]), (EBDA, &[EBDA_KIB]), (rom(IRET), &[IRET_CODE]), (rom(RESET), &end)]
-    {
+    for (address, bytes) in [
+        (0, &low(serial_ports)[..]),
+        (EBDA, &[EBDA_KIB]),
+        (rom(TICK), &TICK_CODE),
+        (rom(MASTER), &MASTER_CODE),
+        (rom(SLAVE), &SLAVE_CODE),
+        (rom(IRET), &[IRET_CODE]),
+        (rom(RESET), &end),
+    ] {
         ram.write_slice(bytes, GuestAddress(address)).map_err(outside)?;
     }
     Ok(())
@@ -62,7 +79,15 @@ pub fn write(ram: &GuestRam, serial_ports: &[u16]) -> Result<(), MachineConfigEr
 
 /// Returns the bytes from address 0 on.
 fn low(serial_ports: &[u16]) -> Vec<u8> {
-    let mut bytes = [IRET.to_le_bytes(), ROM.to_le_bytes()].concat().repeat(VECTORS);
+    // The vectors of the PIC are those that it has under SeaBIOS.
+    let handler = |vector| match vector {
+        0x08 => TICK,
+        0x09..=0x0f => MASTER,
+        0x70..=0x77 => SLAVE,
+        _ => IRET,
+    };
+    let vector = |vector| [handler(vector).to_le_bytes(), ROM.to_le_bytes()].concat();
+    let mut bytes: Vec<u8> = (0..VECTORS).flat_map(vector).collect();
     bytes.resize(LOW_SIZE, 0);
     let ports = (0..4).zip(serial_ports).map(|(index, port)| (SERIAL_PORTS + 2 * index, *port));
     let count = u16::try_from(serial_ports.len().min(4)).unwrap_or(0);
@@ -94,9 +119,17 @@ mod tests {
         assert_eq!([0x400, 0x402, 0x404, 0x408].map(word), [0x3f8, 0x2e8, 0, 0]);
         assert_eq!([0x41a, 0x41c, 0x480, 0x482].map(word), [0x1e, 0x1e, 0x1e, 0x3e]);
         assert_eq!(word(0x9_fc00), 1);
-        for vector in [0, 8, 0x10, 0xff] {
-            let address = u64::from(word(4 * vector)) + (u64::from(word(4 * vector + 2)) << 4);
-            assert_eq!((address, word(address)), (0xf_ff53, 0xcf));
+        let handler = |vector: u64| u64::from(word(4 * vector)) + (u64::from(word(4 * vector + 2)) << 4);
+        for vector in [0, 7, 0x10, 0x6f, 0x78, 0xff] {
+            assert_eq!((handler(vector), word(handler(vector))), (0xf_ff53, 0xcf));
+        }
+        // Each line's handler writes an end of interrupt to its PIC and returns.
+        for (vector, len, end) in [(0x08, 18, 0x20), (0x09, 7, 0x20), (0x0f, 7, 0x20), (0x70, 9, 0xa0), (0x77, 9, 0xa0)]
+        {
+            let mut code = vec![0; len];
+            ram.read_slice(&mut code, GuestAddress(handler(vector))).unwrap();
+            assert!(code.windows(4).any(|window| window == [0xb0, 0x20, 0xe6, end]), "{vector:#x}");
+            assert_eq!(code.last(), Some(&0xcf));
         }
         let mut end = [0; 16];
         ram.read_slice(&mut end, GuestAddress(0xf_fff0)).unwrap();
