@@ -224,7 +224,7 @@ for (const [argv, text] of [
   [['-M', '?'], /microvm/],
   [['-accel', 'kvm,help'], /^kvm-accel options:\n {2}device=PATH +The KVM device\. Default: \/dev\/kvm\.\n/],
   [['-accel', 'kvm,notify-window=5,?'], /^ {2}notify-required=on\|off +Fails.*\n.*Default: off\.$/m],
-  [['-M', 'pc,help'], /^pc options:\n(?:.*\n)* {2}hpet=off +Fixed: there is no HPET\.$/m],
+  [['-M', 'pc,help'], /^pc options:\n(?:.*\n)* {2}usb=off +Fixed: there is no USB\.$/m],
   [['-M', 'help', '-nosuch'], /^microvm +\S/m],
   [
     ['-cpu', 'help'],

@@ -8,6 +8,8 @@
 //!
 //! - `serial`: serial ports.
 //! - `rtc`: the CMOS clock.
+//! - `hpet`: the HPET.
+//! - `reset`: the ports by which a guest resets the machine.
 //! - `fw_cfg`: fw_cfg with its files.
 //! - `debug_console`: debug consoles.
 //! - `debug_exit`: the port that ends the machine with a status.
