@@ -165,7 +165,7 @@ const misplaced: readonly (readonly [string, object, RegExp])[] = [
   ['a handler that is not a function', { pio: [0x550, 1], read: 5 }, /expected a function/],
   ['an unknown key', { pio: [0x550, 1], raed: () => 0, read: () => 0 }, /unknown key 'raed'. Did you mean 'read'\?/],
   ['an unknown onError', { pio: [0x550, 1], read: () => 0, onError: 'fault' }, /onError fault: expected 'end' or/],
-  ['workerData without a worker', { pio: [0x550, 1], read: () => 0, workerData: 1 }, /no worker/],
+  ['workerData without a worker', { pio: [0x550, 1], read: () => 0, workerData: 1 }, /without 'worker'/],
   ['a worker with handlers', { pio: [0x550, 1], read: () => 0, worker: LATCH }, /has both a worker and/],
 ]
 

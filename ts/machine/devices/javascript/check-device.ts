@@ -27,7 +27,7 @@ export function checkDevice(device: DeviceOptions): Claim {
     if (!KEYS.includes(key)) throw bad(device, `has the unknown key '${key}'.${didYouMean(key, KEYS)}`)
   }
   const { name, onError } = device
-  if (name !== undefined && typeof name !== 'string') throw bad({}, 'has a name that is no text')
+  if (name !== undefined && typeof name !== 'string') throw bad({}, `has the name ${String(name)}: expected a text`)
   if (onError !== undefined && onError !== 'end' && onError !== 'all-ones') {
     throw bad(device, `has onError ${String(onError)}: expected 'end' or 'all-ones'`)
   }
@@ -38,11 +38,14 @@ export function checkDevice(device: DeviceOptions): Claim {
 
 function place(device: DevicePlace): Omit<Claim, 'irq'> {
   const range = device.pio ?? device.mmio
-  if (!range || (device.pio && device.mmio)) throw bad(device, 'has no place, or two')
+  if (!range || (device.pio && device.mmio)) throw bad(device, "needs either 'pio' or 'mmio', and not both")
   const whole = (value: unknown) =>
     typeof value === 'bigint' ? value >= 0n : Number.isSafeInteger(value) && Number(value) >= 0
   if (!Array.isArray(range) || range.length !== 2 || !range.every(whole)) {
-    throw bad(device, `is at [${String(range)}]: expected two whole numbers, the first port or address and the length`)
+    throw bad(
+      device,
+      `has an invalid place [${String(range)}]: expected two whole numbers, the first port or address and the length`,
+    )
   }
   const [base, length] = range as readonly [number | bigint, number]
   return { pio: range === device.pio, base: BigInt(base), len: BigInt(length) }
@@ -72,15 +75,18 @@ function interrupt(device: DevicePlace): BindingDeviceIrq | undefined {
 function checkHandlers(device: DeviceOptions): void {
   const { read, write, reset, worker } = device
   const callable = (value: unknown) => value === undefined || typeof value === 'function'
-  if (!callable(read) || !callable(write) || !callable(reset)) throw bad(device, 'has a handler that is no function')
+  if (!callable(read) || !callable(write) || !callable(reset)) {
+    throw bad(device, "has an invalid 'read', 'write' or 'reset': expected a function")
+  }
   if (worker === undefined) {
-    if (!read && !write) throw bad(device, 'has no handler')
-    if ('workerData' in device && device.workerData !== undefined) throw bad(device, 'has workerData and no worker')
+    if (!read && !write) throw bad(device, "has neither 'read', 'write' nor 'worker'")
+    if ('workerData' in device && device.workerData !== undefined)
+      throw bad(device, "has 'workerData' without 'worker'")
     return
   }
-  if (read || write || reset) throw bad(device, 'has a worker and handlers of its own')
+  if (read || write || reset) throw bad(device, "has both a worker and 'read', 'write' or 'reset'")
   if (typeof worker !== 'string' && !(worker instanceof URL)) {
-    throw bad(device, 'has a worker that is neither a path nor a URL')
+    throw bad(device, `has the worker ${String(worker)}: expected a path or a URL`)
   }
 }
 
