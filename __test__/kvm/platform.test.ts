@@ -86,7 +86,12 @@ test('in real mode, the handler of the tick counts and acknowledges', async t =>
   t.timeout(120_000)
   for (const kernelIrqchip of modes) {
     const kernel = Uint8Array.from(COUNT_TICKS)
-    const { exit } = await consoleOf({ kernel, kernelFormat: 'flat', debugExit: true, accel: { kernelIrqchip } })
+    const { exit } = await consoleOf({
+      kernel,
+      kernelFormat: 'flat',
+      debugExit: { iobase: 0xf4, iosize: 4 },
+      accel: { kernelIrqchip },
+    })
     t.deepEqual(exit, { reason: 'debug-exit', status: 7 }, kernelIrqchip)
   }
 })
