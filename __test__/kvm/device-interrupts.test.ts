@@ -170,6 +170,7 @@ test('accesses outside RAM or outside a view are errors', async t => {
   await t.throwsAsync(view.read(15, 2), { code: 'ERR_ARGUMENT', message: /inside the window of 16 bytes/ })
   await t.throwsAsync(view.read(-1, 2), { code: 'ERR_ARGUMENT' })
   await t.throwsAsync(view.write(16, Uint8Array.of(1)), { code: 'ERR_ARGUMENT' })
+  await t.throwsAsync(view.write(0, undefined as never), { code: 'ERR_ARGUMENT', message: /Uint8Array/ })
   t.throws(() => memory.view(2n ** 64n - 1n, 2), { code: 'ERR_ARGUMENT', message: /ends below 2\^64/ })
 })
 

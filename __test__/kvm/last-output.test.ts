@@ -75,6 +75,17 @@ test('output that is read only after the end of the machine is complete, and the
   t.true(machine.serial.closed)
 })
 
+test('a late end() with a chunk passes an error to its callback, and the output stays readable', async t => {
+  const machine = await make('hello')
+  await machine.start()
+  await machine.wait()
+  const { serial } = machine
+  const error = await new Promise<unknown>(resolve => void serial.end('late', resolve))
+  t.like(error, { code: 'ERR_MACHINE_STATE', message: 'end() to a port is not possible: the machine has ended' })
+  t.is(serial.end('late'), serial)
+  t.regex(await text(serial), /Goodbye/)
+})
+
 test('a stream of another target ends and closes, too', async t => {
   const machine = await make('hello', { serial: 'null', consoles: [{ target: 'null' }, { target: 'stream' }] })
   const closed = [machine.serial, ...machine.consoles].map(port => finished(port.resume()))

@@ -51,6 +51,26 @@ test('run() loses no byte of the output, however often', async t => {
   }
 })
 
+test('an abort between the creation and the start gives reason aborted', async t => {
+  const aborter = new AbortController()
+  const start = Object.getOwnPropertyDescriptor(Machine.prototype, 'start')?.value as () => Promise<void>
+  t.teardown(() => Object.assign(Machine.prototype, { start }))
+  Object.assign(Machine.prototype, {
+    start(this: Machine) {
+      if (this.name === 'aborted early') aborter.abort('enough')
+      return start.call(this)
+    },
+  })
+  const options = { kernel: guestImage('spin'), memory: '16M', name: 'aborted early', signal: aborter.signal }
+  t.like(await run(options), { reason: 'aborted', cause: 'enough', output: '' })
+})
+
+test('run() without options fails with the options that are missing', async t => {
+  for (const options of [null, undefined, {}]) {
+    await t.throwsAsync(run(options as never), { code: 'ERR_MACHINE_CONFIG', message: /'kernel'.*missing/ })
+  }
+})
+
 test('run() ends a guest at its time limit, at its output limit and at an abort', async t => {
   const before = await baseline()
   const spinning = await run({ kernel: guestImage('spin'), memory: '16M', timeout: 200 })

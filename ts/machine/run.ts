@@ -45,7 +45,7 @@ export async function run(options: MachineOptions & CaptureOptions): Promise<Run
   const known = Object.keys({ ...captureMembers, ...machineMembers })
   for (const key of Object.keys(machineOptions)) if (!known.includes(key)) throw unknownMember('', key, known)
   const limits = readMembers(captureMembers, { capture, maxOutput, timeout }, '')
-  if (limits.capture && (options.serial ?? options.serials) !== undefined) {
+  if (limits.capture && (machineOptions.serial ?? machineOptions.serials) !== undefined) {
     throw conflict('capture', "the target of COM1 is given by 'serial' or 'serials'", 'Give capture: false.')
   }
   await using machine = await Machine.create(limits.capture ? { ...machineOptions, serial: 'stream' } : machineOptions)
@@ -59,7 +59,10 @@ export async function run(options: MachineOptions & CaptureOptions): Promise<Run
   const captured = limits.capture ? read(machine, limits.maxOutput, () => end('max-output')) : Buffer.alloc(0)
   let timer: NodeJS.Timeout | undefined
   try {
-    await machine.start()
+    await machine.start().catch((error: unknown) => {
+      // An abort between the creation and the start is the machine's end, as a later one is.
+      if (!machineOptions.signal?.aborted) throw error
+    })
     if (limits.timeout !== null) timer = setTimeout(() => end('timeout'), limits.timeout)
     const exit = await machine.wait()
     await machine.stop()

@@ -68,7 +68,7 @@ export class DeviceMemory {
   write(address: number | bigint, bytes: Uint8Array): Promise<void> {
     return this.#control.whole(async () => {
       const start = addressOf(address)
-      if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', typeof bytes, 'a Uint8Array')
+      checkBytes(bytes)
       checkWhole('length of bytes', bytes.length, 0, MAX_LENGTH, 'bytes')
       return this.#control.call({
         operation: 'device.memory.write',
@@ -132,6 +132,7 @@ export class DeviceMemoryView {
    * @throws as {@linkcode DeviceMemoryView.read}.
    */
   async write(offset: number, bytes: Uint8Array): Promise<void> {
+    checkBytes(bytes)
     return this.#memory.write(this.#at(offset, bytes.length), bytes)
   }
 
@@ -142,4 +143,8 @@ export class DeviceMemoryView {
     }
     return this.address + BigInt(offset)
   }
+}
+
+function checkBytes(bytes: Uint8Array): void {
+  if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', typeof bytes, 'a Uint8Array')
 }

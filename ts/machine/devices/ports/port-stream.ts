@@ -91,14 +91,16 @@ export abstract class PortStream extends Duplex {
   /** @internal Passes `write()` a late caller's error without destroying the stream. */
   override write(chunk: unknown, ...rest: unknown[]): boolean {
     if (!this.#ended) return super.write(chunk, ...(rest as [BufferEncoding]))
-    const done = rest.findLast(argument => typeof argument === 'function')
-    const error = new MachineStateError('write() to a port is not possible: the machine has ended', {
-      state: 'shutdown',
-      allowed: [],
-      remedy: 'Create a new machine with Machine.create().',
-    })
-    if (done) process.nextTick(done as (error: Error) => void, error)
+    refuse('write', rest)
     return false
+  }
+
+  /** @internal As {@link PortStream.write}: a late `end(chunk)` must not destroy output that can be read. */
+  override end(chunk?: unknown, ...rest: unknown[]): this {
+    const late = this.#ended && chunk !== undefined && chunk !== null && typeof chunk !== 'function'
+    if (!late) return super.end(chunk, ...(rest as [BufferEncoding]))
+    refuse('end', rest)
+    return this
   }
 
   /** @internal Puts everything that the guest has written into the stream. */
@@ -138,4 +140,15 @@ export abstract class PortStream extends Duplex {
     // Without unread bytes, `'end'` needs no reader.
     this.read(0)
   }
+}
+
+/** Passes the callback among these arguments the error of an operation on a port whose machine has ended. */
+function refuse(operation: string, rest: readonly unknown[]): void {
+  const done = rest.findLast(argument => typeof argument === 'function')
+  const error = new MachineStateError(`${operation}() to a port is not possible: the machine has ended`, {
+    state: 'shutdown',
+    allowed: [],
+    remedy: 'Create a new machine with Machine.create().',
+  })
+  if (done) process.nextTick(done as (error: Error) => void, error)
 }

@@ -79,15 +79,41 @@ impl RawImage {
             ram.read_slice(part, GuestAddress(range.address)).map_err(io::Error::other)?;
             rest = more;
         }
-        let last = self.len.checked_sub(SECTOR).filter(|last| last.is_multiple_of(SECTOR));
-        for (place, at) in [(Place::First, Some(0)), (Place::Last, last)] {
-            let sector = at.and_then(|at| at.checked_sub(offset)).and_then(|start| usize::try_from(start).ok());
-            let Some(sector) = sector.and_then(|start| bytes.get(start..)) else { continue };
-            if Detected::of_sector(place, sector) != Detected::Known(ImageFormat::Raw) {
+        for (place, at) in self.telling_sectors() {
+            if let Some(sector) = self.sector_after(at, &bytes, offset)?
+                && Detected::of_sector(place, &sector) != Detected::Known(ImageFormat::Raw)
+            {
                 return Err(Errno::PERM.into());
             }
         }
         self.file.write_all_at(&bytes, offset)
+    }
+
+    /// Returns the sectors by which the next start detects the format. The last sector of a file that ends within a sector counts, too: a
+    /// write to it makes the file longer.
+    fn telling_sectors(&self) -> impl Iterator<Item = (Place, u64)> {
+        let last = self.sectors().checked_sub(1).map(|sector| (Place::Last, sector * SECTOR));
+        std::iter::once((Place::First, 0)).chain(last)
+    }
+
+    /// Returns what the sector at `at` contains after a write of `bytes` at `offset`; `None` if the write does not include it. A slice of a
+    /// request may begin or end within a sector.
+    fn sector_after(&self, at: u64, bytes: &[u8], offset: u64) -> io::Result<Option<[u8; 512]>> {
+        let from = at.saturating_sub(offset).min(bytes.len() as u64);
+        let to = (at + SECTOR).saturating_sub(offset).min(bytes.len() as u64);
+        if from == to {
+            return Ok(None);
+        }
+        let mut sector = [0; 512];
+        if to - from < SECTOR {
+            let present = usize::try_from(self.file.metadata()?.len().saturating_sub(at).min(SECTOR)).unwrap_or(0);
+            self.file.read_exact_at(&mut sector[..present], at)?;
+        }
+        let index = |value: u64| usize::try_from(value).map_err(io::Error::other);
+        let part = bytes.get(index(from)?..index(to)?).unwrap_or_default();
+        let start = index((offset + from) - at)?;
+        sector[start..start + part.len()].copy_from_slice(part);
+        Ok(Some(sector))
     }
 
     /// Frees the space of a range, if the host supports that.
@@ -126,5 +152,48 @@ impl RawImage {
 
     pub fn flush(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&*self.file)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::scratch::Scratch;
+
+    /// An image of this many bytes whose format was detected, and guest memory with `bytes` at its start.
+    fn image(folder: &Scratch, len: usize, bytes: &[u8]) -> (RawImage, GuestRam) {
+        let path = folder.path().join("image");
+        std::fs::write(&path, vec![7; len]).unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let ram = GuestRam::from_ranges(&[(GuestAddress(0), 1 << 20)]).unwrap();
+        ram.write_slice(bytes, GuestAddress(0)).unwrap();
+        (RawImage::new(file, len as u64, true), ram)
+    }
+
+    #[test]
+    fn a_write_cannot_complete_a_file_of_part_sectors_to_one_of_another_format() {
+        let folder = Scratch::new();
+        let sector = [&b"conectix"[..], &[0; 504]].concat();
+        for len in [100, 1000, 4097] {
+            let (image, ram) = image(&folder, len, &sector);
+            let last = (image.sectors() - 1) * SECTOR;
+            let error = image.write(&ram, &[GuestRange { address: 0, len: 512 }], last).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{len}");
+            assert_eq!(image.file().metadata().unwrap().len(), len as u64);
+            image.write(&ram, &[GuestRange { address: 512, len: 512 }], last).unwrap();
+        }
+    }
+
+    #[test]
+    fn slices_that_end_within_a_sector_are_checked_as_the_sector_that_they_make() {
+        let folder = Scratch::new();
+        let (image, ram) = image(&folder, 4096, b"conectix");
+        for last in [0, 3584] {
+            image.write(&ram, &[GuestRange { address: 0, len: 3 }], last).unwrap();
+            assert!(image.write(&ram, &[GuestRange { address: 3, len: 5 }], last + 3).is_err(), "{last}");
+            image.write(&ram, &[GuestRange { address: 8, len: 5 }], last + 3).unwrap();
+        }
     }
 }
