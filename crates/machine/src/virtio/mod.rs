@@ -29,7 +29,7 @@ pub use devices::{block, console, net};
 #[cfg(any(test, feature = "testing"))]
 pub use interface::testing;
 pub use interface::{
-    Chain, ConfigInterrupt, Driver, DriverError, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError,
+    Chain, ChainReader, ChainWriter, ConfigInterrupt, Driver, DriverError, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError,
     lease,
 };
 pub use io_thread::Unanswered;
