@@ -154,7 +154,7 @@ impl<'a> Running<'a> {
     fn describe(&self, queue: usize, input: &mut Input<'_>) -> Result<(), GuestMemoryError> {
         let [place, flags, count, wild] = input.take();
         let (index, at, len) = (input.number(), input.number(), input.number());
-        let buffer = BUFFERS + u64::from(at) * 16;
+        let buffer = BUFFERS + u64::from(at % 0xf000) * 16;
         let base = match place % 4 {
             // An indirect table in the buffers. Flags have no effect.
             0 => return self.ram.write_slice(&input.take::<64>(), GuestAddress(buffer)),
@@ -217,11 +217,7 @@ impl<'a> Running<'a> {
     }
 
     /// Calls the worker, and checks the work that it has done.
-    fn call(
-        &mut self,
-        most: Work,
-        call: impl FnOnce(&mut dyn Worker) -> Result<(), WorkerError>,
-    ) -> Result<(), Ended> {
+    fn call(&mut self, most: Work, call: impl FnOnce(&mut dyn Worker) -> Result<(), WorkerError>) -> Result<(), Ended> {
         let _ = take_work();
         let done = call(&mut *self.worker);
         let work = take_work();
