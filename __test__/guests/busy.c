@@ -4,7 +4,8 @@
  * queue stays full with few instructions. Guest memory keeps the counters over resets; a test reads them from outside.
  *
  * Options (`key=number`):
- *   read=KIB, write=KIB   the size of a read and of a write of the disk (64 each; 0: none; 2097152 is 2 GiB)
+ *   read=KIB, write=KIB   the size of a read and of a write of the disk (64 each; 0: none; at most 1778000, as a
+ *                         request has at most 256 descriptors of 7 MiB)
  *   depth=N               requests in the disk's queue, a power of 2 (8)
  *   net=0, console=0, rng=0, balloon=0, disk=0   leave that device alone (1)
  *   vsock=PORT            connect to this port of the host, send data and receive data (52; 0: leave the device alone)

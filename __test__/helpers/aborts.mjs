@@ -110,7 +110,7 @@ for (let round = 0; round < count; round++) {
   const moment = next() * LATEST
   load.look()
   const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
-  const append = round % 2 === 0 ? 'read=2097152 write=0 depth=4' : 'read=8192 write=1024'
+  const append = round % 2 === 0 ? 'read=1048576 write=0 depth=4' : 'read=8192 write=1024'
   const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
   let started = performance.now()
   /**

@@ -188,7 +188,7 @@ const guestReset = async (machine, until) => {
   await until(({ starts }) => starts === 2)
 }
 
-const LARGE_READS = 'read=2097152 write=0 depth=4'
+const LARGE_READS = 'read=1048576 write=0 depth=4'
 const MANY_READS = 'read=524288 write=0 depth=128'
 const SMALL = 'read=64 write=64'
 
@@ -227,7 +227,7 @@ export const moments = {
       spawnSync('passt', ['--version']).error ? 'passt is not installed (apt-get install passt)' : undefined,
     prepare: creation(() => ({ options: { networks: [{ backend: { user: true } }] } })),
   },
-  'guest resets itself: 4 reads of 2 GiB in the queue': { prepare: running(LARGE_READS, guestReset) },
+  'guest resets itself: 4 reads of 1 GiB in the queue': { prepare: running(LARGE_READS, guestReset) },
   'guest resets itself: 128 reads of 512 MiB in the queue': {
     prepare: running(MANY_READS, guestReset, { disk: GIB, readOnly: true }),
   },
@@ -248,19 +248,19 @@ export const moments = {
       return running(SMALL, act, { initrd, memory: { size: '768M', path, share: true } })()
     },
   },
-  'reset(): 4 reads of 2 GiB in the queue': {
+  'reset(): 4 reads of 1 GiB in the queue': {
     prepare: running(LARGE_READS, async (machine, until) => {
       await machine.reset()
       await until(({ starts }) => starts === 2)
     }),
   },
-  'guest wakes from S3: 4 reads of 2 GiB in the queue': {
+  'guest wakes from S3: 4 reads of 1 GiB in the queue': {
     prepare: running(LARGE_READS, async (machine, until) => {
       machine.serial.write('s')
       await until(({ wakes }) => wakes === 1)
     }),
   },
-  'pause() and resume(): 4 reads of 2 GiB in the queue': {
+  'pause() and resume(): 4 reads of 1 GiB in the queue': {
     prepare: running(LARGE_READS, async (machine, until, seen) => {
       await machine.pause()
       const { loops } = seen()
@@ -268,7 +268,7 @@ export const moments = {
       await until(now => now.loops > loops)
     }),
   },
-  'debug.step(): 4 reads of 2 GiB in the queue': {
+  'debug.step(): 4 reads of 1 GiB in the queue': {
     prepare: running(LARGE_READS, async machine => {
       await machine.pause()
       for (let step = 0; step < 10; step++) await machine.debug.step()
@@ -284,7 +284,7 @@ export const moments = {
       return running(SMALL, act, { memory: { size: '1G', path, share: true } })()
     },
   },
-  'stop(): 4 reads of 2 GiB in the queue': { prepare: running(LARGE_READS, machine => machine.stop()) },
+  'stop(): 4 reads of 1 GiB in the queue': { prepare: running(LARGE_READS, machine => machine.stop()) },
   'stop(): 128 reads of 512 MiB in the queue': {
     prepare: running(MANY_READS, machine => machine.stop(), { disk: GIB, readOnly: true }),
   },
@@ -350,7 +350,7 @@ const twoResets = running(LARGE_READS, async (machine, until) => {
 })
 
 /**
- * Moments of the neighbours of a machine that resets itself with four reads of 2 GiB in its queue:
+ * Moments of the neighbours of a machine that resets itself with four reads of 1 GiB in its queue:
  * the delay of their events. By name, as {@link moments}.
  */
 export const neighbours = {

@@ -116,7 +116,7 @@ test('process.exit() ends a process with a busy machine at any moment', async t 
   using peer = startPeer({ interval: 2 })
   await processes(t, async (round, next) => {
     const disk = sparse(join(folder, `disk-${round}`), 2 ** 32)
-    const append = 'read=2097152 write=0 depth=4'
+    const append = 'read=1048576 write=0 depth=4'
     const options = await busyOptions({ folder, name: `m${round}`, disk, peer, append, serial: 'null' })
     const moment = next() * LATEST
     const input = JSON.stringify({ options, seed: Math.floor(next() * 2 ** 31), moment })
@@ -139,7 +139,7 @@ test('SIGTERM ends kvm-accel run and kvm-accel-system-x86_64 with a busy machine
     const program = round % 2 === 0 ? [cli, 'run'] : [join(root, 'dist/cli/kvm-accel-system.js')]
     const machine = ['-m', '16M', '-nodefaults', '-display', 'none', '-serial', 'stdio', '-kernel', busyGuestFile()]
     const devices = [
-      ...['-append', 'read=2097152 write=0 depth=4'],
+      ...['-append', 'read=1048576 write=0 depth=4'],
       ...['-drive', `file=${disk},format=raw,if=none,id=disk`, '-device', 'virtio-blk-device,drive=disk'],
       ...['-netdev', `stream,id=net,server=off,addr.type=unix,addr.path=${network}`],
       ...[

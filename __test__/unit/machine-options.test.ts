@@ -80,6 +80,7 @@ test('Machine.create() has the documented defaults', t => {
     noReboot: false,
     noShutdown: false,
     trace: [],
+    maxQueuedEvents: 1024,
     signal: null,
     name: null,
   })

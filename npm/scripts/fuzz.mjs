@@ -1,10 +1,11 @@
 // `npm run fuzz [-- SECONDS [TARGET...]]` fuzzes the data that guests and files can send, for that
-// many seconds a target (default 20). Finds crashes, hangs and growing memory. Keeps its findings
-// under crates/machine/fuzz/artifacts, and its corpus beside them for the next run. Needs
-// cargo-fuzz (`cargo install cargo-fuzz --locked`). Ends with status 1 when a target failed.
+// many seconds a target (default 20). Finds crashes, hangs, growing memory and calls that do too
+// much work. Keeps its findings under crates/machine/fuzz/artifacts, and its corpus beside them for
+// the next run. With 0 seconds, it writes the seeds of the targets again instead. Needs cargo-fuzz
+// (`cargo install cargo-fuzz --locked`). Ends with status 1 when a target failed.
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { seed } from './seed.mjs'
 import { root } from './steps.mjs'
@@ -28,7 +29,29 @@ try {
 const fuzz = (verb, ...args) =>
   spawnSync('cargo', ['fuzz', verb, '-s', 'none', ...args], { cwd: crate, stdio: 'inherit' }).status
 if (fuzz('build') !== 0) process.exit(1)
-const failed = (only.length > 0 ? only : all).filter(target => {
+
+/** Returns a folder of a target's inputs, relative to the crate. */
+const folder = (kind, target) => {
+  const path = `fuzz/${kind}/${target}`
+  mkdirSync(join(crate, path), { recursive: true })
+  return path
+}
+
+/** The largest seed in bytes. */
+const LARGEST_SEED = 512
+
+/** Replaces a target's seeds by the fewest short inputs that reach the same code. */
+const writeSeeds = target => {
+  const [seeds, corpus] = [folder('seeds', target), folder('corpus', target)]
+  const fewest = folder('corpus', `${target}.seeds`)
+  const status = fuzz('run', target, fewest, seeds, corpus, '--', '-set_cover_merge=1', `-max_len=${LARGEST_SEED}`)
+  if (status !== 0) return status
+  rmSync(join(crate, seeds), { recursive: true })
+  renameSync(join(crate, fewest), join(crate, seeds))
+  return status
+}
+
+const run = target => {
   const limits = [
     `-max_total_time=${seconds}`,
     `-seed=${seed}`,
@@ -37,7 +60,11 @@ const failed = (only.length > 0 ? only : all).filter(target => {
     '-verbosity=0',
     '-print_final_stats=1',
   ]
-  const status = fuzz('run', target, '--', ...limits)
+  return fuzz('run', target, folder('corpus', target), folder('seeds', target), '--', ...limits)
+}
+
+const failed = (only.length > 0 ? only : all).filter(target => {
+  const status = seconds === '0' ? writeSeeds(target) : run(target)
   console.log(status === 0 ? `✔ fuzz ${target}` : `✘ fuzz ${target} with KVM_ACCEL_SEED=${seed}`)
   return status !== 0
 })

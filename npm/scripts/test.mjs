@@ -178,7 +178,7 @@ if (only.length === 0) {
   await check('the control thread in the interleavings that shuttle chooses', 'cargo', shuttle)
   // A short run, which finds shallow bugs and keeps the targets working. CONTRIBUTING.md describes
   // longer runs.
-  if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '8'])
+  if (process.env.CI) await check('fuzz', process.execPath, ['npm/scripts/fuzz.mjs', '5'])
   await ava('ava', ['__test__/**/*.test.ts', '!__test__/svm/**'])
 }
 

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
-/// The most notify events, bus locks, warnings and guest resets that wait for the caller. Other messages always fit, because each follows a
-/// command of the caller, a stop of the machine, or an access for which a vCPU waits.
+/// The most notify events, bus locks, warnings and guest resets that wait for the caller, before [`Outbox::limit`]. Other messages always
+/// fit, because each follows a command of the caller, a stop of the machine, or an access for which a vCPU waits.
 const CAPACITY: usize = 1024;
 
 /// A message to the caller.
@@ -27,9 +27,10 @@ pub enum Message {
     Event(Event),
 }
 
-#[derive(Default)]
 struct State {
     messages: VecDeque<Message>,
+    /// The most messages that may be dropped and wait.
+    capacity: usize,
     /// Number of messages that may be dropped.
     droppable: usize,
     dropped: u32,
@@ -61,8 +62,20 @@ impl Outbox {
     pub fn new() -> io::Result<(Self, UnixStream)> {
         let (wake, theirs) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let state = State { wake: Some(wake), ..State::default() };
+        let state = State {
+            messages: VecDeque::new(),
+            capacity: CAPACITY,
+            droppable: 0,
+            dropped: 0,
+            woken: false,
+            wake: Some(wake),
+        };
         Ok((Self { state: Mutex::new(state) }, theirs))
+    }
+
+    /// Limits the notify events, bus locks, warnings and guest resets that wait for the caller.
+    pub fn limit(&self, capacity: usize) {
+        lock(&self.state).capacity = capacity;
     }
 
     /// Adds an event. If the queue is full, a notify event, a bus lock, a warning or a guest reset is dropped and counted. The next notify
@@ -70,7 +83,7 @@ impl Outbox {
     pub fn emit(&self, mut event: Event) {
         let mut state = lock(&self.state);
         if event.may_be_dropped() {
-            if state.droppable >= CAPACITY {
+            if state.droppable >= state.capacity {
                 state.dropped = state.dropped.saturating_add(1);
                 return;
             }
@@ -139,7 +152,9 @@ mod tests {
 
     #[test]
     fn a_full_queue_counts_what_it_drops_and_still_takes_replies_and_stops() {
+        const CAPACITY: usize = 20;
         let (outbox, _reader) = Outbox::new().unwrap();
+        outbox.limit(CAPACITY);
         for _ in 0..CAPACITY + 5 {
             outbox.emit(warning());
         }

@@ -3,7 +3,7 @@
 import type { OptionsOf } from '../../schema/entry.js'
 import { build } from '../../schema/build.js'
 import { conflict } from '../../schema/invalid.js'
-import { boolean, text } from '../../schema/scalars.js'
+import { boolean, integer, text } from '../../schema/scalars.js'
 import { matchesNothing } from '../../trace/glob.js'
 
 export const runMembers = {
@@ -42,6 +42,15 @@ export const runMembers = {
     },
     { default: [], cli: '-trace' },
   ),
+  /**
+   * The maximum number of events that wait for this program, 16 to 65536. It counts events that a
+   * guest can cause without end: notify exits, bus locks, warnings and resets by the guest. Each
+   * needs up to 2 KiB of memory. Further ones are dropped, and the next notify event or bus lock
+   * carries their number. Events that stop or end the machine are never dropped.
+   *
+   * @default 1024
+   */
+  maxQueuedEvents: integer({ min: 16, max: 65_536, default: 1024 }),
   /**
    * An `AbortSignal` that ends the machine, as {@link Machine.stop} does.
    *

@@ -27,7 +27,10 @@ const WRITE_ZEROES: u32 = 13;
 
 /// Images with clusters and refcounts of several sizes, partly written.
 static IMAGES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    [(512, 16), (512, 1), (1024, 64), (4096, 16)].into_iter().flat_map(|(cluster, width)| create(cluster, width)).collect()
+    [(512, 16), (512, 1), (1024, 64), (4096, 16)]
+        .into_iter()
+        .flat_map(|(cluster, width)| create(cluster, width))
+        .collect()
 });
 
 fn path() -> PathBuf {
@@ -59,8 +62,7 @@ struct Guest {
 impl Guest {
     /// Opens the image at [`path`] for writing; `None` if it is refused.
     fn open() -> Option<Self> {
-        let config =
-            DiskConfig { path: path(), format: Some(ImageFormat::Qcow2), discard: true, ..Default::default() };
+        let config = DiskConfig { path: path(), format: Some(ImageFormat::Qcow2), discard: true, ..Default::default() };
         let block = Block::new(config).ok()?;
         let (ram, driver) = driver(&block, 1 << 9).expect("the driver can be made");
         let worker = block.activate(driver);

@@ -217,6 +217,12 @@ impl Pit {
         }
     }
 
+    /// Returns true if line 0 rises again and again (modes 2 and 3).
+    #[must_use]
+    pub const fn is_periodic(&self) -> bool {
+        matches!(self.channels[0].mode, 2 | 3)
+    }
+
     /// Returns when line 0 rises next.
     #[must_use]
     pub fn next_tick(&self, now: u64) -> Option<u64> {

@@ -11,6 +11,8 @@ use std::time::Duration;
 /// The PIT's line, and the IOAPIC pin to which a PC connects it.
 const TIMER_LINE: u8 = 0;
 const TIMER_PIN: u8 = 2;
+/// The shortest time between two ticks of a periodic PIT, 200 us, as in the kernel's PIT. Without it a guest could keep a host CPU busy.
+const SHORTEST_TICK: u64 = PIT_FREQUENCY / 5000;
 
 /// The controllers. Each call takes one lock and blocks on no other thread's work, except `wait_for_tick`.
 pub struct UserChips {
@@ -30,6 +32,8 @@ struct Chips {
     ioapic: Ioapic,
     pit: Pit,
     clock: Clock,
+    /// When a periodic PIT may tick next, by the clock.
+    earliest_tick: u64,
     /// The HPET drives the PIT's line.
     pit_replaced: bool,
     /// How PIC and PIT are set up at a reset.
@@ -44,6 +48,7 @@ impl Chips {
             ioapic: Ioapic::default(),
             pit: Pit::default(),
             clock: Clock::new(PIT_FREQUENCY),
+            earliest_tick: 0,
             pit_replaced: false,
             setup: None,
             over: false,
@@ -194,10 +199,12 @@ impl UserChips {
             let now = chips.clock.now();
             // The awaited tick is due. Ticks that were missed before it are lost.
             if chips.clock.runs() && !chips.pit_replaced && due.is_some_and(|due| due <= now) {
+                chips.earliest_tick = now + SHORTEST_TICK;
                 return true;
             }
             let connected = chips.clock.runs() && !chips.pit_replaced;
-            due = chips.pit.next_tick(now).filter(|_| connected);
+            let earliest = if chips.pit.is_periodic() { chips.earliest_tick } else { 0 };
+            due = chips.pit.next_tick(now).filter(|_| connected).map(|due| due.max(earliest));
             let wait = due.map_or(Duration::MAX, |due| chips.clock.until(due));
             chips = match due {
                 None => self.timer.wait(chips).unwrap_or_else(PoisonError::into_inner),
@@ -274,5 +281,27 @@ impl UserIrqchip for UserChips {
     fn end_of_interrupt(&self, vector: u8) {
         let acknowledged = self.lock().ioapic.end_of_interrupt(vector);
         self.acknowledged(acknowledged);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[test]
+    fn a_pit_with_the_shortest_period_ticks_at_most_every_200_us() {
+        let chips = UserChips::new(None, IsaChips::default());
+        // Channel 0, low byte then high byte, mode 2 or 3, with a count of 1.
+        for mode in [0x34, 0x36] {
+            for (port, value) in [(3, mode), (0, 1), (0, 0)] {
+                chips.write_pit(PIT_BASE + port, value);
+            }
+            chips.start_clock();
+            assert!(chips.wait_for_tick());
+            let first = Instant::now();
+            (0..20).for_each(|_| assert!(chips.wait_for_tick()));
+            assert!(first.elapsed() > Duration::from_micros(19 * 199), "{:?}", first.elapsed());
+        }
     }
 }

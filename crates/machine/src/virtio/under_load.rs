@@ -298,9 +298,9 @@ fn request(running: &mut Running, kind: u32, sector: u64, bytes: u64) -> Part {
 }
 
 #[test]
-fn a_stop_is_answered_in_the_middle_of_128_disk_requests_of_2_gib() {
-    // The largest request: 1024 descriptors, with the header and the status.
-    const LEN: u64 = (2 << 30) - (4 << 20);
+fn a_stop_is_answered_in_the_middle_of_128_disk_requests_of_508_mib() {
+    // A chain of the greatest length: the queue's 256 descriptors, with the header and the status.
+    const LEN: u64 = 254 * DATA_LEN as u64;
     for by in [By::Ring, By::Calls] {
         for kind in [VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT] {
             let (block, file) = disk(&format!("stop-{by:?}-{kind}"), LEN);
@@ -465,9 +465,10 @@ fn endless(sends: impl Fn() -> Vec<u8> + Send + 'static) -> UnixStream {
     ours
 }
 
-/// Creates a chain with the largest number of descriptors, of `len` bytes each.
-fn long_chain(running: &mut Running, address: u64, len: u32, writable: bool) -> Part {
-    let parts: Vec<_> = (0..1024).map(|part| (address + u64::from(len) * part, len, writable)).collect();
+/// Creates a chain of the greatest length for this queue, with descriptors of `len` bytes each.
+fn long_chain(running: &mut Running, queue: usize, address: u64, len: u32, writable: bool) -> Part {
+    let longest = u64::from(running.sizes[queue]);
+    let parts: Vec<_> = (0..longest).map(|part| (address + u64::from(len) * part, len, writable)).collect();
     running.table(&parts)
 }
 
@@ -483,8 +484,8 @@ fn a_network_whose_peer_sends_without_end_into_long_chains_pauses_and_stops() {
         let config = NetConfig { backend, mac: [2, 0, 0, 0, 0, 1], mtu: None, throttle: ThrottleConfig::default() };
         let net = Net::new(config).unwrap();
         let mut running = Running::new(&net, MERGEABLE);
-        let receive = long_chain(&mut running, DATA, len, true);
-        let transmit = long_chain(&mut running, DATA + (1 << 20), 16, false);
+        let receive = long_chain(&mut running, 0, DATA, len, true);
+        let transmit = long_chain(&mut running, 1, DATA + (1 << 20), 16, false);
         running.fill(0, &[receive]);
         running.fill(1, &[transmit]);
         running.offer_all();
@@ -503,8 +504,8 @@ fn a_console_with_endless_input_and_output_pauses_and_stops() {
     let ports = vec![(PortKind::Console, HostEnd::stream(endless(|| pattern(4096, 3))))];
     let console = Console::new(ports).unwrap();
     let mut running = Running::new(&console, 0);
-    let input = long_chain(&mut running, DATA, 8, true);
-    let output = long_chain(&mut running, DATA + (1 << 20), 2048, false);
+    let input = long_chain(&mut running, 0, DATA, 8, true);
+    let output = long_chain(&mut running, 1, DATA + (1 << 20), 2048, false);
     running.fill(0, &[input]);
     running.fill(1, &[output]);
     running.offer_all();
@@ -515,7 +516,7 @@ fn a_console_with_endless_input_and_output_pauses_and_stops() {
 fn an_entropy_device_pauses_and_stops() {
     let rng = Rng::new(Path::new("/dev/urandom"), None).unwrap();
     let mut running = Running::new(&rng, 0);
-    let table = long_chain(&mut running, DATA, 64, true);
+    let table = long_chain(&mut running, 0, DATA, 64, true);
     running.fill(0, &[table]);
     running.offer_all();
     running.check(Running::offer_all);

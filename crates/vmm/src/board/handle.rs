@@ -68,7 +68,9 @@ impl BoardVmm {
     pub fn create(&self, config: MachineConfig, bytes: TakeBytes<'_>) -> Result<Option<TraceSession>, Failure> {
         let filter = config.trace.iter().fold(Filter::default(), |set, glob| set.union(Filter::glob(glob)));
         let traced = !config.trace.is_empty();
+        let queued = usize::try_from(config.max_queued_events).unwrap_or(usize::MAX);
         let plan = config.plan(bytes, &self.msrs)?;
+        self.outbox.limit(queued);
         let session = traced.then(|| self.trace.open(filter, START_TRACE_LIMIT));
         // If the sender is gone, the machine was ended, and the reply with id 0 reports that.
         if let Some(sender) = lock(&self.plans).take() {

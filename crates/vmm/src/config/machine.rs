@@ -23,6 +23,8 @@ pub struct MachineConfig {
     pub memory: MemoryConfig,
     /// Core dumps of this process contain guest memory.
     pub dump_guest_core: bool,
+    /// The most events of the guest that wait for the caller, 16 to 65536.
+    pub max_queued_events: u32,
     /// The number of vCPUs, 1 to 255.
     pub cpus: u32,
     /// How the vCPUs are arranged.

@@ -17,7 +17,7 @@ use kvm_accel_machine::devices::{DebugExit, DelegatedMsrs, Pvpanic, RtcConfig};
 use kvm_accel_machine::firmware::Firmware;
 use kvm_accel_machine::interrupts::IsaChips;
 use kvm_accel_machine::ram::RamBackend;
-use kvm_accel_machine::{GuestImageError, ImageRole};
+use kvm_accel_machine::{GuestImageError, ImageRole, MachineConfigError};
 use std::sync::Arc;
 
 /// A checked configuration, as plain typed values. Its files have not been opened yet.
@@ -53,6 +53,9 @@ pub struct MachinePlan {
     virtio: Vec<DevicePlan>,
 }
 
+/// The range of `max_queued_events`.
+const QUEUED_EVENTS: std::ops::RangeInclusive<u32> = 16..=65_536;
+
 /// An opened [`MachinePlan`].
 pub struct OpenMachine {
     /// Everything that the board needs.
@@ -65,6 +68,11 @@ impl MachineConfig {
     /// Checks the ranges of all values, and takes the bytes of all tokens. Opens no file or socket, and starts no process. `msrs` forwards
     /// the MSR accesses that the caller answers.
     pub(crate) fn plan(mut self, bytes: TakeBytes<'_>, msrs: &Arc<DelegatedMsrs>) -> Result<MachinePlan, Failure> {
+        if !QUEUED_EVENTS.contains(&self.max_queued_events) {
+            let (start, end) = (QUEUED_EVENTS.start(), QUEUED_EVENTS.end());
+            let message = format!("maxQueuedEvents is {}: expected {start} to {end}", self.max_queued_events);
+            return Err(MachineConfigError::new("maxQueuedEvents", message, "Omit it for 1024 events.").into());
+        }
         let virtio = self.devices()?;
         let cpu = self.cpu(msrs)?;
         let (memory, ram) = self.memory.check(self.dump_guest_core)?;

@@ -23,6 +23,7 @@ fn whole() -> Value {
             "size": 1 << 24, "backend": "anonymous", "path": "", "share": false, "prealloc": false, "hugePages": 0,
         },
         "dumpGuestCore": true,
+        "maxQueuedEvents": 1024,
         "cpus": 2,
         "topology": { "sockets": 1, "dies": 1, "cores": 2, "threads": 1 },
         "cpu": {
@@ -168,6 +169,9 @@ fn test_a_wrong_type_is_refused_with_the_path_of_its_field() {
     assert_refused(&with("/memory/size", json!(-1)), "memory", "memory.size");
     assert_refused(&with("/disks/0/readOnly", json!(1)), "disks", "disks[0].readOnly");
     assert_refused(&with("/cpus", json!(1.5)), "cpus", "cpus");
+    for events in [15, 65_537] {
+        assert_refused(&with("/maxQueuedEvents", json!(events)), "maxQueuedEvents", "expected 16 to 65536");
+    }
     assert_refused(&with("/kernel", json!({ "bytes": u64::MAX })), "kernel", "kernel");
     assert_refused(&with("/debugConsole/port", json!(0x1_0000)), "debugConsole", "debugConsole.port");
     assert_refused(&with("/lostTickPolicy", json!("catchup")), "lostTickPolicy", "catchup");

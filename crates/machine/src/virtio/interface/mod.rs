@@ -2,10 +2,11 @@
 //!
 //! - [`VirtioDevice`]: the device as its transport sees it. [`Driver`]: the driver's set-up of the device.
 //! - [`Worker`]: the part of the device that runs on its I/O thread. [`WorkerError`]: why it cannot continue.
-//! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it.
+//! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it, and a chain with its [`ChainReader`] and [`ChainWriter`].
 //! - [`ConfigInterrupt`] and [`StopFlag`]: signals to the driver and to the worker.
 //! - [`lease`]: state of a device that its workers use one after the other, across resets.
 
+mod chain;
 mod device;
 mod interrupt;
 pub mod lease;
@@ -16,10 +17,12 @@ pub(super) mod sync;
 pub mod testing;
 mod worker_error;
 
+pub use chain::{Chain, ChainReader, ChainWriter};
 pub(super) use device::read_space;
 pub use device::{Driver, VirtioDevice, Worker};
 pub use interrupt::ConfigInterrupt;
 pub(super) use interrupt::Interrupt;
-pub use queue::{Chain, VirtQueue};
+pub(super) use queue::ENOUGH_DESCRIPTORS;
+pub use queue::VirtQueue;
 pub use stop_flag::StopFlag;
 pub use worker_error::{DriverError, HostError, WorkerError};

@@ -1,10 +1,15 @@
 //! A driver for tests and fuzzers: queues in a small RAM, and a worker that the test calls on its own thread.
 
+mod fuzz;
+
+pub use fuzz::{Input, fuzz};
+
 use super::interrupt::{ConfigInterrupt, Interrupt};
 use super::{Driver, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
 use crate::Sources;
 use crate::devices::Irq;
 use kvm_accel::GuestRam;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 use virtio_queue::{Queue, QueueT};
@@ -18,6 +23,37 @@ const SIZE: u16 = 16;
 const STRIDE: u64 = 0x1000;
 /// Start of the buffers, which take the rest of RAM.
 const BUFFERS: u64 = 0x2_0000;
+
+/// The work that a thread has done on virtqueues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Chains that were popped, again after each [`VirtQueue::undo_pop`].
+    pub chains: usize,
+    /// Descriptors of these chains.
+    pub descriptors: usize,
+    /// Bytes that were copied from or to chains.
+    pub bytes: usize,
+}
+
+thread_local! {
+    static WORK: Cell<Work> = const { Cell::new(Work { chains: 0, descriptors: 0, bytes: 0 }) };
+}
+
+/// Returns the work of this thread since the last call.
+#[must_use]
+pub fn take_work() -> Work {
+    WORK.take()
+}
+
+pub(super) fn count_chain(descriptors: usize) {
+    let work = WORK.get();
+    WORK.set(Work { chains: work.chains + 1, descriptors: work.descriptors + descriptors, ..work });
+}
+
+pub(super) fn count_bytes(bytes: usize) {
+    let work = WORK.get();
+    WORK.set(Work { bytes: work.bytes + bytes, ..work });
+}
 
 /// Creates RAM and a driver's set-up, with empty rings.
 ///
@@ -42,56 +78,6 @@ pub fn driver(device: &dyn VirtioDevice, features: u64) -> Result<(GuestRam, Dri
     Ok((ram, Driver { features, queues, config: ConfigInterrupt(interrupt), stop: StopFlag::default() }))
 }
 
-/// Fuzzes a device with a driver that breaks all rules: `input` supplies its rings, its descriptors and its writes to the configuration
-/// space. Most descriptors point into RAM; with random ones few would pass the first check.
-///
-/// # Errors
-/// See [`driver`]. No `input` causes an error.
-pub fn fuzz(device: &dyn VirtioDevice, input: &[u8]) -> Result<(), Box<dyn std::error::Error>> {
-    let mut input = Input(input);
-    let (ram, driver) = driver(device, device.features() & u64::from_le_bytes(input.take()))?;
-    let queues = driver.queues.len();
-    let mut worker = device.activate(driver);
-    for round in 1..=4_u16 {
-        let [offset, len] = input.take();
-        let data: [u8; 8] = input.take();
-        device.write_config(offset.into(), &data[..usize::from(len % 9)]);
-        device.read_config(offset.into(), &mut [0; 8]);
-        for (number, base) in (0..queues).zip((0..).step_by(usize::try_from(STRIDE)?)) {
-            for descriptor in 0..u64::from(SIZE) {
-                let mut raw: [u8; 16] = input.take();
-                // Most descriptors are in RAM, short, and chained within this table.
-                let [.., wild] = raw[..8] else { continue };
-                if wild < 0xf0 {
-                    raw[2..8].fill(0);
-                    raw[2] = 2;
-                    raw[10..12].fill(0);
-                    (raw[14], raw[15]) = (raw[14] % 16, 0);
-                }
-                ram.write_slice(&raw, GuestAddress(base + 16 * descriptor))?;
-            }
-            let heads: [u8; 16] = input.take();
-            let available = base + STRIDE / 4;
-            for (slot, head) in (0..).zip(heads) {
-                ram.write_obj(u16::from(head % 18), GuestAddress(available + 4 + 2 * slot))?;
-            }
-            let [more] = input.take();
-            let jump = if more == 0xff { 0x1234 } else { u16::from(more % 17) };
-            let index: u16 = ram.read_obj(GuestAddress(available + 2))?;
-            ram.write_obj(index.wrapping_add(jump), GuestAddress(available + 2))?;
-            let buffer: [u8; 64] = input.take();
-            ram.write_slice(&buffer, GuestAddress(BUFFERS + 64 * u64::from(round)))?;
-            if worker.notified(number).is_err() {
-                return Ok(());
-            }
-        }
-        if serve(&mut *worker, Some(Duration::ZERO)).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 /// Waits for the descriptors of a worker and returns the tokens of those that are ready.
 #[must_use]
 pub fn ready(worker: &dyn Worker, timeout: Option<Duration>) -> Vec<usize> {
@@ -109,19 +95,6 @@ pub fn ready(worker: &dyn Worker, timeout: Option<Duration>) -> Vec<usize> {
 pub fn serve(worker: &mut dyn Worker, timeout: Option<Duration>) -> Result<usize, WorkerError> {
     let ready = ready(worker, timeout);
     ready.iter().try_for_each(|source| worker.ready(*source)).map(|()| ready.len())
-}
-
-/// Supplies bytes of the input, then zeroes when the input is used up.
-struct Input<'a>(&'a [u8]);
-
-impl Input<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (taken, rest) = self.0.split_at(N.min(self.0.len()));
-        self.0 = rest;
-        let mut bytes = [0; N];
-        bytes[..taken.len()].copy_from_slice(taken);
-        bytes
-    }
 }
 
 /// A driver that follows the specification, for one queue: it offers buffers and collects used ones.

@@ -71,11 +71,11 @@ fn test_only_so_many_pages_of_a_chain_are_read_and_an_odd_end_is_none() {
     guest.write(page);
     let number = u32::try_from(page).unwrap().to_le_bytes();
     let many = [vec![0xff; 4 * 4096], number.to_vec()].concat();
-    for buffer in [&many[..], &number[..3], &[]] {
+    for buffer in [&many[..], &number[..3]] {
         guest.rings[INFLATE].offer(&guest.ram, &[(buffer, false)]);
     }
     guest.worker.notified(INFLATE).unwrap();
-    assert_eq!((guest.rings[INFLATE].used(&guest.ram).len(), guest.read(page)), (3, 7));
+    assert_eq!((guest.rings[INFLATE].used(&guest.ram).len(), guest.read(page)), (2, 7));
 }
 
 #[test]

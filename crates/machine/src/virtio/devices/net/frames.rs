@@ -3,7 +3,9 @@
 use super::backend::{Backend, HEADER, LARGEST, Received};
 use crate::Sources;
 use crate::virtio::interface::lease::Lease;
-use crate::virtio::interface::{Chain, ConfigInterrupt, Driver, HostError, StopFlag, VirtQueue, Worker, WorkerError};
+use crate::virtio::interface::{
+    Chain, ConfigInterrupt, Driver, ENOUGH_DESCRIPTORS, HostError, StopFlag, VirtQueue, Worker, WorkerError,
+};
 use crate::virtio::throttle::{Direction, ThrottleLease, timer};
 use kvm_accel::tap::TapOffload;
 use rustix::event::PollFd;
@@ -14,7 +16,8 @@ use virtio_bindings::virtio_net::{
     VIRTIO_NET_F_GUEST_CSUM, VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_MRG_RXBUF,
 };
 
-/// The most frames in one direction before the other direction and the transport have their turn.
+/// The most frames in one direction before the other direction and the transport have their turn. [`ENOUGH_DESCRIPTORS`] can end a
+/// turn earlier. One frame takes at most as many chains as the queue has descriptors.
 const STRETCH: usize = 256;
 
 /// The sources of the worker.
@@ -90,8 +93,9 @@ impl Frames {
     /// Sends frames of the guest.
     fn transmit(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.transmit, self.backend.get_mut()) else { return Ok(()) };
+        let enough = queue.popped() + ENOUGH_DESCRIPTORS;
         for _ in 0..STRETCH {
-            if self.stop.is_set() {
+            if self.stop.is_set() || queue.popped() >= enough {
                 break;
             }
             if !backend.has_room() || self.throttled {
@@ -120,8 +124,9 @@ impl Frames {
     /// Delivers frames to the guest.
     fn receive(&mut self) -> Result<(), WorkerError> {
         let (Some(queue), Some(backend)) = (&mut self.receive, self.backend.get_mut()) else { return Ok(()) };
+        let enough = queue.popped() + ENOUGH_DESCRIPTORS;
         for _ in 0..STRETCH {
-            if self.stop.is_set() {
+            if self.stop.is_set() || queue.popped() >= enough {
                 break;
             }
             let waiting = match &mut self.waiting {
@@ -209,6 +214,9 @@ fn deliver(
             return Ok(if interrupted { Delivered::Interrupted } else { Delivered::NoRoom });
         };
         let len = chain.writable_bytes();
+        if len == 0 {
+            return Err(WorkerError::driver("a receive buffer has no room"));
+        }
         room += len;
         chains.push((chain, len));
     }

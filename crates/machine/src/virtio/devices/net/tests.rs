@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+use vm_memory::{Bytes, GuestAddress};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
@@ -93,6 +94,41 @@ fn test_without_mergeable_buffers_a_frame_that_does_not_fit_is_lost() {
     send(&mut peer, &[8; 52]);
     worker.ready(BACKEND).unwrap();
     assert_eq!(rings[0].used(&ram), [64]);
+}
+
+#[test]
+fn test_a_call_ends_after_enough_descriptors() {
+    const TABLE: u64 = 0x2_0000;
+    let (_net, mut peer, ram, _rings, mut worker) = network(1 << VIRTIO_NET_F_MRG_RXBUF);
+    // Each of the 16 chains has 256 buffers of a byte, so no frame fits, and each frame takes all chains.
+    for descriptor in 0..256_u16 {
+        let (address, flags) = (TABLE + 0x2000 + u64::from(descriptor), if descriptor < 255 { 3_u16 } else { 2 });
+        let rest = [flags.to_le_bytes(), (descriptor + 1).to_le_bytes()].concat();
+        let raw = [&address.to_le_bytes()[..], &1_u32.to_le_bytes(), &rest].concat();
+        ram.write_slice(&raw, GuestAddress(TABLE + 16 * u64::from(descriptor))).unwrap();
+    }
+    for head in 0..16_u16 {
+        let raw = [&TABLE.to_le_bytes()[..], &(16 * 256_u32).to_le_bytes(), &[4, 0, 0, 0]].concat();
+        ram.write_slice(&raw, GuestAddress(16 * u64::from(head))).unwrap();
+        ram.write_obj(head, GuestAddress(0x404 + 2 * u64::from(head))).unwrap();
+    }
+    ram.write_obj(16_u16, GuestAddress(0x402)).unwrap();
+    (0..16).for_each(|_| send(&mut peer, &[7; 5000]));
+    let _ = testing::take_work();
+    worker.ready(BACKEND).unwrap();
+    let descriptors = testing::take_work().descriptors;
+    assert!((16 << 10..=(16 << 10) + 16 * 256).contains(&descriptors), "{descriptors}");
+    assert!(worker.unfinished().is_some());
+}
+
+#[test]
+fn test_a_receive_buffer_without_room_is_a_driver_error() {
+    let (_net, mut peer, ram, mut rings, mut worker) = network(1 << VIRTIO_NET_F_MRG_RXBUF);
+    for (buffer, writable) in [(&[0; 8][..], false), (&[], true)] {
+        rings[0].offer(&ram, &[(buffer, writable)]);
+        send(&mut peer, &[7; 60]);
+        let Err(WorkerError::Driver(_)) = worker.ready(BACKEND) else { panic!("the buffer was accepted") };
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::mux::Mux;
 use super::packet::{HEADER, Header};
 use super::ports::Ports;
 use crate::Sources;
-use crate::virtio::interface::{HostError, StopFlag, VirtQueue, Worker, WorkerError};
+use crate::virtio::interface::{ENOUGH_DESCRIPTORS, HostError, StopFlag, VirtQueue, Worker, WorkerError};
 use rustix::event::{PollFd, PollFlags};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -40,10 +40,15 @@ impl Streams {
 
     fn work(&mut self) -> Result<(), WorkerError> {
         self.left = None;
+        let popped = |this: &Self| this.transmit.popped() + this.receive.popped();
+        let enough = popped(self) + ENOUGH_DESCRIPTORS;
         for _ in 0..TURNS {
             let (took, gave) = (self.take()?, self.give()?);
             if self.left.is_some() || (!took && !gave) {
                 return Ok(());
+            }
+            if popped(self) >= enough {
+                break;
             }
         }
         self.mux.again();
