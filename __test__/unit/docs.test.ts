@@ -229,6 +229,18 @@ test('code blocks are fenced, and have a known language and a known mark', t => 
   )
 })
 
+test('a file that a code block shows is used by another block of its page', t => {
+  const unused = blocks.filter(
+    ({ page, file, line }) =>
+      file !== undefined &&
+      !blocks.some(other => other.page === page && other.line !== line && other.code.includes(file)),
+  )
+  t.deepEqual(
+    unused.map(({ page, line }) => `${page}:${line}`),
+    [],
+  )
+})
+
 test('a code block whose fence names a file is an excerpt of it, and Rust code names its file', t => {
   const plain = (text: string) => text.replaceAll(/\s+/g, ' ').trim()
   for (const { page, line, language, source, code } of blocks) {
