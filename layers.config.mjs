@@ -12,15 +12,15 @@
  */
 export const layers = {
   ts: {
-    top: ['index', 'guests'],
+    top: ['index'],
     folders: ['cli', 'machine', 'kvm', 'host', 'trace', 'properties', 'schema', 'native', 'errors'],
   },
   'ts/cli': {
     top: ['kvm-accel', 'kvm-accel-system', 'load-bundle', 'run', 'commands'],
-    folders: ['doctor', 'help', 'argv', 'options', 'devices', 'draft', 'parameters', 'process', 'reports'],
+    folders: ['demo', 'doctor', 'help', 'argv', 'options', 'devices', 'draft', 'parameters', 'process', 'reports'],
   },
   'ts/machine': {
-    top: ['run', 'machine'],
+    top: ['run', 'machine', 'guests'],
     folders: ['devices', 'debug', 'lifecycle', 'events', 'config'],
   },
   'ts/machine/devices': { top: ['devices'], folders: ['balloon', 'javascript', 'ports', 'vsock'] },

@@ -24,7 +24,7 @@ export {
   type UnavailableReason,
   type VsockProblem,
 } from './errors/index.js'
-export { guestImage, type GuestImageOptions } from './guests.js'
+export { embeddedGuests, guestImage, type EmbeddedGuest, type GuestImageOptions } from './machine/guests.js'
 export { Machine } from './machine/machine.js'
 export { run, type RunResult } from './machine/run.js'
 export type { CaptureOptions } from './machine/config/capture.js'

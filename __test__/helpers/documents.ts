@@ -31,6 +31,7 @@ export const marks = {
   linux: 'a Linux kernel `vmlinux` and its initrd',
   clone: 'a clone of this repository',
   network: 'a network, for example passt or an npm registry',
+  kernel: 'the kernel of a distribution and its modules',
   root: 'rights of root on the host',
   qemu: 'QEMU and its tools',
 } as const

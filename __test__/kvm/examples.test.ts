@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { steps } from '../../ts/cli/demo/steps.js'
 import { codeBlocks, pages } from '../helpers/documents.js'
 import { root, scratch } from '../helpers/paths.js'
 import { guestFile, initramfs } from '../helpers/linux-guest.js'
@@ -101,7 +102,13 @@ const documented = readdirSync(join(root, 'ts'), { recursive: true, encoding: 'u
     }))
   })
 
-test('the TypeScript code of the documents and of TSDoc type-checks', t => {
+/** The code that `kvm-accel demo` shows. */
+const demonstrated = steps.map(({ code }, index) => {
+  const machine = code.includes('const machine') ? '' : 'declare const machine: Machine\nlet writes = 0\n'
+  return { name: `demo-${index}.ts`, code: `import { Machine, guestImage } from 'kvm-accel'\n${machine}${code}\n` }
+})
+
+test('the TypeScript code of the documents, of TSDoc and of the demo type-checks', t => {
   t.true(documented.length > 0)
   const folder = join(scratch(), 'documented')
   mkdirSync(folder)
@@ -109,6 +116,7 @@ test('the TypeScript code of the documents and of TSDoc type-checks', t => {
   const programs = [
     ...written.map(({ page, line, code }) => ({ name: `${page.replaceAll(/\W/g, '-')}-${line}.ts`, code })),
     ...documented,
+    ...demonstrated,
   ]
   for (const { name, code } of programs) writeFileSync(join(folder, name), code)
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }')

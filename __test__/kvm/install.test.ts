@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { root, scratch } from '../helpers/paths.js'
 import { kvm, requires } from '../helpers/requires.js'
@@ -69,6 +69,51 @@ test('the tarballs install without cargo, and the README’s example runs and ty
 
   const version = run(join(project, 'node_modules/.bin/kvm-accel'), ['--version'], project)
   t.is(version.status, 0, version.stderr)
+})
+
+/** Returns the files of the installed package with these endings, and their texts. */
+const packed = (ending: RegExp): readonly { readonly name: string; readonly text: string }[] => {
+  const folder = join(scratch(), 'project/node_modules/kvm-accel')
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter(name => ending.test(name))
+    .map(name => ({ name: join(folder, name), text: readFileSync(join(folder, name), 'utf8') }))
+}
+
+test('npx kvm-accel demo runs in the project, and names pages of the package', t => {
+  const project = join(scratch(), 'project')
+  const { status, stdout, stderr } = run('npx', ['--no-install', 'kvm-accel', 'demo'], project)
+  t.is(status, 0, stderr)
+  t.regex(stdout, /Hello from a guest/)
+  const pages = [...stdout.matchAll(/node_modules\/kvm-accel\/\S+\.md/g)].map(([path]) => join(project, path))
+  t.true(pages.length > 0)
+  t.deepEqual(
+    pages.filter(page => !existsSync(page)),
+    [],
+  )
+})
+
+test('links of the packed documents lead to packed files', t => {
+  const pages = packed(/\.md$/)
+  t.true(pages.length > 20)
+  const dead = pages.flatMap(({ name, text }) =>
+    [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)]
+      .map(([, link = '']) => join(dirname(name), link))
+      .filter(path => !existsSync(path)),
+  )
+  t.deepEqual(dead, [])
+})
+
+test('each packed source map belongs to a packed file and contains its sources', t => {
+  const named = packed(/\.js$/).flatMap(({ name, text }) =>
+    [...text.matchAll(/^\/\/# sourceMappingURL=(\S+)$/gm)].map(([, map = '']) => join(dirname(name), map)),
+  )
+  const maps = packed(/\.map$/)
+  t.true(maps.length > 100)
+  t.deepEqual(maps.map(({ name }) => name).toSorted(), named.toSorted())
+  for (const { name, text } of maps) {
+    const { sources, sourcesContent } = JSON.parse(text) as { sources: string[]; sourcesContent?: (string | null)[] }
+    t.is(sourcesContent?.filter(source => source !== null && source !== '').length, sources.length, name)
+  }
 })
 
 test('without the platform’s package the import works, and the first use is an error with the reason', t => {

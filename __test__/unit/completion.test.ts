@@ -23,7 +23,7 @@ printf '%s\\n' "\${COMPREPLY[@]}"`
 }
 
 test('bash completes commands, options and words of options', t => {
-  t.deepEqual(complete('kvm-accel', ''), ['run', 'doctor', 'completion', '--help', '--version'])
+  t.deepEqual(complete('kvm-accel', ''), ['run', 'demo', 'guests', 'doctor', 'completion', '--help', '--version'])
   t.deepEqual(complete('kvm-accel', 'completion', ''), [...shells])
   t.deepEqual(complete('kvm-accel', 'doctor', '-'), ['--json'])
   t.deepEqual(complete('kvm-accel', 'run', '-no-r'), ['-no-reboot'])

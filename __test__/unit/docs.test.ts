@@ -17,6 +17,7 @@ import { breakpointProblems } from '../../ts/errors/operation/breakpoint-error.j
 import { guestImageProblems } from '../../ts/errors/options/guest-image-error.js'
 import { unavailableReasons } from '../../ts/errors/host/kvm-unavailable-error.js'
 import { vsockProblems } from '../../ts/errors/operation/vsock-error.js'
+import { embeddedGuests } from '../../ts/machine/guests.js'
 import { traceEvents } from '../../ts/trace/events.js'
 import { codeBlocks, languages, marks, pages, readPage } from '../helpers/documents.js'
 import { interfaces, optionRows } from '../helpers/option-tables.js'
@@ -72,6 +73,8 @@ const events = table(
   ]),
 )
 
+const guests = table(['guest', 'what it does'], ...embeddedGuests().map(({ name, about }) => [code(name), about]))
+
 /** The pages about a device have the table of its options, too. */
 const pagesOfInterfaces = [
   ['accelerator-properties.md', 'AccelOptions'],
@@ -93,6 +96,7 @@ for (const [file, name, text] of [
   ['how-to/from-qemu.md', 'devices', devices],
   ['how-to/from-qemu.md', 'refused', refused],
   ['reference/trace.md', 'events', events],
+  ['reference/guests.md', 'guests', guests],
   ...[...interfaces.keys()].map(name => ['reference/machine-options.md', name, table(...optionRows(name))] as const),
   ...pagesOfInterfaces.map(([page, name]) => [`reference/${page}`, name, table(...optionRows(name))] as const),
 ] as const) {
@@ -221,6 +225,18 @@ test('code blocks are fenced, and have a known language and a known mark', t => 
   t.deepEqual(unknown, [])
   t.deepEqual(
     pages.filter(page => /\n\n(?: {4}|\t)(?![-*\d])\S/.test(readPage(page).replaceAll(/^```[^]*?^```$/gm, ''))),
+    [],
+  )
+})
+
+test('a file that a code block shows is used by another block of its page', t => {
+  const unused = blocks.filter(
+    ({ page, file, line }) =>
+      file !== undefined &&
+      !blocks.some(other => other.page === page && other.line !== line && other.code.includes(file)),
+  )
+  t.deepEqual(
+    unused.map(({ page, line }) => `${page}:${line}`),
     [],
   )
 })

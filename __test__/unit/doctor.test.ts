@@ -1,6 +1,7 @@
 import test from 'ava'
 import { report } from '../../ts/cli/doctor/doctor.js'
-import { choosePaint, doctorText } from '../../ts/cli/doctor/doctor-text.js'
+import { doctorText } from '../../ts/cli/doctor/doctor-text.js'
+import { choosePaint } from '../../ts/cli/process/paint.js'
 import { KvmUnavailableError } from '../../ts/errors/index.js'
 import { capabilities, type HostFacts } from '../../ts/host/index.js'
 

@@ -60,7 +60,7 @@ for (const platform of readdirSync(layout)) {
 const copy = join(staging, 'package')
 mkdirSync(copy)
 alone(() => {
-  for (const name of ['dist', 'docs', 'README.md', 'CHANGELOG.md', 'LICENSE-APACHE', 'LICENSE-MIT']) {
+  for (const name of ['README.md', ...manifest.files.filter(name => !name.startsWith('!'))]) {
     cpSync(join(root, name), join(copy, name), { recursive: true })
   }
 })

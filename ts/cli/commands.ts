@@ -1,13 +1,19 @@
 import { Argument, Command } from 'commander'
+import { demo } from './demo/demo.js'
+import { guestFor, guestList } from './demo/guests.js'
 import { examine } from './doctor/doctor.js'
-import { choosePaint, doctorText } from './doctor/doctor-text.js'
+import { doctorText } from './doctor/doctor-text.js'
 import { printError } from './messages.js'
 import { commandOptions, commandTexts } from './help/commands.js'
 import { completion, shells, type Shell } from './help/completion.js'
+import { choosePaint } from './process/paint.js'
 import { packageVersion } from './version.js'
 
 const EXAMPLES = `
 Examples:
+  What can this package do?
+    kvm-accel demo
+
   Can guests run here, and what does this host lack?
     kvm-accel doctor
 
@@ -30,6 +36,17 @@ export async function main(argv: readonly string[]): Promise<void> {
     .showHelpAfterError("  'kvm-accel --help' shows the commands.")
   // ts/cli/kvm-accel.ts handles `run` before commander. This line adds it to the help.
   program.command('run').description(commandTexts.run).argument('[options...]').helpOption(false)
+  program
+    .command('demo')
+    .description(commandTexts.demo)
+    .action(() => demo(text => process.stdout.write(text), choosePaint(process.stdout, process.env)))
+  program
+    .command('guests')
+    .description(commandTexts.guests)
+    .argument('[name]')
+    .action((name?: string) => {
+      process.stdout.write(name === undefined ? guestList() : guestFor(name, process.stdout))
+    })
   const doctor = program.command('doctor').description(commandTexts.doctor)
   for (const { name, about } of commandOptions['doctor'] ?? []) doctor.option(name, about)
   doctor.action(async ({ json }: { json?: boolean }) => {

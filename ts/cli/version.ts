@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { packageFile } from './package-file.js'
 
 /** Returns the package's version. */
 export function packageVersion(): string {
-  // The relative path is the same from ts/cli and from dist/cli, bundled or not.
-  const manifest: unknown = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  const manifest: unknown = JSON.parse(readFileSync(packageFile('package.json'), 'utf8'))
   return String((manifest as { version: unknown }).version)
 }
 

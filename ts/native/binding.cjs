@@ -852,6 +852,7 @@ module.exports.createEventFd = nativeBinding.createEventFd
 module.exports.dropBytes = nativeBinding.dropBytes
 module.exports.forgetDevice = nativeBinding.forgetDevice
 module.exports.guestImage = nativeBinding.guestImage
+module.exports.guests = nativeBinding.guests
 module.exports.kickVcpu = nativeBinding.kickVcpu
 module.exports.listenUnix = nativeBinding.listenUnix
 module.exports.openKvm = nativeBinding.openKvm

@@ -340,6 +340,12 @@ export interface BindingExit {
   report?: string
 }
 
+/** An embedded guest: its name, what it does, and its options with their defaults. */
+export interface BindingGuest {
+  name: string
+  about: string
+}
+
 /** What the KVM device reports. */
 export interface BindingHost {
   /** KVM_GET_API_VERSION. */
@@ -577,6 +583,9 @@ export declare function forgetDevice(token: number): void
 
 /** Returns the image of an embedded guest, a PVH or multiboot kernel. Returns nothing for an unknown name. */
 export declare function guestImage(name: string, multiboot: boolean): Uint8Array | null
+
+/** Lists the embedded guests, by name. */
+export declare function guests(): Array<BindingGuest>
 
 /** Kicks a vCPU, which may belong to any thread. Returns false if the vCPU is closed. */
 export declare function kickVcpu(token: number): boolean

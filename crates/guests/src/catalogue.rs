@@ -56,10 +56,6 @@ pub const GUESTS: &[Guest] = &[
         "Writes count= (1000) times to an unclaimed port on cpus= (1) processors; prints the duration in TSC ticks"
     ),
     guest!("platform", "Prints what firmware leaves to a kernel: CR0, stack, PIC, PIT, BIOS data; resets by way= (0)"),
-    guest!(
-        "ports",
-        "Says on each of COM2 to COM4 and at debug= (0xe9) that it is there, and on COM1 which of them are"
-    ),
     guest!("ports", "Prints a line on each of COM2 to COM4 and at debug= (0xe9), and on COM1 which of them exist"),
     guest!("reboot-loop", "Prints one line and resets, each time it starts"),
     guest!("rtc", "Prints the CMOS clock's date, its bytes for firmware, and which of its interrupts arrive"),

@@ -7,7 +7,7 @@ import { accelParameters } from '../options/accelerator.js'
 import type { Parameters } from '../parameters/parameters.js'
 import { escapeKeysHelp } from '../process/escape-keys.js'
 import { packageVersion } from '../version.js'
-import { commandOptions, commandTexts } from './commands.js'
+import { commandArguments, commandOptions, commandTexts } from './commands.js'
 
 /** Escapes a text. A line that begins with a dot or an apostrophe would be a request. */
 const text = (plain: string): string =>
@@ -36,9 +36,9 @@ export function manPage(): string {
     section('NAME', text("kvm-accel - QEMU's KVM accelerator, notify VM exits included")),
     section(
       'SYNOPSIS',
-      ...Object.keys(commandTexts).flatMap(name => [
+      ...Object.entries(commandArguments).flatMap(([name, words]) => [
         `.B kvm\\-accel ${name}`,
-        name === 'run' ? '[\\fIOPTION\\fR...]' : name === 'doctor' ? '[\\fB\\-\\-json\\fR]' : '\\fISHELL\\fR',
+        ...(words === '' ? [] : [text(words)]),
         '.br',
       ]),
       '.B kvm\\-accel\\-system\\-x86_64',

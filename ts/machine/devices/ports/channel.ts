@@ -1,8 +1,19 @@
 import { closeSync, readSync } from 'node:fs'
-import { Socket } from 'node:net'
+import { Socket, type OnReadOpts, type SocketConstructorOpts } from 'node:net'
 
-/** Bytes that one read takes after the end of the guest. */
-const PIECE = 64 * 1024
+/**
+ * Receives the bytes of every read, which are copied before the next read. A pipe holds 64 KiB. The
+ * channels share it, because a read never overlaps another one of the same thread.
+ */
+const piece = Buffer.allocUnsafeSlow(64 * 1024)
+
+/**
+ * A UART transmits single bytes. After a read of fewer than {@link GATHERED} bytes, a serial port's
+ * channel stops reading for {@link GATHERING} milliseconds, and the pipe collects what the guest
+ * writes meanwhile. The first byte after a silence is not delayed, nor is an answer to input.
+ */
+const GATHERED = 4096
+const GATHERING = 1
 
 /**
  * The most bytes that {@link Channel.drain} takes. The kernel holds less for a pipe or a socket. A
@@ -30,10 +41,10 @@ export class Channel {
   #socket: Socket | undefined
   #receiver: Receiver | undefined
   #alive = false
-
-  readonly #arrived = (bytes: Buffer): void => {
-    if (this.#receiver?.take(bytes) !== true) this.#socket?.pause()
-  }
+  /** Bytes of a read without a receiver: a resume() reads once more, in Node's next tick. */
+  readonly #kept: Buffer[] = []
+  /** Runs while the pipe collects bytes. */
+  #gathering: NodeJS.Timeout | undefined
 
   /** @param fd The descriptor, which the channel owns; -1 without one. */
   constructor(fd: number, writable: boolean) {
@@ -49,12 +60,18 @@ export class Channel {
   /** Passes the bytes to `receiver` from now on. Without a receiver, they stay in the channel. */
   attach(receiver: Receiver | undefined): void {
     this.#receiver = receiver
-    if (!receiver) this.#socket?.pause()
+    if (receiver) for (const bytes of this.#kept.splice(0)) receiver.take(bytes)
+    else this.#pause()
   }
 
   /** Lets bytes arrive, until the receiver refuses some. */
   resume(): void {
-    this.#open()?.resume()
+    if (this.#gathering === undefined) this.#open()?.resume()
+  }
+
+  /** The guest got input. Its answer arrives without delay. */
+  inputPassed(): void {
+    if (this.#gathering !== undefined) this.#gathered()
   }
 
   /** Writes input. `done` is called when the socket has taken it, or is closed. */
@@ -72,8 +89,10 @@ export class Channel {
   /** Sets whether waiting for output keeps the process alive. */
   keepAlive(alive: boolean): void {
     this.#alive = alive
-    if (alive) this.#socket?.ref()
-    else this.#socket?.unref()
+    for (const handle of [this.#socket, this.#gathering]) {
+      if (alive) handle?.ref()
+      else handle?.unref()
+    }
   }
 
   /**
@@ -81,23 +100,45 @@ export class Channel {
    * does not want yet. The caller knows that the guest has stopped.
    */
   drain(): void {
-    const socket = this.#socket
-    // `read` empties the socket's own buffer. Its `data` listener must not pass the bytes as well.
-    socket?.off('data', this.#arrived)
-    for (let bytes; socket && (bytes = socket.read() as Buffer | null) !== null;) this.#deliver(bytes)
-    socket?.on('data', this.#arrived)
-    const piece = Buffer.allocUnsafe(PIECE)
     for (let total = 0, count = 1; count > 0 && total < MOST; total += count) {
-      count = this.#read(piece)
+      count = this.#read()
       if (count > 0) this.#deliver(Buffer.from(piece.subarray(0, count)))
     }
   }
 
   /** Closes the descriptor at once. Bytes that have not arrived are lost. */
   close(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
     if (this.#socket) this.#socket.destroy()
     else if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
+  }
+
+  /** Passes bytes that a read has taken. Returns false to stop reading. */
+  #arrived(count: number): boolean {
+    const bytes = Buffer.from(piece.subarray(0, count))
+    if (!this.#receiver) this.#kept.push(bytes)
+    if (this.#receiver?.take(bytes) !== true) return false
+    // A listener may have closed the channel.
+    if (this.#writable || count >= GATHERED || this.#fd === undefined) return true
+    this.#gathering ??= setTimeout(() => this.#gathered(), GATHERING)
+    if (!this.#alive) this.#gathering.unref()
+    return false
+  }
+
+  /** Reads again. */
+  #gathered(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
+    if (this.#receiver) this.#socket?.resume()
+  }
+
+  /** Stops reading. */
+  #pause(): void {
+    clearTimeout(this.#gathering)
+    this.#gathering = undefined
+    this.#socket?.pause()
   }
 
   /** An exception of a listener is thrown later: the remaining bytes must not get lost. */
@@ -112,7 +153,7 @@ export class Channel {
   }
 
   /** Reads directly from the descriptor. Returns 0 when it has nothing. */
-  #read(piece: Buffer): number {
+  #read(): number {
     if (this.#fd === undefined || this.#socket?.destroyed) return 0
     try {
       return readSync(this.#fd, piece)
@@ -128,9 +169,17 @@ export class Channel {
    */
   #open(): Socket | undefined {
     if (this.#socket || this.#fd === undefined) return this.#socket
-    const socket = new Socket({ fd: this.#fd, readable: true, writable: this.#writable, allowHalfOpen: true })
+    // With `onread`, the socket has no buffer of its own, and pause() stops reading at once.
+    const onread = { buffer: piece, callback: (count: number) => this.#arrived(count) }
+    const options: SocketConstructorOpts & { onread: OnReadOpts } = {
+      fd: this.#fd,
+      readable: true,
+      writable: this.#writable,
+      allowHalfOpen: true,
+      onread,
+    }
+    const socket = new Socket(options)
     socket.pause()
-    socket.on('data', this.#arrived)
     socket.on('end', () => this.#ended())
     // The other end was closed with bytes in flight: as an end.
     socket.on('error', () => this.#ended())

@@ -18,6 +18,7 @@ export class SerialPort extends PortStream {
   /** @internal */
   override _write(chunk: Uint8Array, _encoding: BufferEncoding, done: () => void): void {
     const rest = this.ended ? [] : chunk.subarray(this.#input(chunk))
+    this.channel.inputPassed()
     if (rest.length === 0) done()
     else this.#waiting = { rest: rest as Uint8Array, done }
   }
