@@ -17,7 +17,7 @@ export async function runTutorial(folder: string, append = ''): Promise<string> 
   for (const { code, words, file, line } of codeBlocks(PAGE)) {
     if (!words.includes('kernel')) continue
     const name = file ?? `block-${line}.sh`
-    writeFileSync(join(folder, name), code.replace('quiet web=', `quiet ${append} web=`))
+    writeFileSync(join(folder, name), code.replace(' web=', ` ${append} web=`))
     if (file !== undefined) continue
     const { status, stdout, stderr } = await run('sh', ['-e', name], { cwd: folder, limit: 500 })
     if (status !== 0) throw new Error(`${PAGE}:${line}: status ${status}\n${stdout}${stderr}`)
