@@ -36,7 +36,7 @@ const elsewhere = [
   // this host.
   'notify',
   // passt follows the host's default route, and the second host has none.
-  'passt',
+  ...['passt', 'tutorial'],
   // npm installs other versions of Node.js and TypeScript, and the second host has no network.
   'versions',
   // Tests with hundreds of machines, or with times, which are meaningless in an emulator.

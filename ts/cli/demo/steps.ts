@@ -75,7 +75,8 @@ await machine.start()`,
     title: 'A guest that never ends is paused, examined and stopped',
     code: `machine.on('stop', ({ state }) => console.log('event: stop,', state))
 await machine.pause()
-const { general } = await machine.vcpus[0].state()
+const state = await machine.vcpus[0]?.state()
+console.log('RIP is', state?.general.rip)
 await machine.stop()`,
     page: 'docs/reference/vcpu-state.md',
     run: async (show, signal) => {
