@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
+import { findFirmware } from '../../ts/cli/argv/find-firmware.js'
+import { imageFiles } from '../../ts/cli/image-files.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'
 import { disksEntry } from '../../ts/machine/config/virtio/disks.js'
@@ -20,6 +22,8 @@ const image = (name: string): string => {
   return path
 }
 const disk = image('disk.raw')
+// QEMU requires a power of two.
+const flash = image('flash.raw')
 const other = image('other.raw')
 
 /** Makes QEMU build the machine and quit, without running it. */
@@ -36,6 +40,7 @@ const weTake = (argv: readonly string[]): boolean => {
   try {
     const draft = readArgv([...machine, ...argv])
     if (typeof draft === 'string') throw new Error(draft)
+    if (draft.firmware !== undefined) findFirmware(draft.firmware, imageFiles)
     disksEntry.read(resolveBoard(draft).devices.disks, 'disks')
     memoryOption(draft)
     return true
@@ -113,6 +118,18 @@ const taken = [
   '-M pc -device pvpanic -device pc-testdev -device pci-testdev',
   '-M pc -device vmgenid,guid=auto',
   '-M pc -device isa-serial,index=1 -device isa-serial',
+  '-M type=q35,usb=off -M microvm',
+  '-M pc -M microvm,pit=off -M pit=on',
+  `-drive file=${disk},format=raw,id=d -M microvm`,
+  '-global virtio-mmio.force-legacy=false -global kvm-pit.lost_tick_policy=discard',
+  '-global virtio-net-device.host_mtu=1400 -netdev user,id=n -device virtio-net-device,netdev=n',
+  '-device virtio-rng-device -global driver=virtio-rng-device,property=period,value=7',
+  '-global nosuch.x=y -global PIIX4_PM.disable_s3=1',
+  '-bios bios-microvm.bin',
+  '-netdev {"type":"user","id":"n","hostfwd":[{"str":"tcp:127.0.0.1:39473-:80"}]}',
+  '-object {"qom-type":"rng-random","id":"r","filename":"/dev/urandom"} -device virtio-rng-device,rng=r',
+  '-object {"qom-type":"memory-backend-memfd","id":"m","size":134217728} -M microvm,memory-backend=m',
+  '-M pc -global isa-debugcon.iobase=0x402 -chardev null,id=c -device isa-debugcon,chardev=c',
 ]
 
 /** Command lines that both programs refuse. */
@@ -177,6 +194,14 @@ const refused = [
   '-device isa-debug-exit,iobase=zz',
   '-M pc -device vmgenid,guid=nonsense',
   '-M pc -device vmgenid -device vmgenid',
+  '-M microvm -M nosuch',
+  '-global virtio-rng-device',
+  '-global virtio-mmio.nosuch=1',
+  '-global virtio-rng-device.nosuch=1 -device virtio-rng-device',
+  '-global virtio-rng-device.period=zz -device virtio-rng-device',
+  '-bios nosuch.bin',
+  '-object {"qom-type":"nosuch","id":"x"}',
+  '-netdev {"type":"user"}',
   '-boot nosuch=1',
   '-sandbox nosuch',
 ]
@@ -198,6 +223,8 @@ const qemuAlone = [
   '-boot order=n,menu=on',
   '-rtc driftfix=slew',
   '-M microvm,usb=on',
+  '-M pc -global virtio-mmio.force-legacy=on',
+  `-M pc -drive if=pflash,format=raw,file=${flash}`,
   '-name x,process=y',
 ]
 

@@ -1,13 +1,11 @@
 import test from 'ava'
+import { runFiles } from '../helpers/run-files.js'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { statsTable } from '../../ts/cli/reports/stats.js'
 import { OptionError } from '../../ts/errors/index.js'
 
 const stats = (...argv: string[]) => {
-  const request = resolveRun(['-kernel', 'k', ...argv], {
-    isMultiboot: () => false,
-    readText: String,
-  })
+  const request = resolveRun(['-kernel', 'k', ...argv], runFiles)
   return request.kind === 'run' ? request.run.stats : undefined
 }
 

@@ -213,8 +213,29 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [
     { vsock: { cid: 3, path: '' } },
     'vsock',
-    "invalid value '' for machine option 'vsock.path': expected a path or a file: URL",
+    "invalid value '' for machine option 'vsock.path': expected a path or a file: URL of at most 97 bytes",
   ],
+  ...(
+    [
+      [{ vsock: { cid: 3, path: 'x'.repeat(98) } }, 'vsock.path', 97],
+      [{ serial: { socket: 'x'.repeat(108) } }, 'serial.socket', 107],
+      [{ serials: [null, { socket: 'ä'.repeat(54), server: true }] }, 'serials[1].socket', 107],
+      [{ consoles: [{ target: { socket: 'x'.repeat(108) } }] }, 'consoles[0].target.socket', 107],
+      [{ debugConsole: { target: { socket: 'x'.repeat(108) } } }, 'debugConsole.target.socket', 107],
+      [{ networks: [{ backend: { stream: 'x'.repeat(108) } }] }, 'networks[0].backend.stream', 107],
+    ] as const
+  ).map(([options, path, longest]): [Record<string, unknown>, string, string] => [
+    options,
+    /^[^.[]*/.exec(path)?.[0] ?? '',
+    `invalid machine option '${path}': the path '${path.startsWith('serials') ? 'ä'.repeat(54) : 'x'.repeat(longest + 1)}' is too long for a socket: expected at most ${longest} bytes, got ${longest + 1}`,
+  ]),
+  ...[new Date(Date.UTC(10_000, 0)), new Date(-62_167_219_200_001)].map(
+    (base): [Record<string, unknown>, string, string] => [
+      { rtc: { base } },
+      'rtc',
+      "invalid value an object for machine option 'rtc.base': expected 'utc', 'localtime', a Date of the years 0 to 9999 or a text YYYY-MM-DD[THH:MM:SS]",
+    ],
+  ),
   ...[0, 1025, 1.5].map(
     maxConnections =>
       [
@@ -366,12 +387,12 @@ const refused: readonly (readonly [options: Record<string, unknown>, option: str
   [
     { rtc: { base: '2026-13-01' } },
     'rtc',
-    "invalid value '2026-13-01' for machine option 'rtc.base': expected 'utc', 'localtime', a Date or a text YYYY-MM-DD[THH:MM:SS]",
+    "invalid value '2026-13-01' for machine option 'rtc.base': expected 'utc', 'localtime', a Date of the years 0 to 9999 or a text YYYY-MM-DD[THH:MM:SS]",
   ],
   [
     { rtc: { base: 'now' } },
     'rtc',
-    "invalid value 'now' for machine option 'rtc.base': expected 'utc', 'localtime', a Date or a text YYYY-MM-DD[THH:MM:SS]",
+    "invalid value 'now' for machine option 'rtc.base': expected 'utc', 'localtime', a Date of the years 0 to 9999 or a text YYYY-MM-DD[THH:MM:SS]",
   ],
   [{ fwCfg: { '': kernel } }, 'fwCfg', "invalid machine option 'fwCfg': invalid file name ''"],
   [{ fwCfg: { 'opt/ä': kernel } }, 'fwCfg', "invalid machine option 'fwCfg': invalid file name 'opt/ä'"],

@@ -5,12 +5,11 @@ import type { BoardDraft } from '../../ts/cli/draft/board-draft.js'
 import { deviceModels } from '../../ts/cli/devices/index.js'
 import { resolveBoard } from '../../ts/cli/argv/draft-machine.js'
 import { readArgv } from '../../ts/cli/argv/read-argv.js'
+import { runFiles } from '../helpers/run-files.js'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { memoryOption } from '../../ts/cli/options/memory.js'
 import type { RunDraft } from '../../ts/cli/draft/run-draft.js'
 import { OptionError } from '../../ts/errors/index.js'
-
-const files = { isMultiboot: () => false, readText: String }
 
 const draft = (...argv: string[]): RunDraft => {
   const read = readArgv(argv)
@@ -281,7 +280,6 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-device', 'virtio-net-device,netdev=n'], /unknown netdev 'n'/],
   [['-netdev', 'user,id=n', '-device', 'virtio-net-device,netdev=n,mac=1'], /mac= expects/],
   [['-netdev', 'user'], /needs id=/],
-  [['-netdev', 'tap,id=n'], /needs ifname=/],
   [['-netdev', 'tap,id=n,ifname=t,script=/etc/qemu-ifup'], /script=\/etc\/qemu-ifup/],
   [['-netdev', 'bridge,id=n'], /'bridge'/],
   [['-netdev', 'user,id=n,hostfwd=tcp::80'], /hostfwd= expects/],
@@ -320,7 +318,7 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
 
 for (const [argv, message, remedy = /./] of refused) {
   test(`refused: ${argv.join(' ')}`, t => {
-    const error = t.throws(() => resolveRun([...argv, '-kernel', 'k'], files), { instanceOf: OptionError })
+    const error = t.throws(() => resolveRun([...argv, '-kernel', 'k'], runFiles), { instanceOf: OptionError })
     t.regex(error?.message ?? '', message)
     t.regex(error?.remedy ?? '', remedy)
   })

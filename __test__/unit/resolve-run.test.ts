@@ -2,15 +2,14 @@ import test from 'ava'
 import fc from '../helpers/random.js'
 import { refusedOptions } from '../../ts/cli/argv/refused-options.js'
 import { runOptions } from '../../ts/cli/argv/run-options.js'
+import { runFiles } from '../helpers/run-files.js'
 import { resolveRun, type RunRequest } from '../../ts/cli/argv/resolve-run.js'
 import { AcceleratorError, AccelPropertyError, MachineConfigError, OptionError } from '../../ts/errors/index.js'
 import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
 import type { MachineOptions } from '../../ts/machine/config/machine-options.js'
 
-const files = { isMultiboot: () => false, readText: String }
-
 const resolve = (argv: readonly string[], isMultiboot = false): RunRequest =>
-  resolveRun(argv, { ...files, isMultiboot: () => isMultiboot })
+  resolveRun(argv, { ...runFiles, isMultiboot: () => isMultiboot })
 
 const resolved = (argv: readonly string[], isMultiboot = false): Extract<RunRequest, { kind: 'run' }> => {
   const request = resolve(['-kernel', 'k', ...argv], isMultiboot)
@@ -249,7 +248,7 @@ for (const [argv, text] of [
 
 const refused: readonly (readonly [argv: readonly string[], option: string, message: RegExp])[] = [
   [['-kernel', 'k', '-global', 'kvm-pit.lost_tick_policy=catchup'], '-global', /delay\|discard, and not 'catchup'/],
-  [['-kernel', 'k', '-global', 'isa-pit.iobase=1'], '-global', /'isa-pit.iobase'/],
+  [['-kernel', 'k', '-global', 'kvm-pit.iobase=1'], '-global', /kvm-pit has no parameter 'iobase'/],
   [['-nosuch'], '-nosuch', /-nosuch: kvm-accel does not have this option/],
   [['--drives', 'x'], '-drives', /--drives.*Did you mean '-drive'/],
   [['-kernal', 'x'], '-kernal', /Did you mean '-kernel'/],
@@ -325,7 +324,7 @@ const printed = (...argv: string[]): string => {
 }
 
 const configured = (text: string, ...argv: string[]): Extract<RunRequest, { kind: 'run' }> => {
-  const request = resolveRun(['--config', 'c', ...argv], { ...files, readText: () => text })
+  const request = resolveRun(['--config', 'c', ...argv], { ...runFiles, readText: () => text })
   if (request.kind !== 'run') throw new Error(request.text)
   return request
 }

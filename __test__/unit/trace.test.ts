@@ -1,4 +1,5 @@
 import test from 'ava'
+import { runFiles } from '../helpers/run-files.js'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
 import { OptionError, MachineConfigError } from '../../ts/errors/index.js'
 import { normaliseMachineOptions } from '../../ts/machine/config/normal-options.js'
@@ -9,10 +10,7 @@ import { jsonLine } from '../../ts/trace/json.js'
 import type { TraceRecord } from '../../ts/trace/record.js'
 
 const resolve = (...argv: string[]) => {
-  const request = resolveRun(['-kernel', 'k', ...argv], {
-    isMultiboot: () => false,
-    readText: String,
-  })
+  const request = resolveRun(['-kernel', 'k', ...argv], runFiles)
   if (request.kind === 'print') throw new Error(request.text)
   return request
 }
@@ -51,7 +49,7 @@ test('-trace refuses other parameters and formats; help lists the events', t => 
   t.throws(() => resolve('-trace', '*,format=ctf'), { instanceOf: OptionError, message: /json or chrome/ })
   t.throws(() => resolve('-trace', '*,events=f'), { instanceOf: OptionError, message: /no parameter 'events'/ })
   t.throws(() => resolve('-trace', '*,file='), { instanceOf: OptionError, message: /expects a path/ })
-  const help = resolveRun(['-trace', 'help'], { isMultiboot: () => false, readText: String })
+  const help = resolveRun(['-trace', 'help'], runFiles)
   if (help.kind === 'run') return t.fail()
   for (const name of traceEventNames) t.regex(help.text, new RegExp(`^${name} +[A-Z].+\\.$`, 'm'))
 })

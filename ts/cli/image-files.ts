@@ -1,4 +1,4 @@
-import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
+import { accessSync, closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 
 const MULTIBOOT = 0x1bad_b002
 /** The multiboot specification: the header lies in the first 8192 bytes, at a multiple of 4. */
@@ -10,6 +10,10 @@ export interface RunFiles {
   readonly isMultiboot: (path: string) => boolean
   /** Reads the text of a configuration file. */
   readonly readText: (path: string) => string
+  /** Returns true if a file exists and can be read. */
+  readonly isReadable: (path: string) => boolean
+  /** Returns the kind of firmware in a file that this board cannot run, or undefined. */
+  readonly unsupportedFirmware: (path: string) => string | undefined
 }
 
 /**
@@ -28,6 +32,28 @@ export function isMultiboot(path: string): boolean {
     }
   }
   return false
+}
+
+/** The size of the largest firmware image. */
+const LARGEST_FIRMWARE = 8 * 1024 * 1024
+
+/** The signature of a firmware volume (UEFI PI specification), and its offset. */
+const UEFI = { signature: '_FVH', at: 40 }
+
+/** Returns the name of firmware that needs PCI, which the board does not have. */
+export function unsupportedFirmware(path: string): string | undefined {
+  const image = readHead(path, LARGEST_FIRMWARE)
+  if (image.toString('latin1', UEFI.at, UEFI.at + UEFI.signature.length) === UEFI.signature) return 'UEFI (OVMF)'
+  return image.includes('U-Boot 2') ? 'U-Boot' : undefined
+}
+
+function isReadable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Reads the first bytes of a file, at most `most`. */
@@ -50,4 +76,9 @@ function readHead(path: string, most: number): Buffer {
  * Reads files of this host. `readText` waits if the configuration comes from a pipe: no machine
  * exists yet that could end meanwhile.
  */
-export const imageFiles: RunFiles = { isMultiboot, readText: path => readFileSync(path, 'utf8') }
+export const imageFiles: RunFiles = {
+  isMultiboot,
+  readText: path => readFileSync(path, 'utf8'),
+  isReadable,
+  unsupportedFirmware,
+}

@@ -6,6 +6,7 @@ import * as argument from './argument.js'
 import type { Argument } from './argument.js'
 import { build } from './build.js'
 import type { EntryOf, Spec } from './entry.js'
+import { conflict } from './invalid.js'
 
 const same = <T>(value: T): T => value
 
@@ -78,6 +79,30 @@ export function path<const D extends string | null | undefined = undefined>(
     { takes: 'a path or a file: URL', argument: argument.text('PATH'), read: toPath, write: same },
     spec,
   )
+}
+
+/** The maximum length of a Unix socket's path, in bytes. An address has 108 bytes and ends with a NUL. */
+const LONGEST_SOCKET_PATH = 107
+
+/**
+ * The path of a Unix socket. A file: URL becomes its path. A path that is too long is an error, because
+ * Node.js 20 would truncate it.
+ *
+ * @param spec.suffix The number of bytes that are appended to the path.
+ */
+export function socketPath<const D extends string | null | undefined = undefined>(
+  spec: Spec<D> & { readonly suffix?: number } = {},
+): EntryOf<string | URL, string, D> {
+  const longest = LONGEST_SOCKET_PATH - (spec.suffix ?? 0)
+  const read = (value: unknown, at: string) => {
+    const found = toPath(value)
+    const length = Buffer.byteLength(found ?? '')
+    if (length <= longest) return found
+    const problem = `the path '${found}' is too long for a socket: expected at most ${longest} bytes, got ${length}`
+    throw conflict(at, problem, 'Use a shorter path, for example a relative one.')
+  }
+  const takes = `a path or a file: URL of at most ${longest} bytes`
+  return build<string | URL, string, D>({ takes, argument: argument.text('PATH'), read, write: same }, spec)
 }
 
 /** A file: its path, its file: URL, or its bytes. */

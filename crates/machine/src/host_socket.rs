@@ -31,6 +31,12 @@ use std::time::{Duration, Instant};
 /// Bytes of the longest path of a socket: an address holds 108, and some clients terminate it with a NUL.
 const LONGEST: usize = 107;
 
+/// Returns why a path followed by `suffix` bytes is too long for a socket. Completes a message that names the path.
+pub(crate) fn too_long(path: &Path, suffix: usize) -> Option<String> {
+    let (longest, got) = (LONGEST - suffix, path.as_os_str().len());
+    (got > longest).then(|| format!("is too long for a socket: expected at most {longest} bytes, got {got}"))
+}
+
 /// How long to wait while another process has the lock on the directory. Processes of this project hold it for less
 /// than a millisecond.
 const LOCK: Duration = Duration::from_secs(5);
@@ -113,9 +119,10 @@ impl HostSocket {
     /// # Errors
     /// Fails with the reason why this process cannot listen at the path.
     pub fn try_listen(path: &Path, backlog: i32) -> Result<Option<Self>, ListenError> {
-        let too_long = || ListenError::new("is too long for a socket", "Use a path of at most 107 bytes without NUL.");
-        let fits = path.as_os_str().len() <= LONGEST;
-        let address = SocketAddrUnix::new(path).ok().filter(|_| fits).ok_or_else(too_long)?;
+        if let Some(why) = too_long(path, 0) {
+            return Err(ListenError::new(why, "Use a shorter path, for example a relative one."));
+        }
+        let address = SocketAddrUnix::new(path).map_err(ListenError::failed)?;
         let name = path
             .file_name()
             .ok_or_else(|| ListenError::new("has no file name", "Use the path of a file in a directory."))?;

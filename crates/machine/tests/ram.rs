@@ -164,7 +164,38 @@ fn test_huge_pages_work_or_the_error_has_the_missing_number() {
 }
 
 #[test]
-fn test_prealloc_beyond_the_hosts_memory_is_an_error() {
+fn test_prealloc_beyond_the_hosts_memory_is_refused_before_it_takes_any() {
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    // 8 TiB are more than any test host has.
+    let layout = RamLayout::new(1 << 43).unwrap();
+    for (source, share) in [(RamSource::Anonymous(None), false), (RamSource::Memfd(None), true)] {
+        let backend = RamBackend { prealloc: true, share, ..of(source) };
+        let ram = allocate(&layout, &backend).unwrap();
+        let before = resident();
+        let error = backend.populate(&ram, &Cancel::default()).unwrap_err().to_string();
+        assert!(error.starts_with("cannot preallocate memory of 8796093022208 bytes: the "), "{error}");
+        assert!(error.contains(" can give "), "{error}");
+        assert!(resident() < before + (64 << 20) / 4096);
+    }
+}
+
+#[test]
+fn test_prealloc_beyond_the_file_system_is_refused() {
+    // A part of the file may exist already. 8 TiB are more than the file system has.
+    let folder = Folder::new();
+    let path = folder.0.join("ram");
+    let backend = RamBackend { prealloc: true, share: true, ..of(RamSource::File(path)) };
+    // A file system may refuse so long a file.
+    let Ok(ram) = allocate(&RamLayout::new(1 << 43).unwrap(), &backend) else { return };
+    let error = backend.populate(&ram, &Cancel::default()).unwrap_err().to_string();
+    assert!(error.contains("the file system of the memory file has "), "{error}");
+}
+
+#[test]
+fn test_huge_pages_beyond_the_hosts_are_an_error() {
     // A limit on the address space would do as well, but applies to the whole process. 1 PiB is more than any test host
     // has.
     let layout = RamLayout::new(1 << 46).unwrap();

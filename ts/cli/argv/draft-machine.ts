@@ -4,6 +4,7 @@ import type { MachineOptions } from '../../machine/config/machine-options.js'
 import { formatOptionText, type OptionPair } from '../../properties/option-text.js'
 import { resolveAccelerators, splitAccelerator } from '../../properties/resolve.js'
 import { Board } from '../draft/board.js'
+import { findFirmware } from './find-firmware.js'
 import type { RunFiles } from '../image-files.js'
 import { machineDevices } from '../draft/machine-devices.js'
 import { accelSugar } from '../parameters/machine-types.js'
@@ -31,7 +32,7 @@ export function draftMachine(
   const machine: MachineOptions = {
     accel,
     ...(kernel !== undefined && { kernel }),
-    ...(firmware !== undefined && { firmware }),
+    ...(firmware !== undefined && { firmware: findFirmware(firmware, files) }),
     ...machineDevices(board.devices, draft),
     noReboot,
     noShutdown,

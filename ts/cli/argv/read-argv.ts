@@ -1,6 +1,7 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean } from '../../errors/suggest.js'
 import { absentOptions } from '../options/absent.js'
+import { checkMachine } from '../options/board.js'
 import { processOptions } from '../options/process.js'
 import { refusedOptions } from './refused-options.js'
 import { emptyDraft, type RunDraft } from '../draft/run-draft.js'
@@ -32,6 +33,7 @@ export function readArgv(argv: readonly string[]): RunDraft | string {
     if (text !== undefined) return text
     if (!besideConfig.has(option)) ofMachine ??= option
   }
+  checkMachine(draft)
   if (draft.config !== undefined && ofMachine !== undefined) {
     const message = `-config and ${ofMachine.name} exclude each other: a configuration file describes the whole machine`
     throw new OptionError(message, { option: ofMachine.name, remedy: `Change the option in the file.` })

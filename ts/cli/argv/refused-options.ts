@@ -9,9 +9,14 @@ export interface RefusedOptions {
 /** The single source for messages and for docs/how-to/from-qemu.md. */
 export const refusedOptions: readonly RefusedOptions[] = [
   {
-    names: ['-hda', '-hdb', '-hdc', '-hdd', '-cdrom', '-fda', '-fdb', '-sd', '-mtdblock', '-pflash'],
-    lacks: 'IDE disks, floppies, CD-ROMs and flash',
+    names: ['-hda', '-hdb', '-hdc', '-hdd', '-cdrom', '-fda', '-fdb', '-sd', '-mtdblock'],
+    lacks: 'IDE disks, floppies and CD-ROMs',
     remedy: "Use '-drive file=PATH,format=raw,if=virtio'.",
+  },
+  {
+    names: ['-pflash'],
+    lacks: 'flash for UEFI firmware (OVMF), which also needs PCI',
+    remedy: "Boot a kernel with '-kernel', or SeaBIOS with '-bios bios-microvm.bin'.",
   },
   {
     names: ['-snapshot'],

@@ -54,7 +54,7 @@ export function device<const P extends Parameters>(
         throw new OptionError(`${subject.what}: there is a device '${ownId}' already`, { option: '-device', remedy })
       }
       if (ownId !== undefined) ids.add(ownId)
-      return board => add(board, { subject, given, id: ownId })
+      return board => add(board, { subject, given: { ...(board.globals(name) as Given<P>), ...given }, id: ownId })
     },
   }
 }

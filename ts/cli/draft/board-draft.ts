@@ -44,4 +44,6 @@ export interface BoardParts {
   readonly characters: Map<string, SerialTarget>
   /** `-object`. */
   readonly objects: Map<string, ObjectDraft>
+  /** The values of `-global`, by driver. */
+  readonly globals: Map<string, Readonly<Record<string, unknown>>>
 }

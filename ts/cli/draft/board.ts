@@ -33,6 +33,11 @@ export class Board {
     this.#used = new Set([...parts.lowerNodes].map(id => `drive ${id}`))
   }
 
+  /** Returns the properties that `-global` sets for a driver. */
+  globals(driver: string): Readonly<Record<string, unknown>> {
+    return this.#parts.globals.get(driver) ?? {}
+  }
+
   drive(subject: Subject, id: string): DriveDraft {
     return this.#take('drive', this.#parts.drives, subject, id)
   }

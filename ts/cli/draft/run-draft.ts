@@ -65,6 +65,7 @@ export function emptyDraft(): RunDraft {
     networks: new Map(),
     characters: new Map(),
     objects: new Map(),
+    globals: new Map(),
     devices: [],
     virtioDrives: [],
     deviceIds: new Set(),

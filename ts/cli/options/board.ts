@@ -19,7 +19,7 @@ export const boardOptions: readonly RunOption[] = [
     argument: 'microvm|pc[,PROPERTY=VALUE…]',
     words: [...machineTypes.keys(), 'help'],
     repeated: 'adds',
-    about: 'A name for the board, and its properties.',
+    about: 'A name for the board, and its properties. Several are merged; of equal properties the last one counts.',
     differs:
       'One board under both names. Of the other properties only those are accepted that describe it; -machine pc,help lists them.',
     read: readMachine,
@@ -48,10 +48,11 @@ export const boardOptions: readonly RunOption[] = [
   },
   {
     name: '-global',
-    argument: 'kvm-pit.lost_tick_policy=delay|discard',
-    repeated: 'last wins',
-    about: optionSentences['MachineOptions.lostTickPolicy'],
-    differs: 'No other property, and none of other devices.',
+    argument: 'DRIVER.PROPERTY=VALUE',
+    repeated: 'adds',
+    about: 'Sets a default of a property, for all devices of -device with this driver.',
+    differs:
+      'Also the fixed properties of kvm-pit, mc146818rtc and virtio-mmio; of these only kvm-pit.lost_tick_policy has a choice. A driver that is unknown here has no effect, with a notice. An unknown property is refused also if no device has the driver.',
     read: readGlobal,
   },
 ]
@@ -72,9 +73,16 @@ function readMachine(draft: RunDraft, text: string): string | void {
       draft[key] = value
       continue
     }
-    checkMachineProperty(key, value)
     draft.machine.set(key, value)
   }
+}
+
+/**
+ * Checks the merged properties of all `-machine`. As in QEMU, of equal keys only the last one counts,
+ * so that `-machine microvm` replaces a type before it.
+ */
+export function checkMachine({ machine }: RunDraft): void {
+  for (const [key, value] of machine) checkMachineProperty(key, value)
 }
 
 function checkMachineProperty(key: string, value: string): void {

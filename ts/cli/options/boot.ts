@@ -36,7 +36,8 @@ export const bootOptions: readonly RunOption[] = [
     argument: 'FILE',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.firmware'],
-    differs: 'A path; no directory of firmware is searched (no -L). Without it there is no firmware.',
+    differs:
+      'A name without a slash is also searched in /usr/share/qemu, /usr/share/qemu-firmware and /usr/share/seabios (no -L). UEFI firmware and U-Boot are refused: they need PCI. Without it there is no firmware.',
     read: (draft, file) => void (draft.firmware = file),
   },
   {

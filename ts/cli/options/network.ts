@@ -52,11 +52,11 @@ export const networkOptions: readonly RunOption[] = [
   {
     name: '-netdev',
     words: [...Object.keys(backends), 'help'],
-    argument: 'tap,id=ID,ifname=NAME|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
+    argument: 'tap,id=ID[,ifname=NAME]|user,id=ID[,hostfwd=…]|stream,id=ID,addr.type=unix,addr.path=PATH',
     repeated: 'adds',
     about: optionSentences['NetworkOptions.backend'],
     differs:
-      'tap: an interface that exists, script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
+      'tap: ifname= is an interface that exists, and is not created; without ifname= the kernel names a new one, tap0 and so on. script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
     read: readNetdev,
   },
 ]
@@ -75,7 +75,8 @@ function readNetdev(draft: RunDraft, argument: string): string | void {
     addUnique(option, draft.networks, required(subject, 'id', name, `-netdev ${type},id=net0,…`), backend)
   if (type === 'tap') {
     const given = readParameters(subject, rest, backends.tap)
-    add(given.id, { tap: required(subject, 'ifname', given.ifname, '-netdev tap,id=net0,ifname=tap0') })
+    // Without a name, the kernel chooses the next free one, as for QEMU.
+    add(given.id, { tap: given.ifname ?? { create: 'tap%d' } })
   } else if (type === 'user') {
     // Each hostfwd= adds a port and does not replace the previous one.
     const forwards = rest.filter(({ key }) => key === 'hostfwd' || key.startsWith('hostfwd.'))

@@ -113,6 +113,8 @@ function noLimit(option: string, key: string): OptionError {
   })
 }
 
+const noFlashRemedy = "Boot a kernel with '-kernel', or SeaBIOS with '-bios bios-microvm.bin'."
+
 const diskParameters = schemaParameters('DiskOptions', diskMembers, '-drive')
 const path = text('PATH')
 
@@ -161,18 +163,30 @@ function readDrive(draft: RunDraft, argument: string): void {
     path: required(subject, 'file', options.path, '-drive file=disk.img,format=raw,if=virtio'),
     ...(Object.keys(throttle).length > 0 && { throttle }),
   }
-  const bus = given.if ?? (draft.machine.get('type') === 'microvm' ? 'none' : undefined)
-  if (bus !== 'none' && bus !== 'virtio') {
-    const message = bus === undefined ? '-drive without if= is an IDE disk' : `-drive does not have 'if=${bus}'`
-    const remedy = "Use 'if=virtio', or 'if=none,id=ID' with '-device virtio-blk-device,drive=ID'."
-    throw new OptionError(`${message}, and the board has virtio disks`, { option: '-drive', remedy })
-  }
+  const bus = given.if ?? 'none'
+  if (bus !== 'none' && bus !== 'virtio') throw noBus(`-drive does not have 'if=${bus}'`, bus)
   const name = given.id ?? `${bus}${draft.drives.size}`
   addUnique('-drive', draft.drives, name, drive)
-  if (bus === 'none') return
-  draft.virtioDrives.push(board => {
-    board.devices.disks.push({ ...board.drive(subject, name), id: name })
-  })
+  if (bus === 'virtio') {
+    draft.virtioDrives.push(board => {
+      board.devices.disks.push({ ...board.drive(subject, name), id: name })
+    })
+  }
+  if (given.if === undefined) {
+    // QEMU's default depends on the machine's type, which a later -machine may set.
+    draft.virtioDrives.push(() => {
+      if (draft.machine.get('type') !== 'microvm') throw noBus('-drive without if= is an IDE disk')
+    })
+  }
+}
+
+function noBus(what: string, bus?: string): OptionError {
+  if (bus === 'pflash') {
+    const message = `${what}: there is no flash, and UEFI firmware (OVMF) also needs PCI, which the board does not have`
+    return new OptionError(message, { option: '-drive', remedy: noFlashRemedy })
+  }
+  const remedy = "Use 'if=virtio', or 'if=none,id=ID' with '-device virtio-blk-device,drive=ID'."
+  return new OptionError(`${what}, and the board has virtio disks`, { option: '-drive', remedy })
 }
 
 const blockParameters = {

@@ -12,25 +12,31 @@ const DATE = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?$/
 function baseArgument(word: string): 'utc' | 'localtime' | Date | undefined {
   if (word === 'utc' || word === 'localtime') return word
   if (!/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}:\d{2})?$/.test(word)) return undefined
-  const date = parseDate(word)
-  return date === undefined || Number.isNaN(date.getTime()) ? undefined : date
+  return shownDate(parseDate(word))
+}
+
+/** Returns a date that four digits of a year can show. */
+function shownDate(date: Date | undefined): Date | undefined {
+  // The comparison is false for an invalid date.
+  return date !== undefined && Math.abs(date.getUTCFullYear() - 4999.5) < 5000 ? date : undefined
 }
 
 export const rtcMembers = {
   /**
    * The time of the clock when the machine is created: the time in UTC, the local time, or a date.
-   * A text without a zone, such as `2026-01-31T12:00:00`, is the time that the clock shows.
+   * A text without a zone, such as `2026-01-31T12:00:00`, is the time that the clock shows. The clock
+   * shows the years 0 to 9999.
    *
    * @default 'utc'
    */
   base: build<'utc' | 'localtime' | Date | string, string, 'utc'>(
     {
-      takes: "'utc', 'localtime', a Date or a text YYYY-MM-DD[THH:MM:SS]",
+      takes: "'utc', 'localtime', a Date of the years 0 to 9999 or a text YYYY-MM-DD[THH:MM:SS]",
       argument: { takes: 'utc|localtime|YYYY-MM-DD[THH:MM:SS]', read: baseArgument },
       read: value => {
         if (value === 'utc' || value === 'localtime') return value
         const date = value instanceof Date ? value : typeof value === 'string' ? parseDate(value) : undefined
-        return date === undefined || Number.isNaN(date.getTime()) ? undefined : date.toISOString()
+        return shownDate(date)?.toISOString()
       },
       write: normal => normal,
     },

@@ -6,7 +6,7 @@ import { build } from '../../schema/build.js'
 import { object } from '../../schema/compound.js'
 import type { Entry, OptionsOf } from '../../schema/entry.js'
 import { conflict, unknownMember } from '../../schema/invalid.js'
-import { boolean, integer, path, text } from '../../schema/scalars.js'
+import { boolean, integer, path, socketPath, text } from '../../schema/scalars.js'
 
 const addressMembers = {
   /**
@@ -20,13 +20,13 @@ const addressMembers = {
 }
 
 const addressObject = object('TcpAddress', addressMembers)
-const socketPath = path()
+const unixPath = socketPath()
 
 const address = build<string | { readonly host?: string; readonly port: number }, NormalSocket['address'], undefined>(
   {
     takes: 'the path of a Unix socket, or { host, port }',
     read: (value, at) => {
-      if (typeof value === 'string') return { path: socketPath.read(value, at) }
+      if (typeof value === 'string') return { path: unixPath.read(value, at) }
       return typeof value === 'object' && value !== null ? addressObject.read(value, at) : undefined
     },
     write: normal => ('path' in normal ? normal.path : normal),
@@ -35,7 +35,7 @@ const address = build<string | { readonly host?: string; readonly port: number }
 )
 
 export const socketMembers = {
-  /** The path of a Unix socket, or a TCP address. Port 0 means any free port. */
+  /** The path of a Unix socket, at most 107 bytes, or a TCP address. Port 0 means any free port. */
   socket: address,
   /**
    * Listens on the socket. Otherwise the machine connects to it.

@@ -65,7 +65,11 @@ const target = (serial: Serial) => {
 }
 
 const backend = (network: NetworkBackend) => {
-  if (!('user' in network)) return network
+  if ('stream' in network) return network
+  if ('tap' in network) {
+    const { tap } = network
+    return { tap: typeof tap === 'string' ? { name: tap, create: false } : { name: tap.create, create: true } }
+  }
   const { forwards = [] } = network.user === true ? {} : network.user
   return { user: { forwards: forwards.map(forward => ({ protocol: 'tcp', ...forward })) } }
 }

@@ -140,7 +140,7 @@ fn test_paths_are_as_long_as_addresses() {
     let _client = UnixStream::connect(&path).unwrap();
     drop(socket);
     let error = try_listen(&folder.path().join("x".repeat(longest + 1))).unwrap_err();
-    assert_eq!(error.why, "is too long for a socket");
+    assert_eq!(error.why, "is too long for a socket: expected at most 107 bytes, got 108");
     assert!(try_listen(&folder.path().join("missing/socket")).unwrap_err().why.contains("No such file or directory"));
     assert_eq!(try_listen(Path::new("/")).unwrap_err().why, "has no file name");
 }

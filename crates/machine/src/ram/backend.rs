@@ -1,16 +1,20 @@
 //! Maps a machine's RAM.
 
+use super::room::{Room, room};
 use super::{HugePages, file, huge_pages};
 use crate::layout::{PAGE_SIZE, RamLayout};
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
 use kvm_accel::{GuestRam, GuestRegion, PopulateError};
-use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::fs::{MemfdFlags, SealFlags, fstat, fstatfs};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryRegion, MmapRegion};
+
+/// Files of tmpfs, and memfds, are memory.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
 
 /// The source of RAM and how it is mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,25 +118,56 @@ impl RamBackend {
     /// With `prealloc`, has the host provide every page of RAM that [`allocate`] has mapped. Without it, does nothing.
     ///
     /// # Errors
-    /// [`SetupError::Config`] when the host has too little memory or too few huge pages; [`SetupError::Cancelled`] within about
-    /// 10 ms of [`Cancel::cancel`].
+    /// [`SetupError::Config`] when the host has too little memory or too few huge pages, if possible before any page is provided:
+    /// a host that runs out of memory meanwhile may kill this process. [`SetupError::Cancelled`] within about 10 ms of
+    /// [`Cancel::cancel`].
     pub fn populate(&self, ram: &GuestRam, cancel: &Cancel) -> Result<(), SetupError> {
         if !self.prealloc {
             return Ok(());
         }
+        self.check_room(ram, room())?;
         ram.populate(cancel).map_err(|error| match error {
             PopulateError::Cancelled(cancelled) => cancelled.into(),
             PopulateError::Host(error) => {
                 let size = ram.iter().map(GuestMemoryRegion::len).sum();
                 let huge = HugePages::new(ram.page_size() as u64).ok();
-                let refuse = |reason: &dyn std::fmt::Display| {
-                    let message = format!("cannot preallocate memory of {size} bytes: {reason}");
-                    MachineConfigError::new("memory", message, "Use less memory, or omit prealloc.")
-                };
-                explain(&error, huge.as_ref(), size, &refuse).into()
+                explain(&error, huge.as_ref(), size, &|reason| refuse_populating(size, reason)).into()
             }
         })
     }
+}
+
+impl RamBackend {
+    /// Checks that the host can provide every page. Huge pages were reserved when they were mapped.
+    fn check_room(&self, ram: &GuestRam, room: Option<Room>) -> Result<(), MachineConfigError> {
+        if ram.page_size() as u64 != PAGE_SIZE {
+            return Ok(());
+        }
+        let size: u64 = ram.iter().map(GuestMemoryRegion::len).sum();
+        let refuse = |reason: &dyn std::fmt::Display| refuse_populating(size, reason);
+        let region = ram.iter().next().and_then(GuestMemoryRegion::file_offset);
+        let file = region.map(FileOffset::file).filter(|_| self.share);
+        let needed = match file.and_then(|file| fstat(file).ok().zip(fstatfs(file).ok())) {
+            // Anonymous memory: this process's own, or copies of a file's pages.
+            None => size,
+            Some((stat, fs)) => {
+                let needed = size.saturating_sub(u64::try_from(stat.st_blocks).unwrap_or(0) * 512);
+                let free = fs.f_bavail.saturating_mul(u64::try_from(fs.f_bsize).unwrap_or(0));
+                // A file system without a limit has no blocks.
+                if fs.f_blocks != 0 && free < needed {
+                    return Err(refuse(&format_args!("the file system of the memory file has {free} free bytes")));
+                }
+                // The host writes the pages of other files to their disk.
+                if fs.f_type == TMPFS_MAGIC { needed } else { 0 }
+            }
+        };
+        room.filter(|room| room.bytes < needed).map_or(Ok(()), |room| Err(refuse(&room)))
+    }
+}
+
+fn refuse_populating(size: u64, reason: &dyn std::fmt::Display) -> MachineConfigError {
+    let message = format!("cannot preallocate memory of {size} bytes: {reason}");
+    MachineConfigError::new("memory", message, "Use less memory, or omit prealloc.")
 }
 
 /// Attributes an error with huge pages to a lack of them, if the host has too few.

@@ -57,7 +57,7 @@ fn whole() -> Value {
             "throttle": throttle,
         }],
         "networks": [
-            { "backend": { "tap": "tap0" }, "mac": "52:54:00:12:34:56", "id": "net0", "throttle": throttle },
+            { "backend": { "tap": { "name": "tap0", "create": false } }, "mac": "52:54:00:12:34:56", "id": "net0", "throttle": throttle },
             {
                 "backend": { "user": { "forwards": [
                     { "protocol": "tcp", "hostAddress": "127.0.0.1", "hostPort": 8080, "guestPort": 80 },

@@ -2,7 +2,7 @@ import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { build } from '../../../schema/build.js'
 import { unknownMember } from '../../../schema/invalid.js'
 import { list, object, readMembers, withDefault } from '../../../schema/compound.js'
-import { choice, integer, text } from '../../../schema/scalars.js'
+import { choice, integer, socketPath, text } from '../../../schema/scalars.js'
 import { throttleObject } from './throttle.js'
 
 const forwardMembers = {
@@ -35,22 +35,27 @@ const forwardObject: Entry<Forward, NormalOf<typeof forwardMembers>, 'required'>
 
 /**
  * The back end of a network:
- * - `tap`: an interface of the host;
+ * - `tap`: an interface of the host that exists, or with `create` a new one, which exists as long as
+ *   the machine. The kernel replaces `%d` in its name by a number;
  * - `user`: a network without privileges on the host, by the program passt, which must be
  *   installed;
  * - `stream`: a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
+ *   At most 107 bytes.
  */
 export type NetworkBackend =
-  | { readonly tap: string }
+  | { readonly tap: string | { readonly create: string } }
   | { readonly user: true | { readonly forwards?: readonly Forward[] } }
   | { readonly stream: string }
 
 const word = text({ nonEmpty: true })
+const unixPath = socketPath()
+const tapMembers = { create: word }
 const userMembers = { forwards: list(forwardObject) }
 
 const backend = build<NetworkBackend, NetworkBackend, undefined>(
   {
-    takes: '{ tap: INTERFACE }, { stream: PATH }, { user: true } or { user: { forwards: [Forward] } }',
+    takes:
+      '{ tap: INTERFACE }, { tap: { create: INTERFACE } }, { stream: PATH }, { user: true } or { user: { forwards: [Forward] } }',
     nested: { name: 'Forward', members: forwardMembers },
     read: (value, path) => {
       if (typeof value !== 'object' || value === null) return undefined
@@ -58,8 +63,8 @@ const backend = build<NetworkBackend, NetworkBackend, undefined>(
       const unknown = Object.keys(value).find(key => !['tap', 'user', 'stream'].includes(key))
       if (unknown !== undefined && !Array.isArray(value)) throw unknownMember(path, unknown, ['tap', 'user', 'stream'])
       if (more.length > 0) return undefined
-      if (kind === 'tap') return { tap: word.read(argument, `${path}.tap`) }
-      if (kind === 'stream') return { stream: word.read(argument, `${path}.stream`) }
+      if (kind === 'tap') return { tap: readTap(argument, `${path}.tap`) }
+      if (kind === 'stream') return { stream: unixPath.read(argument, `${path}.stream`) }
       if (kind !== 'user') return undefined
       if (typeof argument === 'object' && argument !== null) readMembers(userMembers, argument, `${path}.user`)
       else if (argument !== true) return undefined
@@ -69,6 +74,10 @@ const backend = build<NetworkBackend, NetworkBackend, undefined>(
   },
   {},
 )
+
+function readTap(value: unknown, path: string): string | { readonly create: string } {
+  return typeof value === 'object' && value !== null ? readMembers(tapMembers, value, path) : word.read(value, path)
+}
 
 const macArgument = {
   takes: 'XX:XX:XX:XX:XX:XX',

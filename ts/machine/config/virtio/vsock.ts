@@ -1,6 +1,6 @@
 import type { Entry, NormalOf, OptionsOf } from '../../../schema/entry.js'
 import { object, optional } from '../../../schema/compound.js'
-import { integer, path } from '../../../schema/scalars.js'
+import { integer, socketPath } from '../../../schema/scalars.js'
 
 /** The largest `maxConnections`. That many connections use 128 MiB and 2048 file descriptors. */
 export const MOST_CONNECTIONS = 1024
@@ -17,7 +17,8 @@ export const vsockMembers = {
    *
    * @default none: only this process reaches the guest
    */
-  path: path({
+  path: socketPath({
+    suffix: '_4294967295'.length - 1,
     default: null,
     defaultText: 'none: only this process reaches the guest',
     cli: 'path',

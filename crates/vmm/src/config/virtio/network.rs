@@ -3,7 +3,8 @@
 use super::throttle::ThrottleConfig;
 use crate::Failure;
 use kvm_accel::cancel::Cancel;
-use kvm_accel_machine::virtio::net::{Backend, passt};
+use kvm_accel::tap::Tap;
+use kvm_accel_machine::virtio::net::{self, Backend, Forward};
 use kvm_accel_machine::virtio::throttle::ThrottleConfig as Throttle;
 use kvm_accel_machine::virtio::{Net, NetConfig};
 use kvm_accel_machine::{MachineConfigError, SetupError};
@@ -32,7 +33,7 @@ pub struct NetworkConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum BackendConfig {
     /// A tap interface of the host.
-    Tap(String),
+    Tap(TapConfig),
     /// User-mode networking by passt.
     User {
         /// Ports of the host that are forwarded to the guest.
@@ -40,6 +41,16 @@ pub enum BackendConfig {
     },
     /// A Unix socket with the protocol of QEMU's `-netdev stream`.
     Stream(String),
+}
+
+/// A tap interface of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TapConfig {
+    /// The name of the interface.
+    pub name: String,
+    /// Creates the interface, which exists as long as the machine. The kernel replaces `%d` in the name by a number.
+    pub create: bool,
 }
 
 /// A port of the host that is forwarded to the guest.
@@ -75,8 +86,8 @@ pub struct NetworkPlan {
 }
 
 enum BackendPlan {
-    Tap(String),
-    User(passt::Options),
+    Tap(Tap),
+    User(Vec<Forward>),
     Stream(String),
 }
 
@@ -108,34 +119,30 @@ fn mac(text: &str) -> Result<[u8; 6], MachineConfigError> {
 impl BackendConfig {
     fn check(self) -> Result<BackendPlan, MachineConfigError> {
         Ok(match self {
-            Self::Tap(interface) => BackendPlan::Tap(interface),
+            Self::Tap(TapConfig { name, create: false }) => BackendPlan::Tap(Tap::Existing(name)),
+            Self::Tap(TapConfig { name, create: true }) => BackendPlan::Tap(Tap::New(name)),
             Self::Stream(path) => BackendPlan::Stream(path),
             Self::User { forwards } => {
-                let mut options = passt::Options { tcp: Vec::new(), udp: Vec::new() };
-                for forward in forwards {
-                    let text = forward.check()?;
-                    match forward.protocol {
-                        Protocol::Tcp => options.tcp.push(text),
-                        Protocol::Udp => options.udp.push(text),
-                    }
-                }
-                BackendPlan::User(options)
+                BackendPlan::User(forwards.into_iter().map(ForwardConfig::check).collect::<Result<_, _>>()?)
             }
         })
     }
 }
 
 impl ForwardConfig {
-    /// Returns the forward in passt's syntax: `127.0.0.1/8080:80`.
-    fn check(&self) -> Result<String, MachineConfigError> {
-        let Self { host_address, host_port, guest_port, .. } = self;
-        let Some(address) = host_address else { return Ok(format!("{host_port}:{guest_port}")) };
-        let numeric = |byte: u8| byte.is_ascii_hexdigit() || byte == b'.' || byte == b':';
-        if address.is_empty() || !address.bytes().all(numeric) {
-            let message = format!("invalid host address '{address}' in networks: expected a numeric IP address");
-            return Err(MachineConfigError::new("networks", message, "For example 127.0.0.1."));
-        }
-        Ok(format!("{address}/{host_port}:{guest_port}"))
+    fn check(self) -> Result<Forward, MachineConfigError> {
+        let Self { protocol, host_address, host_port, guest_port } = self;
+        let protocol = match protocol {
+            Protocol::Tcp => net::Protocol::Tcp,
+            Protocol::Udp => net::Protocol::Udp,
+        };
+        let address = host_address.map(|text| {
+            text.parse().map_err(|_| {
+                let message = format!("invalid host address '{text}' in networks: expected a numeric IP address");
+                MachineConfigError::new("networks", message, "For example 127.0.0.1.")
+            })
+        });
+        Ok(Forward { protocol, address: address.transpose()?, host_port, guest_port })
     }
 }
 
@@ -143,8 +150,8 @@ impl NetworkPlan {
     /// Opens the interface, connects to the socket, or starts passt.
     pub fn open(self, cancel: &Cancel) -> Result<Net, SetupError> {
         let backend = match self.backend {
-            BackendPlan::Tap(interface) => Backend::tap(&interface)?,
-            BackendPlan::User(options) => Backend::passt(&options)?,
+            BackendPlan::Tap(tap) => Backend::tap(&tap)?,
+            BackendPlan::User(forwards) => Backend::passt(&forwards)?,
             BackendPlan::Stream(path) => Backend::connect(Path::new(&path), cancel)?,
         };
         Ok(Net::new(NetConfig { backend, mac: self.mac, mtu: self.mtu, throttle: self.throttle })?)

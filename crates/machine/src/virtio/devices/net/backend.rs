@@ -1,10 +1,12 @@
 //! Back ends of a network device.
 
+use super::forward::Forward;
 use super::passt::Passt;
 use super::stream::Stream;
+use crate::host_socket::too_long;
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
-use kvm_accel::tap::{TapOffload, open_tap, set_tap_offload};
+use kvm_accel::tap::{Tap, TapOffload, open_tap, set_tap_offload};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
@@ -57,8 +59,12 @@ impl Backend {
     ///
     /// # Errors
     /// When attaching to the interface fails.
-    pub fn tap(name: &str) -> Result<Self, MachineConfigError> {
-        open_tap(name).map(|tap| Self(Kind::Tap(tap))).map_err(|error| {
+    pub fn tap(tap: &Tap) -> Result<Self, MachineConfigError> {
+        open_tap(tap).map(|tap| Self(Kind::Tap(tap))).map_err(|error| {
+            let (what, name) = match tap {
+                Tap::Existing(name) => ("open", name),
+                Tap::New(name) => ("create", name),
+            };
             let remedy = match error.kind() {
                 ErrorKind::NotFound => "Load the module: modprobe tun.",
                 ErrorKind::PermissionDenied => {
@@ -68,9 +74,12 @@ impl Backend {
                 ErrorKind::InvalidInput => {
                     "Use the name of a tap interface, at most 15 characters. 'ip tuntap' lists them."
                 }
+                _ if error.raw_os_error() == Some(libc::ENODEV) => {
+                    "Create the interface: ip tuntap add NAME mode tap. 'ip tuntap' lists those that exist."
+                }
                 _ => "Check the interface with 'ip link'.",
             };
-            MachineConfigError::new("networks", format!("cannot open the tap interface '{name}': {error}"), remedy)
+            MachineConfigError::new("networks", format!("cannot {what} the tap interface '{name}': {error}"), remedy)
         })
     }
 
@@ -97,6 +106,15 @@ impl Backend {
             let remedy = "Start the listening process before the machine, which connects to it.";
             SetupError::from(MachineConfigError::new("networks", message, remedy))
         };
+        if let Some(why) = too_long(path, 0) {
+            let message = format!("the path '{}' {why}", path.display());
+            return Err(MachineConfigError::new(
+                "networks",
+                message,
+                "Use a shorter path, for example a relative one.",
+            )
+            .into());
+        }
         let address = SocketAddrUnix::new(path).map_err(|error| failed(&error))?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket =
@@ -127,9 +145,9 @@ impl Backend {
     /// `Backend::wait_until_started`.
     ///
     /// # Errors
-    /// When passt is not installed.
-    pub fn passt(options: &super::passt::Options) -> Result<Self, MachineConfigError> {
-        let (passt, socket) = Passt::start(options)?;
+    /// When passt is not installed, or a port of the host is taken.
+    pub fn passt(forwards: &[Forward]) -> Result<Self, MachineConfigError> {
+        let (passt, socket) = Passt::start(forwards)?;
         Self::over(socket, Some(passt))
     }
 

@@ -1,15 +1,17 @@
 //! The network device (section 5.1): moves frames between the guest and a back end on the host.
 //!
 //! - [`Net`]: the device, as its driver sees it before activation.
-//! - [`Backend`]: the back ends; [`passt`]: the process behind user-mode networking.
+//! - [`Backend`]: the back ends; `passt`: the process behind user-mode networking; [`Forward`]: its ports of the host.
 //! - `frames`: the worker.
 
 mod backend;
+mod forward;
 mod frames;
-pub mod passt;
+mod passt;
 mod stream;
 
 pub use backend::Backend;
+pub use forward::{Forward, Protocol};
 
 use crate::virtio::interface::lease::Holder;
 use crate::virtio::interface::read_space;

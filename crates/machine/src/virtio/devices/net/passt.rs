@@ -1,6 +1,7 @@
 //! User-mode networking by passt, a separate process that translates the guest's frames to sockets of the host.
 
 use super::backend::{HEADER, LARGEST, Received};
+use super::forward::{Forward, Protocol, check_free};
 use super::stream::Stream;
 use crate::{MachineConfigError, SetupError, Sources};
 use kvm_accel::cancel::Cancel;
@@ -39,15 +40,6 @@ const ADDRESSES: [&str; 10] = [
     "10.0.2.3",
 ];
 
-/// Options of passt, in passt's syntax (passt(1)).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options {
-    /// TCP ports of the host to forward to the guest, `--tcp-ports`: `127.0.0.1/8080:80`.
-    pub tcp: Vec<String>,
-    /// UDP ports of the host to forward to the guest, `--udp-ports`.
-    pub udp: Vec<String>,
-}
-
 /// The passt process. It ends when its socket is closed. Dropping this also kills it.
 #[derive(Debug)]
 pub struct Passt {
@@ -62,12 +54,17 @@ impl Passt {
     /// [`Passt::wait_until_started`] later reports whether passt accepts its options.
     ///
     /// # Errors
-    /// When passt is not installed.
-    pub fn start(options: &Options) -> Result<(Self, OwnedFd), MachineConfigError> {
+    /// When passt is not installed, or a port of the host is taken.
+    pub fn start(forwards: &[Forward]) -> Result<(Self, OwnedFd), MachineConfigError> {
+        check_free(forwards)?;
         let mut command = Command::new("passt");
         command.args(["--foreground", "--quiet", "--fd", "0"]).args(ADDRESSES);
-        for (option, values) in [("--tcp-ports", &options.tcp), ("--udp-ports", &options.udp)] {
-            command.args(values.iter().flat_map(|value| [option, value]));
+        for forward in forwards {
+            let option = match forward.protocol {
+                Protocol::Tcp => "--tcp-ports",
+                Protocol::Udp => "--udp-ports",
+            };
+            command.arg(option).arg(forward.to_string());
         }
         Self::spawn(command)
     }

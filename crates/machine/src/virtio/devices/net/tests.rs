@@ -7,6 +7,7 @@ use crate::virtio::interface::testing::{self, Ring};
 use crate::virtio::interface::{DriverError, WorkerError};
 use kvm_accel::GuestRam;
 use kvm_accel::cancel::Cancelled;
+use kvm_accel::tap::Tap;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socketpair};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -189,7 +190,25 @@ fn test_invalid_addresses_are_refused() {
     assert!(refused([1, 0, 0, 0, 0, 0], None).contains("even"));
     assert!(refused([0; 6], None).contains("not all bytes 0"));
     assert!(refused(MAC, Some(67)).contains("68"));
-    assert!(Backend::tap("no-such-name-that-long").unwrap_err().to_string().contains("cannot open"));
+}
+
+#[test]
+fn test_a_tap_interface_with_an_invalid_name_is_refused() {
+    for name in ["", "no-such-name-that-long", "a%d", "%s"] {
+        let error = Backend::tap(&Tap::Existing(name.into())).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot open the tap interface '{name}'")), "{error}");
+    }
+    for name in ["", "a%d%d", "%s"] {
+        let error = Backend::tap(&Tap::New(name.into())).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot create the tap interface '{name}'")), "{error}");
+    }
+}
+
+#[test]
+fn test_the_path_of_a_stream_socket_is_at_most_107_bytes() {
+    let path = "x".repeat(108);
+    let error = Backend::connect(Path::new(&path), &Cancel::default()).unwrap_err().to_string();
+    assert!(error.ends_with("is too long for a socket: expected at most 107 bytes, got 108"), "{error}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::MachineConfigError;
 use crate::error::remedy_of_open;
+use crate::host_socket::too_long;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, stat};
 use rustix::io::{Errno, read, retry_on_intr};
@@ -44,7 +45,10 @@ impl Source {
         };
         let kind = FileType::from_raw_mode(stat(path).map_err(cannot)?.st_mode);
         let source = match kind {
-            FileType::Socket => connected(path).map_err(cannot)?,
+            FileType::Socket => {
+                too_long(path, 0).map_or(Ok(()), |why| Err(refuse(&why)))?;
+                connected(path).map_err(cannot)?
+            }
             // A FIFO that this process has open for writing, too, never reports its end. Without write permission, `read` handles the end.
             FileType::Fifo => match nonblocking(path, OFlags::RDWR) {
                 Err(Errno::ACCESS | Errno::ROFS) => nonblocking(path, OFlags::RDONLY),

@@ -1,6 +1,6 @@
 //! The Unix sockets of the host: programs connect to the guest through PATH, and the guest connects to programs that listen on PATH_PORT.
 
-use crate::host_socket::{HostSocket, stream};
+use crate::host_socket::{HostSocket, stream, too_long};
 use crate::{MachineConfigError, SetupError};
 use kvm_accel::cancel::Cancel;
 use rustix::fd::{BorrowedFd, OwnedFd};
@@ -34,9 +34,10 @@ impl HostPath {
             MachineConfigError::new("vsock", format!("cannot use vsock path '{}': it {why}", path.display()), remedy)
         };
         // Checks the length of the longest path to which the device may connect.
-        SocketAddrUnix::new(of_port(path, u32::MAX)).map_err(|error| {
-            refuse(&format_args!("is too long for sockets: {error}"), "Use a path of at most 97 bytes without NUL.")
-        })?;
+        let suffix = of_port(Path::new(""), u32::MAX).len();
+        if let Some(why) = too_long(path, suffix) {
+            return Err(refuse(&why, "Use a shorter path, for example a relative one.").into());
+        }
         let socket = HostSocket::listen(path, BACKLOG, cancel, |error| refuse(&error.why, error.remedy))?;
         Ok(Self { path: path.into(), socket })
     }
