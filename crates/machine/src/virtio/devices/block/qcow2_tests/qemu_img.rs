@@ -134,8 +134,8 @@ fn opening_for_writing_warns_of_persistent_bitmaps_and_reading_keeps_them() {
     assert_eq!(again.warnings(), [], "they are inconsistent already");
     drop(again);
     let output = run(&img, &["check", path]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("a program lacking bitmap support modified this file"), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("a program lacking bitmap support modified this file"), "{output:?}");
 }
 
 #[test]
