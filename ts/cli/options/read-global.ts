@@ -12,8 +12,8 @@ const property = 'kvm-pit.lost_tick_policy'
 export function readGlobal(draft: RunDraft, text: string): void {
   const [name, value] = /^([^.=,]+\.[^=,]+)=(.*)$/.exec(text)?.slice(1) ?? longForm(text)
   if (name !== property) {
-    const remedy = `It sets one property: '-global ${property}=discard'.`
-    throw new OptionError(`-global does not have '${name}'`, { option: '-global', remedy })
+    const remedy = `The only property is ${property}, for example '-global ${property}=discard'.`
+    throw new OptionError(`-global: unknown property '${name}'`, { option: '-global', remedy })
   }
   const { argument, defaultText } = boardMembers.lostTickPolicy
   const policy = argument?.read(value ?? '')

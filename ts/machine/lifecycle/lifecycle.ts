@@ -57,7 +57,7 @@ export class Lifecycle {
   #thrown = false
   /** The failure of a handler for which the user has no listener. */
   #unhandledError: DeviceErrorEvent | undefined
-  /** The user waits for the end, and so learns its cause. */
+  /** The user waits for the end, and therefore gets its cause. */
   #awaited = false
   /** The user's choice by `ref()` or `unref()`; undefined before the first call. */
   #choice: boolean | undefined
@@ -244,8 +244,8 @@ export class Lifecycle {
   }
 
   /**
-   * Begins the end of the machine: further commands are refused. Resolves when everything of the
-   * machine is gone.
+   * Begins the end of the machine: further commands are refused. Resolves when all resources of
+   * the machine are released.
    */
   #close(): Promise<void> {
     if (!this.#closed) {

@@ -132,7 +132,7 @@ export class Channel {
     socket.pause()
     socket.on('data', this.#arrived)
     socket.on('end', () => this.#ended())
-    // The other end was closed with bytes in flight: as an end.
+    // The other end was closed with bytes in flight: handled as the end.
     socket.on('error', () => this.#ended())
     this.#socket = socket
     this.keepAlive(this.#alive)

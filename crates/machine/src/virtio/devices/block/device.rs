@@ -72,7 +72,7 @@ impl Block {
         })))
     }
 
-    /// Returns what the user should know about the image.
+    /// Returns the warnings about the image.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.0.image.warnings
