@@ -308,14 +308,14 @@ const refused: readonly (readonly [argv: readonly string[], message: RegExp, rem
   [['-device', 'vhost-vsock-device'], /needs guest-cid=/],
   [['-device', 'vhost-vsock-device,guest-cid=2'], /'2'/],
   [['-fw_cfg', 'string=x'], /needs name=/],
-  [['-fw_cfg', 'name=opt/a'], /needs one of/],
+  [['-fw_cfg', 'name=opt/a'], /needs either/],
   [['-fw_cfg', 'opt/a,string=x', '-fw_cfg', 'opt/a,string=y'], /already/],
   [['-boot', 'order=n'], /order=n/],
   [['-rtc', 'base=tomorrow'], /'tomorrow'/],
   [['-rtc', 'driftfix=slew'], /driftfix=slew/],
   [['-sandbox', 'on'], /'on'/],
   [['-monitor', 'stdio'], /'stdio'/, /no monitor/],
-  [['-M', 'memory-backend=m'], /no memory 'm'/],
+  [['-M', 'memory-backend=m'], /unknown memory object 'm'/],
 ]
 
 for (const [argv, message, remedy = /./] of refused) {
