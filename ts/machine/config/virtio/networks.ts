@@ -38,7 +38,7 @@ const forwardObject: Entry<Forward, NormalOf<typeof forwardMembers>, 'required'>
  * - `tap`: an interface of the host;
  * - `user`: a network without privileges on the host, by the program passt, which must be
  *   installed;
- * - `stream`: a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
+ * - `stream`: a Unix socket that uses QEMU's `-netdev stream`, to which the machine connects.
  */
 export type NetworkBackend =
   | { readonly tap: string }

@@ -109,7 +109,7 @@ fn test_reader_that_does_not_read_stalls_the_guest_and_loses_nothing() {
 fn test_a_closed_reader_stalls_no_port() {
     let mut bench = Bench::new(&[PortKind::Console], ALL);
     bench.hosts.clear();
-    bench.offer(1, &[(b"nobody", false)]);
+    bench.offer(1, &[(b"unread", false)]);
     assert_eq!(bench.rings[1].used(&bench.ram), [0]);
     bench.offer(0, &[(&[0; 8], true)]);
     assert_eq!((bench.poll(), bench.poll(), bench.rings[0].used(&bench.ram).len()), (0, 0, 0));

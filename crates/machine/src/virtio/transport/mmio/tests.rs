@@ -159,7 +159,7 @@ fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_ne!(read(&mmio, register::VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
     let Ok(WorkerError::Driver(DriverError(why))) = errors.recv_timeout(Duration::from_secs(60)) else {
-        panic!("whose?")
+        panic!("expected an error of the driver")
     };
     assert!(why.contains("available ring index"), "{why}");
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);

@@ -1,4 +1,4 @@
-//! Images that qemu-img has created, and its opinion of what is left of them.
+//! Images that qemu-img creates, and checks after the device has written them.
 
 use super::*;
 use std::path::PathBuf;

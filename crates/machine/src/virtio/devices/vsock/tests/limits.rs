@@ -47,7 +47,7 @@ fn test_a_guest_that_sends_more_than_its_credit_is_reset() {
             return;
         }
     }
-    panic!("it could send for ever");
+    panic!("the guest can send without limit");
 }
 
 #[test]
