@@ -149,7 +149,7 @@ test('an unreadable file of fw_cfg is refused', async t => {
     })
   }
   const twice = { 'etc/e820': new Uint8Array(1) }
-  await t.throwsAsync(Machine.create({ kernel: guestImage('hello'), fwCfg: twice }), { message: /there already/ })
+  await t.throwsAsync(Machine.create({ kernel: guestImage('hello'), fwCfg: twice }), { message: /already in use/ })
 })
 
 test('the guest is offered the TSC deadline timer', async t => {

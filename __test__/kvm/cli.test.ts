@@ -123,7 +123,7 @@ needsKvm('a skipped accelerator is a warning', async t => {
   const accel = ['-accel', 'tcg', '-accel', 'kvm']
   const { status, stderr } = await kvmAccel('-kernel', guestFile('hello'), ...accel, '-no-reboot')
   t.is(status, 0)
-  t.regex(stderr, /^kvm-accel: warning: 'tcg'/m)
+  t.regex(stderr, /^kvm-accel: warning: accelerator 'tcg'/m)
 })
 
 needsKvm('an image that cannot be loaded ends with status 1 and the reason, and leaves no pidfile', async t => {

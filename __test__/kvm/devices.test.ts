@@ -248,7 +248,7 @@ test('with onError all-ones the guest reads all ones after an error, and the mac
   t.deepEqual(errors, [broken, broken])
 })
 
-test('an error in a handler that nobody watches is a warning of the process', async t => {
+test('an error in a handler without a listener is a warning of the process', async t => {
   const { code, stderr } = await script(`
     await machine.addDevice({ pio: [0x68, 1], read: () => { throw new Error('the device broke') } })
     await machine.start()

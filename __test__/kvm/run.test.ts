@@ -139,7 +139,7 @@ test('a program talks to its guest by expect() and lines()', async t => {
   t.is((await machine.wait()).reason, 'guest-reset')
 })
 
-test('expect() on a port without output to read fails at once and says why', async t => {
+test('expect() on a port without output to read fails at once with the reason', async t => {
   await using machine = await Machine.create({ kernel: guestImage('spin'), memory: '16M', serial: 'null' })
   await machine.start()
   const { problem, remedy } = await t.throwsAsync(machine.serial.expect('x'), { code: 'ERR_EXPECT' }) as Error & { problem: string; remedy: string } // prettier-ignore

@@ -21,9 +21,9 @@ const client = async (path: string): Promise<Socket> => {
 }
 
 const until = async (socket: Socket, text: string): Promise<string> => {
-  let heard = ''
-  while (!heard.includes(text)) heard += String((await once(socket, 'data'))[0])
-  return heard
+  let received = ''
+  while (!received.includes(text)) received += String((await once(socket, 'data'))[0])
+  return received
 }
 
 test('a listening port serves one client after the other, and the end of the machine closes it', async t => {
@@ -114,11 +114,11 @@ test('a pseudo-terminal: programs connect and disconnect, and unread output stal
   await machine.start()
   const { path = '' } = machine.serial
   const talk =
-    'exec 3<>"$0"; echo "$1" >&3; while read -r line <&3; do case $line in *"$1"*) echo heard; break; esac; done'
+    'exec 3<>"$0"; echo "$1" >&3; while read -r line <&3; do case $line in *"$1"*) echo received; break; esac; done'
   for (const word of ['first', 'second']) {
     // The port discards its echo while no program has the terminal open.
     machine.serial.write('x'.repeat(10_000))
-    t.is((await run('sh', ['-c', talk, path, word])).stdout, 'heard\n')
+    t.is((await run('sh', ['-c', talk, path, word])).stdout, 'received\n')
   }
   machine.serial.write('q')
   await machine.wait()

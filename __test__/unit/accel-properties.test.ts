@@ -104,7 +104,7 @@ const refused: readonly (readonly [text: string, property: string, value: string
   ['notify-window=5,notify-vmexit=bad,foo=1', 'notify-vmexit', 'bad', /does not accept/],
   ['foo=1,notify-vmexit=bad', 'foo', undefined, /kvm-accel\.foo/],
   ['notify-required=yes', 'notify-required', 'yes', /does not accept/],
-  ['notify-required=on,notify-vmexit=disable', 'notify-required', 'on', /nothing to require/],
+  ['notify-required=on,notify-vmexit=disable', 'notify-required', 'on', /contradict each other/],
   ['notify-budget=0/1', 'notify-budget', '0/1', /N\/T/],
   ['notify-budget=1/0', 'notify-budget', '1/0', /N\/T/],
   ['notify-budget=1', 'notify-budget', '1', /N\/T/],
@@ -148,7 +148,7 @@ for (const [options, expected] of objects) {
 
 const badObjects: readonly (readonly [options: unknown, property: string, reason: RegExp])[] = [
   [{ notifyVmexits: 'run' }, 'notifyVmexits', /Did you mean 'notifyVmexit'/],
-  [{ 'notify-vmexit': 'run' }, 'notify-vmexit', /no accelerator property/],
+  [{ 'notify-vmexit': 'run' }, 'notify-vmexit', /unknown accelerator property/],
   [{ notifyVmexit: 'panic' }, 'notify-vmexit', /does not accept value 'panic'/],
   [{ notifyVmexit: 1 }, 'notify-vmexit', /expects string/],
   [{ notifyWindow: 1.5 }, 'notify-window', /uint64/],
@@ -158,8 +158,8 @@ const badObjects: readonly (readonly [options: unknown, property: string, reason
   [{ notifyRequired: 'on' }, 'notify-required', /expects boolean/],
   [{ kvmShadowMem: 'much' }, 'kvm-shadow-mem', /int64/],
   [{ kvmShadowMem: 1e21 }, 'kvm-shadow-mem', /int64/],
-  [5, '', /are an object/],
-  [null, '', /are an object/],
+  [5, '', /expected an object/],
+  [null, '', /expected an object/],
 ]
 
 for (const [options, property, reason] of badObjects) {

@@ -87,7 +87,7 @@ test('a time limit keeps the output for the next call, and the error has it', as
   const error = await t.throwsAsync(conversation.expect('login:', { timeout: 20 }), {
     instanceOf: ExpectError,
     code: 'ERR_EXPECT',
-    message: /^login: did not come: no match within 20 ms; the last output is "not syncing"$/,
+    message: /^login: did not arrive: no match within 20 ms; the last output is "not syncing"$/,
   })
   t.is(error.problem, 'timeout')
   t.is(error.output, 'Kernel panic\nnot syncing')

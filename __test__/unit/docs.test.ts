@@ -58,7 +58,7 @@ const devices = table(
 )
 
 const refused = table(
-  ['option', 'there is no', 'instead'],
+  ['option', 'missing feature', 'instead'],
   ...refusedOptions.map(({ names, lacks, remedy }) => [names.map(code).join(', '), lacks, remedy]),
 )
 

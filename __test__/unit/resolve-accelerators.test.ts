@@ -18,7 +18,7 @@ test('an unavailable accelerator is skipped with a warning', t => {
     warnings.map(({ code }) => code),
     ['ACCELERATOR_SKIPPED', 'ACCELERATOR_SKIPPED'],
   )
-  t.regex(warnings[0]?.message ?? '', /'tcg' is an accelerator of QEMU's/)
+  t.regex(warnings[0]?.message ?? '', /'tcg' of QEMU is not supported/)
   t.regex(warnings[1]?.message ?? '', /invalid accelerator 'foo'/)
 })
 
@@ -56,15 +56,15 @@ for (const [accel, name, message] of [
   ['kvm,,', 'kvm,', /invalid accelerator 'kvm,'/],
   [',notify-window=5', '', /invalid accelerator ''/],
   ['accel=', '', /invalid accelerator ''/],
-  ['kvm,accel=tcg', 'tcg', /QEMU's/],
+  ['kvm,accel=tcg', 'tcg', /of QEMU is not supported/],
   ['', '', /names no accelerator/],
   ['notify-window=5', '', /names no accelerator/],
-  ['qtest', 'qtest', /QEMU's/],
-  ['xen', 'xen', /QEMU's/],
-  ['hvf', 'hvf', /QEMU's/],
-  ['whpx', 'whpx', /QEMU's/],
-  ['nvmm', 'nvmm', /QEMU's/],
-  ['hax', 'hax', /QEMU's/],
+  ['qtest', 'qtest', /of QEMU is not supported/],
+  ['xen', 'xen', /of QEMU is not supported/],
+  ['hvf', 'hvf', /of QEMU is not supported/],
+  ['whpx', 'whpx', /of QEMU is not supported/],
+  ['nvmm', 'nvmm', /of QEMU is not supported/],
+  ['hax', 'hax', /of QEMU is not supported/],
 ] as const) {
   test(`'${accel}' is refused by name`, t => {
     const error = t.throws(() => resolveAccelerators(accel), { instanceOf: AcceleratorError, code: 'ERR_ACCELERATOR' })

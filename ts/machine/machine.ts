@@ -146,8 +146,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * The options of the machine with every default written out. A chosen value, such as the port of
-   * `hostPort: 0`, is in place of the request. It is a new object at each read, which may be changed.
+   * The options of the machine with every default written out. A value that was chosen, such as the
+   * port for `hostPort: 0`, replaces the requested one. It is a new object at each read, which may be changed.
    */
   get options(): MachineOptions {
     return explicitOptions(this.#options)
@@ -220,8 +220,8 @@ export class Machine extends EventEmitter<MachineEventMap> {
   }
 
   /**
-   * Ends the machine in any run state. Resolves when nothing of it is left: threads, memory, locks of
-   * images, sockets and their paths, ports of the host. The next machine may use them at once. A
+   * Ends the machine in any run state. Resolves when all its resources are released: threads, memory, locks
+   * of images, sockets and their paths, ports of the host. The next machine may use them at once. A
    * second call waits for the first. Commands that have not finished are refused.
    */
   stop(): Promise<void> {

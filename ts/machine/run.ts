@@ -7,7 +7,7 @@ import type { Exit } from './events/exit.js'
 import type { MachineCounters } from './events/statistics.js'
 import { Machine } from './machine.js'
 
-/** The result of {@linkcode run}: how the machine ended, and what it left. */
+/** The result of {@linkcode run}: how the machine ended, with its output, counters and warnings. */
 export interface RunResult extends Omit<Exit, 'reason'> {
   /**
    * A reason of {@linkcode Exit}, or:
@@ -26,8 +26,8 @@ export interface RunResult extends Omit<Exit, 'reason'> {
 }
 
 /**
- * Creates a machine, runs its guest to the end, and returns the captured output. The promise settles
- * when nothing of the machine is left, however it ended. A machine that stays for inspection
+ * Creates a machine, runs its guest to the end, and returns the captured output. However the machine
+ * ends, the promise settles after all its resources are released. A machine that stays for inspection
  * (`internal-error`, `noShutdown`) is ended, too.
  *
  * @example

@@ -38,7 +38,7 @@ export function property<Input extends Value, Normal>(
       throw new AccelPropertyError(`property '${name}' expects ${types.join(' or ')}, and not ${shown}`, {
         property: name,
         value: String(value),
-        remedy: `It takes ${argument}.`,
+        remedy: `Use ${argument}.`,
       })
     }
     return parse(format(value as Input))

@@ -38,7 +38,7 @@ function complete(given: ReadonlyMap<string, unknown>): AccelProperties {
     properties.map(([key, entry]) => [key, given.has(key) ? given.get(key) : entry.absent(key)]),
   ) as unknown as NormalOf<typeof accelMembers>
   if (values.notifyRequired && values.notifyVmexit === 'disable') {
-    const message = "property 'notify-required' is on, and notify-vmexit=disable leaves nothing to require"
+    const message = 'notify-required=on and notify-vmexit=disable contradict each other'
     const remedy = 'Use notify-vmexit=run or notify-vmexit=internal-error, or leave notify-required off.'
     throw new AccelPropertyError(message, { property: 'notify-required', value: 'on', remedy })
   }
@@ -48,13 +48,13 @@ function complete(given: ReadonlyMap<string, unknown>): AccelProperties {
 
 function unknownProperty(key: string): AccelPropertyError {
   const remedy = `The properties are ${accelPropertyNames.join(', ')}.`
-  const message = `there is no property 'kvm-accel.${key}'.${didYouMean(key, accelPropertyNames)}`
+  const message = `unknown property 'kvm-accel.${key}'.${didYouMean(key, accelPropertyNames)}`
   return new AccelPropertyError(message, { property: key, remedy })
 }
 
 function notAnObject(value: unknown): AccelPropertyError {
   const remedy = "For example { notifyVmexit: 'internal-error' }, or 'kvm,notify-vmexit=internal-error'."
-  return new AccelPropertyError(`accelerator properties are an object, and not ${String(value)}`, {
+  return new AccelPropertyError(`invalid accelerator properties ${String(value)}: expected an object`, {
     property: '',
     remedy,
   })
@@ -62,6 +62,6 @@ function notAnObject(value: unknown): AccelPropertyError {
 
 function unknownKey(key: string): AccelPropertyError {
   const keys = Object.keys(accelMembers)
-  const message = `there is no accelerator property '${key}'.${didYouMean(key, keys)}`
+  const message = `unknown accelerator property '${key}'.${didYouMean(key, keys)}`
   return new AccelPropertyError(message, { property: key, remedy: `The properties are ${keys.join(', ')}.` })
 }

@@ -97,7 +97,7 @@ function isList(accel: AccelInput): accel is readonly (string | AccelOptions)[] 
 function notOurs(accelerator: string): AcceleratorError {
   if (qemuAccelerators.includes(accelerator)) {
     const remedy = "Use 'kvm'. For another accelerator use QEMU."
-    return new AcceleratorError(`'${accelerator}' is an accelerator of QEMU's that kvm-accel does not have`, {
+    return new AcceleratorError(`accelerator '${accelerator}' of QEMU is not supported`, {
       accelerator,
       remedy,
     })

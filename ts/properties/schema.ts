@@ -152,7 +152,7 @@ function shadowMemory(text: string): number | null {
   if (bytes === -1n) return null
   // QEMU passes any other negative number to the kernel as an enormous size.
   if (bytes < 0n || bytes > BigInt(Number.MAX_SAFE_INTEGER)) {
-    const rule = `is a size from 0 to ${Number.MAX_SAFE_INTEGER} bytes, or -1`
+    const rule = `expects a size from 0 to ${Number.MAX_SAFE_INTEGER} bytes or -1, and not '${text}'`
     throw badProperty('kvm-shadow-mem', text, rule, 'Use -1 to leave it to the kernel.')
   }
   return Number(bytes)
@@ -162,7 +162,12 @@ function ringSize(text: string): number {
   const entries = uint32('dirty-ring-size', text)
   // The bit test works on uint32: both operands become int32 with the same bits.
   if ((entries & (entries - 1)) !== 0) {
-    throw badProperty('dirty-ring-size', text, 'must be a power of two', 'Use 0 for the dirty bitmap.')
+    throw badProperty(
+      'dirty-ring-size',
+      text,
+      `expects a power of two, and not '${text}'`,
+      'Use 0 for the dirty bitmap.',
+    )
   }
   return entries
 }
@@ -178,17 +183,18 @@ function budget(text: string): NotifyBudget {
   const [exits, seconds] = /^[0-9]+\/[0-9]+$/.test(text) ? text.split('/').map(Number) : []
   const valid = (n: number | undefined): n is number => n !== undefined && n >= 1 && n <= 0xffff_ffff
   if (!valid(exits) || !valid(seconds)) {
-    const rule = 'expects N/T, a number of exits and of seconds, each from 1 to 4294967295'
+    const rule = `expects N/T with a number of exits N and of seconds T, each from 1 to 4294967295, and not '${text}'`
     throw badProperty('notify-budget', text, rule, 'For example notify-budget=100/60, or notify-budget=unlimited.')
   }
   return { exits, seconds }
 }
 
 function devicePath(text: string): string {
-  if (text === '' || text.includes('\0')) throw badProperty('device', text, 'is a path', 'Leave it out for /dev/kvm.')
+  if (text === '' || text.includes('\0'))
+    throw badProperty('device', text, `expects a path, and not '${text}'`, 'Leave it out for /dev/kvm.')
   return text
 }
 
 function wrongType(name: string, value: string, type: string, remedy: string) {
-  return badProperty(name, value, `expects ${type}, and '${value}' is none`, remedy)
+  return badProperty(name, value, `expects ${type}, and not '${value}'`, remedy)
 }

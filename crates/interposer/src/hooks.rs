@@ -126,7 +126,7 @@ unsafe fn call(config: &Config, log: Option<&Log>, fd: c_int, request: u32, arg:
 /// Returns the entries of a table of CPUID leaves.
 ///
 /// # Safety
-/// `table` is followed by its entries, which nobody writes while the result exists.
+/// `table` is followed by its entries, and no thread writes them while the result exists.
 unsafe fn leaves<'a>(table: *const kvm_cpuid2) -> &'a [kvm_cpuid_entry2] {
     // SAFETY: as for this function.
     unsafe {

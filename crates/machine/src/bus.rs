@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 use vmm_sys_util::eventfd::EventFd;
 
-/// A device as the bus sees it: registers at offsets from its base, wherever that is.
+/// A device as the bus sees it: registers at offsets from its base.
 ///
 /// The methods are called on vCPU threads, concurrently. An access never crosses the end of the device's claim; its
 /// length is 1, 2, 4 or 8 bytes.
@@ -21,8 +21,8 @@ pub trait BusDevice: Send + Sync {
     /// Writes `data` to the registers at `offset`. Returns what this write requests of the whole machine.
     fn write(&self, offset: u64, data: &[u8]) -> Option<Request>;
     /// Returns the ranges of offsets whose writes the kernel may coalesce. Coalesced writes arrive in order and before
-    /// any other access to this device, but not before accesses to another device. For registers that are written often
-    /// and whose writes have no effect on their own.
+    /// any other access to this device, but not before accesses to another device. Meant for registers that the
+    /// guest writes often and whose writes have no immediate effect.
     fn coalesced(&self) -> &[Range<u64>] {
         &[]
     }
@@ -32,7 +32,7 @@ pub trait BusDevice: Send + Sync {
         &[]
     }
     /// Interrupts accesses that wait, and prevents accesses from waiting until [`BusDevice::resume`]; see
-    /// [`Bus::interrupt`]. For devices that can wait.
+    /// [`Bus::interrupt`]. Only devices whose accesses can wait need this.
     fn interrupt(&self) {}
     /// Allows accesses to wait again.
     fn resume(&self) {}
@@ -210,7 +210,7 @@ impl Claim {
     }
 }
 
-const PLACE_ELSEWHERE: &str = "Choose another place for the device.";
+const PLACE_ELSEWHERE: &str = "Choose another address range for the device.";
 
 impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -8,7 +8,7 @@ use kvm_accel::cancel::Cancelled;
 pub enum ImageRole {
     /// The image that holds the entry point.
     Kernel,
-    /// A module handed to the kernel; the first one is Linux's initrd.
+    /// A module that is passed to the kernel; the first one is Linux's initrd.
     Initrd,
     /// Code at the reset vector.
     Firmware,

@@ -50,8 +50,10 @@ pub fn written_flags(path: &Path) -> OFlags {
 
 /// The refusal of a symbolic link, see [`written_flags`].
 pub fn refused_link(errno: Errno) -> Option<(&'static str, &'static str)> {
-    (errno == Errno::LOOP)
-        .then_some(("is a symbolic link in a directory that every user may write", "Name the file that it leads to."))
+    (errno == Errno::LOOP).then_some((
+        "is a symbolic link in a directory that every user may write",
+        "Use the path of the file that it leads to.",
+    ))
 }
 
 /// Opens a file for a guest's output: a regular file, which is created or truncated, a FIFO that a process reads, a terminal or

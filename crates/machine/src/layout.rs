@@ -7,7 +7,7 @@
 use crate::MachineConfigError;
 use std::ops::Range;
 
-/// The end of low RAM at most. Local APIC, IOAPIC and the accelerator's own pages lie between here and 4 GiB.
+/// The highest possible end of low RAM. Local APIC, IOAPIC and the accelerator's own pages lie between here and 4 GiB.
 pub const HOLE_START: u64 = 0xc000_0000;
 /// The start of high RAM: the RAM that does not fit below the hole.
 pub const HOLE_END: u64 = 0x1_0000_0000;

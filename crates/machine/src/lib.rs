@@ -9,7 +9,7 @@
 //! - `host_file`: opens host files that a user names.
 //! - `lost_output`: counts and reports output that the host could not write.
 //! - `host_socket`: Unix sockets that the machine listens on.
-//! - `sources`: waiting for descriptors.
+//! - `sources`: waits for descriptors.
 //! - `pty`: pseudo-terminals for serial ports.
 //! - `layout`: addresses of RAM in the guest's physical address space.
 //! - `bus`: routes port and MMIO accesses to devices.

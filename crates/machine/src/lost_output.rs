@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Minimum time between two reports of one output.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Where an output leads, for messages.
+/// The destination of an output, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// The caller reads the output, or discards it. The caller knows when it stops reading: nothing is reported.

@@ -24,7 +24,7 @@ const BLOCK: usize = 4096;
 /// A pseudo-terminal in raw mode. It ends when the socket is closed.
 #[derive(Debug)]
 pub struct Pty {
-    /// The serial port's end: a terminal program reads what is written here, and its input is read from here.
+    /// The serial port's end. A terminal program reads the bytes that are written here. Reads return the program's input.
     pub socket: OwnedFd,
     /// The path of the terminal, `/dev/pts/3` for example.
     pub path: String,
@@ -150,7 +150,7 @@ impl Relay {
                     // The next turn detects a hang-up.
                     let _ = self.input.fill(&self.controller);
                 }
-                // Each turn writes what there is.
+                // Each turn writes the available bytes.
                 Event::Room => {}
             }
         }

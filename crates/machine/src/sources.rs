@@ -1,5 +1,5 @@
-//! Waiting for descriptors: the one way in which the loops of this crate wait. They are the I/O threads with their devices, pseudo-terminals
-//! and the start of passt. A vCPU that writes to a serial port waits by itself, for one descriptor, without allocating memory.
+//! Waits for descriptors. All loops of this crate wait this way: the I/O threads of devices, the relays of pseudo-terminals and the start of
+//! passt. Only a vCPU that writes to a serial port waits without it, for one descriptor, because it must not allocate memory.
 //!
 //! The owner of a loop declares its descriptors again before each wait, and `poll(2)` waits for them. epoll, and therefore the crates
 //! `polling` and `event-manager`, does not fit: it refuses regular files and `/dev/hwrng`, and it keeps the registration of a closed
@@ -68,7 +68,7 @@ impl<'fd, T> Sources<'fd, T> {
         }
     }
 
-    /// Adds the descriptors of `other`, with the tokens that `token` makes of theirs.
+    /// Adds the descriptors of `other`. `token` converts their tokens.
     pub fn append<U>(&mut self, other: Sources<'fd, U>, token: impl Fn(U) -> T) {
         self.fds.extend(other.fds);
         self.tokens.extend(other.tokens.into_iter().map(token));

@@ -137,9 +137,9 @@ fn segments_outside_ram() {
         Piece::load(u64::MAX, CODE),
         Piece::load(0x10_0000, CODE).with_memory_size(u64::MAX),
     ] {
-        assert_refused(&pvh_of(&[segment]), DoesNotFit, "no RAM");
+        assert_refused(&pvh_of(&[segment]), DoesNotFit, "bytes of RAM");
     }
-    assert_refused(&multiboot_guest(0x80_0000, CODE), DoesNotFit, "no RAM");
+    assert_refused(&multiboot_guest(0x80_0000, CODE), DoesNotFit, "bytes of RAM");
     let flat = BootOptions { format: KernelFormat::Flat, ..BootOptions::default() };
     assert_eq!(refusal(&vec![0; 8 << 20], flat).problem(), DoesNotFit);
 }

@@ -231,10 +231,10 @@ fn input_beyond_the_fifo_waits_its_turn() {
 fn input_is_bounded_and_reports_new_room() {
     let drained = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&drained);
-    let tell = Box::new(move || {
+    let drain = Box::new(move || {
         counter.fetch_add(1, Ordering::Relaxed);
     });
-    let port = SerialPort::new(Irq::none(), SerialOutput::null(), Some(tell));
+    let port = SerialPort::new(Irq::none(), SerialOutput::null(), Some(drain));
     let bytes = counting(SERIAL_INPUT_CAPACITY + 1000);
     let accepted = port.input(&bytes);
     // Meanwhile the FIFO has taken 64 bytes out of the queue.

@@ -44,7 +44,7 @@ export function readArgv(argv: readonly string[]): RunDraft | string {
 function findOption(word: string): RunOption {
   if (!word.startsWith('-') || word === '-') {
     const remedy = `For a disk use '-drive file=${word},format=raw,if=virtio'.`
-    const message = `'${word}' is not an option. In QEMU a disk image alone is an IDE disk, which kvm-accel does not have`
+    const message = `'${word}' is not an option. QEMU opens such a word as a disk image on IDE, which kvm-accel does not support`
     throw new OptionError(message, { option: word, remedy })
   }
   const name = word.startsWith('--') ? word.slice(1) : word

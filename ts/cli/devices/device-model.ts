@@ -50,8 +50,8 @@ export function device<const P extends Parameters>(
       const given = readParameters(subject, rest, parameters)
       const { id: ownId } = readParameters(subject, own, { id })
       if (ownId !== undefined && ids.has(ownId)) {
-        const remedy = 'Give each its own id=.'
-        throw new OptionError(`${subject.what}: there is a device '${ownId}' already`, { option: '-device', remedy })
+        const remedy = 'Choose another id=.'
+        throw new OptionError(`${subject.what}: device id '${ownId}' is already in use`, { option: '-device', remedy })
       }
       if (ownId !== undefined) ids.add(ownId)
       return board => add(board, { subject, given: { ...(board.globals(name) as Given<P>), ...given }, id: ownId })

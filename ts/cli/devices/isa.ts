@@ -19,7 +19,7 @@ export const isaDevices: readonly DeviceModel[] = [
     {
       name: 'isa-serial',
       about: 'A serial port: the next of COM1 to COM4, or the port that index= or iobase= names.',
-      differs: 'At the four usual places only, with their usual interrupts.',
+      differs: 'Only at the ports of COM1 to COM4, with their interrupt lines.',
       parameters: { chardev: idOf, index: number(0, 3), iobase: port },
     },
     (board, { subject, given }) => {
@@ -31,11 +31,11 @@ export const isaDevices: readonly DeviceModel[] = [
       if (wanted === undefined || wanted < 0 || (serials[wanted] ?? null) !== null) {
         const message =
           wanted === undefined
-            ? `${what}: all of COM1 to COM4 are taken`
+            ? `${what}: COM1 to COM4 are already in use`
             : wanted < 0
-              ? `${what}: there is no COM port at ${given.iobase}`
-              : `${what}: COM${wanted + 1} is taken`
-        throw new OptionError(message, { option, remedy: 'The ports are index=0 to index=3.' })
+              ? `${what}: invalid iobase=${given.iobase}: expected 0x3f8, 0x2f8, 0x3e8 or 0x2e8`
+              : `${what}: COM${wanted + 1} is already in use`
+        throw new OptionError(message, { option, remedy: 'Choose a free port with index=0 to index=3.' })
       }
       while (serials.length < wanted) serials.push(null)
       serials[wanted] = given.chardev === undefined ? 'null' : board.character(subject, given.chardev)
@@ -45,7 +45,7 @@ export const isaDevices: readonly DeviceModel[] = [
     {
       name: 'isa-debugcon',
       about: optionSentences['MachineOptions.debugConsole'],
-      differs: 'One of them. Reads as 0xe9.',
+      differs: 'At most one. Reads as 0xe9.',
       parameters: {
         chardev: idOf,
         ...schemaParameters('DebugConsoleOptions', debugConsoleMembers),
@@ -76,8 +76,11 @@ export const isaDevices: readonly DeviceModel[] = [
       name: 'pvpanic',
       about: optionSentences['MachineOptions.pvpanic'],
       differs:
-        'Always at port 0x505. The event for a crash kernel is not offered: a crash kernel runs, and the host gets no event.',
-      parameters: { ioport: only('0x505|1285', 'pvpanic is at port 0x505'), events: only('1|3', 'a panic is told') },
+        'Always at port 0x505. Without the event for a loaded crash kernel: that kernel runs, and the host gets no event.',
+      parameters: {
+        ioport: only('0x505|1285', 'pvpanic is at port 0x505'),
+        events: only('1|3', 'the guest can report a panic'),
+      },
     },
     (board, { subject }) => board.set(subject, 'pvpanic', true),
   ),
@@ -85,7 +88,7 @@ export const isaDevices: readonly DeviceModel[] = [
     {
       name: 'vmgenid',
       about: optionSentences['MachineOptions.vmGenerationId'],
-      differs: 'It changes with the machine, never while one lives; with ACPI alone.',
+      differs: 'Never changes while a machine runs. Needs ACPI.',
       parameters: { guid: { ...guid, about: optionSentences['MachineOptions.vmGenerationId'] } },
     },
     (board, { subject, given }) => board.set(subject, 'vmGenerationId', given.guid ?? 'auto'),
@@ -102,8 +105,8 @@ export const isaDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'pci-testdev',
-      about: 'Has no effect: kvm-unit-tests give it, and there is no PCI.',
-      differs: 'There is no such device.',
+      about: 'Has no effect. Accepted because the runner of kvm-unit-tests passes it.',
+      differs: 'The board has no PCI, so the device is absent.',
       parameters: { membar: size('B') },
     },
     () => {},

@@ -18,18 +18,18 @@ export const virtioDevices: readonly DeviceModel[] = [
       name: 'virtio-blk-device',
       about: optionSentences['MachineOptions.disks'],
       differs:
-        'One queue. Blocks of 512 bytes. Errors are reported to the guest (werror=report), which QEMU pauses for when the host is full.',
+        'One queue. Blocks of 512 bytes. Errors are reported to the guest (werror=report); QEMU pauses the guest when the disk of the host is full.',
       parameters: {
         drive: idOf,
         ...schemaParameters('DiskOptions', diskMembers),
-        discard: only('on', 'it is always offered, and discard= of the drive says what comes of it'),
+        discard: only('on', 'it is always offered; discard= of -drive decides whether it frees space'),
         'write-zeroes': only('on', 'it is always offered'),
         'config-wce': only('on', 'the guest can switch its write cache off'),
         'write-cache': only('auto|on', 'the guest has a write cache, and flushes it'),
         'num-queues': only('1', 'a disk has one queue'),
-        logical_block_size: only('512', 'blocks are of 512 bytes'),
-        physical_block_size: only('512', 'blocks are of 512 bytes'),
-        'share-rw': only('off', 'an image that can be written has one user'),
+        logical_block_size: only('512', 'a block has 512 bytes'),
+        physical_block_size: only('512', 'a block has 512 bytes'),
+        'share-rw': only('off', 'a writable image has one user'),
         scsi: only('off', 'it takes no SCSI commands'),
         werror: only('report|auto', 'errors are reported to the guest'),
         rerror: only('report|auto', 'errors are reported to the guest'),
@@ -50,13 +50,13 @@ export const virtioDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-net-device',
       about: optionSentences['MachineOptions.networks'],
-      differs: 'One pair of queues. Needs netdev=. What it offloads is what its back end can.',
+      differs: 'One pair of queues. Needs netdev=. Its back end determines the offloads.',
       parameters: {
         netdev: idOf,
         ...schemaParameters('NetworkOptions', networkMembers),
         mq: only('off', 'a card has one pair of queues'),
         rss: only('off', 'a card has one pair of queues'),
-        failover: only('off', 'there is no other card to fail over to'),
+        failover: only('off', 'there is no second card for failover'),
         ...virtioParameters,
       },
     },
@@ -73,7 +73,7 @@ export const virtioDevices: readonly DeviceModel[] = [
     {
       name: 'virtio-rng-device',
       about: optionSentences['MachineOptions.rng'],
-      differs: 'Without rng= the bytes are of /dev/urandom.',
+      differs: 'Without rng= the source is /dev/urandom.',
       parameters: { rng: idOf, ...schemaParameters('RngOptions', rngMembers), ...virtioParameters },
     },
     (board, { subject, given }) => {
@@ -90,8 +90,8 @@ export const virtioDevices: readonly DeviceModel[] = [
         about: optionSentences['MachineOptions.vsock'],
         differs:
           name === 'vhost-vsock-device'
-            ? "The host's end is Unix sockets by path= and streams of Node, as Firecracker has them, and not the AF_VSOCK of the host."
-            : 'Ours: the same as vhost-vsock-device.',
+            ? "The host's end consists of Unix sockets at path=, as in Firecracker, and of Node.js streams. It is not AF_VSOCK of the host."
+            : 'Not in QEMU. The same as vhost-vsock-device.',
         parameters: { ...schemaParameters('VsockOptions', vsockMembers), ...virtioParameters },
       },
       (board, { subject, given }) => {
@@ -106,7 +106,7 @@ export const virtioDevices: readonly DeviceModel[] = [
       name: 'virtio-balloon-device',
       about: optionSentences['MachineOptions.balloon'],
       differs:
-        'machine.balloon sets its size and reads the statistics of guest-stats-polling-interval=; free page reporting needs nobody. free-page-hint=on and page-poison=off are refused.',
+        'machine.balloon sets the size and reads the statistics that guest-stats-polling-interval= requests. free-page-hint=on and page-poison=off are refused.',
       parameters: {
         ...schemaParameters('BalloonOptions', balloonMembers),
         'free-page-hint': only('off', 'it serves live migration'),
@@ -127,16 +127,16 @@ export const consoleDevices: readonly DeviceModel[] = [
       name: 'virtio-serial-device',
       about: 'The bus of `virtconsole` and `virtserialport`.',
       differs:
-        'A machine has one, with up to 16 ports. A single virtconsole gets its size in the configuration space, and no control messages.',
+        'At most one, with up to 16 ports. A single virtconsole has its size in the configuration space and uses no control messages.',
       parameters: {
         max_ports: number(1, 31),
-        'emergency-write': only('off', 'what a guest writes goes through its queues'),
+        'emergency-write': only('off', 'guests write through the queues'),
         ...virtioParameters,
       },
     },
     (board, { subject: { option, what } }) => {
       if (board.hasPortBus) {
-        throw new OptionError(`${what} was given before, and a machine has one`, { option, remedy: 'Give it once.' })
+        throw new OptionError(`${what} is given twice: a machine has at most one`, { option, remedy: 'Give it once.' })
       }
       board.hasPortBus = true
     },
@@ -144,8 +144,8 @@ export const consoleDevices: readonly DeviceModel[] = [
   device(
     {
       name: 'virtconsole',
-      about: 'A terminal, which Linux has as `/dev/hvc0` and so on.',
-      differs: 'No name=. On a terminal of the host the guest hears its size.',
+      about: 'A terminal, in Linux `/dev/hvc0` and so on.',
+      differs: 'No name=. Connected to a terminal, it reports the size of the terminal to the guest.',
       parameters: { chardev: idOf },
     },
     (board, { subject, given }) => addPort(board, subject, given.chardev),
@@ -167,9 +167,9 @@ export const consoleDevices: readonly DeviceModel[] = [
 
 function addPort(board: Board, subject: Subject, chardev: string | undefined, name?: string): void {
   if (!board.hasPortBus) {
-    throw new OptionError(`${subject.what} needs a bus before it`, {
+    throw new OptionError(`${subject.what} needs a bus: expected -device virtio-serial-device before it`, {
       option: '-device',
-      remedy: "Put '-device virtio-serial-device' in front of it.",
+      remedy: "Add '-device virtio-serial-device' before it.",
     })
   }
   board.devices.consoles.push({

@@ -12,7 +12,7 @@ import type { Draft } from '../parameters/schema-options.js'
 /** A drive or a block node: a disk without the options of its device. */
 export type DriveDraft = Omit<DiskOptions, 'id' | 'serial'>
 
-/** Devices whose options are the machine's, without references to join. */
+/** Devices whose arguments refer to no other argument: their options are those of the machine. */
 type PlainDevices = Pick<
   MachineOptions,
   'rng' | 'vsock' | 'balloon' | 'debugConsole' | 'debugExit' | 'pvpanic' | 'vmGenerationId' | 'testDevices'

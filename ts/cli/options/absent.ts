@@ -9,7 +9,7 @@ export const absentOptions: readonly RunOption[] = [
     argument: 'none',
     repeated: 'no effect',
     about: 'Has no effect: there is no display.',
-    differs: 'Nothing but none.',
+    differs: 'Other values are refused.',
     read: readNone('-display', 'none', 'there is no display'),
   },
   {
@@ -17,7 +17,7 @@ export const absentOptions: readonly RunOption[] = [
     argument: 'none',
     repeated: 'no effect',
     about: 'Has no effect: there is no display.',
-    differs: 'Nothing but none.',
+    differs: 'Other values are refused.',
     read: readNone('-vnc', 'none', 'there is no display'),
   },
   ...(
@@ -34,7 +34,7 @@ export const absentOptions: readonly RunOption[] = [
     argument,
     repeated: 'no effect',
     about: `Has no effect: ${because}.`,
-    differs: `Nothing but ${argument}.`,
+    differs: 'Other values are refused.',
     read: readNone(name, argument, because),
   })),
   {
@@ -57,7 +57,7 @@ export const absentOptions: readonly RunOption[] = [
 function readNone(option: string, only: string, because: string): (draft: RunDraft, text: string) => void {
   return (_, text) => {
     if (text === only) return
-    throw new OptionError(`${option} does not have '${text}'`, {
+    throw new OptionError(`${option}: unsupported value '${text}'`, {
       option,
       remedy: `${because[0]?.toUpperCase()}${because.slice(1)}: use '${option} ${only}', or leave it out.`,
     })

@@ -21,7 +21,7 @@ export const boardOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'A name for the board, and its properties. Several are merged; of equal properties the last one counts.',
     differs:
-      'One board under both names. Of the other properties only those are accepted that describe it; -machine pc,help lists them.',
+      'Both names select the same board. A property that describes a fixed feature accepts only its value; -machine pc,help lists the properties.',
     read: readMachine,
   },
   {
@@ -89,7 +89,7 @@ function checkMachineProperty(key: string, value: string): void {
   if (key === 'type') {
     if (machineTypes.has(value)) return
     const types = [...machineTypes.keys()]
-    const message = `-machine does not have '${value}'.${didYouMean(value, types)}`
+    const message = `-machine: unknown type '${value}'.${didYouMean(value, types)}`
     throw new OptionError(message, { option: '-machine', remedy: `Use ${either(types)}.` })
   }
   if (key === 'accel' || key === 'memory-backend' || accelSugar.includes(key)) return
@@ -103,7 +103,10 @@ function checkMachineProperty(key: string, value: string): void {
     const names = [...Object.keys(machineValues), ...machineProperties.map(({ name }) => name)]
     const remedy =
       "Properties of the accelerator belong to '-accel kvm,…'; '-machine pc,help' lists those of the machine."
-    throw new OptionError(`-machine has no property '${key}'.${didYouMean(key, names)}`, { option: '-machine', remedy })
+    throw new OptionError(`-machine: unknown property '${key}'.${didYouMean(key, names)}`, {
+      option: '-machine',
+      remedy,
+    })
   }
   if (!property.values.includes(value)) {
     const remedy = `Use ${either(property.values.map(valid => `${key}=${valid}`))}, or leave it out.`
@@ -137,7 +140,7 @@ function lowerCase(sentence: string): string {
 
 const rtcParameters = {
   ...schemaParameters('RtcOptions', rtcMembers, '-rtc'),
-  driftfix: only('none', 'lost ticks are not made up for'),
+  driftfix: only('none', 'lost ticks are not reinjected'),
 }
 
 function readRtc(draft: RunDraft, text: string): void {

@@ -12,7 +12,7 @@ export const bootOptions: readonly RunOption[] = [
     argument: 'FILE',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.kernel'],
-    differs: 'Required where there is no -bios. A bzImage starts in 64-bit mode, not in its real-mode code.',
+    differs: 'Required without -bios. A bzImage starts in 64-bit mode, not in its real-mode code.',
     read: (draft, file) => void (draft.kernel = file),
   },
   {
@@ -37,7 +37,7 @@ export const bootOptions: readonly RunOption[] = [
     repeated: 'last wins',
     about: optionSentences['MachineOptions.firmware'],
     differs:
-      'A name without a slash is also searched in /usr/share/qemu, /usr/share/qemu-firmware and /usr/share/seabios (no -L). UEFI firmware and U-Boot are refused: they need PCI. Without it there is no firmware.',
+      'A name without a slash is also searched in /usr/share/qemu, /usr/share/qemu-firmware and /usr/share/seabios (no -L). UEFI firmware and U-Boot are refused: they need PCI. There is no default firmware.',
     read: (draft, file) => void (draft.firmware = file),
   },
   {
@@ -59,9 +59,9 @@ export const bootOptions: readonly RunOption[] = [
 ]
 
 const bootParameters = {
-  order: only('c', 'there are disks alone to boot from'),
+  order: only('c', 'disks are the only boot devices'),
   strict: onOff,
-  menu: only('off', 'what is booted is chosen on the command line'),
+  menu: only('off', 'the command line selects what boots'),
 }
 
 /** QEMU's limit: 55 characters and a NUL. */
@@ -82,11 +82,15 @@ function readFwCfg(draft: RunDraft, argument: string): void {
   const remedy = "For example '-fw_cfg name=opt/org.example/greeting,string=hello'."
   if (name === undefined) throw new OptionError('-fw_cfg needs name=', { option, remedy })
   if ((file === undefined) === (string === undefined)) {
-    throw new OptionError(`-fw_cfg ${name} needs one of file= and string=`, { option, remedy })
+    throw new OptionError(`-fw_cfg ${name} needs either file= or string=`, { option, remedy })
   }
   if (draft.fwCfg.has(name)) {
-    throw new OptionError(`-fw_cfg: there is a '${name}' already`, { option, remedy: 'Give each its own name.' })
+    throw new OptionError(`-fw_cfg: name '${name}' is already in use`, {
+      option,
+      remedy: 'Give each file its own name.',
+    })
   }
-  if (!name.startsWith('opt/')) draft.notices.push(`-fw_cfg ${name}: names of your own begin with 'opt/'`)
+  if (!name.startsWith('opt/'))
+    draft.notices.push(`-fw_cfg ${name}: the name of a user's file should begin with 'opt/'`)
   draft.fwCfg.set(name, file === undefined ? { string: string ?? '' } : { file })
 }

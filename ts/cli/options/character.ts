@@ -32,9 +32,9 @@ const socketParameters = {
   host: text('HOST'),
   port: number(1, 0xffff),
   nodelay: onOff,
-  reconnect: only('0', 'a connection that ends is not made again'),
-  telnet: only('off', 'bytes are passed as they are'),
-  websocket: only('off', 'bytes are passed as they are'),
+  reconnect: only('0', 'a connection that ends is not opened again'),
+  telnet: only('off', 'bytes are passed unchanged'),
+  websocket: only('off', 'bytes are passed unchanged'),
 }
 
 /** The result of `-chardev`. */
@@ -86,8 +86,8 @@ export function readCharacter(pairs: readonly OptionPair[]): Character | string 
     return ['Available chardev backend types:', ...characterBackends.map(name => `  ${name}`)].join('\n')
   const found = Object.hasOwn(backends, name) ? backends[name] : undefined
   if (found === undefined) {
-    const message = `-chardev does not have '${name}'.${didYouMean(name, characterBackends)}`
-    throw new OptionError(message, { option, remedy: `It has ${either(characterBackends)}.` })
+    const message = `-chardev: unknown back end '${name}'.${didYouMean(name, characterBackends)}`
+    throw new OptionError(message, { option, remedy: `Use ${either(characterBackends)}.` })
   }
   const rest = pairs.filter(({ key }) => key !== 'backend')
   if (rest.some(({ key, bare }) => bare && isHelp(key))) return parametersHelp(name, found.parameters)
@@ -99,11 +99,11 @@ function socketTarget({ option, what = option }: Subject, given: Given<typeof so
   const options = schemaOptions<SocketTarget>(socketMembers, given, '-chardev')
   const example = `-chardev socket,id=com1,path=/tmp/com1,server=on,wait=off`
   if ((path === undefined) === (port === undefined)) {
-    const message = `${what} needs a path=, or a host= and a port=`
+    const message = `${what} needs either path=, or host= and port=`
     throw new OptionError(message, { option, remedy: `For example '${example}'.` })
   }
   if (options.wait !== undefined && !options.server) {
-    throw new OptionError(`${what}: wait= is for server=on`, { option, remedy: `For example '${example}'.` })
+    throw new OptionError(`${what}: wait= needs server=on`, { option, remedy: `For example '${example}'.` })
   }
   const socket = path ?? { ...(host !== undefined && { host }), port: port ?? 0 }
   // QEMU's server waits unless wait=off is given.
@@ -133,7 +133,7 @@ export function readShortCharacter(option: string, word: string): SerialTarget {
     return socketTarget(subject, readParameters(subject, [...address, ...pairs], socketParameters))
   }
   const remedy = `Use ${either(shortForms)}.`
-  throw new OptionError(`${option} does not have '${word}'.${didYouMean(word, ['stdio', 'null', 'none', 'pty'])}`, {
+  throw new OptionError(`${option}: unknown target '${word}'.${didYouMean(word, ['stdio', 'null', 'none', 'pty'])}`, {
     option,
     remedy,
   })

@@ -18,7 +18,7 @@ export const characterOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'A target for a serial port, a console or a channel.',
     differs:
-      'No other back end, logfile=, reconnect=, telnet=, websocket= or TLS; a file is truncated (no append=on). mux=on is accepted, and still one device uses it.',
+      'No other back end, logfile=, reconnect=, telnet=, websocket= or TLS. A file is truncated (no append=on). mux=on is accepted, but only one device can use the target.',
     read: readChardev,
   },
   {
@@ -28,7 +28,7 @@ export const characterOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: optionSentences['MachineOptions.serials'],
     differs:
-      'No other back ends. mon:stdio is stdio: there is no monitor. Nothing with -M isa-serial=off. Without -serial and -nographic: null.',
+      'No other back ends. mon:stdio is stdio, because there is no monitor. Has no effect with -M isa-serial=off. Without -serial and -nographic the target is null.',
     read: (draft, text) => void draft.serials.push(text),
   },
   {
@@ -69,7 +69,7 @@ function claimStdio(draft: RunDraft, option: string, target: SerialTarget): void
     const message = `${option}: stdio is in use by ${draft.stdio}`
     throw new OptionError(message, {
       option,
-      remedy: 'One device has it; lead the others to null, a file or a socket.',
+      remedy: 'Connect the other devices to null, a file or a socket.',
     })
   }
   draft.stdio = option
@@ -90,9 +90,9 @@ function namedCharacter(draft: RunDraft, board: Board, option: string, text: str
 export function addSerialPorts(draft: RunDraft, board: Board): void {
   const { serials, nographic, nodefaults } = draft
   if (serials.length > 4) {
-    throw new OptionError('-serial was given more than four times, and there are COM1 to COM4', {
+    throw new OptionError(`-serial is given ${serials.length} times: a machine has COM1 to COM4`, {
       option: '-serial',
-      remedy: "More ports: '-device virtio-serial-device' and '-device virtserialport'.",
+      remedy: "For more ports use '-device virtio-serial-device' with '-device virtserialport'.",
     })
   }
   const ports = serials.map(text => (text === 'none' ? null : namedCharacter(draft, board, '-serial', text)))

@@ -15,7 +15,7 @@ export const deviceOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'Adds a device. -device help lists the devices, and -device NAME,help lists the properties of a device.',
     differs:
-      'Those of the table of devices, without bus= and addr=. Virtio devices are virtio-mmio: virtio-blk-pci and the like are refused, and so is the short virtio-blk.',
+      'Only the devices of the table below, without bus= and addr=. Virtio devices use virtio-mmio: names such as virtio-blk-pci and virtio-blk are refused.',
     read: readDevice,
   },
 ]
@@ -40,7 +40,7 @@ function noDevice(option: string, name: string): OptionError {
   const names = deviceModels.map(({ name }) => name)
   const ours = name.replace(/(-pci)?(-transitional|-non-transitional)?$/, '-device')
   const remedy = names.includes(ours)
-    ? `There is no PCI: use '-device ${ours}'.`
-    : "'-device help' lists the devices that there are."
-  return new OptionError(`-device does not have '${name}'.${didYouMean(name, names)}`, { option, remedy })
+    ? `The board has no PCI: use '-device ${ours}'.`
+    : "'-device help' lists the devices."
+  return new OptionError(`-device: unknown device '${name}'.${didYouMean(name, names)}`, { option, remedy })
 }

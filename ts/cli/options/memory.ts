@@ -15,7 +15,7 @@ export const memoryOptions: readonly RunOption[] = [
     argument: '[size=]SIZE[,maxmem=SIZE]',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.memory'],
-    differs: 'maxmem= other than the size and slots= other than 0 refused, and so is less than 1 MiB.',
+    differs: 'Refused: less than 1 MiB, maxmem= other than the size, and slots= other than 0.',
     read: readMemory,
   },
   {
@@ -40,7 +40,7 @@ function readMemory(draft: RunDraft, text: string): void {
   for (const key of given.keys()) {
     if (key === 'size' || key === 'maxmem' || (key === 'slots' && given.get(key) === '0')) continue
     const remedy = "Use '-m SIZE'. Memory cannot be added while a guest runs."
-    throw new OptionError(`-m has no parameter '${key}'.${didYouMean(key, ['size', 'maxmem'])}`, {
+    throw new OptionError(`-m: unknown parameter '${key}'.${didYouMean(key, ['size', 'maxmem'])}`, {
       option: '-m',
       remedy,
     })
@@ -49,7 +49,7 @@ function readMemory(draft: RunDraft, text: string): void {
   const most = given.get('maxmem')
   if (most !== undefined && readSize(most) !== (size ?? 128 * 2 ** 20)) {
     const remedy = "Memory cannot be added while a guest runs: leave out 'maxmem'."
-    throw new OptionError(`-m has maxmem=${most}, which is not its size`, { option: '-m', remedy })
+    throw new OptionError(`-m: maxmem=${most} differs from the size`, { option: '-m', remedy })
   }
   if (size === undefined) delete draft.memory
   else draft.memory = size
@@ -81,16 +81,16 @@ function backendMemory({ objects, memory: size, memPath }: RunDraft, id: string)
   const option = '-machine'
   const object = objects.get(id)
   if (object?.kind !== 'memory') {
-    const message = `-machine memory-backend=: there is no memory '${id}'.${didYouMean(id, objects.keys())}`
-    throw new OptionError(message, { option, remedy: `Make it with '-object memory-backend-memfd,id=${id},size=…'.` })
+    const message = `-machine memory-backend=: unknown memory object '${id}'.${didYouMean(id, objects.keys())}`
+    throw new OptionError(message, { option, remedy: `Create it with '-object memory-backend-memfd,id=${id},size=…'.` })
   }
   if (memPath !== undefined) {
     const remedy = "Use mem-path= of '-object memory-backend-file'."
     throw new OptionError('-mem-path and -machine memory-backend= exclude each other', { option: '-mem-path', remedy })
   }
   if (size !== undefined && size !== object.memory.size) {
-    const message = `-m is ${formatSize(size)}, and memory-backend '${id}' has ${formatSize(object.memory.size)}`
-    throw new OptionError(message, { option: '-m', remedy: 'Leave out -m: the size is that of the backend.' })
+    const message = `-m ${formatSize(size)} differs from the size of memory-backend '${id}': ${formatSize(object.memory.size)}`
+    throw new OptionError(message, { option: '-m', remedy: 'Leave out -m: the back end gives the size.' })
   }
   return object.memory
 }

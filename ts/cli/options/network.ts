@@ -19,7 +19,7 @@ import type { RunDraft } from '../draft/run-draft.js'
 import type { RunOption } from '../draft/run-option.js'
 import { addUnique } from '../parameters/unique.js'
 
-const flag = 'passt decides it'
+const flag = 'passt determines it'
 
 const backends = {
   tap: {
@@ -40,7 +40,7 @@ const backends = {
   },
   stream: {
     id,
-    server: only('off', 'it connects, and does not listen'),
+    server: only('off', 'the back end connects to a socket and does not listen'),
     'addr.type': only('unix', 'the socket is a Unix socket'),
     'addr.path': text('PATH'),
     'addr.abstract': onOff,
@@ -56,7 +56,7 @@ export const networkOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: optionSentences['NetworkOptions.backend'],
     differs:
-      'tap: ifname= is an interface that exists, and is not created; without ifname= the kernel names a new one, tap0 and so on. script=no and downscript=no without being said, no fd=. user: by passt, which has to be installed; no smb=, tftp=, guestfwd= and addresses of the network. stream: as a client of a Unix socket. No other back end.',
+      'tap: ifname= is an interface that exists, and is not created; without ifname= the kernel names a new one, tap0 and so on. script=no and downscript=no are the defaults, no fd=. user: needs passt to be installed; no smb=, tftp=, guestfwd= or addresses of the network. stream: a client of a Unix socket. No other back end.',
     read: readNetdev,
   },
 ]
@@ -91,8 +91,8 @@ function readNetdev(draft: RunDraft, argument: string): string | void {
     add(given.id, { stream: streamPath(subject, given) })
   } else {
     const types = Object.keys(backends)
-    const message = `-netdev does not have '${type}'.${didYouMean(type, types)}`
-    throw new OptionError(message, { option, remedy: `It has ${either(types)}.` })
+    const message = `-netdev: unknown back end '${type}'.${didYouMean(type, types)}`
+    throw new OptionError(message, { option, remedy: `Use ${either(types)}.` })
   }
 }
 
@@ -115,7 +115,7 @@ function readForward({ option, what = option }: Subject, rule: string): Forward 
     })
   }
   if (guestAddress !== '') {
-    const message = `${what}: hostfwd= has the guest's address '${guestAddress}', and there is one guest`
+    const message = `${what}: hostfwd= gives the guest's address '${guestAddress}': expected none`
     throw new OptionError(message, { option, remedy: `Leave it out: 'hostfwd=${rule.replace(guestAddress, '')}'.` })
   }
   return { protocol: protocol as 'tcp' | 'udp', ...(hostAddress && { hostAddress }), hostPort, guestPort }

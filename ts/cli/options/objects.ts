@@ -1,6 +1,7 @@
 import { OptionError } from '../../errors/options/option-error.js'
 import { didYouMean, either } from '../../errors/suggest.js'
 import type { HugePageSize, MemoryOptions } from '../../machine/config/memory.js'
+import { formatSize } from '../../schema/size.js'
 import type { OptionPair } from '../../properties/option-text.js'
 import type { ObjectDraft } from '../draft/board-draft.js'
 import { optionSentences } from '../parameters/option-sentences.js'
@@ -29,8 +30,8 @@ const memory = {
   share: { ...onOff, about: optionSentences['MemoryOptions.share'] },
   prealloc: { ...onOff, about: optionSentences['MemoryOptions.prealloc'] },
   merge: only('off', 'guest memory is not offered for merging'),
-  dump: only('on', 'the host decides what a core dump has'),
-  reserve: only('on', 'the host decides what is reserved'),
+  dump: only('on', '-machine dump-guest-core= decides what a core dump contains'),
+  reserve: only('on', 'the host decides whether it reserves swap space'),
   policy: only('default', 'there is no NUMA policy'),
 }
 
@@ -38,8 +39,8 @@ const fileMemory = {
   ...memory,
   'mem-path': { ...text('PATH'), about: optionSentences['MemoryOptions.path'] },
   readonly: only('off', 'guest memory can be written'),
-  pmem: only('off', 'the file is no persistent memory'),
-  'discard-data': only('off', 'what is in the file stays there'),
+  pmem: only('off', 'the file is not persistent memory'),
+  'discard-data': only('off', 'the file keeps its contents'),
 }
 
 const memfdMemory = {
@@ -111,7 +112,7 @@ function ofMemory(subject: Subject, given: Given<typeof memory>, backing: Omit<M
 function hugePageSize({ option, what }: Subject, bytes: number): HugePageSize {
   if (bytes === 2 ** 21) return '2M'
   if (bytes === 2 ** 30) return '1G'
-  throw new OptionError(`${what}: hugetlbsize= expects 2M or 1G`, {
+  throw new OptionError(`${what}: hugetlbsize= expects 2M or 1G, and not '${formatSize(bytes)}'`, {
     option,
     remedy: 'x86 has huge pages of 2M and 1G.',
   })
@@ -126,8 +127,8 @@ function readObject(draft: RunDraft, argument: string): string | void {
   const found = Object.hasOwn(kinds, type) ? kinds[type] : undefined
   if (found === undefined) {
     const names = Object.keys(kinds)
-    const message = `-object does not have '${type}'.${didYouMean(type, names)}`
-    throw new OptionError(message, { option, remedy: `It has ${either(names)}.` })
+    const message = `-object: unknown type '${type}'.${didYouMean(type, names)}`
+    throw new OptionError(message, { option, remedy: `Use ${either(names)}.` })
   }
   const rest = pairs.filter(({ key }) => key !== 'qom-type')
   if (rest.some(({ key, bare }) => bare && isHelp(key))) return parametersHelp(type, found.parameters)

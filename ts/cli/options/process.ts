@@ -26,7 +26,7 @@ export const processOptions: readonly RunOption[] = [
     name: '-S',
     repeated: 'no effect',
     about: 'Does not start the vCPUs.',
-    differs: 'There is no monitor that could start them: the machine waits for a signal.',
+    differs: 'There is no monitor to start them: the machine waits for a signal that ends it.',
     read: draft => void (draft.paused = true),
   },
   {
@@ -34,7 +34,7 @@ export const processOptions: readonly RunOption[] = [
     argument: 'NAME',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.name'],
-    differs: 'No process=. Threads have names whatever debug-threads= says.',
+    differs: 'No process=. debug-threads= has no effect: threads always have names.',
     read: readName,
   },
   {
@@ -42,7 +42,8 @@ export const processOptions: readonly RunOption[] = [
     argument: 'FILE',
     repeated: 'last wins',
     about: 'Writes the process id to a file, and removes the file at the end.',
-    differs: 'Refused where something other than a file is; removed only while it holds our own id.',
+    differs:
+      'The path must be free or a regular file. The file is removed only if it still holds the id of this process.',
     read: (draft, file) => void (draft.pidfile = file),
   },
   {
@@ -51,7 +52,7 @@ export const processOptions: readonly RunOption[] = [
     repeated: 'last wins',
     about:
       'Prints exits by kind and the kernel’s statistics at this interval: a table on a terminal, else lines of JSON on stderr.',
-    differs: 'Ours; QEMU shows the kernel’s statistics in its monitor.',
+    differs: 'Not in QEMU, whose monitor shows the kernel’s statistics.',
     read: readStats,
   },
   {
@@ -59,7 +60,8 @@ export const processOptions: readonly RunOption[] = [
     argument: '[enable=]PATTERN[,file=PATH][,format=json|chrome]',
     repeated: 'adds',
     about: `${optionSentences['MachineOptions.trace']} Records are lines of JSON on stderr or in a file; -trace help lists the events.`,
-    differs: 'Of QEMU’s events those of accel/kvm, and ours. No events=FILE; format= is ours, and file= takes text.',
+    differs:
+      'QEMU’s events of accel/kvm, and events of kvm-accel. No events=FILE. format= is not in QEMU. file= is written as text.',
     read: readTrace,
   },
   {
@@ -68,14 +70,14 @@ export const processOptions: readonly RunOption[] = [
     repeated: 'last wins',
     about:
       'Reads a whole machine as JSON, as -print-config prints it. Only options of the process are allowed beside it.',
-    differs: 'Ours.',
+    differs: 'Not in QEMU.',
     read: (draft, file) => void (draft.config = file),
   },
   {
     name: '-print-config',
     repeated: 'no effect',
     about: 'Prints the machine as JSON, with all defaults, instead of running it.',
-    differs: 'Ours.',
+    differs: 'Not in QEMU.',
     read: draft => void (draft.printConfig = true),
   },
   {

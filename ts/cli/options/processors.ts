@@ -22,7 +22,7 @@ export const processorOptions: readonly RunOption[] = [
     repeated: 'last wins',
     about: optionSentences['MachineOptions.cpu'],
     differs:
-      "Default host instead of qemu64. Models that docs/reference/cpu.md does not list are the host's CPU, and a warning says so. Missing features are told once, not for each vCPU. migratable=off is the default. No other property.",
+      "The default is host instead of qemu64. A model that docs/reference/cpu.md does not list becomes the host's CPU, with a warning. A missing feature causes one warning, not one for each vCPU. The default is migratable=off. Other properties are refused.",
     read: readCpu,
   },
   {
@@ -30,7 +30,7 @@ export const processorOptions: readonly RunOption[] = [
     argument: '[cpus=]N[,maxcpus=N][,sockets=,dies=,cores=,threads=]',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.cpus'],
-    differs: 'maxcpus= other than cpus= refused.',
+    differs: 'maxcpus= must equal cpus=.',
     read: readSmp,
   },
   {
@@ -38,7 +38,7 @@ export const processorOptions: readonly RunOption[] = [
     argument: 'cpu-pm=on|off',
     repeated: 'last wins',
     about: optionSentences['MachineOptions.cpuPm'],
-    differs: 'No mem-lock=on. The guest is not offered MONITOR and MWAIT.',
+    differs: 'No mem-lock=on. The guest does not get MONITOR and MWAIT.',
     read: readOvercommit,
   },
 ]
@@ -72,9 +72,9 @@ function readSmp(draft: RunDraft, text: string): void {
   for (const [key, value] of lastOfEach(parseOptionText(text, 'cpus'))) {
     if (key !== 'cpus' && key !== 'maxcpus' && !topology.some(level => level === key)) {
       const known = ['cpus', 'maxcpus', ...topology]
-      throw new OptionError(`-smp has no parameter '${key}'.${didYouMean(key, known)}`, {
+      throw new OptionError(`-smp: unknown parameter '${key}'.${didYouMean(key, known)}`, {
         option: '-smp',
-        remedy: `It takes ${either(known)}.`,
+        remedy: `Use ${either(known)}.`,
       })
     }
     const count = parseUint32(value)
@@ -89,20 +89,23 @@ function readSmp(draft: RunDraft, text: string): void {
   const cpus = given.get('cpus') ?? given.get('maxcpus') ?? product
   if ((given.get('maxcpus') ?? cpus) !== cpus) {
     const remedy = "vCPUs cannot be added while a guest runs: leave out 'maxcpus'."
-    throw new OptionError(`-smp has maxcpus=${given.get('maxcpus')} for ${cpus} vCPUs`, { option: '-smp', remedy })
+    throw new OptionError(`-smp: maxcpus=${given.get('maxcpus')} differs from the number of vCPUs, ${cpus}`, {
+      option: '-smp',
+      remedy,
+    })
   }
   // QEMU fills in absent levels, so a smaller product is an error only if it does not divide the
   // number of vCPUs.
   if (cpus % product !== 0 || cpus > MAX_CPUS) {
-    const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
+    const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not match ${cpus} vCPUs`
     throw new OptionError(message, {
       option: '-smp',
       remedy: `Leave out the topology: '-smp ${Math.min(cpus, MAX_CPUS)}'.`,
     })
   }
   if ((given.get('clusters') ?? 1) > 1) {
-    const remedy = 'x86 has sockets, dies, cores and threads.'
-    throw new OptionError('-smp: clusters are not part of this topology', { option: '-smp', remedy })
+    const remedy = 'Leave out clusters=: the levels of x86 are sockets, dies, cores and threads.'
+    throw new OptionError(`-smp: unsupported clusters=${given.get('clusters')}: expected 1`, { option: '-smp', remedy })
   }
   draft.cpus = cpus
   delete draft.topology
@@ -110,7 +113,7 @@ function readSmp(draft: RunDraft, text: string): void {
     const { clusters: _, ...rest } = Object.fromEntries(given)
     const complete = completeTopology(cpus, rest)
     if (complete.sockets * complete.dies * complete.cores * complete.threads !== cpus) {
-      const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not make ${cpus} vCPUs`
+      const message = `-smp: ${levels.map(level => `${level}=${given.get(level)}`).join(' * ')} does not match ${cpus} vCPUs`
       throw new OptionError(message, { option: '-smp', remedy: `Leave out the topology: '-smp ${cpus}'.` })
     }
     draft.topology = complete
@@ -122,9 +125,9 @@ function readOvercommit(draft: RunDraft, text: string): void {
   for (const [key, value] of lastOfEach(parseOptionText(text, undefined, ['cpu-pm', 'mem-lock']))) {
     const known = key === 'cpu-pm' || (key === 'mem-lock' && value === 'off')
     if (!known || (value !== 'on' && value !== 'off')) {
-      throw new OptionError(`-overcommit does not have '${key}=${value}'`, {
+      throw new OptionError(`-overcommit: unsupported parameter '${key}=${value}'`, {
         option: '-overcommit',
-        remedy: "It takes 'cpu-pm=on' and 'cpu-pm=off'; memory is not locked.",
+        remedy: "Use 'cpu-pm=on' or 'cpu-pm=off'. Memory cannot be locked.",
       })
     }
     if (key === 'cpu-pm') draft.cpuPm = value === 'on'

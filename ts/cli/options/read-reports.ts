@@ -23,13 +23,13 @@ function parameters(option: string, text: string, implied: string, known: readon
   const given = lastOfEach(parseOptionText(text, implied))
   for (const [key, value] of given) {
     if (!known.includes(key)) {
-      const remedy = `It takes ${either(known.map(name => `${name}=`))}.`
-      throw new OptionError(`${option} has no parameter '${key}'.${didYouMean(key, known)}`, { option, remedy })
+      const remedy = `Use ${either(known.map(name => `${name}=`))}.`
+      throw new OptionError(`${option}: unknown parameter '${key}'.${didYouMean(key, known)}`, { option, remedy })
     }
     if (key === 'file' && value === '') {
       throw new OptionError(`${option} file= expects a path`, {
         option,
-        remedy: 'Without file= it goes to standard error.',
+        remedy: 'Leave out file= to write to standard error.',
       })
     }
   }

@@ -30,7 +30,7 @@ export const storageOptions: readonly RunOption[] = [
     repeated: 'adds',
     about: 'An image. if=virtio makes it a disk; if=none is for -device virtio-blk-device.',
     differs:
-      "if=virtio is a virtio-mmio disk. Without -M microvm the default if=ide is refused. Without format= the format is detected: raw or qcow2. An image of another known format is refused, and the guest's writes that would change what is detected fail. cache=none uses the host's page cache, cache=unsafe flushes; writethrough and directsync are refused. snapshot=on, media=cdrom, throttling.group= and werror= and rerror= other than report are refused.",
+      "if=virtio is a virtio-mmio disk. Without -M microvm the default is if=ide, which is refused. Without format= the format is detected: raw or qcow2. An image of another known format is refused, and guest writes that would change the detected format fail. cache=none uses the host's page cache, and cache=unsafe flushes. Refused: cache=writethrough, cache=directsync, snapshot=on, media=cdrom, throttling.group=, and werror= and rerror= other than report.",
     read: readDrive,
   },
   {
@@ -38,7 +38,7 @@ export const storageOptions: readonly RunOption[] = [
     argument: 'driver=file|raw|qcow2,node-name=ID,filename=PATH|file=ID|file.KEY=VALUE…',
     repeated: 'adds',
     about: 'A block node, as key=value with dotted keys or as JSON.',
-    differs: 'No other drivers. The file of raw and qcow2 is a node before it, or one of driver file in it.',
+    differs: 'No other drivers. file= of raw and qcow2 names an earlier node; file.KEY= defines a file node inside it.',
     read: readBlockdev,
   },
 ]
@@ -100,16 +100,20 @@ function splitLimits(
   const { total, reads, writes, size }: Record<Limit['of'], DiskThrottleOptions> = found
   if (size.operationSize && ![total, reads, writes].some(({ operationsPerSecond }) => operationsPerSecond)) {
     const message = `${option}: throttling.iops-size= needs throttling.iops-total=`
-    throw new OptionError(message, { option, remedy: 'It says how many operations a large one counts as.' })
+    throw new OptionError(message, {
+      option,
+      remedy: 'Give throttling.iops-total= too, or leave out throttling.iops-size=.',
+    })
   }
   const given = (limits: RateLimits) => Object.keys(limits).length > 0
   return [rest, { ...total, ...(given(reads) && { reads }), ...(given(writes) && { writes }), ...size }]
 }
 
 function noLimit(option: string, key: string): OptionError {
-  return new OptionError(`${option} has no parameter '${key}'.${didYouMean(key, limits.keys())}`, {
+  return new OptionError(`${option}: unknown parameter '${key}'.${didYouMean(key, limits.keys())}`, {
     option,
-    remedy: 'Use throttling.bps-total=, -read= and -write=, the same with iops, and their -max= and -max-length=.',
+    remedy:
+      'Use throttling.bps-total=, bps-read=, bps-write= and the same with iops; each also with -max= and -max-length=.',
   })
 }
 
@@ -126,7 +130,7 @@ const fileParameters = {
   'read-only': onOff,
   'auto-read-only': onOff,
   discard: diskMembers.discard.argument as Parameter<boolean>,
-  'detect-zeroes': only('off', 'what is written is not looked at'),
+  'detect-zeroes': only('off', 'written data is not searched for zeroes'),
   'cache.direct': onOff,
   'cache.no-flush': onOff,
 }
@@ -140,14 +144,14 @@ const driveParameters = {
   index: number(0, 1023),
   media: only('disk', 'there are no CD-ROM drives'),
   'read-only': onOff,
-  snapshot: only('off', 'what a guest writes goes into the image; use a qcow2 overlay of it'),
+  snapshot: only('off', 'guest writes go to the image; use a qcow2 overlay'),
   cache: only('writeback|none|unsafe', 'the guest decides when its writes are flushed'),
   'cache.direct': onOff,
   'cache.no-flush': onOff,
   'cache.writeback': only('on', 'the guest decides when its writes are flushed'),
   aio: fileParameters.aio,
   'detect-zeroes': fileParameters['detect-zeroes'],
-  'copy-on-read': only('off', 'a backing image is read where it is'),
+  'copy-on-read': only('off', 'data of a backing image is not copied'),
   werror: errorPolicy,
   rerror: errorPolicy,
 }
@@ -213,7 +217,7 @@ function readBlockdev(draft: RunDraft, argument: string): void {
   if (driver === 'file') {
     if (given.file !== undefined || given['file.filename'] !== undefined) {
       const remedy = `For example '${example}'.`
-      throw new OptionError('-blockdev: driver file takes filename= and no file=', { option, remedy })
+      throw new OptionError('-blockdev: driver file expects filename=, not file=', { option, remedy })
     }
     const path = required(subject, 'filename', given.filename, example)
     addUnique(option, draft.drives, name, { path, format: 'raw', readOnly, discard: unmap })
@@ -221,15 +225,15 @@ function readBlockdev(draft: RunDraft, argument: string): void {
   }
   const over = `-blockdev driver=${driver},node-name=disk0,file.driver=file,file.filename=disk.img`
   if (given.filename !== undefined) {
-    const message = `-blockdev: driver ${driver} takes file= or file.filename=, and no filename=`
+    const message = `-blockdev: driver ${driver} expects file= or file.filename=, not filename=`
     throw new OptionError(message, { option, remedy: `For example '${over}'.` })
   }
   const lower = given.file === undefined ? undefined : draft.drives.get(given.file)
   if (given.file !== undefined && (lower === undefined || draft.lowerNodes.has(given.file))) {
     const message = lower
-      ? `-blockdev: node '${given.file}' is in use`
-      : `-blockdev: there is no node '${given.file}'.${didYouMean(given.file, draft.drives.keys())}`
-    throw new OptionError(message, { option, remedy: 'Give the node of the file first, once for each image.' })
+      ? `-blockdev: node '${given.file}' is already in use`
+      : `-blockdev: unknown node '${given.file}'.${didYouMean(given.file, draft.drives.keys())}`
+    throw new OptionError(message, { option, remedy: 'Define one file node for each image, before the image.' })
   }
   if (given.file !== undefined) draft.lowerNodes.add(given.file)
   const drive: DriveDraft = {

@@ -65,8 +65,9 @@ export function readParameters<P extends Parameters>(
     const parameter = Object.hasOwn(parameters, key) ? parameters[key] : undefined
     if (parameter === undefined) {
       const names = Object.keys(parameters)
-      const remedy = names.length === 0 ? 'It takes none.' : `It takes ${either(names.map(name => `${name}=`))}.`
-      throw new OptionError(`${what} has no parameter '${key}'.${didYouMean(key, names)}`, { option, remedy })
+      const remedy =
+        names.length === 0 ? 'Leave it out: there are no parameters.' : `Use ${either(names.map(name => `${name}=`))}.`
+      throw new OptionError(`${what}: unknown parameter '${key}'.${didYouMean(key, names)}`, { option, remedy })
     }
     const read = parameter.read(value)
     if (read === undefined) throw badValue({ option, what }, key, value, parameter)
@@ -78,7 +79,7 @@ export function readParameters<P extends Parameters>(
 function badValue({ option, what }: Required<Subject>, key: string, value: string, parameter: Parameter<unknown>) {
   const { takes, because } = parameter
   if (because === undefined) {
-    const remedy = `Write '${key}=${takes}'.`
+    const remedy = `Use '${key}=${takes}'.`
     return new OptionError(`${what}: ${key}= expects ${takes}, and not '${value}'`, { option, remedy })
   }
   const remedy = `Use ${either(takes.split('|').map(valid => `${key}=${valid}`))}, or leave it out.`
@@ -104,7 +105,7 @@ export function optionPairs(option: string, words: string, implied: string, know
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause)
     const remedy = `For example '${option} {"${implied}":"…"}'.`
-    throw new OptionError(`${option} is no JSON object: ${why}`, { option, remedy, cause })
+    throw new OptionError(`${option}: invalid JSON: ${why}`, { option, remedy, cause })
   }
 }
 

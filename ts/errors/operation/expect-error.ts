@@ -4,7 +4,7 @@ import { KvmAccelError, type ErrorDetails } from '../kvm-accel-error.js'
 export const expectProblems = ['timeout', 'ended', 'busy'] as const
 
 /**
- * Why the expected output did not come:
+ * Why the expected output did not arrive:
  * - `timeout`: the time limit passed;
  * - `ended`: the port has no further output: the machine has ended, or the port's target is not
  *   `'stream'`;

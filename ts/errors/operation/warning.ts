@@ -52,7 +52,7 @@ export interface MachineWarning {
    *   bug of kvm-accel). The device does nothing until the guest's driver resets it. The message
    *   names the failed operation, its error and a remedy. Emitted once for each device;
    * - `DISK_FORMAT_DETECTED`: the format of a writable disk image was not stated, and was detected as
-   *   raw. The guest's writes that would change what is detected fail;
+   *   raw. Guest writes that would change the detected format fail;
    * - `DISK_FEATURES_CLEARED`: opening a qcow2 image for writing has made its persistent bitmaps
    *   inconsistent, or has cleared other autoclear features. The message names the bitmaps;
    * - `VCPU_NOT_STOPPED`: a pause or a reset has waited for a vCPU for 5 seconds, and continues to

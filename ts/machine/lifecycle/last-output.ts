@@ -24,7 +24,7 @@ const ended = (stream: Duplex): Promise<void> =>
     stream.once('close', resolve)
   })
 
-/** Resolves when the work is done, or after {@link LAST_OUTPUT}. The work goes on then. */
+/** Resolves when the work is done, or after {@link LAST_OUTPUT}. The work then continues. */
 export async function withinLastOutput(work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const timeout = new Promise<void>(resolve => {

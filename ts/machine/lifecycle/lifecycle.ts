@@ -56,8 +56,8 @@ export class Lifecycle {
   /** A listener has thrown, and the error is reported. */
   #thrown = false
   /** The failure of a handler for which the user has no listener. */
-  #unheard: DeviceErrorEvent | undefined
-  /** The user waits for the end, and so learns its cause. */
+  #unhandledError: DeviceErrorEvent | undefined
+  /** The user waits for the end, and therefore gets its cause. */
   #awaited = false
   /** The user's choice by `ref()` or `unref()`; undefined before the first call. */
   #choice: boolean | undefined
@@ -178,9 +178,9 @@ export class Lifecycle {
    * error is a warning of the process if nothing else would show it.
    */
   handlerFailed(event: DeviceErrorEvent, ends: boolean): void {
-    const heard = this.#followers.emit('device-error', event)
+    const handled = this.#followers.emit('device-error', event)
     if (!ends) return
-    if (!heard) this.#unheard ??= event
+    if (!handled) this.#unhandledError ??= event
     this.#end('handler-error', event.error)
   }
 
@@ -244,8 +244,8 @@ export class Lifecycle {
   }
 
   /**
-   * Begins the end of the machine: further commands are refused. Resolves when everything of the
-   * machine is gone.
+   * Begins the end of the machine: further commands are refused. Resolves when all resources of
+   * the machine are released.
    */
   #close(): Promise<void> {
     if (!this.#closed) {
@@ -306,8 +306,8 @@ export class Lifecycle {
 
   #gone(): void {
     void this.#close()
-    if (this.#unheard && !this.#awaited) {
-      const { device, error } = this.#unheard
+    if (this.#unhandledError && !this.#awaited) {
+      const { device, error } = this.#unhandledError
       process.emitWarning(error instanceof Error ? error : `a handler of ${device} failed: ${String(error)}`)
     }
     this.#state = 'shutdown'

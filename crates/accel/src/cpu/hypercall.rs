@@ -1,7 +1,7 @@
-//! Decides what a hypercall of Hyper-V's that the kernel leaves to user space returns: a pure function. As in QEMU
-//! without a device that listens, no connection exists.
+//! Computes the status of a Hyper-V hypercall that the kernel passes to user space. Pure. As in QEMU without a
+//! listening device, no connection exists.
 
-/// The hypercall's number, and the flag of one that passes its parameter in a register.
+/// The number of the hypercall, and the flag for a parameter in a register.
 const CODE: u64 = 0xffff;
 const FAST: u64 = 1 << 16;
 const POST_MESSAGE: u64 = 0x5c;

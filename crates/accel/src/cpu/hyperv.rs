@@ -78,7 +78,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().map(|one| one.name).chain([PASSTHROUGH, ENFORCE])
 }
 
-/// Returns true for a name of this file.
+/// Returns true if `name` is an enlightenment.
 pub fn is_known(name: &str) -> bool {
     names().any(|known| known == name.replace('_', "-"))
 }
@@ -101,7 +101,7 @@ pub struct Hyperv {
 
 impl Hyperv {
     /// Chooses the enlightenments. `supported` is the result of KVM_GET_SUPPORTED_HV_CPUID; without it, KVM supports
-    /// none. `None`: the guest gets none.
+    /// none. Returns `None` if the guest gets none.
     ///
     /// # Errors
     /// A sentence about an enlightenment that KVM does not support, or whose dependency is missing.

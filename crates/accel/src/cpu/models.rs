@@ -1,4 +1,4 @@
-//! QEMU's CPU models as feature sets. A guest sees a model's features as far as the host has them.
+//! QEMU's CPU models as feature sets. A guest gets those features of a model that the host has.
 
 /// One version of a model. The vendor is the host's by default, as in QEMU, because
 /// system calls differ by vendor.

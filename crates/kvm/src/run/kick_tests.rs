@@ -46,7 +46,7 @@ fn test_a_signal_is_counted_for_the_thread_that_is_aimed_at() {
     assert!(kick.immediate_exit().take());
     drop(attached);
     kick.interrupt().unwrap();
-    assert_eq!(handled(), None, "there is no thread to signal");
+    assert_eq!(handled(), None, "no thread was signalled");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn io(base: u16, len: u8) -> IO {
     IO::new(base, base, 1, len)
 }
 
-/// Returns an edge-triggered interrupt line, as all devices of the board have it.
+/// Describes an edge-triggered interrupt line. All devices of the board have edge-triggered lines.
 fn edge(line: u8, shared: bool) -> Interrupt {
     Interrupt::new(true, true, false, shared, line.into())
 }

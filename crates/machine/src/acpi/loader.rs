@@ -31,7 +31,7 @@ const CHECKSUM: usize = 9;
 /// A pointer: its offset in its file, and its size.
 type Pointer = (usize, u8);
 
-/// The root pointer's pointers to RSDT and XSDT. Its checksums cover its first part and the whole.
+/// The root pointer's pointers to RSDT and XSDT. One of its checksums covers its first part, the other all of it.
 const ROOT_POINTERS: [Pointer; 2] = [(16, 4), (24, 8)];
 const ROOT_CHECKSUMS: [(usize, usize); 2] = [(8, 20), (32, 36)];
 /// The FADT's pointers to FACS and DSDT.

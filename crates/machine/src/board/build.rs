@@ -53,7 +53,7 @@ impl Board {
         } = config;
         let topology = cpu.topology;
         if topology.cpus() == 0 {
-            return Err(MachineConfigError::new("cpus", "A machine has at least 1 vCPU", "Ask for 1 or more.").into());
+            return Err(MachineConfigError::new("cpus", "too few vCPUs: expected at least 1", "Use 1 or more.").into());
         }
         let layout = RamLayout::new(memory)?;
         let irqchip = accel.kernel_irqchip;
@@ -140,7 +140,7 @@ impl Board {
         let bus = Arc::new(bus);
         let vcpus = accel.launch(&start, Arc::clone(&bus) as Arc<dyn Bus>, sink)?;
         let timer = start_timer(&lines)?;
-        // Last: the threads and processes that the devices started have had until now to become ready.
+        // Last, so that the threads and processes of the devices become ready during the steps above.
         virtio.iter().try_for_each(|device| device.wait_until_started(cancel))?;
         let warnings = accel.take_warnings();
         let delegated = DelegatedDevices::default();

@@ -196,7 +196,7 @@ impl Board {
         if space == AddressSpace::Memory && self.layout.ranges().any(|ram| base < ram.end && last >= ram.start) {
             let message =
                 format!("{owner} at {base:#x}, {len:#x} long, overlaps RAM, where no access leaves the guest");
-            return Err(MachineConfigError::new("device", message, "Place the device where no RAM is."));
+            return Err(MachineConfigError::new("device", message, "Choose an address range without RAM."));
         }
         let line = irq.map(|irq| self.device_lines.open(&owner, irq, &self.lines)).transpose()?;
         self.bus.add(space, owner, base, len, Arc::clone(&device) as Arc<dyn BusDevice>)?;

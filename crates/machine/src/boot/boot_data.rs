@@ -13,8 +13,8 @@ const ALIGN: usize = 8;
 /// The size of the kernel's first stack in bytes.
 const STACK_SIZE: u64 = 4096;
 
-/// A block of reserved guest memory, filled from its start. Behind it is room for the kernel's first stack: the protocols
-/// define none, but boot loaders leave one that works, and there are kernels that use it.
+/// A block of reserved guest memory, filled from its start. The kernel's first stack follows it. The
+/// protocols define no stack, but boot loaders leave one that works, and some kernels use it.
 pub(super) struct BootData {
     address: u64,
     stack: u64,
@@ -37,7 +37,7 @@ impl BootData {
     pub fn reserve(guest: &mut Guest<'_>, size: usize) -> Result<Self, GuestImageError> {
         let whole = (size as u64).next_multiple_of(16) + STACK_SIZE;
         let address = guest.space.lowest(whole, PAGE_SIZE, BOOT_DATA_FLOOR).ok_or_else(|| {
-            let what = format!("leaves no room for the {size} bytes of boot data that go with it");
+            let what = format!("leaves no free RAM for its boot data, {size} bytes");
             guest.kernel.refuse(DoesNotFit, what)
         })?;
         Ok(Self { address, stack: address + whole, bytes: Vec::with_capacity(size) })

@@ -67,18 +67,20 @@ impl BzImage {
         let offset = (u64::from(sectors) + 1) * SECTOR;
         let len = kernel.len()?;
         let size = len.checked_sub(offset).filter(|size| *size > ENTRY_64).ok_or_else(|| {
-            let what = format!("has {len} bytes, and its kernel begins at {offset} (header field setup_sects)");
+            let what =
+                format!("has {len} bytes, but states that its kernel begins at {offset} (header field setup_sects)");
             kernel.refuse(Truncated, what)
         })?;
         let promised = u64::from(header.syssize) * PARAGRAPH;
         if size < promised.saturating_sub(PARAGRAPH - 1) {
-            let what = format!("has {size} bytes of kernel, and promises {promised} (header field syssize)");
+            let what = format!("has {size} bytes of kernel, but states {promised} (header field syssize)");
             return Err(kernel.refuse(Truncated, what));
         }
         let (pref_address, init_size) = (header.pref_address, u64::from(header.init_size));
         if init_size < size {
-            let what =
-                format!("has {size} bytes of kernel, and needs only {init_size} to unpack (header field init_size)");
+            let what = format!(
+                "has {size} bytes of kernel, but states that it needs {init_size} to unpack (header field init_size)"
+            );
             return Err(kernel.refuse(Malformed, what));
         }
         let load = if header.relocatable_kernel == 0 { header.code32_start.into() } else { pref_address };

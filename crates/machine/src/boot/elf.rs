@@ -96,8 +96,8 @@ impl Elf {
         if elf.segments.is_empty() {
             return Err(image.refuse(Malformed, "has no segment to load"));
         }
-        // The header has the virtual address of the entry point. Kernels that map themselves to high addresses often
-        // state the physical one, which no segment has as its virtual address.
+        // The entry point in the header is a virtual address. Kernels that map themselves to high addresses often state
+        // the physical address instead, which is outside the virtual addresses of all segments.
         elf.entry = elf.segments.iter().find_map(|segment| segment.physical(entry)).unwrap_or(entry);
         Ok(elf)
     }
@@ -122,11 +122,11 @@ impl Elf {
         let end = segment.offset.checked_add(segment.file_size).filter(|end| *end <= len);
         let end = end.ok_or_else(|| {
             let Segment { offset, file_size, .. } = segment;
-            image.refuse(Truncated, format!("has {len} bytes, and a segment of {file_size} bytes at offset {offset}"))
+            image.refuse(Truncated, format!("has {len} bytes, but a segment of {file_size} bytes at offset {offset}"))
         })?;
         if kind == PT_NOTE {
             if segment.file_size > MAX_NOTES_SIZE {
-                return Err(image.refuse(Malformed, "has more than 64 KiB of notes in one segment"));
+                return Err(image.refuse(Malformed, "has a segment with more than 64 KiB of notes"));
             }
             self.notes.push(segment.offset..end);
             return Ok(());

@@ -30,9 +30,11 @@ pub(super) fn protocol(kernel: &BootImage, head: &[u8], format: KernelFormat) ->
     }
 }
 
-/// As in QEMU's `-kernel`, a bzImage is Linux whatever else it contains, and a multiboot header takes precedence over a
-/// PVH note. The exception is ELF64 without load addresses in its header, which QEMU refuses: the note takes precedence,
-/// and without it the file is loaded as GRUB does. An ELF64 file with neither, which QEMU refuses, too, is Linux.
+/// As in QEMU's `-kernel`, a bzImage is always Linux, and a multiboot header takes precedence over a PVH note.
+///
+/// ELF64 differs, because QEMU refuses these files:
+/// - A multiboot header without load addresses: a PVH note takes precedence. Without a note, the file is loaded as by GRUB.
+/// - Neither a multiboot header nor a PVH note: the file is Linux.
 fn detect(kernel: &BootImage, head: &[u8]) -> Result<Protocol, GuestImageError> {
     let class = Class::of(head);
     if class.is_none() && bzimage::is(head) {

@@ -52,7 +52,7 @@ impl BootImage {
                 refusal.with_remedy(remedy)
             })?
             .into();
-        let metadata = file.metadata().map_err(|error| refuse(&format!("cannot be looked at: {error}")))?;
+        let metadata = file.metadata().map_err(|error| refuse(&format!("cannot be examined: {error}")))?;
         if !metadata.is_file() {
             return Err(refuse(if metadata.is_dir() { "is a directory" } else { "is not a regular file" }));
         }
@@ -151,7 +151,7 @@ impl BootImage {
 
     fn unreadable(&self, error: &io::Error) -> GuestImageError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            self.refuse(GuestImageProblem::Truncated, "ends before what its headers promise")
+            self.refuse(GuestImageProblem::Truncated, "ends before the data that its headers describe")
         } else {
             self.refuse(GuestImageProblem::Unreadable, format!("cannot be read: {error}"))
         }

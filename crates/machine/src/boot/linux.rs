@@ -40,7 +40,7 @@ impl Kernel {
         match Class::of(head) {
             Some(Class::Elf64) => Ok(Self::Vmlinux(Elf::parse(kernel, head)?)),
             Some(Class::Elf32) => {
-                Err(kernel.refuse(WrongClass, "is a 32-bit ELF file, and a Linux kernel must be ELF64 or a bzImage"))
+                Err(kernel.refuse(WrongClass, "is a 32-bit ELF file: expected ELF64 or a bzImage for Linux"))
             }
             None => BzImage::parse(kernel, head).map(Self::BzImage),
         }
@@ -72,7 +72,7 @@ impl Kernel {
         match self {
             Self::BzImage(image) => image.place(guest),
             Self::Vmlinux(elf) if elf.entry >= HOLE_END => {
-                let what = format!("has its entry point at {:#x}, and is to be entered below 4 GiB", elf.entry);
+                let what = format!("has its entry point at {:#x}: expected an address below 4 GiB", elf.entry);
                 Err(guest.kernel.refuse(DoesNotFit, what))
             }
             Self::Vmlinux(elf) => guest.place_kernel(&elf.segments, elf.entry),
@@ -116,16 +116,17 @@ fn check_cmdline(guest: &Guest<'_>, cmdline: &str, most: u32) -> Result<(), Gues
     if len as u64 <= u64::from(most) {
         return Ok(());
     }
-    let what =
-        format!("takes a command line of at most {most} bytes (header field cmdline_size), and this one has {len}");
+    let what = format!(
+        "accepts a command line of at most {most} bytes (header field cmdline_size), but the command line has {len}"
+    );
     Err(guest.kernel.refuse(DoesNotFit, what).with_remedy("Shorten the command line."))
 }
 
 /// Reserves memory for the initrd, if there is one. The protocol supports only one.
 fn place_initrd<'a>(guest: &mut Guest<'a>, last: u32) -> Result<Option<PlacedModule<'a>>, GuestImageError> {
     if let Some(second) = guest.options.modules.get(1) {
-        let error = second.image.refuse(DoesNotFit, "is a second initrd, and Linux's boot protocol hands over one");
-        return Err(error.with_remedy("Concatenate the archives to one file."));
+        let error = second.image.refuse(DoesNotFit, "is a second initrd: Linux's boot protocol passes only one");
+        return Err(error.with_remedy("Concatenate the archives into one file."));
     }
     Ok(guest.place_modules(Side::Top { last: last.into() })?.pop())
 }

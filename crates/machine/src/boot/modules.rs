@@ -53,7 +53,7 @@ impl<'a> Guest<'a> {
                 _ => String::new(),
             };
             let what =
-                format!("has {size:#x} bytes, which find no room beside the kernel in {ram:#x} bytes of RAM{bound}");
+                format!("has {size:#x} bytes, which do not fit beside the kernel in {ram:#x} bytes of RAM{bound}");
             module.image.refuse(DoesNotFit, what).with_remedy("Give the guest more memory, or use a smaller image.")
         })?;
         Ok(PlacedModule { module, address, size })

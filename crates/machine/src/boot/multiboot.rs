@@ -102,7 +102,7 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
     let kernel = guest.kernel;
     let unknown = header.flags & MUST_UNDERSTAND & !UNDERSTOOD;
     if unknown != 0 {
-        let what = format!("requires features of a multiboot loader that do not exist (header flags {unknown:#x})");
+        let what = format!("requires unsupported features of a multiboot loader (header flags {unknown:#x})");
         return Err(kernel.refuse(Unrecognised, what).into());
     }
     let (segments, entry) = match &header.addresses {
@@ -118,7 +118,8 @@ pub(super) fn load(mut guest: Guest<'_>, header: &Header) -> Result<StartState, 
     // The kernel is entered in 32 bits without paging, whatever the class of its file.
     let beyond = segments.iter().find(|segment| segment.address > u32::MAX.into());
     if let Some(address) = beyond.map(|segment| segment.address).or((entry > u32::MAX.into()).then_some(entry)) {
-        let what = format!("has {address:#x} as a physical address, and a multiboot kernel starts below 4 GiB");
+        let what =
+            format!("has {address:#x} as a physical address: expected an address below 4 GiB in a multiboot kernel");
         return Err(kernel.refuse(DoesNotFit, what).into());
     }
     guest.place_kernel(&segments, entry)?;

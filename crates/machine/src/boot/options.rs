@@ -69,7 +69,7 @@ impl BootOptions {
         let nul = |option, text: &str| match text.find('\0') {
             Some(at) => Err(MachineConfigError::new(
                 option,
-                format!("the command line of {option} has a NUL character at offset {at}, which would end it there"),
+                format!("the command line of {option} has a NUL character at offset {at}, which would cut it short"),
                 "Remove the NUL character.",
             )),
             None => Ok(()),
@@ -79,7 +79,7 @@ impl BootOptions {
         self.modules.iter().try_for_each(|module| nul("initrd", &module.cmdline))?;
         if self.format == KernelFormat::Flat {
             let refuse = |option| {
-                let message = format!("a flat image has no boot protocol that could hand over '{option}'");
+                let message = format!("a flat image has no boot protocol that passes option '{option}'");
                 let remedy = "Leave the option out, or use a multiboot or PVH image.";
                 Err(MachineConfigError::new(option, message, remedy))
             };

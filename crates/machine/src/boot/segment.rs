@@ -61,16 +61,15 @@ impl Guest<'_> {
             let Segment { address, memory_size, file_size, .. } = *segment;
             let does_not_fit = || {
                 let ram = self.layout.size();
-                let what = format!(
-                    "has {memory_size:#x} bytes at {address:#x}, where the guest has no RAM ({ram:#x} bytes in all)"
-                );
+                let what =
+                    format!("has {memory_size:#x} bytes at {address:#x}, outside the guest's {ram:#x} bytes of RAM");
                 self.kernel.refuse(DoesNotFit, what)
             };
             let range = segment.range().ok_or_else(does_not_fit)?;
             entered |= range.contains(&entry);
             if address < filled {
                 let what = format!(
-                    "has {memory_size:#x} bytes at {address:#x}, where another segment lies, which ends at {filled:#x}"
+                    "has {memory_size:#x} bytes at {address:#x}, which overlap another segment that ends at {filled:#x}"
                 );
                 return Err(self.kernel.refuse(Overlap, what));
             }

@@ -25,9 +25,9 @@ impl<T> Default for Answers<T> {
 }
 
 impl<T> Answers<T> {
-    /// Calls `tell` with a new number to pass the request on, and waits for the answer. Returns `None` after
+    /// Calls `send` with a new number to send the request, and waits for the answer. Returns `None` after
     /// [`Answers::close`].
-    pub fn ask(&self, tell: impl FnOnce(u32)) -> Option<T> {
+    pub fn ask(&self, send: impl FnOnce(u32)) -> Option<T> {
         let mut state = self.lock();
         if state.closed {
             return None;
@@ -35,9 +35,9 @@ impl<T> Answers<T> {
         state.last_id = state.last_id.wrapping_add(1);
         let id = state.last_id;
         state.answers.insert(id, None);
-        // Released first: `tell` takes other locks, and the thread that answers takes this one.
+        // Released first: `send` takes other locks, and the thread that answers takes this one.
         drop(state);
-        tell(id);
+        send(id);
         let waits = |state: &mut State<T>| matches!(state.answers.get(&id), Some(None));
         let mut state = self.changed.wait_while(self.lock(), waits).unwrap_or_else(PoisonError::into_inner);
         state.answers.remove(&id).flatten()

@@ -71,7 +71,7 @@ impl Ioapic {
         if entry & LEVEL != 0 {
             self.requests = self.requests & !bit | self.lines & bit;
         } else if rising && entry & MASKED == 0 {
-            // An edge on a masked pin is ignored, as the manual says.
+            // An edge on a masked pin is ignored, as in the manual.
             self.requests |= bit;
         }
         self.service(pin)

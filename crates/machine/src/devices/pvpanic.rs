@@ -36,8 +36,8 @@ mod tests {
         let mut data = [0xff; 2];
         Pvpanic.read(0, &mut data);
         assert_eq!(data, [1, 0]);
-        let told = [0, 1, 2, 3, 4, 0xff].map(|events| Pvpanic.write(0, &[events]));
+        let requests = [0, 1, 2, 3, 4, 0xff].map(|events| Pvpanic.write(0, &[events]));
         let panic = Some(Request::Panic);
-        assert_eq!(told, [None, panic, None, panic, None, panic]);
+        assert_eq!(requests, [None, panic, None, panic, None, panic]);
     }
 }

@@ -55,7 +55,7 @@ impl Chips {
         }
     }
 
-    /// Writes the registers of PIC and PIT as the setup says. Without one, both stay at power-on.
+    /// Writes the registers of PIC and PIT from the setup. Without one, both stay at power-on.
     fn set_up(&mut self) {
         let Some([master, slave]) = self.setup else { return };
         // ICW1 to ICW4: edges, the vector, the cascade, 8086 mode. The mask follows.

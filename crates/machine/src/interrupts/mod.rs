@@ -6,7 +6,7 @@
 //! - `ports`: maps their registers to ports and addresses.
 //! - `timer`: the thread that ticks the PIT.
 //!
-//! With `kernel-irqchip=on`, all of them are in the kernel, and of this module only [`Lines::Kernel`] is used.
+//! With `kernel-irqchip=on`, all controllers are in the kernel, and this module uses only [`Lines::Kernel`].
 
 mod chips;
 mod ports;

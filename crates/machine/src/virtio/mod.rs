@@ -30,7 +30,7 @@ pub use devices::{block, console, net};
 pub use interface::testing;
 pub use interface::{
     Chain, ChainReader, ChainWriter, ConfigInterrupt, Driver, DriverError, HostError, StopFlag, VirtQueue,
-    VirtioDevice, Worker, WorkerError, lease,
+    VirtioDevice, Worker, WorkerError, exclusive,
 };
 pub use io_thread::Unanswered;
 pub use transport::{Mmio, places as transports};

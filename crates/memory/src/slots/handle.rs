@@ -198,7 +198,7 @@ fn apply(kernel: &SlotCalls, table: &mut SlotTable, calls: &[SlotCall]) -> Resul
     let mut undo = Vec::new();
     for call in calls {
         if let Err(error) = set(kernel, call) {
-            // The kernel accepts again what it had a moment ago. If it does not, the first error still reports the
+            // The kernel normally accepts the previous slots again. If it does not, the first error still reports the
             // cause.
             for call in undo.iter().rev() {
                 let _ = set(kernel, call);

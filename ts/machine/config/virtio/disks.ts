@@ -28,7 +28,7 @@ export const diskMembers = {
   /**
    * The format of the image: `raw`, or `qcow2` with its backing files. Without it, the format is
    * detected: a qcow2 image is opened as such, an image of another known format is refused, and any
-   * other image is raw. A guest's write that would change what is detected then fails.
+   * other image is raw. A guest write that would change the detected format then fails.
    *
    * @default detected
    */

@@ -39,7 +39,7 @@ const forwardObject: Entry<Forward, NormalOf<typeof forwardMembers>, 'required'>
  *   the machine. The kernel replaces `%d` in its name by a number;
  * - `user`: a network without privileges on the host, by the program passt, which must be
  *   installed;
- * - `stream`: a Unix socket that speaks QEMU's `-netdev stream`, to which the machine connects.
+ * - `stream`: a Unix socket that uses QEMU's `-netdev stream`, to which the machine connects.
  *   At most 107 bytes.
  */
 export type NetworkBackend =

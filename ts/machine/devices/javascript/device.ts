@@ -60,8 +60,8 @@ export interface DevicePlace {
    */
   readonly irq?: number | DeviceIrq | undefined
   /**
-   * What follows when a handler throws, returns a value that is no integer, or its promise rejects.
-   * In both cases the machine emits `device-error`.
+   * The consequence when a handler throws, returns a value that is not an integer, or rejects its
+   * promise. With either value the machine emits `device-error`.
    *
    * - `end`: the machine ends, and {@linkcode Machine.wait} resolves with reason `handler-error`;
    * - `all-ones`: the guest continues as after an access without a responding device on a PC's bus:

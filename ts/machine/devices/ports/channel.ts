@@ -181,7 +181,7 @@ export class Channel {
     const socket = new Socket(options)
     socket.pause()
     socket.on('end', () => this.#ended())
-    // The other end was closed with bytes in flight: as an end.
+    // The other end was closed with bytes in flight: handled as the end.
     socket.on('error', () => this.#ended())
     this.#socket = socket
     this.keepAlive(this.#alive)

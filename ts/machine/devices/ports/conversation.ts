@@ -84,7 +84,7 @@ export class Conversation {
   async #read<T>(find: Find<T>, what: string, limits: ExpectOptions, atEnd?: (rest: Buffer) => T): Promise<T> {
     const port = this.#port
     const failed = (problem: ExpectError['problem'], why: string, remedy: string) =>
-      new ExpectError(`${what} did not come: ${why}${tail(bytes)}`, { problem, remedy, output: decode(bytes) })
+      new ExpectError(`${what} did not arrive: ${why}${tail(bytes)}`, { problem, remedy, output: decode(bytes) })
     let bytes: Buffer = Buffer.alloc(0)
     if (port.readableFlowing) {
       const remedy = "Use target 'stream', and read the port only by expect() and lines()."
@@ -102,7 +102,7 @@ export class Conversation {
         }
         bytes = bytes.subarray(Math.max(0, bytes.length - WINDOW))
         searched += bytes.length
-        // A guest that writes without end leaves time for the rest of the program.
+        // Yields to the rest of the program, in case the guest writes without end.
         if (searched < WINDOW) continue
         searched = 0
         await nextTurn()
@@ -141,7 +141,7 @@ class Changes {
     for (const event of ['readable', 'end', 'close', 'error']) port.on(event, this.#change)
   }
 
-  /** Resolves after a change since the last call, or when it is over. */
+  /** Resolves after a change since the last call, or when the wait is over. */
   async next(): Promise<void> {
     if (!this.#changed && !this.over) await new Promise<void>(resolve => (this.#wake = resolve))
     this.#changed = false
@@ -177,7 +177,7 @@ function finder(pattern: string | RegExp): Find<Expected> {
     }
   }
   if (!(pattern instanceof RegExp)) throw invalidArgument('pattern', pattern, 'a text or a regular expression')
-  // `lastIndex` of the caller's expression stays as it is.
+  // `lastIndex` of the caller's expression is unchanged.
   const regex = new RegExp(pattern.source, pattern.flags.replaceAll(/[gy]/g, ''))
   return bytes => {
     const text = decode(bytes)

@@ -14,7 +14,7 @@ import { listenAtPath, type Listener } from './unix-listener.js'
  */
 const CONNECT = 10_000
 
-/** The time before the next attempt at a full backlog, in ms. */
+/** The time before the next attempt while the backlog is full, in ms. */
 const CONNECT_AGAIN = 10
 
 /**

@@ -4,7 +4,7 @@
 //!
 //! - `caches`: the caches of QEMU's models.
 //! - `reduce`: the host's leaves as those of a model.
-//! - `settle`: what follows from the features.
+//! - `settle`: features whose requirements are missing, the state of XSAVE, KVM's leaves, and the topology.
 
 mod caches;
 mod reduce;
@@ -91,7 +91,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Computes the CPUID from what the host offers.
+    /// Computes the CPUID from the leaves that the host supports.
     ///
     /// # Errors
     /// A sentence about an unknown feature, or about enlightenments that the guest cannot have.

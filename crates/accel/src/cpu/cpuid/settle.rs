@@ -1,4 +1,4 @@
-//! Computes what follows from the features of a CPU: features that need others, the state that XSAVE manages, KVM's
+//! Derives the dependent parts of a CPU: features that need others, the state that XSAVE manages, KVM's
 //! leaves, and the topology.
 
 use super::super::features::NEEDED_BY;

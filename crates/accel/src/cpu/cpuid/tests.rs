@@ -58,7 +58,7 @@ fn test_host_has_what_kvm_offers_without_hypercall_features() {
     let leaves = table.of_vcpu(0, 0);
     assert_eq!(of(&leaves, 1, 0).ecx, !0);
     assert_eq!(of(&leaves, KVM_FEATURES, 0).eax, 0x0100_ffff & !(1 << 7 | 1 << 9 | 1 << 11 | 1 << 13));
-    assert!(leaves.iter().all(|leaf| leaf.function != 0x19), "says nothing");
+    assert!(leaves.iter().all(|leaf| leaf.function != 0x19), "the leaf is absent");
     assert!(table.has("avx2") && table.has("tsc-deadline") && table.has("hypervisor"));
 }
 

@@ -89,13 +89,18 @@ impl FwCfgItems {
             return refuse(&rule, "Name it opt/…, by RFQDN as QEMU advises: opt/org.example/file.");
         }
         if u32::try_from(contents.len()).is_err() {
-            return refuse("is longer than its size field can tell, 4 GiB", "Hand it over on a disk.");
+            return refuse(
+                "is too long: expected less than 4 GiB, the limit of its size field",
+                "Pass the data on a disk.",
+            );
         }
         if self.files.contains_key(name) {
-            return refuse("is there already", "Choose another name.");
+            return refuse("has a name that is already in use", "Choose another name.");
         }
-        if self.files.len() >= usize::from(WRITE_CHANNEL - key::FILE_FIRST) {
-            return refuse("is one too many", "Put several into one file.");
+        let most = usize::from(WRITE_CHANNEL - key::FILE_FIRST);
+        if self.files.len() >= most {
+            let rule = format!("cannot be added: expected at most {most} files");
+            return refuse(&rule, "Combine several files into one.");
         }
         self.files.insert(name.to_owned(), contents);
         self.number_files();

@@ -42,7 +42,7 @@ const PIN: u64 = 2;
 /// shorter period.
 const SHORTEST_PERIOD: u64 = FREQUENCY / 10_000;
 
-/// The lines that timers interrupt by.
+/// The lines on which timers raise interrupts.
 pub const TIMER_LINE: u8 = 0;
 /// The line of timer 1 with legacy replacement routes.
 pub const CLOCK_LINE: u8 = 8;
@@ -162,12 +162,12 @@ impl Chip {
         timer.due = runs.then(|| now.saturating_add(timer.distance(counter)));
     }
 
-    /// Returns when the next timer expires that interrupts.
+    /// Returns when the next timer with an enabled interrupt expires.
     pub fn next(&self) -> Option<u64> {
         self.timers.iter().filter(|timer| timer.has(INTERRUPTS)).filter_map(|timer| timer.due).min()
     }
 
-    /// Lets all timers expire that are due at `now`. Returns the lines that they interrupt by, with an edge each.
+    /// Expires all timers that are due at `now`. Returns the lines that get an edge.
     pub fn expire(&mut self, now: u64) -> Vec<u8> {
         let (legacy, counter) = (self.legacy(), self.counter(now));
         let mut lines = Vec::new();

@@ -32,7 +32,7 @@ pub struct HpetLines {
     pub replace: Box<dyn Fn(bool) + Send + Sync>,
 }
 
-/// The HPET. Its thread starts when the guest first sets a timer that interrupts.
+/// The HPET. Its thread starts when the guest first sets a timer with an enabled interrupt.
 pub struct Hpet {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,

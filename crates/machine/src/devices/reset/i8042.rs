@@ -1,4 +1,4 @@
-//! The keyboard controller, as much of it as machines without a keyboard need: its line to the processor's reset pin.
+//! The part of the keyboard controller that a machine without a keyboard needs: its line to the processor's reset pin.
 
 use crate::bus::BusDevice;
 use kvm_accel::Request;

@@ -185,7 +185,7 @@ impl Chip {
         }
     }
 
-    /// Holds or releases the clock as A and B now demand. `now` is the time of the chip. A held clock keeps the bytes
+    /// Holds or releases the clock according to status registers A and B. `now` is the time of the chip. A held clock keeps the bytes
     /// that the guest writes: the guest writes the parts of a date one by one, and the intermediate values may not be a
     /// valid date.
     fn hold(&mut self, now: Nanoseconds, host: i64) {

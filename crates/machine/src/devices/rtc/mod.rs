@@ -310,8 +310,8 @@ mod tests {
     fn test_an_alarm_is_reported_and_a_tick_is_not() {
         let (alarm, alarms) = mpsc::channel();
         let layout = RamLayout::new(1 << 20).unwrap();
-        let told = Box::new(move || alarm.send(()).unwrap_or_default());
-        let rtc = Rtc::new(RtcConfig::default(), &layout, 1, Irq::none(), told);
+        let alarm = Box::new(move || alarm.send(()).unwrap_or_default());
+        let rtc = Rtc::new(RtcConfig::default(), &layout, 1, Irq::none(), alarm);
         rtc.resume();
         // Periodic, 1024 Hz.
         rtc.write(INDEX, &[chip::B, 0x42]);

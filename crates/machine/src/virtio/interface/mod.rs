@@ -4,12 +4,12 @@
 //! - [`Worker`]: the part of the device that runs on its I/O thread. [`WorkerError`]: why it cannot continue.
 //! - [`VirtQueue`] and [`Chain`]: a queue as a worker uses it, and a chain with its [`ChainReader`] and [`ChainWriter`].
 //! - [`ConfigInterrupt`] and [`StopFlag`]: signals to the driver and to the worker.
-//! - [`lease`]: state of a device that its workers use one after the other, across resets.
+//! - [`exclusive`]: state of a device that one worker at a time uses, across resets.
 
 mod chain;
 mod device;
+pub mod exclusive;
 mod interrupt;
-pub mod lease;
 mod queue;
 mod stop_flag;
 pub(super) mod sync;

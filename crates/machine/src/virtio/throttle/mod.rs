@@ -10,7 +10,7 @@ mod config;
 pub use config::{Direction, Rate, Rates, ThrottleConfig};
 
 use super::interface::HostError;
-use super::interface::lease::{Holder, Lease};
+use super::interface::exclusive::{Claim, Exclusive};
 use bucket::Buckets;
 use rustix::event::{PollFd, PollFlags};
 use rustix::time::{
@@ -75,12 +75,12 @@ impl Throttle {
 }
 
 /// The throttle of a device. It outlives the workers, so that a reset of the device does not bypass a limit.
-pub type ThrottleHolder = Holder<Throttle>;
+pub type ExclusiveThrottle = Exclusive<Throttle>;
 
-/// A worker's ownership of its device's throttle.
-pub type ThrottleLease = Lease<Throttle>;
+/// A worker's claim on its device's throttle.
+pub type ThrottleClaim = Claim<Throttle>;
 
-impl ThrottleLease {
+impl ThrottleClaim {
     /// See [`Throttle::admit`].
     ///
     /// # Errors

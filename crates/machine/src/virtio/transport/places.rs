@@ -84,7 +84,10 @@ mod tests {
                 assert!(irqchip != KernelIrqchip::Off || places.iter().all(|place| place.line < 16));
             }
             let error = places(33, irqchip).unwrap_err();
-            assert!(error.to_string().contains("too many virtio devices: 33"), "{error}");
+            assert!(
+                error.to_string().contains("too many virtio devices: 33, but the board has places for 32"),
+                "{error}"
+            );
         }
     }
 }

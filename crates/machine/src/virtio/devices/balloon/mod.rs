@@ -96,7 +96,7 @@ impl Balloon {
             driver: Mutex::default(),
             statistics: Mutex::default(),
             timer,
-            told: AtomicBool::new(false),
+            change_reported: AtomicBool::new(false),
             changed: OnceLock::new(),
         };
         Ok(Self { features, shared: Arc::new(shared) })
@@ -114,7 +114,7 @@ impl Balloon {
     /// [`on_change`](Self::on_change).
     #[must_use]
     pub fn actual(&self) -> u32 {
-        self.shared.told.store(false, Ordering::SeqCst);
+        self.shared.change_reported.store(false, Ordering::SeqCst);
         lock(&self.shared.config).actual
     }
 
@@ -150,7 +150,7 @@ struct Shared {
     /// Fires when the worker has to request statistics.
     timer: OwnedFd,
     /// A change was reported, and `actual` has not been read since.
-    told: AtomicBool,
+    change_reported: AtomicBool,
     changed: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -164,10 +164,10 @@ impl Shared {
             config.actual != before
         };
         if changed
-            && !self.told.swap(true, Ordering::SeqCst)
-            && let Some(tell) = self.changed.get()
+            && !self.change_reported.swap(true, Ordering::SeqCst)
+            && let Some(changed) = self.changed.get()
         {
-            tell();
+            changed();
         }
     }
 

@@ -100,8 +100,8 @@ mod tests {
             buffer.extend(vec![0xff; rest]);
             let statistics = Statistics::parse(&buffer, SystemTime::UNIX_EPOCH);
             for (tag, value) in (0_u16..).zip(statistics.values()) {
-                let said = entries.iter().rev().find(|entry| entry.0 == tag).map(|entry| entry.1);
-                prop_assert_eq!(*value, said);
+                let reported = entries.iter().rev().find(|entry| entry.0 == tag).map(|entry| entry.1);
+                prop_assert_eq!(*value, reported);
             }
         }
     }

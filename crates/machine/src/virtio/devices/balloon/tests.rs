@@ -129,8 +129,8 @@ fn test_statistics_are_asked_for_when_it_is_time() {
     guest.rings[STATISTICS].offer(&guest.ram, &[(&first, false)]);
     guest.worker.notified(STATISTICS).unwrap();
     assert!(guest.rings[STATISTICS].used(&guest.ram).is_empty(), "the buffer is held");
-    let said = guest.balloon.statistics().unwrap();
-    assert_eq!((said.get(Statistic::Free), said.get(Statistic::Total)), (Some(1000), None));
+    let statistics = guest.balloon.statistics().unwrap();
+    assert_eq!((statistics.get(Statistic::Free), statistics.get(Statistic::Total)), (Some(1000), None));
     assert_eq!(testing::serve(&mut *guest.worker, None).unwrap(), 1);
     assert_eq!(guest.rings[STATISTICS].used(&guest.ram), [0]);
     guest.worker.ready(0).unwrap();
@@ -147,9 +147,9 @@ fn test_statistics_are_asked_for_when_it_is_time() {
 fn test_a_target_interrupts_and_a_change_is_reported_once_until_it_is_read() {
     let balloon = Balloon::new(&BalloonConfig::default()).unwrap();
     let changes = Arc::new(AtomicUsize::new(0));
-    let told = Arc::clone(&changes);
+    let counter = Arc::clone(&changes);
     balloon.on_change(move || {
-        told.fetch_add(1, Ordering::SeqCst);
+        counter.fetch_add(1, Ordering::SeqCst);
     });
     balloon.set_target(5);
     let (_ram, driver) = testing::driver(&balloon, 0).unwrap();

@@ -8,7 +8,7 @@ use super::requests::Requests;
 use crate::MachineConfigError;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
-use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
+use crate::virtio::throttle::{ExclusiveThrottle, Throttle, ThrottleConfig};
 use kvm_accel::Warning;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,13 +66,13 @@ impl Block {
             limits,
             serial,
             discard: config.discard,
-            throttle: throttle.map(ThrottleHolder::new),
+            throttle: throttle.map(ExclusiveThrottle::new),
             writeback: AtomicBool::new(true),
             leftover: Mutex::default(),
         })))
     }
 
-    /// Returns what the user should know about the image.
+    /// Returns the warnings about the image.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.0.image.warnings

@@ -3,7 +3,7 @@
 use super::image::Image;
 use super::leftover::Leftover;
 use super::request::Limits;
-use crate::virtio::throttle::ThrottleHolder;
+use crate::virtio::throttle::ExclusiveThrottle;
 use kvm_accel::lock;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +19,7 @@ pub struct Disk {
     pub limits: Limits,
     pub serial: [u8; SERIAL],
     pub discard: bool,
-    pub throttle: Option<ThrottleHolder>,
+    pub throttle: Option<ExclusiveThrottle>,
     /// The write cache is on. The driver may switch it at any time.
     pub writeback: AtomicBool,
     /// The calls that the last worker left in flight.

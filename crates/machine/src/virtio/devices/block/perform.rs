@@ -1,4 +1,4 @@
-//! Slices that the I/O thread does itself, with blocking system calls.
+//! Performs slices on the I/O thread, with blocking system calls.
 
 use super::image::Image;
 use super::job::Job;
@@ -6,7 +6,7 @@ use super::request::{Action, Status};
 use super::slice::{cut, extent};
 use kvm_accel::GuestRam;
 
-/// Does the next slice of a job, or its flush after the last slice. With `discard`, writing zeroes may free space on the host.
+/// Performs the next slice of a job, or its flush after the last slice. With `discard`, writing zeroes may free space on the host.
 pub fn perform(job: &mut Job, image: &Image, discard: bool, ram: &GuestRam) {
     let from = job.begun;
     let mut slice = Vec::new();

@@ -14,7 +14,7 @@ use super::ring_call::{self, Call};
 use super::slab::Slab;
 use crate::Sources;
 use crate::virtio::interface::{HostError, StopFlag, VirtQueue, Worker, WorkerError};
-use crate::virtio::throttle::{ThrottleHolder, ThrottleLease, timer};
+use crate::virtio::throttle::{ExclusiveThrottle, ThrottleClaim, timer};
 use kvm_accel::guest_io::{GuestRange, GuestRing};
 use rustix::event::{PollFd, PollFlags};
 use std::collections::VecDeque;
@@ -51,7 +51,7 @@ pub struct Requests {
     calls: Slab<Call>,
     /// Bytes that the reads and writes in `calls` move.
     in_flight: u64,
-    throttle: Option<ThrottleLease>,
+    throttle: Option<ThrottleClaim>,
     /// Scratch memory for the ranges of a request's header, so that parsing a request does not allocate.
     scratch: Vec<GuestRange>,
     /// A job that waits for the throttle's timer.
@@ -71,7 +71,7 @@ enum Begun {
 impl Requests {
     /// Creates a worker for the driver's queue.
     pub fn new(disk: Arc<Disk>, features: u64, queue: VirtQueue, stop: StopFlag) -> Self {
-        let throttle = disk.throttle.as_ref().map(ThrottleHolder::lease);
+        let throttle = disk.throttle.as_ref().map(ExclusiveThrottle::claim);
         let leftover = disk.take_leftover();
         Self {
             disk,
@@ -307,7 +307,7 @@ impl Worker for Requests {
         }
         sources.add(RING, self.busy_ring());
         if self.throttled.is_some() {
-            sources.add(THROTTLE, self.throttle.as_ref().and_then(ThrottleLease::source));
+            sources.add(THROTTLE, self.throttle.as_ref().and_then(ThrottleClaim::source));
         }
     }
 

@@ -262,7 +262,7 @@ fn the_serial_number_is_as_long_as_there_is_room() {
 }
 
 #[test]
-fn what_nobody_knows_is_unsupported() {
+fn an_unknown_request_type_is_unsupported() {
     let file = Temporary::new(&[0; 512]);
     let mut guest = Guest::new(&Block::new(file.config()).unwrap(), FLUSH);
     for kind in [VIRTIO_BLK_T_SCSI_CMD, VIRTIO_BLK_T_SECURE_ERASE, VIRTIO_BLK_T_ZONE_REPORT, 3, u32::MAX] {

@@ -13,7 +13,7 @@ mod worker;
 pub use host_end::HostEnd;
 
 use crate::MachineConfigError;
-use crate::virtio::interface::lease::Holder;
+use crate::virtio::interface::exclusive::Exclusive;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker, WorkerError};
 use kvm_accel::{EventSink, lock};
@@ -69,7 +69,7 @@ pub enum PortKind {
 pub struct Console {
     kinds: Arc<[PortKind]>,
     queues: Vec<u16>,
-    ends: Holder<Vec<HostEnd>>,
+    ends: Exclusive<Vec<HostEnd>>,
     terminals: Arc<Terminals>,
 }
 
@@ -94,12 +94,12 @@ impl Console {
             let last = kinds.len() - 1 + first_id(&kinds);
             queues.extend([QUEUE, QUEUE].repeat(last));
         }
-        Ok(Self { kinds: kinds.into(), queues, ends: Holder::new(ends), terminals: Arc::new(terminals) })
+        Ok(Self { kinds: kinds.into(), queues, ends: Exclusive::new(ends), terminals: Arc::new(terminals) })
     }
 
     /// Reports output that the host could not write to `sink`. Called before the driver starts the device.
     pub fn report_losses(&self, sink: &Arc<dyn EventSink>) {
-        let mut ends = self.ends.lease();
+        let mut ends = self.ends.claim();
         for (index, (end, kind)) in ends.get_mut().into_iter().flatten().zip(&*self.kinds).enumerate() {
             let port = match kind {
                 PortKind::Console => format!("console {index}"),
@@ -187,7 +187,7 @@ impl VirtioDevice for Console {
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
-        match Ports::new(driver, Arc::clone(&self.kinds), self.ends.lease(), Arc::clone(&self.terminals)) {
+        match Ports::new(driver, Arc::clone(&self.kinds), self.ends.claim(), Arc::clone(&self.terminals)) {
             Some(ports) => Box::new(ports),
             None => Box::new(Broken),
         }

@@ -46,7 +46,7 @@ impl Bench {
         testing::serve(&mut *self.worker, Some(Duration::ZERO)).unwrap()
     }
 
-    fn heard(&mut self, port: usize) -> Vec<u8> {
+    fn output(&mut self, port: usize) -> Vec<u8> {
         let mut bytes = Vec::new();
         // The read ends with EAGAIN.
         let _ = self.hosts[port].read_to_end(&mut bytes);
@@ -64,7 +64,7 @@ impl Bench {
 }
 
 /// Encodes a control message of a driver.
-fn says(id: u32, event: u16, value: u16) -> Vec<u8> {
+fn message(id: u32, event: u16, value: u16) -> Vec<u8> {
     [&id.to_le_bytes()[..], &event.to_le_bytes(), &value.to_le_bytes()].concat()
 }
 
@@ -73,12 +73,12 @@ fn test_one_terminal_has_its_bytes_without_messages() {
     let mut bench = Bench::new(&[PortKind::Console], ALL);
     assert_eq!((bench.device.queues().len(), bench.device.features()), (2, FEATURE_SIZE));
     bench.offer(1, &[(b"from ", false), (b"the guest", false)]);
-    assert_eq!((bench.heard(0), bench.rings[1].used(&bench.ram)), (b"from the guest".to_vec(), vec![0]));
+    assert_eq!((bench.output(0), bench.rings[1].used(&bench.ram)), (b"from the guest".to_vec(), vec![0]));
     bench.hosts[0].write_all(b"keys").unwrap();
     let buffer = bench.offer(0, &[(&[0; 3], true)]);
     assert_eq!(bench.rings[0].used(&bench.ram), [3]);
     assert_eq!(buffer.read(&bench.ram), b"key");
-    assert_eq!(bench.poll(), 0, "nobody waits for input without a buffer for it");
+    assert_eq!(bench.poll(), 0, "without a receive buffer, the worker does not wait for input");
     bench.offer(0, &[(&[0; 3], true)]);
     assert_eq!(bench.rings[0].used(&bench.ram), [1]);
     bench.offer(0, &[(&[0; 8], true)]);
@@ -96,12 +96,12 @@ fn test_reader_that_does_not_read_stalls_the_guest_and_loses_nothing() {
         assert!(sent < 64 << 20, "the socket takes everything");
     }
     assert_eq!(bench.poll(), 0);
-    let mut heard = bench.heard(0).len();
-    assert!(heard < sent && heard > 0);
+    let mut output = bench.output(0).len();
+    assert!(output < sent && output > 0);
     while bench.poll() > 0 {
-        heard += bench.heard(0).len();
+        output += bench.output(0).len();
     }
-    assert_eq!(heard, sent);
+    assert_eq!(output, sent);
     assert_eq!(bench.rings[1].used(&bench.ram).len(), 1);
 }
 
@@ -109,7 +109,7 @@ fn test_reader_that_does_not_read_stalls_the_guest_and_loses_nothing() {
 fn test_a_closed_reader_stalls_no_port() {
     let mut bench = Bench::new(&[PortKind::Console], ALL);
     bench.hosts.clear();
-    bench.offer(1, &[(b"nobody", false)]);
+    bench.offer(1, &[(b"unread", false)]);
     assert_eq!(bench.rings[1].used(&bench.ram), [0]);
     bench.offer(0, &[(&[0; 8], true)]);
     assert_eq!((bench.poll(), bench.poll(), bench.rings[0].used(&bench.ram).len()), (0, 0, 0));
@@ -121,14 +121,14 @@ fn test_driver_receives_its_ports_and_reports_the_open_ones() {
     let mut bench = Bench::new(&[PortKind::Console, agent], ALL);
     assert_eq!((bench.device.queues().len(), bench.device.features()), (6, ALL));
     bench.device.resize(0, Size { columns: 80, rows: 25 });
-    bench.offer(3, &[(&says(u32::MAX, 0, 1), false)]);
+    bench.offer(3, &[(&message(u32::MAX, 0, 1), false)]);
     assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(0)));
     assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(1)));
-    bench.offer(3, &[(&says(0, 3, 1), false)]);
+    bench.offer(3, &[(&message(0, 3, 1), false)]);
     assert_eq!(bench.message(), Some(ToDriver::Console.to_bytes(0)));
     assert_eq!(bench.message(), Some(ToDriver::Resize(Size { columns: 80, rows: 25 }).to_bytes(0)));
     assert_eq!(bench.message(), Some(ToDriver::Open.to_bytes(0)));
-    bench.offer(3, &[(&says(1, 3, 1), false)]);
+    bench.offer(3, &[(&message(1, 3, 1), false)]);
     assert_eq!(bench.message(), Some(ToDriver::Name("org.example.agent").to_bytes(1)));
     assert_eq!(bench.message(), Some(ToDriver::Open.to_bytes(1)));
 
@@ -137,10 +137,10 @@ fn test_driver_receives_its_ports_and_reports_the_open_ones() {
     bench.offer(4, &[(&[0; 16], true)]);
     bench.poll();
     assert!(bench.rings[4].used(&bench.ram).is_empty());
-    bench.offer(3, &[(&says(1, 6, 1), false)]);
+    bench.offer(3, &[(&message(1, 6, 1), false)]);
     assert_eq!((bench.poll(), bench.rings[4].used(&bench.ram)), (1, vec![5]));
     bench.offer(5, &[(b"answer", false)]);
-    assert_eq!(bench.heard(1), b"answer");
+    assert_eq!(bench.output(1), b"answer");
 
     bench.device.resize(0, Size { columns: 132, rows: 43 });
     bench.device.resize(1, Size { columns: 1, rows: 1 });
@@ -158,18 +158,18 @@ fn test_channels_alone_leave_port_0_out() {
     let mut config = [0; 12];
     bench.device.read_config(0, &mut config);
     assert_eq!(config, [0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
-    bench.offer(3, &[(&says(0, 0, 1), false)]);
+    bench.offer(3, &[(&message(0, 0, 1), false)]);
     assert_eq!(bench.message(), Some(ToDriver::Add.to_bytes(1)));
     bench.offer(1, &[(b"to no port", false)]);
     assert!(bench.rings[1].used(&bench.ram).is_empty());
 }
 
 #[test]
-fn test_driver_that_talks_without_end_waits_for_its_own_buffers() {
+fn test_driver_that_sends_messages_without_end_waits_for_its_own_buffers() {
     let mut bench = Bench::new(&[PortKind::Console, PortKind::Console], ALL);
     let mut offered = 0;
     loop {
-        bench.offer(3, &[(&says(0, 0, 1), false)]);
+        bench.offer(3, &[(&message(0, 0, 1), false)]);
         offered += 1;
         assert!(offered < 1000);
         if bench.rings[3].used(&bench.ram).is_empty() {
@@ -183,7 +183,7 @@ fn test_driver_that_talks_without_end_waits_for_its_own_buffers() {
 #[test]
 fn test_invalid_control_messages_change_nothing() {
     let mut bench = Bench::new(&[PortKind::Console, PortKind::Console], ALL);
-    for message in [says(7, 3, 1), says(u32::MAX, 6, 1), says(0, 99, 1), says(0, 0, 0), vec![1, 2, 3]] {
+    for message in [message(7, 3, 1), message(u32::MAX, 6, 1), message(0, 99, 1), message(0, 0, 0), vec![1, 2, 3]] {
         bench.offer(3, &[(&message, false)]);
     }
     assert_eq!((bench.message(), bench.rings[3].used(&bench.ram).len()), (None, 5));

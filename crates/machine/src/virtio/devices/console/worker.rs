@@ -5,7 +5,7 @@ use super::host_end::HostEnd;
 use super::port::Port;
 use super::{FEATURE_MULTIPORT, PortKind, Size, Terminals, first_id};
 use crate::Sources;
-use crate::virtio::interface::lease::Lease;
+use crate::virtio::interface::exclusive::Claim;
 use crate::virtio::interface::{ConfigInterrupt, Driver, StopFlag, VirtQueue, Worker, WorkerError};
 use crate::virtio::io_thread::ring;
 use kvm_accel::io::borrow_fd;
@@ -26,10 +26,10 @@ pub struct Ports {
     ports: Vec<Port>,
     /// `None` if the driver has not negotiated control messages and uses port 0 only.
     control: Option<Control>,
-    ends: Lease<Vec<HostEnd>>,
+    ends: Claim<Vec<HostEnd>>,
     terminals: Arc<Terminals>,
     /// The terminal sizes that were last reported to the driver.
-    told: Vec<Option<Size>>,
+    reported_sizes: Vec<Option<Size>>,
     config: ConfigInterrupt,
     stop: StopFlag,
 }
@@ -52,7 +52,7 @@ impl Ports {
     pub fn new(
         driver: Driver,
         kinds: Arc<[PortKind]>,
-        ends: Lease<Vec<HostEnd>>,
+        ends: Claim<Vec<HostEnd>>,
         terminals: Arc<Terminals>,
     ) -> Option<Self> {
         let Driver { features, queues, config, stop } = driver;
@@ -74,8 +74,8 @@ impl Ports {
                 ports.push(Port::new(receive, transmit, false));
             }
         }
-        let told = vec![None; kinds.len()];
-        Some(Self { kinds, ports, control, ends, terminals, told, config, stop })
+        let reported_sizes = vec![None; kinds.len()];
+        Some(Self { kinds, ports, control, ends, terminals, reported_sizes, config, stop })
     }
 
     /// Returns the index of the port with this number.
@@ -111,7 +111,7 @@ impl Ports {
     }
 
     /// Reads and answers control messages of the driver, while there is room for the answers.
-    fn converse(&mut self) -> Result<(), WorkerError> {
+    fn answer_messages(&mut self) -> Result<(), WorkerError> {
         for _ in 0..MAX_WAITING {
             if self.stop.is_set() {
                 break;
@@ -127,7 +127,7 @@ impl Ports {
 
     fn answer(&mut self, message: FromDriver) {
         match message {
-            FromDriver::DeviceReady => (0..self.ports.len()).for_each(|index| self.say(index, &ToDriver::Add)),
+            FromDriver::DeviceReady => (0..self.ports.len()).for_each(|index| self.enqueue(index, &ToDriver::Add)),
             FromDriver::PortReady { id } => {
                 let Some(index) = self.index(id) else { return };
                 if let Some(port) = self.ports.get_mut(index) {
@@ -135,16 +135,16 @@ impl Ports {
                 }
                 match self.kinds.get(index).cloned() {
                     Some(PortKind::Console) => {
-                        self.say(index, &ToDriver::Console);
-                        if let Some(told) = self.told.get_mut(index) {
-                            *told = None;
+                        self.enqueue(index, &ToDriver::Console);
+                        if let Some(reported) = self.reported_sizes.get_mut(index) {
+                            *reported = None;
                         }
-                        self.tell_size(index);
+                        self.report_size(index);
                     }
-                    Some(PortKind::Channel { name }) => self.say(index, &ToDriver::Name(&name)),
+                    Some(PortKind::Channel { name }) => self.enqueue(index, &ToDriver::Name(&name)),
                     None => return,
                 }
-                self.say(index, &ToDriver::Open);
+                self.enqueue(index, &ToDriver::Open);
             }
             FromDriver::PortOpen { id, open } => {
                 let index = self.index(id);
@@ -156,7 +156,7 @@ impl Ports {
         }
     }
 
-    fn say(&mut self, index: usize, message: &ToDriver<'_>) {
+    fn enqueue(&mut self, index: usize, message: &ToDriver<'_>) {
         let bytes = message.to_bytes(self.id(index));
         if let Some(control) = &mut self.control {
             control.waiting.push_back(bytes);
@@ -164,17 +164,19 @@ impl Ports {
     }
 
     /// Reports the size of a terminal to the driver if it differs from the size last reported.
-    fn tell_size(&mut self, index: usize) {
+    fn report_size(&mut self, index: usize) {
         let ready = self.ports.get(index).is_some_and(|port| port.ready);
         let size = self.terminals.size(index);
-        let Some(told) = self.told.get_mut(index).filter(|told| ready && **told != size) else { return };
-        *told = size;
+        let Some(reported) = self.reported_sizes.get_mut(index).filter(|reported| ready && **reported != size) else {
+            return;
+        };
+        *reported = size;
         let Some(size) = size else { return };
         let id = self.id(index);
         if let Some(control) = &mut self.control {
             // A queued message with the previous size is out of date.
             control.waiting.retain(|message| !ToDriver::is_resize(message, id));
-            self.say(index, &ToDriver::Resize(size));
+            self.enqueue(index, &ToDriver::Resize(size));
         } else {
             self.config.signal();
         }
@@ -185,18 +187,18 @@ impl Ports {
         let _ = self.terminals.wake.read();
         for index in 0..self.ports.len() {
             if self.kinds.get(index) == Some(&PortKind::Console) {
-                self.tell_size(index);
+                self.report_size(index);
             }
             self.output(index)?;
         }
-        self.converse()
+        self.answer_messages()
     }
 }
 
 impl Worker for Ports {
     fn notified(&mut self, queue: usize) -> Result<(), WorkerError> {
         if self.control.is_some() && CONTROL.contains(&queue) {
-            return self.converse();
+            return self.answer_messages();
         }
         let Some(index) = self.owner(queue) else { return Ok(()) };
         if queue % 2 == 1 {

@@ -2,11 +2,11 @@
 
 use super::backend::{Backend, HEADER, LARGEST, Received};
 use crate::Sources;
-use crate::virtio::interface::lease::Lease;
+use crate::virtio::interface::exclusive::Claim;
 use crate::virtio::interface::{
     Chain, ConfigInterrupt, Driver, ENOUGH_DESCRIPTORS, HostError, StopFlag, VirtQueue, Worker, WorkerError,
 };
-use crate::virtio::throttle::{Direction, ThrottleLease, timer};
+use crate::virtio::throttle::{Direction, ThrottleClaim, timer};
 use kvm_accel::tap::TapOffload;
 use rustix::event::PollFd;
 use std::io::{Read, Write};
@@ -28,8 +28,8 @@ pub(super) const BACKEND: usize = 1;
 const NUM_BUFFERS: std::ops::Range<usize> = 10..12;
 
 pub struct Frames {
-    backend: Lease<Backend>,
-    throttle: Option<ThrottleLease>,
+    backend: Claim<Backend>,
+    throttle: Option<ThrottleClaim>,
     link: Arc<AtomicBool>,
     config: ConfigInterrupt,
     /// VIRTIO_NET_F_MRG_RXBUF: a frame may fill several chains.
@@ -57,8 +57,8 @@ struct Waiting {
 
 impl Frames {
     pub fn new(
-        backend: Lease<Backend>,
-        throttle: Option<ThrottleLease>,
+        backend: Claim<Backend>,
+        throttle: Option<ThrottleClaim>,
         link: Arc<AtomicBool>,
         Driver { features, queues, config, stop }: Driver,
     ) -> Self {
@@ -179,7 +179,7 @@ impl Frames {
     }
 }
 
-fn admit(throttle: Option<&mut ThrottleLease>, direction: Direction, len: usize) -> Result<bool, HostError> {
+fn admit(throttle: Option<&mut ThrottleClaim>, direction: Direction, len: usize) -> Result<bool, HostError> {
     throttle
         .map_or(Ok(true), |throttle| throttle.admit(direction, (len - HEADER) as u64))
         .map_err(|error| timer(&error))
@@ -259,7 +259,7 @@ impl Worker for Frames {
 
     fn ready(&mut self, source: usize) -> Result<(), WorkerError> {
         if source == THROTTLE {
-            self.throttle.iter().for_each(ThrottleLease::fired);
+            self.throttle.iter().for_each(ThrottleClaim::fired);
             self.throttled = false;
         } else if let Some(backend) = self.backend.get_mut() {
             backend.flush();

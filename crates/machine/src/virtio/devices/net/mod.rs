@@ -13,10 +13,10 @@ mod stream;
 pub use backend::Backend;
 pub use forward::{Forward, Protocol};
 
-use crate::virtio::interface::lease::Holder;
+use crate::virtio::interface::exclusive::Exclusive;
 use crate::virtio::interface::read_space;
 use crate::virtio::interface::{Driver, VirtioDevice, Worker};
-use crate::virtio::throttle::{Throttle, ThrottleConfig, ThrottleHolder};
+use crate::virtio::throttle::{ExclusiveThrottle, Throttle, ThrottleConfig};
 use crate::{MachineConfigError, SetupError};
 use frames::Frames;
 use kvm_accel::cancel::Cancel;
@@ -59,11 +59,11 @@ pub struct NetConfig {
 /// `virtio-net`: the device.
 #[derive(Debug)]
 pub struct Net {
-    backend: Holder<Backend>,
+    backend: Exclusive<Backend>,
     offloads: bool,
     mac: [u8; 6],
     mtu: Option<u16>,
-    throttle: Option<ThrottleHolder>,
+    throttle: Option<ExclusiveThrottle>,
     /// The link is up: the back end has not closed.
     link: Arc<AtomicBool>,
 }
@@ -90,10 +90,10 @@ impl Net {
         })?;
         Ok(Self {
             offloads: backend.offloads(),
-            backend: Holder::new(backend),
+            backend: Exclusive::new(backend),
             mac,
             mtu,
-            throttle: throttle.map(ThrottleHolder::new),
+            throttle: throttle.map(ExclusiveThrottle::new),
             link: Arc::new(AtomicBool::new(true)),
         })
     }
@@ -140,12 +140,12 @@ impl VirtioDevice for Net {
 
     fn wait_until_started(&self, cancel: &Cancel) -> Result<(), SetupError> {
         // The back end is here: a worker takes it only after the guest has started.
-        self.backend.lease().get_mut().map_or(Ok(()), |backend| backend.wait_until_started(self.mac, cancel))
+        self.backend.claim().get_mut().map_or(Ok(()), |backend| backend.wait_until_started(self.mac, cancel))
     }
 
     fn activate(&self, driver: Driver) -> Box<dyn Worker> {
-        let throttle = self.throttle.as_ref().map(ThrottleHolder::lease);
-        Box::new(Frames::new(self.backend.lease(), throttle, Arc::clone(&self.link), driver))
+        let throttle = self.throttle.as_ref().map(ExclusiveThrottle::claim);
+        Box::new(Frames::new(self.backend.claim(), throttle, Arc::clone(&self.link), driver))
     }
 }
 

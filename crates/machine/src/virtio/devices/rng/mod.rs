@@ -7,9 +7,11 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::virtio::interface::lease::{Holder, Lease};
+use crate::virtio::interface::exclusive::{Claim, Exclusive};
 use crate::virtio::interface::{Driver, HostError, StopFlag, VirtQueue, VirtioDevice, Worker, WorkerError};
-use crate::virtio::throttle::{Direction, Rate, Rates, Throttle, ThrottleConfig, ThrottleHolder, ThrottleLease, timer};
+use crate::virtio::throttle::{
+    Direction, ExclusiveThrottle, Rate, Rates, Throttle, ThrottleClaim, ThrottleConfig, timer,
+};
 use crate::{MachineConfigError, Sources};
 use source::{Got, Source};
 use std::io::Write;
@@ -30,8 +32,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// `virtio-rng`: supplies entropy of the host.
 #[derive(Debug)]
 pub struct Rng {
-    source: Holder<Source>,
-    throttle: ThrottleHolder,
+    source: Exclusive<Source>,
+    throttle: ExclusiveThrottle,
 }
 
 impl Rng {
@@ -54,7 +56,7 @@ impl Rng {
             let message = format!("cannot create the timer of virtio-rng's rate limit: {error}");
             MachineConfigError::new("rng", message, "Raise the limit on open files (ulimit -n).")
         })?;
-        Ok(Self { source: Holder::new(source), throttle: ThrottleHolder::new(throttle) })
+        Ok(Self { source: Exclusive::new(source), throttle: ExclusiveThrottle::new(throttle) })
     }
 }
 
@@ -82,7 +84,7 @@ impl VirtioDevice for Rng {
     }
 
     fn activate(&self, Driver { queues, stop, .. }: Driver) -> Box<dyn Worker> {
-        let (source, throttle) = (self.source.lease(), self.throttle.lease());
+        let (source, throttle) = (self.source.claim(), self.throttle.claim());
         Box::new(Requests { source, throttle, waiting: None, admitted: false, more: false, queues, stop })
     }
 }
@@ -95,8 +97,8 @@ enum Waiting {
 }
 
 struct Requests {
-    source: Lease<Source>,
-    throttle: ThrottleLease,
+    source: Claim<Source>,
+    throttle: ThrottleClaim,
     waiting: Option<Waiting>,
     /// The throttle has admitted the next request.
     admitted: bool,

@@ -76,7 +76,7 @@ pub struct Connection {
     guest: Side,
     host: Side,
     /// The flags of the last SHUTDOWN that was sent to the guest.
-    told: u32,
+    last_shutdown: u32,
     /// The guest has requested a credit update.
     asked_for_credit: bool,
     /// A credit request was sent to the guest, and no packet of the guest has arrived since.
@@ -90,7 +90,7 @@ impl Connection {
             credit: Credit::default(),
             guest: BOTH,
             host: BOTH,
-            told: 0,
+            last_shutdown: 0,
             asked_for_credit: false,
             waits_for_credit: false,
         }
@@ -166,7 +166,7 @@ impl Connection {
     }
 
     /// Records that the host side receives no more data. This has no effect if the guest has closed that direction itself.
-    pub fn host_deaf(&mut self) {
+    pub fn host_stopped_receiving(&mut self) {
         self.host.receives &= !self.guest.sends;
     }
 
@@ -202,9 +202,9 @@ impl Connection {
                     if self.host.receives { 0 } else { NO_RECEIVE } | if self.host.sends { 0 } else { NO_SEND };
                 if data && room > 0 {
                     Some(Message::Data(room))
-                } else if shutdown != self.told {
+                } else if shutdown != self.last_shutdown {
                     Some(Message::Shutdown(shutdown))
-                } else if self.asked_for_credit || self.credit.worth_telling() {
+                } else if self.asked_for_credit || self.credit.update_is_due() {
                     Some(Message::CreditUpdate)
                 } else if data && !self.waits_for_credit {
                     Some(Message::CreditRequest)
@@ -216,18 +216,18 @@ impl Connection {
     }
 
     /// Records that a packet is sent to the guest, with `len` bytes of data. Returns `fwd_cnt` for its header.
-    pub fn tell(&mut self, message: Message, len: u32) -> u32 {
+    pub fn record_sent(&mut self, message: Message, len: u32) -> u32 {
         match message {
             Message::Request => self.phase = Phase::Requesting { asked: true },
             Message::Response => self.phase = Phase::Open,
             Message::Reset => self.phase = Phase::Gone,
-            Message::Shutdown(flags) => self.told = flags,
+            Message::Shutdown(flags) => self.last_shutdown = flags,
             Message::CreditRequest => self.waits_for_credit = true,
             Message::Data(_) => self.credit.send(len),
             Message::CreditUpdate => {}
         }
         self.asked_for_credit = false;
-        self.credit.tell()
+        self.credit.advertise()
     }
 
     /// True while the guest may send data.
@@ -241,7 +241,7 @@ impl Connection {
     }
 
     /// True while data of the host side can reach the guest.
-    pub const fn host_is_heard(&self) -> bool {
+    pub const fn host_data_reaches_guest(&self) -> bool {
         self.host.sends && self.guest.receives
     }
 

@@ -18,7 +18,7 @@ pub struct Credit {
     /// Received bytes that the host side has taken.
     forwarded: u32,
     /// The value of `forwarded` in the last packet to the guest.
-    told: u32,
+    advertised: u32,
 }
 
 impl Credit {
@@ -58,14 +58,14 @@ impl Credit {
     }
 
     /// True if half of the buffer has become free since the last packet to the guest. The guest may soon wait for that space.
-    pub const fn worth_telling(&self) -> bool {
-        self.forwarded.wrapping_sub(self.told) >= BUFFER / 2
+    pub const fn update_is_due(&self) -> bool {
+        self.forwarded.wrapping_sub(self.advertised) >= BUFFER / 2
     }
 
-    /// Returns `fwd_cnt` for a packet to the guest.
-    pub const fn tell(&mut self) -> u32 {
-        self.told = self.forwarded;
-        self.told
+    /// Returns `fwd_cnt` for a packet to the guest, and records it as advertised.
+    pub const fn advertise(&mut self) -> u32 {
+        self.advertised = self.forwarded;
+        self.advertised
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
         fn test_no_numbers_of_a_guest_make_the_buffer_grow(
             steps in prop::collection::vec((any::<u32>(), any::<u32>(), 0..BUFFER * 2, 0..BUFFER * 2), 0..64)
         ) {
-            let mut credit = Credit { received: u32::MAX - 1000, forwarded: u32::MAX - 1000, told: u32::MAX - 1000, ..Credit::default() };
+            let mut credit = Credit { received: u32::MAX - 1000, forwarded: u32::MAX - 1000, advertised: u32::MAX - 1000, ..Credit::default() };
             for (buf_alloc, fwd_cnt, received, forwarded) in steps {
                 credit.update(buf_alloc, fwd_cnt);
                 prop_assert!(credit.for_host() <= buf_alloc);

@@ -7,15 +7,15 @@ use rustix::net::{RecvFlags, recv};
 /// Longer than any valid line.
 const LINE: usize = 32;
 
-/// The result of reading a line.
+/// How far a handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
-    /// The line is incomplete.
-    Part,
-    /// The guest's port.
+pub enum Progress {
+    /// No newline has arrived yet.
+    Incomplete,
+    /// The line is complete and names this port of the guest.
     Connect(u32),
-    /// The line is invalid, or the program has closed the socket.
-    Nonsense,
+    /// A protocol violation: the line is invalid, or the program has closed the socket.
+    Violation,
 }
 
 /// A partially read line.
@@ -26,29 +26,29 @@ pub struct Handshake {
 
 impl Handshake {
     /// Reads the line from the socket, and leaves what follows it.
-    pub fn read(&mut self, socket: impl AsFd) -> Said {
+    pub fn read(&mut self, socket: impl AsFd) -> Progress {
         loop {
             let mut buffer = [0; LINE];
             let room = &mut buffer[..LINE - self.line.len()];
             let seen = match recv(&socket, &mut *room, RecvFlags::DONTWAIT | RecvFlags::PEEK) {
-                Ok((0, _)) => return Said::Nonsense,
+                Ok((0, _)) => return Progress::Violation,
                 Ok((seen, _)) => seen,
                 Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN) => return Said::Part,
-                Err(_) => return Said::Nonsense,
+                Err(Errno::AGAIN) => return Progress::Incomplete,
+                Err(_) => return Progress::Violation,
             };
             let end = room[..seen].iter().position(|&byte| byte == b'\n');
             let part = &mut room[..end.map_or(seen, |end| end + 1)];
             // The bytes that were peeked at are still there: nothing else reads this socket.
             if recv(&socket, &mut *part, RecvFlags::DONTWAIT).map(|(read, _)| read) != Ok(part.len()) {
-                return Said::Nonsense;
+                return Progress::Violation;
             }
             self.line.extend_from_slice(part);
             if end.is_some() {
-                return parse(&self.line).map_or(Said::Nonsense, Said::Connect);
+                return parse(&self.line).map_or(Progress::Violation, Progress::Connect);
             }
             if self.line.len() == LINE {
-                return Said::Nonsense;
+                return Progress::Violation;
             }
         }
     }
@@ -72,11 +72,11 @@ mod tests {
     fn test_a_line_may_arrive_in_parts_and_later_bytes_stay() {
         let (mut theirs, mut ours) = UnixStream::pair().unwrap();
         let mut handshake = Handshake::default();
-        assert_eq!(handshake.read(&ours), Said::Part);
+        assert_eq!(handshake.read(&ours), Progress::Incomplete);
         theirs.write_all(b"CONN").unwrap();
-        assert_eq!(handshake.read(&ours), Said::Part);
+        assert_eq!(handshake.read(&ours), Progress::Incomplete);
         theirs.write_all(b"ECT 52\nhello").unwrap();
-        assert_eq!(handshake.read(&ours), Said::Connect(52));
+        assert_eq!(handshake.read(&ours), Progress::Connect(52));
         drop(theirs);
         let mut rest = String::new();
         ours.read_to_string(&mut rest).unwrap();
@@ -93,10 +93,10 @@ mod tests {
         assert_eq!(parse(b"CONNECT 4294967295\r\n"), Some(u32::MAX));
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(&[b'x'; 100]).unwrap();
-        assert_eq!(Handshake::default().read(&ours), Said::Nonsense);
+        assert_eq!(Handshake::default().read(&ours), Progress::Violation);
         let (theirs, ours) = UnixStream::pair().unwrap();
         drop(theirs);
-        assert_eq!(Handshake::default().read(&ours), Said::Nonsense);
+        assert_eq!(Handshake::default().read(&ours), Progress::Violation);
     }
 
     proptest! {

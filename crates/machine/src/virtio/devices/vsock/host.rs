@@ -62,7 +62,7 @@ impl HostEnd {
         self.readable |= over || flags.contains(EventFlags::IN);
         self.writable |= flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR);
         if flags.contains(EventFlags::HUP) {
-            self.deaf();
+            self.stop_writing();
         }
     }
 
@@ -165,13 +165,13 @@ impl HostEnd {
                 Ok(len) => written += len,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => self.writable = false,
-                Err(_) => self.deaf(),
+                Err(_) => self.stop_writing(),
             }
         }
         written
     }
 
-    fn deaf(&mut self) {
+    fn stop_writing(&mut self) {
         self.writes = Writes::Ended;
     }
 }

@@ -105,7 +105,7 @@ impl VsockError {
     }
 }
 
-/// Limits on what a guest may cost this process. The device resets connections beyond them.
+/// Limits on the resources of this process that a guest may use. The device resets connections beyond them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VsockLimits {
     /// The most connections at a time. Each has one descriptor, or two if this process accepts it. This includes programs that have not

@@ -173,8 +173,8 @@ impl Mux {
             return Some((reset, &[]));
         }
         let (key, stream) = self.streams.take_turn()?;
-        let packet = stream.say(room, &mut self.buffer).map(|(message, len)| {
-            let fwd_cnt = stream.connection.tell(message, len);
+        let packet = stream.next_packet(room, &mut self.buffer).map(|(message, len)| {
+            let fwd_cnt = stream.connection.record_sent(message, len);
             let (op, flags) = match message {
                 Message::Request => (Op::Request, 0),
                 Message::Response => (Op::Response, 0),

@@ -1,5 +1,5 @@
-//! The epoll instance of a device, which watches its sockets for edges. It costs the same for one socket and for thousands, while
-//! [`Sources`](crate::Sources) is a list of a few. It is no loop of its own: it is a source of the device's I/O thread, and never waits.
+//! The epoll instance of a device, which watches its sockets for edges. It costs the same for one socket and for thousands;
+//! [`Sources`](crate::Sources) is for a few descriptors. It never waits: it is one of the sources of the device's I/O thread.
 
 use super::key::{Key, LISTENER, WAKE};
 use super::path::HostPath;

@@ -84,7 +84,7 @@ impl Stream {
     }
 
     /// Returns the next packet for the guest, with at most `room` bytes of data, which it reads into the start of `buffer`.
-    pub fn say(&mut self, room: usize, buffer: &mut [u8]) -> Option<(Message, u32)> {
+    pub fn next_packet(&mut self, room: usize, buffer: &mut [u8]) -> Option<(Message, u32)> {
         let message = self.next()?;
         let Message::Data(credit) = message else { return Some((message, 0)) };
         let most = room.min(usize::try_from(credit).unwrap_or(usize::MAX)).min(buffer.len());
@@ -103,8 +103,8 @@ impl Stream {
     /// Drops the host's end when no data can pass in either direction.
     pub fn settle(&mut self) {
         if self.host.as_ref().is_some_and(HostEnd::is_finished) {
-            self.connection.host_deaf();
-            if !self.connection.host_is_heard() {
+            self.connection.host_stopped_receiving();
+            if !self.connection.host_data_reaches_guest() {
                 self.host = None;
                 self.connection.host_gone();
             }

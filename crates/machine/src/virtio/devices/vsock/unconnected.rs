@@ -1,6 +1,6 @@
 //! Sockets of host programs that belong to no connection: the handshake is incomplete, or the guest has ended the connection.
 
-use super::handshake::{Handshake, Said};
+use super::handshake::{Handshake, Progress};
 use super::host::HostEnd;
 use super::key::{Key, LISTENER, NO_PORT};
 use rustix::event::epoll::EventFlags;
@@ -60,9 +60,9 @@ impl Unconnected {
     pub fn event(&mut self, key: Key, flags: EventFlags) -> Option<Request> {
         match self.sockets.get_mut(&key)? {
             State::Handshake(socket, handshake) => match handshake.read(&*socket) {
-                Said::Part => {}
-                Said::Nonsense => drop(self.sockets.remove(&key)),
-                Said::Connect(port) => {
+                Progress::Incomplete => {}
+                Progress::Violation => drop(self.sockets.remove(&key)),
+                Progress::Connect(port) => {
                     if let Some(State::Handshake(socket, _)) = self.sockets.remove(&key) {
                         return Some(Request { socket, port });
                     }

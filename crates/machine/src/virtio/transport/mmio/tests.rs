@@ -148,25 +148,25 @@ fn test_a_queue_outside_ram_needs_a_reset() {
 fn test_a_malformed_ring_needs_a_reset_and_works_after_it() {
     let ram = ram();
     let (raised, line) = channel();
-    let (tell, told) = channel();
+    let (sender, errors) = channel();
     let irq = Irq::edge(move || _ = raised.send(()));
-    let tell = Box::new(move |error: &WorkerError| _ = tell.send(error.clone()));
-    let mmio = Mmio::new(Arc::new(rng()), ram.clone(), irq, tell).unwrap();
+    let report = Box::new(move |error: &WorkerError| _ = sender.send(error.clone()));
+    let mmio = Mmio::new(Arc::new(rng()), ram.clone(), irq, report).unwrap();
     start(&mmio, DESCRIPTORS);
     // The available index is ahead by more buffers than the queue has.
     ram.write_obj(100_u16, GuestAddress(u64::from(AVAILABLE) + 2)).unwrap();
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_ne!(read(&mmio, register::VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
-    let Ok(WorkerError::Driver(DriverError(why))) = told.recv_timeout(Duration::from_secs(60)) else {
-        panic!("whose?")
+    let Ok(WorkerError::Driver(DriverError(why))) = errors.recv_timeout(Duration::from_secs(60)) else {
+        panic!("expected an error of the driver")
     };
     assert!(why.contains("available ring index"), "{why}");
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
     // After a reset, another error of the same kind is not reported.
     start(&mmio, 0xffff_f000);
     line.recv_timeout(Duration::from_secs(60)).unwrap();
-    assert!(told.try_recv().is_err());
+    assert!(errors.try_recv().is_err());
     write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
     ram.write_obj(0_u32, GuestAddress(USED.into())).unwrap();
     start(&mmio, DESCRIPTORS);
@@ -234,10 +234,10 @@ impl Worker for PanicsWorker {
 fn test_a_panic_needs_a_reset_is_reported_once_and_leaves_a_device_that_can_be_started() {
     for activate in [true, false] {
         let (raised, line) = channel();
-        let (tell, told) = channel();
+        let (sender, errors) = channel();
         let irq = Irq::edge(move || _ = raised.send(()));
-        let tell = Box::new(move |error: &WorkerError| _ = tell.send(error.clone()));
-        let mmio = Mmio::new(Arc::new(Panics { activate }), ram(), irq, tell).unwrap();
+        let report = Box::new(move |error: &WorkerError| _ = sender.send(error.clone()));
+        let mmio = Mmio::new(Arc::new(Panics { activate }), ram(), irq, report).unwrap();
         for round in 0..3 {
             start(&mmio, DESCRIPTORS);
             write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 0);
@@ -246,8 +246,8 @@ fn test_a_panic_needs_a_reset_is_reported_once_and_leaves_a_device_that_can_be_s
             write(&mmio, register::VIRTIO_MMIO_STATUS, 0);
             assert_eq!(read(&mmio, register::VIRTIO_MMIO_STATUS), 0, "round {round}");
         }
-        let told: Vec<_> = told.try_iter().collect();
-        let [WorkerError::Host(error)] = &told[..] else { panic!("{told:?}") };
+        let errors: Vec<_> = errors.try_iter().collect();
+        let [WorkerError::Host(error)] = &errors[..] else { panic!("{errors:?}") };
         assert!(error.to_string().contains("a bug in") && error.to_string().contains("report it"), "{error}");
     }
 }
@@ -290,33 +290,33 @@ impl Drop for WatchedWorker {
 
 #[test]
 fn test_a_reset_waits_until_the_worker_has_ended() {
-    let (sender, told) = channel();
+    let (sender, messages) = channel();
     let (mmio, _line) = transport(Watched(sender), &ram());
     start(&mmio, DESCRIPTORS);
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-    assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
+    assert_eq!(messages.recv_timeout(Duration::from_secs(60)), Ok("second"));
     // The device has no third queue.
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 2);
     mmio.reset(later()).unwrap();
-    assert_eq!(told.try_recv(), Ok("gone"));
+    assert_eq!(messages.try_recv(), Ok("gone"));
     start(&mmio, DESCRIPTORS);
     drop(mmio);
-    assert_eq!(told.try_recv(), Ok("gone"));
+    assert_eq!(messages.try_recv(), Ok("gone"));
 }
 
 #[test]
 fn test_a_machine_that_is_stopped_has_devices_that_wait() {
-    let (sender, told) = channel();
+    let (sender, messages) = channel();
     let (mmio, _line) = transport(Watched(sender), &ram());
     start(&mmio, DESCRIPTORS);
     mmio.interrupt();
     write(&mmio, register::VIRTIO_MMIO_QUEUE_NOTIFY, 1);
-    assert!(told.recv_timeout(Duration::from_millis(50)).is_err());
+    assert!(messages.recv_timeout(Duration::from_millis(50)).is_err());
     mmio.resume();
-    assert_eq!(told.recv_timeout(Duration::from_secs(60)), Ok("second"));
+    assert_eq!(messages.recv_timeout(Duration::from_secs(60)), Ok("second"));
     mmio.interrupt();
     mmio.reset(later()).unwrap();
-    assert_eq!(told.try_recv(), Ok("gone"));
+    assert_eq!(messages.try_recv(), Ok("gone"));
 }
 
 mod fuzz {

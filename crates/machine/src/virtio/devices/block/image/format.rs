@@ -63,7 +63,7 @@ const FOREIGN: [(Place, usize, &[u8], &str); 15] = [
     (Place::Last, 0, b"koly", "DMG"),
 ];
 
-/// What the first and the last sector of a file look like.
+/// The format that the first and the last sector of a file indicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detected {
     /// A supported format. Anything without a known magic number is raw.

@@ -48,7 +48,7 @@ pub fn take(file: &File, read_only: bool) -> Result<Lock, &'static str> {
     unlocked(file)
 }
 
-/// What follows the path in the message when the process has no descriptor for the lock.
+/// The text after the path in the message for a process without a free descriptor for the lock.
 pub const TOO_MANY_FILES: &str = "cannot be locked: too many open files";
 
 fn unlocked(file: &File) -> Result<Lock, &'static str> {

@@ -55,7 +55,7 @@ pub struct DiskConfig {
 #[derive(Debug)]
 pub struct Image {
     medium: Medium,
-    /// What the user should know about the image.
+    /// Warnings about the image.
     pub warnings: Vec<Warning>,
     /// See [`Image::has_lost`].
     lost: AtomicBool,

@@ -1,4 +1,4 @@
-//! Images that qemu-img has created, and its opinion of what is left of them.
+//! Images that qemu-img creates, and checks after the device has written them.
 
 use super::*;
 use std::path::PathBuf;
@@ -134,8 +134,8 @@ fn opening_for_writing_warns_of_persistent_bitmaps_and_reading_keeps_them() {
     assert_eq!(again.warnings(), [], "they are inconsistent already");
     drop(again);
     let output = run(&img, &["check", path]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("a program lacking bitmap support modified this file"), "{output:?}");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("a program lacking bitmap support modified this file"), "{output:?}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn header(op: Op) -> Header {
 fn open() -> Connection {
     let mut connection = Connection::accept(&header(Op::Request));
     assert_eq!(connection.next(true), Some(Message::Response));
-    connection.tell(Message::Response, 0);
+    connection.record_sent(Message::Response, 0);
     connection
 }
 
@@ -32,7 +32,7 @@ fn open() -> Connection {
 fn test_a_request_of_the_host_waits_for_the_answer() {
     let mut connection = Connection::request();
     assert_eq!(connection.next(true), Some(Message::Request));
-    connection.tell(Message::Request, 0);
+    connection.record_sent(Message::Request, 0);
     assert_eq!(connection.next(true), None);
     assert_eq!(connection.packet(&header(Op::Response)), Effect::Opened);
     assert_eq!(connection.next(true), Some(Message::Data(1 << 16)));
@@ -42,7 +42,7 @@ fn test_a_request_of_the_host_waits_for_the_answer() {
 #[test]
 fn test_a_refusal_is_not_answered() {
     let mut connection = Connection::request();
-    connection.tell(Message::Request, 0);
+    connection.record_sent(Message::Request, 0);
     assert_eq!(connection.packet(&header(Op::Reset)), Effect::Over { orderly: false });
     assert!(connection.is_gone());
     assert_eq!(connection.next(true), None);
@@ -56,7 +56,7 @@ fn test_an_answer_to_no_question_ends_the_connection() {
         assert_eq!(connection.next(true), Some(Message::Reset));
         // Only once.
         assert_eq!(connection.packet(&header(op)), Effect::None);
-        connection.tell(Message::Reset, 0);
+        connection.record_sent(Message::Reset, 0);
         assert!(connection.is_gone());
     }
     let mut connection = Connection::request();
@@ -68,7 +68,7 @@ fn test_each_side_ends_its_own_direction() {
     let mut connection = open();
     connection.host_ended();
     assert_eq!(connection.next(false), Some(Message::Shutdown(NO_SEND)));
-    connection.tell(Message::Shutdown(NO_SEND), 0);
+    connection.record_sent(Message::Shutdown(NO_SEND), 0);
     assert_eq!(connection.next(true), None);
     assert_eq!(connection.packet(&Header { len: 5, ..header(Op::Data) }), Effect::Data);
     assert_eq!(connection.packet(&Header { flags: NO_SEND, ..header(Op::Shutdown) }), Effect::Ended);
@@ -89,14 +89,14 @@ fn test_a_guest_that_closes_is_answered_by_a_reset() {
 #[test]
 fn test_credit_is_requested_once_and_reported_on_request() {
     let mut connection = Connection::accept(&Header { buf_alloc: 0, ..header(Op::Request) });
-    connection.tell(Message::Response, 0);
+    connection.record_sent(Message::Response, 0);
     assert_eq!(connection.next(true), Some(Message::CreditRequest));
-    connection.tell(Message::CreditRequest, 0);
+    connection.record_sent(Message::CreditRequest, 0);
     assert_eq!(connection.next(true), None);
     assert_eq!(connection.packet(&Header { buf_alloc: 7, ..header(Op::CreditRequest) }), Effect::None);
     assert_eq!(connection.next(true), Some(Message::Data(7)));
     assert_eq!(connection.next(false), Some(Message::CreditUpdate));
-    connection.tell(Message::CreditUpdate, 0);
+    connection.record_sent(Message::CreditUpdate, 0);
     assert_eq!(connection.next(false), None);
 }
 
@@ -105,7 +105,7 @@ fn test_a_closed_host_side_is_reported_once() {
     let mut connection = open();
     connection.host_gone();
     assert_eq!(connection.next(false), Some(Message::Shutdown(NO_SEND | NO_RECEIVE)));
-    connection.tell(Message::Shutdown(NO_SEND | NO_RECEIVE), 0);
+    connection.record_sent(Message::Shutdown(NO_SEND | NO_RECEIVE), 0);
     assert_eq!(connection.next(true), None);
     assert_eq!(connection.packet(&header(Op::CreditUpdate)), Effect::None);
     assert_eq!(connection.packet(&header(Op::Reset)), Effect::Over { orderly: false });
@@ -130,9 +130,9 @@ fn any_op() -> impl Strategy<Value = Op> {
 enum Step {
     Packet { op: Op, len: u32, flags: u32, buf_alloc: u32, fwd_cnt: u32 },
     Forwarded(u32),
-    Tell { readable: bool, len: u32 },
+    Send { readable: bool, len: u32 },
     Ended,
-    Deaf,
+    StoppedReceiving,
     Gone,
     Failed,
 }
@@ -143,9 +143,9 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => packet,
         2 => any::<u32>().prop_map(Step::Forwarded),
-        8 => (any::<bool>(), any::<u32>()).prop_map(|(readable, len)| Step::Tell { readable, len }),
+        8 => (any::<bool>(), any::<u32>()).prop_map(|(readable, len)| Step::Send { readable, len }),
         1 => Just(Step::Ended),
-        1 => Just(Step::Deaf),
+        1 => Just(Step::StoppedReceiving),
         1 => Just(Step::Gone),
         1 => Just(Step::Failed),
     ]
@@ -165,15 +165,15 @@ proptest! {
                     prop_assert!(!gone || effect == Effect::None);
                 }
                 Step::Forwarded(len) => connection.forwarded(len),
-                Step::Tell { readable, len } => {
+                Step::Send { readable, len } => {
                     if let Some(message) = connection.next(readable) {
                         prop_assert!(!gone);
                         let len = if let Message::Data(most) = message { len.min(most) } else { 0 };
-                        connection.tell(message, len);
+                        connection.record_sent(message, len);
                     }
                 }
                 Step::Ended => connection.host_ended(),
-                Step::Deaf => connection.host_deaf(),
+                Step::StoppedReceiving => connection.host_stopped_receiving(),
                 Step::Gone => connection.host_gone(),
                 Step::Failed => connection.host_failed(),
             }
@@ -181,11 +181,11 @@ proptest! {
             prop_assert!(!gone || connection.is_gone());
         }
         // Without new data or events, the packets come to an end: at most a request or response, a shutdown and a credit update.
-        let mut told = 0;
+        let mut packets = 0;
         while let Some(message) = connection.next(false) {
-            connection.tell(message, 0);
-            told += 1;
-            prop_assert!(told <= 4);
+            connection.record_sent(message, 0);
+            packets += 1;
+            prop_assert!(packets <= 4);
         }
     }
 
@@ -200,21 +200,21 @@ proptest! {
     ) {
         let mut connection = Connection::accept(&Header { buf_alloc: room, ..header(Op::Request) });
         let mut guest = Guest { room, ..Guest::default() };
-        let (mut unsent, mut unheard, mut held) = (to_guest, from_guest, 0_u32);
+        let (mut unsent, mut unsent_by_guest, mut held) = (to_guest, from_guest, 0_u32);
         let mut wire = VecDeque::new();
         // Enough rounds for a guest with a small buffer, behind a full queue of credit requests.
         for &(what, amount) in order.iter().cycle().take(60_000) {
             match what {
                 // The guest sends as much as its credit allows.
                 0 => {
-                    let len = amount.min(unheard).min(guest.credit());
+                    let len = amount.min(unsent_by_guest).min(guest.credit());
                     if guest.open && len > 0 {
-                        unheard -= len;
+                        unsent_by_guest -= len;
                         guest.sent = guest.sent.wrapping_add(len);
                         prop_assert_eq!(connection.packet(&guest.header(Op::Data, len)), Effect::Data);
                         held += len;
                     }
-                    if guest.open && unheard == 0 && !guest.ended {
+                    if guest.open && unsent_by_guest == 0 && !guest.ended {
                         guest.ended = true;
                         let end = Header { flags: NO_SEND, ..guest.header(Op::Shutdown, 0) };
                         prop_assert_eq!(connection.packet(&end), Effect::Ended);
@@ -235,7 +235,7 @@ proptest! {
                             connection.host_ended();
                         } else {
                             unsent -= len;
-                            let fwd_cnt = connection.tell(message, len);
+                            let fwd_cnt = connection.record_sent(message, len);
                             wire.push_back((message, len, fwd_cnt));
                         }
                     } else if unsent == 0 {
@@ -263,8 +263,8 @@ proptest! {
         let all = [0, 1, 2, 3, 4].iter().all(|step| order.iter().any(|(what, _)| what == step));
         // Only sequences in which every participant gets its turn, and that are long enough for transfers of single bytes.
         if all && order.iter().all(|(_, amount)| *amount > 1000) && room > 1000 {
-            prop_assert_eq!((unsent, unheard, held, guest.buffered), (0, 0, 0, 0));
-            prop_assert_eq!((guest.heard, guest.host_ended), (to_guest, true));
+            prop_assert_eq!((unsent, unsent_by_guest, held, guest.buffered), (0, 0, 0, 0));
+            prop_assert_eq!((guest.received, guest.host_ended), (to_guest, true));
             let close = Header { flags: NO_SEND | NO_RECEIVE, ..guest.header(Op::Shutdown, 0) };
             prop_assert_eq!(connection.packet(&close), Effect::Over { orderly: true });
             prop_assert_eq!(connection.next(true), Some(Message::Reset));
@@ -281,7 +281,7 @@ struct Guest {
     room: u32,
     buffered: u32,
     taken: u32,
-    heard: u32,
+    received: u32,
     sent: u32,
     host_room: u32,
     host_taken: u32,
@@ -300,7 +300,7 @@ impl Guest {
     fn hear(&mut self, message: Message, len: u32, fwd_cnt: u32) -> bool {
         (self.host_room, self.host_taken) = (BUFFER, fwd_cnt);
         self.buffered += len;
-        self.heard += len;
+        self.received += len;
         match message {
             Message::Response => self.open = true,
             Message::Shutdown(NO_SEND) => self.host_ended = true,

@@ -10,26 +10,26 @@ fn test_a_host_that_does_not_read_holds_no_more_than_the_credit() {
     let Accepted { mut socket, .. } = listener.accept().unwrap();
     let chunk: Vec<u8> = (0..=255).cycle().take(32 << 10).collect();
     // The device forwards what the socket takes, and reports it in `fwd_cnt`. The rest waits in the device.
-    let (mut sent, mut told) = (0_u32, 0);
-    while sent + chunk.len() as u32 <= told + BUFFER {
+    let (mut sent, mut forwarded) = (0_u32, 0);
+    while sent + chunk.len() as u32 <= forwarded + BUFFER {
         guest.send(data, &chunk);
         sent += chunk.len() as u32;
         while let Some((header, _)) = guest.receive() {
             assert_eq!((header.op, header.buf_alloc), (Op::CreditUpdate, BUFFER));
-            told = header.fwd_cnt;
+            forwarded = header.fwd_cnt;
         }
     }
     // All data arrives once the host reads.
     socket.set_nonblocking(true).unwrap();
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..1000 {
-        let _ = socket.read_to_end(&mut heard);
+        let _ = socket.read_to_end(&mut received);
         while let Some((header, _)) = guest.receive() {
             assert_eq!(header.op, Op::CreditUpdate);
         }
     }
-    assert_eq!(heard.len(), sent as usize);
-    assert!(heard.iter().zip((0..=255).cycle()).all(|(a, b)| *a == b));
+    assert_eq!(received.len(), sent as usize);
+    assert!(received.iter().zip((0..=255).cycle()).all(|(a, b)| *a == b));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn test_a_guest_that_sends_more_than_its_credit_is_reset() {
             return;
         }
     }
-    panic!("it could send for ever");
+    panic!("the guest can send without limit");
 }
 
 #[test]
@@ -56,24 +56,24 @@ fn test_what_a_guest_sent_before_it_closed_arrives() {
     let listener = listen(&vsock, 52);
     let data = guest.connect(52);
     let Accepted { mut socket, .. } = listener.accept().unwrap();
-    let (mut sent, mut told) = (0, 0);
+    let (mut sent, mut forwarded) = (0, 0);
     let chunk = vec![5; 32 << 10];
-    while sent + chunk.len() as u32 <= told + BUFFER {
+    while sent + chunk.len() as u32 <= forwarded + BUFFER {
         guest.send(data, &chunk);
         sent += chunk.len() as u32;
         while let Some((header, _)) = guest.receive() {
-            told = header.fwd_cnt;
+            forwarded = header.fwd_cnt;
         }
     }
-    assert!(told < sent);
+    assert!(forwarded < sent);
     guest.send(Header { flags: NO_SEND | NO_RECEIVE, ..to(52, Op::Shutdown) }, &[]);
     guest.expect(Op::Reset);
     socket.set_nonblocking(true).unwrap();
-    let mut heard = Vec::new();
-    while socket.read_to_end(&mut heard).is_err() {
+    let mut received = Vec::new();
+    while socket.read_to_end(&mut received).is_err() {
         guest.turn();
     }
-    assert_eq!(heard.len(), sent as usize);
+    assert_eq!(received.len(), sent as usize);
 }
 
 #[test]

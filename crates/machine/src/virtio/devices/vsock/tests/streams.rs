@@ -10,9 +10,9 @@ fn test_a_guest_reaches_a_listener_of_this_process() {
     let Accepted { mut socket, port } = listener.accept().unwrap();
     assert_eq!(port, 1000);
     guest.send(data, b"ping");
-    let mut heard = [0; 4];
-    socket.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"ping");
+    let mut received = [0; 4];
+    socket.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"ping");
     socket.write_all(b"pong").unwrap();
     let (header, bytes) = guest.receive().unwrap();
     assert_eq!((header.op, header.src_port, header.dst_port, header.fwd_cnt), (Op::Data, 52, 1000, 4));
@@ -73,9 +73,9 @@ fn test_this_process_reaches_the_guest_and_each_side_ends_its_direction() {
     assert_eq!(guest.expect(Op::Shutdown).flags, NO_SEND);
     guest.send(answer(Op::Data), b"answer");
     guest.send(Header { flags: NO_SEND, ..answer(Op::Shutdown) }, &[]);
-    let mut heard = String::new();
-    socket.read_to_string(&mut heard).unwrap();
-    assert_eq!(heard, "answer");
+    let mut received = String::new();
+    socket.read_to_string(&mut received).unwrap();
+    assert_eq!(received, "answer");
     // Both directions are closed: the device drops the socket, and sends SHUTDOWN for both.
     assert_eq!(guest.expect(Op::Shutdown).flags, NO_SEND | NO_RECEIVE);
 }
@@ -153,9 +153,9 @@ fn test_programs_of_the_host_connect_by_the_path_and_are_connected_to_behind_it(
     let data = guest.connect(80);
     let (mut program, _) = server.accept().unwrap();
     guest.send(data, b"hi");
-    let mut heard = [0; 2];
-    program.read_exact(&mut heard).unwrap();
-    assert_eq!(&heard, b"hi");
+    let mut received = [0; 2];
+    program.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"hi");
     // A listener of this process takes precedence over a program at the path.
     let listener = listen(&vsock, 80);
     guest.send(Header { src_port: 1001, ..to(80, Op::Request) }, &[]);

@@ -7,7 +7,7 @@ use std::fmt::Arguments;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Content {
-    /// Nothing that refers to other clusters: data, or nothing at all.
+    /// Data, or an unused cluster. It refers to no other cluster.
     Data,
     Header,
     L1,
@@ -70,7 +70,7 @@ impl Census {
         Self { cluster_bits, references: vec![0; clusters], clusters: vec![0; clusters] }
     }
 
-    /// Returns the number of references to a cluster. 65535 stands for more, too.
+    /// Returns the number of references to a cluster. 65535 means 65535 or more.
     pub fn references(&self, index: u64) -> u16 {
         usize::try_from(index).ok().and_then(|index| self.references.get(index)).copied().unwrap_or(0)
     }

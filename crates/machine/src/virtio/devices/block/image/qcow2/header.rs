@@ -14,7 +14,7 @@ const MOST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 const MOST_SNAPSHOTS: u32 = 65536;
 const LONGEST_NAME: u32 = 1023;
 
-/// Bytes of the header in version 2, and the least in version 3.
+/// Bytes of the header in version 2, and the minimum in version 3.
 const V2_HEADER: u64 = 72;
 const V3_HEADER: u64 = 104;
 
@@ -74,7 +74,7 @@ impl Header {
     /// Reads and checks the header of a file of `file_len` bytes.
     ///
     /// # Errors
-    /// [`Fault`] if the file is no qcow2 image, or one that cannot be used.
+    /// [`Fault`] if the file is not a qcow2 image that can be used.
     pub fn read(file: &File, file_len: u64) -> Result<Self, Fault> {
         let mut start = [0; 104];
         let available = usize::try_from(file_len.min(V3_HEADER)).unwrap_or(0);

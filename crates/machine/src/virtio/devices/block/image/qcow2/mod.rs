@@ -46,8 +46,8 @@ impl fmt::Debug for Qcow2Image {
 }
 
 impl Qcow2Image {
-    /// Opens the image in `file` with its backing files. Relative names of backing files are resolved against `path`. Adds to `warnings`
-    /// what opening the image for writing invalidates.
+    /// Opens the image in `file` with its backing files. Relative names of backing files are resolved against `path`. Adds a warning
+    /// for the features that opening the image for writing invalidates.
     ///
     /// # Errors
     /// [`MachineConfigError`] for an image that is corrupt, has unsupported features, or has a backing file that cannot be used.

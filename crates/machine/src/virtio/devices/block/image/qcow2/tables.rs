@@ -28,13 +28,13 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const L1_RESERVED: u64 = 0x7f00_0000_0000_01ff;
 const L2_RESERVED: u64 = 0x3f00_0000_0000_01fe;
 const REFCOUNT_RESERVED: u64 = 0x1ff;
-/// The entry states that its cluster has a refcount of 1, so that writes go to it in place.
+/// The entry states that its cluster has a refcount of 1, so that writes change it in place.
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
 
-/// Checks that the image has no two uses of a cluster that exclude each other, and that its refcounts count all uses.
+/// Checks that no cluster has two conflicting uses, and that the refcounts count all uses.
 ///
-/// After that, the file grows by at most twice [`most_clusters`]: by what the disk needs, and by what its refcounts claim already.
+/// An accepted file grows by at most twice [`most_clusters`]: once for the disk, and once for clusters that its refcounts already claim.
 ///
 /// # Errors
 /// [`Fault`] for the first error.
