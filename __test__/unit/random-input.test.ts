@@ -1,8 +1,9 @@
-// Command lines, configuration files and structures of the kernel that nobody wrote by hand: each is
+// Command lines, configuration files and structures of the kernel generated at random: each is
 // accepted or refused by an error with a code and a remedy.
 
 import test, { type ExecutionContext } from 'ava'
 import fc from '../helpers/random.js'
+import { runFiles } from '../helpers/run-files.js'
 import { inspect } from 'node:util'
 import { readConfig } from '../../ts/cli/argv/config-file.js'
 import { resolveRun } from '../../ts/cli/argv/resolve-run.js'
@@ -79,7 +80,7 @@ test('every command line is accepted or refused with a code, and what is accepte
     fc.array(fc.oneof(words, argument), { maxLength: 8 }),
   )
   // Only `-config` reads a file here.
-  const files = { isMultiboot: () => false, readText: () => '{}' }
+  const files = { ...runFiles, readText: () => '{}' }
   fc.assert(
     fc.property(argv, words => {
       const request = accepted(t, () => resolveRun(words, files), words)

@@ -248,7 +248,7 @@ for (const [argv, text] of [
 
 const refused: readonly (readonly [argv: readonly string[], option: string, message: RegExp])[] = [
   [['-kernel', 'k', '-global', 'kvm-pit.lost_tick_policy=catchup'], '-global', /delay\|discard, and not 'catchup'/],
-  [['-kernel', 'k', '-global', 'kvm-pit.iobase=1'], '-global', /kvm-pit has no parameter 'iobase'/],
+  [['-kernel', 'k', '-global', 'kvm-pit.iobase=1'], '-global', /kvm-pit: unknown parameter 'iobase'/],
   [['-nosuch'], '-nosuch', /-nosuch: kvm-accel does not have this option/],
   [['--drives', 'x'], '-drives', /--drives.*Did you mean '-drive'/],
   [['-kernal', 'x'], '-kernal', /Did you mean '-kernel'/],
