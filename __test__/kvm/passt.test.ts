@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 import { Machine, guestImage } from 'kvm-accel'
+import { freePort } from '../helpers/free-port.js'
 import { linuxGuest } from '../helpers/linux-guest.js'
 import { consoleOf, webServer } from '../helpers/network-guest.js'
 import { kvm, linux, passt, requires } from '../helpers/requires.js'
@@ -88,3 +89,17 @@ requires(kvm, passt)('hostPort 0 chooses free ports, and options has them', asyn
   t.is(error.code, 'EADDRINUSE')
   await machine.stop()
 })
+
+for (const end of ['wait', 'stop'] as const) {
+  requires(kvm, passt)(`after ${end}() the next machine forwards the same port at once`, async t => {
+    const hostPort = await freePort()
+    const forward = { hostAddress: '127.0.0.1', hostPort, guestPort: 80 }
+    for (let round = 0; round < 20; round++) {
+      const networks = [{ backend: { user: { forwards: [forward] } } }]
+      const machine = await Machine.create({ kernel: guestImage('hello'), memory: '16M', noReboot: true, networks })
+      await machine.start()
+      await machine[end]()
+    }
+    t.pass()
+  })
+}

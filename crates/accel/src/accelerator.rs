@@ -252,7 +252,7 @@ impl Accelerator {
                 if let Some(capabilities) = checks {
                     vcpu.set_up_machine_checks(capabilities)?;
                 }
-                if self.cpuid.tsc_is_known() && tsc_khz.is_none() {
+                if tsc_khz.is_none() {
                     tsc_khz = Some(vcpu.tsc_khz().unwrap_or(0));
                 }
                 if self.cpuid.hyperv().synic {

@@ -183,12 +183,6 @@ impl Table {
         &self.hyperv
     }
 
-    /// Returns true if [`Self::of_vcpu`] reports the frequency of the time-stamp counter.
-    #[must_use]
-    pub const fn tsc_is_known(&self) -> bool {
-        self.tsc_is_known
-    }
-
     /// Returns the guest's number of physical address bits.
     #[must_use]
     pub fn phys_bits(&self) -> u32 {
